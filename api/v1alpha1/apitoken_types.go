@@ -1,0 +1,136 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// APIToken is a named token of one product user, usable as the password of HTTP Basic at one AtlassianSite.
+// It authenticates only while this object exists and is not being deleted.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=apitok,categories=apitokens
+// +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`,description="The product user that the token acts as"
+// +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The meaningful name of the token"
+// +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id, as it stands in logs"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the token authenticates"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it does or does not"
+// +kubebuilder:printcolumn:name="Site",type=string,priority=1,JSONPath=`.spec.siteRef.name`,description="The AtlassianSite the token is for"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:selectablefield:JSONPath=`.spec.user`
+// +kubebuilder:selectablefield:JSONPath=`.status.tokenID`
+type APIToken struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is what is wanted of the token.
+	// +required
+	Spec APITokenSpec `json:"spec,omitzero"`
+	// status is what was last observed of it. It informs; nothing is decided by it.
+	// +optional
+	Status APITokenStatus `json:"status,omitzero"`
+}
+
+// APITokenList is a list of APITokens.
+//
+// +kubebuilder:object:root=true
+type APITokenList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []APIToken `json:"items"`
+}
+
+// APITokenSpec is what is wanted of a token.
+//
+// +kubebuilder:validation:XValidation:rule="self.credential.type == oldSelf.credential.type",message="`credential.type` must not change: delete this APIToken and create another"
+type APITokenSpec struct {
+	// siteRef names the AtlassianSite that the token is for, in the namespace of the APIToken. It may not change.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`siteRef` must not change: delete this APIToken and create another"
+	SiteRef SiteReference `json:"siteRef,omitzero"`
+
+	// user is the product username that the token acts as, with ASCII upper case read as lower case.
+	// Other upper-case letters, control characters and `:` are refused; `@` and `\` are literal. It may not change.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`user` must not change: delete this APIToken and create another"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([A-Z]|[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:])+$')`,message="`user` must not contain ':', control characters, or upper-case letters other than A to Z"
+	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`user` must not begin or end with white space"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('asp_')",message="`user` must not begin with 'asp_', the beginning of every token"
+	User string `json:"user,omitempty"`
+
+	// label is the meaningful name of the token, such as the script that uses it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}]')`,message="`label` must not contain control characters or line breaks"
+	Label string `json:"label,omitempty"`
+
+	// credential says where the secret of the token comes from. Absent means that the operator generates it.
+	// +optional
+	// +kubebuilder:default={type: Generated}
+	Credential Credential `json:"credential,omitzero"`
+
+	// delivery says where the generated token is delivered to. It may not change.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`delivery` must not change: delete this APIToken and create another"
+	Delivery Delivery `json:"delivery,omitzero"`
+}
+
+// SiteReference names an AtlassianSite.
+type SiteReference struct {
+	// name is the name of the AtlassianSite.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+}
+
+// CredentialType says where the secret of a token comes from.
+//
+// +kubebuilder:validation:Enum=Generated
+type CredentialType string
+
+// CredentialGenerated means that the operator makes the token and delivers it.
+const CredentialGenerated CredentialType = "Generated"
+
+// Credential says where the secret of a token comes from.
+type Credential struct {
+	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`.
+	// +required
+	Type CredentialType `json:"type,omitempty"`
+}
+
+// Delivery says where a generated token goes.
+type Delivery struct {
+	// secretName names the Secret that the operator creates beside the APIToken. It is of type
+	// `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
+	// A Secret of that name that the operator did not deliver is never overwritten or deleted.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`delivery.secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	SecretName string `json:"secretName,omitempty"`
+}
+
+// APITokenStatus is what was last observed of a token.
+//
+// +kubebuilder:validation:MinProperties=1
+type APITokenStatus struct {
+	// conditions say whether the token authenticates, and if not, why and what to do.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// tokenID is the public id of the token, as it stands in logs.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TokenID string `json:"tokenID,omitempty"`
+
+	// issuedTime is when the delivered secret was made.
+	// +optional
+	IssuedTime metav1.Time `json:"issuedTime,omitzero"`
+}

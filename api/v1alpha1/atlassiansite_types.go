@@ -1,0 +1,173 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// AtlassianSite is one Jira behind an ingress. Its `upstreamURL` receives personal access tokens:
+// writing an AtlassianSite is an administrator's right.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=asite,categories=apitokens
+// +kubebuilder:printcolumn:name="Product",type=string,JSONPath=`.spec.product`,description="The product behind the ingress"
+// +kubebuilder:printcolumn:name="Base URL",type=string,JSONPath=`.spec.baseURL`,description="What users type"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether tokens of the site authenticate"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why they do or do not"
+// +kubebuilder:printcolumn:name="Auth URLs",type=string,priority=1,JSONPath=`.status.authURLSecretName`,description="The Secret with the URLs for the ingress"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="`metadata.name` of an AtlassianSite must have at most 63 characters"
+type AtlassianSite struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is what the site is.
+	// +required
+	Spec AtlassianSiteSpec `json:"spec,omitzero"`
+	// status is what was last observed of it.
+	// +optional
+	Status AtlassianSiteStatus `json:"status,omitzero"`
+}
+
+// AtlassianSiteList is a list of AtlassianSites.
+//
+// +kubebuilder:object:root=true
+type AtlassianSiteList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []AtlassianSite `json:"items"`
+}
+
+// AtlassianSiteSpec is what a site is.
+type AtlassianSiteSpec struct {
+	// product is the product behind the ingress. It may not change.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`product` must not change: delete this AtlassianSite and create another"
+	Product Product `json:"product,omitempty"`
+
+	// baseURL is what users type, with the context path and without a slash at the end: `https://example.com/jira`.
+	// No two sites may have the same.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9_~.-]+)*$')`,message="`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`baseURL` must not contain '.' or '..' as a part of its path"
+	BaseURL string `json:"baseURL,omitempty"`
+
+	// upstreamURL is the product's Service, with the product's context path: `http://jira.atlassian.svc:8080/jira`.
+	// It must be a Service in the namespace of the site unless the operator was started to allow others.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`upstreamURL` must not contain '.' or '..' as a part of its path"
+	UpstreamURL string `json:"upstreamURL,omitempty"`
+
+	// tokenPaths are the path prefixes below the context path where tokens count. Absent means `["/rest/"]`.
+	// +optional
+	// +listType=set
+	// +kubebuilder:default={"/rest/"}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^/([A-Za-z0-9_~.-]+/)*$')`,message="each of `tokenPaths` must begin and end with '/', such as '/rest/'"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}/')`,message="`tokenPaths` must not contain '.' or '..' as a part of a path"
+	TokenPaths []string `json:"tokenPaths,omitempty"`
+
+	// handoff says how the identity reaches the product. Absent means `PersonalAccessToken`.
+	// +optional
+	// +kubebuilder:default={type: PersonalAccessToken}
+	Handoff Handoff `json:"handoff,omitzero"`
+
+	// upstreamCredentials are the personal access tokens that token owners act with at the product.
+	// The owner of a token who has none is refused with 403.
+	// +optional
+	// +listType=map
+	// +listMapKey=user
+	// +kubebuilder:validation:MaxItems=256
+	UpstreamCredentials []UpstreamCredential `json:"upstreamCredentials,omitempty"`
+
+	// callerVerification says how the operator knows that the site's own ingress is asking.
+	// Absent means `SharedKey`. There is no way to switch it off.
+	// +optional
+	// +kubebuilder:default={type: SharedKey}
+	CallerVerification CallerVerification `json:"callerVerification,omitzero"`
+}
+
+// Product is a product whose users have tokens.
+//
+// +kubebuilder:validation:Enum=Jira
+type Product string
+
+// ProductJira is Jira Software or Jira Service Management Data Center, 8.14 or newer.
+const ProductJira Product = "Jira"
+
+// HandoffType says how an identity reaches the product.
+//
+// +kubebuilder:validation:Enum=PersonalAccessToken
+type HandoffType string
+
+// HandoffPersonalAccessToken replaces the client's Authorization by the user's personal access token.
+const HandoffPersonalAccessToken HandoffType = "PersonalAccessToken"
+
+// Handoff says how the identity reaches the product.
+type Handoff struct {
+	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` becomes
+	// `Authorization: Bearer` with the user's personal access token.
+	// +required
+	Type HandoffType `json:"type,omitempty"`
+}
+
+// UpstreamCredential is the personal access token of one product user.
+type UpstreamCredential struct {
+	// user is the product username whom the personal access token must belong to, in lower case (ASCII).
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:]+$')`,message="`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
+	User string `json:"user,omitempty"`
+
+	// secretName names a Secret in the namespace of the site whose key `token` is the personal access token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`upstreamCredentials[].secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	SecretName string `json:"secretName,omitempty"`
+}
+
+// UpstreamCredentialKey is the key of the personal access token in the Secret of an UpstreamCredential.
+const UpstreamCredentialKey = "token"
+
+// CallerVerificationType says how the caller of the authentication webhook proves that it is the site's ingress.
+//
+// +kubebuilder:validation:Enum=SharedKey
+type CallerVerificationType string
+
+// CallerVerificationSharedKey means a key in the path of the auth URL, made by the operator.
+const CallerVerificationSharedKey CallerVerificationType = "SharedKey"
+
+// CallerVerification says how the caller proves that it is the site's ingress.
+type CallerVerification struct {
+	// type is `SharedKey`: the operator makes one key for each kind of gateway and writes the auth URLs that
+	// contain them into the Secret `status.authURLSecretName`.
+	// +required
+	Type CallerVerificationType `json:"type,omitempty"`
+}
+
+// AtlassianSiteStatus is what was last observed of a site.
+//
+// +kubebuilder:validation:MinProperties=1
+type AtlassianSiteStatus struct {
+	// conditions say whether tokens of the site authenticate, and if not, why and what to do.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// authURLSecretName names the Secret, beside the site, with the exact auth URL for each kind of gateway.
+	// The URLs contain the caller keys: whoever reads them can ask for the identity behind a token.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	AuthURLSecretName string `json:"authURLSecretName,omitempty"`
+}

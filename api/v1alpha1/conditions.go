@@ -1,0 +1,62 @@
+package v1alpha1
+
+// ConditionReady says of an APIToken that it authenticates, and of an AtlassianSite that its tokens do.
+const ConditionReady = "Ready"
+
+// Reasons of an APIToken's Ready condition.
+const (
+	// ReasonIssued means that the token was issued and delivered.
+	ReasonIssued = "Issued"
+	// ReasonSiteNotFound means that there is no AtlassianSite of the name in `siteRef`.
+	ReasonSiteNotFound = "SiteNotFound"
+	// ReasonDeliveryConflict means that the Secret to deliver to exists and is not one that the operator delivered.
+	ReasonDeliveryConflict = "DeliveryConflict"
+	// ReasonRecordMissing means that the record of an issued token is gone; the delivered token is dead.
+	ReasonRecordMissing = "RecordMissing"
+	// ReasonRecordDamaged means that the record cannot be read or belongs to another user, site or APIToken.
+	ReasonRecordDamaged = "RecordDamaged"
+	// ReasonIssuePending means that earlier passes were cut short so often that a new secret has to wait a little.
+	ReasonIssuePending = "IssuePending"
+	// ReasonAdmissionPolicyMissing means that the API server would let anyone issue tokens for anyone.
+	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"
+	// ReasonUpstreamCredentialMissing means that the operator holds no personal access token of the user.
+	ReasonUpstreamCredentialMissing = "UpstreamCredentialMissing"
+)
+
+// Reasons of an AtlassianSite's Ready condition.
+const (
+	// ReasonServing means that the webhook answers for the site.
+	ReasonServing = "Serving"
+	// ReasonBaseURLConflict means that an older site has the same `baseURL`.
+	ReasonBaseURLConflict = "BaseURLConflict"
+	// ReasonUpstreamNotAllowed means that `upstreamURL` is not a Service in the namespace of the site.
+	ReasonUpstreamNotAllowed = "UpstreamNotAllowed"
+	// ReasonAuthURLConflict means that the Secret for the auth URLs exists and is not one that the operator wrote.
+	ReasonAuthURLConflict = "AuthURLConflict"
+	// ReasonCallerKeysDamaged means that the stored caller keys of the site cannot be read.
+	ReasonCallerKeysDamaged = "CallerKeysDamaged"
+)
+
+// ConditionUpstreamReachable says that the product answers at `upstreamURL`.
+const ConditionUpstreamReachable = "UpstreamReachable"
+
+// Reasons of the UpstreamReachable condition.
+const (
+	// ReasonAnswered means that the product answered as the product that the site names.
+	ReasonAnswered = "Answered"
+	// ReasonNoAnswer means that nothing, or something else, answered.
+	ReasonNoAnswer = "NoAnswer"
+)
+
+// ConditionUpstreamCredentialsReady says that every one of `upstreamCredentials` is in use.
+const ConditionUpstreamCredentialsReady = "UpstreamCredentialsReady"
+
+// Reasons of the UpstreamCredentialsReady condition.
+const (
+	// ReasonVerified means that the product confirmed the owner of every personal access token.
+	ReasonVerified = "Verified"
+	// ReasonUpstreamChanged means that a personal access token was obtained from another origin than `upstreamURL`.
+	ReasonUpstreamChanged = "UpstreamChanged"
+	// ReasonCredentialUnusable means that a Secret is missing or malformed, or that the product names another user.
+	ReasonCredentialUnusable = "CredentialUnusable"
+)

@@ -1,0 +1,170 @@
+// Package record is what the operator stores of a token: whose it is, for which site, and its salted hashes.
+// It knows the stored bytes, not where they are kept.
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/username"
+)
+
+const (
+	// SecretType is the type of the Secrets that hold records, one for each APIToken, named by its UID,
+	// in the operator's own namespace.
+	SecretType = "apitokens.dev/hash"
+	// DataKey is the key of such a Secret's only entry.
+	DataKey = "record.json"
+	// LabelTokenID is the label with the token's id, for people: nothing reads it.
+	LabelTokenID = "apitokens.dev/token-id"
+
+	// MaxEntries bounds the hashes of one record, and so the work of one verification.
+	MaxEntries = 4
+
+	version = 1
+)
+
+// Record is the stored part of one APIToken.
+type Record struct {
+	// TokenID is the public id, the same for as long as the record lives.
+	TokenID string
+	// User is the owner's product username, folded.
+	User string
+	// Site and APIToken say what the record belongs to. Its APIToken's UID is the name it is stored under.
+	Site, APIToken Ref
+	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
+	DeliverySecret string
+	// Entries are the secrets that authenticate, oldest first.
+	Entries []Entry
+}
+
+// Ref names an object.
+type Ref struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
+
+// State says how far a secret has come on its way to the workload.
+type State string
+
+const (
+	// Candidate is a secret whose delivery has not been confirmed. It authenticates: it may already be in the
+	// hands of the workload, and nobody else ever had it.
+	Candidate State = "Candidate"
+	// Delivered is the secret that was read back from the delivered Secret.
+	Delivered State = "Delivered"
+)
+
+// Entry is one secret of a token.
+type Entry struct {
+	Hash   Hash
+	State  State
+	Issued time.Time
+}
+
+// stored is the form in which a record lies in its Secret.
+type stored struct {
+	Version        int           `json:"version"`
+	TokenID        string        `json:"tokenID"`
+	User           string        `json:"user"`
+	Site           Ref           `json:"site"`
+	APIToken       Ref           `json:"apiToken"`
+	DeliverySecret string        `json:"deliverySecret"`
+	Entries        []storedEntry `json:"entries"`
+}
+
+type storedEntry struct {
+	Hash   string    `json:"hash"`
+	State  State     `json:"state"`
+	Issued time.Time `json:"issued"`
+}
+
+// Verify returns the index of the entry that text verifies against, or -1.
+// Every entry is tried, so that the time taken tells nothing.
+func (r *Record) Verify(text []byte) int {
+	found := -1
+	for i := range r.Entries {
+		if r.Entries[i].Hash.Verify(text) {
+			found = i
+		}
+	}
+	return found
+}
+
+// Encode returns the stored form. It is the only spelling of a record that Decode accepts.
+func (r *Record) Encode() ([]byte, error) {
+	s := stored{
+		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
+		DeliverySecret: r.DeliverySecret, Entries: make([]storedEntry, len(r.Entries)),
+	}
+	for i, e := range r.Entries {
+		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC()}
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("encoding a record: %w", err)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a record: %w", err)
+	}
+	return b, nil
+}
+
+// Decode reads the stored form. Whatever Encode would not have written, down to a space, is refused:
+// an unknown version or field, a repeated key, a hash of another scheme.
+func Decode(b []byte) (*Record, error) {
+	var s stored
+	if err := json.Unmarshal(b, &s); err != nil {
+		// encoding/json may quote what it read, and that is a secret: the cause is left out.
+		return nil, errors.New("decoding a record: not the JSON of a record")
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("decoding a record: %w", err)
+	}
+	r := &Record{
+		TokenID: s.TokenID, User: s.User, Site: s.Site, APIToken: s.APIToken,
+		DeliverySecret: s.DeliverySecret, Entries: make([]Entry, len(s.Entries)),
+	}
+	for i, e := range s.Entries {
+		hash, err := ParseHash(e.Hash)
+		if err != nil {
+			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, err)
+		}
+		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued}
+	}
+	again, err := r.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, b) {
+		return nil, errors.New("decoding a record: not in its canonical form")
+	}
+	return r, nil
+}
+
+func (s *stored) validate() error {
+	switch {
+	case s.Version != version:
+		return fmt.Errorf("version %d is unknown, want %d", s.Version, version)
+	case !token.ValidID(s.TokenID):
+		return token.ErrInvalidID
+	case s.User == "" || username.Fold(s.User) != s.User:
+		return errors.New("the user is missing or not folded")
+	case s.Site.Namespace == "" || s.Site.Name == "" || s.APIToken.Namespace == "" || s.APIToken.Name == "":
+		return errors.New("the site or the APIToken is not named")
+	case s.DeliverySecret == "":
+		return errors.New("the delivered Secret is not named")
+	case len(s.Entries) == 0 || len(s.Entries) > MaxEntries:
+		return fmt.Errorf("%d entries, want 1 to %d", len(s.Entries), MaxEntries)
+	}
+	for i, e := range s.Entries {
+		if e.State != Candidate && e.State != Delivered || e.Issued.IsZero() {
+			return fmt.Errorf("entry %d has no known state or no issue time", i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package record_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+)
+
+func newToken(t testing.TB) (id, text string) {
+	t.Helper()
+	id, err := token.NewID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = token.New(id, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	return id, text
+}
+
+func newHash(t testing.TB, text string) record.Hash {
+	t.Helper()
+	h, err := record.NewHash(text, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func sample(t testing.TB, id string, texts ...string) *record.Record {
+	t.Helper()
+	r := &record.Record{
+		TokenID: id, User: "alice",
+		Site:           record.Ref{Namespace: "jira", Name: "main"},
+		APIToken:       record.Ref{Namespace: "jira", Name: "alice-ci"},
+		DeliverySecret: "alice-ci-token",
+	}
+	for i, text := range texts {
+		issued := time.Date(2026, 11, 23, 10, 0, i, 123456789, time.UTC)
+		r.Entries = append(r.Entries, record.Entry{Hash: newHash(t, text), State: record.Delivered, Issued: issued})
+	}
+	return r
+}
+
+func TestHashVerifiesItsTokenAndNothingElse(t *testing.T) {
+	id, text := newToken(t)
+	_, other := newToken(t)
+	sameID, err := token.New(id, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHash(t, text)
+	if !h.Verify([]byte(text)) {
+		t.Error("the hashed token was refused")
+	}
+	for _, wrong := range []string{"", text[:len(text)-1], text + "x", other, sameID, strings.ToLower(text), strings.Repeat("x", 1000)} {
+		if h.Verify([]byte(wrong)) {
+			t.Errorf("%q verified", wrong)
+		}
+	}
+	if again := newHash(t, text); again.String() == h.String() {
+		t.Error("two hashes of one token are equal: the salt is not random")
+	}
+	if strings.Contains(h.String(), text[len(id):]) {
+		t.Error("the stored form contains the secret")
+	}
+	if n := testing.AllocsPerRun(100, func() { h.Verify([]byte(text)) }); n != 0 {
+		t.Errorf("Verify allocates %v times", n)
+	}
+}
+
+func TestNewHashRefusesWhatIsNoToken(t *testing.T) {
+	if _, err := record.NewHash("correct horse battery staple", rand.Reader); err == nil {
+		t.Error("a text of unknown strength was hashed with a fast hash")
+	}
+}
+
+func TestParseHash(t *testing.T) {
+	_, text := newToken(t)
+	h := newHash(t, text)
+	good := h.String()
+	parsed, err := record.ParseHash(good)
+	if err != nil || parsed != h {
+		t.Fatalf("ParseHash(%q) = %v, %v", good, parsed, err)
+	}
+	salt := good[len("$sha256$v=1$"):strings.LastIndexByte(good, '$')]
+	for name, bad := range map[string]string{
+		"empty":            "",
+		"unknown version":  strings.Replace(good, "v=1", "v=2", 1),
+		"unknown scheme":   strings.Replace(good, "sha256", "sha512", 1),
+		"no hash":          good[:strings.LastIndexByte(good, '$')],
+		"empty hash":       good[:strings.LastIndexByte(good, '$')+1],
+		"short hash":       good[:len(good)-1],
+		"long hash":        good + "A",
+		"padding":          good + "=",
+		"line break":       good + "\n",
+		"another spelling": good[:len(good)-1] + "_",
+		"empty salt":       strings.Replace(good, salt, "", 1),
+		"short salt":       strings.Replace(good, salt, salt[:8], 1),
+	} {
+		if _, err := record.ParseHash(bad); !errors.Is(err, record.ErrHash) {
+			t.Errorf("%s: %q: %v", name, bad, err)
+		}
+	}
+}
+
+func TestVerifyFindsTheEntry(t *testing.T) {
+	id, first := newToken(t)
+	second, err := token.New(id, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := sample(t, id, first, second)
+	if got := r.Verify([]byte(first)); got != 0 {
+		t.Errorf("first secret: entry %d", got)
+	}
+	if got := r.Verify([]byte(second)); got != 1 {
+		t.Errorf("second secret: entry %d", got)
+	}
+	if got := r.Verify([]byte(first + " ")); got != -1 {
+		t.Errorf("no secret of it: entry %d", got)
+	}
+}
+
+func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
+	id, text := newToken(t)
+	r := sample(t, id, text)
+	b, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, []byte(text[token.IDLength:])) {
+		t.Error("the stored form contains the secret")
+	}
+	got, err := record.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, got, cmpopts.EquateComparable(record.Hash{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The golden record was written once by version 1. Its token must verify for as long as version 1 is read.
+func TestDecodeGolden(t *testing.T) {
+	b, err := os.ReadFile("testdata/v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := record.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"
+	if r.TokenID != text[:token.IDLength] || r.User != "alice" || r.Verify([]byte(text)) != 0 {
+		t.Errorf("read %+v", r)
+	}
+}
+
+func TestDecodeRefusesDamage(t *testing.T) {
+	id, text := newToken(t)
+	good, err := sample(t, id, text).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(old, with string) string {
+		if !bytes.Contains(good, []byte(old)) {
+			t.Fatalf("the record has no %s", old)
+		}
+		return strings.Replace(string(good), old, with, 1)
+	}
+	for name, bad := range map[string]string{
+		"nothing":            "",
+		"no JSON":            "record",
+		"truncated":          string(good[:len(good)/2]),
+		"unknown version":    replace(`"version":1`, `"version":2`),
+		"no version":         replace(`"version":1,`, ``),
+		"unknown field":      replace(`"version":1,`, `"version":1,"admin":"yes",`),
+		"repeated field":     replace(`"user":"alice"`, `"user":"alice","user":"bob"`),
+		"other case":         replace(`"user"`, `"User"`),
+		"white space":        replace(`,`, `, `),
+		"trailing bytes":     string(good) + "\n",
+		"no user":            replace(`"user":"alice"`, `"user":""`),
+		"unfolded user":      replace(`"user":"alice"`, `"user":"Alice"`),
+		"wrong id":           replace(id, "asp_short"),
+		"unknown state":      replace(`"Delivered"`, `"Eternal"`),
+		"no site":            replace(`"site":{"namespace":"jira","name":"main"}`, `"site":{"namespace":"jira","name":""}`),
+		"unknown hash":       replace("$sha256$v=1$", "$sha256$v=9$"),
+		"no entries":         string(good[:bytes.Index(good, []byte(`"entries"`))]) + `"entries":[]}`,
+		"time without zone":  replace(`123456789Z`, `123456789`),
+		"time in other zone": replace(`10:00:00.123456789Z`, `12:00:00.123456789+02:00`),
+	} {
+		r, err := record.Decode([]byte(bad))
+		if err == nil {
+			t.Errorf("%s: decoded to %+v", name, r)
+			continue
+		}
+		if strings.Contains(err.Error(), "$sha256$v=1$") && strings.Contains(err.Error(), text[:8]) {
+			t.Errorf("%s: the error tells what is stored: %v", name, err)
+		}
+	}
+}
+
+func TestEncodeRefusesTooManyEntries(t *testing.T) {
+	id, text := newToken(t)
+	r := sample(t, id, text, text, text, text, text)
+	if _, err := r.Encode(); err == nil {
+		t.Error("a record of five entries was encoded")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	id, text := newToken(f)
+	good, err := sample(f, id, text).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := record.Decode(b)
+		if err != nil {
+			return
+		}
+		if again, err := r.Encode(); err != nil || !bytes.Equal(again, b) {
+			t.Errorf("decoded, but encodes to something else (%v)", err)
+		}
+	})
+}
