@@ -1,0 +1,95 @@
+// Package authn decides: who is behind a request, and may it pass. It keeps the index of what authenticates,
+// and knows neither Kubernetes nor HTTP servers.
+package authn
+
+import "strings"
+
+// Contract names what a gateway sends and expects. A caller key is good for one contract of one site.
+type Contract string
+
+// ContractNginx is nginx's auth_request, as plain nginx and ingress-nginx use it.
+const ContractNginx Contract = "nginx"
+
+// SiteName names an AtlassianSite.
+type SiteName struct{ Namespace, Name string }
+
+func (s SiteName) String() string { return s.Namespace + "/" + s.Name }
+
+// Request is what a gateway asks about, as its contract tells it.
+type Request struct {
+	// Contract, CallerKey and Site come from the URL that the gateway calls.
+	Contract  Contract
+	CallerKey string
+	Site      SiteName
+	// Authorization are the client's Authorization headers, as they came.
+	Authorization []string
+	// Target is the client's raw request target: path and query.
+	Target string
+}
+
+func (r *Request) path() string {
+	path, _, _ := strings.Cut(r.Target, "?")
+	return path
+}
+
+func (r *Request) query() string {
+	_, query, _ := strings.Cut(r.Target, "?")
+	return query
+}
+
+// Verdict is what becomes of a request. The zero value lets nothing pass.
+type Verdict int
+
+const (
+	// CannotDecide means that there is no verdict: 503.
+	CannotDecide Verdict = iota
+	// Unauthorized means that a credential of ours was presented and does not authenticate: 401.
+	Unauthorized
+	// Forbidden means that a token was verified and may not do this: 403.
+	Forbidden
+	// Forward means that no credential of ours was presented: the product decides, and no identity goes along.
+	Forward
+	// Allow means that a token was verified in this very request.
+	Allow
+)
+
+func (v Verdict) String() string {
+	return [...]string{"cannot_decide", "unauthorized", "forbidden", "forward", "allow"}[v]
+}
+
+// Reason says why, from a closed set: for logs and metrics, and to the client only where the verdict is Forbidden.
+type Reason string
+
+// Reasons of each verdict.
+const (
+	ReasonAuthenticated Reason = "authenticated"
+	ReasonNoToken       Reason = "no_token"
+
+	ReasonNotReady          Reason = "not_ready"
+	ReasonUnknownSite       Reason = "unknown_site"
+	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
+
+	ReasonMalformedCredential Reason = "malformed_credential"
+	ReasonSchemeNotAccepted   Reason = "scheme_not_accepted"
+	ReasonMalformedToken      Reason = "malformed_token"
+	ReasonUnknownToken        Reason = "unknown_token"
+	ReasonWrongSecret         Reason = "wrong_secret"
+	ReasonWrongUser           Reason = "wrong_user"
+	ReasonAmbiguousPath       Reason = "ambiguous_path"
+	ReasonPathNotAccepted     Reason = "path_not_accepted"
+
+	ReasonCredentialPath            Reason = "CredentialPath"
+	ReasonCredentialParameter       Reason = "CredentialParameter"
+	ReasonUpstreamCredentialMissing Reason = "UpstreamCredentialMissing"
+	ReasonUpstreamChanged           Reason = "UpstreamChanged"
+)
+
+// Decision is the verdict on one request.
+type Decision struct {
+	Verdict Verdict
+	Reason  Reason
+	// User and TokenID are the stored owner and the public id of a verified token, else empty.
+	User, TokenID string
+	// Authorization is what the product is to receive: the owner's on Allow, the client's own on Forward.
+	Authorization string
+}

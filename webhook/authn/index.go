@@ -1,0 +1,254 @@
+package authn
+
+import (
+	"crypto/subtle"
+	"sync"
+
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/username"
+)
+
+// Token is what the index needs of an APIToken that exists and is not being deleted.
+type Token struct {
+	UID, Namespace, Name string
+	// User is the product user of the spec; Site the site that it refers to.
+	User string
+	Site SiteName
+}
+
+// Site is what the index needs of an AtlassianSite.
+type Site struct {
+	Name SiteName
+	// ContextPath is the path of the base URL, without a slash at the end.
+	ContextPath string
+	// TokenPaths are the prefixes below it where tokens count, each with a slash at both ends.
+	TokenPaths []string
+	// Origin is scheme, host and port that upstream credentials are sent to.
+	Origin string
+}
+
+// UpstreamCredential is what a user acts with at the product.
+type UpstreamCredential struct {
+	Site SiteName
+	User string
+	// Authorization is the value of the header.
+	Authorization string
+	// Origin is where it was obtained, and the only place it is released to.
+	Origin string
+}
+
+// Index joins what authenticates: APITokens, their records, sites, caller keys and upstream credentials.
+// They arrive in any order; what is incomplete authenticates nothing.
+// What is put in must not be changed afterwards.
+type Index struct {
+	mu          sync.RWMutex
+	ready       bool
+	tokens      map[string]Token          // by UID
+	records     map[string]*record.Record // by UID
+	byID        map[string]*entry         // by token id: complete ones only
+	sites       map[SiteName]*site
+	callerKeys  map[SiteName]map[Contract][]string
+	credentials map[credentialKey]UpstreamCredential
+}
+
+// entry is an APIToken with a record that agrees with it.
+type entry struct {
+	uid    string
+	site   SiteName
+	record *record.Record
+	// rival is set when another complete APIToken has the same token id: neither is to be believed.
+	rival *entry
+}
+
+// site is a Site with what every request would otherwise compute.
+type site struct {
+	contextPath, origin string
+	tokenPaths          []string
+}
+
+type credentialKey struct {
+	site SiteName
+	user string
+}
+
+// NewIndex returns an empty index that is not ready.
+func NewIndex() *Index {
+	return &Index{
+		tokens:      map[string]Token{},
+		records:     map[string]*record.Record{},
+		byID:        map[string]*entry{},
+		sites:       map[SiteName]*site{},
+		callerKeys:  map[SiteName]map[Contract][]string{},
+		credentials: map[credentialKey]UpstreamCredential{},
+	}
+}
+
+// SetReady says that the index has seen the whole initial list. Before that it decides nothing.
+func (ix *Index) SetReady() {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.ready = true
+}
+
+// Size returns the number of tokens that can authenticate.
+func (ix *Index) Size() int {
+	ix.mu.RLock()
+	defer ix.mu.RUnlock()
+	return len(ix.byID)
+}
+
+// PutToken adds or replaces an APIToken.
+func (ix *Index) PutToken(t Token) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.leave(t.UID)
+	ix.tokens[t.UID] = t
+	ix.join(t.UID)
+}
+
+// DeleteToken removes an APIToken: from now on it does not authenticate, whatever is left of it.
+func (ix *Index) DeleteToken(uid string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.leave(uid)
+	delete(ix.tokens, uid)
+}
+
+// PutRecord adds or replaces the record of the APIToken with this UID.
+func (ix *Index) PutRecord(uid string, r *record.Record) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.leave(uid)
+	ix.records[uid] = r
+	ix.join(uid)
+}
+
+// DeleteRecord removes the record of the APIToken with this UID.
+func (ix *Index) DeleteRecord(uid string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.leave(uid)
+	delete(ix.records, uid)
+}
+
+// join makes an APIToken authenticate if its record is there and agrees with it.
+func (ix *Index) join(uid string) {
+	t, ok := ix.tokens[uid]
+	r := ix.records[uid]
+	if !ok || r == nil || !agrees(t, r) {
+		return
+	}
+	ix.byID[r.TokenID] = &entry{uid: uid, site: t.Site, record: r, rival: ix.byID[r.TokenID]}
+}
+
+// leave undoes join.
+func (ix *Index) leave(uid string) {
+	r := ix.records[uid]
+	if r == nil {
+		return
+	}
+	var rest *entry
+	for e := ix.byID[r.TokenID]; e != nil; e = e.rival {
+		if e.uid != uid {
+			rest = &entry{uid: e.uid, site: e.site, record: e.record, rival: rest}
+		}
+	}
+	if rest == nil {
+		delete(ix.byID, r.TokenID)
+		return
+	}
+	ix.byID[r.TokenID] = rest
+}
+
+// agrees reports whether a record was written for this very APIToken as it is now.
+func agrees(t Token, r *record.Record) bool {
+	return r.User == username.Fold(t.User) &&
+		r.Site == record.Ref{Namespace: t.Site.Namespace, Name: t.Site.Name} &&
+		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
+}
+
+// PutSite adds or replaces a site.
+func (ix *Index) PutSite(s Site) {
+	paths := make([]string, len(s.TokenPaths))
+	for i, p := range s.TokenPaths {
+		paths[i] = s.ContextPath + p
+	}
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.sites[s.Name] = &site{contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths}
+}
+
+// DeleteSite removes a site.
+func (ix *Index) DeleteSite(name SiteName) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	delete(ix.sites, name)
+}
+
+// PutCallerKeys replaces the keys with which each contract of a site may be called.
+func (ix *Index) PutCallerKeys(name SiteName, keys map[Contract][]string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.callerKeys[name] = keys
+}
+
+// DeleteCallerKeys removes all keys of a site: nobody may call for it.
+func (ix *Index) DeleteCallerKeys(name SiteName) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	delete(ix.callerKeys, name)
+}
+
+// PutUpstreamCredential adds or replaces what a user acts with at a site.
+func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.credentials[credentialKey{c.Site, c.User}] = c
+}
+
+// DeleteUpstreamCredential removes what a user acts with at a site.
+func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	delete(ix.credentials, credentialKey{name, user})
+}
+
+// admitted reports whether the caller is the site's own ingress, and why not. The lock is held.
+func (ix *Index) admitted(r *Request) (*site, Reason) {
+	if !ix.ready {
+		return nil, ReasonNotReady
+	}
+	s := ix.sites[r.Site]
+	if s == nil {
+		return nil, ReasonUnknownSite
+	}
+	match := 0
+	for _, key := range ix.callerKeys[r.Site][r.Contract] {
+		match |= equal(key, r.CallerKey)
+	}
+	if match != 1 {
+		return nil, ReasonCallerKeyMismatch
+	}
+	return s, ""
+}
+
+// find returns the only complete APIToken with this id. The lock is held.
+func (ix *Index) find(id []byte) *entry {
+	e := ix.byID[string(id)]
+	if e == nil || e.rival != nil {
+		return nil
+	}
+	return e
+}
+
+// maxCallerKey is more than a caller key has; a longer one is none.
+const maxCallerKey = 128
+
+// equal compares two short strings in constant time. It returns 1 if they are equal.
+func equal(want, got string) int {
+	var a, b [maxCallerKey]byte
+	if want == "" || len(want) > len(a) || len(got) > len(b) {
+		return 0
+	}
+	return subtle.ConstantTimeCompare(a[:copy(a[:], want)], b[:copy(b[:], got)])
+}

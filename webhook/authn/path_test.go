@@ -1,0 +1,91 @@
+package authn
+
+import "testing"
+
+func TestCanonicalPath(t *testing.T) {
+	const refused = "(refused)"
+	for raw, want := range map[string]string{
+		"/":                          "/",
+		"/rest/api/2/myself":         "/rest/api/2/myself",
+		"/rest/":                     "/rest/",
+		"//rest//api//":              "/rest/api/",
+		"/./rest/./api":              "/rest/api",
+		"/a/../rest/api":             "/rest/api",
+		"/rest/../secure/x":          "/secure/x",
+		"/rest/..;/secure/x":         "/secure/x",
+		"/rest/..;a=b;c/secure":      "/secure",
+		"/rest;x=1/api;jsessionid=2": "/rest/api",
+		"/%72est/api":                "/rest/api",
+		"/rest/%2e%2e/secure":        "/secure",
+		"/rest/.%2E/secure":          "/secure",
+		"/rest/%2e/api":              "/rest/api",
+		"/rest/a%20b":                "/rest/a b",
+		"/rest/%C3%A4":               "/rest/\xc3\xa4",
+		"/rest/%3f":                  "/rest/?",
+		"/rest/..":                   "/",
+		"/rest/.":                    "/rest",
+		"/rest/;x":                   "/rest",
+
+		"":                  refused,
+		"rest/api":          refused,
+		"*":                 refused,
+		"http://other/rest": refused,
+		"/..":               refused,
+		"/../rest/api":      refused,
+		"/rest/../../rest/": refused,
+		"/rest/%2fapi":      refused,
+		"/rest/%2Fapi":      refused,
+		"/rest%5capi":       refused,
+		"/rest\\api":        refused,
+		"/rest/%00":         refused,
+		"/rest/%252e%252e":  refused,
+		"/rest/%3bx":        refused,
+		"/rest/#x":          refused,
+		"/rest/%23x":        refused,
+		"/rest/\x7f":        refused,
+		"/rest/\t":          refused,
+		"/rest/%0d%0a":      refused,
+		"/rest/a b":         refused,
+		"/rest/\xc3\xa4":    refused,
+		"/rest/%":           refused,
+		"/rest/%2":          refused,
+		"/rest/%zz":         refused,
+		"/rest;%2f../api":   refused,
+		"/rest;\\/api":      refused,
+	} {
+		got, ok := canonicalPath(nil, raw)
+		if !ok {
+			got = []byte(refused)
+		}
+		if string(got) != want {
+			t.Errorf("canonicalPath(%q) = %q, want %q", raw, got, want)
+		}
+	}
+}
+
+func FuzzCanonicalPath(f *testing.F) {
+	f.Add("/rest/..;/%2e/a//b;c=d/")
+	f.Fuzz(func(t *testing.T, raw string) {
+		path, ok := canonicalPath(nil, raw)
+		if !ok {
+			return
+		}
+		if len(path) == 0 || path[0] != '/' {
+			t.Fatalf("%q became %q", raw, path)
+		}
+		for _, c := range path {
+			if c < ' ' || c == 0x7f || c == '\\' || c == ';' || c == '%' || c == '#' {
+				t.Fatalf("%q became %q", raw, path)
+			}
+		}
+		again, ok := canonicalPath(nil, string(path))
+		for _, c := range path {
+			if c == ' ' || c > 0x7f || c == '?' {
+				return // must be encoded in a request target
+			}
+		}
+		if !ok || string(again) != string(path) {
+			t.Fatalf("%q became %q, which became %q", raw, path, again)
+		}
+	})
+}

@@ -1,0 +1,62 @@
+package authn
+
+import (
+	"strings"
+
+	"apitokens.dev/operator/internal/token"
+)
+
+// seraphParameters are the request parameters that Atlassian Seraph takes credentials from, before it looks at
+// Authorization (com.atlassian.seraph.filter.PasswordBasedLoginFilter, com.atlassian.seraph.auth.AuthType).
+var seraphParameters = [...]string{"os_username", "os_password", "os_authType", "os_cookie"}
+
+// queryHasSeraphParameter reports whether a raw query names one of them, however it is encoded.
+func queryHasSeraphParameter(query string) bool {
+	return eachParameter(query, func(name, _ string) bool {
+		var buf [16]byte
+		decoded := appendUnescaped(buf[:0], name, cap(buf))
+		for _, p := range seraphParameters {
+			if strings.EqualFold(p, string(decoded)) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// queryPresentsToken reports whether the value of a parameter in a raw query begins with asp_, however it is encoded.
+func queryPresentsToken(query string) bool {
+	return eachParameter(query, func(_, value string) bool {
+		var buf [len(token.Prefix)]byte
+		return string(appendUnescaped(buf[:0], value, cap(buf))) == token.Prefix
+	})
+}
+
+func eachParameter(query string, found func(name, value string) bool) bool {
+	for query != "" {
+		var parameter string
+		parameter, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(parameter, "=")
+		if found(name, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendUnescaped appends the first limit bytes that s stands for in a form-encoded text.
+// What is not an escape stands for itself: some servers read it so.
+func appendUnescaped(dst []byte, s string, limit int) []byte {
+	for i := 0; i < len(s) && len(dst) < limit; i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			c = ' '
+		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			c = unhex(s[i+1])<<4 | unhex(s[i+2])
+			i += 2
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
