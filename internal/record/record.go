@@ -3,12 +3,12 @@
 package record
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"apitokens.dev/operator/internal/strictjson"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -117,10 +117,9 @@ func (r *Record) Encode() ([]byte, error) {
 // Decode reads the stored form. Whatever Encode would not have written, down to a space, is refused:
 // an unknown version or field, a repeated key, a hash of another scheme.
 func Decode(b []byte) (*Record, error) {
-	var s stored
-	if err := json.Unmarshal(b, &s); err != nil {
-		// encoding/json may quote what it read, and that is a secret: the cause is left out.
-		return nil, errors.New("decoding a record: not the JSON of a record")
+	s, err := strictjson.Decode[stored](b)
+	if err != nil {
+		return nil, fmt.Errorf("decoding a record: %w", err)
 	}
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("decoding a record: %w", err)
@@ -135,13 +134,6 @@ func Decode(b []byte) (*Record, error) {
 			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, err)
 		}
 		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued}
-	}
-	again, err := r.Encode()
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(again, b) {
-		return nil, errors.New("decoding a record: not in its canonical form")
 	}
 	return r, nil
 }
@@ -162,8 +154,11 @@ func (s *stored) validate() error {
 		return fmt.Errorf("%d entries, want 1 to %d", len(s.Entries), MaxEntries)
 	}
 	for i, e := range s.Entries {
-		if e.State != Candidate && e.State != Delivered || e.Issued.IsZero() {
-			return fmt.Errorf("entry %d has no known state or no issue time", i)
+		if e.State != Candidate && e.State != Delivered {
+			return fmt.Errorf("the state of entry %d is unknown", i)
+		}
+		if e.Issued.IsZero() || e.Issued.Location() != time.UTC {
+			return fmt.Errorf("the issue time of entry %d is missing or not in UTC", i)
 		}
 	}
 	return nil

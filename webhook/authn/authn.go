@@ -2,13 +2,11 @@
 // and knows neither Kubernetes nor HTTP servers.
 package authn
 
-import "strings"
+import (
+	"strings"
 
-// Contract names what a gateway sends and expects. A caller key is good for one contract of one site.
-type Contract string
-
-// ContractNginx is nginx's auth_request, as plain nginx and ingress-nginx use it.
-const ContractNginx Contract = "nginx"
+	"apitokens.dev/operator/internal/authurl"
+)
 
 // SiteName names an AtlassianSite.
 type SiteName struct{ Namespace, Name string }
@@ -18,7 +16,7 @@ func (s SiteName) String() string { return s.Namespace + "/" + s.Name }
 // Request is what a gateway asks about, as its contract tells it.
 type Request struct {
 	// Contract, CallerKey and Site come from the URL that the gateway calls.
-	Contract  Contract
+	Contract  authurl.Contract
 	CallerKey string
 	Site      SiteName
 	// Authorization are the client's Authorization headers, as they came.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/webhook/authn"
@@ -68,7 +69,7 @@ func newFixture(t testing.TB) fixture {
 	id, text := newToken(t)
 	r := newRecord(t, "ci", id, text)
 	ix.PutSite(site(jira))
-	ix.PutCallerKeys(jira, map[authn.Contract][]string{authn.ContractNginx: {key}})
+	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}})
 	ix.PutToken(alice(uid, "ci"))
 	ix.PutRecord(uid, r)
 	ix.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
@@ -82,7 +83,7 @@ func basic(user, password string) string {
 
 func request(target string, authorization ...string) *authn.Request {
 	return &authn.Request{
-		Contract: authn.ContractNginx, CallerKey: key, Site: jira, Authorization: authorization, Target: target,
+		Contract: authurl.Nginx, CallerKey: key, Site: jira, Authorization: authorization, Target: target,
 	}
 }
 
@@ -213,13 +214,13 @@ func TestDecideAsksWhoIsCallingFirst(t *testing.T) {
 		"key of another kind": {func(_ fixture, r *authn.Request) { r.Contract = "forward" }, authn.ReasonCallerKeyMismatch},
 		"keys withdrawn":      {func(f fixture, _ *authn.Request) { f.DeleteCallerKeys(jira) }, authn.ReasonCallerKeyMismatch},
 		"empty key on file": {func(f fixture, r *authn.Request) {
-			f.PutCallerKeys(jira, map[authn.Contract][]string{authn.ContractNginx: {""}})
+			f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {""}})
 			r.CallerKey = ""
 		}, authn.ReasonCallerKeyMismatch},
 		"key of another site": {func(f fixture, r *authn.Request) {
 			other := authn.SiteName{Namespace: "jira", Name: "other"}
 			f.PutSite(site(other))
-			f.PutCallerKeys(other, map[authn.Contract][]string{authn.ContractNginx: {"other"}})
+			f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {"other"}})
 			r.CallerKey = "other"
 		}, authn.ReasonCallerKeyMismatch},
 		"site unknown": {func(_ fixture, r *authn.Request) { r.Site.Name = "nowhere" }, authn.ReasonUnknownSite},
@@ -247,7 +248,7 @@ func TestDecideNothingBeforeReady(t *testing.T) {
 
 func TestPreviousCallerKeyWorks(t *testing.T) {
 	f := newFixture(t)
-	f.PutCallerKeys(jira, map[authn.Contract][]string{authn.ContractNginx: {"current", key}})
+	f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {"current", key}})
 	if d := f.Decide(request("/jira/rest/api", basic("alice", f.token))); d.Verdict != authn.Allow {
 		t.Errorf("decided %+v", d)
 	}

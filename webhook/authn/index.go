@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"sync"
 
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
@@ -47,7 +48,7 @@ type Index struct {
 	records     map[string]*record.Record // by UID
 	byID        map[string]*entry         // by token id: complete ones only
 	sites       map[SiteName]*site
-	callerKeys  map[SiteName]map[Contract][]string
+	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
 }
 
@@ -78,7 +79,7 @@ func NewIndex() *Index {
 		records:     map[string]*record.Record{},
 		byID:        map[string]*entry{},
 		sites:       map[SiteName]*site{},
-		callerKeys:  map[SiteName]map[Contract][]string{},
+		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
 		credentials: map[credentialKey]UpstreamCredential{},
 	}
 }
@@ -186,7 +187,7 @@ func (ix *Index) DeleteSite(name SiteName) {
 }
 
 // PutCallerKeys replaces the keys with which each contract of a site may be called.
-func (ix *Index) PutCallerKeys(name SiteName, keys map[Contract][]string) {
+func (ix *Index) PutCallerKeys(name SiteName, keys map[authurl.Contract][]string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.callerKeys[name] = keys

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/webhook/authn"
 )
@@ -20,7 +21,7 @@ func TestJoinInAnyOrder(t *testing.T) {
 		{func() { f.PutToken(alice(uid, "ci")) }, func() { f.DeleteToken(uid) }},
 		{func() { f.PutRecord(uid, f.record) }, func() { f.DeleteRecord(uid) }},
 		{func() { f.PutSite(site(jira)) }, func() { f.DeleteSite(jira) }},
-		{func() { f.PutCallerKeys(jira, map[authn.Contract][]string{authn.ContractNginx: {key}}) }, func() { f.DeleteCallerKeys(jira) }},
+		{func() { f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}) }, func() { f.DeleteCallerKeys(jira) }},
 		{func() {
 			f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
 		}, func() { f.DeleteUpstreamCredential(jira, "alice") }},

@@ -1,0 +1,496 @@
+package v1alpha1_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/controlplane"
+)
+
+const (
+	// wantPrefix begins the first line of every refused file; a part of the API server's message follows.
+	wantPrefix = "# want: "
+	// laterGroup holds the same API with a second value in every enum, see installLater.
+	laterGroup = "later.apitokens.dev"
+)
+
+var (
+	// admin may do everything and, as kubectl does, refuses fields that the API does not have.
+	admin       client.Client
+	adminConfig *rest.Config
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	cp, err := controlplane.Start()
+	if err == nil {
+		defer func() {
+			if err := cp.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}()
+		err = prepare(cp)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func prepare(cp *controlplane.ControlPlane) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := cp.Install("config/crd"); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	adminConfig = cp.Admin()
+	adminConfig.QPS = -1
+	c, err := client.New(adminConfig, client.Options{Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	if err := installLater(ctx, c); err != nil {
+		return err
+	}
+	admin = client.NewNamespacedClient(client.WithFieldValidation(c, metav1.FieldValidationStrict), metav1.NamespaceDefault)
+	for _, group := range []string{v1alpha1.GroupVersion.Group, laterGroup} {
+		for _, kind := range []string{"APIToken", "AtlassianSite"} {
+			if err := waitUntilServed(ctx, c, group, kind); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func waitUntilServed(ctx context.Context, c client.Client, group, kind string) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetAPIVersion(group + "/" + v1alpha1.GroupVersion.Version)
+	list.SetKind(kind + "List")
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		last = c.List(ctx, list)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s.%s: %w", kind, group, errors.Join(err, last))
+	}
+	return nil
+}
+
+// installLater installs the same API in another group, with a second value in every enum. An enum with one value
+// refuses every change by itself, so that the rule "may not change" beside it could be wrong without anyone noticing
+// until the day the second value comes.
+func installLater(ctx context.Context, c client.Client) error {
+	crds, err := readCRDs()
+	if err != nil {
+		return err
+	}
+	for _, crd := range crds {
+		plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
+		crd.SetName(plural + "." + laterGroup)
+		if err := unstructured.SetNestedField(crd.Object, laterGroup, "spec", "group"); err != nil {
+			return err
+		}
+		widenEnums(crd.Object)
+		if err := c.Create(ctx, crd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func widenEnums(node any) {
+	switch node := node.(type) {
+	case []any:
+		for _, item := range node {
+			widenEnums(item)
+		}
+	case map[string]any:
+		for key, value := range node {
+			if enum, ok := value.([]any); ok && key == "enum" {
+				node[key] = append(enum, "Another")
+			}
+			widenEnums(value)
+		}
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	for name, file := range readFiles(t, "accepted") {
+		t.Run(name, func(t *testing.T) {
+			if err := apply(t, file.documents); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, file := range readFiles(t, "refused") {
+		t.Run(name, func(t *testing.T) {
+			err := apply(t, file.documents)
+			if err == nil {
+				t.Fatalf("accepted, want %q", file.want)
+			}
+			if !strings.Contains(err.Error(), file.want) {
+				t.Errorf("refused with %q, want %q", err, file.want)
+			}
+		})
+	}
+}
+
+// apply answers with what the API server says to the last document: to a create if there is one,
+// and to an update of the first if there are two, of its status if the second has one.
+func apply(t *testing.T, documents []*unstructured.Unstructured) error {
+	t.Helper()
+	ctx := t.Context()
+	if len(documents) == 1 {
+		return admin.Create(ctx, documents[0], client.DryRunAll)
+	}
+	before, after := documents[0], documents[1]
+	if err := admin.Create(ctx, before); err != nil {
+		t.Fatalf("creating the first document: %v", err)
+	}
+	defer func() {
+		if err := admin.Delete(ctx, before); err != nil {
+			t.Error(err)
+		}
+	}()
+	after.SetResourceVersion(before.GetResourceVersion())
+	if _, found := after.Object["status"]; found {
+		return admin.Status().Update(ctx, after)
+	}
+	return admin.Update(ctx, after)
+}
+
+// A rule that nothing refuses by, or that nothing passes, may as well not be there.
+func TestEveryRuleHasItsFiles(t *testing.T) {
+	accepted, refused := readFiles(t, "accepted"), readFiles(t, "refused")
+	wants := map[string][]string{}
+	for name, file := range refused {
+		if _, found := accepted[name]; !found {
+			t.Errorf("there is testdata/refused/%s, but no testdata/accepted/%s", name, name)
+		}
+		wants[file.kind] = append(wants[file.kind], withoutIndex(file.want))
+	}
+	for name := range accepted {
+		if _, found := refused[name]; !found {
+			t.Errorf("there is testdata/accepted/%s, but no testdata/refused/%s", name, name)
+		}
+	}
+	crds, err := readCRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, crd := range crds {
+		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+		versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+		for _, version := range versions {
+			schema, _, err := unstructured.NestedMap(version.(map[string]any), "schema", "openAPIV3Schema")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules, err := rulesOf("", schema)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, rule := range rules {
+				if !slices.ContainsFunc(wants[kind], regexp.MustCompile(rule).MatchString) {
+					t.Errorf("no %s in testdata/refused wants %q", kind, rule)
+				}
+			}
+		}
+	}
+}
+
+// ruleMessages are patterns of what the API server says when a keyword of a schema is not kept to.
+var ruleMessages = map[string]string{
+	"enum":                   "%s: Unsupported value",
+	"format":                 "%s: Invalid value: .* in body must be of type",
+	"maxItems":               "%s: Too many",
+	"maxLength":              "%s: Too long",
+	"minItems":               "%s: Invalid value: .* in body should have at least [0-9]+ items",
+	"minLength":              "%s: Invalid value: .* in body should be at least",
+	"minProperties":          "%s: Invalid value: .* in body should have at least [0-9]+ properties",
+	"x-kubernetes-list-type": "%s\\[]: Duplicate value",
+}
+
+// rulesOf lists for every rule of a schema a pattern of what the API server says when it is broken.
+func rulesOf(path string, schema map[string]any) (rules []string, err error) {
+	for keyword, value := range schema {
+		switch keyword {
+		case "default", "description", "type", "x-kubernetes-list-map-keys":
+		case "required":
+			for _, name := range value.([]any) {
+				rules = append(rules, regexp.QuoteMeta(join(path, name.(string))+": Required value"))
+			}
+		case "x-kubernetes-validations":
+			for _, rule := range value.([]any) {
+				message, _ := rule.(map[string]any)["message"].(string)
+				if message == "" {
+					err = errors.Join(err, fmt.Errorf("a validation of %q has no message", path))
+				}
+				rules = append(rules, regexp.QuoteMeta(message))
+			}
+		case "properties":
+			for name, property := range value.(map[string]any) {
+				more, moreErr := rulesOf(join(path, name), property.(map[string]any))
+				rules, err = append(rules, more...), errors.Join(err, moreErr)
+			}
+		case "items":
+			if path == "status.conditions" {
+				continue // metav1.Condition, whose rules are Kubernetes' own.
+			}
+			more, moreErr := rulesOf(path+"[]", value.(map[string]any))
+			rules, err = append(rules, more...), errors.Join(err, moreErr)
+		default:
+			message, found := ruleMessages[keyword]
+			if !found {
+				err = errors.Join(err, fmt.Errorf("this test does not know the keyword %q of %q", keyword, path))
+			}
+			rules = append(rules, fmt.Sprintf(message, regexp.QuoteMeta(path)))
+		}
+	}
+	return rules, err
+}
+
+func join(path, name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+
+var index = regexp.MustCompile(`\[[0-9]+\]`)
+
+func withoutIndex(message string) string { return index.ReplaceAllString(message, "[]") }
+
+func TestDefaults(t *testing.T) {
+	token := v1alpha1.APITokenSpec{
+		SiteRef:  v1alpha1.SiteReference{Name: "jira"},
+		User:     "alice",
+		Label:    "nightly export",
+		Delivery: v1alpha1.Delivery{SecretName: "nightly-export"},
+	}
+	createdToken := &v1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Name: "minimal"}, Spec: token}
+	if err := admin.Create(t.Context(), createdToken, client.DryRunAll); err != nil {
+		t.Fatal(err)
+	}
+	token.Credential.Type = v1alpha1.CredentialGenerated
+	if diff := cmp.Diff(token, createdToken.Spec); diff != "" {
+		t.Errorf("APIToken (-want +got):\n%s", diff)
+	}
+
+	site := v1alpha1.AtlassianSiteSpec{
+		Product:     v1alpha1.ProductJira,
+		BaseURL:     "https://example.com/jira",
+		UpstreamURL: "http://jira.atlassian.svc:8080/jira",
+	}
+	createdSite := &v1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Name: "minimal"}, Spec: site}
+	if err := admin.Create(t.Context(), createdSite, client.DryRunAll); err != nil {
+		t.Fatal(err)
+	}
+	site.TokenPaths = []string{"/rest/"}
+	site.Handoff.Type = v1alpha1.HandoffPersonalAccessToken
+	site.CallerVerification.Type = v1alpha1.CallerVerificationSharedKey
+	if diff := cmp.Diff(site, createdSite.Spec); diff != "" {
+		t.Errorf("AtlassianSite (-want +got):\n%s", diff)
+	}
+}
+
+func TestSelectableFields(t *testing.T) {
+	for name, user := range map[string]string{"alice-1": "alice", "alice-2": "alice", "bob-1": "bob"} {
+		token := createToken(t, name, user)
+		token.Status.TokenID = "asp_" + name
+		if err := admin.Status().Update(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		selector client.MatchingFields
+		want     []string
+	}{
+		{client.MatchingFields{"spec.user": "alice"}, []string{"alice-1", "alice-2"}},
+		{client.MatchingFields{"spec.user": "al"}, nil},
+		{client.MatchingFields{"status.tokenID": "asp_bob-1"}, []string{"bob-1"}},
+		{client.MatchingFields{"spec.user": "alice", "status.tokenID": "asp_bob-1"}, nil},
+	}
+	for _, test := range tests {
+		tokens := &v1alpha1.APITokenList{}
+		if err := admin.List(t.Context(), tokens, test.selector); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, token := range tokens.Items {
+			got = append(got, token.Name)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", test.selector, diff)
+		}
+	}
+}
+
+func createToken(t *testing.T, name, user string) *v1alpha1.APIToken {
+	t.Helper()
+	token := &v1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.APITokenSpec{
+		SiteRef:  v1alpha1.SiteReference{Name: "jira"},
+		User:     user,
+		Label:    "label of " + name,
+		Delivery: v1alpha1.Delivery{SecretName: name},
+	}}
+	if err := admin.Create(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := admin.Delete(context.WithoutCancel(t.Context()), token); err != nil {
+			t.Error(err)
+		}
+	})
+	return token
+}
+
+func TestColumns(t *testing.T) {
+	createToken(t, "nightly-export", "alice")
+	tests := map[string][]string{
+		"apitokens":      {"Name", "User", "Label", "Token ID", "Ready", "Age"},
+		"atlassiansites": {"Name", "Product", "Base URL", "Ready", "Age"},
+	}
+	for resource, want := range tests {
+		raw, err := discoveryClient(t).RESTClient().Get().
+			AbsPath("/apis", v1alpha1.GroupVersion.String(), "namespaces", metav1.NamespaceDefault, resource).
+			SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(t.Context()).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := &metav1.Table{}
+		if err := json.Unmarshal(raw, table); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, column := range table.ColumnDefinitions {
+			if column.Priority == 0 { // The others are for kubectl's --output=wide.
+				got = append(got, column.Name)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("columns of %s (-want +got):\n%s", resource, diff)
+		}
+		if resource == "apitokens" && (len(table.Rows) != 1 || table.Rows[0].Cells[1] != "alice") {
+			t.Errorf("rows %v, want one of alice", table.Rows)
+		}
+	}
+}
+
+func TestShortNames(t *testing.T) {
+	list, err := discoveryClient(t).ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, resource := range list.APIResources {
+		if !strings.Contains(resource.Name, "/") {
+			got[resource.Name] = append(resource.ShortNames, resource.Categories...)
+		}
+	}
+	want := map[string][]string{"apitokens": {"apitok", "apitokens"}, "atlassiansites": {"asite", "apitokens"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("short names and categories (-want +got):\n%s", diff)
+	}
+}
+
+func discoveryClient(t *testing.T) *discovery.DiscoveryClient {
+	t.Helper()
+	c, err := discovery.NewDiscoveryClientForConfig(adminConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type testFile struct {
+	want, kind string
+	documents  []*unstructured.Unstructured
+}
+
+// readFiles reads the files of a folder of testdata, by name.
+func readFiles(t *testing.T, folder string) map[string]testFile {
+	t.Helper()
+	files := map[string]testFile{}
+	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files in testdata/%s: %v", folder, err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents, err := decode(text)
+		if err != nil || len(documents) == 0 {
+			t.Fatalf("%s: %d documents: %v", path, len(documents), err)
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		want, found := strings.CutPrefix(line, wantPrefix)
+		if found != (folder == "refused") {
+			t.Fatalf("%s begins with %q", path, line)
+		}
+		files[filepath.Base(path)] = testFile{want: want, kind: documents[0].GetKind(), documents: documents}
+	}
+	return files
+}
+
+func readCRDs() (crds []*unstructured.Unstructured, err error) {
+	paths, err := filepath.Glob("../../config/crd/" + v1alpha1.GroupVersion.Group + "_*.yaml")
+	if err != nil || len(paths) == 0 {
+		return nil, fmt.Errorf("no CRDs: %w", err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		documents, err := decode(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		crds = append(crds, documents...)
+	}
+	return crds, nil
+}
+
+func decode(text []byte) (documents []*unstructured.Unstructured, err error) {
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	for {
+		document := &unstructured.Unstructured{}
+		if err := decoder.Decode(document); errors.Is(err, io.EOF) {
+			return documents, nil
+		} else if err != nil {
+			return nil, err
+		}
+		documents = append(documents, document)
+	}
+}

@@ -1,0 +1,61 @@
+package audit
+
+import (
+	"log/slog"
+	"strings"
+
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/authn"
+	"apitokens.dev/operator/webhook/contract"
+)
+
+// maxField bounds what a client can write into one field.
+const maxField = 512
+
+// message is the text of a line. That of an authentication is the one that the plugin "API Tokens for Jira" wrote:
+// alerts and reports are built on it.
+func message(x contract.Exchange) string {
+	switch d := x.Decision; d.Verdict {
+	case authn.Allow:
+		return d.User + " has been authenticated via API Token (" + d.TokenID + ")"
+	case authn.Forbidden:
+		return d.User + " has been refused with API Token (" + d.TokenID + ")"
+	case authn.Unauthorized:
+		return "An API Token has been refused"
+	default:
+		return "A gateway has been refused"
+	}
+}
+
+func level(x contract.Exchange) slog.Level {
+	if x.Decision.Verdict == authn.CannotDecide {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+func attributes(x contract.Exchange) []slog.Attr {
+	return []slog.Attr{
+		slog.String("verdict", x.Decision.Verdict.String()),
+		slog.String("reason", string(x.Decision.Reason)),
+		slog.String("site", clean(x.Site.String())),
+		slog.String("user", x.Decision.User),
+		slog.String("tokenID", x.Decision.TokenID),
+		slog.String("client", clean(x.Claimed.Client)),
+		slog.String("method", clean(x.Claimed.Method)),
+		slog.String("path", clean(x.Claimed.Path)),
+		slog.String("requestID", clean(x.Claimed.RequestID)),
+		slog.String("peer", x.Peer),
+	}
+}
+
+// clean bounds a text that a client chose, and drops it whole if it could be a token that was sent in the wrong place.
+func clean(text string) string {
+	if strings.Contains(text, token.Prefix) {
+		return "(contains " + token.Prefix + ")"
+	}
+	if len(text) > maxField {
+		return text[:maxField]
+	}
+	return text
+}

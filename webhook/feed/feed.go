@@ -1,0 +1,136 @@
+// Package feed keeps the index in step with the API server: it lists and watches what the index joins,
+// and knows how fresh that is.
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"golang.org/x/sync/errgroup"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/webhook/authn"
+)
+
+// Config says where to read from.
+type Config struct {
+	// Namespace is the operator's own namespace, with records and caller keys;
+	// CredentialsNamespace the one with the upstream credentials.
+	Namespace, CredentialsNamespace string
+}
+
+// Feed fills an index and keeps it filled.
+type Feed struct {
+	index   *authn.Index
+	sources []*source
+	synced  chan struct{}
+}
+
+// New returns a feed that reads with the rights of config.
+func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering the API types: %w", err)
+	}
+	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the feed: %w", err)
+	}
+	m := newMetrics(r, index)
+	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
+		return newSource(api, name, list, object, s, scope, m, log)
+	}
+	return &Feed{index: index, synced: make(chan struct{}), sources: []*source{
+		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
+		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
+		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
+		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
+		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
+	}}, nil
+}
+
+func secrets(namespace, secretType string) []client.ListOption {
+	return []client.ListOption{
+		client.InNamespace(namespace),
+		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("type", secretType)},
+	}
+}
+
+// Start feeds the index until ctx is done. It survives whatever happens to the API server.
+func (f *Feed) Start(ctx context.Context) error {
+	var g errgroup.Group
+	for _, s := range f.sources {
+		g.Go(func() error {
+			s.run(ctx)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		f.awaitSync(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// NeedLeaderElection is false: every replica feeds its own index.
+func (f *Feed) NeedLeaderElection() bool { return false }
+
+// Ready fails until the index has seen the whole initial list of everything. From then on it never fails again:
+// an API server that is away makes nothing here wrong, only old.
+func (f *Feed) Ready(*http.Request) error {
+	select {
+	case <-f.synced:
+		return nil
+	default:
+		return errors.New("the initial list has not been seen yet")
+	}
+}
+
+func (f *Feed) awaitSync(ctx context.Context) {
+	for _, s := range f.sources {
+		select {
+		case <-s.synced:
+		case <-ctx.Done():
+			return
+		}
+	}
+	f.index.SetReady()
+	close(f.synced)
+}
+
+// Transport settings of client-go that notice a frozen connection after 7 seconds instead of 45:
+// a revocation must not wait for a watch that nobody serves any more.
+const (
+	readIdleSeconds    = "5"
+	pingTimeoutSeconds = "2"
+
+	readIdleEnv    = "HTTP2_READ_IDLE_TIMEOUT_SECONDS"
+	pingTimeoutEnv = "HTTP2_PING_TIMEOUT_SECONDS"
+)
+
+// TransportEnv returns the environment variables by which client-go takes these settings
+// (k8s.io/apimachinery/pkg/util/net). They must be set before the first client is made.
+func TransportEnv() map[string]string {
+	return map[string]string{readIdleEnv: readIdleSeconds, pingTimeoutEnv: pingTimeoutSeconds}
+}
+
+// Backoff between attempts to list and watch. client-go's own ends at 30 to 60 seconds, which is how late a revocation
+// after an outage would be seen; 5 seconds from a few replicas burden no API server.
+const (
+	backoffInitial = 500 * time.Millisecond
+	backoffCap     = 5 * time.Second
+)

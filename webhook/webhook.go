@@ -1,0 +1,98 @@
+// Package webhook is the process that gateways ask: it serves the contracts from an index that the feed keeps fresh.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"apitokens.dev/operator/webhook/audit"
+	"apitokens.dev/operator/webhook/authn"
+	"apitokens.dev/operator/webhook/contract"
+	"apitokens.dev/operator/webhook/feed"
+)
+
+// Options are the settings of the process.
+type Options struct {
+	// BindAddress is where gateways ask; nothing else is served there.
+	BindAddress string
+	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
+	HealthAddress, MetricsAddress string
+	// ShutdownTimeout bounds how long requests in flight may take when the process is told to end.
+	ShutdownTimeout time.Duration
+
+	Feed feed.Config
+	// Audit is where the audit lines go.
+	Audit io.Writer
+}
+
+// Limits of the authentication port. A question is one header block: what is larger or slower is no gateway.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// Browsers' cookies and Negotiate come along: nginx's large_client_header_buffers are 4 of 8 KiB.
+	maxHeaderBytes = 64 << 10
+)
+
+// Run serves until ctx is done.
+func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
+	for name, value := range feed.TransportEnv() {
+		if _, set := os.LookupEnv(name); !set {
+			if err := os.Setenv(name, value); err != nil {
+				return fmt.Errorf("setting %s: %w", name, err)
+			}
+		}
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Logger:                  log,
+		HealthProbeBindAddress:  o.HealthAddress,
+		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
+		GracefulShutdownTimeout: ptr.To(o.ShutdownTimeout + 5*time.Second),
+	})
+	if err != nil {
+		return fmt.Errorf("making the manager: %w", err)
+	}
+	index := authn.NewIndex()
+	fed, err := feed.New(config, o.Feed, index, log.WithName("feed"), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	// The log outlives the manager: it writes what the last requests left in its queue.
+	lines := audit.NewLog(o.Audit, metrics.Registry)
+	defer lines.Close()
+	server := &manager.Server{Name: "authentication", ShutdownTimeout: &o.ShutdownTimeout, Server: &http.Server{
+		Addr:    o.BindAddress,
+		Handler: contract.NewHandler(index, lines.Observe),
+		// `OPTIONS *` too is for the handler: the library would answer 200.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+	}}
+	if err := errors.Join(
+		mgr.Add(server), mgr.Add(fed), mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("feed", fed.Ready),
+	); err != nil {
+		return fmt.Errorf("setting up the webhook: %w", err)
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the webhook: %w", err)
+	}
+	return nil
+}
