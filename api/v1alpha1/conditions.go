@@ -7,6 +7,8 @@ const ConditionReady = "Ready"
 const (
 	// ReasonIssued means that the token was issued and delivered.
 	ReasonIssued = "Issued"
+	// ReasonReissued is the reason of the Event that a token was delivered anew because its Secret was gone.
+	ReasonReissued = "Reissued"
 	// ReasonSiteNotFound means that there is no AtlassianSite of the name in `siteRef`.
 	ReasonSiteNotFound = "SiteNotFound"
 	// ReasonDeliveryConflict means that the Secret to deliver to exists and is not one that the operator delivered.

@@ -21,6 +21,9 @@ const (
 	DataKey = "record.json"
 	// LabelTokenID is the label with the token's id, for people: nothing reads it.
 	LabelTokenID = "apitokens.dev/token-id"
+	// LabelSiteNamespace and LabelSite name the site, likewise.
+	LabelSiteNamespace = "apitokens.dev/site-namespace"
+	LabelSite          = "apitokens.dev/site"
 
 	// MaxEntries bounds the hashes of one record, and so the work of one verification.
 	MaxEntries = 4

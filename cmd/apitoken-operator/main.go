@@ -1,0 +1,122 @@
+// Command apitoken-operator runs the API token operator: its controller, or its authentication webhook.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"apitokens.dev/operator/controllers"
+	"apitokens.dev/operator/webhook"
+)
+
+func main() {
+	if err := newCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+		fmt.Fprintln(os.Stderr, "apitoken-operator:", err)
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "apitoken-operator",
+		Short: "API tokens for Jira, as Kubernetes resources",
+		Long: "API tokens for Jira, as Kubernetes resources.\n\n" +
+			"The controller turns APITokens into delivered tokens and salted hashes. The webhook tells the ingress who is behind a request.\n" +
+			"The exit status is 0 after SIGTERM or SIGINT, and 1 with a message on standard error otherwise.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	logging := zap.Options{}
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	logging.BindFlags(flags)
+	config.RegisterFlags(flags)
+	root.PersistentFlags().AddGoFlagSet(flags)
+	root.PersistentPreRun = func(*cobra.Command, []string) {
+		log := zap.New(zap.UseFlagOptions(&logging))
+		ctrl.SetLogger(log)
+		klog.SetLogger(log) // client-go logs through klog
+	}
+	root.AddCommand(newControllerCommand(), newWebhookCommand(), newVersionCommand())
+	return root
+}
+
+const (
+	defaultNamespace            = "apitoken-system"
+	defaultCredentialsNamespace = "apitoken-credentials"
+)
+
+func newControllerCommand() *cobra.Command {
+	var o controllers.Options
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Issue and deliver tokens, and keep sites in order",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			kubeconfig, err := config.GetConfig()
+			if err != nil {
+				return fmt.Errorf("finding the API server: %w", err)
+			}
+			return controllers.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
+	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080", "where gateways reach the webhook: the beginning of every auth URL")
+	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
+		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
+	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let only one of several replicas write")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	return cmd
+}
+
+func newWebhookCommand() *cobra.Command {
+	o := webhook.Options{Audit: os.Stdout}
+	cmd := &cobra.Command{
+		Use:   "webhook",
+		Short: "Tell the ingress who is behind a request",
+		Long: "Tell the ingress who is behind a request.\n\n" +
+			"One line of JSON for each authentication and refusal goes to standard output, everything else to standard error.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			kubeconfig, err := config.GetConfig()
+			if err != nil {
+				return fmt.Errorf("finding the API server: %w", err)
+			}
+			return webhook.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that gateways ask at; nothing else is served there")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
+	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take when the process is told to end")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	return cmd
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			version, goVersion := "(unknown)", "(unknown)"
+			if info, ok := debug.ReadBuildInfo(); ok {
+				version, goVersion = info.Main.Version, info.GoVersion
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "apitoken-operator %s, %s\n", version, goVersion)
+		},
+	}
+}

@@ -1,0 +1,184 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/username"
+)
+
+const (
+	// urlKey is the delivered Secret's key for the base URL of the site.
+	urlKey = "url"
+
+	managedByLabel = "app.kubernetes.io/managed-by"
+	managedBy      = "apitoken-operator"
+
+	// issuePolicy is the ValidatingAdmissionPolicy without which nothing is issued.
+	issuePolicy = "issue.apitokens.dev"
+)
+
+// act takes one step. The order of writes is what makes every kill between them harmless: the record knows a secret
+// before anybody gets it, and forgets older ones only after the new one was read back from where it was delivered.
+func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
+	switch next {
+	case issue:
+		return r.issue(ctx, s)
+	case reissue:
+		return r.reissue(ctx, s)
+	case confirm:
+		return r.confirm(ctx, s)
+	case repair:
+		return r.repair(ctx, s)
+	default:
+		return nil
+	}
+}
+
+func (r *Reconciler) issue(ctx context.Context, s observed) error {
+	id, err := token.NewID(r.Random)
+	if err != nil {
+		return fmt.Errorf("making a token: %w", err)
+	}
+	text, entry, err := r.mint(id, s)
+	if err != nil {
+		return err
+	}
+	t := s.token
+	fresh := &record.Record{
+		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName,
+		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
+		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
+		Entries:  []record.Entry{entry},
+	}
+	encoded, err := fresh.Encode()
+	if err != nil {
+		return err
+	}
+	stored := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: string(t.UID),
+			Labels: map[string]string{managedByLabel: managedBy, record.LabelTokenID: id, record.LabelSiteNamespace: t.Namespace, record.LabelSite: t.Spec.SiteRef.Name},
+		},
+		Type: record.SecretType,
+		Data: map[string][]byte{record.DataKey: encoded},
+	}
+	if err := r.Client.Create(ctx, stored); err != nil {
+		return fmt.Errorf("creating the record: %w", err)
+	}
+	return r.deliver(ctx, s, text)
+}
+
+func (r *Reconciler) reissue(ctx context.Context, s observed) error {
+	text, entry, err := r.mint(s.record.TokenID, s)
+	if err != nil {
+		return err
+	}
+	if err := r.changeRecord(ctx, s, func(stored *record.Record) {
+		if len(stored.Entries) == record.MaxEntries {
+			stored.Entries = stored.Entries[1:] // decide saw that it is too old to be on its way still
+		}
+		stored.Entries = append(stored.Entries, entry)
+	}); err != nil {
+		return err
+	}
+	return r.deliver(ctx, s, text)
+}
+
+func (r *Reconciler) mint(id string, s observed) (string, record.Entry, error) {
+	text, err := token.New(id, r.Random)
+	if err != nil {
+		return "", record.Entry{}, fmt.Errorf("making a token: %w", err)
+	}
+	hash, err := record.NewHash(text, r.Random)
+	if err != nil {
+		return "", record.Entry{}, err
+	}
+	return text, record.Entry{Hash: hash, State: record.Candidate, Issued: s.now.UTC()}, nil
+}
+
+// deliver creates the Secret. One that is there by now is not touched: the next look finds out whose it is.
+func (r *Reconciler) deliver(ctx context.Context, s observed, text string) error {
+	err := r.Client.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.token.Namespace, Name: s.secretName(),
+			Labels:      map[string]string{managedByLabel: managedBy},
+			Annotations: map[string]string{"apitokens.dev/apitoken": s.token.Name},
+		},
+		Type: corev1.SecretTypeBasicAuth,
+		Data: map[string][]byte{
+			corev1.BasicAuthUsernameKey: []byte(s.token.Spec.User),
+			corev1.BasicAuthPasswordKey: []byte(text),
+			urlKey:                      []byte(s.site.Spec.BaseURL),
+		},
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("delivering the token: %w", err)
+	}
+	return nil
+}
+
+func (r *Reconciler) confirm(ctx context.Context, s observed) error {
+	was := s.record.Entries[s.delivered.entry]
+	return r.changeRecord(ctx, s, func(stored *record.Record) {
+		was.State = record.Delivered
+		stored.Entries = []record.Entry{was}
+	})
+}
+
+// changeRecord changes the record under the precondition that it is the one that was decided on.
+func (r *Reconciler) changeRecord(ctx context.Context, s observed, change func(*record.Record)) error {
+	change(s.record)
+	encoded, err := s.record.Encode()
+	if err != nil {
+		return err
+	}
+	s.recordSecret.Data = map[string][]byte{record.DataKey: encoded}
+	if err := r.Client.Update(ctx, s.recordSecret); err != nil {
+		return fmt.Errorf("changing the record: %w", err)
+	}
+	return nil
+}
+
+// repair restores user name and URL beside the token, under the same precondition.
+func (r *Reconciler) repair(ctx context.Context, s observed) error {
+	s.deliveredSecret.Data[corev1.BasicAuthUsernameKey] = []byte(s.token.Spec.User)
+	s.deliveredSecret.Data[urlKey] = []byte(s.site.Spec.BaseURL)
+	if err := r.Client.Update(ctx, s.deliveredSecret); err != nil {
+		return fmt.Errorf("repairing the delivered Secret: %w", err)
+	}
+	return nil
+}
+
+// admissionRefuses asks the API server for a token for the same user, as a dry run. The operator has no right to issue
+// one, so the answer must be that the policy refuses; while it is not, anyone could issue tokens for anyone.
+func (r *Reconciler) admissionRefuses(ctx context.Context, t *tokensv1alpha1.APIToken) (bool, error) {
+	probe := &tokensv1alpha1.APIToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, GenerateName: "admission-probe-"},
+		Spec:       *t.Spec.DeepCopy(),
+	}
+	err := r.Client.Create(ctx, probe, client.DryRunAll)
+	switch {
+	case err == nil:
+		return false, nil
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+issuePolicy+"'"):
+		return true, nil
+	default:
+		return false, fmt.Errorf("asking whether the admission policy is in force: %w", err)
+	}
+}
+
+func policyMissing() decision {
+	return *block(tokensv1alpha1.ReasonAdmissionPolicyMissing,
+		"The ValidatingAdmissionPolicy '%s' is not in force in this namespace, so anyone who may create APITokens could issue one for anybody. "+
+			"Nothing is issued until it is installed, with its binding (config/admission).", issuePolicy)
+}

@@ -1,0 +1,124 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+)
+
+// Gone is an APIToken whose deletion was observed. The UID tells it from a later one of the same name.
+type Gone struct {
+	types.NamespacedName
+
+	UID types.UID
+}
+
+// Cleaner removes what a deleted APIToken leaves behind: the delivered Secret, then the record.
+//
+// There are no owner references and no finalizers: a record lies in another namespace, a deletion must not wait for
+// the operator, and after a restore from a backup, with new UIDs, garbage collection would take everything.
+// So only a deletion that was seen to happen is followed; other records without an APIToken are dead and stay.
+type Cleaner struct {
+	Client    client.Client
+	Live      client.Reader
+	Namespace string
+}
+
+// SetupWithManager starts the cleaner with the manager.
+func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	deleted := handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
+			q.Add(Gone{client.ObjectKeyFromObject(e.Object), e.Object.UID})
+		},
+	}
+	err := builder.TypedControllerManagedBy[Gone](mgr).
+		Named("apitoken-cleanup").
+		WatchesRawSource(source.TypedKind(mgr.GetCache(), &tokensv1alpha1.APIToken{}, deleted)).
+		WithOptions(controller.TypedOptions[Gone]{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
+		Complete(c)
+	if err != nil {
+		return fmt.Errorf("setting up the clean-up of APITokens: %w", err)
+	}
+	return nil
+}
+
+// Reconcile removes what is left of an APIToken that is gone.
+func (c *Cleaner) Reconcile(ctx context.Context, g Gone) (ctrl.Result, error) {
+	if err := c.clean(ctx, g); isRace(err) {
+		return ctrl.Result{RequeueAfter: retryPeriod}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, nil
+}
+
+func (c *Cleaner) clean(ctx context.Context, g Gone) error {
+	stored, err := getSecret(ctx, c.Live, c.Namespace, string(g.UID))
+	if err != nil {
+		return fmt.Errorf("reading the record: %w", err)
+	}
+	if stored == nil || stored.Type != record.SecretType {
+		return nil
+	}
+	if exists, err := c.exists(ctx, g); err != nil || exists {
+		return err
+	}
+	if r, err := decodeRecord(stored); err == nil {
+		if err := c.removeDelivered(ctx, g, r); err != nil {
+			return err
+		}
+	}
+	if err := c.remove(ctx, stored); err != nil {
+		return fmt.Errorf("removing the record: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Removed what a deleted APIToken left", "tokenID", stored.Labels[record.LabelTokenID])
+	return nil
+}
+
+// exists asks the API server itself whether the very APIToken is there still.
+func (c *Cleaner) exists(ctx context.Context, g Gone) (bool, error) {
+	var t tokensv1alpha1.APIToken
+	err := c.Live.Get(ctx, g.NamespacedName, &t)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("reading the APIToken: %w", err)
+	}
+	return err == nil && t.UID == g.UID, nil
+}
+
+// removeDelivered removes the delivered Secret if it holds a token of this record. Anything else is somebody else's.
+func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record) error {
+	s, err := getSecret(ctx, c.Live, g.Namespace, r.DeliverySecret)
+	if err != nil {
+		return fmt.Errorf("reading the delivered Secret: %w", err)
+	}
+	if s == nil {
+		return nil
+	}
+	if d := inspect(s, r); !d.basicAuth || d.entry < 0 {
+		ctrl.LoggerFrom(ctx).Info("Leaving a Secret alone that does not hold the token", "secret", r.DeliverySecret)
+		return nil
+	}
+	if err := c.remove(ctx, s); err != nil {
+		return fmt.Errorf("removing the delivered Secret: %w", err)
+	}
+	return nil
+}
+
+// remove deletes exactly what was looked at.
+func (c *Cleaner) remove(ctx context.Context, s *corev1.Secret) error {
+	return client.IgnoreNotFound(c.Client.Delete(ctx, s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion}))
+}

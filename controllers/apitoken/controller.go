@@ -1,0 +1,180 @@
+// Package apitoken brings APITokens about: it makes tokens, stores their records, delivers them, and removes what a
+// deleted APIToken leaves behind.
+package apitoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+const (
+	// reconcileTimeout bounds one pass.
+	reconcileTimeout = 30 * time.Second
+	// recheckPeriod is how often delivered Secrets are looked at: they are never watched, because that takes the
+	// right to list everybody's Secrets.
+	recheckPeriod = time.Minute
+	// retryPeriod follows a pass that others kept changing things under.
+	retryPeriod = time.Second
+	// maxSteps is more than any state is away from a settled one.
+	maxSteps = 8
+
+	bySite = "spec.siteRef.name"
+)
+
+// Reconciler brings one APIToken about, one step at a time: observe, decide, act, observe again.
+type Reconciler struct {
+	// Client reads from the cache. Live reads from the API server, in namespaces that are not cached too.
+	Client client.Client
+	Live   client.Reader
+	Events events.EventRecorder
+	Clock  clock.PassiveClock
+	Random io.Reader
+	// Namespace holds the records, CredentialsNamespace the upstream credentials.
+	Namespace, CredentialsNamespace string
+}
+
+// SetupWithManager starts the reconciler with the manager.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, bySite, func(o client.Object) []string {
+		t, _ := o.(*tokensv1alpha1.APIToken)
+		return []string{t.Spec.SiteRef.Name}
+	}); err != nil {
+		return fmt.Errorf("indexing APITokens by site: %w", err)
+	}
+	err := ctrl.NewControllerManagedBy(mgr).
+		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.ofSite),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofSecret)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+	if err != nil {
+		return fmt.Errorf("setting up the APIToken controller: %w", err)
+	}
+	return nil
+}
+
+// Reconcile brings an APIToken about.
+func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) (ctrl.Result, error) {
+	if !t.DeletionTimestamp.IsZero() {
+		// It authenticates no longer. What it leaves is removed once it is gone.
+		return ctrl.Result{}, nil
+	}
+	o, err := r.pass(ctx, t)
+	if err == nil {
+		err = r.report(ctx, t, o)
+	}
+	switch {
+	case isRace(err):
+		return ctrl.Result{RequeueAfter: retryPeriod}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: recheckPeriod}, nil
+}
+
+// outcome is where a pass ended.
+type outcome struct {
+	state    state
+	decision decision
+	// minted is the step that made a new secret, if one did.
+	minted step
+}
+
+// pass takes steps until nothing is left to write. The first look is at the cache, and believed only if it finds
+// nothing to do: everything else is decided on what the API server says now.
+func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
+	s, err := r.observe(ctx, t, r.Client)
+	if err != nil {
+		return outcome{}, err
+	}
+	if d := decide(s.state); d.step == settled {
+		return outcome{state: s.state, decision: d}, nil
+	}
+	var minted step
+	for range maxSteps {
+		if s, err = r.observe(ctx, t, r.Live); err != nil {
+			return outcome{}, err
+		}
+		d := decide(s.state)
+		switch d.step {
+		case blocked, settled:
+			return outcome{s.state, d, minted}, nil
+		case issue, reissue:
+			if refused, err := r.admissionRefuses(ctx, t); err != nil || !refused {
+				return outcome{s.state, policyMissing(), minted}, err
+			}
+			minted = d.step
+		}
+		if err := r.act(ctx, d.step, s); err != nil {
+			return outcome{}, err
+		}
+	}
+	return outcome{}, errUnsettled
+}
+
+var errUnsettled = errors.New("the APIToken did not settle: something else keeps changing its Secrets")
+
+// isRace reports whether a pass only met another writer, or an object that went.
+func isRace(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+}
+
+// ofSite names the APITokens of a site.
+func (r *Reconciler) ofSite(ctx context.Context, site client.Object) []reconcile.Request {
+	return r.requests(ctx, site.GetNamespace(), site.GetName(), func(*tokensv1alpha1.APIToken) bool { return true })
+}
+
+// ofSecret names the APITokens that one of the operator's own Secrets is about. Damaged Secrets name none:
+// the next periodic look finds them.
+func (r *Reconciler) ofSecret(ctx context.Context, o client.Object) []reconcile.Request {
+	s, ok := o.(*corev1.Secret)
+	switch {
+	case !ok:
+	case s.Type == record.SecretType && s.Namespace == r.Namespace:
+		if stored, err := record.Decode(s.Data[record.DataKey]); err == nil {
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: stored.APIToken.Namespace, Name: stored.APIToken.Name}}}
+		}
+	case s.Type == upstream.SecretType && s.Namespace == r.CredentialsNamespace:
+		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
+			return r.requests(ctx, c.Namespace, c.Site, func(t *tokensv1alpha1.APIToken) bool { return username.Fold(t.Spec.User) == c.User })
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) requests(ctx context.Context, namespace, site string, wanted func(*tokensv1alpha1.APIToken) bool) []reconcile.Request {
+	var list tokensv1alpha1.APITokenList
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{bySite: site}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing the APITokens of a site", "namespace", namespace, "site", site)
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if wanted(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return requests
+}

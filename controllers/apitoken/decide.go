@@ -1,0 +1,186 @@
+package apitoken
+
+import (
+	"fmt"
+	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/username"
+)
+
+// state is all that a decision rests on.
+type state struct {
+	now   time.Time
+	token *tokensv1alpha1.APIToken
+	// recordName is where the record lies, for people.
+	recordName string
+	site       *tokensv1alpha1.AtlassianSite
+	record     *record.Record
+	// recordErr says why the record that is there cannot be read.
+	recordErr error
+	// delivered is nil if there is no Secret of the name to deliver to.
+	delivered *delivered
+	// upstreamHeld says that the operator holds a personal access token of the user.
+	upstreamHeld bool
+}
+
+// delivered is the Secret of the name to deliver to, without the secret in it.
+type delivered struct {
+	basicAuth     bool
+	username, url string
+	// tokenID is that of the token in it, if it is one.
+	tokenID string
+	// entry is the record's entry that it verifies against, or -1.
+	entry int
+}
+
+// step is what a pass does next.
+type step int
+
+const (
+	// blocked: nothing can be written; the condition says why.
+	blocked step = iota
+	// settled: nothing is left to write.
+	settled
+	// issue: make a token and its record, and deliver it.
+	issue
+	// reissue: make a new secret of the same token, and deliver it.
+	reissue
+	// confirm: mark what was delivered in the record, and drop everything older.
+	confirm
+	// repair: restore what lies around the token in the delivered Secret.
+	repair
+)
+
+// decision is a step, and what the Ready condition says if nothing follows it.
+type decision struct {
+	step            step
+	reason, message string
+}
+
+// candidateGrace is how long a candidate may still be on its way: longer than a pass can take, also one of a former
+// leader that does not know yet that it is none.
+const candidateGrace = 2 * reconcileTimeout
+
+// checks decide, the first that has something to say.
+// Each sees only states that those before it had nothing to say to.
+var checks = []func(state) *decision{
+	siteExists,
+	recordReadable,
+	recordAgrees,
+	deliveryIsOurs,
+	isIssued,
+	isDelivered,
+	isConfirmed,
+	isComplete,
+	upstreamIsHeld,
+}
+
+func decide(s state) decision {
+	for _, check := range checks {
+		if d := check(s); d != nil {
+			return *d
+		}
+	}
+	return decision{settled, tokensv1alpha1.ReasonIssued, fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())}
+}
+
+func (s state) secretName() string { return s.token.Spec.Delivery.SecretName }
+
+func block(reason, format string, args ...any) *decision {
+	return &decision{blocked, reason, fmt.Sprintf(format, args...)}
+}
+
+func siteExists(s state) *decision {
+	if s.site != nil {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonSiteNotFound,
+		"There is no AtlassianSite '%s' in namespace '%s'. Create it, or delete this APIToken and create one with the right `siteRef`.",
+		s.token.Spec.SiteRef.Name, s.token.Namespace)
+}
+
+func recordReadable(s state) *decision {
+	if s.recordErr == nil {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonRecordDamaged,
+		"The record of this token cannot be read (%v), so it does not authenticate. "+
+			"Restore Secret '%s', or delete this APIToken and Secret '%s' and create it again.",
+		s.recordErr, s.recordName, s.secretName())
+}
+
+// recordAgrees also guards the webhook's own check: what one of them refuses the other must not call ready.
+func recordAgrees(s state) *decision {
+	if s.record == nil {
+		return nil
+	}
+	t := s.token
+	if s.record.User == username.Fold(t.Spec.User) &&
+		s.record.Site == (record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name}) &&
+		s.record.APIToken == (record.Ref{Namespace: t.Namespace, Name: t.Name}) &&
+		s.record.DeliverySecret == s.secretName() {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonRecordDamaged,
+		"The record in Secret '%s' was not written for this APIToken, so it does not authenticate. "+
+			"Delete this APIToken and Secret '%s' and create it again.", s.recordName, s.secretName())
+}
+
+func deliveryIsOurs(s state) *decision {
+	d := s.delivered
+	if d == nil || d.basicAuth && d.entry >= 0 {
+		return nil
+	}
+	if s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID {
+		return block(tokensv1alpha1.ReasonRecordMissing,
+			"The record of this token is gone (Secret '%s'), so it does not authenticate. "+
+				"Restore the record, or delete Secret '%s' to have a new token issued.", s.recordName, s.secretName())
+	}
+	return block(tokensv1alpha1.ReasonDeliveryConflict,
+		"Secret '%s' exists and does not hold this token; it is left alone. "+
+			"Delete it, or delete this APIToken and create one that delivers to another name.", s.secretName())
+}
+
+func isIssued(s state) *decision {
+	if s.record != nil {
+		return nil
+	}
+	return &decision{step: issue}
+}
+
+func isDelivered(s state) *decision {
+	if s.delivered != nil {
+		return nil
+	}
+	if oldest := s.record.Entries[0]; len(s.record.Entries) == record.MaxEntries && s.now.Sub(oldest.Issued) < candidateGrace {
+		return block(tokensv1alpha1.ReasonIssuePending,
+			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %s.", s.secretName(), candidateGrace)
+	}
+	return &decision{step: reissue}
+}
+
+func isConfirmed(s state) *decision {
+	if len(s.record.Entries) == 1 && s.record.Entries[0].State == record.Delivered {
+		return nil
+	}
+	return &decision{step: confirm}
+}
+
+func isComplete(s state) *decision {
+	if s.delivered.username == s.token.Spec.User && s.delivered.url == s.site.Spec.BaseURL {
+		return nil
+	}
+	return &decision{step: repair}
+}
+
+func upstreamIsHeld(s state) *decision {
+	if s.upstreamHeld {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
+		"The token is delivered to Secret '%s', but the operator holds no personal access token with which '%s' could act at the product, "+
+			"so requests are refused with 403. Add one to `upstreamCredentials` of AtlassianSite '%s'; if it is there, the site's conditions say what is wrong with it.",
+		s.secretName(), username.Fold(s.token.Spec.User), s.site.Name)
+}

@@ -1,0 +1,108 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+// observed is a state with the objects that it was read from: writes name their versions as preconditions.
+type observed struct {
+	state
+
+	recordSecret, deliveredSecret *corev1.Secret
+}
+
+// observe reads what a decision rests on. The delivered Secret is always read live: it is never cached.
+func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
+	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
+	var site tokensv1alpha1.AtlassianSite
+	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name}, &site); {
+	case err == nil:
+		s.site = &site
+	case !apierrors.IsNotFound(err):
+		return observed{}, fmt.Errorf("reading the AtlassianSite: %w", err)
+	}
+	var err error
+	if s.recordSecret, err = getSecret(ctx, reader, r.Namespace, string(t.UID)); err != nil {
+		return observed{}, fmt.Errorf("reading the record: %w", err)
+	}
+	if s.recordSecret != nil {
+		s.record, s.recordErr = decodeRecord(s.recordSecret)
+	}
+	if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
+		return observed{}, fmt.Errorf("reading the delivered Secret: %w", err)
+	}
+	if s.deliveredSecret != nil {
+		s.delivered = inspect(s.deliveredSecret, s.record)
+	}
+	if s.site != nil {
+		s.upstreamHeld, err = r.holdsUpstream(ctx, &site, username.Fold(t.Spec.User))
+	}
+	return s, err
+}
+
+func decodeRecord(s *corev1.Secret) (*record.Record, error) {
+	if s.Type != record.SecretType {
+		return nil, fmt.Errorf("its Secret is of type '%s'", s.Type)
+	}
+	return record.Decode(s.Data[record.DataKey])
+}
+
+// inspect looks at the Secret of the name to deliver to. No secret of it leaves this function.
+func inspect(s *corev1.Secret, r *record.Record) *delivered {
+	password := s.Data[corev1.BasicAuthPasswordKey]
+	d := &delivered{
+		basicAuth: s.Type == corev1.SecretTypeBasicAuth,
+		username:  string(s.Data[corev1.BasicAuthUsernameKey]),
+		url:       string(s.Data[urlKey]),
+		entry:     -1,
+	}
+	if id, ok := token.Parse(password); ok {
+		d.tokenID = string(id)
+	}
+	if r != nil {
+		d.entry = r.Verify(password)
+	}
+	return d
+}
+
+// holdsUpstream asks what the webhook will ask: is there a credential, and is it for where the site is now?
+func (r *Reconciler) holdsUpstream(ctx context.Context, site *tokensv1alpha1.AtlassianSite, user string) (bool, error) {
+	s, err := getSecret(ctx, r.Client, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
+	if err != nil {
+		return false, fmt.Errorf("reading the upstream credential: %w", err)
+	}
+	if s == nil || s.Type != upstream.SecretType {
+		return false, nil
+	}
+	c, err := upstream.Decode(s.Data[upstream.DataKey])
+	if err != nil {
+		return false, nil // the site reports it
+	}
+	url, err := siteurl.Parse(site.Spec.UpstreamURL)
+	return err == nil && c.Origin == url.Origin, nil
+}
+
+// getSecret returns nil if there is none.
+func getSecret(ctx context.Context, from client.Reader, namespace, name string) (*corev1.Secret, error) {
+	var s corev1.Secret
+	switch err := from.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &s); {
+	case err == nil:
+		return &s, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	default:
+		return nil, err
+	}
+}

@@ -1,0 +1,74 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/conditions"
+)
+
+// report writes the status once, if it differs, and then tells by Event what has happened.
+func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) error {
+	status := r.status(t, o)
+	if !equality.Semantic.DeepEqual(status, t.Status) {
+		apply := tokensac.APITokenStatus().WithConditions(conditions.ToApply(status.Conditions)...)
+		if status.TokenID != "" {
+			apply.WithTokenID(status.TokenID)
+		}
+		if !status.IssuedTime.IsZero() {
+			apply.WithIssuedTime(status.IssuedTime)
+		}
+		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithStatus(apply)
+		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
+			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
+		}
+	}
+	r.tell(t, o)
+	return nil
+}
+
+// status is what was observed. The id of a record that is gone is kept: it tells whose the delivered token was.
+func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha1.APITokenStatus {
+	status := tokensv1alpha1.APITokenStatus{TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime}
+	if rec := o.state.record; rec != nil {
+		newest := rec.Entries[len(rec.Entries)-1]
+		// A status has seconds.
+		status.TokenID, status.IssuedTime = rec.TokenID, metav1.NewTime(newest.Issued).Rfc3339Copy()
+	}
+	status.Conditions = conditions.Merge(t.Status.Conditions, metav1.NewTime(r.Clock.Now()), t.Generation, o.ready())
+	return status
+}
+
+func (o outcome) ready() metav1.Condition {
+	c := metav1.Condition{
+		Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: o.decision.reason, Message: o.decision.message,
+	}
+	if o.decision.step == settled {
+		c.Status = metav1.ConditionTrue
+	}
+	return c
+}
+
+// tell says what this pass did, and what it is that a person has to do now and did not have to do before.
+func (r *Reconciler) tell(t *tokensv1alpha1.APIToken, o outcome) {
+	switch o.minted {
+	case issue:
+		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonIssued, "Issue",
+			"Issued token %s and delivered it to Secret '%s'", o.state.record.TokenID, o.state.secretName())
+	case reissue:
+		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
+			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
+	}
+	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
+	if o.decision.step == blocked && (before == nil || before.Reason != o.decision.reason) {
+		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", o.decision.message)
+	}
+}

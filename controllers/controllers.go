@@ -1,0 +1,113 @@
+// Package controllers is the process that writes: it brings APITokens and AtlassianSites about.
+package controllers
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/internal/atlassian"
+)
+
+const (
+	// fieldOwner is the one name under which everything is applied, and events are reported.
+	fieldOwner = "apitoken-controller"
+	// workers is how many APITokens are brought about at the same time. Each spends its time waiting for the API server.
+	workers = 8
+
+	shutdownTimeout = 30 * time.Second
+)
+
+// Options are the settings of the process.
+type Options struct {
+	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
+	HealthAddress, MetricsAddress string
+	// LeaderElection lets only one replica write.
+	LeaderElection bool
+	// Namespace holds records and caller keys, CredentialsNamespace the upstream credentials.
+	Namespace, CredentialsNamespace string
+	// WebhookURL is where gateways reach the webhook: the beginning of every auth URL.
+	WebhookURL string
+	// AllowExternalUpstreams lets sites have an `upstreamURL` that is no Service of their namespace.
+	AllowExternalUpstreams bool
+}
+
+// Run runs the controllers until ctx is done.
+func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
+	mgr, err := newManager(config, o, log)
+	if err != nil {
+		return err
+	}
+	tokens := &apitoken.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
+		Clock: clock.RealClock{}, Random: rand.Reader,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
+	}
+	cleaner := &apitoken.Cleaner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
+	sites := &site.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
+		Clock: clock.RealClock{}, Product: atlassian.NewClient(),
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
+		WebhookURL: o.WebhookURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
+	}
+	if err := errors.Join(
+		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
+		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
+	); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the controllers: %w", err)
+	}
+	return nil
+}
+
+func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering the API types: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // the API server's priority and fairness limits us better than a number here
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        log,
+		HealthProbeBindAddress:        o.HealthAddress,
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              "apitoken-controller",
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true, // safe: nothing runs after Start returns
+		Client:                        client.Options{FieldOwner: fieldOwner},
+		Cache: cache.Options{
+			// A read of what is not cached must fail, not quietly cache every Secret of the cluster.
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}}},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}

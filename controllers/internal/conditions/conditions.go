@@ -1,0 +1,32 @@
+// Package conditions carries conditions from one pass to the next.
+package conditions
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+)
+
+// Merge returns the stored conditions with what a pass found out. One whose status did not change keeps its transition
+// time; one that the pass found out nothing about stays as it is.
+func Merge(stored []metav1.Condition, now metav1.Time, generation int64, found ...metav1.Condition) []metav1.Condition {
+	merged := slices.Clone(stored)
+	for _, c := range found {
+		c.LastTransitionTime, c.ObservedGeneration = now, generation
+		meta.SetStatusCondition(&merged, c)
+	}
+	return merged
+}
+
+// ToApply returns conditions as server-side apply takes them.
+func ToApply(conditions []metav1.Condition) []*metav1ac.ConditionApplyConfiguration {
+	apply := make([]*metav1ac.ConditionApplyConfiguration, len(conditions))
+	for i, c := range conditions {
+		apply[i] = metav1ac.Condition().
+			WithType(c.Type).WithStatus(c.Status).WithReason(c.Reason).WithMessage(c.Message).
+			WithObservedGeneration(c.ObservedGeneration).WithLastTransitionTime(c.LastTransitionTime)
+	}
+	return apply
+}

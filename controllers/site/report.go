@@ -1,0 +1,114 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/conditions"
+	"apitokens.dev/operator/internal/atlassian"
+)
+
+// report writes the status once, if it differs, and then tells by Event what a person has to do now.
+func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o outcome) error {
+	status := o.status(s, metav1.NewTime(r.Clock.Now()))
+	if len(status.Conditions) > 0 && !equality.Semantic.DeepEqual(status, s.Status) {
+		apply := tokensac.AtlassianSiteStatus().WithConditions(conditions.ToApply(status.Conditions)...)
+		if status.AuthURLSecretName != "" {
+			apply.WithAuthURLSecretName(status.AuthURLSecretName)
+		}
+		object := tokensac.AtlassianSite(s.Name, s.Namespace).WithUID(s.UID).WithStatus(apply)
+		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
+			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
+		}
+	}
+	r.tell(s, status.Conditions)
+	return nil
+}
+
+// status is what was observed. What the pass found out nothing about stays as it is, but of a site that is not served
+// nothing is known any more.
+func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokensv1alpha1.AtlassianSiteStatus {
+	status := tokensv1alpha1.AtlassianSiteStatus{
+		Conditions:        conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
+		AuthURLSecretName: s.Status.AuthURLSecretName,
+	}
+	switch {
+	case o.problem != nil:
+		status.AuthURLSecretName = ""
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamReachable)
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamCredentialsReady)
+	case o.authURLName != "":
+		status.AuthURLSecretName = o.authURLName
+	}
+	return status
+}
+
+// conditions are those that the pass found something out about.
+func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition {
+	var found []metav1.Condition
+	add := func(conditionType string, ok bool, reason, message string) {
+		c := metav1.Condition{Type: conditionType, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+		if ok {
+			c.Status = metav1.ConditionTrue
+		}
+		found = append(found, c)
+	}
+	switch {
+	case o.problem != nil:
+		add(tokensv1alpha1.ConditionReady, false, o.problem.reason, o.problem.message)
+	case o.probed:
+		add(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
+			fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName))
+	}
+	if o.probed {
+		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reachable(o.probe), probeMessage(s, o.probe))
+	}
+	if o.checked {
+		reason, message := credentialsCondition(o.rejected)
+		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, len(o.rejected) == 0, reason, message)
+	}
+	return found
+}
+
+func reachable(err error) string {
+	if err == nil {
+		return tokensv1alpha1.ReasonAnswered
+	}
+	return tokensv1alpha1.ReasonNoAnswer
+}
+
+// probeMessage tells the two cases apart that call for different things. It repeats no text of the network's: that
+// differs each time, and a condition must not.
+func probeMessage(s *tokensv1alpha1.AtlassianSite, err error) string {
+	switch {
+	case err == nil:
+		return fmt.Sprintf("%s answers at %s.", s.Spec.Product, s.Spec.UpstreamURL)
+	case errors.Is(err, atlassian.ErrUnexpected):
+		return fmt.Sprintf("What answers at %s is not %s. Does `upstreamURL` lack the context path?", s.Spec.UpstreamURL, s.Spec.Product)
+	default:
+		return fmt.Sprintf("Nothing answers at %s. Is the Service there, and may the operator reach it?", s.Spec.UpstreamURL)
+	}
+}
+
+func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
+	for _, c := range now {
+		before := apimeta.FindStatusCondition(s.Status.Conditions, c.Type)
+		changed := before == nil || before.Status != c.Status || before.Reason != c.Reason
+		switch {
+		case !changed:
+		case c.Status == metav1.ConditionFalse:
+			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", c.Message)
+		case c.Type == tokensv1alpha1.ConditionReady:
+			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", c.Message)
+		}
+	}
+}
