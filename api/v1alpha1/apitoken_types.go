@@ -7,7 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=apitok,categories=apitokens
+// +kubebuilder:resource:shortName=apitok,categories=atlassian
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`,description="The product user that the token acts as"
 // +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The meaningful name of the token"
 // +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id, as it stands in logs"

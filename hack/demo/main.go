@@ -1,0 +1,80 @@
+// Command demo shows the main job on a real API server and through a real nginx: a token is declared, delivered, used,
+// refused and revoked. It stays up until Ctrl-C; with --check it checks every step and ends.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/go-logr/logr"
+
+	"apitokens.dev/operator/hack/rig"
+)
+
+func main() {
+	check := flag.Bool("check", false, "check every step, then end")
+	flag.Parse()
+	ctrl.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, *check); err != nil {
+		fmt.Fprintln(os.Stderr, "demo: failed:", err)
+		os.Exit(1) //nolint:gocritic // exitAfterDefer: stop only restores signal handling
+	}
+}
+
+func run(ctx context.Context, out io.Writer, check bool) (err error) {
+	begun := time.Now()
+	_, _ = fmt.Fprintln(out, "Starting the parts:")
+	r, err := rig.Start(ctx, out)
+	defer func() {
+		_, _ = fmt.Fprintln(out, "\nStopping everything ...")
+		err = errors.Join(err, r.Stop())
+		if err == nil && check {
+			_, _ = fmt.Fprintf(out, "demo: ok (%d steps in %.0f s)\n", len(steps), time.Since(begun).Seconds())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	s := &story{Rig: r, out: out}
+	for i, step := range steps {
+		s.printf("\n%d. %s\n", i+1, step.title)
+		if err := step.run(s, ctx); err != nil {
+			return fmt.Errorf("step %d, %s: %w", i+1, step.title, err)
+		}
+	}
+	if check {
+		return nil
+	}
+	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL)
+	<-ctx.Done()
+	return nil
+}
+
+const tryNext = `
+Everything is up. Try, in another terminal:
+
+  alias kubectl=%s
+  export KUBECONFIG=%s
+  TOKEN=$(kubectl -n jira get secret alice-ci-token -o jsonpath='{.data.password}' | base64 -d)
+
+  curl -s %[3]s/rest/api/latest/configuration --user alice:$TOKEN   # the main job
+  curl -s %[3]s/rest/double/1.0/echo --user alice:$TOKEN            # what the product received
+  kubectl -n jira describe apitoken alice-ci
+  kubectl -n jira describe atlassiansite main
+  kubectl -n jira delete secret alice-ci-token                      # a new secret comes within a minute
+  kubectl -n jira delete apitoken alice-ci                          # the next request is 401
+  curl -s %[4]s | grep apitoken_
+
+Ctrl-C stops everything and leaves nothing behind.
+`

@@ -1,0 +1,300 @@
+// Package rig starts everything that a request and a change flow through, each part a real one: etcd and
+// kube-apiserver, the operator's two processes with their own accounts, nginx, and the product double for Jira.
+// The demo, the end-to-end tests and the benchmarks stand on it.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"apitokens.dev/operator/hack/controlplane"
+	"apitokens.dev/operator/hack/double"
+)
+
+// Names of the samples.
+const (
+	Namespace = "jira"
+	Site      = "main"
+)
+
+// PersonalAccessToken is that of alice at the product.
+const PersonalAccessToken = "NjE2MTE2NTEzOTU4OpjlEO6GuF3vKzalice"
+
+// Rig is a running set of parts.
+type Rig struct {
+	*controlplane.ControlPlane
+
+	// Product is the double; it remembers what it received.
+	Product *double.Jira
+	// URL is where nginx serves the product. WebhookURL is where nginx asks, and where nobody else is meant to.
+	URL, WebhookURL string
+	// HealthURL and MetricsURL are those of the webhook.
+	HealthURL, MetricsURL string
+	// Controller, Webhook and Nginx are the processes.
+	Controller, Webhook, Nginx *Process
+
+	dir, binary string
+	product     *httptest.Server
+}
+
+// Start starts the control plane, the product and the operator, telling on progress what it does.
+// nginx starts later, once there is a site for it. Stop must be called, also after an error.
+func Start(ctx context.Context, progress io.Writer) (*Rig, error) {
+	r := &Rig{Product: double.NewJira(double.Options{Users: []double.User{
+		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{PersonalAccessToken}},
+		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
+	}})}
+	for _, part := range []struct {
+		what  string
+		start func(context.Context) error
+	}{
+		{"building the operator", r.build},
+		{"starting etcd and kube-apiserver", r.startControlPlane},
+		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/default") }},
+		{"starting the product double", r.startProduct},
+		{"starting the operator's controller", r.startController},
+		{"starting the operator's webhook", r.startWebhook},
+	} {
+		begun := time.Now()
+		_, _ = fmt.Fprintf(progress, "  %s ... ", part.what)
+		if err := part.start(ctx); err != nil {
+			_, _ = fmt.Fprintln(progress, "failed")
+			return r, fmt.Errorf("%s: %w", part.what, err)
+		}
+		_, _ = fmt.Fprintf(progress, "%.1f s\n", time.Since(begun).Seconds())
+	}
+	return r, nil
+}
+
+// Stop ends every part and leaves nothing behind.
+func (r *Rig) Stop() error {
+	errs := []error{r.Nginx.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
+	if r.product != nil {
+		r.product.Close()
+	}
+	if r.ControlPlane != nil {
+		errs = append(errs, r.ControlPlane.Stop())
+	}
+	if r.dir != "" {
+		errs = append(errs, os.RemoveAll(r.dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Rig) build(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "apitoken-rig-")
+	if err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	r.dir, r.binary = dir, filepath.Join(dir, "apitoken-operator")
+	build := exec.CommandContext(ctx, "go", "build", "-o", r.binary, "./cmd/apitoken-operator")
+	build.Dir = controlplane.RepositoryRoot()
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (r *Rig) startControlPlane(context.Context) (err error) {
+	if r.ControlPlane, err = controlplane.Start(); err != nil {
+		return err
+	}
+	for name, groups := range map[string][]string{
+		"admin":   {"system:masters"},
+		"alice":   {"jira-team"},
+		"mallory": {"jira-team"},
+		"system:serviceaccount:apitoken-system:apitoken-controller": {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+		"system:serviceaccount:apitoken-system:apitoken-webhook":    {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+	} {
+		if err := r.WriteKubeconfig(r.Kubeconfig(name), name, groups...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kubeconfig is the kubeconfig of admin, of alice, who may issue for herself, or of mallory, who may not.
+func (r *Rig) Kubeconfig(name string) string {
+	return filepath.Join(r.dir, name[strings.LastIndexByte(name, ':')+1:]+".kubeconfig")
+}
+
+func (r *Rig) startProduct(context.Context) error {
+	r.product = httptest.NewServer(r.Product)
+	return nil
+}
+
+func (r *Rig) startController(ctx context.Context) error {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	if r.WebhookURL == "" {
+		webhook, err := freePorts(3)
+		if err != nil {
+			return err
+		}
+		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+webhook[0], "http://"+webhook[1], "http://"+webhook[2]+"/metrics"
+	}
+	r.Controller, err = startProcess(filepath.Join(r.dir, "controller.log"), r.binary, "controller",
+		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--allow-external-upstreams",
+		"--health-probe-bind-address", ports[0], "--metrics-bind-address", ports[1])
+	if err != nil {
+		return err
+	}
+	return r.Controller.await(ctx, "http://"+ports[0]+"/readyz")
+}
+
+func (r *Rig) startWebhook(ctx context.Context) (err error) {
+	r.Webhook, err = startProcess(filepath.Join(r.dir, "webhook.log"), r.binary, "webhook",
+		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
+		"--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
+		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))
+	if err != nil {
+		return err
+	}
+	return r.Webhook.await(ctx, r.HealthURL+"/readyz")
+}
+
+// Sample returns a file of config/samples, with the placeholders for this rig filled in.
+func (r *Rig) Sample(name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", name))
+	if err != nil {
+		return nil, fmt.Errorf("reading a sample: %w", err)
+	}
+	if r.URL == "" {
+		ports, err := freePorts(1)
+		if err != nil {
+			return nil, err
+		}
+		r.URL = "http://" + ports[0]
+	}
+	return []byte(strings.NewReplacer(
+		"https://jira.example.com", r.URL,
+		"http://jira.jira.svc:8080", r.product.URL,
+		"PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", PersonalAccessToken,
+		"LISTEN;", strings.TrimPrefix(r.URL, "http://")+";",
+		"server PRODUCT;", "server "+strings.TrimPrefix(r.product.URL, "http://")+";",
+	).Replace(string(text))), nil
+}
+
+// KubectlAs runs kubectl as one of the people, with a text on its standard input, and returns what it prints.
+func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, r.Kubectl(), append([]string{"--kubeconfig", r.Kubeconfig(as), "--namespace", Namespace}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s as %s: %w: %s", strings.Join(args, " "), as, err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// StartNginx starts nginx with the sample configuration and this auth URL.
+func (r *Rig) StartNginx(ctx context.Context, authURL string) error {
+	site, err := r.Sample("nginx.conf")
+	if err != nil {
+		return err
+	}
+	site = bytes.ReplaceAll(site, []byte("proxy_pass AUTH_URL;"), []byte("proxy_pass "+authURL+";"))
+	dir := filepath.Join(r.dir, "nginx")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making nginx's folder: %w", err)
+	}
+	for name, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir)), "site.conf": site} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return fmt.Errorf("writing nginx's configuration: %w", err)
+		}
+	}
+	binary, err := nginxBinary()
+	if err != nil {
+		return err
+	}
+	if r.Nginx, err = startProcess(filepath.Join(r.dir, "nginx.log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf")); err != nil {
+		return err
+	}
+	return r.Nginx.await(ctx, r.URL+"/login.jsp")
+}
+
+// nginxMain is what surrounds the sample: where everything lies that nginx would otherwise write outside its folder.
+func nginxMain(dir string) string {
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n" // a worker of another user could not enter the folder
+	}
+	return user + `daemon off;
+worker_processes 2;
+pid ` + dir + `/nginx.pid;
+error_log stderr warn;
+events { worker_connections 1024; }
+http {
+    access_log off;
+    client_body_temp_path ` + dir + `/body;
+    proxy_temp_path ` + dir + `/proxy;
+    fastcgi_temp_path ` + dir + `/fastcgi;
+    uwsgi_temp_path ` + dir + `/uwsgi;
+    scgi_temp_path ` + dir + `/scgi;
+    include ` + dir + `/site.conf;
+}
+`
+}
+
+// nginxBinary finds nginx where Debian puts it too: that is not in everybody's PATH.
+func nginxBinary() (string, error) {
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
+}
+
+// freePorts returns loopback addresses that nobody listens on.
+func freePorts(n int) ([]string, error) {
+	addresses := make([]string, n)
+	for i := range addresses {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("looking for a free port: %w", err)
+		}
+		defer func() { _ = l.Close() }()
+		addresses[i] = l.Addr().String()
+	}
+	return addresses, nil
+}
+
+// await waits until a process answers, or fails as soon as it has ended.
+func (p *Process) await(ctx context.Context, url string) error {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.ended:
+			return false, fmt.Errorf("%s ended by itself", p.name())
+		default:
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, nil
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s at %s: %w; its log ends with:\n%s", p.name(), url, err, p.tail())
+	}
+	return nil
+}
