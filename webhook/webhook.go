@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -62,7 +61,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Logger:                  log,
 		HealthProbeBindAddress:  o.HealthAddress,
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
-		GracefulShutdownTimeout: ptr.To(o.ShutdownTimeout + 5*time.Second),
+		GracefulShutdownTimeout: new(o.ShutdownTimeout + 5*time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)

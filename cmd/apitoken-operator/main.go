@@ -71,7 +71,8 @@ func newControllerCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
-	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080", "where gateways reach the webhook: the beginning of every auth URL")
+	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
+		"where gateways reach the webhook: the beginning of every auth URL")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
 		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let only one of several replicas write")

@@ -41,7 +41,8 @@ func (r *Reconciler) ensureKeys(ctx context.Context, s *tokensv1alpha1.Atlassian
 		keys, err := authurl.DecodeKeys(stored.Data[authurl.KeysDataKey])
 		if err != nil || stored.Type != authurl.KeysSecretType || keys.SecretName() != name {
 			return authurl.Keys{}, &problem{tokensv1alpha1.ReasonCallerKeysDamaged, fmt.Sprintf(
-				"The caller keys in Secret '%s/%s' cannot be read. Restore it, or delete it to have new keys made; the auth URLs change then, and the ingress has to be given the new ones.",
+				"The caller keys in Secret '%s/%s' cannot be read. Restore it, or delete it to have new keys made: "+
+					"the auth URLs change then, and the ingress has to be given the new ones.",
 				r.Namespace, name)}, nil
 		}
 		return keys, nil, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"apitokens.dev/operator/hack/rig"
+	"apitokens.dev/operator/internal/token"
 )
 
 // story is the main job, told step by step. The end-to-end test runs the same steps.
@@ -80,7 +82,7 @@ func (s *story) declareSite(ctx context.Context) error {
 	if err := s.apply(ctx, "admin", "namespace.yaml", "issuers.yaml", "personal_access_token.yaml", "site.yaml"); err != nil {
 		return err
 	}
-	if _, err := s.KubectlAs(ctx, "admin", nil, "wait", "atlassiansite/main", "--for=condition=UpstreamCredentialsReady", "--timeout", settleTimeout.String()); err != nil {
+	if err := s.awaitCondition(ctx, "atlassiansite/main", "UpstreamCredentialsReady"); err != nil {
 		return err
 	}
 	_, err := s.kubectl(ctx, "admin", nil, "get", "atlassiansites")
@@ -100,7 +102,7 @@ func (s *story) declareToken(ctx context.Context) error {
 	if err := s.apply(ctx, "alice", "apitoken.yaml"); err != nil {
 		return err
 	}
-	if _, err := s.KubectlAs(ctx, "alice", nil, "wait", "apitoken/alice-ci", "--for=condition=Ready", "--timeout", settleTimeout.String()); err != nil {
+	if err := s.awaitCondition(ctx, "apitoken/alice-ci", "Ready"); err != nil {
 		return err
 	}
 	out, err := s.kubectl(ctx, "alice", nil, "get", "apitokens")
@@ -119,10 +121,13 @@ func (s *story) readDelivered(ctx context.Context) error {
 		return err
 	}
 	s.token = string(delivered.Data["password"])
-	s.printf("    type: %s, username: %s, password: %s..., url: %s\n",
-		delivered.Type, delivered.Data["username"], s.token[:min(len(s.token), 24)], delivered.Data["url"])
+	if _, ok := token.Parse(delivered.Data["password"]); !ok {
+		return errors.New("the delivered password is not a token")
+	}
+	s.printf("    type: %s, username: %s, password: %s_..., url: %s\n",
+		delivered.Type, delivered.Data["username"], s.token[:token.IDLength], delivered.Data["url"])
 	if delivered.Type != corev1.SecretTypeBasicAuth || string(delivered.Data["username"]) != "alice" ||
-		string(delivered.Data["url"]) != s.URL || !strings.HasPrefix(s.token, "asp_") {
+		string(delivered.Data["url"]) != s.URL {
 		return errors.New("the delivered Secret does not hold what it should")
 	}
 	return nil
@@ -139,7 +144,7 @@ func (s *story) inspectRecord(ctx context.Context) error {
 	}
 	text := string(stored.Data["record.json"])
 	s.printf("    %s\n", text)
-	if !strings.Contains(text, "$sha256$v=1$") || strings.Contains(text, s.token[21:]) {
+	if !strings.Contains(text, "$sha256$v=1$") || strings.Contains(text, s.token[token.IDLength:]) {
 		return errors.New("the record has no salted hash, or it has the plaintext")
 	}
 	if _, err := s.KubectlAs(ctx, "alice", nil, "get", "secret", uid, "--namespace", "apitoken-system"); err == nil {
@@ -181,10 +186,18 @@ type refusal struct {
 
 func (s *story) refuse(ctx context.Context) error {
 	const path = "/rest/api/2/myself"
-	wrong := s.token[:len(s.token)-8] + "00000000"
-	unknown := "asp_0000000000000000_00000000000000000000000000000000000000000FsWDt"
+	// Both are well formed: only what the operator stored tells them from a good one.
+	wrong, err := token.New(s.token[:token.IDLength], rand.Reader)
+	if err != nil {
+		return err
+	}
+	unknown, err := token.New("asp_0000000000000000", rand.Reader)
+	if err != nil {
+		return err
+	}
 	for _, r := range []refusal{
-		{"a wrong token", path, "alice", wrong, http.StatusUnauthorized, false, ""},
+		{"a wrong secret", path, "alice", wrong, http.StatusUnauthorized, false, ""},
+		{"a mistyped token", path, "alice", s.token[:token.Length-1], http.StatusUnauthorized, false, ""},
 		{"an unknown token", path, "alice", unknown, http.StatusUnauthorized, false, ""},
 		{"the wrong user", path, "bob", s.token, http.StatusUnauthorized, false, ""},
 		{"no credential", path, "", "", http.StatusUnauthorized, true, ""},
@@ -264,7 +277,7 @@ func (s *story) readAudit(ctx context.Context) error {
 			return false, err
 		}
 		for line := range strings.Lines(log) {
-			if strings.Contains(line, `"msg":"alice has been authenticated via API Token (`+s.token[:20]+`)"`) {
+			if strings.Contains(line, `"msg":"alice has been authenticated via API Token (`+s.token[:token.IDLength]+`)"`) {
 				s.printf("    %s", line)
 				return true, nil
 			}
@@ -314,7 +327,7 @@ func (s *story) expectStatus(ctx context.Context, want int) error {
 		status, _, _, err = s.curl(ctx, "/rest/api/2/myself", "alice", s.token)
 		return status == want, err
 	})
-	s.printf("    %d  with token %s, after %d ms\n", status, s.token[:20], time.Since(begun).Milliseconds())
+	s.printf("    %d  with token %s, after %d ms\n", status, s.token[:token.IDLength], time.Since(begun).Milliseconds())
 	return err
 }
 
@@ -360,6 +373,11 @@ func (s *story) get(ctx context.Context, into *corev1.Secret, namespace, name st
 		return fmt.Errorf("reading Secret %s/%s: %w", namespace, name, err)
 	}
 	return nil
+}
+
+func (s *story) awaitCondition(ctx context.Context, object, condition string) error {
+	_, err := s.KubectlAs(ctx, "admin", nil, "wait", object, "--for=condition="+condition, "--timeout", settleTimeout.String())
+	return err
 }
 
 func (s *story) eventually(ctx context.Context, what string, done wait.ConditionWithContextFunc) error {

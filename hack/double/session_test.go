@@ -67,7 +67,7 @@ func TestLoginForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		if got := response.Request.URL.Path; got != step.wantPath {
 			t.Errorf("password %q led to %s, want %s", step.password, got, step.wantPath)
 		}

@@ -19,11 +19,12 @@ const (
 	SecretType = "apitokens.dev/hash"
 	// DataKey is the key of such a Secret's only entry.
 	DataKey = "record.json"
-	// LabelTokenID is the label with the token's id, for people: nothing reads it.
+	// LabelTokenID is the label with the token's id, for people: nothing is decided by it.
 	LabelTokenID = "apitokens.dev/token-id"
-	// LabelSiteNamespace and LabelSite name the site, likewise.
+	// LabelSiteNamespace is the label with the namespace of the site.
 	LabelSiteNamespace = "apitokens.dev/site-namespace"
-	LabelSite          = "apitokens.dev/site"
+	// LabelSite is the label with the name of the site.
+	LabelSite = "apitokens.dev/site"
 
 	// MaxEntries bounds the hashes of one record, and so the work of one verification.
 	MaxEntries = 4

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 )
 
 const (
@@ -79,7 +80,7 @@ func validID(id []byte) bool {
 
 func base62(text []byte) bool {
 	for _, c := range text {
-		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z') {
+		if strings.IndexByte(alphabet, c) < 0 {
 			return false
 		}
 	}

@@ -4,7 +4,7 @@ package conditions
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 )
@@ -15,7 +15,7 @@ func Merge(stored []metav1.Condition, now metav1.Time, generation int64, found .
 	merged := slices.Clone(stored)
 	for _, c := range found {
 		c.LastTransitionTime, c.ObservedGeneration = now, generation
-		meta.SetStatusCondition(&merged, c)
+		apimeta.SetStatusCondition(&merged, c)
 	}
 	return merged
 }

@@ -1,0 +1,94 @@
+# `make` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := bin
+TOOLS := $(BIN)/tools
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+GOTESTSUM := $(TOOLS)/gotestsum
+GOLANGCI_LINT := $(TOOLS)/golangci-lint
+
+# A set of control plane binaries that is there already is used as it is.
+KUBEBUILDER_ASSETS ?=
+KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
+export KUBEBUILDER_ASSETS
+
+##@ For everybody
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(KUBE) prerequisites ## Show the main job on a real API server and through a real nginx; Ctrl-C ends it
+	@go build -o $(BIN)/demo ./hack/demo
+	@exec $(BIN)/demo
+
+.PHONY: demo-check
+demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then end
+	@go build -o $(BIN)/demo ./hack/demo
+	@exec $(BIN)/demo --check
+
+.PHONY: test
+test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 15m ./...
+
+##@ For developers
+
+.PHONY: build
+build: ## Build the operator into bin/
+	go build -trimpath -o $(BIN)/ ./cmd/...
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Regenerate code and manifests from api/
+	rm -rf api/v1alpha1/applyconfiguration
+	$(CONTROLLER_GEN) object applyconfiguration crd paths=./api/... output:crd:dir=config/crd
+	gofmt -w api
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters, the import rules among them
+	go vet ./...
+	$(GOLANGCI_LINT) run
+
+.PHONY: bench
+bench: ## Run the benchmarks of the serving path
+	go test -run '^$$' -bench . -benchmem ./webhook/... ./internal/...
+
+.PHONY: verify
+verify: generate ## Regenerate everything, and fail if anything differs from what is committed
+	go mod tidy -diff
+	go -C hack/kube mod tidy -diff
+	go -C hack/tools mod tidy -diff
+	go -C hack/tools/golangci-lint mod tidy -diff
+	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
+
+.PHONY: clean
+clean: ## Remove everything that was built, the control plane too
+	rm -rf $(BIN)
+
+##@ What the others stand on
+
+.PHONY: kube
+kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless they are there
+
+$(BIN)/kube/kube: hack/kube/go.mod hack/kube/go.sum hack/kube/main.go hack/kube/build.sh
+	@hack/kube/build.sh $(@D)
+
+.PHONY: prerequisites
+prerequisites: ## Install nginx and a C compiler (for the race detector), unless they are there
+	@hack/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
+
+$(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/go.mod hack/tools/go.sum
+	go build -C hack/tools -trimpath -o ../../$(TOOLS)/ tool
+
+$(GOLANGCI_LINT): hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/go.sum
+	@echo "Building golangci-lint (some minutes the first time)."
+	go build -C hack/tools/golangci-lint -trimpath -o ../../../$(TOOLS)/ tool
