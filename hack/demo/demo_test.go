@@ -6,7 +6,7 @@ import (
 	"apitokens.dev/operator/hack/rig"
 )
 
-// The demo is the end-to-end test: each of its steps checks what it shows.
+// The demo is the end-to-end test: each of its steps checks what it shows. What a demo would not show follows.
 func TestStory(t *testing.T) {
 	r, err := rig.Start(t.Context(), t.Output())
 	t.Cleanup(func() {
@@ -18,7 +18,14 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &story{Rig: r, out: t.Output()}
-	for _, step := range steps {
+	told := append(steps,
+		step{"Cookies go neither way with a token", (*story).checkCookies},
+		step{"Identity headers of a client never reach the product", (*story).checkIdentityHeaders},
+		step{"A deletion counts with the controller stopped", (*story).checkWithoutController},
+		step{"With the API server stopped everything goes on", (*story).checkWithoutAPIServer},
+		step{"No log has a token, a personal access token or a caller key in it", (*story).checkLogs},
+	)
+	for _, step := range told {
 		if !t.Run(step.title, func(t *testing.T) {
 			if err := step.run(s, t.Context()); err != nil {
 				t.Fatal(err)

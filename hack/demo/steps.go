@@ -24,8 +24,8 @@ type story struct {
 	*rig.Rig
 
 	out io.Writer
-	// token is the one that was delivered last.
-	token string
+	// token is the one that was delivered last; callerKey is the one in nginx's auth URL.
+	token, callerKey string
 }
 
 type step struct {
@@ -95,7 +95,9 @@ func (s *story) startGateway(ctx context.Context) error {
 		return err
 	}
 	s.printf("    It is the key `nginx` of Secret main-auth-urls, and goes into config/samples/nginx.conf.\n")
-	return s.StartNginx(ctx, string(urls.Data["nginx"]))
+	authURL := string(urls.Data["nginx"])
+	s.callerKey = strings.Split(strings.TrimPrefix(authURL, s.WebhookURL+"/nginx/"), "/")[0]
+	return s.StartNginx(ctx, authURL)
 }
 
 func (s *story) declareToken(ctx context.Context) error {

@@ -91,9 +91,11 @@ func (s *source) Update(object any) error { return s.Add(object) }
 
 // Delete removes an object.
 func (s *source) Delete(object any) error {
-	if o, ok := object.(client.Object); ok {
-		s.remove(keyOf(o))
+	o, ok := object.(client.Object)
+	if !ok {
+		return fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
 	}
+	s.remove(keyOf(o))
 	return nil
 }
 

@@ -1,0 +1,211 @@
+package apitoken_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/internal/record"
+)
+
+// Killed before any one of its writes, the next pass ends in a delivered, valid credential.
+func TestKilledBetweenWrites(t *testing.T) {
+	for _, stage := range []string{"issue", "reissue"} {
+		for n := range 4 {
+			w := newWorld(t)
+			tok := kubetest.Token(w.ns, "ci")
+			w.create(tok)
+			if stage == "reissue" {
+				w.settled(tok)
+				if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := w.pass(w.cut(n), tok)
+			if wasCut := err != nil; wasCut != (n < 3) {
+				t.Errorf("%s, cut after %d writes: %v", stage, n, err)
+			}
+			// Whatever was delivered so far is valid already.
+			if s := w.secret(w.ns, "ci-token"); s != nil && w.record(tok).Verify(s.Data["password"]) < 0 {
+				t.Errorf("%s, cut after %d writes: what was delivered does not authenticate", stage, n)
+			}
+			w.settled(tok)
+		}
+	}
+}
+
+// Killed each time just before the delivery, the record fills up with secrets that may be on their way still.
+// They are waited for, and then the oldest makes room.
+func TestKilledAgainAndAgain(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	for range record.MaxEntries {
+		if _, err := w.pass(w.cut(1), tok); err == nil {
+			t.Fatal("the pass was not cut")
+		}
+	}
+	w.reconcile(tok, tokensv1alpha1.ReasonIssuePending)
+	if n := len(w.record(tok).Entries); n != record.MaxEntries {
+		t.Errorf("%d entries", n)
+	}
+	w.clock.SetTime(w.clock.Now().Add(2 * time.Minute))
+	w.settled(tok)
+}
+
+// Another leader does all of its work between any two writes of this one: the end is the same.
+func TestTwoLeaders(t *testing.T) {
+	for _, stage := range []string{"issue", "reissue"} {
+		for n := range 3 {
+			w := newWorld(t)
+			tok := kubetest.Token(w.ns, "ci")
+			w.create(tok)
+			if stage == "reissue" {
+				w.settled(tok)
+				if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := w.pass(w.overtaken(n, tok), tok); err != nil {
+				t.Errorf("%s, overtaken before write %d: %v", stage, n, err)
+			}
+			w.settled(tok)
+		}
+	}
+}
+
+// overtaken is a reconciler that another one overtakes just before its nth write.
+func (w *world) overtaken(n int, tok *tokensv1alpha1.APIToken) *apitoken.Reconciler {
+	other := *w.reconciler
+	slow := *w.reconciler
+	overtake := func() {
+		if n--; n == -1 {
+			if _, err := w.pass(&other, tok.DeepCopy()); err != nil {
+				w.Error(err)
+			}
+		}
+	}
+	slow.Client = interceptor.NewClient(env.Client(w.T, kubetest.Controller), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if _, ok := o.(*corev1.Secret); ok {
+				overtake()
+			}
+			return c.Create(ctx, o, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			overtake()
+			return c.Update(ctx, o, opts...)
+		},
+	})
+	return &slow
+}
+
+func TestAdmissionPolicyMissing(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+	if err := env.Admin.Get(t.Context(), client.ObjectKey{Name: "issue.apitokens.dev"}, binding); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Admin.Delete(t.Context(), binding.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	probe := kubetest.Token(w.ns, "probe")
+	kubetest.Eventually(t, func() error { return w.as().Create(t.Context(), probe.DeepCopy(), client.DryRunAll) })
+
+	w.reconcile(tok, tokensv1alpha1.ReasonAdmissionPolicyMissing)
+	if w.secret(w.ns, "ci-token") != nil || w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+		t.Error("a token was issued although anyone may issue for anyone")
+	}
+	binding.ResourceVersion = ""
+	w.create(binding)
+	kubetest.Eventually(t, func() error {
+		if w.as().Create(t.Context(), probe.DeepCopy(), client.DryRunAll) == nil {
+			return context.DeadlineExceeded
+		}
+		return nil
+	})
+	w.settled(tok)
+}
+
+func (w *world) clean(tok *tokensv1alpha1.APIToken) {
+	w.Helper()
+	if _, err := w.cleaner.Reconcile(w.Context(), apitoken.Gone{NamespacedName: client.ObjectKeyFromObject(tok), UID: tok.UID}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestCleanUp(t *testing.T) {
+	w := newWorld(t)
+	tok, other := kubetest.Token(w.ns, "ci"), kubetest.Token(w.ns, "other")
+	w.create(tok, other)
+	w.settled(tok)
+	w.settled(other)
+
+	w.clean(tok)
+	if w.secret(w.ns, "ci-token") == nil || w.secret(kubetest.SystemNamespace, string(tok.UID)) == nil {
+		t.Fatal("the token of an APIToken that is there was removed")
+	}
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(tok)
+	if w.secret(w.ns, "ci-token") != nil || w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+		t.Error("something was left of a deleted APIToken")
+	}
+	if w.secret(w.ns, "other-token") == nil || w.secret(kubetest.SystemNamespace, string(other.UID)) == nil {
+		t.Error("something of another APIToken was removed")
+	}
+	w.clean(tok)
+}
+
+func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	s := w.secret(w.ns, "ci-token")
+	s.Data["password"] = []byte("somebody put his own here")
+	if err := env.Admin.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(tok)
+	if w.secret(w.ns, "ci-token") == nil {
+		t.Error("a Secret was removed that does not hold the token")
+	}
+	if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+		t.Error("the record was left")
+	}
+}
+
+// Deleted and declared again under the same name, it is another token, whichever is looked at first.
+func TestSameNameNeverRevives(t *testing.T) {
+	w := newWorld(t)
+	first := kubetest.Token(w.ns, "ci")
+	w.create(first)
+	w.settled(first)
+	old := w.password(first)
+	if err := env.Admin.Delete(t.Context(), first.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	second := kubetest.Token(w.ns, "ci")
+	w.create(second)
+	w.reconcile(second, tokensv1alpha1.ReasonDeliveryConflict)
+	w.clean(first)
+	w.settled(second)
+	if second.Status.TokenID == first.Status.TokenID || w.record(second).Verify(old) >= 0 {
+		t.Error("the deleted token lives on")
+	}
+}

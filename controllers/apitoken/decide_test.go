@@ -1,0 +1,99 @@
+package apitoken
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// ready is a state that nothing is left to do in.
+func ready() state {
+	return state{
+		now: now, recordName: "apitoken-system/uid", upstreamHeld: true,
+		token: &tokensv1alpha1.APIToken{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "ci"},
+			Spec: tokensv1alpha1.APITokenSpec{
+				SiteRef: tokensv1alpha1.SiteReference{Name: "main"}, User: "Alice", Delivery: tokensv1alpha1.Delivery{SecretName: "ci-token"},
+			},
+			Status: tokensv1alpha1.APITokenStatus{TokenID: "asp_DquJoZLwlsNJm6gU"},
+		},
+		site: &tokensv1alpha1.AtlassianSite{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "main"}, Spec: tokensv1alpha1.AtlassianSiteSpec{BaseURL: "https://jira.example"},
+		},
+		record: &record.Record{
+			TokenID: "asp_DquJoZLwlsNJm6gU", User: "alice", DeliverySecret: "ci-token",
+			Site: record.Ref{Namespace: "jira", Name: "main"}, APIToken: record.Ref{Namespace: "jira", Name: "ci"},
+			Entries: []record.Entry{{State: record.Delivered, Issued: now.Add(-time.Hour)}},
+		},
+		delivered: &delivered{basicAuth: true, username: "Alice", url: "https://jira.example", tokenID: "asp_DquJoZLwlsNJm6gU"},
+	}
+}
+
+func candidates(n int, oldest time.Duration) []record.Entry {
+	entries := make([]record.Entry, n)
+	for i := range entries {
+		entries[i] = record.Entry{State: record.Candidate, Issued: now.Add(-oldest + time.Duration(i)*time.Millisecond)}
+	}
+	return entries
+}
+
+func TestDecide(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*state)
+		step   step
+		reason string
+	}{
+		"all is well":                 {func(*state) {}, settled, tokensv1alpha1.ReasonIssued},
+		"new":                         {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "" }, issue, ""},
+		"no site":                     {func(s *state) { s.site = nil }, blocked, tokensv1alpha1.ReasonSiteNotFound},
+		"new, and no site":            {func(s *state) { s.site, s.record, s.delivered = nil, nil, nil }, blocked, tokensv1alpha1.ReasonSiteNotFound},
+		"record unreadable":           {func(s *state) { s.record, s.recordErr = nil, errors.New("x") }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record unreadable, no token": {func(s *state) { s.record, s.delivered, s.recordErr = nil, nil, errors.New("x") }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record of another user":      {func(s *state) { s.record.User = "bob" }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record of another site":      {func(s *state) { s.record.Site.Name = "other" }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record of another namespace": {func(s *state) { s.record.APIToken.Namespace = "other" }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record of another APIToken":  {func(s *state) { s.record.APIToken.Name = "other" }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record of another delivery":  {func(s *state) { s.record.DeliverySecret = "other" }, blocked, tokensv1alpha1.ReasonRecordDamaged},
+		"record gone":                 {func(s *state) { s.record, s.delivered.entry = nil, -1 }, blocked, tokensv1alpha1.ReasonRecordMissing},
+		"record and token gone":       {func(s *state) { s.record, s.delivered = nil, nil }, issue, ""},
+		"somebody's token there first": {func(s *state) {
+			s.record, s.delivered.entry, s.delivered.tokenID = nil, -1, "asp_0000000000000000"
+		}, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"somebody's Secret there first": {func(s *state) {
+			s.record, s.delivered, s.token.Status.TokenID = nil, &delivered{entry: -1}, ""
+		}, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"delivered token edited":     {func(s *state) { s.delivered.entry = -1 }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"delivered as another type":  {func(s *state) { s.delivered.basicAuth = false }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"delivered Secret gone":      {func(s *state) { s.delivered = nil }, reissue, ""},
+		"candidate not delivered":    {func(s *state) { s.delivered, s.record.Entries = nil, candidates(3, 0) }, reissue, ""},
+		"too many candidates":        {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace-1) }, blocked, tokensv1alpha1.ReasonIssuePending},
+		"too many, but old":          {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace) }, reissue, ""},
+		"too many, one delivered":    {func(s *state) { s.record.Entries = candidates(4, 0) }, confirm, ""},
+		"delivered, not confirmed":   {func(s *state) { s.record.Entries[0].State = record.Candidate }, confirm, ""},
+		"older secret not dropped":   {func(s *state) { s.record.Entries = append(s.record.Entries, s.record.Entries[0]) }, confirm, ""},
+		"user name edited":           {func(s *state) { s.delivered.username = "root" }, repair, ""},
+		"base URL changed":           {func(s *state) { s.site.Spec.BaseURL = "https://new.example" }, repair, ""},
+		"no upstream credential":     {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
+		"new, no upstream":           {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
+		"status forged":              {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
+		"status says issued already": {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
+	} {
+		s := ready()
+		tc.change(&s)
+		d := decide(s)
+		if d.step != tc.step || d.reason != tc.reason {
+			t.Errorf("%s: step %d, reason %q; want %d, %q", name, d.step, d.reason, tc.step, tc.reason)
+		}
+		if d.step == blocked && (len(d.message) < 40 || !strings.HasSuffix(d.message, ".")) {
+			t.Errorf("%s: the message does not say what to do: %q", name, d.message)
+		}
+	}
+}

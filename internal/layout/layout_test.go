@@ -1,0 +1,73 @@
+// Package layout_test keeps the imports pointing one way, through everything that is imported indirectly too.
+// The linter says the same of direct imports, sooner.
+package layout_test
+
+import (
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "apitokens.dev/operator/"
+
+// machinery is what the core decides without.
+var machinery = []string{"k8s.io/client-go/", "sigs.k8s.io/controller-runtime/"}
+
+func TestDependencies(t *testing.T) {
+	for pattern, forbidden := range map[string][]string{
+		"internal/token":      machinery,
+		"internal/record":     machinery,
+		"internal/username":   machinery,
+		"internal/authurl":    machinery,
+		"internal/upstream":   machinery,
+		"internal/siteurl":    machinery,
+		"internal/strictjson": machinery,
+		"webhook/authn":       append([]string{"k8s.io/", "net/http"}, machinery...),
+		"webhook/contract":    machinery,
+		"api/v1alpha1":        machinery,
+		"webhook":             {module + "controllers", module + "hack"},
+		"controllers":         {module + "webhook", module + "hack"},
+		"cmd/...":             {module + "hack"},
+	} {
+		deps, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+pattern).Output()
+		if err != nil {
+			t.Fatalf("go list %s: %v", pattern, err)
+		}
+		for dep := range strings.Lines(string(deps)) {
+			for _, prefix := range forbidden {
+				if strings.HasPrefix(dep, prefix) {
+					t.Errorf("%s depends on %s", pattern, strings.TrimSpace(dep))
+				}
+			}
+		}
+	}
+}
+
+// Decisions lie beside the reconcilers that carry them out, in files of their own.
+func TestDecisionsImportNoMachinery(t *testing.T) {
+	files, err := filepath.Glob("../../controllers/*/decide.go")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("found the decision files %q, %v", files, err)
+	}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imported := range parsed.Imports {
+			path, err := strconv.Unquote(imported.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, prefix := range machinery {
+				if strings.HasPrefix(path, prefix) {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
