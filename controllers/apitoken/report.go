@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -31,7 +32,7 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
-	r.tell(t, o)
+	r.tell(ctx, t, o)
 	return nil
 }
 
@@ -58,12 +59,15 @@ func (o outcome) ready() metav1.Condition {
 }
 
 // tell says what this pass did, and what it is that a person has to do now and did not have to do before.
-func (r *Reconciler) tell(t *tokensv1alpha1.APIToken, o outcome) {
+func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
+	log := ctrl.LoggerFrom(ctx)
 	switch o.minted {
 	case issue:
+		log.Info("Issued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonIssued, "Issue",
 			"Issued token %s and delivered it to Secret '%s'", o.state.record.TokenID, o.state.secretName())
 	case reissue:
+		log.Info("Reissued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
 			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
 	}

@@ -232,7 +232,9 @@ func (s *story) refuseOne(ctx context.Context, r refusal) error {
 	case header.Get("X-Api-Token-Reason") != r.reason:
 		return fmt.Errorf("the reason is %q, want %q", header.Get("X-Api-Token-Reason"), r.reason)
 	case !reached && status == http.StatusUnauthorized && !strings.HasPrefix(header.Get("WWW-Authenticate"), `Basic realm=`):
-		return fmt.Errorf("challenged with %q", header.Get("WWW-Authenticate"))
+		return fmt.Errorf("challenged with %q", header.Values("WWW-Authenticate"))
+	case !reached && !strings.Contains(body, `{"errorMessages":["`):
+		return fmt.Errorf("not in Jira's format: %s", body)
 	}
 	return s.sawNoToken()
 }

@@ -86,8 +86,10 @@ const (
 type Decision struct {
 	Verdict Verdict
 	Reason  Reason
-	// User and TokenID are the stored owner and the public id of a verified token, else empty.
-	User, TokenID string
+	// User is the stored owner of a verified token, else empty.
+	User string
+	// TokenID is the public id of the stored token that was meant. It is verified only if User is set.
+	TokenID string
 	// Authorization is what the product is to receive: the owner's on Allow, the client's own on Forward.
 	Authorization string
 }

@@ -45,13 +45,16 @@ func (ix *Index) Decide(r *Request) Decision {
 		return refuse(ReasonPathNotAccepted)
 	}
 	e, reason := ix.verify(c, r.Site)
-	if e == nil {
+	switch {
+	case e == nil:
 		return refuse(reason)
+	case reason != "":
+		return Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}
 	}
 	return ix.permit(r, s, e, path)
 }
 
-// verify finds the token that was presented. All that can be wrong with it costs the same.
+// verify finds the token that was presented, and says what is wrong with it. All that can be wrong costs the same.
 func (ix *Index) verify(c credential, at SiteName) (*entry, Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
@@ -68,9 +71,9 @@ func (ix *Index) verify(c credential, at SiteName) (*entry, Reason) {
 	case !known:
 		return nil, ReasonUnknownToken
 	case !verified:
-		return nil, ReasonWrongSecret
+		return e, ReasonWrongSecret
 	case !username.Is(e.record.User, c.user):
-		return nil, ReasonWrongUser
+		return e, ReasonWrongUser
 	}
 	return e, ""
 }
