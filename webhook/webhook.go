@@ -74,17 +74,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	// The log outlives the manager: it writes what the last requests left in its queue.
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
-	server := &manager.Server{Name: "authentication", ShutdownTimeout: &o.ShutdownTimeout, Server: &http.Server{
-		Addr:    o.BindAddress,
-		Handler: contract.NewHandler(index, lines.Observe),
-		// `OPTIONS *` too is for the handler: the library would answer 200.
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		ReadTimeout:                  readTimeout,
-		WriteTimeout:                 writeTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
-	}}
+	server := &manager.Server{
+		Name: "authentication", ShutdownTimeout: &o.ShutdownTimeout, Server: newServer(o.BindAddress, contract.NewHandler(index, lines.Observe)),
+	}
 	if err := errors.Join(
 		mgr.Add(server), mgr.Add(fed), mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("feed", fed.Ready),
 	); err != nil {
@@ -94,4 +86,19 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		return fmt.Errorf("running the webhook: %w", err)
 	}
 	return nil
+}
+
+// newServer returns the server of the authentication port: the handler answers whatever comes, and nothing else does.
+func newServer(address string, handler http.Handler) *http.Server {
+	return &http.Server{
+		Addr:    address,
+		Handler: handler,
+		// `OPTIONS *` too is for the handler: the library would answer 200.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+	}
 }

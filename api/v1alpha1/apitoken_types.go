@@ -56,14 +56,15 @@ type APITokenSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`user` must not change: delete this APIToken and create another"
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([A-Z]|[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:])+$')`,message="`user` must not contain ':', control characters, or upper-case letters other than A to Z"
 	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`user` must not begin or end with white space"
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('asp_')",message="`user` must not begin with 'asp_', the beginning of every token"
+	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('asp_')",message="`user` must not begin with 'asp_', the beginning of every token"
 	User string `json:"user,omitempty"`
 
 	// label is the meaningful name of the token, such as the script that uses it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}]')`,message="`label` must not contain control characters or line breaks"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]')`,message="`label` must not contain control characters, line breaks or characters that turn the direction of text"
+	// +kubebuilder:validation:XValidation:rule="self.trim() != ''",message="`label` must not be blank"
 	Label string `json:"label,omitempty"`
 
 	// credential says where the secret of the token comes from. Absent means that the operator generates it.

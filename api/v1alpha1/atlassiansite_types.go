@@ -49,7 +49,7 @@ type AtlassianSiteSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9_~.-]+)*$')`,message="`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
 	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`baseURL` must not contain '.' or '..' as a part of its path"
 	BaseURL string `json:"baseURL,omitempty"`
 
@@ -58,7 +58,7 @@ type AtlassianSiteSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
 	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`upstreamURL` must not contain '.' or '..' as a part of its path"
 	UpstreamURL string `json:"upstreamURL,omitempty"`
 
@@ -124,6 +124,8 @@ type UpstreamCredential struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:]+$')`,message="`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
+	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`upstreamCredentials[].user` must not begin or end with white space"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('asp_')",message="`upstreamCredentials[].user` must not begin with 'asp_', the beginning of every token"
 	User string `json:"user,omitempty"`
 
 	// secretName names a Secret in the namespace of the site whose key `token` is the personal access token.

@@ -63,11 +63,23 @@ func (s *story) checkIdentityHeaders(ctx context.Context) error {
 		forged[name] = []string{"bob"}
 	}
 	s.Product.Reset()
-	if _, err := s.send(ctx, forged); err != nil {
+	if _, err := s.send(ctx, forged.Clone()); err != nil {
 		return err
 	}
-	if _, _, _, err := s.curl(ctx, "/rest/double/1.0/echo", "", ""); err != nil {
-		return err
+	for _, path := range []string{"/rest/double/1.0/echo", "/secure/Dashboard.jspa"} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, http.NoBody)
+		if err != nil {
+			return err
+		}
+		request.Header = forged
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+	}
+	if n := len(s.Product.Requests()); n != 3 {
+		return fmt.Errorf("the product saw %d of 3 requests", n)
 	}
 	for _, seen := range s.Product.Requests() {
 		if strings.Contains(fmt.Sprint(seen.Header), "bob") {

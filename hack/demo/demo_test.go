@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"apitokens.dev/operator/hack/rig"
@@ -18,7 +19,7 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &story{Rig: r, out: t.Output()}
-	told := append(steps,
+	told := append(slices.Clone(steps),
 		step{"Cookies go neither way with a token", (*story).checkCookies},
 		step{"Identity headers of a client never reach the product", (*story).checkIdentityHeaders},
 		step{"A deletion counts with the controller stopped", (*story).checkWithoutController},

@@ -79,7 +79,7 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 	if err := errors.Join(scheme.AddToScheme(s), tokensv1alpha1.AddToScheme(s)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
-	config, err := e.ControlPlane.User(user, groups...)
+	config, err := e.User(user, groups...)
 	if err != nil {
 		return nil, err
 	}

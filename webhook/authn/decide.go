@@ -13,7 +13,7 @@ import (
 var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
 
 // nobody stands in for the record of an unknown token, so that refusing one costs what a wrong secret costs.
-var nobody = record.Record{Entries: make([]record.Entry, 1)}
+var nobody = &record.Record{Entries: make([]record.Entry, 1)}
 
 // Decide judges one request by what the index holds now. It writes nothing and asks nobody.
 //
@@ -62,7 +62,7 @@ func (ix *Index) verify(c credential, at SiteName) (*entry, Reason) {
 	}
 	e := ix.find(id)
 	known := e != nil && e.site == at
-	r := &nobody
+	r := nobody
 	if known {
 		r = e.record
 	}

@@ -1,11 +1,13 @@
 package authn_test
 
 import (
-	"math/rand/v2"
+	"crypto/rand"
+	mathrand "math/rand/v2"
 	"testing"
 
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/webhook/authn"
 )
 
@@ -27,7 +29,7 @@ func TestJoinInAnyOrder(t *testing.T) {
 		}, func() { f.DeleteUpstreamCredential(jira, "alice") }},
 	}
 	present := []bool{true, true, true, true, true}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := mathrand.New(mathrand.NewPCG(1, 2))
 	for step := range 10_000 {
 		i := random.IntN(len(parts))
 		if present[i] = random.IntN(4) > 0; present[i] {
@@ -60,11 +62,11 @@ func TestRecordMustAgreeWithItsAPIToken(t *testing.T) {
 		"UID":            func(_ *record.Record, t *authn.Token) { t.UID = "uid-2" },
 	} {
 		f := newFixture(t)
-		r, token := *f.record, alice(uid, "ci")
-		change(&r, &token)
+		r, tok := *f.record, alice(uid, "ci")
+		change(&r, &tok)
 		f.DeleteToken(uid)
 		f.PutRecord(uid, &r)
-		f.PutToken(token)
+		f.PutToken(tok)
 		if f.authenticates() {
 			t.Errorf("authenticates although the %s disagrees", name)
 		}
@@ -74,15 +76,20 @@ func TestRecordMustAgreeWithItsAPIToken(t *testing.T) {
 // A token id that exists twice can only be a damaged or a copied record: neither is believed.
 func TestTokenIDThatExistsTwice(t *testing.T) {
 	f := newFixture(t)
-	_, text := newToken(t)
+	text, err := token.New(f.record.TokenID, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	rival := newRecord(t, "rival", f.record.TokenID, text)
 	f.PutRecord("uid-2", rival)
 	if !f.authenticates() {
 		t.Error("a record without an APIToken disturbed another")
 	}
 	f.PutToken(alice("uid-2", "rival"))
-	if f.authenticates() {
-		t.Error("authenticates although another APIToken has the same token id")
+	for _, secret := range []string{f.token, text} {
+		if d := f.Decide(request("/jira/rest/api", basic("alice", secret))); d.Verdict != authn.Unauthorized {
+			t.Errorf("%v although another APIToken has the same token id", d.Verdict)
+		}
 	}
 	f.DeleteToken("uid-2")
 	if !f.authenticates() {
@@ -94,5 +101,19 @@ func TestTokenIDThatExistsTwice(t *testing.T) {
 	f.DeleteToken("uid-2")
 	if f.Size() != 0 {
 		t.Errorf("%d tokens are left", f.Size())
+	}
+}
+
+// A token is good for one site, also where the same ingress and the same user are behind another.
+func TestTokenIsGoodForItsSiteOnly(t *testing.T) {
+	f := newFixture(t)
+	other := authn.SiteName{Namespace: "jira", Name: "other"}
+	f.PutSite(site(other))
+	f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {key}})
+	f.PutUpstreamCredential(authn.UpstreamCredential{Site: other, User: "alice", Authorization: bearer, Origin: origin})
+	r := request("/jira/rest/api", basic("alice", f.token))
+	r.Site = other
+	if d := f.Decide(r); d.Verdict != authn.Unauthorized || d.Reason != authn.ReasonUnknownToken {
+		t.Errorf("at another site: %+v", d)
 	}
 }

@@ -1,0 +1,135 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+func TestSelectableFields(t *testing.T) {
+	for name, user := range map[string]string{"alice-1": "alice", "alice-2": "alice", "bob-1": "bob"} {
+		token := newToken(otherNamespace, name, user)
+		create(t, token)
+		setStatus(t, token, fmt.Sprintf(`{"tokenID": "asp_%s"}`, name))
+	}
+	tests := []struct {
+		selector client.MatchingFields
+		want     []string
+	}{
+		{client.MatchingFields{"spec.user": "alice"}, []string{"alice-1", "alice-2"}},
+		{client.MatchingFields{"spec.user": "al"}, nil},
+		{client.MatchingFields{"status.tokenID": "asp_bob-1"}, []string{"bob-1"}},
+		{client.MatchingFields{"spec.user": "alice", "status.tokenID": "asp_bob-1"}, nil},
+	}
+	for _, test := range tests {
+		tokens := &tokensv1alpha1.APITokenList{}
+		if err := clients[controller].List(t.Context(), tokens, test.selector, client.InNamespace(otherNamespace)); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, token := range tokens.Items {
+			got = append(got, token.Name)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", test.selector, diff)
+		}
+	}
+}
+
+func setStatus(t *testing.T, object client.Object, status string) {
+	t.Helper()
+	if err := clients[controller].Status().Patch(t.Context(), object, mergePatch(`{"status":`+status+`}`)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestColumns(t *testing.T) {
+	const ready = `"conditions": [{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]`
+	token, site := newToken(otherNamespace, "nightly-export", "alice"), newSite(otherNamespace, "jira")
+	create(t, token)
+	create(t, site)
+	setStatus(t, token, `{"tokenID": "asp_DquJoZLwlsNJm6gU", `+ready+`}`)
+	setStatus(t, site, `{`+ready+`}`)
+	tests := []struct {
+		resource string
+		columns  []string
+		cells    []any // without the last, the age
+	}{
+		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True"}},
+		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
+	}
+	for _, test := range tests {
+		t.Run(test.resource, func(t *testing.T) {
+			table := getTable(t, otherNamespace, test.resource)
+			var columns []string
+			for _, column := range table.ColumnDefinitions {
+				if column.Priority == 0 { // kubectl shows the others with --output=wide alone.
+					columns = append(columns, column.Name)
+				}
+			}
+			if diff := cmp.Diff(test.columns, columns); diff != "" {
+				t.Errorf("columns (-want +got):\n%s", diff)
+			}
+			if len(table.Rows) != 1 {
+				t.Fatalf("%d rows, want 1", len(table.Rows))
+			}
+			if diff := cmp.Diff(test.cells, table.Rows[0].Cells[:len(test.cells)]); diff != "" {
+				t.Errorf("cells (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// getTable asks as `kubectl get` does.
+func getTable(t *testing.T, namespace, resource string) *metav1.Table {
+	t.Helper()
+	raw, err := discoveryClient(t).RESTClient().Get().
+		AbsPath("/apis", tokensv1alpha1.GroupVersion.String(), "namespaces", namespace, resource).
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Do(t.Context()).Raw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := &metav1.Table{}
+	if err := json.Unmarshal(raw, table); err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestShortNames(t *testing.T) {
+	list, err := discoveryClient(t).ServerResourcesForGroupVersion(tokensv1alpha1.GroupVersion.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	type names struct{ Short, Categories []string }
+	got := map[string]names{}
+	for _, resource := range list.APIResources {
+		if !strings.Contains(resource.Name, "/") {
+			got[resource.Name] = names{resource.ShortNames, resource.Categories}
+		}
+	}
+	want := map[string]names{
+		"apitokens":      {[]string{"apitok"}, []string{"atlassian"}},
+		"atlassiansites": {[]string{"asite"}, []string{"atlassian"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+func discoveryClient(t *testing.T) *discovery.DiscoveryClient {
+	t.Helper()
+	c, err := discovery.NewDiscoveryClientForConfig(adminConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -1,0 +1,52 @@
+package config_test
+
+import tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+
+// The people of the tests, named by what they may do.
+var (
+	group       = tokensv1alpha1.GroupVersion.Group
+	tokens      = []string{"apitokens"}
+	secrets     = []string{"secrets"}
+	write       = []string{"create", "get", "update", "patch"}
+	writeSecret = []string{"create", "get", "update", "patch", "delete"}
+	everything  = []string{"*"}
+	statuses    = []string{"apitokens/status", "atlassiansites/status"}
+)
+
+// foreignAccount is a service account in the operator's namespace that is none of its own.
+const foreignAccount = serviceAccountPrefix + systemNamespace + ":foreign"
+
+var grants = []grant{
+	{who: "writer", namespace: teamNamespace, group: group, resources: tokens, verbs: write},
+
+	{who: "issuer-for-alice", namespace: teamNamespace, group: group, resources: tokens, verbs: write},
+	{who: "issuer-for-alice", namespace: teamNamespace, group: group, resources: tokens, verbs: []string{"issue"}, names: []string{"alice"}},
+
+	{who: "issuer-for-all", namespace: teamNamespace, group: group, resources: tokens, verbs: write},
+	{who: "issuer-for-all", namespace: teamNamespace, group: group, resources: tokens, verbs: []string{"issue"}},
+
+	{who: "issuer-elsewhere", namespace: teamNamespace, group: group, resources: tokens, verbs: write},
+	{who: "issuer-elsewhere", namespace: otherNamespace, group: group, resources: tokens, verbs: write},
+	{who: "issuer-elsewhere", namespace: otherNamespace, group: group, resources: tokens, verbs: []string{"issue"}},
+
+	{who: "issuer-everywhere", group: group, resources: tokens, verbs: write},
+	{who: "issuer-everywhere", group: group, resources: tokens, verbs: []string{"issue"}, names: []string{"alice"}},
+
+	// Every verb is the verb issue too.
+	{who: "owner", namespace: teamNamespace, group: group, resources: tokens, verbs: everything},
+
+	{who: "deleter", namespace: teamNamespace, group: group, resources: tokens, verbs: []string{"delete", "deletecollection"}},
+
+	{who: "status-writer", group: group, resources: statuses, verbs: everything},
+
+	{who: "secret-writer", namespace: teamNamespace, resources: secrets, verbs: everything},
+
+	// The rights on Secrets of a cluster administrator, and no others.
+	{who: "secret-writer-everywhere", resources: secrets, verbs: everything},
+
+	{who: "restorer", resources: secrets, verbs: writeSecret},
+	{who: "restorer", namespace: systemNamespace, clusterRole: "apitoken-restore", group: group, resources: []string{"records"}, verbs: []string{"restore"}},
+
+	{who: foreignAccount, resources: secrets, verbs: writeSecret},
+	{who: webhook, namespace: otherNamespace, resources: secrets, verbs: writeSecret},
+}

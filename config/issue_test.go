@@ -1,0 +1,245 @@
+package config_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+)
+
+// issueRequest is one way to issue a token for a product user, or to change one.
+type issueRequest struct {
+	name string
+	send func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error
+}
+
+// issues are given a token that does not exist.
+var issues = []issueRequest{
+	{"create", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		return c.Create(ctx, token)
+	}},
+	{"dry-run create", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		return c.Create(ctx, token, client.DryRunAll)
+	}},
+	{"create with generateName", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		token.GenerateName, token.Name = token.Name, ""
+		return c.Create(ctx, token)
+	}},
+	{"apply", applyToken},
+}
+
+// changes are given a token that exists.
+var changes = []issueRequest{
+	{"update", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		token.Spec.Label = "updated"
+		return c.Update(ctx, token)
+	}},
+	{"dry-run update", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		token.Spec.Label = "updated"
+		return c.Update(ctx, token, client.DryRunAll)
+	}},
+	{"merge patch", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		return c.Patch(ctx, token, mergePatch(`{"spec":{"label":"patched"}}`))
+	}},
+	{"JSON patch", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+		return c.Patch(ctx, token, client.RawPatch("application/json-patch+json", []byte(`[{"op":"replace","path":"/spec/label","value":"patched"}]`)))
+	}},
+	{"apply over", applyToken},
+}
+
+func applyToken(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
+	return c.Apply(ctx, tokensac.APIToken(token.Name, token.Namespace).WithSpec(tokensac.APITokenSpec().
+		WithSiteRef(tokensac.SiteReference().WithName(token.Spec.SiteRef.Name)).
+		WithUser(token.Spec.User).
+		WithLabel("applied").
+		WithDelivery(tokensac.Delivery().WithSecretName(token.Spec.Delivery.SecretName)),
+	), client.FieldOwner("test"), client.ForceOwnership)
+}
+
+func newToken(namespace, name, user string) *tokensv1alpha1.APIToken {
+	return &tokensv1alpha1.APIToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: tokensv1alpha1.APITokenSpec{
+			SiteRef:  tokensv1alpha1.SiteReference{Name: "jira"},
+			User:     user,
+			Label:    "nightly export",
+			Delivery: tokensv1alpha1.Delivery{SecretName: name},
+		},
+	}
+}
+
+// create makes an object as the cluster administrator, and deletes it when the test is over.
+func create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := clients[clusterAdmin].Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, object)
+}
+
+// remove deletes an object when the test is over, if it then exists.
+func remove(t *testing.T, object client.Object) {
+	t.Cleanup(func() {
+		if object.GetName() == "" {
+			return // It was to get its name from the API server, and was refused.
+		}
+		if err := clients[clusterAdmin].Delete(context.Background(), object); client.IgnoreNotFound(err) != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestIssuePolicy(t *testing.T) {
+	const refused = refusedByIssuePolicy
+	tests := []struct {
+		who       string
+		namespace string
+		user      string
+		create    outcome
+		change    outcome // of update and patch, the latter even if it creates
+	}{
+		{"writer", teamNamespace, "alice", refused, refused},
+		{"writer", teamNamespace, "writer", refused, refused}, // Names in Kubernetes and in the product have nothing in common.
+		{"issuer-for-alice", teamNamespace, "alice", allowed, allowed},
+		{"issuer-for-alice", teamNamespace, "Alice", allowed, allowed},
+		{"issuer-for-alice", teamNamespace, "bob", refused, refused},
+		{"issuer-for-alice", teamNamespace, "alice2", refused, refused},
+		{"issuer-for-alice", teamNamespace, "*", refused, refused},
+		{"issuer-for-all", teamNamespace, "alice", allowed, allowed},
+		{"issuer-for-all", teamNamespace, `EXAMPLE\Bob@example.com`, allowed, allowed},
+		{"issuer-elsewhere", teamNamespace, "alice", refused, refused},
+		{"issuer-elsewhere", otherNamespace, "alice", allowed, allowed},
+		{"issuer-everywhere", otherNamespace, "alice", allowed, allowed},
+		{"issuer-everywhere", otherNamespace, "bob", refused, refused},
+		{"owner", teamNamespace, "bob", allowed, allowed},
+		{clusterAdmin, otherNamespace, "bob", allowed, allowed},
+		{controller, teamNamespace, "alice", refused, refusedByRBAC},
+		{controller, systemNamespace, "alice", refused, refusedByRBAC},
+		{webhook, teamNamespace, "alice", refusedByRBAC, refusedByRBAC},
+	}
+	for _, test := range tests {
+		name := strings.Join([]string{test.who, test.namespace, test.user}, " ")
+		as := map[string]client.Client{"own": clients[test.who], "impersonated": impersonate(t, test.who)}
+		for way, c := range as {
+			for _, request := range issues {
+				t.Run(name+"/"+way+" "+request.name, func(t *testing.T) {
+					token := newToken(test.namespace, "new", test.user)
+					remove(t, token)
+					want := test.create
+					if request.name == "apply" {
+						want = test.change
+					}
+					if err := want.check(request.send(t.Context(), c, token)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			for _, request := range changes {
+				t.Run(name+"/"+way+" "+request.name, func(t *testing.T) {
+					token := newToken(test.namespace, "existing", test.user)
+					create(t, token)
+					if err := test.change.check(request.send(t.Context(), c, token)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		t.Run(name+"/can-i", func(t *testing.T) {
+			got, err := can(t.Context(), test.who, authorizationv1.ResourceAttributes{
+				Namespace: test.namespace, Group: group, Resource: "apitokens", Verb: "issue", Name: strings.ToLower(test.user),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := test.create == allowed; got != want {
+				t.Errorf("kubectl auth can-i issue answers %t, and the policy %t", got, want)
+			}
+		})
+	}
+}
+
+// The message is what a person has to go by, or to send to whoever can grant the right.
+func TestIssuePolicySaysWhatIsMissing(t *testing.T) {
+	err := clients["writer"].Create(t.Context(), newToken(teamNamespace, "new", "CI-Bot"))
+	const want outcome = "may not issue tokens for the product user 'ci-bot': needs the verb 'issue' on apitokens 'ci-bot' in the namespace 'jira'"
+	if err := want.check(err); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who sorts, annotates or cleans up tokens issues none.
+func TestIssuePolicyLeavesMetadataAlone(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*tokensv1alpha1.APIToken)
+		want   outcome
+	}{
+		{"nothing", func(*tokensv1alpha1.APIToken) {}, allowed},
+		{"label", func(token *tokensv1alpha1.APIToken) { token.Labels = map[string]string{"team": "a"} }, allowed},
+		{"annotation", func(token *tokensv1alpha1.APIToken) { token.Annotations = map[string]string{"note": "a"} }, allowed},
+		{"finalizer added", func(token *tokensv1alpha1.APIToken) { token.Finalizers = append(token.Finalizers, "example.com/b") }, allowed},
+		{"finalizer removed", func(token *tokensv1alpha1.APIToken) { token.Finalizers = nil }, allowed},
+		{"default left out", func(token *tokensv1alpha1.APIToken) { token.Spec.Credential = tokensv1alpha1.Credential{} }, allowed},
+		{"spec", func(token *tokensv1alpha1.APIToken) { token.Spec.Label = "weekly export" }, refusedByIssuePolicy},
+		{"label and spec", func(token *tokensv1alpha1.APIToken) {
+			token.Labels = map[string]string{"team": "a"}
+			token.Spec.Label = "weekly export"
+		}, refusedByIssuePolicy},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			token := newToken(teamNamespace, "existing", "alice")
+			token.Finalizers = []string{"example.com/a"}
+			create(t, token)
+			t.Cleanup(func() { dropFinalizers(t, token) })
+
+			updated := token.DeepCopy()
+			test.change(updated)
+			if err := test.want.check(clients["writer"].Update(t.Context(), updated, client.DryRunAll)); err != nil {
+				t.Errorf("update: %v", err)
+			}
+			patched := token.DeepCopy()
+			test.change(patched)
+			if err := test.want.check(clients["writer"].Patch(t.Context(), patched, client.MergeFrom(token))); err != nil {
+				t.Errorf("patch: %v", err)
+			}
+		})
+	}
+}
+
+func dropFinalizers(t *testing.T, token *tokensv1alpha1.APIToken) {
+	t.Helper()
+	if err := clients[clusterAdmin].Patch(context.Background(), token, mergePatch(`{"metadata":{"finalizers":null}}`)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Revoking a token must not need the right to issue it.
+func TestDeletingNeedsNoIssue(t *testing.T) {
+	c := clients["deleter"]
+	one := newToken(teamNamespace, "one", "alice")
+	create(t, one)
+	if err := c.Delete(t.Context(), one); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	create(t, newToken(teamNamespace, "two", "bob"))
+	if err := c.DeleteAllOf(t.Context(), &tokensv1alpha1.APIToken{}, client.InNamespace(teamNamespace)); err != nil {
+		t.Errorf("deletecollection: %v", err)
+	}
+	left := &tokensv1alpha1.APITokenList{}
+	if err := clients[clusterAdmin].List(t.Context(), left, client.InNamespace(teamNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	if len(left.Items) != 0 {
+		t.Errorf("%d tokens are left", len(left.Items))
+	}
+	if err := refusedByRBAC.check(c.Create(t.Context(), one)); err != nil {
+		t.Errorf("create: %v", err)
+	}
+}

@@ -1,0 +1,57 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A policy that is bound to some namespaces only, only warns, or lets pass what it fails to evaluate guards nothing.
+func TestPoliciesHoldEverywhere(t *testing.T) {
+	admin := clients[clusterAdmin]
+	policies := &admissionv1.ValidatingAdmissionPolicyList{}
+	bindings := &admissionv1.ValidatingAdmissionPolicyBindingList{}
+	if err := admin.List(t.Context(), policies); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.List(t.Context(), bindings); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]admissionv1.ValidatingAdmissionPolicyBindingSpec{}
+	for _, policy := range policies.Items {
+		if !strings.HasSuffix(policy.Name, "."+group) {
+			t.Errorf("policy %s is not named after the API", policy.Name)
+		}
+		want[policy.Name] = admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName:        policy.Name,
+			ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		}
+		if got := policy.Spec.FailurePolicy; got == nil || *got != admissionv1.Fail {
+			t.Errorf("failurePolicy of %s is %v", policy.Name, got)
+		}
+		match := policy.Spec.MatchConstraints
+		for _, selector := range []*metav1.LabelSelector{match.NamespaceSelector, match.ObjectSelector} {
+			if len(selector.MatchLabels)+len(selector.MatchExpressions) > 0 {
+				t.Errorf("%s holds for some objects only: %v", policy.Name, selector)
+			}
+		}
+		// Filled where a controller manager runs. Where none does, the tests of each policy show that it refuses with
+		// its own message, and not because an expression has no type.
+		if checking := policy.Status.TypeChecking; checking != nil && len(checking.ExpressionWarnings) > 0 {
+			t.Errorf("type checking of %s warns: %v", policy.Name, checking.ExpressionWarnings)
+		}
+	}
+	if len(want) != 3 {
+		t.Errorf("there are %d policies, want 3", len(want))
+	}
+	got := map[string]admissionv1.ValidatingAdmissionPolicyBindingSpec{}
+	for _, binding := range bindings.Items {
+		got[binding.Name] = binding.Spec
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("bindings (-want +got):\n%s", diff)
+	}
+}
