@@ -13,9 +13,7 @@ GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 
 # A set of control plane binaries that is there already is used as it is.
-KUBEBUILDER_ASSETS ?=
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
-export KUBEBUILDER_ASSETS
 
 ##@ For everybody
 

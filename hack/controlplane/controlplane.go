@@ -46,10 +46,13 @@ func Start() (*ControlPlane, error) {
 		return nil, fmt.Errorf("preparing the control plane's environment: %w", err)
 	}
 	env := &envtest.Environment{
-		BinaryAssetsDirectory:    assets,
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
+	// Named one by one: a variable that is set, but empty, would send envtest looking elsewhere.
+	env.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd")}
+	env.ControlPlane.GetAPIServer().Path = filepath.Join(assets, "kube-apiserver")
+	env.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
 	// Without it a stopping API server waits a minute for open watches.
 	env.ControlPlane.GetAPIServer().Configure().Set("shutdown-watch-termination-grace-period", "1s")
 	config, err := env.Start()
