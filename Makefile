@@ -33,7 +33,7 @@ demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then
 
 .PHONY: test
 test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 15m ./...
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/count.sh" -- -race -timeout 15m ./...
 
 ##@ For developers
 

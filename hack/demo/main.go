@@ -25,9 +25,15 @@ func main() {
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *check); err != nil {
+	err := run(ctx, os.Stdout, *check)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "demo: interrupted")
+		os.Exit(130) //nolint:gocritic // exitAfterDefer: stop only restores signal handling
+	default:
 		fmt.Fprintln(os.Stderr, "demo: failed:", err)
-		os.Exit(1) //nolint:gocritic // exitAfterDefer: stop only restores signal handling
+		os.Exit(1)
 	}
 }
 
