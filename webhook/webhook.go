@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -30,8 +29,9 @@ type Options struct {
 	BindAddress string
 	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
 	HealthAddress, MetricsAddress string
-	// ShutdownTimeout bounds how long requests in flight may take when the process is told to end.
-	ShutdownTimeout time.Duration
+	// DrainDelay is for how long the process goes on serving after it was told to end, but says that it is not ready.
+	// ShutdownTimeout bounds how long requests in flight may take after that.
+	DrainDelay, ShutdownTimeout time.Duration
 
 	Feed feed.Config
 	// Audit is where the audit lines go.
@@ -61,7 +61,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Logger:                  log,
 		HealthProbeBindAddress:  o.HealthAddress,
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
-		GracefulShutdownTimeout: new(o.ShutdownTimeout + 5*time.Second),
+		GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
@@ -74,11 +74,12 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	// The log outlives the manager: it writes what the last requests left in its queue.
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
-	server := &manager.Server{
-		Name: "authentication", ShutdownTimeout: &o.ShutdownTimeout, Server: newServer(o.BindAddress, contract.NewHandler(index, lines.Observe)),
+	serves := &serving{
+		server: newServer(o.BindAddress, contract.NewHandler(index, lines.Observe)), feed: fed,
+		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
 	if err := errors.Join(
-		mgr.Add(server), mgr.Add(fed), mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("feed", fed.Ready),
+		mgr.Add(serves), mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("serving", serves.Ready),
 	); err != nil {
 		return fmt.Errorf("setting up the webhook: %w", err)
 	}

@@ -101,7 +101,9 @@ func newWebhookCommand() *cobra.Command {
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that gateways ask at; nothing else is served there")
 	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
-	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take when the process is told to end")
+	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
+		"how long to go on serving after SIGTERM, not ready any more, until gateways have noticed")
+	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
 	return cmd

@@ -158,7 +158,7 @@ func (r *Rig) startController(ctx context.Context) error {
 }
 
 func (r *Rig) startWebhook(ctx context.Context) (err error) {
-	r.Webhook, err = startProcess(filepath.Join(r.dir, "webhook.log"), r.binary, "webhook",
+	r.Webhook, err = startProcess(filepath.Join(r.dir, "webhook.log"), r.binary, "webhook", "--drain-delay", "100ms",
 		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
 		"--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
 		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/contract"
@@ -21,27 +20,25 @@ const (
 	queueLength = 16_384
 	// flushPeriod is how long a line may lie in the buffer.
 	flushPeriod = 200 * time.Millisecond
-	bufferSize  = 64 << 10
+	// sumPeriod is how often the refusals of a flood are told in sum.
+	sumPeriod  = time.Second
+	bufferSize = 64 << 10
 )
 
-// Log writes lines without ever making a request wait. It is lossless until its queue is full, and counts what it loses.
+// Log writes lines without ever making a request wait. Authentications are told one by one: those that the queue has no
+// room for are lost, and counted. Refusals are told one by one too, until they are too many: then they are counted
+// exactly, and told in sum.
 type Log struct {
 	metrics *metrics
+	floods  *floods
 	queue   chan contract.Exchange
 	closed  sync.Once
 	done    chan struct{}
-	// undecided limits the lines about callers that are not the site's ingress: anyone inside the cluster can cause them.
-	undecided *rate.Limiter
 }
 
 // NewLog starts a log that writes to out until it is closed.
 func NewLog(out io.Writer, r prometheus.Registerer) *Log {
-	l := &Log{
-		metrics:   newMetrics(r),
-		queue:     make(chan contract.Exchange, queueLength),
-		done:      make(chan struct{}),
-		undecided: rate.NewLimiter(1, 10),
-	}
+	l := &Log{metrics: newMetrics(r), floods: newFloods(), queue: make(chan contract.Exchange, queueLength), done: make(chan struct{})}
 	go l.write(out)
 	return l
 }
@@ -49,13 +46,25 @@ func NewLog(out io.Writer, r prometheus.Registerer) *Log {
 // Observe counts an exchange and queues its line. It never blocks.
 func (l *Log) Observe(x contract.Exchange) {
 	l.metrics.observe(x)
-	if x.Decision.Verdict == authn.Forward || x.Decision.Verdict == authn.CannotDecide && !l.undecided.Allow() {
-		return
+	switch x.Decision.Verdict {
+	case authn.Forward:
+	case authn.Allow:
+		if !l.enqueue(x) {
+			l.metrics.dropped.Inc()
+		}
+	default:
+		if c := classOf(x); l.floods.admit(c) && !l.enqueue(x) {
+			l.floods.count(c)
+		}
 	}
+}
+
+func (l *Log) enqueue(x contract.Exchange) bool {
 	select {
 	case l.queue <- x:
+		return true
 	default:
-		l.metrics.dropped.Inc()
+		return false
 	}
 }
 
@@ -69,19 +78,29 @@ func (l *Log) write(out io.Writer) {
 	defer close(l.done)
 	buffer := bufio.NewWriterSize(&countingWriter{out: out, failed: l.metrics.writeErrors.Inc}, bufferSize)
 	lines := slog.New(slog.NewJSONHandler(buffer, nil))
-	flush := time.NewTicker(flushPeriod)
+	flush, sum := time.NewTicker(flushPeriod), time.NewTicker(sumPeriod)
 	defer flush.Stop()
+	defer sum.Stop()
 	for {
 		select {
 		case x, open := <-l.queue:
 			if !open {
+				l.writeSums(lines)
 				_ = buffer.Flush()
 				return
 			}
-			lines.LogAttrs(context.Background(), level(x), message(x), attributes(x)...)
+			lines.LogAttrs(context.Background(), level(x.Decision.Verdict), message(x), attributes(x)...)
+		case <-sum.C:
+			l.writeSums(lines)
 		case <-flush.C:
 			_ = buffer.Flush()
 		}
+	}
+}
+
+func (l *Log) writeSums(lines *slog.Logger) {
+	for _, t := range l.floods.take() {
+		lines.LogAttrs(context.Background(), level(t.verdict), "Further requests have been refused", t.attributes()...)
 	}
 }
 

@@ -27,8 +27,8 @@ func message(x contract.Exchange) string {
 	}
 }
 
-func level(x contract.Exchange) slog.Level {
-	if x.Decision.Verdict == authn.CannotDecide {
+func level(v authn.Verdict) slog.Level {
+	if v == authn.CannotDecide {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -46,6 +46,15 @@ func attributes(x contract.Exchange) []slog.Attr {
 		slog.String("path", clean(x.Claimed.Path)),
 		slog.String("requestID", clean(x.Claimed.RequestID)),
 		slog.String("peer", x.Peer),
+	}
+}
+
+func (t tally) attributes() []slog.Attr {
+	return []slog.Attr{
+		slog.String("verdict", t.verdict.String()),
+		slog.String("reason", string(t.reason)),
+		slog.String("site", t.site),
+		slog.Uint64("count", t.count),
 	}
 }
 

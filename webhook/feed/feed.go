@@ -85,9 +85,6 @@ func (f *Feed) Start(ctx context.Context) error {
 	return g.Wait()
 }
 
-// NeedLeaderElection is false: every replica feeds its own index.
-func (f *Feed) NeedLeaderElection() bool { return false }
-
 // Ready fails until the index has seen the whole initial list of everything. From then on it never fails again:
 // an API server that is away makes nothing here wrong, only old.
 func (f *Feed) Ready(*http.Request) error {
