@@ -60,6 +60,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
 	}
 	cleaner := &apitoken.Cleaner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
+	orphans := &apitoken.Orphans{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
+	}
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(),
@@ -67,7 +70,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		WebhookURL: o.WebhookURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
 	}
 	if err := errors.Join(
-		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
+		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
 	); err != nil {
 		return err

@@ -15,9 +15,13 @@ const (
 	ReasonDeliveryConflict = "DeliveryConflict"
 	// ReasonRecordMissing means that the record of an issued token is gone; the delivered token is dead.
 	ReasonRecordMissing = "RecordMissing"
+	// ReasonRecordOrphaned means that the delivered token belongs to the record of an earlier APIToken of the same name,
+	// as after a restore from a backup; it is also the reason of the Event on such a record.
+	ReasonRecordOrphaned = "RecordOrphaned"
 	// ReasonRecordDamaged means that the record cannot be read or belongs to another user, site or APIToken.
 	ReasonRecordDamaged = "RecordDamaged"
-	// ReasonIssuePending means that earlier passes were cut short so often that a new secret has to wait a little.
+	// ReasonIssuePending means that something has to end first, and soon will: earlier attempts to deliver that were cut
+	// short, or the removal of what a deleted APIToken of the same name left.
 	ReasonIssuePending = "IssuePending"
 	// ReasonAdmissionPolicyMissing means that the API server would let anyone issue tokens for anyone.
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"

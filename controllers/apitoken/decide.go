@@ -19,6 +19,10 @@ type state struct {
 	record     *record.Record
 	// recordErr says why the record that is there cannot be read.
 	recordErr error
+	// orphan is the name of a record that the delivered token verifies against, written for an earlier APIToken of the
+	// same name, or empty; orphanKept says that nobody saw that one's deletion, so that nothing of it is being removed.
+	orphan     string
+	orphanKept bool
 	// delivered is nil if there is no Secret of the name to deliver to.
 	delivered *delivered
 	// upstreamHeld says that the operator holds a personal access token of the user.
@@ -133,7 +137,16 @@ func deliveryIsOurs(s state) *decision {
 	if d == nil || d.basicAuth && d.entry >= 0 {
 		return nil
 	}
-	if s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID {
+	switch {
+	case s.record == nil && s.orphan != "" && !s.orphanKept:
+		return block(tokensv1alpha1.ReasonIssuePending,
+			"Secret '%s' still holds the token of a deleted APIToken of this name. It is being removed.", s.secretName())
+	case s.record == nil && s.orphan != "":
+		return block(tokensv1alpha1.ReasonRecordOrphaned,
+			"The token in Secret '%s' belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
+				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/operations.md); to have a new one issued, delete Secret '%s'.",
+			s.secretName(), s.orphan, s.recordName, s.secretName())
+	case s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID:
 		return block(tokensv1alpha1.ReasonRecordMissing,
 			"The record of this token is gone (Secret '%s'), so it does not authenticate. "+
 				"Restore the record, or delete Secret '%s' to have a new token issued.", s.recordName, s.secretName())

@@ -70,6 +70,12 @@ func TestDecide(t *testing.T) {
 		"somebody's Secret there first": {func(s *state) {
 			s.record, s.delivered, s.token.Status.TokenID = nil, &delivered{entry: -1}, ""
 		}, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"token of an earlier APIToken": {func(s *state) {
+			s.record, s.delivered.entry, s.orphan, s.token.Status.TokenID = nil, -1, "apitoken-system/old", ""
+		}, blocked, tokensv1alpha1.ReasonIssuePending},
+		"token of one restored": {func(s *state) {
+			s.record, s.delivered.entry, s.orphan, s.orphanKept = nil, -1, "apitoken-system/old", true
+		}, blocked, tokensv1alpha1.ReasonRecordOrphaned},
 		"delivered token edited":     {func(s *state) { s.delivered.entry = -1 }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
 		"delivered as another type":  {func(s *state) { s.delivered.basicAuth = false }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
 		"delivered Secret gone":      {func(s *state) { s.delivered = nil }, reissue, ""},

@@ -46,6 +46,11 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if s.deliveredSecret != nil {
 		s.delivered = inspect(s.deliveredSecret, s.record)
 	}
+	if s.record == nil && s.delivered != nil && s.delivered.tokenID != "" {
+		if s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]); err != nil {
+			return observed{}, err
+		}
+	}
 	if s.site != nil {
 		s.upstreamHeld, err = r.holdsUpstream(ctx, &site, username.Fold(t.Spec.User))
 	}
@@ -75,6 +80,22 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 		d.entry = r.Verify(password)
 	}
 	return d
+}
+
+// findOrphan looks for the record of an earlier APIToken, exactly like this one, that the delivered token verifies against.
+// The label only says where to look.
+func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken, tokenID string, password []byte) (name string, kept bool, err error) {
+	var records corev1.SecretList
+	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.MatchingLabels{record.LabelTokenID: tokenID}); err != nil {
+		return "", false, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
+	}
+	for i := range records.Items {
+		candidate, err := decodeRecord(&records.Items[i])
+		if err == nil && candidate.Verify(password) >= 0 && recordAgrees(state{token: t, record: candidate}) == nil {
+			return r.Namespace + "/" + records.Items[i].Name, records.Items[i].Annotations[orphanedSince] != "", nil
+		}
+	}
+	return "", false, nil
 }
 
 // holdsUpstream asks what the webhook will ask: is there a credential, and is it for where the site is now?

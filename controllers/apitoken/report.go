@@ -72,7 +72,8 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
-	if o.decision.step == blocked && (before == nil || before.Reason != o.decision.reason) {
+	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // by itself, and soon
+	if o.decision.step == blocked && !passes && (before == nil || before.Reason != o.decision.reason) {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", o.decision.message)
 	}
 }

@@ -1,0 +1,150 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+)
+
+const (
+	// orphanedSince is the annotation that says when a record was first seen without its APIToken.
+	orphanedSince = "apitokens.dev/orphaned-since"
+	// orphanRetention is for how long such a record is kept: as long as it takes to notice that a restore from a backup
+	// gave every APIToken a new UID. The record is dead all that time.
+	orphanRetention = 30 * 24 * time.Hour
+	// orphanRecheckPeriod is how often an orphan is looked at again.
+	orphanRecheckPeriod = time.Hour
+)
+
+// Orphans keeps the records of APITokens that went without their deletion having been seen, and removes them in the end.
+type Orphans struct {
+	Client    client.Client
+	Live      client.Reader
+	Events    events.EventRecorder
+	Clock     clock.PassiveClock
+	Namespace string
+}
+
+// SetupWithManager starts it with the manager.
+func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
+		s, ok := o.(*corev1.Secret)
+		return ok && s.Namespace == r.Namespace && s.Type == record.SecretType
+	})
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("apitoken-orphans").
+		For(&corev1.Secret{}, builder.WithPredicates(records)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+	if err != nil {
+		return fmt.Errorf("setting up the care for orphaned records: %w", err)
+	}
+	return nil
+}
+
+// Reconcile looks whether a record has its APIToken.
+func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Result, error) {
+	decoded, err := decodeRecord(stored)
+	if err != nil {
+		return ctrl.Result{}, nil // whose it was cannot be told; it is dead, and stays
+	}
+	again, err := r.look(ctx, stored, decoded)
+	if isRace(err) {
+		return ctrl.Result{RequeueAfter: retryPeriod}, nil
+	}
+	return ctrl.Result{RequeueAfter: again}, err
+}
+
+func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *record.Record) (time.Duration, error) {
+	owner, err := r.owner(ctx, types.UID(stored.Name), decoded.APIToken)
+	if err != nil {
+		return 0, err
+	}
+	since, marked := stored.Annotations[orphanedSince]
+	switch {
+	case owner && marked:
+		return 0, r.mark(ctx, stored, "")
+	case owner:
+		return 0, nil
+	}
+	seen, err := time.Parse(time.RFC3339, since)
+	if err != nil {
+		if err := r.mark(ctx, stored, r.Clock.Now().UTC().Format(time.RFC3339)); err != nil {
+			return 0, err
+		}
+		r.Events.Eventf(stored, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonRecordOrphaned, "Keep",
+			"APIToken '%s' in namespace '%s', of token %s, is gone and nobody saw it go: the record is dead, and kept for %d days",
+			decoded.APIToken.Name, decoded.APIToken.Namespace, decoded.TokenID, orphanRetention/(24*time.Hour))
+		return orphanRecheckPeriod, nil
+	}
+	if r.Clock.Since(seen) < orphanRetention {
+		return orphanRecheckPeriod, nil
+	}
+	return 0, r.remove(ctx, stored, decoded)
+}
+
+// owner reports whether the APIToken of a record is there. That it is not is believed of the API server alone.
+func (r *Orphans) owner(ctx context.Context, uid types.UID, ref record.Ref) (bool, error) {
+	for _, reader := range []client.Reader{r.Client, r.Live} {
+		var t tokensv1alpha1.APIToken
+		err := reader.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &t)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return false, fmt.Errorf("reading the APIToken of a record: %w", err)
+		}
+		if err == nil && t.UID == uid {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// mark sets the annotation, or takes it away.
+func (r *Orphans) mark(ctx context.Context, stored *corev1.Secret, since string) error {
+	marked := stored.DeepCopy()
+	if since == "" {
+		delete(marked.Annotations, orphanedSince)
+	} else {
+		if marked.Annotations == nil {
+			marked.Annotations = map[string]string{}
+		}
+		marked.Annotations[orphanedSince] = since
+	}
+	if err := r.Client.Update(ctx, marked); err != nil {
+		return fmt.Errorf("marking an orphaned record: %w", err)
+	}
+	return nil
+}
+
+// remove removes what an APIToken left 30 days ago. A Secret that another APIToken delivers to by now is that one's.
+func (r *Orphans) remove(ctx context.Context, stored *corev1.Secret, decoded *record.Record) error {
+	var inUse tokensv1alpha1.APITokenList
+	if err := r.Client.List(ctx, &inUse, client.InNamespace(decoded.APIToken.Namespace)); err != nil {
+		return fmt.Errorf("listing APITokens: %w", err)
+	}
+	cleaner := Cleaner{Client: r.Client, Live: r.Live, Namespace: r.Namespace}
+	gone := Gone{types.NamespacedName{Namespace: decoded.APIToken.Namespace, Name: decoded.APIToken.Name}, types.UID(stored.Name)}
+	for i := range inUse.Items {
+		if inUse.Items[i].Spec.Delivery.SecretName == decoded.DeliverySecret {
+			if err := cleaner.remove(ctx, stored); err != nil {
+				return fmt.Errorf("removing an orphaned record: %w", err)
+			}
+			return nil
+		}
+	}
+	return cleaner.clean(ctx, gone)
+}

@@ -1,0 +1,158 @@
+package apitoken_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/hack/kubetest"
+)
+
+const (
+	since = "apitokens.dev/orphaned-since"
+	month = 30 * 24 * time.Hour
+)
+
+// care looks at the record of an APIToken once, if there is one, and returns it as it is then.
+func (w *world) care(tok *tokensv1alpha1.APIToken) *corev1.Secret {
+	w.Helper()
+	orphans := &apitoken.Orphans{
+		Client: w.reconciler.Client, Live: w.reconciler.Client, Events: w.events, Clock: w.clock, Namespace: kubetest.SystemNamespace,
+	}
+	stored := w.secret(kubetest.SystemNamespace, string(tok.UID))
+	if stored == nil {
+		return nil
+	}
+	if _, err := orphans.Reconcile(w.Context(), stored); err != nil {
+		w.Fatal(err)
+	}
+	return w.secret(kubetest.SystemNamespace, string(tok.UID))
+}
+
+func TestRecordWithItsAPITokenIsNoOrphan(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	before := w.secret(kubetest.SystemNamespace, string(tok.UID))
+	if after := w.care(tok); after.ResourceVersion != before.ResourceVersion {
+		t.Error("a record in use was touched")
+	}
+	before.Annotations = map[string]string{since: w.clock.Now().Add(-2 * month).Format(time.RFC3339)}
+	if err := w.as().Update(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	if after := w.care(tok); after == nil || after.Annotations[since] != "" {
+		t.Error("a record in use was taken for an orphan because somebody said so")
+	}
+	w.settled(tok)
+}
+
+// The controller did not run while an APIToken was deleted: what it left is dead, kept for 30 days, then removed.
+func TestUnseenDeletion(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	w.eventsSoFar()
+	if err := env.Admin.Delete(t.Context(), tok.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	if kept := w.care(tok); kept.Annotations[since] != w.clock.Now().UTC().Format(time.RFC3339) {
+		t.Errorf("marked %v", kept.Annotations)
+	}
+	if got := w.eventsSoFar(); len(got) != 1 || !strings.Contains(got[0], "Warning RecordOrphaned") || !strings.Contains(got[0], tok.Status.TokenID) {
+		t.Errorf("events %q", got)
+	}
+	w.clock.SetTime(w.clock.Now().Truncate(time.Second).Add(month - time.Nanosecond))
+	if w.care(tok) == nil || w.secret(w.ns, "ci-token") == nil {
+		t.Fatal("removed before 30 days were over")
+	}
+	w.clock.SetTime(w.clock.Now().Add(time.Nanosecond))
+	if w.care(tok) != nil || w.secret(w.ns, "ci-token") != nil {
+		t.Error("something is left after 30 days")
+	}
+	if got := w.eventsSoFar(); len(got) != 0 {
+		t.Errorf("told again: %q", got)
+	}
+}
+
+// restored simulates a restore from a backup: all objects are there again, the APIToken with a new UID.
+func (w *world) restored() (old, restored *tokensv1alpha1.APIToken) {
+	w.Helper()
+	old = kubetest.Token(w.ns, "ci")
+	w.create(old)
+	w.settled(old)
+	if err := env.Admin.Delete(w.Context(), old.DeepCopy()); err != nil {
+		w.Fatal(err)
+	}
+	restored = kubetest.Token(w.ns, "ci")
+	w.create(restored)
+	w.care(old)
+	return old, restored
+}
+
+func TestRestoreIsDeadAndSaysHowToRepair(t *testing.T) {
+	w := newWorld(t)
+	old, restored := w.restored()
+	ready := w.reconcile(restored, tokensv1alpha1.ReasonRecordOrphaned)
+	for _, name := range []string{string(old.UID), string(restored.UID), "'ci-token'", "docs/operations.md"} {
+		if !strings.Contains(ready.Message, name) {
+			t.Errorf("the message does not name %s: %s", name, ready.Message)
+		}
+	}
+	if w.secret(kubetest.SystemNamespace, string(restored.UID)) != nil || w.secret(kubetest.SystemNamespace, string(old.UID)) == nil {
+		t.Error("the restored APIToken was given a record, or the old one is gone")
+	}
+	if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
+		t.Fatal(err)
+	}
+	w.settled(restored)
+	if restored.Status.TokenID == old.Status.TokenID {
+		t.Error("a token was revived without anybody asking for it")
+	}
+}
+
+// The repair of docs/operations.md: the record is copied under the new UID by somebody with the right to restore.
+func TestRestoreRepaired(t *testing.T) {
+	w := newWorld(t)
+	old, restored := w.restored()
+	delivered := w.password(old)
+	orphan := w.secret(kubetest.SystemNamespace, string(old.UID))
+	w.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: orphan.Namespace, Name: string(restored.UID), Labels: orphan.Labels}, Type: orphan.Type, Data: orphan.Data,
+	})
+	w.settled(restored)
+	if restored.Status.TokenID != old.Status.TokenID || !bytes.Equal(w.password(restored), delivered) {
+		t.Error("the token that was restored is another one")
+	}
+	w.clock.SetTime(w.clock.Now().Add(month))
+	if w.care(old) != nil {
+		t.Error("the orphan is left after 30 days")
+	}
+	w.settled(restored)
+	if !bytes.Equal(w.password(restored), delivered) {
+		t.Error("the delivered Secret of the repaired APIToken went with the orphan")
+	}
+}
+
+// A token of somebody else that lies in the Secret is no reason to offer its revival.
+func TestOrphanOfAnotherAPITokenIsNotOffered(t *testing.T) {
+	w := newWorld(t)
+	other := kubetest.Token(w.ns, "other")
+	w.create(other)
+	w.settled(other)
+	stolen := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ci-token"}, Type: corev1.SecretTypeBasicAuth,
+		Data: map[string][]byte{"username": []byte("alice"), "password": w.password(other)},
+	}
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(stolen, tok)
+	w.reconcile(tok, tokensv1alpha1.ReasonDeliveryConflict)
+}
