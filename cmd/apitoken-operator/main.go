@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -41,6 +42,9 @@ func newCommand() *cobra.Command {
 	config.RegisterFlags(flags)
 	root.PersistentFlags().AddGoFlagSet(flags)
 	root.PersistentPreRun = func(*cobra.Command, []string) {
+		if logging.Level != nil {
+			logging.Level = discreet{logging.Level}
+		}
 		log := zap.New(zap.UseFlagOptions(&logging))
 		ctrl.SetLogger(log)
 		klog.SetLogger(log) // client-go logs through klog
@@ -48,6 +52,15 @@ func newCommand() *cobra.Command {
 	root.AddCommand(newControllerCommand(), newWebhookCommand(), newVersionCommand())
 	return root
 }
+
+// maxVerbosity is the highest log level that says anything. From 8 on client-go logs the bodies of its requests and
+// answers, and ours are Secrets.
+const maxVerbosity = 5
+
+// discreet is a log level that never enables what would tell secrets.
+type discreet struct{ zapcore.LevelEnabler }
+
+func (d discreet) Enabled(l zapcore.Level) bool { return l >= -maxVerbosity && d.LevelEnabler.Enabled(l) }
 
 const (
 	defaultNamespace            = "apitoken-system"

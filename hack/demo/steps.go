@@ -90,14 +90,19 @@ func (s *story) declareSite(ctx context.Context) error {
 }
 
 func (s *story) startGateway(ctx context.Context) error {
-	var urls corev1.Secret
-	if err := s.get(ctx, &urls, rig.Namespace, "main-auth-urls"); err != nil {
+	authURL, err := s.authURL(ctx)
+	if err != nil {
 		return err
 	}
 	s.printf("    It is the key `nginx` of Secret main-auth-urls, and goes into config/samples/nginx.conf.\n")
-	authURL := string(urls.Data["nginx"])
 	s.callerKey = strings.Split(strings.TrimPrefix(authURL, s.WebhookURL+"/nginx/"), "/")[0]
 	return s.StartNginx(ctx, authURL)
+}
+
+func (s *story) authURL(ctx context.Context) (string, error) {
+	var urls corev1.Secret
+	err := s.get(ctx, &urls, rig.Namespace, "main-auth-urls")
+	return string(urls.Data["nginx"]), err
 }
 
 func (s *story) declareToken(ctx context.Context) error {

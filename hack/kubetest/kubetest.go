@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -42,6 +44,7 @@ type Env struct {
 
 // Main runs the tests of a package on a control plane that it starts and stops, and returns the exit status.
 func (e *Env) Main(m *testing.M) (status int) {
+	ctrl.SetLogger(logr.Discard())
 	cp, err := controlplane.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

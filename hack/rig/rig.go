@@ -47,13 +47,15 @@ type Rig struct {
 	Controller, Webhook, Nginx *Process
 
 	dir, binary string
-	product     *httptest.Server
+	// operatorArgs go to each of the operator's processes.
+	operatorArgs []string
+	product      *httptest.Server
 }
 
 // Start starts the control plane, the product and the operator, telling on progress what it does.
 // nginx starts later, once there is a site for it. Stop must be called, also after an error.
-func Start(ctx context.Context, progress io.Writer) (*Rig, error) {
-	r := &Rig{Product: double.NewJira(double.Options{Users: []double.User{
+func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
+	r := &Rig{operatorArgs: operatorArgs, Product: double.NewJira(double.Options{Users: []double.User{
 		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{PersonalAccessToken}},
 		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
 	}})}
@@ -148,7 +150,7 @@ func (r *Rig) startController(ctx context.Context) error {
 		}
 		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+webhook[0], "http://"+webhook[1], "http://"+webhook[2]+"/metrics"
 	}
-	r.Controller, err = startProcess(filepath.Join(r.dir, "controller.log"), r.binary, "controller",
+	r.Controller, err = r.startOperator("controller", "controller",
 		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--allow-external-upstreams",
 		"--health-probe-bind-address", ports[0], "--metrics-bind-address", ports[1])
 	if err != nil {
@@ -157,8 +159,13 @@ func (r *Rig) startController(ctx context.Context) error {
 	return r.Controller.await(ctx, "http://"+ports[0]+"/readyz")
 }
 
+// startOperator starts one process of the operator, whose log is known by this name.
+func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
+	return startProcess(filepath.Join(r.dir, log+".log"), r.binary, append(args, r.operatorArgs...)...)
+}
+
 func (r *Rig) startWebhook(ctx context.Context) (err error) {
-	r.Webhook, err = startProcess(filepath.Join(r.dir, "webhook.log"), r.binary, "webhook", "--drain-delay", "100ms",
+	r.Webhook, err = r.startOperator("webhook", "webhook", "--drain-delay", "100ms",
 		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
 		"--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
 		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))
@@ -201,13 +208,14 @@ func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...st
 	return string(out), nil
 }
 
-// StartNginx starts nginx with the sample configuration and this auth URL.
-func (r *Rig) StartNginx(ctx context.Context, authURL string) error {
+// StartNginx starts nginx with the sample configuration and this auth URL. More configuration goes before it.
+func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) error {
 	site, err := r.Sample("nginx.conf")
 	if err != nil {
 		return err
 	}
 	site = bytes.ReplaceAll(site, []byte("proxy_pass AUTH_URL;"), []byte("proxy_pass "+authURL+";"))
+	site = append([]byte(strings.Join(more, "\n")+"\n"), site...)
 	dir := filepath.Join(r.dir, "nginx")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making nginx's folder: %w", err)
