@@ -27,7 +27,7 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 		if !status.IssuedTime.IsZero() {
 			apply.WithIssuedTime(status.IssuedTime)
 		}
-		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithStatus(apply)
+		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(t.ResourceVersion).WithStatus(apply)
 		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}

@@ -97,7 +97,7 @@ func quiet(result ctrl.Result, err error) (ctrl.Result, error) {
 	switch {
 	case err == nil:
 		return result, nil
-	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
+	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	default:
 		return ctrl.Result{}, err

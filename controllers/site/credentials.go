@@ -46,7 +46,7 @@ func (r *Reconciler) project(
 	var source corev1.Secret
 	err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: c.SecretName}, &source)
 	if apierrors.IsNotFound(err) {
-		return unusable("there is no Secret '%s'", c.SecretName), r.forget(ctx, s, c.User)
+		return unusable("there is no Secret '%s'; create it", c.SecretName), r.forget(ctx, s, c.User)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, c.SecretName, err)
@@ -61,6 +61,9 @@ func (r *Reconciler) project(
 	}
 	wanted.Origin = url.Origin
 	stored, current, err := r.stored(ctx, wanted)
+	if errors.Is(err, errForeign) {
+		return unusable("Secret '%s/%s' was not written by the operator; delete it", r.CredentialsNamespace, wanted.SecretName()), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +80,18 @@ func (r *Reconciler) project(
 	}
 	switch name, err := r.Product.WhoAmI(ctx, s.Spec.UpstreamURL, wanted.Authorization()); {
 	case errors.Is(err, atlassian.ErrRefused):
-		return unusable("the product does not accept the personal access token in Secret '%s'", c.SecretName), r.forget(ctx, s, c.User)
-	case err != nil:
-		return nil, err // nothing was found out: what was verified before goes on being used
+		return unusable("the product does not accept the personal access token in Secret '%s'; put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
+	case ctx.Err() != nil:
+		return nil, err
+	case err != nil: // nothing was found out: what was verified before goes on being used
+		return unusable("the product did not say whose the personal access token in Secret '%s' is; it is asked again", c.SecretName), nil
 	case username.Fold(name) != c.User:
-		return unusable("the personal access token in Secret '%s' is that of another user", c.SecretName), r.forget(ctx, s, c.User)
+		return unusable("the personal access token in Secret '%s' is that of another user; put one of '%s' there", c.SecretName, c.User), r.forget(ctx, s, c.User)
 	}
 	return nil, r.store(ctx, wanted, stored)
 }
+
+var errForeign = errors.New("not written by the operator")
 
 // stored reads the working copy. One that cannot be read is returned without what it holds, and is replaced.
 func (r *Reconciler) stored(ctx context.Context, c upstream.Credential) (*corev1.Secret, *upstream.Credential, error) {
@@ -95,6 +102,9 @@ func (r *Reconciler) stored(ctx context.Context, c upstream.Credential) (*corev1
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the working copy of a personal access token: %w", err)
+	}
+	if s.Type != upstream.SecretType {
+		return nil, nil, errForeign
 	}
 	current, err := upstream.Decode(s.Data[upstream.DataKey])
 	if err != nil || current.SecretName() != s.Name {
@@ -130,7 +140,10 @@ func (r *Reconciler) store(ctx context.Context, c upstream.Credential, stored *c
 // forget removes the working copy of one user's personal access token.
 func (r *Reconciler) forget(ctx context.Context, s *tokensv1alpha1.AtlassianSite, user string) error {
 	stored, _, err := r.stored(ctx, upstream.Credential{Namespace: s.Namespace, Site: s.Name, User: user})
-	if err != nil || stored == nil {
+	if errors.Is(err, errForeign) || err == nil && stored == nil {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return r.remove(ctx, stored)

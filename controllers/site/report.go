@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -25,7 +26,7 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 		if status.AuthURLSecretName != "" {
 			apply.WithAuthURLSecretName(status.AuthURLSecretName)
 		}
-		object := tokensac.AtlassianSite(s.Name, s.Namespace).WithUID(s.UID).WithStatus(apply)
+		object := tokensac.AtlassianSite(s.Name, s.Namespace).WithUID(s.UID).WithResourceVersion(s.ResourceVersion).WithStatus(apply)
 		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
@@ -79,6 +80,16 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	return found
 }
 
+// maxNote is what the API server takes in an Event.
+const maxNote = 1024
+
+func note(message string) string {
+	if len(message) <= maxNote {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxNote-3], "") + "..."
+}
+
 func reachable(err error) string {
 	if err == nil {
 		return tokensv1alpha1.ReasonAnswered
@@ -106,9 +117,9 @@ func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Conditio
 		switch {
 		case !changed:
 		case c.Status == metav1.ConditionFalse:
-			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", c.Message)
+			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", note(c.Message))
 		case c.Type == tokensv1alpha1.ConditionReady:
-			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", c.Message)
+			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", note(c.Message))
 		}
 	}
 }

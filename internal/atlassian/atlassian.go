@@ -53,23 +53,30 @@ func (c *Client) WhoAmI(ctx context.Context, baseURL, authorization string) (str
 	default:
 		return "", fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", baseURL, ErrUnexpected, status)
 	}
+	name := named(body)
+	if name == "" {
+		return "", fmt.Errorf("asking %s who somebody is: %w (it names nobody)", baseURL, ErrUnexpected)
+	}
+	return name, nil
+}
+
+func named(body []byte) string {
 	var me struct {
 		Name string `json:"name"`
 	}
-	if err := json.Unmarshal(body, &me); err != nil || me.Name == "" {
-		return "", fmt.Errorf("asking %s who somebody is: %w (it names nobody)", baseURL, ErrUnexpected)
+	if err := json.Unmarshal(body, &me); err != nil {
+		return ""
 	}
-	return me.Name, nil
+	return me.Name
 }
 
 // Probe reports whether the product answers at baseURL. Being refused is an answer.
 func (c *Client) Probe(ctx context.Context, baseURL string) error {
-	status, _, err := c.get(ctx, baseURL, "")
+	status, body, err := c.get(ctx, baseURL, "")
 	if err != nil {
 		return err
 	}
-	switch status {
-	case http.StatusOK, http.StatusUnauthorized, http.StatusForbidden:
+	if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusOK && named(body) != "" {
 		return nil
 	}
 	return fmt.Errorf("probing %s: %w (HTTP %d)", baseURL+whoAmI, ErrUnexpected, status)
@@ -85,6 +92,10 @@ func (c *Client) get(ctx context.Context, baseURL, authorization string) (status
 		request.Header.Set("Authorization", authorization)
 	}
 	response, err := c.http.Do(request)
+	if err != nil && authorization != "" && ctx.Err() == nil {
+		// net/http quotes what the server sent, such as a Location: that may be the credential.
+		return 0, nil, fmt.Errorf("asking %s who somebody is: %w", baseURL, ErrUnexpected)
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking the product: %w", err)
 	}

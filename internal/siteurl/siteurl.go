@@ -39,11 +39,11 @@ func Parse(raw string) (URL, error) {
 }
 
 // IsServiceIn reports whether the host names a Service of the namespace: "name.namespace.svc", with or without the
-// cluster's domain, or "name.namespace".
+// cluster's domain. The short form "name.namespace" does not count: in a namespace "dev", example.dev would be one.
 func (u URL) IsServiceIn(namespace string) bool {
 	name, rest, ok := strings.Cut(u.Host, ".")
 	if !ok || name == "" {
 		return false
 	}
-	return rest == namespace || rest == namespace+".svc" || rest == namespace+".svc.cluster.local"
+	return rest == namespace+".svc" || rest == namespace+".svc.cluster.local"
 }

@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 
 func TestIsServiceIn(t *testing.T) {
 	for host, want := range map[string]bool{
-		"jira.prod": true, "jira.prod.svc": true, "jira.prod.svc.cluster.local": true,
+		"jira.prod": false, "jira.prod.svc": true, "jira.prod.svc.cluster.local": true,
 		"jira": false, "jira.other.svc": false, "prod": false, ".prod": false, "jira.prod.svc.evil.example": false,
 		"jira.prod.example.com": false, "127.0.0.1": false, "a.b.prod.svc": false,
 	} {

@@ -12,17 +12,16 @@ func Fold(name string) string {
 	return name
 }
 
-// Is reports whether name, folded, is the already folded username want.
+// Is reports whether name, folded, is the already folded username want. How long it takes depends on name alone.
 func Is(want string, name []byte) bool {
-	if len(want) != len(name) {
-		return false
+	if want == "" {
+		return len(name) == 0
 	}
+	different := len(want) ^ len(name)
 	for i, c := range name {
-		if lower(c) != want[i] {
-			return false
-		}
+		different |= int(lower(c) ^ want[i%len(want)])
 	}
-	return true
+	return different == 0
 }
 
 func fold(name []byte) []byte {

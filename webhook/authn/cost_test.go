@@ -7,8 +7,8 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// Invariant 6: an unknown id costs what a wrong secret costs, because it is verified against nobody's record.
-// Without him there is nothing to verify against, and that shows.
+// Invariant 6: an unknown id costs what a wrong secret costs, because it is verified too, against a record that stands in.
+// In an empty index that is nobody's; without it there is nothing to verify against, and that shows.
 func TestUnknownTokensAreVerified(t *testing.T) {
 	ix := NewIndex()
 	at := SiteName{"jira", "main"}

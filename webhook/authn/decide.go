@@ -12,8 +12,8 @@ import (
 // credentialPaths hand out or accept other credentials: a token must not turn itself into one that outlives it.
 var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
 
-// nobody stands in for the record of an unknown token, so that refusing one costs what a wrong secret costs.
-var nobody = &record.Record{Entries: make([]record.Entry, 1)}
+// nobody stands in for an unknown token where there is no other.
+var nobody = &entry{record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
 
 // Decide judges one request by what the index holds now. It writes nothing and asks nobody.
 //
@@ -60,19 +60,15 @@ func (ix *Index) verify(c credential, at SiteName) (*entry, Reason) {
 	if !ok {
 		return nil, ReasonMalformedToken
 	}
-	e := ix.find(id)
-	known := e != nil && e.site == at
-	r := nobody
-	if known {
-		r = e.record
-	}
-	verified := r.Verify(c.password) >= 0
+	e, known := ix.find(id, at)
+	// Both are always found out, so that what takes how long does not tell which of them failed.
+	verified, owned := e.record.Verify(c.password) >= 0, username.Is(e.record.User, c.user)
 	switch {
 	case !known:
 		return nil, ReasonUnknownToken
 	case !verified:
 		return e, ReasonWrongSecret
-	case !username.Is(e.record.User, c.user):
+	case !owned:
 		return e, ReasonWrongUser
 	}
 	return e, ""

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"crypto/subtle"
+	"hash/maphash"
 	"sync"
 
 	"apitokens.dev/operator/internal/authurl"
@@ -42,11 +43,15 @@ type UpstreamCredential struct {
 // They arrive in any order; what is incomplete authenticates nothing.
 // What is put in must not be changed afterwards.
 type Index struct {
-	mu          sync.RWMutex
-	ready       bool
-	tokens      map[string]Token          // by UID
-	records     map[string]*record.Record // by UID
-	byID        map[string]*entry         // by token id: complete ones only
+	mu      sync.RWMutex
+	ready   bool
+	tokens  map[string]Token          // by UID
+	records map[string]*record.Record // by UID
+	byID    map[string]*entry         // by token id: complete ones only
+	// joined are the same entries by UID, and decoys in any order: each stands in for tokens that are unknown.
+	joined      map[string]*entry
+	decoys      []*entry
+	seed        maphash.Seed
 	sites       map[SiteName]*site
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
@@ -59,6 +64,8 @@ type entry struct {
 	record *record.Record
 	// rival is set when another complete APIToken has the same token id: neither is to be believed.
 	rival *entry
+	// position is its place among the decoys.
+	position int
 }
 
 // site is a Site with what every request would otherwise compute.
@@ -78,6 +85,8 @@ func NewIndex() *Index {
 		tokens:      map[string]Token{},
 		records:     map[string]*record.Record{},
 		byID:        map[string]*entry{},
+		joined:      map[string]*entry{},
+		seed:        maphash.MakeSeed(),
 		sites:       map[SiteName]*site{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
 		credentials: map[credentialKey]UpstreamCredential{},
@@ -139,26 +148,31 @@ func (ix *Index) join(uid string) {
 	if !ok || r == nil || !agrees(t, r) {
 		return
 	}
-	ix.byID[r.TokenID] = &entry{uid: uid, site: t.Site, record: r, rival: ix.byID[r.TokenID]}
+	e := &entry{uid: uid, site: t.Site, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
+	ix.byID[r.TokenID], ix.joined[uid], ix.decoys = e, e, append(ix.decoys, e)
 }
 
 // leave undoes join.
 func (ix *Index) leave(uid string) {
-	r := ix.records[uid]
-	if r == nil {
+	e := ix.joined[uid]
+	if e == nil {
 		return
 	}
-	var rest *entry
-	for e := ix.byID[r.TokenID]; e != nil; e = e.rival {
-		if e.uid != uid {
-			rest = &entry{uid: e.uid, site: e.site, record: e.record, rival: rest}
+	delete(ix.joined, uid)
+	last := len(ix.decoys) - 1
+	ix.decoys[e.position], ix.decoys[last].position = ix.decoys[last], e.position
+	ix.decoys[last] = nil
+	ix.decoys = ix.decoys[:last]
+	if first := ix.byID[e.record.TokenID]; first != e {
+		for first.rival != e {
+			first = first.rival
 		}
-	}
-	if rest == nil {
-		delete(ix.byID, r.TokenID)
+		first.rival = e.rival
 		return
 	}
-	ix.byID[r.TokenID] = rest
+	if ix.byID[e.record.TokenID] = e.rival; e.rival == nil {
+		delete(ix.byID, e.record.TokenID)
+	}
 }
 
 // agrees reports whether a record was written for this very APIToken as it is now.
@@ -233,13 +247,25 @@ func (ix *Index) admitted(r *Request) (*site, Reason) {
 	return s, ""
 }
 
-// find returns the only complete APIToken with this id. The lock is held.
-func (ix *Index) find(id []byte) *entry {
-	e := ix.byID[string(id)]
-	if e == nil || e.rival != nil {
-		return nil
+// find returns the entry to verify a token with, and whether it is the token's own: the only complete APIToken with this
+// id at the site. For an unknown id another entry stands in, and all is found out of it that would be of its own: being
+// unknown must cost what being known does. The lock is held.
+func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
+	if e = ix.byID[string(id)]; e == nil {
+		e = ix.standIn(id)
 	}
-	return e
+	same, here, alone := e.record.TokenID == string(id), e.site == at, e.rival == nil
+	return e, same && here && alone
+}
+
+// standIn returns the same entry each time for an id, and another for another: it has to be fetched from as deep in
+// memory as an entry of its own would. That is one look-up in a large table, as in byID.
+func (ix *Index) standIn(id []byte) *entry {
+	n := uint64(len(ix.decoys))
+	if n == 0 {
+		return nobody
+	}
+	return ix.decoys[maphash.Bytes(ix.seed, id)%n]
 }
 
 // maxCallerKey is more than a caller key has; a longer one is none.

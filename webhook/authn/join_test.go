@@ -194,7 +194,7 @@ func (j *joining) empty() {
 		}
 	}
 	ix := j.index
-	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials); n != 0 {
+	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.joined) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }

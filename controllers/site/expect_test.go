@@ -1,0 +1,134 @@
+package site_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/internal/authurl"
+)
+
+// pass lets a reconciler look at a site once, and reads back what became of it.
+func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
+	w.Helper()
+	result, err := r.Reconcile(w.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+	// Read into a new object: what is absent on the wire would stay as it is in an old one.
+	var now tokensv1alpha1.AtlassianSite
+	if getErr := env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), &now); getErr == nil {
+		*s = now
+	} else if !apierrors.IsNotFound(getErr) {
+		w.Fatal(getErr)
+	}
+	if keys, decodeErr := w.storedKeys(s); decodeErr == nil {
+		w.keys = append(w.keys, keys.Keys[authurl.Nginx]...)
+	}
+	status, jsonErr := json.Marshal(s.Status)
+	if jsonErr != nil {
+		w.Fatal(jsonErr)
+	}
+	w.discreet("the status", string(status))
+	if err != nil {
+		w.discreet("the error", err.Error())
+	}
+	return result, err
+}
+
+func (w *world) storedKeys(s *tokensv1alpha1.AtlassianSite) (authurl.Keys, error) {
+	w.Helper()
+	stored := w.keysSecret(s)
+	if stored == nil {
+		return authurl.Keys{}, os.ErrNotExist
+	}
+	return authurl.DecodeKeys(stored.Data[authurl.KeysDataKey])
+}
+
+// discreet expects of a text that people see that there is no secret in it.
+func (w *world) discreet(where, text string) {
+	w.Helper()
+	for _, secret := range append(slices.Clone(w.keys), canary) {
+		if strings.Contains(text, secret) {
+			w.Errorf("%s has a secret in it: %s", where, text)
+		}
+	}
+}
+
+// told are the Events since the last time that it was asked.
+func (w *world) told() (all []string) {
+	w.Helper()
+	for len(w.events.Events) > 0 {
+		event := <-w.events.Events
+		w.discreet("an Event", event)
+		all = append(all, event)
+	}
+	return all
+}
+
+// reconcile lets the reconciler look at a site once, expecting that it comes back in a minute.
+func (w *world) reconcile(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	if result, err := w.pass(w.reconciler, s); err != nil || result != (ctrl.Result{RequeueAfter: time.Minute}) {
+		w.Fatalf("the pass ended with %+v, %v", result, err)
+	}
+}
+
+// expect expects a reason of a condition, and the status that belongs to it.
+func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason string) *metav1.Condition {
+	w.Helper()
+	good := reason == tokensv1alpha1.ReasonServing || reason == tokensv1alpha1.ReasonAnswered || reason == tokensv1alpha1.ReasonVerified
+	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
+	if c == nil || c.Reason != reason || (c.Status == metav1.ConditionTrue) != good {
+		w.Fatalf("%s of %s is %+v, want reason %s", conditionType, s.Name, c, reason)
+	}
+	return c
+}
+
+func (w *world) expectReady(s *tokensv1alpha1.AtlassianSite, reason string) *metav1.Condition {
+	w.Helper()
+	return w.expect(s, tokensv1alpha1.ConditionReady, reason)
+}
+
+func (w *world) expectCredentials(s *tokensv1alpha1.AtlassianSite, reason string) *metav1.Condition {
+	w.Helper()
+	return w.expect(s, tokensv1alpha1.ConditionUpstreamCredentialsReady, reason)
+}
+
+// expectIdle expects of another pass that it writes nothing, so not a word changes either.
+func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	w.told()
+	before := s.DeepCopy()
+	w.clock.SetTime(w.clock.Now().Add(time.Minute))
+	if _, err := w.pass(w.before(func() error { return errors.New("an idle pass writes") }), s); err != nil {
+		w.Error(err)
+	}
+	if s.ResourceVersion != before.ResourceVersion {
+		w.Errorf("an idle pass wrote the status %+v after %+v", s.Status, before.Status)
+	}
+	if told := w.told(); len(told) != 0 {
+		w.Errorf("the same was told again: %q", told)
+	}
+}
+
+// expectNothingKept expects that the operator keeps nothing for a site.
+func (w *world) expectNothingKept(s *tokensv1alpha1.AtlassianSite, users ...string) {
+	w.Helper()
+	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
+		w.Errorf("the keys of %s are there", s.Name)
+	}
+	for _, user := range users {
+		if w.copySecret(s, user) != nil {
+			w.Errorf("a working copy of the personal access token of %s is there", user)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package site_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/internal/authurl"
+)
+
+// manage runs the reconciler in a manager, as the controller does, until the test ends.
+func (w *world) manage() {
+	w.Helper()
+	user, err := env.User(kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
+	if err != nil {
+		w.Fatal(err)
+	}
+	mgr, err := ctrl.NewManager(user, ctrl.Options{
+		Scheme: w.reconciler.Client.Scheme(), Logger: logr.Discard(),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Client:     client.Options{FieldOwner: "apitoken-controller"},
+		Controller: config.Controller{SkipNameValidation: new(true)}, // so that the test can be repeated
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}}},
+		}},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()
+	w.reconciler.Events = mgr.GetEventRecorder("apitoken-controller")
+	if err := w.reconciler.SetupWithManager(mgr); err != nil {
+		w.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(w.Context()) }()
+	w.Cleanup(func() {
+		if err := <-ended; err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+// awaitReady waits until a site has this reason. A minute later a pass would come by itself, but waiting ends sooner.
+func (w *world) awaitReady(s *tokensv1alpha1.AtlassianSite, reason string) {
+	w.Helper()
+	kubetest.Eventually(w.T, func() error {
+		var now tokensv1alpha1.AtlassianSite
+		if err := env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), &now); err != nil {
+			return err
+		}
+		if c := apimeta.FindStatusCondition(now.Status.Conditions, tokensv1alpha1.ConditionReady); c == nil || c.Reason != reason {
+			return fmt.Errorf("%s is %+v, want %s", s.Name, c, reason)
+		}
+		*s = now
+		return nil
+	})
+}
+
+// Whatever changes one site because of another, or takes away what is kept for one, has it looked at at once.
+func TestWatches(t *testing.T) {
+	w := newWorld(t)
+	w.jira("jira", "alice")
+	w.give("alice", pat("alice", 1))
+	w.manage()
+	same := baseURL("https://" + w.ns + ".example")
+	older := w.site("a-older", same, users("alice"))
+	w.awaitReady(older, tokensv1alpha1.ReasonServing)
+	newer := w.site("b-newer", same)
+	w.awaitReady(newer, tokensv1alpha1.ReasonBaseURLConflict)
+
+	key := w.expectAuthURLs(older)
+	w.remove(w.keysSecret(older))
+	kubetest.Eventually(t, func() error {
+		keys, err := w.storedKeys(older)
+		urls := w.authURLs(older)
+		if err != nil || urls == nil {
+			return errors.Join(err, errors.New("no auth URLs"))
+		}
+		now := keys.Address(authurl.Nginx)
+		if now.Key == key || string(urls.Data["nginx"]) != webhookURL+now.String() {
+			return errors.New("the deleted keys were not made anew, or the auth URLs do not have them")
+		}
+		return nil
+	})
+	w.remove(w.copySecret(older, "alice"))
+	kubetest.Eventually(t, func() error {
+		if w.copySecret(older, "alice") == nil {
+			return errors.New("the working copy was not restored")
+		}
+		return nil
+	})
+
+	w.remove(older.DeepCopy())
+	w.awaitReady(newer, tokensv1alpha1.ReasonServing)
+	kubetest.Eventually(t, func() error {
+		if w.keysSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
+			return errors.New("something of the deleted site is there still")
+		}
+		return nil
+	})
+
+	want := map[string]bool{"a-older Serving": true, "b-newer BaseURLConflict": true, "b-newer Serving": true}
+	kubetest.Eventually(t, func() error {
+		var list eventsv1.EventList
+		if err := env.Admin.List(t.Context(), &list, client.InNamespace(w.ns)); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			w.discreet("an Event", e.Note)
+			delete(want, e.Regarding.Name+" "+e.Reason)
+		}
+		if len(want) > 0 {
+			return fmt.Errorf("there is no Event of %v", want)
+		}
+		return nil
+	})
+}

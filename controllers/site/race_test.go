@@ -1,0 +1,190 @@
+package site_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/hack/kubetest"
+)
+
+// before is the reconciler with something that happens before each of its writes. An error stands for the write.
+func (w *world) before(write func() error) *site.Reconciler {
+	w.Helper()
+	r := *w.reconciler
+	r.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return either(write(), func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return either(write(), func() error { return c.Update(ctx, o, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return either(write(), func() error { return c.Delete(ctx, o, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return either(write(), func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+		},
+	})
+	return &r
+}
+
+func either(err error, write func() error) error {
+	if err != nil {
+		return err
+	}
+	return write()
+}
+
+// stages are the situations in which a pass has several things to write, with how many.
+var stages = map[string]struct {
+	writes  int
+	prepare func(w *world) *tokensv1alpha1.AtlassianSite
+}{
+	"new": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
+		return w.site("main", users("alice", "bob"))
+	}},
+	"changed": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
+		w.give("carol", pat("carol", 1))
+		s := w.site("main", users("alice", "carol"))
+		w.reconcile(s)
+		w.setData(w.authURLs(s), nil)
+		w.give("alice", pat("alice", 2))
+		w.change(s, users("alice", "bob")) // the fourth write withdraws carol's
+		return s
+	}},
+}
+
+// expectSettled expects that one more pass ends as if nothing had come between.
+func (w *world) expectSettled(s *tokensv1alpha1.AtlassianSite, what string) {
+	w.Helper()
+	w.reconcile(s)
+	w.expectReady(s, tokensv1alpha1.ReasonServing)
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.expectAuthURLs(s)
+	token := string(w.secret(w.ns, "alice-pat").Data[tokensv1alpha1.UpstreamCredentialKey])
+	if w.held(s, "alice") != token || w.held(s, "bob") != pat("bob", 1) || w.copySecret(s, "carol") != nil {
+		w.Errorf("%s: the working copies are not those of the entries", what)
+	}
+	w.expectIdle(s)
+}
+
+func stagedWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.jira("jira", "alice", "bob", "carol")
+	w.give("alice", pat("alice", 1))
+	w.give("bob", pat("bob", 1))
+	return w
+}
+
+// Killed before any one of its writes, the next pass ends where this one would have.
+func TestKilledBetweenWrites(t *testing.T) {
+	killed := errors.New("killed")
+	for stage, tc := range stages {
+		for n := range tc.writes + 1 {
+			w := stagedWorld(t)
+			s := tc.prepare(w)
+			left := n
+			_, err := w.pass(w.before(func() error {
+				if left--; left < 0 {
+					return killed
+				}
+				return nil
+			}), s)
+			if wasKilled := errors.Is(err, killed); wasKilled != (n < tc.writes) {
+				t.Errorf("%s, killed after %d writes: %v", stage, n, err)
+			}
+			w.expectSettled(s, stage)
+		}
+	}
+}
+
+// Another leader does all of its work between any two writes of this one: the keys are the same for both in the end,
+// and it is no error.
+func TestTwoLeaders(t *testing.T) {
+	for stage, tc := range stages {
+		for n := range tc.writes {
+			w := stagedWorld(t)
+			s := tc.prepare(w)
+			left, key := n, ""
+			result, err := w.pass(w.before(func() error {
+				if left--; left == -1 {
+					other := s.DeepCopy()
+					w.reconcile(other)
+					key = w.expectAuthURLs(other)
+				}
+				return nil
+			}), s)
+			if err != nil || (result != ctrl.Result{RequeueAfter: time.Second} && result != ctrl.Result{RequeueAfter: time.Minute}) {
+				t.Errorf("%s, overtaken before write %d: %+v, %v", stage, n, result, err)
+			}
+			w.told() // what both saw, both may tell
+			w.expectSettled(s, stage)
+			if w.expectAuthURLs(s) != key {
+				t.Errorf("%s, overtaken before write %d: the caller keys were made anew", stage, n)
+			}
+		}
+	}
+}
+
+// What was observed of a site is not said of another one that came under its name meanwhile.
+func TestSiteReplacedDuringAPass(t *testing.T) {
+	for name, again := range map[string]bool{"gone": false, "created again": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.site("main")
+			writes := 0
+			result, err := w.pass(w.before(func() error {
+				if writes++; writes == 3 { // after caller keys and auth URLs comes the status
+					w.remove(s.DeepCopy())
+					if again {
+						w.create(kubetest.Site(w.ns, "main"))
+					}
+				}
+				return nil
+			}), s)
+			if err != nil || result.RequeueAfter == 0 {
+				t.Errorf("the pass ended with %+v, %v", result, err)
+			}
+			if told := w.told(); len(told) != 0 {
+				t.Errorf("events of a site that is gone: %q", told)
+			}
+			if again && len(s.Status.Conditions) != 0 {
+				t.Errorf("the new site has the status of the old one: %+v", s.Status)
+			}
+		})
+	}
+}
+
+// Removed is what was looked at: what comes to its name just before is somebody else's.
+func TestSecretReplacedDuringRemoval(t *testing.T) {
+	w := newWorld(t)
+	s := w.site("main")
+	w.reconcile(s)
+	w.remove(s)
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "main-auth-urls"}}
+	removals := 0
+	result, err := w.pass(w.before(func() error {
+		if removals++; removals == 2 { // after the caller keys come the auth URLs
+			w.remove(w.authURLs(s))
+			w.create(foreign)
+		}
+		return nil
+	}), s)
+	if err != nil || result.RequeueAfter != time.Second {
+		t.Errorf("the pass ended with %+v, %v", result, err)
+	}
+	if now := w.authURLs(s); now == nil || now.UID != foreign.UID {
+		t.Error("the foreign Secret was removed")
+	}
+}

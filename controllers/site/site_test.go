@@ -1,0 +1,241 @@
+package site_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	testclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+const (
+	webhookURL = "http://apitoken-webhook.apitoken-system.svc:8080"
+	// canary is in every personal access token of these tests, so that it is found wherever one leaks to.
+	canary = "CANARY"
+	// nowhere is an address where nobody listens.
+	nowhere = "http://127.0.0.1:1"
+)
+
+var env kubetest.Env
+
+func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
+
+// network leads from the names of Services to servers of the test, as the cluster's DNS would.
+type network struct {
+	*atlassian.Client
+
+	servers map[string]string // by origin
+}
+
+func (n *network) WhoAmI(ctx context.Context, baseURL, authorization string) (string, error) {
+	return n.Client.WhoAmI(ctx, n.resolve(baseURL), authorization)
+}
+
+func (n *network) Probe(ctx context.Context, baseURL string) error {
+	return n.Client.Probe(ctx, n.resolve(baseURL))
+}
+
+func (n *network) resolve(baseURL string) string {
+	u, err := siteurl.Parse(baseURL)
+	server, ok := n.servers[u.Origin]
+	if err != nil || !ok {
+		return nowhere
+	}
+	return server + u.Path
+}
+
+// world is one namespace, and a reconciler with the rights of the controller's own account.
+type world struct {
+	*testing.T
+
+	ns         string
+	api        client.WithWatch // with the controller's own rights
+	reconciler *site.Reconciler
+	network    *network
+	clock      *testclock.FakePassiveClock
+	events     *events.FakeRecorder
+	keys       []string // every caller key there was
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		T: t, ns: env.Namespace(t), network: &network{atlassian.NewClient(), map[string]string{}},
+		clock: testclock.NewFakePassiveClock(time.Now()), events: events.NewFakeRecorder(100),
+	}
+	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
+	w.reconciler = &site.Reconciler{
+		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL,
+	}
+	return w
+}
+
+// serve puts a server behind the name of a Service of the namespace.
+func (w *world) serve(service string, h http.Handler) {
+	server := httptest.NewServer(h)
+	w.Cleanup(server.Close)
+	w.network.servers[w.origin(service)] = server.URL
+}
+
+func (w *world) origin(service string) string { return "http://" + service + "." + w.ns + ".svc:8080" }
+
+// jira puts a Jira behind the name of a Service. Every user has two personal access tokens, pat(name, 1) and pat(name, 2).
+func (w *world) jira(service string, users ...string) *double.Jira {
+	o := double.Options{ContextPath: "/jira"}
+	for _, name := range users {
+		o.Users = append(o.Users, double.User{Name: name, PATs: []string{pat(name, 1), pat(name, 2)}})
+	}
+	j := double.NewJira(o)
+	w.serve(service, j)
+	return j
+}
+
+func pat(user string, n int) string { return fmt.Sprintf("%s.%s.%d", canary, user, n) }
+
+// sent are the credentials that a product received.
+func sent(j *double.Jira) (all []string) {
+	for _, r := range j.Requests() {
+		all = append(all, r.Header.Values("Authorization")...)
+	}
+	return all
+}
+
+// site creates a site of the Jira behind the Service "jira".
+func (w *world) site(name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *tokensv1alpha1.AtlassianSite {
+	w.Helper()
+	s := kubetest.Site(w.ns, name, mods...)
+	w.create(s)
+	return s
+}
+
+// users lists users in a site, the personal access token of each in a Secret "<user>-pat".
+func users(names ...string) func(*tokensv1alpha1.AtlassianSite) {
+	return func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.UpstreamCredentials = nil
+		for _, name := range names {
+			s.Spec.UpstreamCredentials = append(s.Spec.UpstreamCredentials, tokensv1alpha1.UpstreamCredential{User: name, SecretName: name + "-pat"})
+		}
+	}
+}
+
+func (w *world) create(o client.Object) {
+	w.Helper()
+	if err := env.Admin.Create(w.Context(), o); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) remove(o client.Object) {
+	w.Helper()
+	if err := env.Admin.Delete(w.Context(), o); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// give puts a personal access token into the Secret that the entry of a user names.
+func (w *world) give(user, token string) {
+	w.Helper()
+	w.giveData(user, map[string][]byte{tokensv1alpha1.UpstreamCredentialKey: []byte(token)})
+}
+
+func (w *world) giveData(user string, data map[string][]byte) {
+	w.Helper()
+	s := w.secret(w.ns, user+"-pat")
+	if s == nil {
+		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: user + "-pat"}, Data: data})
+		return
+	}
+	w.setData(s, data)
+}
+
+func (w *world) setData(s *corev1.Secret, data map[string][]byte) {
+	w.Helper()
+	s.Data = data
+	if err := env.Admin.Update(w.Context(), s); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) change(s *tokensv1alpha1.AtlassianSite, mods ...func(*tokensv1alpha1.AtlassianSite)) {
+	w.Helper()
+	for _, mod := range mods {
+		mod(s)
+	}
+	if err := env.Admin.Update(w.Context(), s); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func upstreamURL(url string) func(*tokensv1alpha1.AtlassianSite) {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamURL = url }
+}
+
+func baseURL(url string) func(*tokensv1alpha1.AtlassianSite) {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.BaseURL = url }
+}
+
+// secret reads a Secret, nil if there is none.
+func (w *world) secret(namespace, name string) *corev1.Secret {
+	w.Helper()
+	var s corev1.Secret
+	switch err := env.Admin.Get(w.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &s); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		w.Fatal(err)
+	}
+	return &s
+}
+
+func (w *world) keysSecret(s *tokensv1alpha1.AtlassianSite) *corev1.Secret {
+	w.Helper()
+	return w.secret(kubetest.SystemNamespace, authurl.KeysSecretName(s.Namespace, s.Name))
+}
+
+func (w *world) authURLs(s *tokensv1alpha1.AtlassianSite) *corev1.Secret {
+	w.Helper()
+	return w.secret(s.Namespace, s.Name+"-auth-urls")
+}
+
+func (w *world) copySecret(s *tokensv1alpha1.AtlassianSite, user string) *corev1.Secret {
+	w.Helper()
+	return w.secret(kubetest.CredentialsNamespace, upstream.SecretName(s.Namespace, s.Name, user))
+}
+
+// held is the personal access token that the operator holds of a user, "" for none.
+func (w *world) held(s *tokensv1alpha1.AtlassianSite, user string) string {
+	w.Helper()
+	return w.credential(s, user).Token
+}
+
+func (w *world) credential(s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
+	w.Helper()
+	stored := w.copySecret(s, user)
+	if stored == nil {
+		return upstream.Credential{}
+	}
+	c, err := upstream.Decode(stored.Data[upstream.DataKey])
+	if err != nil {
+		w.Fatal(err)
+	}
+	return c
+}
