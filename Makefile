@@ -35,6 +35,10 @@ demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then
 test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/count.sh" -- -race -timeout 15m ./...
 
+.PHONY: test-long
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, restarts, timing
+	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -p 1 -timeout 40m ./...
+
 ##@ For developers
 
 .PHONY: build

@@ -60,7 +60,9 @@ const maxVerbosity = 5
 // discreet is a log level that never enables what would tell secrets.
 type discreet struct{ zapcore.LevelEnabler }
 
-func (d discreet) Enabled(l zapcore.Level) bool { return l >= -maxVerbosity && d.LevelEnabler.Enabled(l) }
+func (d discreet) Enabled(l zapcore.Level) bool {
+	return l >= -maxVerbosity && d.LevelEnabler.Enabled(l)
+}
 
 const (
 	defaultNamespace            = "apitoken-system"
