@@ -23,6 +23,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/controlplane"
+	"apitokens.dev/operator/hack/kubetest"
 )
 
 // The namespaces: two where people work, and the operator's own.
@@ -61,24 +62,7 @@ var (
 	clients     = map[string]client.WithWatch{}
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	cp, err := controlplane.Start()
-	if err == nil {
-		defer func() {
-			if err := cp.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		}()
-		err = prepare(cp)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, prepare)) }
 
 func prepare(cp *controlplane.ControlPlane) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -24,6 +24,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/controlplane"
+	"apitokens.dev/operator/hack/kubetest"
 )
 
 const (
@@ -36,24 +37,7 @@ const (
 // admin may do everything and, like kubectl, has fields refused that the API does not have.
 var admin client.Client
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	cp, err := controlplane.Start()
-	if err == nil {
-		defer func() {
-			if err := cp.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		}()
-		err = prepare(cp)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, prepare)) }
 
 func prepare(cp *controlplane.ControlPlane) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -42,8 +42,8 @@ type Env struct {
 	Admin client.WithWatch
 }
 
-// Main runs the tests of a package on a control plane that it starts and stops, and returns the exit status.
-func (e *Env) Main(m *testing.M) (status int) {
+// Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
+func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status int) {
 	ctrl.SetLogger(logr.Discard())
 	cp, err := controlplane.Start()
 	if err != nil {
@@ -56,15 +56,22 @@ func (e *Env) Main(m *testing.M) (status int) {
 			status = 1
 		}
 	}()
-	e.ControlPlane = cp
-	if e.Admin, err = e.connect("admin", "system:masters"); err == nil {
-		err = errors.Join(cp.Install("config/default"), e.awaitPolicies())
-	}
-	if err != nil {
+	if err := prepare(cp); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// Main runs the tests of a package on a control plane with the operator's manifests installed.
+func (e *Env) Main(m *testing.M) int {
+	return Run(m, func(cp *controlplane.ControlPlane) (err error) {
+		e.ControlPlane = cp
+		if e.Admin, err = e.connect("admin", "system:masters"); err != nil {
+			return err
+		}
+		return errors.Join(cp.Install("config/default"), e.awaitPolicies())
+	})
 }
 
 // Client is a client of a user with these groups.
