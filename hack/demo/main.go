@@ -45,7 +45,7 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 		_, _ = fmt.Fprintln(out, "\nStopping everything ...")
 		err = errors.Join(err, r.Stop())
 		if err == nil && check {
-			_, _ = fmt.Fprintf(out, "demo: ok (%d steps in %.0f s)\n", len(steps), time.Since(begun).Seconds())
+			_, _ = fmt.Fprintf(out, "%d steps checked in %.0f s\ndemo: ok\n", len(steps), time.Since(begun).Seconds())
 		}
 	}()
 	if err != nil {
