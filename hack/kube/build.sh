@@ -17,7 +17,7 @@ echo "The first time this downloads 100 MB and takes 5 to 20 minutes; the result
 CGO_ENABLED=0 go build -v -trimpath -o "$out/kube.new" \
     -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*} -X $stamp.gitTreeState=clean" \
     . 2>&1 | awk -v total="$total" '
-        /^[a-z0-9.\/_-]+$/ { n++; if (n % 100 == 0) { printf "  %d of about %d packages\n", n, total; fflush() }; next }
+        /^[A-Za-z0-9.\/_~-]+$/ { n++; if (n % 100 == 0) { printf "  %d of about %d packages\n", n, total; fflush() }; next }
         { print }'
 
 mv "$out/kube.new" "$out/kube"
