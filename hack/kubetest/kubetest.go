@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,6 +42,9 @@ type Env struct {
 
 	// Admin is a cluster administrator's client.
 	Admin client.WithWatch
+
+	// credentials are made one after the other: the control plane's authority is not for parallel tests.
+	credentials sync.Mutex
 }
 
 // Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
@@ -95,6 +100,20 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 	}
 	config.QPS = -1
 	return client.NewWithWatch(config, client.Options{Scheme: s, FieldOwner: "apitoken-controller"})
+}
+
+// User is the configuration of a user with these groups.
+func (e *Env) User(name string, groups ...string) (*rest.Config, error) {
+	e.credentials.Lock()
+	defer e.credentials.Unlock()
+	return e.ControlPlane.User(name, groups...)
+}
+
+// WriteKubeconfig writes a kubeconfig for a user with these groups.
+func (e *Env) WriteKubeconfig(path, name string, groups ...string) error {
+	e.credentials.Lock()
+	defer e.credentials.Unlock()
+	return e.ControlPlane.WriteKubeconfig(path, name, groups...)
 }
 
 // Namespace makes a namespace for one test.

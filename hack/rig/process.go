@@ -71,6 +71,19 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// Memory is how much of its memory is resident, in bytes.
+func (p *Process) Memory() (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory of %s: %w", p.name(), err)
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		return 0, fmt.Errorf("reading the memory of %s: %w", p.name(), err)
+	}
+	return resident * os.Getpagesize(), nil
+}
+
 // Log returns what the process has written.
 func (p *Process) Log() (string, error) {
 	text, err := os.ReadFile(p.log)

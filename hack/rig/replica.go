@@ -2,6 +2,8 @@ package rig
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 )
 
@@ -11,31 +13,57 @@ type Replica struct {
 
 	// URL is where gateways ask.
 	URL string
+	// HealthURL and MetricsURL are as those of the rig.
+	HealthURL, MetricsURL string
 
 	rig  *Rig
 	name string
 	args []string
-	// ready is what answers once the replica may be asked.
-	ready string
+}
+
+// Bare returns a rig that is no more than the operator's binary, for replicas at a control plane that somebody else started.
+func Bare(ctx context.Context) (*Rig, error) {
+	r := &Rig{}
+	if err := r.build(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.dir))
+	}
+	return r, nil
+}
+
+// NewReplica returns a webhook that is not started yet.
+func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	return &Replica{
+		URL: "http://" + ports[0], HealthURL: "http://" + ports[1], MetricsURL: "http://" + ports[2] + "/metrics", rig: r, name: name,
+		args: []string{
+			"webhook", "--kubeconfig", kubeconfig, "--bind-address", ports[0],
+			"--health-probe-bind-address", ports[1], "--metrics-bind-address", ports[2], "--drain-delay", drainDelay.String(),
+		},
+	}, nil
 }
 
 // StartReplica starts one more webhook, which goes on serving for drainDelay when it is stopped.
 func (r *Rig) StartReplica(ctx context.Context, name string, drainDelay time.Duration) (*Replica, error) {
-	ports, err := freePorts(2)
+	replica, err := r.NewReplica(name, r.Kubeconfig("apitoken-webhook"), drainDelay)
 	if err != nil {
 		return nil, err
 	}
-	replica := &Replica{URL: "http://" + ports[0], rig: r, name: name, ready: "http://" + ports[1] + "/readyz", args: []string{
-		"webhook", "--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", ports[0],
-		"--health-probe-bind-address", ports[1], "--metrics-bind-address", "0", "--drain-delay", drainDelay.String(),
-	}}
 	return replica, replica.Start(ctx)
 }
 
 // Start starts the replica, again if it was stopped, and waits until it is ready.
-func (r *Replica) Start(ctx context.Context) (err error) {
-	if r.Process, err = r.rig.startOperator(r.name, r.args...); err != nil {
+func (r *Replica) Start(ctx context.Context) error {
+	if err := r.Launch(); err != nil {
 		return err
 	}
-	return r.await(ctx, r.ready)
+	return r.await(ctx, r.HealthURL+"/readyz")
+}
+
+// Launch starts the replica and does not wait.
+func (r *Replica) Launch() (err error) {
+	r.Process, err = r.rig.startOperator(r.name, r.args...)
+	return err
 }

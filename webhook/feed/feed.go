@@ -45,13 +45,14 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
-	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	way := newLink()
+	api, err := client.NewWithWatch(way.through(config), client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("making the client of the feed: %w", err)
 	}
 	m := newMetrics(r, index)
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
-		return newSource(api, name, list, object, s, scope, m, log)
+		return newSource(api, way, name, list, object, s, scope, m, log)
 	}
 	return &Feed{index: index, synced: make(chan struct{}), sources: []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
@@ -125,8 +126,14 @@ func TransportEnv() map[string]string {
 }
 
 // Backoff between attempts to list and watch. client-go's own ends at 30 to 60 seconds, which is how late a revocation
-// after an outage would be seen; 5 seconds from a few replicas burden no API server.
+// after an outage would be seen. Going on with a watch can be one failed attempt more, when the API server has restarted,
+// before everything is listed: twice 3 seconds and their jitter are less than the 10 that we promise, and from a few
+// replicas burden no API server.
 const (
 	backoffInitial = 500 * time.Millisecond
-	backoffCap     = 5 * time.Second
+	backoffCap     = 3 * time.Second
+
+	// A network that loses packets must not hold an attempt much longer: client-go would wait for 30 seconds.
+	dialTimeout = 3 * time.Second
+	keepAlive   = 30 * time.Second
 )

@@ -2,26 +2,22 @@ package feed_test
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/feed"
@@ -31,43 +27,19 @@ var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// fixture is all that one token needs to authenticate, in a namespace of its own.
+// fixture is a token that authenticates, in a namespace of its own, and an index that is fed.
 type fixture struct {
 	*testing.T
+	*kubetest.ReadySite
 
-	ns, text                  string
-	keys                      authurl.Keys
-	token                     *tokensv1alpha1.APIToken
-	site                      *tokensv1alpha1.AtlassianSite
-	record, callerKeys, grant *corev1.Secret
-	operator                  client.Client
-	index                     *authn.Index
-	registry                  *prometheus.Registry
+	token    *kubetest.IssuedToken
+	index    *authn.Index
+	registry *prometheus.Registry
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{T: t, ns: env.Namespace(t), operator: env.Client(t, kubetest.Controller)}
-	f.site = kubetest.Site(f.ns, "main")
-	f.token = kubetest.Token(f.ns, "ci", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Alice" })
-	f.put(env.Admin, f.site, f.token)
-
-	id, err := token.NewID(rand.Reader)
-	must(t, err)
-	f.text, err = token.New(id, rand.Reader)
-	must(t, err)
-	hash, err := record.NewHash(f.text, rand.Reader)
-	must(t, err)
-	r := &record.Record{
-		TokenID: id, User: "alice", DeliverySecret: "ci-token",
-		Site: record.Ref{Namespace: f.ns, Name: "main"}, APIToken: record.Ref{Namespace: f.ns, Name: "ci"},
-		Entries: []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Now().UTC()}},
-	}
-	f.record = encoded(t, kubetest.SystemNamespace, string(f.token.UID), record.SecretType, record.DataKey, r.Encode)
-	f.keys = authurl.NewKeys(f.ns, "main")
-	f.callerKeys = encoded(t, kubetest.SystemNamespace, f.keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, f.keys.Encode)
-	c := upstream.Credential{Namespace: f.ns, Site: "main", User: "alice", Origin: "http://jira." + f.ns + ".svc:8080", Token: "pat"}
-	f.grant = encoded(t, kubetest.CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
-	f.put(f.operator, f.record, f.callerKeys, f.grant)
+	f := &fixture{T: t, ReadySite: env.ReadySite(t)}
+	f.token = f.Issue(t, "ci", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Alice" })
 	return f
 }
 
@@ -75,15 +47,6 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func encoded(t *testing.T, namespace, name, secretType, key string, encode func() ([]byte, error)) *corev1.Secret {
-	t.Helper()
-	data, err := encode()
-	must(t, err)
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: corev1.SecretType(secretType), Data: map[string][]byte{key: data},
 	}
 }
 
@@ -116,8 +79,8 @@ func (f *fixture) start() *feed.Feed {
 
 func (f *fixture) decide() authn.Decision {
 	return f.index.Decide(&authn.Request{
-		Contract: authurl.Nginx, CallerKey: f.keys.Keys[authurl.Nginx][0], Site: authn.SiteName{Namespace: f.ns, Name: "main"},
-		Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+f.text))}, Target: "/jira/rest/api",
+		Contract: authurl.Nginx, CallerKey: f.Keys.Keys[authurl.Nginx][0], Site: authn.SiteName{Namespace: f.Site.Namespace, Name: "main"},
+		Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+f.token.Text))}, Target: "/jira/rest/api",
 	})
 }
 
@@ -156,10 +119,10 @@ func TestEveryChangeIsSeen(t *testing.T) {
 		writer  client.Client
 		without authn.Reason
 	}{
-		"record":              {f.record, f.operator, authn.ReasonUnknownToken},
-		"site":                {f.site, env.Admin, authn.ReasonUnknownSite},
-		"caller keys":         {f.callerKeys, f.operator, authn.ReasonCallerKeyMismatch},
-		"upstream credential": {f.grant, f.operator, authn.ReasonUpstreamCredentialMissing},
+		"record":              {f.token.Record, f.Operator, authn.ReasonUnknownToken},
+		"site":                {f.Site, env.Admin, authn.ReasonUnknownSite},
+		"caller keys":         {f.CallerKeys, f.Operator, authn.ReasonCallerKeyMismatch},
+		"upstream credential": {f.Credential, f.Operator, authn.ReasonUpstreamCredentialMissing},
 	} {
 		must(t, part.writer.Delete(t.Context(), part.object))
 		f.eventually(part.without)
@@ -167,9 +130,9 @@ func TestEveryChangeIsSeen(t *testing.T) {
 		f.eventually(authn.ReasonAuthenticated)
 		t.Logf("%s: seen to go and to come", name)
 	}
-	must(t, env.Admin.Delete(t.Context(), f.token))
+	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
 	f.eventually(authn.ReasonUnknownToken)
-	f.put(env.Admin, f.token) // a new UID: it is another one
+	f.put(env.Admin, f.token.APIToken) // a new UID: it is another one
 	if d := f.decide(); d.Reason != authn.ReasonUnknownToken {
 		t.Errorf("an APIToken of the same name revived the record: %+v", d)
 	}
@@ -181,11 +144,11 @@ func TestBeingDeletedIsDeleted(t *testing.T) {
 	f.start()
 	f.eventually(authn.ReasonAuthenticated)
 	f.token.Finalizers = []string{"example.com/wait"}
-	must(t, env.Admin.Update(t.Context(), f.token))
+	must(t, env.Admin.Update(t.Context(), f.token.APIToken))
 	f.eventually(authn.ReasonAuthenticated)
-	must(t, env.Admin.Delete(t.Context(), f.token))
+	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
 	f.eventually(authn.ReasonUnknownToken)
-	must(t, client.IgnoreNotFound(env.Admin.Patch(t.Context(), f.token, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
+	must(t, client.IgnoreNotFound(env.Admin.Patch(t.Context(), f.token.APIToken, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
 }
 
 func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
@@ -197,17 +160,17 @@ func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
 		damage  []byte
 		without authn.Reason
 	}{
-		"record":              {f.record, record.DataKey, []byte(`{"version":1}`), authn.ReasonUnknownToken},
-		"caller keys":         {f.callerKeys, authurl.KeysDataKey, nil, authn.ReasonCallerKeyMismatch},
-		"upstream credential": {f.grant, upstream.DataKey, []byte("x"), authn.ReasonUpstreamCredentialMissing},
+		"record":              {f.token.Record, record.DataKey, []byte(`{"version":1}`), authn.ReasonUnknownToken},
+		"caller keys":         {f.CallerKeys, authurl.KeysDataKey, nil, authn.ReasonCallerKeyMismatch},
+		"upstream credential": {f.Credential, upstream.DataKey, []byte("x"), authn.ReasonUpstreamCredentialMissing},
 	} {
 		f.eventually(authn.ReasonAuthenticated)
 		good := part.object.Data[part.key]
 		part.object.Data[part.key] = part.damage
-		must(t, f.operator.Update(t.Context(), part.object))
+		must(t, f.Operator.Update(t.Context(), part.object))
 		f.eventually(part.without)
 		part.object.Data[part.key] = good
-		must(t, f.operator.Update(t.Context(), part.object))
+		must(t, f.Operator.Update(t.Context(), part.object))
 		f.eventually(authn.ReasonAuthenticated)
 		t.Logf("%s: damage was seen, and repair", name)
 	}
@@ -221,14 +184,14 @@ func TestMisplacedSecretsCountForNothing(t *testing.T) {
 	f := newFixture(t)
 	f.start()
 	f.eventually(authn.ReasonAuthenticated)
-	for _, s := range []*corev1.Secret{f.callerKeys, f.grant, f.record} {
-		must(t, f.operator.Delete(t.Context(), s))
+	for _, s := range []*corev1.Secret{f.CallerKeys, f.Credential, f.token.Record} {
+		must(t, f.Operator.Delete(t.Context(), s))
 		misplaced := s.DeepCopy()
 		misplaced.Name += "-copy"
-		f.put(f.operator, misplaced)
+		f.put(f.Operator, misplaced)
 		elsewhere := s.DeepCopy()
-		elsewhere.Namespace = f.ns
-		f.put(f.operator, elsewhere)
+		elsewhere.Namespace = f.Site.Namespace
+		f.put(f.Operator, elsewhere)
 	}
 	// What comes last is seen last: then everything before it was seen too.
 	kubetest.Eventually(t, func() error {
@@ -238,8 +201,8 @@ func TestMisplacedSecretsCountForNothing(t *testing.T) {
 		return nil
 	})
 	f.eventually(authn.ReasonCallerKeyMismatch)
-	f.put(f.operator, f.callerKeys)
+	f.put(f.Operator, f.CallerKeys)
 	f.eventually(authn.ReasonUnknownToken)
-	f.put(f.operator, f.record)
+	f.put(f.Operator, f.token.Record)
 	f.eventually(authn.ReasonUpstreamCredentialMissing)
 }

@@ -27,15 +27,17 @@ type source struct {
 
 	synced     chan struct{}
 	syncedOnce sync.Once
-	// lost is when the last watch ended, in nanoseconds, and 0 while one is open.
+	// lost is until when the last watch was heard, in nanoseconds, and 0 while one is open.
 	lost atomic.Int64
+	// beginning says that a watch is open which has not yet told all that there is.
+	beginning bool
 }
 
 func newSource(
-	api client.WithWatch, name string, list client.ObjectList, object client.Object, s store, scope []client.ListOption, m *metrics, log logr.Logger,
+	api client.WithWatch, way *link, name string, list client.ObjectList, object client.Object, s store, scope []client.ListOption, m *metrics, log logr.Logger,
 ) *source {
 	src := &source{store: s, name: name, metrics: m, log: log.WithValues("resource", name), synced: make(chan struct{})}
-	src.lost.Store(time.Now().UnixNano())
+	src.lost.Store(way.heard.Load())
 	m.watchStaleness(name, src.staleness)
 	listWatch := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -47,8 +49,13 @@ func newSource(
 			if err != nil {
 				return nil, err
 			}
-			src.lost.Store(0)
-			return &trackedWatch{Interface: w, ended: func() { src.lost.CompareAndSwap(0, time.Now().UnixNano()) }}, nil
+			if src.beginning = o.SendInitialEvents != nil && *o.SendInitialEvents; !src.beginning {
+				src.lost.Store(0)
+			}
+			return &trackedWatch{Interface: w, ended: func() {
+				src.beginning = false
+				src.lost.CompareAndSwap(0, way.heard.Load())
+			}}, nil
 		},
 	}
 	src.reflector = cache.NewReflectorWithOptions(listWatch, object, src, cache.ReflectorOptions{
@@ -63,8 +70,8 @@ func newSource(
 
 func (s *source) run(ctx context.Context) { s.reflector.RunWithContext(logr.NewContext(ctx, s.log)) }
 
-// staleness is for how long no watch has been open. A connection that is frozen counts as open until the
-// transport notices it.
+// staleness is for how long no watch has been open. A connection that is frozen counts as open until the transport
+// notices it, and then as lost since it was last heard.
 func (s *source) staleness() float64 {
 	lost := s.lost.Load()
 	if lost == 0 {
@@ -117,6 +124,10 @@ func (s *source) Replace(objects []any, _ string) error {
 		if err := s.Add(object); err != nil {
 			return err
 		}
+	}
+	if s.beginning {
+		s.beginning = false
+		s.lost.Store(0)
 	}
 	s.syncedOnce.Do(func() { close(s.synced) })
 	return nil

@@ -83,3 +83,20 @@ func TestSourceRefusesWhatIsNoObject(t *testing.T) {
 	default:
 	}
 }
+
+// A watch that begins with everything there is makes nothing fresh before all of it was put in.
+func TestSourceIsFreshOnceAllIsPutIn(t *testing.T) {
+	s := newTestSource(map[string]string{})
+	s.lost.Store(1)
+	s.beginning = true
+	if err := s.Add(object("a", "1", "")); err != nil || s.staleness() == 0 {
+		t.Errorf("fresh while the watch begins, %v", err)
+	}
+	if err := s.Replace([]any{object("a", "1", "")}, ""); err != nil || s.staleness() != 0 {
+		t.Errorf("stale although all was put in, %v", err)
+	}
+	s.lost.Store(1)
+	if err := s.Replace(nil, ""); err != nil || s.staleness() == 0 {
+		t.Errorf("fresh by a list alone, %v", err)
+	}
+}

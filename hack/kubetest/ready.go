@@ -1,0 +1,94 @@
+package kubetest
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// ReadySite is a site, and what a controller would have made of it: a gateway may ask, and alice has a personal access
+// token, "pat".
+type ReadySite struct {
+	Site                   *tokensv1alpha1.AtlassianSite
+	Keys                   authurl.Keys
+	CallerKeys, Credential *corev1.Secret
+	// Operator writes with the rights of the controller, which does not run.
+	Operator client.Client
+
+	env *Env
+}
+
+// IssuedToken is a token that authenticates, with its plaintext.
+type IssuedToken struct {
+	*tokensv1alpha1.APIToken
+
+	Text   string
+	Record *corev1.Secret
+}
+
+// ReadySite makes a site "main" in a namespace of its own.
+func (e *Env) ReadySite(t *testing.T) *ReadySite {
+	t.Helper()
+	ns := e.Namespace(t)
+	s := &ReadySite{Site: Site(ns, "main"), Keys: authurl.NewKeys(ns, "main"), Operator: e.Client(t, Controller), env: e}
+	s.CallerKeys = encoded(t, SystemNamespace, s.Keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, s.Keys.Encode)
+	c := upstream.Credential{Namespace: ns, Site: "main", User: "alice", Origin: "http://jira." + ns + ".svc:8080", Token: "pat"}
+	s.Credential = encoded(t, CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
+	create(t, e.Admin, s.Site)
+	create(t, s.Operator, s.CallerKeys, s.Credential)
+	return s
+}
+
+// Issue makes a token of alice at the site.
+func (s *ReadySite) Issue(t *testing.T, name string, mods ...func(*tokensv1alpha1.APIToken)) *IssuedToken {
+	t.Helper()
+	issued := &IssuedToken{APIToken: Token(s.Site.Namespace, name, mods...)}
+	create(t, s.env.Admin, issued.APIToken)
+	id, err := token.NewID(rand.Reader)
+	must(t, err)
+	issued.Text, err = token.New(id, rand.Reader)
+	must(t, err)
+	hash, err := record.NewHash(issued.Text, rand.Reader)
+	must(t, err)
+	r := &record.Record{
+		TokenID: id, User: "alice", DeliverySecret: name + "-token",
+		Site: record.Ref{Namespace: s.Site.Namespace, Name: s.Site.Name}, APIToken: record.Ref{Namespace: s.Site.Namespace, Name: name},
+		Entries: []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Now().UTC()}},
+	}
+	issued.Record = encoded(t, SystemNamespace, string(issued.UID), record.SecretType, record.DataKey, r.Encode)
+	create(t, s.Operator, issued.Record)
+	return issued
+}
+
+func encoded(t *testing.T, namespace, name, secretType, key string, encode func() ([]byte, error)) *corev1.Secret {
+	t.Helper()
+	data, err := encode()
+	must(t, err)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: corev1.SecretType(secretType), Data: map[string][]byte{key: data},
+	}
+}
+
+func create(t *testing.T, c client.Client, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		must(t, c.Create(t.Context(), o))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
