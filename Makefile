@@ -39,6 +39,14 @@ test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detecto
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -p 1 -timeout 40m ./...
 
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for 60 seconds
+	hack/fuzz.sh 60s
+
+.PHONY: fuzz-long
+fuzz-long: ## Run each fuzz target for an hour
+	hack/fuzz.sh 1h
+
 ##@ For developers
 
 .PHONY: build

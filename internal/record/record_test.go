@@ -219,21 +219,3 @@ func TestEncodeRefusesTooManyEntries(t *testing.T) {
 		t.Error("a record of five entries was encoded")
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	id, text := newToken(f)
-	good, err := sample(f, id, text).Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := record.Decode(b)
-		if err != nil {
-			return
-		}
-		if again, err := r.Encode(); err != nil || !bytes.Equal(again, b) {
-			t.Errorf("decoded, but encodes to something else (%v)", err)
-		}
-	})
-}

@@ -125,17 +125,3 @@ func TestParseDoesNotAllocate(t *testing.T) {
 		t.Errorf("Parse allocates %v times", n)
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(goldenToken))
-	f.Add([]byte("asp_"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		id, ok := token.Parse(text)
-		if !ok {
-			return
-		}
-		if len(text) != token.Length || !token.ValidID(string(id)) || !strings.HasPrefix(string(text), token.Prefix) {
-			t.Errorf("parsed %q", text)
-		}
-	})
-}

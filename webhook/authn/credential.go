@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/username"
 )
 
 // kind says what a request presented as its credential.
@@ -48,10 +49,14 @@ func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 }
 
 func parseAuthorization(value string, buf *[maxBasic]byte) credential {
-	scheme, rest, _ := strings.Cut(value, " ")
-	rest = strings.TrimLeft(rest, " \t")
+	// Some servers take a tab for the space.
+	scheme, rest := value, ""
+	if i := strings.IndexAny(value, " \t"); i >= 0 {
+		scheme, rest = value[:i], strings.TrimLeft(value[i:], " \t")
+	}
 	switch {
-	case strings.EqualFold(scheme, "Basic"):
+	// Folded as ASCII: to Unicode, the long s of "Ba\u017fic" is an s.
+	case len(scheme) == len("basic") && username.Is("basic", []byte(scheme)):
 		return parseBasic(rest, buf)
 	case presentsToken(scheme), presentsToken(rest):
 		return credential{kind: misplaced}
@@ -83,16 +88,21 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 
 func hasPrefix(value []byte) bool { return bytes.HasPrefix(value, []byte(token.Prefix)) }
 
-// presentsToken also looks behind a quotation mark, a comma or an equals sign, as in `Token token="asp_…"`.
+// presentsToken also looks behind whatever cannot be a part of a credential, as in `Token token="asp_…"`
+// (token68, RFC 9110 section 11.2).
 func presentsToken(value string) bool {
 	for {
 		i := strings.Index(value, token.Prefix)
 		if i < 0 {
 			return false
 		}
-		if i == 0 || strings.IndexByte(` "',;=:`, value[i-1]) >= 0 {
+		if i == 0 || !isToken68(value[i-1]) {
 			return true
 		}
 		value = value[i+len(token.Prefix):]
 	}
+}
+
+func isToken68(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~+/", c) >= 0
 }

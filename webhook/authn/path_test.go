@@ -62,30 +62,3 @@ func TestCanonicalPath(t *testing.T) {
 		}
 	}
 }
-
-func FuzzCanonicalPath(f *testing.F) {
-	f.Add("/rest/..;/%2e/a//b;c=d/")
-	f.Fuzz(func(t *testing.T, raw string) {
-		path, ok := canonicalPath(nil, raw)
-		if !ok {
-			return
-		}
-		if len(path) == 0 || path[0] != '/' {
-			t.Fatalf("%q became %q", raw, path)
-		}
-		for _, c := range path {
-			if c < ' ' || c == 0x7f || c == '\\' || c == ';' || c == '%' || c == '#' {
-				t.Fatalf("%q became %q", raw, path)
-			}
-		}
-		again, ok := canonicalPath(nil, string(path))
-		for _, c := range path {
-			if c == ' ' || c > 0x7f || c == '?' {
-				return // must be encoded in a request target
-			}
-		}
-		if !ok || string(again) != string(path) {
-			t.Fatalf("%q became %q, which became %q", raw, path, again)
-		}
-	})
-}

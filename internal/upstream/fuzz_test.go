@@ -1,0 +1,62 @@
+package upstream_test
+
+import (
+	"bytes"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// bearer is what can stand behind "Bearer " (RFC 6750 section 2.1).
+var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*\z`)
+
+func FuzzCheckToken(f *testing.F) {
+	for _, text := range []string{"NjE2/+x=", "=", "a=b", "a\r\nX-Evil: y", "a b", "\u00e4", strings.Repeat("x", 4096), strings.Repeat("x", 4097)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		err := upstream.CheckToken(text)
+		if (err == nil) != (bearer.MatchString(text) && len(text) <= 4096) {
+			t.Errorf("CheckToken(%q): %v", text, err)
+		}
+		if err != nil && !errors.Is(err, upstream.ErrToken) {
+			t.Errorf("CheckToken(%q): %v", text, err)
+		}
+	})
+}
+
+// FuzzDecode: a credential has one spelling, its header is one, and an error does not tell the token.
+func FuzzDecode(f *testing.F) {
+	for _, text := range []string{
+		`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2MTE2NTEzOTU4OpjlEO6G/uF3vKz+"}`,
+		`{"namespace":"jira","site":"main","user":"Alice","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G"}`,
+		`{"namespace":"jira","site":"main","user":"a","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G\r\nX: y"}`,
+		`{"namespace":"jira","site":"main","user":"a","user":"b","origin":"http://h","token":"x"}`,
+	} {
+		f.Add([]byte(text))
+	}
+	secret := regexp.MustCompile(`"token":"([A-Za-z0-9+/]{16,})`)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := upstream.Decode(b)
+		if err != nil {
+			for _, s := range secret.FindAllSubmatch(b, -1) {
+				if strings.Contains(err.Error(), string(s[1])) {
+					t.Errorf("the error tells the token: %v", err)
+				}
+			}
+			return
+		}
+		if again, err := c.Encode(); err != nil || !bytes.Equal(again, b) {
+			t.Errorf("decoded, but encodes to something else (%v)", err)
+		}
+		if value, ok := strings.CutPrefix(c.Authorization(), "Bearer "); !ok || !bearer.MatchString(value) {
+			t.Errorf("the header is %q", c.Authorization())
+		}
+		if c.Namespace == "" || c.Site == "" || c.User == "" || c.Origin == "" || strings.ContainsAny(c.User, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+			t.Errorf("read %+v", c)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package authn
+
+import (
+	"math/rand/v2"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ambiguous is what docs/requests.md says of paths: where two servers could disagree, nothing is judged.
+func ambiguous(c byte, encoded bool) bool {
+	switch {
+	case c < ' ' || c == 0x7f || strings.IndexByte(`\#%`, c) >= 0:
+		return true
+	case encoded:
+		return c == '/' || c == ';'
+	}
+	return c == ' ' || c > 0x7f
+}
+
+func TestEveryByteOfAPath(t *testing.T) {
+	for i := range 256 {
+		c := byte(i)
+		got, ok := canonicalPath(nil, "/x"+string([]byte{c})+"y")
+		want := map[byte]string{'/': "/x/y", ';': "/x"}[c]
+		if want == "" {
+			want = "/x" + string([]byte{c}) + "y"
+		}
+		if refused := ambiguous(c, false); ok == refused || ok && string(got) != want {
+			t.Errorf("byte %#x became %q, %v", c, got, ok)
+		}
+	}
+}
+
+// Every percent sign with two bytes behind it, in the middle and at the end of a path and in its parameters.
+func TestEveryEscapeOfAPath(t *testing.T) {
+	for i := range 256 * 256 {
+		escape := "%" + string([]byte{byte(i >> 8), byte(i)})
+		text, err := url.PathUnescape(escape)
+		refused := err != nil || ambiguous(text[0], true)
+		for raw, want := range map[string]string{"/x" + escape: "/x" + text, "/x" + escape + "y/z": "/x" + text + "y/z", "/x;" + escape: "/x"} {
+			got, ok := canonicalPath(nil, raw)
+			if ok == refused || ok && string(got) != want {
+				t.Fatalf("canonicalPath(%q) = %q, %v; want %q", raw, got, ok, want)
+			}
+		}
+	}
+	for _, raw := range []string{"/%", "/%4", "/x%41%", "/x%41%4"} {
+		if got, ok := canonicalPath(nil, raw); ok {
+			t.Errorf("canonicalPath(%q) = %q", raw, got)
+		}
+	}
+}
+
+var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// A form is decoded once; what is no escape stands for itself.
+func TestUnescapedForms(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	check := func(s string) {
+		t.Helper()
+		want := escapes.ReplaceAllStringFunc(s, func(e string) string {
+			text, _ := url.PathUnescape(e)
+			return text
+		})
+		if got := appendUnescaped(nil, s, 100); string(got) != want {
+			t.Fatalf("%q became %q, want %q", s, got, want)
+		}
+		if got := appendUnescaped(nil, s, 3); string(got) != want[:min(3, len(want))] {
+			t.Fatalf("%q became %q, want the first bytes of %q", s, got, want)
+		}
+	}
+	for i := range 256 * 256 {
+		if s := "%" + string([]byte{byte(i >> 8), byte(i)}); !strings.Contains(s, "+") {
+			check(s)
+			check("a" + s + "b")
+		}
+	}
+	const letters = "%%%afAF09gG/:@`_"
+	for range 100_000 {
+		var s []byte
+		for range random.IntN(12) {
+			s = append(s, letters[random.IntN(len(letters))])
+		}
+		check(string(s))
+	}
+}
+
+// To refuse an unknown token in an empty index is as much work as to refuse a wrong secret: one entry, and a user.
+func TestNobodyHasWhatIsVerified(t *testing.T) {
+	if n := len(nobody.record.Entries); n != 1 || nobody.record.User == "" {
+		t.Errorf("nobody has %d entries and the user %q", n, nobody.record.User)
+	}
+}
