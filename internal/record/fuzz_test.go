@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"regexp"
 	"strings"
@@ -112,7 +113,7 @@ func FuzzParseHash(f *testing.F) {
 		if err == nil && h.String() != s {
 			t.Errorf("%q is also spelled %q", s, h.String())
 		}
-		if err != nil && err != record.ErrHash {
+		if err != nil && !errors.Is(err, record.ErrHash) {
 			t.Errorf("the error is %v", err)
 		}
 	})

@@ -342,13 +342,15 @@ func reference(r *Request) []Decision {
 	}
 	d.Verdict, d.User = Forbidden, tok.owner
 	d.Reason = tok.grantReason
-	if refGivesAway.MatchString(inside) {
-		d.Reason = ReasonCredentialPath
-	} else if refParameter(query, func(name, _ string) bool {
+	seraph := refParameter(query, func(name, _ string) bool {
 		return slices.Contains([]string{"os_username", "os_password", "os_authtype", "os_cookie"}, strings.ToLower(name))
-	}) {
+	})
+	switch {
+	case refGivesAway.MatchString(inside):
+		d.Reason = ReasonCredentialPath
+	case seraph:
 		d.Reason = ReasonCredentialParameter
-	} else if tok.grantReason == ReasonAuthenticated {
+	case tok.grantReason == ReasonAuthenticated:
 		d.Verdict, d.Authorization = Allow, tok.grant
 	}
 	return []Decision{d}
@@ -496,7 +498,8 @@ func FuzzCanonicalPath(f *testing.F) {
 		mapped := tomcat.Requests()[0].Path
 		// Tomcat takes what ends in a dot segment, or in nothing but parameters, for a folder. A path without the slash
 		// lies in fewer of tokenPaths, which end in one, and in no fewer of the paths that are refused.
-		if mapped != string(path) && !(mapped == string(path)+"/" && endsInNothing(raw)) {
+		folder := mapped == string(path)+"/" && endsInNothing(raw)
+		if mapped != string(path) && !folder {
 			t.Errorf("%q became %q, but Tomcat maps it to %q", raw, path, mapped)
 		}
 		if again, ok := canonicalPath(nil, (&url.URL{Path: string(path)}).EscapedPath()); !ok || string(again) != string(path) {
