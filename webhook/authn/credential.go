@@ -80,7 +80,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 		return credential{kind: malformed}
 	case hasPrefix(password):
 		return credential{kind: basic, user: user, password: password}
-	case hasPrefix(user):
+	case presentsToken(user), presentsToken(password):
 		return credential{kind: misplaced}
 	}
 	return credential{kind: foreign}
@@ -90,17 +90,13 @@ func hasPrefix(value []byte) bool { return bytes.HasPrefix(value, []byte(token.P
 
 // presentsToken also looks behind whatever cannot be a part of a credential, as in `Token token="asp_…"`
 // (token68, RFC 9110 section 11.2).
-func presentsToken(value string) bool {
-	for {
-		i := strings.Index(value, token.Prefix)
-		if i < 0 {
-			return false
-		}
-		if i == 0 || !isToken68(value[i-1]) {
+func presentsToken[T string | []byte](value T) bool {
+	for i := range len(value) - len(token.Prefix) + 1 {
+		if string(value[i:i+len(token.Prefix)]) == token.Prefix && (i == 0 || !isToken68(value[i-1])) {
 			return true
 		}
-		value = value[i+len(token.Prefix):]
 	}
+	return false
 }
 
 func isToken68(c byte) bool {

@@ -141,6 +141,7 @@ func TestDecide(t *testing.T) {
 		"as bearer behind a tab":           {path, []string{"Bearer\t" + f.token}, refused(authn.ReasonSchemeNotAccepted)},
 		"without a scheme":                 {path, []string{f.token}, refused(authn.ReasonSchemeNotAccepted)},
 		"quoted":                           {path, []string{`Token token="` + f.token + `"`}, refused(authn.ReasonSchemeNotAccepted)},
+		"as a part of the password":        {path, []string{basic("alice", "pass "+f.token)}, refused(authn.ReasonSchemeNotAccepted)},
 		"as user name":                     {path, []string{basic(f.token, "")}, refused(authn.ReasonSchemeNotAccepted)},
 		"as os_password":                   {path + "?os_username=alice&os_password=" + f.token, nil, refused(authn.ReasonSchemeNotAccepted)},
 		"as os_password, encoded":          {path + "?os_password=%61sp_x", nil, refused(authn.ReasonSchemeNotAccepted)},

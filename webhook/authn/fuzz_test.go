@@ -261,8 +261,8 @@ func authorizations(shape uint16, user, text, raw string) []string {
 
 var (
 	refToken = regexp.MustCompile(`^asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}\z`)
-	// refPresented: asp_ at the beginning of a part of a header (RFC 9110 section 11.4).
-	refPresented = regexp.MustCompile(`(^|[ \t"',;=:])asp_`)
+	// refPresented: asp_ behind what cannot be a part of a credential (token68, RFC 9110 section 11.2).
+	refPresented = regexp.MustCompile(`(^|[^-0-9A-Za-z._~+/])asp_`)
 	refAmbiguous = regexp.MustCompile(`(?i)%(2f|5c|00|25|3b|23|7f|[01][0-9a-f])|%([^0-9a-f]|.[^0-9a-f]|.?\z)|[\x00-\x20\x7f\\#]|[^\x00-\x7f]`)
 	refGivesAway = regexp.MustCompile(`^/rest/([pP][aA][tT]|[aA][uU][tT][hH]|[oO][aA][uU][tT][hH]2|[aA][cC][cC][eE][sS][sS]-[tT][oO][kK][eE][nN][sS])(/|\z)`)
 )
@@ -298,7 +298,7 @@ func reference(r *Request) []Decision {
 			if user, password, ok = strings.Cut(string(decoded), ":"); err != nil || !ok || len(rest) > 1024 {
 				return refuse(ReasonMalformedCredential)
 			}
-			if !strings.HasPrefix(password, "asp_") && strings.HasPrefix(user, "asp_") {
+			if !strings.HasPrefix(password, "asp_") && (refPresented.MatchString(user) || refPresented.MatchString(password)) {
 				return refuse(ReasonSchemeNotAccepted)
 			}
 		} else if refPresented.MatchString(r.Authorization[0]) {
