@@ -61,7 +61,7 @@ func TestWhereTokensAreRecognised(t *testing.T) {
 	for i := range 256 {
 		before := string([]byte{byte(i)})
 		verdict, reason := authn.Unauthorized, authn.ReasonSchemeNotAccepted
-		if strings.Contains("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/", before) {
+		if strings.Trim(before, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") == "" {
 			verdict, reason = authn.Forward, authn.ReasonNoToken
 		}
 		f.expect(t, fmt.Sprintf("behind %q", before), request(myself, "Custom "+before+f.token), verdict, reason)
