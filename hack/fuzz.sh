@@ -27,9 +27,8 @@ targets() {
 # Runs one target, and prints Go's progress on the way. Go would spend up to a minute on making each input shorter that is
 # only new to it.
 run() {
-  go test -run '^$' -fuzz "^$2\$" -fuzztime "$duration" -fuzzminimizetime 1s ${FUZZ_PARALLEL:+-parallel "$FUZZ_PARALLEL"} "$1" 2>&1 |
-    tee "$output" | grep --line-buffered '^fuzz: elapsed' | sed -u 's/^/    /' || true
-  return "${PIPESTATUS[0]}"
+  go test -run '^$' -fuzz "^$2\$" -fuzztime "$duration" -fuzzminimizetime 100x ${FUZZ_PARALLEL:+-parallel "$FUZZ_PARALLEL"} "$1" 2>&1 |
+    tee "$output" | { grep --line-buffered '^fuzz: elapsed' || true; } | sed -u 's/^/    /'
 }
 
 list=$(targets "$@")
@@ -48,7 +47,7 @@ while read -r dir package target; do
       exit 1
     fi
   fi
-  line=$(grep '^fuzz: elapsed' "$output" | tail -n 1)
+  line=$(grep '^fuzz: elapsed: .* execs: ' "$output" | tail -n 1)
   execs=$(sed -E 's/.*execs: ([0-9]+) .*/\1/' <<<"$line")
   interesting=$(sed -nE 's/.*new interesting: ([0-9]+).*/\1/p' <<<"$line")
   printf -v line '%-48s %12s execs %6s new interesting' "$name" "$execs" "${interesting:-0}"

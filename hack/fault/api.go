@@ -27,6 +27,8 @@ type API struct {
 	// uncut is done when all that is being answered is cut.
 	uncut context.Context
 	cut   context.CancelFunc
+	// answering counts it.
+	answering *sync.WaitGroup
 }
 
 // Fault is what happens to requests instead of, or on, their way to the API server.
@@ -49,6 +51,7 @@ func NewAPI(config *rest.Config) (*API, error) {
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}}
 	a.uncut, a.cut = context.WithCancel(context.Background())
+	a.answering = &sync.WaitGroup{}
 	a.server = httptest.NewUnstartedServer(a)
 	a.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	a.server.Start()
@@ -65,12 +68,15 @@ func (a *API) Set(f Fault) {
 	a.fault = f
 }
 
-// Cut ends everything that is being answered, in the middle of it.
+// Cut ends everything that is being answered, in the middle of it, and returns when nothing more comes of it.
 func (a *API) Cut() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cut()
+	cut, answering := a.cut, a.answering
 	a.uncut, a.cut = context.WithCancel(context.Background())
+	a.answering = &sync.WaitGroup{}
+	a.mu.Unlock()
+	cut()
+	answering.Wait()
 }
 
 // Close ends everything.
@@ -83,8 +89,10 @@ func (a *API) Close() {
 // ServeHTTP answers a request, or breaks it.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	fault, uncut := a.fault, a.uncut
+	fault, uncut, answering := a.fault, a.uncut, a.answering
+	answering.Add(1)
 	a.mu.Unlock()
+	defer answering.Done()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(uncut, cancel)()
