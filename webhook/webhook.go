@@ -66,7 +66,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}
-	index := authn.NewIndex()
+	index := authn.NewIndex(time.Now)
 	fed, err := feed.New(config, o.Feed, index, log.WithName("feed"), metrics.Registry)
 	if err != nil {
 		return err

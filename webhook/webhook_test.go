@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/contract"
@@ -18,7 +19,7 @@ func TestServerAnswersNothingByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := newServer("", contract.NewHandler(authn.NewIndex(), func(contract.Exchange) {}))
+	server := newServer("", contract.NewHandler(authn.NewIndex(time.Now), func(contract.Exchange) {}))
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()
 	defer func() {

@@ -1,6 +1,10 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"cmp"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // APIToken is a named token of one product user, usable as the password of HTTP Basic at one AtlassianSite.
 // It authenticates only while this object exists and is not being deleted.
@@ -14,6 +18,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the token authenticates"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it does or does not"
 // +kubebuilder:printcolumn:name="Site",type=string,priority=1,JSONPath=`.spec.siteRef.name`,description="The AtlassianSite the token is for"
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the token ends; empty means never"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:selectablefield:JSONPath=`.spec.user`
 // +kubebuilder:selectablefield:JSONPath=`.status.tokenID`
@@ -30,6 +35,9 @@ type APIToken struct {
 	Status APITokenStatus `json:"status,omitzero"`
 }
 
+// SiteNamespace is the namespace of the AtlassianSite that the token is for.
+func (t *APIToken) SiteNamespace() string { return cmp.Or(t.Spec.SiteRef.Namespace, t.Namespace) }
+
 // APITokenList is a list of APITokens.
 //
 // +kubebuilder:object:root=true
@@ -42,8 +50,9 @@ type APITokenList struct {
 // APITokenSpec is what is wanted of a token.
 //
 // +kubebuilder:validation:XValidation:rule="self.credential.type == oldSelf.credential.type",message="`credential.type` must not change: delete this APIToken and create another"
+// +kubebuilder:validation:XValidation:rule="!has(self.lifetimeDays) || !has(self.expirationTime)",message="only one of `lifetimeDays` and `expirationTime` may be given"
 type APITokenSpec struct {
-	// siteRef names the AtlassianSite that the token is for, in the namespace of the APIToken. It may not change.
+	// siteRef names the AtlassianSite that the token is for. It may not change.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`siteRef` must not change: delete this APIToken and create another"
 	SiteRef SiteReference `json:"siteRef,omitzero"`
@@ -76,7 +85,103 @@ type APITokenSpec struct {
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`delivery` must not change: delete this APIToken and create another"
 	Delivery Delivery `json:"delivery,omitzero"`
+
+	// lifetimeDays is for how many days of 24 hours each secret of the token authenticates, from when it was issued:
+	// a rotation begins anew. Absent, like `expirationTime`, means the default of the site.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3650
+	LifetimeDays *int32 `json:"lifetimeDays,omitempty"`
+
+	// expirationTime is when the token ends, whatever becomes of it until then.
+	// +optional
+	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
+
+	// rotation says when the operator replaces the secret by a new one, under the same token id.
+	// +optional
+	Rotation Rotation `json:"rotation,omitzero"`
+
+	// access is `ReadWrite`, or `ReadOnly`: GET, HEAD and OPTIONS only, all else is refused with 403.
+	// +optional
+	// +kubebuilder:default=ReadWrite
+	Access Access `json:"access,omitempty"`
+
+	// allowedSources are the only networks, as CIDRs, from which the token may be used. Absent means everywhere
+	// where the site allows it.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', without bits behind its prefix"
+	AllowedSources []string `json:"allowedSources,omitempty"`
+
+	// allowedPaths are the only paths, below the context path of the site, at which the token may be used: each with
+	// all that is below it. Absent means all paths where tokens of the site count.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^(/[A-Za-z0-9_~.-]+)+/?$')`,message="each of `allowedPaths` must be a path such as '/rest/api/2/search'"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`allowedPaths` must not contain '.' or '..' as a part of a path"
+	AllowedPaths []string `json:"allowedPaths,omitempty"`
+
+	// state is `Active`, or `Suspended`: the token does not authenticate until it is active again. Who may update
+	// APITokens may suspend one; to make it active again takes the right to issue it.
+	// +optional
+	// +kubebuilder:default=Active
+	State State `json:"state,omitempty"`
 }
+
+// Rotation says when a secret is replaced by a new one.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.intervalDays) || !has(self.overlapHours) || self.overlapHours < self.intervalDays * 24",message="`rotation.overlapHours` must be less than `rotation.intervalDays`"
+type Rotation struct {
+	// intervalDays is after how many days of 24 hours the delivered secret is replaced.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3650
+	IntervalDays *int32 `json:"intervalDays,omitempty"`
+
+	// overlapHours is for how many hours a replaced secret goes on authenticating beside the new one. Absent means 24.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=8760
+	OverlapHours *int32 `json:"overlapHours,omitempty"`
+
+	// requestedTime asks for a rotation now, or at that time: a secret that was issued before it is replaced.
+	// +optional
+	RequestedTime metav1.Time `json:"requestedTime,omitzero"`
+}
+
+// DefaultOverlapHours is the overlap of a rotation that names none.
+const DefaultOverlapHours = 24
+
+// Access says what a token may do.
+//
+// +kubebuilder:validation:Enum=ReadWrite;ReadOnly
+type Access string
+
+const (
+	// AccessReadWrite means that a token may do what its owner may do.
+	AccessReadWrite Access = "ReadWrite"
+	// AccessReadOnly means that a token may do that of it which changes nothing: GET, HEAD and OPTIONS.
+	AccessReadOnly Access = "ReadOnly"
+)
+
+// State says whether a token is to authenticate.
+//
+// +kubebuilder:validation:Enum=Active;Suspended
+type State string
+
+const (
+	// StateActive means that the token authenticates.
+	StateActive State = "Active"
+	// StateSuspended means that it does not, for as long as this is said.
+	StateSuspended State = "Suspended"
+)
 
 // SiteReference names an AtlassianSite.
 type SiteReference struct {
@@ -85,6 +190,14 @@ type SiteReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
+
+	// namespace is the namespace of the AtlassianSite; absent means that of the APIToken. The site has to allow
+	// other namespaces, in `allowedNamespaces`.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="`siteRef.namespace` must be the name of a namespace"
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // CredentialType says where the secret of a token comes from.
@@ -134,4 +247,12 @@ type APITokenStatus struct {
 	// issuedTime is when the delivered secret was made.
 	// +optional
 	IssuedTime metav1.Time `json:"issuedTime,omitzero"`
+
+	// expirationTime is when the delivered secret ends, by what APIToken and site say now. Absent means never.
+	// +optional
+	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
+
+	// nextRotationTime is when the delivered secret will be replaced.
+	// +optional
+	NextRotationTime metav1.Time `json:"nextRotationTime,omitzero"`
 }

@@ -38,6 +38,8 @@ type AtlassianSiteList struct {
 }
 
 // AtlassianSiteSpec is what a site is.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.issuedAfter) || has(self.issuedAfter) && self.issuedAfter >= oldSelf.issuedAfter",message="`issuedAfter` must not go back, or away: what was revoked stays revoked"
 type AtlassianSiteSpec struct {
 	// product is the product behind the ingress. It may not change.
 	// +required
@@ -91,7 +93,118 @@ type AtlassianSiteSpec struct {
 	// +optional
 	// +kubebuilder:default={type: SharedKey}
 	CallerVerification CallerVerification `json:"callerVerification,omitzero"`
+
+	// allowedNamespaces says which namespaces' APITokens may refer to this site. Absent means its own alone.
+	// What is withdrawn here stops authenticating at once.
+	// +optional
+	// +kubebuilder:default={from: Same}
+	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
+
+	// tokenPolicy is what every token of this site has to keep to.
+	// +optional
+	TokenPolicy TokenPolicy `json:"tokenPolicy,omitzero"`
+
+	// allowedSources are the only networks, as CIDRs, from which tokens of this site may be used. Absent means everywhere.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', without bits behind its prefix"
+	AllowedSources []string `json:"allowedSources,omitempty"`
+
+	// trustedHops is how many proxies in front of the ingress are trusted to have written the client's address into
+	// X-Forwarded-For. Absent means none: the client is who connects to the ingress.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16
+	TrustedHops int32 `json:"trustedHops,omitempty"`
+
+	// issuedAfter is the revocation epoch: every secret that was issued before it is dead, everywhere and at once.
+	// Generated tokens are delivered anew by themselves. It may not go back.
+	// +optional
+	IssuedAfter metav1.Time `json:"issuedAfter,omitzero"`
 }
+
+// AllowedNamespaces says which namespaces' APITokens may refer to a site.
+//
+// +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="`allowedNamespaces.selector` goes with `from: Selector`, and with nothing else"
+type AllowedNamespaces struct {
+	// from is `Same`: the namespace of the site alone; `All`; or `Selector`: it, and those that `selector` selects.
+	// +required
+	From NamespacesFrom `json:"from,omitempty"`
+
+	// selector selects namespaces by their labels.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// NamespacesFrom says how namespaces are chosen.
+//
+// +kubebuilder:validation:Enum=Same;All;Selector
+type NamespacesFrom string
+
+const (
+	// NamespacesFromSame means the namespace of the site.
+	NamespacesFromSame NamespacesFrom = "Same"
+	// NamespacesFromAll means all namespaces.
+	NamespacesFromAll NamespacesFrom = "All"
+	// NamespacesFromSelector means the namespace of the site, and those that a selector selects.
+	NamespacesFromSelector NamespacesFrom = "Selector"
+)
+
+// TokenPolicy is what every token of a site has to keep to. Limits hold at once, also for tokens that were issued
+// before; what asks for too much is not issued.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultLifetimeDays) || !has(self.maxLifetimeDays) || self.defaultLifetimeDays <= self.maxLifetimeDays",message="`tokenPolicy.defaultLifetimeDays` must not be more than `tokenPolicy.maxLifetimeDays`"
+type TokenPolicy struct {
+	// defaultLifetimeDays is the `lifetimeDays` of tokens that name neither it nor an `expirationTime`.
+	// Absent means `maxLifetimeDays`, and if that is absent too, that they do not expire.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3650
+	DefaultLifetimeDays *int32 `json:"defaultLifetimeDays,omitempty"`
+
+	// maxLifetimeDays is after how many days of 24 hours every secret ends, whatever its token says.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3650
+	MaxLifetimeDays *int32 `json:"maxLifetimeDays,omitempty"`
+
+	// neverExpiring is `Allowed`, or `Forbidden`: a token that would not expire is not issued.
+	// +optional
+	// +kubebuilder:default=Allowed
+	NeverExpiring NeverExpiring `json:"neverExpiring,omitempty"`
+
+	// maxTokensPerUser is how many APITokens one product user may have at this site. Later ones are not issued.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	MaxTokensPerUser *int32 `json:"maxTokensPerUser,omitempty"`
+
+	// access is `ReadWrite`, or `ReadOnly`, which makes every token of the site `ReadOnly`.
+	// +optional
+	// +kubebuilder:default=ReadWrite
+	Access Access `json:"access,omitempty"`
+
+	// expiredRetentionDays is after how many days an expired APIToken is removed. Absent means that it stays.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3650
+	ExpiredRetentionDays *int32 `json:"expiredRetentionDays,omitempty"`
+}
+
+// NeverExpiring says whether a token may have no end.
+//
+// +kubebuilder:validation:Enum=Allowed;Forbidden
+type NeverExpiring string
+
+const (
+	// NeverExpiringAllowed means that a token may have no end.
+	NeverExpiringAllowed NeverExpiring = "Allowed"
+	// NeverExpiringForbidden means that it may not.
+	NeverExpiringForbidden NeverExpiring = "Forbidden"
+)
 
 // Product is a product whose users have tokens.
 //

@@ -61,6 +61,8 @@ const (
 	Candidate State = "Candidate"
 	// Delivered is the secret that was read back from the delivered Secret.
 	Delivered State = "Delivered"
+	// Ending is a secret that was replaced by a rotation, and authenticates until its end.
+	Ending State = "Ending"
 )
 
 // Entry is one secret of a token.
@@ -68,6 +70,8 @@ type Entry struct {
 	Hash   Hash
 	State  State
 	Issued time.Time
+	// Ends is the first moment at which an Ending secret authenticates no longer; others have none.
+	Ends time.Time
 }
 
 // stored is the form in which a record lies in its Secret.
@@ -85,6 +89,7 @@ type storedEntry struct {
 	Hash   string    `json:"hash"`
 	State  State     `json:"state"`
 	Issued time.Time `json:"issued"`
+	Ends   time.Time `json:"ends,omitzero"`
 }
 
 // Verify returns the index of the entry that text verifies against, or -1.
@@ -106,7 +111,7 @@ func (r *Record) Encode() ([]byte, error) {
 		DeliverySecret: r.DeliverySecret, Entries: make([]storedEntry, len(r.Entries)),
 	}
 	for i, e := range r.Entries {
-		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC()}
+		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC(), Ends: e.Ends.UTC()}
 	}
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("encoding a record: %w", err)
@@ -137,7 +142,7 @@ func Decode(b []byte) (*Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, err)
 		}
-		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued}
+		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued, Ends: e.Ends}
 	}
 	return r, nil
 }
@@ -158,11 +163,13 @@ func (s *stored) validate() error {
 		return fmt.Errorf("%d entries, want 1 to %d", len(s.Entries), MaxEntries)
 	}
 	for i, e := range s.Entries {
-		if e.State != Candidate && e.State != Delivered {
+		switch {
+		case e.State != Candidate && e.State != Delivered && e.State != Ending:
 			return fmt.Errorf("the state of entry %d is unknown", i)
-		}
-		if e.Issued.IsZero() || e.Issued.Location() != time.UTC {
+		case e.Issued.IsZero() || e.Issued.Location() != time.UTC:
 			return fmt.Errorf("the issue time of entry %d is missing or not in UTC", i)
+		case e.Ends.IsZero() == (e.State == Ending) || e.Ends.Location() != time.UTC:
+			return fmt.Errorf("the end of entry %d is missing, not in UTC, or goes with another state", i)
 		}
 	}
 	return nil

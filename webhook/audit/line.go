@@ -41,12 +41,20 @@ func attributes(x contract.Exchange) []slog.Attr {
 		slog.String("site", clean(x.Site.String())),
 		slog.String("user", x.Decision.User),
 		slog.String("tokenID", x.Decision.TokenID),
-		slog.String("client", clean(x.Claimed.Client)),
+		slog.String("client", client(x)),
 		slog.String("method", clean(x.Claimed.Method)),
 		slog.String("path", clean(x.Claimed.Path)),
 		slog.String("requestID", clean(x.Claimed.RequestID)),
 		slog.String("peer", x.Peer),
 	}
+}
+
+// client is the address that was decided by, or if there is none, what the gateway said instead.
+func client(x contract.Exchange) string {
+	if x.Decision.Client.IsValid() {
+		return x.Decision.Client.String()
+	}
+	return clean(x.Claimed.Client)
 }
 
 func (t tally) attributes() []slog.Attr {

@@ -3,6 +3,7 @@
 package authn
 
 import (
+	"net/netip"
 	"strings"
 
 	"apitokens.dev/operator/internal/authurl"
@@ -23,6 +24,10 @@ type Request struct {
 	Authorization []string
 	// Target is the client's raw request target: path and query.
 	Target string
+	// Method is the client's, or empty if the gateway does not say.
+	Method string
+	// Client is where the request came from.
+	Client Client
 }
 
 func (r *Request) path() string {
@@ -75,9 +80,17 @@ const (
 	ReasonWrongUser           Reason = "wrong_user"
 	ReasonAmbiguousPath       Reason = "ambiguous_path"
 	ReasonPathNotAccepted     Reason = "path_not_accepted"
+	ReasonNamespaceNotAllowed Reason = "namespace_not_allowed"
+	ReasonSuspended           Reason = "suspended"
+	ReasonExpired             Reason = "expired"
+	ReasonReplaced            Reason = "replaced"
+	ReasonRevokedByEpoch      Reason = "revoked_by_epoch"
 
 	ReasonCredentialPath            Reason = "CredentialPath"
 	ReasonCredentialParameter       Reason = "CredentialParameter"
+	ReasonSourceNotAllowed          Reason = "SourceNotAllowed"
+	ReasonReadOnly                  Reason = "ReadOnly"
+	ReasonPathNotAllowed            Reason = "PathNotAllowed"
 	ReasonUpstreamCredentialMissing Reason = "UpstreamCredentialMissing"
 	ReasonUpstreamChanged           Reason = "UpstreamChanged"
 )
@@ -92,4 +105,6 @@ type Decision struct {
 	TokenID string
 	// Authorization is what the product is to receive: the owner's on Allow, the client's own on Forward.
 	Authorization string
+	// Client is the address that the request came from, by the rules of the site; the zero Addr if it is not known.
+	Client netip.Addr
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"encoding/base64"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/internal/authurl"
 )
@@ -10,7 +11,7 @@ import (
 // Invariant 6: an unknown id costs what a wrong secret costs, because it is verified too, against a record that stands in.
 // In an empty index that is nobody's; without it there is nothing to verify against, and that shows.
 func TestUnknownTokensAreVerified(t *testing.T) {
-	ix := NewIndex()
+	ix := NewIndex(time.Now)
 	at := SiteName{"jira", "main"}
 	ix.PutSite(Site{Name: at, TokenPaths: []string{"/rest/"}})
 	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"key"}})

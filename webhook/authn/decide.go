@@ -2,7 +2,9 @@ package authn
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
+	"time"
 
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
@@ -13,19 +15,28 @@ import (
 var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
 
 // nobody stands in for an unknown token where there is no other.
-var nobody = &entry{record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
+var nobody = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
 
 // Decide judges one request by what the index holds now. It writes nothing and asks nobody.
 //
 // The order is a contract: the caller first, then whose credential it is, then whether it verifies, and only of a
 // verified token what it may do.
 func (ix *Index) Decide(r *Request) Decision {
+	now := ix.now()
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	s, reason := ix.admitted(r)
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
+	client := r.Client.address(s.trustedHops)
+	d := ix.judge(r, s, client, now)
+	d.Client = client
+	return d
+}
+
+// judge judges what the site's own ingress asks about.
+func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time) Decision {
 	var decoded [maxBasic]byte
 	c := parseCredential(r, &decoded)
 	switch c.kind {
@@ -44,46 +55,55 @@ func (ix *Index) Decide(r *Request) Decision {
 	if !s.accepts(path) {
 		return refuse(ReasonPathNotAccepted)
 	}
-	e, reason := ix.verify(c, r.Site)
+	e, secret, reason := ix.verify(c, r.Site)
+	if reason == "" {
+		reason = ix.standing(s, e, secret, r.Site, now)
+	}
 	switch {
 	case e == nil:
 		return refuse(reason)
 	case reason != "":
 		return Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}
 	}
-	return ix.permit(r, s, e, path)
+	return ix.permit(r, s, e, path, client)
 }
 
-// verify finds the token that was presented, and says what is wrong with it. All that can be wrong costs the same.
-func (ix *Index) verify(c credential, at SiteName) (*entry, Reason) {
+// verify finds the token that was presented and the secret of it, or says what is wrong. All that can be wrong costs the same.
+func (ix *Index) verify(c credential, at SiteName) (e *entry, secret int, wrong Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
-		return nil, ReasonMalformedToken
+		return nil, -1, ReasonMalformedToken
 	}
 	e, known := ix.find(id, at)
 	// Both are always found out, so that what takes how long does not tell which of them failed.
-	verified, owned := e.record.Verify(c.password) >= 0, username.Is(e.record.User, c.user)
+	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
 	switch {
 	case !known:
-		return nil, ReasonUnknownToken
-	case !verified:
-		return e, ReasonWrongSecret
+		return nil, -1, ReasonUnknownToken
+	case secret < 0:
+		return e, secret, ReasonWrongSecret
 	case !owned:
-		return e, ReasonWrongUser
+		return e, secret, ReasonWrongUser
 	}
-	return e, ""
+	return e, secret, ""
 }
 
 // permit decides what a verified token may do.
-func (ix *Index) permit(r *Request, s *site, e *entry, path []byte) Decision {
+func (ix *Index) permit(r *Request, s *site, e *entry, path []byte, client netip.Addr) Decision {
 	d := Decision{Verdict: Forbidden, User: e.record.User, TokenID: e.record.TokenID}
-	if s.handsOutCredentials(path) {
+	below := path[len(s.contextPath):]
+	if handsOutCredentials(below) {
 		d.Reason = ReasonCredentialPath
 		return d
 	}
 	if queryHasSeraphParameter(r.query()) {
 		d.Reason = ReasonCredentialParameter
 		return d
+	}
+	for _, limits := range [...]*Limits{&s.limits, &e.token.Limits} {
+		if d.Reason = limits.allows(r.Method, client, below); d.Reason != "" {
+			return d
+		}
 	}
 	c, ok := ix.credentials[credentialKey{r.Site, e.record.User}]
 	if !ok {
@@ -122,8 +142,7 @@ func (s *site) accepts(path []byte) bool {
 }
 
 // handsOutCredentials compares without case: that refuses too much rather than too little.
-func (s *site) handsOutCredentials(path []byte) bool {
-	below := path[len(s.contextPath):]
+func handsOutCredentials(below []byte) bool {
 	for _, p := range credentialPaths {
 		if len(below) >= len(p) && strings.EqualFold(string(below[:len(p)]), p) && (len(below) == len(p) || below[len(p)] == '/') {
 			return true

@@ -65,16 +65,23 @@ func site(name authn.SiteName) authn.Site {
 
 func newFixture(t testing.TB) fixture {
 	t.Helper()
-	ix := authn.NewIndex()
+	ix := newIndex(t, time.Now)
 	id, text := newToken(t)
 	r := newRecord(t, "ci", id, text)
 	ix.PutSite(site(jira))
-	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}})
 	ix.PutToken(alice(uid, "ci"))
 	ix.PutRecord(uid, r)
+	return fixture{Index: ix, token: text, record: r}
+}
+
+// newIndex is an index with all that belongs to the site, but the site.
+func newIndex(t testing.TB, now func() time.Time) *authn.Index {
+	t.Helper()
+	ix := authn.NewIndex(now)
+	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}})
 	ix.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
 	ix.SetReady()
-	return fixture{Index: ix, token: text, record: r}
+	return ix
 }
 
 func basic(user, password string) string {
@@ -249,7 +256,7 @@ func TestDecideAsksWhoIsCallingFirst(t *testing.T) {
 }
 
 func TestDecideNothingBeforeReady(t *testing.T) {
-	if d := authn.NewIndex().Decide(request("/jira/rest/api")); d.Verdict != authn.CannotDecide || d.Reason != authn.ReasonNotReady {
+	if d := authn.NewIndex(time.Now).Decide(request("/jira/rest/api")); d.Verdict != authn.CannotDecide || d.Reason != authn.ReasonNotReady {
 		t.Errorf("an empty index decided %+v", d)
 	}
 }

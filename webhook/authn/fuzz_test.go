@@ -75,7 +75,7 @@ func checksummed(body string) string {
 
 // fuzzedIndex holds two sites and the tokens. What it is told of them the reference reads from their records.
 func fuzzedIndex(f *testing.F) *Index {
-	ix := NewIndex()
+	ix := NewIndex(time.Now)
 	for name, s := range fuzzedSites {
 		ix.PutSite(Site{Name: name, ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin})
 		ix.PutCallerKeys(name, map[authurl.Contract][]string{authurl.Nginx: {"RETIRED", s.key}})

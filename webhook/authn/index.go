@@ -4,8 +4,10 @@ import (
 	"crypto/subtle"
 	"hash/maphash"
 	"sync"
+	"time"
 
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
@@ -16,6 +18,10 @@ type Token struct {
 	// User is the product user of the spec; Site the site that it refers to.
 	User string
 	Site SiteName
+	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
+	Lifetime  lifetime.Wish
+	Suspended bool
+	Limits    Limits
 }
 
 // Site is what the index needs of an AtlassianSite.
@@ -27,6 +33,13 @@ type Site struct {
 	TokenPaths []string
 	// Origin is scheme, host and port that upstream credentials are sent to.
 	Origin string
+	// Lifetime and Limits hold for every token of the site.
+	Lifetime lifetime.Policy
+	Limits   Limits
+	// AllowsNamespace says by its labels whether another namespace's tokens count. Nil means that none's do.
+	AllowsNamespace func(labels map[string]string) bool
+	// TrustedHops is how many proxies in front of the gateway tell the client's address.
+	TrustedHops int
 }
 
 // UpstreamCredential is what a user acts with at the product.
@@ -43,9 +56,10 @@ type UpstreamCredential struct {
 // They arrive in any order; what is incomplete authenticates nothing.
 // What is put in must not be changed afterwards.
 type Index struct {
+	now     func() time.Time
 	mu      sync.RWMutex
 	ready   bool
-	tokens  map[string]Token          // by UID
+	tokens  map[string]*Token         // by UID
 	records map[string]*record.Record // by UID
 	byID    map[string]*entry         // by token id: complete ones only
 	// joined are the same entries by UID, and decoys in any order: each stands in for tokens that are unknown.
@@ -53,6 +67,7 @@ type Index struct {
 	decoys      []*entry
 	seed        maphash.Seed
 	sites       map[SiteName]*site
+	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
 }
@@ -61,6 +76,7 @@ type Index struct {
 type entry struct {
 	uid    string
 	site   SiteName
+	token  *Token
 	record *record.Record
 	// rival is set when another complete APIToken has the same token id: neither is to be believed.
 	rival *entry
@@ -72,6 +88,10 @@ type entry struct {
 type site struct {
 	contextPath, origin string
 	tokenPaths          []string
+	lifetime            lifetime.Policy
+	limits              Limits
+	allowsNamespace     func(map[string]string) bool
+	trustedHops         int
 }
 
 type credentialKey struct {
@@ -79,15 +99,17 @@ type credentialKey struct {
 	user string
 }
 
-// NewIndex returns an empty index that is not ready.
-func NewIndex() *Index {
+// NewIndex returns an empty index that is not ready, and goes by this clock.
+func NewIndex(now func() time.Time) *Index {
 	return &Index{
-		tokens:      map[string]Token{},
+		now:         now,
+		tokens:      map[string]*Token{},
 		records:     map[string]*record.Record{},
 		byID:        map[string]*entry{},
 		joined:      map[string]*entry{},
 		seed:        maphash.MakeSeed(),
 		sites:       map[SiteName]*site{},
+		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
 		credentials: map[credentialKey]UpstreamCredential{},
 	}
@@ -112,7 +134,7 @@ func (ix *Index) PutToken(t Token) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.leave(t.UID)
-	ix.tokens[t.UID] = t
+	ix.tokens[t.UID] = &t
 	ix.join(t.UID)
 }
 
@@ -143,12 +165,11 @@ func (ix *Index) DeleteRecord(uid string) {
 
 // join makes an APIToken authenticate if its record is there and agrees with it.
 func (ix *Index) join(uid string) {
-	t, ok := ix.tokens[uid]
-	r := ix.records[uid]
-	if !ok || r == nil || !agrees(t, r) {
+	t, r := ix.tokens[uid], ix.records[uid]
+	if t == nil || r == nil || !agrees(t, r) {
 		return
 	}
-	e := &entry{uid: uid, site: t.Site, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
+	e := &entry{uid: uid, site: t.Site, token: t, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
 	ix.byID[r.TokenID], ix.joined[uid], ix.decoys = e, e, append(ix.decoys, e)
 }
 
@@ -176,7 +197,7 @@ func (ix *Index) leave(uid string) {
 }
 
 // agrees reports whether a record was written for this very APIToken as it is now.
-func agrees(t Token, r *record.Record) bool {
+func agrees(t *Token, r *record.Record) bool {
 	return r.User == username.Fold(t.User) &&
 		r.Site == record.Ref{Namespace: t.Site.Namespace, Name: t.Site.Name} &&
 		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
@@ -190,7 +211,10 @@ func (ix *Index) PutSite(s Site) {
 	}
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.sites[s.Name] = &site{contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths}
+	ix.sites[s.Name] = &site{
+		contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
+		lifetime: s.Lifetime, limits: s.Limits, allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
+	}
 }
 
 // DeleteSite removes a site.
@@ -198,6 +222,20 @@ func (ix *Index) DeleteSite(name SiteName) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	delete(ix.sites, name)
+}
+
+// PutNamespace adds a namespace, or replaces its labels.
+func (ix *Index) PutNamespace(name string, labels map[string]string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.namespaces[name] = labels
+}
+
+// DeleteNamespace removes a namespace.
+func (ix *Index) DeleteNamespace(name string) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	delete(ix.namespaces, name)
 }
 
 // PutCallerKeys replaces the keys with which each contract of a site may be called.

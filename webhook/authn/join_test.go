@@ -88,7 +88,7 @@ func TestJoinAgainstModel(t *testing.T) {
 			}
 		}
 		j := &joining{
-			T: t, random: random, texts: texts, index: NewIndex(),
+			T: t, random: random, texts: texts, index: NewIndex(time.Now),
 			uids: []string{"1", "2", "3"}, users: []string{"alice", "bob"}, names: []string{"a", "b"},
 			sites: []SiteName{{"jira", "main"}, {"jira", "other"}}, origins: []string{"http://one", "http://two"}, keys: []string{"K", "L"},
 			model: &model{

@@ -20,10 +20,18 @@ func nginx(h http.Header, r *authn.Request) (Claimed, bool) {
 	if r.Target, ok = targetOf(url[0]); !ok {
 		return Claimed{}, false
 	}
+	r.Method = only(h.Values("X-Original-Method"))
+	r.Client = authn.Client{Address: only(h.Values("X-Real-Ip")), Forwarded: h.Values("X-Forwarded-For")}
 	path, _, _ := strings.Cut(r.Target, "?")
-	return Claimed{
-		Client: h.Get("X-Real-Ip"), Method: h.Get("X-Original-Method"), Path: path, RequestID: h.Get("X-Request-Id"),
-	}, true
+	return Claimed{Client: r.Client.Address, Method: r.Method, Path: path, RequestID: h.Get("X-Request-Id")}, true
+}
+
+// only returns the one value there is. Of several, nobody knows which one the gateway set.
+func only(values []string) string {
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
 }
 
 // targetOf returns the request target in $scheme://$http_host$request_uri.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/webhook/authn"
@@ -91,7 +92,7 @@ const variants = 20_000
 // refusals are an index with tokens, and questions that are refused, each for another reason and all of one length.
 func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	t.Helper()
-	ix := authn.NewIndex()
+	ix := authn.NewIndex(time.Now)
 	at := authn.SiteName{Namespace: "jira", Name: "main"}
 	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}})
 	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}})
@@ -113,6 +114,15 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		add("wrong secret", "alice", wrong)
 		add("wrong user", "carol", live)
 		add("deleted", "alice", deleted)
+		for class, token := range map[string]authn.Token{
+			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Wish{Until: time.Unix(1, 0)}},
+		} {
+			text, uid := newToken(t), fmt.Sprintf("%s-%d", class, n)
+			put(t, ix, at, uid, text)
+			token.UID, token.Namespace, token.Name, token.User, token.Site = uid, at.Namespace, uid, "alice", at
+			ix.PutToken(token)
+			add(class, "alice", text)
+		}
 	}
 	ix.SetReady()
 	return ix, questions

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -57,10 +58,18 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 	return &Feed{index: index, synced: make(chan struct{}), sources: []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
+		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
 		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	}}, nil
+}
+
+// namespaces asks for their metadata alone.
+func namespaces() *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	return list
 }
 
 func secrets(namespace, secretType string) []client.ListOption {

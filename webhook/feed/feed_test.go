@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr/testr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -63,7 +65,7 @@ func (f *fixture) start() *feed.Feed {
 	f.Helper()
 	config, err := env.User(kubetest.Webhook)
 	must(f.T, err)
-	f.index, f.registry = authn.NewIndex(), prometheus.NewRegistry()
+	f.index, f.registry = authn.NewIndex(time.Now), prometheus.NewRegistry()
 	fed, err := feed.New(config, feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace},
 		f.index, testr.New(f.T), f.registry)
 	must(f.T, err)
@@ -136,6 +138,54 @@ func TestEveryChangeIsSeen(t *testing.T) {
 	if d := f.decide(); d.Reason != authn.ReasonUnknownToken {
 		t.Errorf("an APIToken of the same name revived the record: %+v", d)
 	}
+}
+
+// What limits a token is followed at watch speed: without the controller, and without a new record.
+func TestLimitsAreFollowed(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	token, site := f.token.APIToken, f.Site
+	for name, tc := range map[string]struct {
+		object  client.Object
+		set     func()
+		reset   func()
+		without authn.Reason
+	}{
+		"suspended": {
+			token, func() { token.Spec.State = tokensv1alpha1.StateSuspended }, func() { token.Spec.State = tokensv1alpha1.StateActive }, authn.ReasonSuspended,
+		},
+		"expirationTime": {
+			token, func() { token.Spec.ExpirationTime = metav1.Unix(1, 0) }, func() { token.Spec.ExpirationTime = metav1.Time{} }, authn.ReasonExpired,
+		},
+		"paths": {
+			token, func() { token.Spec.AllowedPaths = []string{"/rest/other"} }, func() { token.Spec.AllowedPaths = nil }, authn.ReasonPathNotAllowed,
+		},
+		"sources": {
+			token, func() { token.Spec.AllowedSources = []string{"10.0.0.0/8"} }, func() { token.Spec.AllowedSources = nil }, authn.ReasonSourceNotAllowed,
+		},
+		"read-only": {
+			token, func() { token.Spec.Access = tokensv1alpha1.AccessReadOnly }, func() { token.Spec.Access = tokensv1alpha1.AccessReadWrite }, authn.ReasonReadOnly,
+		},
+		"sources of the site": {
+			site, func() { site.Spec.AllowedSources = []string{"10.0.0.0/8"} }, func() { site.Spec.AllowedSources = nil }, authn.ReasonSourceNotAllowed,
+		},
+		"a site that is read-only": {
+			site, func() { site.Spec.TokenPolicy.Access = tokensv1alpha1.AccessReadOnly },
+			func() { site.Spec.TokenPolicy = tokensv1alpha1.TokenPolicy{} }, authn.ReasonReadOnly,
+		},
+	} {
+		tc.set()
+		must(t, env.Admin.Update(t.Context(), tc.object))
+		f.eventually(tc.without)
+		tc.reset()
+		must(t, env.Admin.Update(t.Context(), tc.object))
+		f.eventually(authn.ReasonAuthenticated)
+		t.Logf("%s: seen to come and to go", name)
+	}
+	site.Spec.IssuedAfter = metav1.NewTime(time.Now().Add(time.Hour))
+	must(t, env.Admin.Update(t.Context(), site))
+	f.eventually(authn.ReasonRevokedByEpoch)
 }
 
 // A finalizer keeps the object, not the token: it counts until the deletion begins.

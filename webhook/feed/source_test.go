@@ -3,6 +3,7 @@ package feed
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +18,7 @@ import (
 // newTestSource keeps, by name, what an index would.
 func newTestSource(kept map[string]string) *source {
 	return &source{
-		name: "test", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), authn.NewIndex()),
+		name: "test", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), authn.NewIndex(time.Now)),
 		store: &typed[*corev1.Secret, string]{
 			known: map[key]string{},
 			read: func(s *corev1.Secret) (string, error) {

@@ -7,13 +7,13 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
 )
@@ -87,11 +87,12 @@ func newTokens(ix *authn.Index) store {
 			if !t.DeletionTimestamp.IsZero() {
 				return "", errEnded
 			}
-			ix.PutToken(authn.Token{
-				UID: string(t.UID), Namespace: t.Namespace, Name: t.Name, User: t.Spec.User,
-				Site: authn.SiteName{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
-			})
-			return string(t.UID), nil
+			token, err := readToken(t)
+			if err != nil {
+				return "", err
+			}
+			ix.PutToken(token)
+			return token.UID, nil
 		},
 	}
 }
@@ -101,20 +102,26 @@ func newSites(ix *authn.Index) store {
 		known:  map[key]authn.SiteName{},
 		forget: ix.DeleteSite,
 		read: func(s *tokensv1alpha1.AtlassianSite) (authn.SiteName, error) {
-			name := authn.SiteName{Namespace: s.Namespace, Name: s.Name}
 			if !s.DeletionTimestamp.IsZero() {
-				return name, errEnded
+				return authn.SiteName{}, errEnded
 			}
-			base, err := siteurl.Parse(s.Spec.BaseURL)
+			site, err := readSite(s)
 			if err != nil {
-				return name, err
+				return authn.SiteName{}, err
 			}
-			origin, err := siteurl.Parse(s.Spec.UpstreamURL)
-			if err != nil {
-				return name, err
-			}
-			ix.PutSite(authn.Site{Name: name, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: origin.Origin})
-			return name, nil
+			ix.PutSite(site)
+			return site.Name, nil
+		},
+	}
+}
+
+func newNamespaces(ix *authn.Index) store {
+	return &typed[*metav1.PartialObjectMetadata, string]{
+		known:  map[key]string{},
+		forget: ix.DeleteNamespace,
+		read: func(n *metav1.PartialObjectMetadata) (string, error) {
+			ix.PutNamespace(n.Name, n.Labels)
+			return n.Name, nil
 		},
 	}
 }

@@ -16,6 +16,8 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=apitokens.dev, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AllowedNamespaces"):
+		return &apiv1alpha1.AllowedNamespacesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APIToken"):
 		return &apiv1alpha1.APITokenApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APITokenSpec"):
@@ -36,8 +38,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DeliveryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Handoff"):
 		return &apiv1alpha1.HandoffApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Rotation"):
+		return &apiv1alpha1.RotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteReference"):
 		return &apiv1alpha1.SiteReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicy"):
+		return &apiv1alpha1.TokenPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCredential"):
 		return &apiv1alpha1.UpstreamCredentialApplyConfiguration{}
 

@@ -44,6 +44,22 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.APITokenSpec
   map:
     fields:
+    - name: access
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.Access
+      default: ReadWrite
+    - name: allowedPaths
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedSources
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: credential
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Credential
@@ -52,12 +68,25 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: delivery
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Delivery
+    - name: expirationTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: label
       type:
         scalar: string
+    - name: lifetimeDays
+      type:
+        scalar: numeric
+    - name: rotation
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.Rotation
     - name: siteRef
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.SiteReference
+    - name: state
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.State
+      default: Active
     - name: user
       type:
         scalar: string
@@ -72,12 +101,29 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: expirationTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: issuedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: nextRotationTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: tokenID
       type:
         scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.Access
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.AllowedNamespaces
+  map:
+    fields:
+    - name: from
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.NamespacesFrom
+    - name: selector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
 - name: dev.apitokens.operator.api.v1alpha1.AtlassianSite
   map:
     fields:
@@ -99,6 +145,17 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.AtlassianSiteSpec
   map:
     fields:
+    - name: allowedNamespaces
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.AllowedNamespaces
+      default:
+        from: Same
+    - name: allowedSources
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: baseURL
       type:
         scalar: string
@@ -112,6 +169,9 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.Handoff
       default:
         type: PersonalAccessToken
+    - name: issuedAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: product
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Product
@@ -123,6 +183,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
       default:
       - /rest/
+    - name: tokenPolicy
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.TokenPolicy
+    - name: trustedHops
+      type:
+        scalar: numeric
     - name: upstreamCredentials
       type:
         list:
@@ -178,14 +244,58 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.HandoffType
 - name: dev.apitokens.operator.api.v1alpha1.HandoffType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.NamespacesFrom
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.NeverExpiring
+  scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Product
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.Rotation
+  map:
+    fields:
+    - name: intervalDays
+      type:
+        scalar: numeric
+    - name: overlapHours
+      type:
+        scalar: numeric
+    - name: requestedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: dev.apitokens.operator.api.v1alpha1.SiteReference
   map:
     fields:
     - name: name
       type:
         scalar: string
+    - name: namespace
+      type:
+        scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.State
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.TokenPolicy
+  map:
+    fields:
+    - name: access
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.Access
+      default: ReadWrite
+    - name: defaultLifetimeDays
+      type:
+        scalar: numeric
+    - name: expiredRetentionDays
+      type:
+        scalar: numeric
+    - name: maxLifetimeDays
+      type:
+        scalar: numeric
+    - name: maxTokensPerUser
+      type:
+        scalar: numeric
+    - name: neverExpiring
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.NeverExpiring
+      default: Allowed
 - name: dev.apitokens.operator.api.v1alpha1.UpstreamCredential
   map:
     fields:
@@ -230,6 +340,38 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
+          elementRelationship: atomic
+    - name: matchLabels
+      type:
+        map:
+          elementType:
+            scalar: string
+    elementRelationship: atomic
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
+  scalar: string
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
   map:
     fields:

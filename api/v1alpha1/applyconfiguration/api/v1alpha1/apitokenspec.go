@@ -2,12 +2,17 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // APITokenSpecApplyConfiguration represents a declarative configuration of the APITokenSpec type for use
 // with apply.
 //
 // APITokenSpec is what is wanted of a token.
 type APITokenSpecApplyConfiguration struct {
-	// siteRef names the AtlassianSite that the token is for, in the namespace of the APIToken. It may not change.
+	// siteRef names the AtlassianSite that the token is for. It may not change.
 	SiteRef *SiteReferenceApplyConfiguration `json:"siteRef,omitempty"`
 	// user is the product username that the token acts as, with ASCII upper case read as lower case.
 	// Other upper-case letters, control characters and `:` are refused; `@` and `\` are literal. It may not change.
@@ -18,6 +23,24 @@ type APITokenSpecApplyConfiguration struct {
 	Credential *CredentialApplyConfiguration `json:"credential,omitempty"`
 	// delivery says where the generated token is delivered to. It may not change.
 	Delivery *DeliveryApplyConfiguration `json:"delivery,omitempty"`
+	// lifetimeDays is for how many days of 24 hours each secret of the token authenticates, from when it was issued:
+	// a rotation begins anew. Absent, like `expirationTime`, means the default of the site.
+	LifetimeDays *int32 `json:"lifetimeDays,omitempty"`
+	// expirationTime is when the token ends, whatever becomes of it until then.
+	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
+	// rotation says when the operator replaces the secret by a new one, under the same token id.
+	Rotation *RotationApplyConfiguration `json:"rotation,omitempty"`
+	// access is `ReadWrite`, or `ReadOnly`: GET, HEAD and OPTIONS only, all else is refused with 403.
+	Access *apiv1alpha1.Access `json:"access,omitempty"`
+	// allowedSources are the only networks, as CIDRs, from which the token may be used. Absent means everywhere
+	// where the site allows it.
+	AllowedSources []string `json:"allowedSources,omitempty"`
+	// allowedPaths are the only paths, below the context path of the site, at which the token may be used: each with
+	// all that is below it. Absent means all paths where tokens of the site count.
+	AllowedPaths []string `json:"allowedPaths,omitempty"`
+	// state is `Active`, or `Suspended`: the token does not authenticate until it is active again. Who may update
+	// APITokens may suspend one; to make it active again takes the right to issue it.
+	State *apiv1alpha1.State `json:"state,omitempty"`
 }
 
 // APITokenSpecApplyConfiguration constructs a declarative configuration of the APITokenSpec type for use with
@@ -63,5 +86,65 @@ func (b *APITokenSpecApplyConfiguration) WithCredential(value *CredentialApplyCo
 // If called multiple times, the Delivery field is set to the value of the last call.
 func (b *APITokenSpecApplyConfiguration) WithDelivery(value *DeliveryApplyConfiguration) *APITokenSpecApplyConfiguration {
 	b.Delivery = value
+	return b
+}
+
+// WithLifetimeDays sets the LifetimeDays field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LifetimeDays field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithLifetimeDays(value int32) *APITokenSpecApplyConfiguration {
+	b.LifetimeDays = &value
+	return b
+}
+
+// WithExpirationTime sets the ExpirationTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExpirationTime field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithExpirationTime(value v1.Time) *APITokenSpecApplyConfiguration {
+	b.ExpirationTime = &value
+	return b
+}
+
+// WithRotation sets the Rotation field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rotation field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithRotation(value *RotationApplyConfiguration) *APITokenSpecApplyConfiguration {
+	b.Rotation = value
+	return b
+}
+
+// WithAccess sets the Access field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Access field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithAccess(value apiv1alpha1.Access) *APITokenSpecApplyConfiguration {
+	b.Access = &value
+	return b
+}
+
+// WithAllowedSources adds the given value to the AllowedSources field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedSources field.
+func (b *APITokenSpecApplyConfiguration) WithAllowedSources(values ...string) *APITokenSpecApplyConfiguration {
+	for i := range values {
+		b.AllowedSources = append(b.AllowedSources, values[i])
+	}
+	return b
+}
+
+// WithAllowedPaths adds the given value to the AllowedPaths field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedPaths field.
+func (b *APITokenSpecApplyConfiguration) WithAllowedPaths(values ...string) *APITokenSpecApplyConfiguration {
+	for i := range values {
+		b.AllowedPaths = append(b.AllowedPaths, values[i])
+	}
+	return b
+}
+
+// WithState sets the State field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the State field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithState(value apiv1alpha1.State) *APITokenSpecApplyConfiguration {
+	b.State = &value
 	return b
 }

@@ -18,6 +18,10 @@ type APITokenStatusApplyConfiguration struct {
 	TokenID *string `json:"tokenID,omitempty"`
 	// issuedTime is when the delivered secret was made.
 	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
+	// expirationTime is when the delivered secret ends, by what APIToken and site say now. Absent means never.
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
+	// nextRotationTime is when the delivered secret will be replaced.
+	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
 }
 
 // APITokenStatusApplyConfiguration constructs a declarative configuration of the APITokenStatus type for use with
@@ -52,5 +56,21 @@ func (b *APITokenStatusApplyConfiguration) WithTokenID(value string) *APITokenSt
 // If called multiple times, the IssuedTime field is set to the value of the last call.
 func (b *APITokenStatusApplyConfiguration) WithIssuedTime(value metav1.Time) *APITokenStatusApplyConfiguration {
 	b.IssuedTime = &value
+	return b
+}
+
+// WithExpirationTime sets the ExpirationTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExpirationTime field is set to the value of the last call.
+func (b *APITokenStatusApplyConfiguration) WithExpirationTime(value metav1.Time) *APITokenStatusApplyConfiguration {
+	b.ExpirationTime = &value
+	return b
+}
+
+// WithNextRotationTime sets the NextRotationTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NextRotationTime field is set to the value of the last call.
+func (b *APITokenStatusApplyConfiguration) WithNextRotationTime(value metav1.Time) *APITokenStatusApplyConfiguration {
+	b.NextRotationTime = &value
 	return b
 }

@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // AtlassianSiteSpecApplyConfiguration represents a declarative configuration of the AtlassianSiteSpec type for use
@@ -29,6 +30,19 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// callerVerification says how the operator knows that the site's own ingress is asking.
 	// Absent means `SharedKey`. There is no way to switch it off.
 	CallerVerification *CallerVerificationApplyConfiguration `json:"callerVerification,omitempty"`
+	// allowedNamespaces says which namespaces' APITokens may refer to this site. Absent means its own alone.
+	// What is withdrawn here stops authenticating at once.
+	AllowedNamespaces *AllowedNamespacesApplyConfiguration `json:"allowedNamespaces,omitempty"`
+	// tokenPolicy is what every token of this site has to keep to.
+	TokenPolicy *TokenPolicyApplyConfiguration `json:"tokenPolicy,omitempty"`
+	// allowedSources are the only networks, as CIDRs, from which tokens of this site may be used. Absent means everywhere.
+	AllowedSources []string `json:"allowedSources,omitempty"`
+	// trustedHops is how many proxies in front of the ingress are trusted to have written the client's address into
+	// X-Forwarded-For. Absent means none: the client is who connects to the ingress.
+	TrustedHops *int32 `json:"trustedHops,omitempty"`
+	// issuedAfter is the revocation epoch: every secret that was issued before it is dead, everywhere and at once.
+	// Generated tokens are delivered anew by themselves. It may not go back.
+	IssuedAfter *v1.Time `json:"issuedAfter,omitempty"`
 }
 
 // AtlassianSiteSpecApplyConfiguration constructs a declarative configuration of the AtlassianSiteSpec type for use with
@@ -97,5 +111,47 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithUpstreamCredentials(values ...
 // If called multiple times, the CallerVerification field is set to the value of the last call.
 func (b *AtlassianSiteSpecApplyConfiguration) WithCallerVerification(value *CallerVerificationApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
 	b.CallerVerification = value
+	return b
+}
+
+// WithAllowedNamespaces sets the AllowedNamespaces field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AllowedNamespaces field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithAllowedNamespaces(value *AllowedNamespacesApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	b.AllowedNamespaces = value
+	return b
+}
+
+// WithTokenPolicy sets the TokenPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TokenPolicy field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithTokenPolicy(value *TokenPolicyApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	b.TokenPolicy = value
+	return b
+}
+
+// WithAllowedSources adds the given value to the AllowedSources field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedSources field.
+func (b *AtlassianSiteSpecApplyConfiguration) WithAllowedSources(values ...string) *AtlassianSiteSpecApplyConfiguration {
+	for i := range values {
+		b.AllowedSources = append(b.AllowedSources, values[i])
+	}
+	return b
+}
+
+// WithTrustedHops sets the TrustedHops field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TrustedHops field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithTrustedHops(value int32) *AtlassianSiteSpecApplyConfiguration {
+	b.TrustedHops = &value
+	return b
+}
+
+// WithIssuedAfter sets the IssuedAfter field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IssuedAfter field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithIssuedAfter(value v1.Time) *AtlassianSiteSpecApplyConfiguration {
+	b.IssuedAfter = &value
 	return b
 }

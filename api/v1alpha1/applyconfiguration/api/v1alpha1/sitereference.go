@@ -9,6 +9,9 @@ package v1alpha1
 type SiteReferenceApplyConfiguration struct {
 	// name is the name of the AtlassianSite.
 	Name *string `json:"name,omitempty"`
+	// namespace is the namespace of the AtlassianSite; absent means that of the APIToken. The site has to allow
+	// other namespaces, in `allowedNamespaces`.
+	Namespace *string `json:"namespace,omitempty"`
 }
 
 // SiteReferenceApplyConfiguration constructs a declarative configuration of the SiteReference type for use with
@@ -22,5 +25,13 @@ func SiteReference() *SiteReferenceApplyConfiguration {
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *SiteReferenceApplyConfiguration) WithName(value string) *SiteReferenceApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithNamespace sets the Namespace field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Namespace field is set to the value of the last call.
+func (b *SiteReferenceApplyConfiguration) WithNamespace(value string) *SiteReferenceApplyConfiguration {
+	b.Namespace = &value
 	return b
 }

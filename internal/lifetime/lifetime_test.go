@@ -1,0 +1,82 @@
+package lifetime_test
+
+import (
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/record"
+)
+
+var issued = time.Date(2026, 11, 23, 10, 0, 0, 1, time.UTC)
+
+func days(n int) time.Time { return issued.Add(time.Duration(n) * 24 * time.Hour) }
+
+func TestEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		wish   lifetime.Wish
+		policy lifetime.Policy
+		want   time.Time
+	}{
+		"nobody says anything":                     {},
+		"the token says days":                      {wish: lifetime.Wish{Days: 30}, want: days(30)},
+		"the token says when":                      {wish: lifetime.Wish{Until: days(5)}, want: days(5)},
+		"the site has a default":                   {policy: lifetime.Policy{DefaultDays: 90}, want: days(90)},
+		"the default is for who says nothing":      {wish: lifetime.Wish{Days: 100}, policy: lifetime.Policy{DefaultDays: 90}, want: days(100)},
+		"also when the token says when":            {wish: lifetime.Wish{Until: days(100)}, policy: lifetime.Policy{DefaultDays: 90}, want: days(100)},
+		"the site has a maximum":                   {policy: lifetime.Policy{MaxDays: 365}, want: days(365)},
+		"the default is below the maximum":         {policy: lifetime.Policy{DefaultDays: 90, MaxDays: 365}, want: days(90)},
+		"the default has become too much":          {policy: lifetime.Policy{DefaultDays: 90, MaxDays: 60}, want: days(60)},
+		"the token asks for more than the maximum": {wish: lifetime.Wish{Days: 400}, policy: lifetime.Policy{MaxDays: 365}, want: days(365)},
+		"the token asks for less":                  {wish: lifetime.Wish{Days: 30}, policy: lifetime.Policy{MaxDays: 365}, want: days(30)},
+		"the token says when, beyond the maximum":  {wish: lifetime.Wish{Until: days(400)}, policy: lifetime.Policy{MaxDays: 365}, want: days(365)},
+		"the token says when, before the maximum":  {wish: lifetime.Wish{Until: days(-1)}, policy: lifetime.Policy{MaxDays: 365}, want: days(-1)},
+	} {
+		if got := lifetime.End(tc.wish, tc.policy, issued); !got.Equal(tc.want) {
+			t.Errorf("%s: ends %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// Each limit of time is tried a nanosecond before it, at it, and a nanosecond after it.
+func TestBoundaries(t *testing.T) {
+	limit := days(7)
+	for name, tc := range map[string]struct {
+		entry  record.Entry
+		wish   lifetime.Wish
+		policy lifetime.Policy
+		then   lifetime.Standing
+	}{
+		"expirationTime":  {entry: record.Entry{Issued: issued}, wish: lifetime.Wish{Until: limit}, then: lifetime.Expired},
+		"lifetimeDays":    {entry: record.Entry{Issued: issued}, wish: lifetime.Wish{Days: 7}, then: lifetime.Expired},
+		"default":         {entry: record.Entry{Issued: issued}, policy: lifetime.Policy{DefaultDays: 7}, then: lifetime.Expired},
+		"maximum":         {entry: record.Entry{Issued: issued}, policy: lifetime.Policy{MaxDays: 7}, then: lifetime.Expired},
+		"overlap":         {entry: record.Entry{Issued: issued, State: record.Ending, Ends: limit}, then: lifetime.Replaced},
+		"before overlap":  {entry: record.Entry{Issued: issued, State: record.Ending, Ends: limit.Add(time.Hour)}, wish: lifetime.Wish{Days: 7}, then: lifetime.Expired},
+		"no limit at all": {entry: record.Entry{Issued: issued, State: record.Delivered}, then: lifetime.Valid},
+	} {
+		for _, at := range []time.Duration{-1, 0, 1} {
+			want := tc.then
+			if at < 0 {
+				want = lifetime.Valid
+			}
+			if got := lifetime.Of(&tc.entry, tc.wish, tc.policy, limit.Add(at)); got != want {
+				t.Errorf("%s, %d ns after: %d, want %d", name, at, got, want)
+			}
+		}
+	}
+}
+
+// What was issued at the very moment of the epoch lives: the operator issues at once again.
+func TestEpoch(t *testing.T) {
+	for at, want := range map[time.Duration]lifetime.Standing{-1: lifetime.Valid, 0: lifetime.Valid, 1: lifetime.Revoked} {
+		entry := record.Entry{Issued: issued, State: record.Ending, Ends: days(1)}
+		if got := lifetime.Of(&entry, lifetime.Wish{Days: 1}, lifetime.Policy{IssuedAfter: issued.Add(at)}, issued); got != want {
+			t.Errorf("epoch %d ns after the issue: %d, want %d", at, got, want)
+		}
+		// It stays the reason when other limits have passed too.
+		if got := lifetime.Of(&entry, lifetime.Wish{Days: 1}, lifetime.Policy{IssuedAfter: issued.Add(1)}, days(2)); got != lifetime.Revoked {
+			t.Errorf("expired and revoked: %d", got)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+// Package terms reads the terms under which tokens live from APITokens and AtlassianSites, so that the controller that
+// tells people and the webhook that decides understand them alike.
+package terms
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/lifetime"
+)
+
+// Wish is how long an APIToken asks to live.
+func Wish(t *tokensv1alpha1.APIToken) lifetime.Wish {
+	return lifetime.Wish{Days: ptr.Deref(t.Spec.LifetimeDays, 0), Until: t.Spec.ExpirationTime.Time}
+}
+
+// Policy is how long a site lets its tokens live.
+func Policy(s *tokensv1alpha1.AtlassianSite) lifetime.Policy {
+	p := s.Spec.TokenPolicy
+	return lifetime.Policy{
+		DefaultDays: ptr.Deref(p.DefaultLifetimeDays, 0), MaxDays: ptr.Deref(p.MaxLifetimeDays, 0), IssuedAfter: s.Spec.IssuedAfter.Time,
+	}
+}
+
+// OtherNamespaces says by its labels whether a namespace beside the site's own may refer to it.
+// A selector that cannot be read selects none.
+func OtherNamespaces(s *tokensv1alpha1.AtlassianSite) (allows func(labels map[string]string) bool, err error) {
+	none := func(map[string]string) bool { return false }
+	switch a := s.Spec.AllowedNamespaces; a.From {
+	case tokensv1alpha1.NamespacesFromAll:
+		return func(map[string]string) bool { return true }, nil
+	case tokensv1alpha1.NamespacesFromSelector:
+		selector, err := metav1.LabelSelectorAsSelector(a.Selector)
+		if err != nil {
+			return none, fmt.Errorf("`allowedNamespaces.selector` cannot be read: %w", err)
+		}
+		return func(of map[string]string) bool { return selector.Matches(labels.Set(of)) }, nil
+	default:
+		return none, nil
+	}
+}
