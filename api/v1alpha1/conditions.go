@@ -9,6 +9,18 @@ const (
 	ReasonIssued = "Issued"
 	// ReasonReissued is the reason of the Event that a token was delivered anew because its Secret was gone.
 	ReasonReissued = "Reissued"
+	// ReasonRotated is the reason of the Event that the delivered token was replaced by a new one.
+	ReasonRotated = "Rotated"
+	// ReasonExpired means that the token has come to its end.
+	ReasonExpired = "Expired"
+	// ReasonSuspended means that `state` says that the token is not to authenticate.
+	ReasonSuspended = "Suspended"
+	// ReasonPolicyViolation means that the token asks for more than its site allows; the message says which rule.
+	ReasonPolicyViolation = "PolicyViolation"
+	// ReasonNamespaceNotAllowed means that the site is not open to the namespace of the APIToken.
+	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
+	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site.
+	ReasonRevokedByEpoch = "RevokedByEpoch"
 	// ReasonSiteNotFound means that there is no AtlassianSite of the name in `siteRef`.
 	ReasonSiteNotFound = "SiteNotFound"
 	// ReasonDeliveryConflict means that the Secret to deliver to exists and is not one that the operator delivered.
@@ -27,6 +39,17 @@ const (
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"
 	// ReasonUpstreamCredentialMissing means that the operator holds no personal access token of the user.
 	ReasonUpstreamCredentialMissing = "UpstreamCredentialMissing"
+)
+
+// ConditionExpiring says of an APIToken that has an end whether it comes soon.
+const ConditionExpiring = "Expiring"
+
+// Reasons of the Expiring condition.
+const (
+	// ReasonExpiresSoon means that the token will end soon, and that no rotation comes before.
+	ReasonExpiresSoon = "ExpiresSoon"
+	// ReasonExpiresLater means that it will not, or that a rotation comes before.
+	ReasonExpiresLater = "ExpiresLater"
 )
 
 // Reasons of an AtlassianSite's Ready condition.

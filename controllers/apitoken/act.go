@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -35,10 +36,14 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.issue(ctx, s)
 	case reissue:
 		return r.reissue(ctx, s)
+	case rotate:
+		return r.rotate(ctx, s)
 	case confirm:
 		return r.confirm(ctx, s)
 	case repair:
 		return r.repair(ctx, s)
+	case remove:
+		return r.remove(ctx, s)
 	default:
 		return nil
 	}
@@ -56,7 +61,7 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	t := s.token
 	fresh := &record.Record{
 		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName,
-		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
+		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 		Entries:  []record.Entry{entry},
 	}
@@ -67,7 +72,7 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: string(t.UID),
-			Labels: map[string]string{managedByLabel: managedBy, record.LabelTokenID: id, record.LabelSiteNamespace: t.Namespace, record.LabelSite: t.Spec.SiteRef.Name},
+			Labels: map[string]string{managedByLabel: managedBy, record.LabelTokenID: id, record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name},
 		},
 		Type: record.SecretType,
 		Data: map[string][]byte{record.DataKey: encoded},
@@ -79,19 +84,37 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 }
 
 func (r *Reconciler) reissue(ctx context.Context, s observed) error {
-	text, entry, err := r.mint(s.record.TokenID, s)
+	text, err := r.addCandidate(ctx, s)
 	if err != nil {
 		return err
 	}
-	if err := r.changeRecord(ctx, s, func(stored *record.Record) {
-		if len(stored.Entries) == record.MaxEntries {
-			stored.Entries = stored.Entries[1:] // decide saw that it is too old to be on its way still
-		}
-		stored.Entries = append(stored.Entries, entry)
-	}); err != nil {
+	return r.deliver(ctx, s, text)
+}
+
+// rotate replaces the delivered secret, under the precondition that it is the one that was looked at.
+func (r *Reconciler) rotate(ctx context.Context, s observed) error {
+	text, err := r.addCandidate(ctx, s)
+	if err != nil {
 		return err
 	}
-	return r.deliver(ctx, s, text)
+	s.deliveredSecret.Data[corev1.BasicAuthPasswordKey] = []byte(text)
+	if err := r.Client.Update(ctx, s.deliveredSecret); err != nil {
+		return fmt.Errorf("replacing the delivered token: %w", err)
+	}
+	return nil
+}
+
+// addCandidate lets the record know a new secret.
+func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, error) {
+	text, entry, err := r.mint(s.record.TokenID, s)
+	if err != nil {
+		return "", err
+	}
+	entries, ok := withCandidate(s.state, entry)
+	if !ok {
+		return "", errUnsettled // decide saw that there is room
+	}
+	return text, r.changeRecord(ctx, s, entries)
 }
 
 func (r *Reconciler) mint(id string, s observed) (string, record.Entry, error) {
@@ -128,16 +151,12 @@ func (r *Reconciler) deliver(ctx context.Context, s observed, text string) error
 }
 
 func (r *Reconciler) confirm(ctx context.Context, s observed) error {
-	was := s.record.Entries[s.delivered.entry]
-	return r.changeRecord(ctx, s, func(stored *record.Record) {
-		was.State = record.Delivered
-		stored.Entries = []record.Entry{was}
-	})
+	return r.changeRecord(ctx, s, tidied(s.state))
 }
 
 // changeRecord changes the record under the precondition that it is the one that was decided on.
-func (r *Reconciler) changeRecord(ctx context.Context, s observed, change func(*record.Record)) error {
-	change(s.record)
+func (r *Reconciler) changeRecord(ctx context.Context, s observed, entries []record.Entry) error {
+	s.record.Entries = entries
 	encoded, err := s.record.Encode()
 	if err != nil {
 		return err
@@ -156,6 +175,16 @@ func (r *Reconciler) repair(ctx context.Context, s observed) error {
 	if err := r.Client.Update(ctx, s.deliveredSecret); err != nil {
 		return fmt.Errorf("repairing the delivered Secret: %w", err)
 	}
+	return nil
+}
+
+// remove deletes the very APIToken that was looked at. What it leaves is removed as after every deletion.
+func (r *Reconciler) remove(ctx context.Context, s observed) error {
+	t := s.token
+	if err := r.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID, ResourceVersion: &t.ResourceVersion}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("removing the expired APIToken: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Removed an expired APIToken", "tokenID", t.Status.TokenID, "user", t.Spec.User, "expired", s.end())
 	return nil
 }
 

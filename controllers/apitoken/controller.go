@@ -52,6 +52,8 @@ type Reconciler struct {
 	Random io.Reader
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
+	// ExpiryNotices are how long before its end it is told that a token expires, the longest first, in whole days.
+	ExpiryNotices []time.Duration
 }
 
 // SetupWithManager starts the reconciler with the manager.
@@ -67,6 +69,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.ofSite),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofSecret)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.OnlyMetadata,
+			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 	if err != nil {
@@ -82,16 +86,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, t)
-	if err == nil {
+	if err == nil && o.decision.step != remove {
 		err = r.report(ctx, t, o)
 	}
 	switch {
 	case isRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
-	case err != nil:
+	case err != nil, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: recheckPeriod}, nil
+	return ctrl.Result{RequeueAfter: o.state.wakeAfter()}, nil
+}
+
+// wakeAfter is when to look again: at the latest after a period, and at every moment that changes something by itself.
+func (s state) wakeAfter() time.Duration {
+	after := recheckPeriod
+	if s.site == nil {
+		return after
+	}
+	for _, t := range [...]time.Time{s.end(), s.nextRotation(), s.site.Spec.IssuedAfter.Time} {
+		if left := t.Sub(s.now); left > 0 {
+			after = min(after, left)
+		}
+	}
+	return after
 }
 
 // outcome is where a pass ended.
@@ -121,7 +139,9 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		switch d.step {
 		case blocked, settled:
 			return outcome{s.state, d, minted}, nil
-		case issue, reissue:
+		case remove:
+			return outcome{s.state, d, minted}, r.act(ctx, d.step, s)
+		case issue, reissue, rotate:
 			if refused, err := r.admissionRefuses(ctx, t); err != nil || !refused {
 				return outcome{s.state, policyMissing(), minted}, err
 			}
@@ -146,6 +166,11 @@ func (r *Reconciler) ofSite(ctx context.Context, site client.Object) []reconcile
 	return r.requests(ctx, site.GetNamespace(), site.GetName(), func(*tokensv1alpha1.APIToken) bool { return true })
 }
 
+// ofNamespace names the APITokens of a namespace that refer to sites elsewhere.
+func (r *Reconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }, client.InNamespace(namespace.GetName()))
+}
+
 // ofSecret names the APITokens that one of the operator's own Secrets is about. Damaged Secrets name none:
 // the next periodic look finds them.
 func (r *Reconciler) ofSecret(ctx context.Context, o client.Object) []reconcile.Request {
@@ -165,9 +190,13 @@ func (r *Reconciler) ofSecret(ctx context.Context, o client.Object) []reconcile.
 }
 
 func (r *Reconciler) requests(ctx context.Context, namespace, site string, wanted func(*tokensv1alpha1.APIToken) bool) []reconcile.Request {
+	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == namespace && wanted(t) }, client.MatchingFields{bySite: site})
+}
+
+func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {
 	var list tokensv1alpha1.APITokenList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{bySite: site}); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Listing the APITokens of a site", "namespace", namespace, "site", site)
+	if err := r.Client.List(ctx, &list, append(scope, client.UnsafeDisableDeepCopy)...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing the APITokens that something is about")
 		return nil
 	}
 	var requests []reconcile.Request

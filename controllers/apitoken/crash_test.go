@@ -7,6 +7,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -18,28 +19,45 @@ import (
 
 // Killed before any one of its writes, the next pass ends in a delivered, valid credential.
 func TestKilledBetweenWrites(t *testing.T) {
-	for _, stage := range []string{"issue", "reissue"} {
+	for _, stage := range []string{"issue", "reissue", "rotate"} {
 		for n := range 4 {
 			w := newWorld(t)
-			tok := kubetest.Token(w.ns, "ci")
-			w.create(tok)
-			if stage == "reissue" {
-				w.settled(tok)
-				if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
-					t.Fatal(err)
-				}
-			}
+			tok := w.atStage(stage)
 			_, err := w.pass(w.cut(n), tok)
 			if wasCut := err != nil; wasCut != (n < 3) {
 				t.Errorf("%s, cut after %d writes: %v", stage, n, err)
 			}
-			// Whatever was delivered so far is valid already.
+			// Whatever was delivered so far is valid already, and what was there before still is.
 			if s := w.secret(w.ns, "ci-token"); s != nil && w.record(tok).Verify(s.Data["password"]) < 0 {
 				t.Errorf("%s, cut after %d writes: what was delivered does not authenticate", stage, n)
 			}
 			w.settled(tok)
 		}
 	}
+}
+
+// atStage is an APIToken of which so much is done, and the rest is next.
+func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
+	w.Helper()
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	if stage == "issue" {
+		return tok
+	}
+	w.settled(tok)
+	switch stage {
+	case "reissue":
+		if err := env.Admin.Delete(w.Context(), w.secret(w.ns, "ci-token")); err != nil {
+			w.Fatal(err)
+		}
+	case "rotate":
+		w.sleep(time.Second) // a spec has no less
+		w.change(tok, func(t *tokensv1alpha1.APIToken) {
+			t.Spec.Rotation.OverlapHours = new(int32)
+			t.Spec.Rotation.RequestedTime = metav1.NewTime(w.clock.Now())
+		})
+	}
+	return tok
 }
 
 // Killed each time just before the delivery, the record fills up with secrets that may be on their way still.
@@ -63,17 +81,10 @@ func TestKilledAgainAndAgain(t *testing.T) {
 
 // Another leader does all of its work between any two writes of this one: the end is the same.
 func TestTwoLeaders(t *testing.T) {
-	for _, stage := range []string{"issue", "reissue"} {
+	for _, stage := range []string{"issue", "reissue", "rotate"} {
 		for n := range 3 {
 			w := newWorld(t)
-			tok := kubetest.Token(w.ns, "ci")
-			w.create(tok)
-			if stage == "reissue" {
-				w.settled(tok)
-				if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
-					t.Fatal(err)
-				}
-			}
+			tok := w.atStage(stage)
 			if _, err := w.pass(w.overtaken(n, tok), tok); err != nil {
 				t.Errorf("%s, overtaken before write %d: %v", stage, n, err)
 			}

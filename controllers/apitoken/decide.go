@@ -2,6 +2,7 @@ package apitoken
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -27,6 +28,10 @@ type state struct {
 	delivered *delivered
 	// upstreamHeld says that the operator holds a personal access token of the user.
 	upstreamHeld bool
+	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
+	namespaceErr error
+	// older is how many older APITokens the user has at the site.
+	older int
 }
 
 // delivered is the Secret of the name to deliver to, without the secret in it.
@@ -49,12 +54,16 @@ const (
 	settled
 	// issue: make a token and its record, and deliver it.
 	issue
-	// reissue: make a new secret of the same token, and deliver it.
+	// reissue: the delivered Secret is gone: make a new secret of the same token, and deliver it.
 	reissue
-	// confirm: mark what was delivered in the record, and drop everything older.
+	// rotate: make a new secret of the same token, and put it into the delivered Secret.
+	rotate
+	// confirm: mark what was delivered in the record, give what it replaced its end, and drop what has ended.
 	confirm
 	// repair: restore what lies around the token in the delivered Secret.
 	repair
+	// remove: the APIToken expired, and was kept for as long as its site says.
+	remove
 )
 
 // decision is a step, and what the Ready condition says if nothing follows it.
@@ -71,11 +80,15 @@ const candidateGrace = 2 * reconcileTimeout
 // Each sees only states that those before it had nothing to say to.
 var checks = []func(state) *decision{
 	siteExists,
+	namespaceAllowed,
 	recordReadable,
 	recordAgrees,
 	deliveryIsOurs,
+	hasNotEnded,
+	isActive,
 	isIssued,
 	isDelivered,
+	isFresh,
 	isConfirmed,
 	isComplete,
 	upstreamIsHeld,
@@ -87,7 +100,7 @@ func decide(s state) decision {
 			return *d
 		}
 	}
-	return decision{settled, tokensv1alpha1.ReasonIssued, fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())}
+	return decision{settled, tokensv1alpha1.ReasonIssued, fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName()) + postponed(s)}
 }
 
 func (s state) secretName() string { return s.token.Spec.Delivery.SecretName }
@@ -102,7 +115,17 @@ func siteExists(s state) *decision {
 	}
 	return block(tokensv1alpha1.ReasonSiteNotFound,
 		"There is no AtlassianSite '%s' in namespace '%s'. Create it, or delete this APIToken and create one with the right `siteRef`.",
-		s.token.Spec.SiteRef.Name, s.token.Namespace)
+		s.token.Spec.SiteRef.Name, s.token.SiteNamespace())
+}
+
+func namespaceAllowed(s state) *decision {
+	if s.namespaceErr == nil {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonNamespaceNotAllowed,
+		"AtlassianSite '%s' in namespace '%s' is not open to this namespace (%v), so the token does not authenticate. "+
+			"Have its `allowedNamespaces` changed, or create the APIToken in another namespace.",
+		s.token.Spec.SiteRef.Name, s.token.SiteNamespace(), s.namespaceErr)
 }
 
 func recordReadable(s state) *decision {
@@ -122,7 +145,7 @@ func recordAgrees(s state) *decision {
 	}
 	t := s.token
 	if s.record.User == username.Fold(t.Spec.User) &&
-		s.record.Site == (record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name}) &&
+		s.record.Site == (record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}) &&
 		s.record.APIToken == (record.Ref{Namespace: t.Namespace, Name: t.Name}) &&
 		s.record.DeliverySecret == s.secretName() {
 		return nil
@@ -160,6 +183,9 @@ func isIssued(s state) *decision {
 	if s.record != nil {
 		return nil
 	}
+	if d := mayMint(s); d != nil {
+		return d
+	}
 	return &decision{step: issue}
 }
 
@@ -167,7 +193,10 @@ func isDelivered(s state) *decision {
 	if s.delivered != nil {
 		return nil
 	}
-	if oldest := s.record.Entries[0]; len(s.record.Entries) == record.MaxEntries && s.now.Sub(oldest.Issued) < candidateGrace {
+	if d := mayMint(s); d != nil {
+		return d
+	}
+	if _, ok := withCandidate(s, record.Entry{}); !ok {
 		return block(tokensv1alpha1.ReasonIssuePending,
 			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %s.", s.secretName(), candidateGrace)
 	}
@@ -175,7 +204,7 @@ func isDelivered(s state) *decision {
 }
 
 func isConfirmed(s state) *decision {
-	if len(s.record.Entries) == 1 && s.record.Entries[0].State == record.Delivered {
+	if slices.Equal(tidied(s), s.record.Entries) {
 		return nil
 	}
 	return &decision{step: confirm}

@@ -76,21 +76,31 @@ func TestDecide(t *testing.T) {
 		"token of one restored": {func(s *state) {
 			s.record, s.delivered.entry, s.orphan, s.orphanKept = nil, -1, "apitoken-system/old", true
 		}, blocked, tokensv1alpha1.ReasonRecordOrphaned},
-		"delivered token edited":     {func(s *state) { s.delivered.entry = -1 }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
-		"delivered as another type":  {func(s *state) { s.delivered.basicAuth = false }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
-		"delivered Secret gone":      {func(s *state) { s.delivered = nil }, reissue, ""},
-		"candidate not delivered":    {func(s *state) { s.delivered, s.record.Entries = nil, candidates(3, 0) }, reissue, ""},
-		"too many candidates":        {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace-1) }, blocked, tokensv1alpha1.ReasonIssuePending},
-		"too many, but old":          {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace) }, reissue, ""},
-		"too many, one delivered":    {func(s *state) { s.record.Entries = candidates(4, 0) }, confirm, ""},
-		"delivered, not confirmed":   {func(s *state) { s.record.Entries[0].State = record.Candidate }, confirm, ""},
-		"older secret not dropped":   {func(s *state) { s.record.Entries = append(s.record.Entries, s.record.Entries[0]) }, confirm, ""},
-		"user name edited":           {func(s *state) { s.delivered.username = "root" }, repair, ""},
-		"base URL changed":           {func(s *state) { s.site.Spec.BaseURL = "https://new.example" }, repair, ""},
-		"no upstream credential":     {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
-		"new, no upstream":           {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
-		"status forged":              {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
-		"status says issued already": {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
+		"delivered token edited":       {func(s *state) { s.delivered.entry = -1 }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"delivered as another type":    {func(s *state) { s.delivered.basicAuth = false }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
+		"delivered Secret gone":        {func(s *state) { s.delivered = nil }, reissue, ""},
+		"candidate not delivered":      {func(s *state) { s.delivered, s.record.Entries = nil, candidates(3, 0) }, reissue, ""},
+		"too many candidates":          {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace-1) }, blocked, tokensv1alpha1.ReasonIssuePending},
+		"too many, but old":            {func(s *state) { s.delivered, s.record.Entries = nil, candidates(4, candidateGrace) }, reissue, ""},
+		"too many, one delivered":      {func(s *state) { s.record.Entries = candidates(4, 0) }, confirm, ""},
+		"delivered, not confirmed":     {func(s *state) { s.record.Entries[0].State = record.Candidate }, confirm, ""},
+		"older secret not dropped":     {func(s *state) { s.record.Entries = append(s.record.Entries, s.record.Entries[0]) }, confirm, ""},
+		"user name edited":             {func(s *state) { s.delivered.username = "root" }, repair, ""},
+		"base URL changed":             {func(s *state) { s.site.Spec.BaseURL = "https://new.example" }, repair, ""},
+		"the namespace is not allowed": {func(s *state) { s.namespaceErr = errors.New("it is open to `Same`") }, blocked, tokensv1alpha1.ReasonNamespaceNotAllowed},
+		"new, and not allowed": {func(s *state) {
+			s.namespaceErr, s.record, s.delivered = errors.New("it is open to `Same`"), nil, nil
+		}, blocked, tokensv1alpha1.ReasonNamespaceNotAllowed},
+		"suspended": {func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }, blocked, tokensv1alpha1.ReasonSuspended},
+		"new, and suspended": {func(s *state) {
+			s.token.Spec.State, s.record, s.delivered = tokensv1alpha1.StateSuspended, nil, nil
+		}, blocked, tokensv1alpha1.ReasonSuspended},
+		"suspended, and the Secret gone": {func(s *state) { s.token.Spec.State, s.delivered = tokensv1alpha1.StateSuspended, nil }, blocked, tokensv1alpha1.ReasonSuspended},
+		"in another state":               {func(s *state) { s.token.Spec.State = "Frozen" }, blocked, tokensv1alpha1.ReasonSuspended},
+		"no upstream credential":         {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
+		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
+		"status forged":                  {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
+		"status says issued already":     {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
 	} {
 		s := ready()
 		tc.change(&s)

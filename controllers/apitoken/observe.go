@@ -1,16 +1,19 @@
 package apitoken
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -27,7 +30,7 @@ type observed struct {
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
 	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
 	var site tokensv1alpha1.AtlassianSite
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name}, &site); {
+	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
 	case err == nil:
 		s.site = &site
 	case !apierrors.IsNotFound(err):
@@ -51,10 +54,64 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 			return observed{}, err
 		}
 	}
-	if s.site != nil {
-		s.upstreamHeld, err = r.holdsUpstream(ctx, &site, username.Fold(t.Spec.User))
+	if s.site == nil {
+		return s, nil
 	}
+	if s.namespaceErr, err = r.shutOut(ctx, t, s.site); err != nil {
+		return observed{}, err
+	}
+	if s.record == nil && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil {
+		if s.older, err = r.countOlder(ctx, t); err != nil {
+			return observed{}, err
+		}
+	}
+	s.upstreamHeld, err = r.holdsUpstream(ctx, s.site, username.Fold(t.Spec.User))
 	return s, err
+}
+
+// shutOut returns why a site is not open to the namespace of an APIToken, or nil.
+func (r *Reconciler) shutOut(ctx context.Context, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
+	if t.Namespace == site.Namespace {
+		return nil, nil
+	}
+	allows, unreadable := terms.OtherNamespaces(site)
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: t.Namespace}, namespace); err != nil {
+		return nil, fmt.Errorf("reading the labels of the namespace: %w", err)
+	}
+	switch {
+	case unreadable != nil:
+		return unreadable, nil
+	case !allows(namespace.Labels):
+		return fmt.Errorf("it is open to `%s`", cmp.Or(site.Spec.AllowedNamespaces.From, tokensv1alpha1.NamespacesFromSame)), nil
+	}
+	return nil, nil
+}
+
+// countOlder counts the older APITokens of the same user at the same site.
+func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken) (int, error) {
+	var list tokensv1alpha1.APITokenList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{bySite: t.Spec.SiteRef.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("counting the user's APITokens: %w", err)
+	}
+	older := 0
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.SiteNamespace() == t.SiteNamespace() && username.Fold(other.Spec.User) == username.Fold(t.Spec.User) &&
+			other.DeletionTimestamp.IsZero() && isOlder(other, t) {
+			older++
+		}
+	}
+	return older, nil
+}
+
+// isOlder orders APITokens by age; those of the same second by UID.
+func isOlder(a, b *tokensv1alpha1.APIToken) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
 }
 
 func decodeRecord(s *corev1.Secret) (*record.Record, error) {

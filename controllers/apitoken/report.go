@@ -3,6 +3,8 @@ package apitoken
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -24,9 +26,9 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 		if status.TokenID != "" {
 			apply.WithTokenID(status.TokenID)
 		}
-		if !status.IssuedTime.IsZero() {
-			apply.WithIssuedTime(status.IssuedTime)
-		}
+		setTime(status.IssuedTime, apply.WithIssuedTime)
+		setTime(status.ExpirationTime, apply.WithExpirationTime)
+		setTime(status.NextRotationTime, apply.WithNextRotationTime)
 		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(t.ResourceVersion).WithStatus(apply)
 		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
@@ -41,11 +43,34 @@ func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha
 	status := tokensv1alpha1.APITokenStatus{TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime}
 	if rec := o.state.record; rec != nil {
 		newest := rec.Entries[len(rec.Entries)-1]
-		// A status has seconds.
-		status.TokenID, status.IssuedTime = rec.TokenID, metav1.NewTime(newest.Issued).Rfc3339Copy()
+		status.TokenID, status.IssuedTime = rec.TokenID, seconds(newest.Issued)
 	}
-	status.Conditions = conditions.Merge(t.Status.Conditions, metav1.NewTime(r.Clock.Now()), t.Generation, o.ready())
+	found := []metav1.Condition{o.ready()}
+	stored := slices.Clone(t.Status.Conditions)
+	if o.state.site != nil {
+		status.ExpirationTime, status.NextRotationTime = seconds(o.state.end()), seconds(o.state.nextRotation())
+	}
+	if c := o.state.expiring(r.ExpiryNotices); c != nil {
+		found = append(found, *c)
+	} else {
+		apimeta.RemoveStatusCondition(&stored, tokensv1alpha1.ConditionExpiring)
+	}
+	status.Conditions = conditions.Merge(stored, metav1.NewTime(r.Clock.Now()), t.Generation, found...)
 	return status
+}
+
+func setTime(t metav1.Time, set func(metav1.Time) *tokensac.APITokenStatusApplyConfiguration) {
+	if !t.IsZero() {
+		set(t)
+	}
+}
+
+// seconds is all that a status has.
+func seconds(t time.Time) metav1.Time {
+	if t.IsZero() {
+		return metav1.Time{}
+	}
+	return metav1.NewTime(t).Rfc3339Copy()
 }
 
 func (o outcome) ready() metav1.Condition {
@@ -70,6 +95,16 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 		log.Info("Reissued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
 			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
+	case rotate:
+		log.Info("Rotated a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
+		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonRotated, "Rotate",
+			"Secret '%s' holds a new secret of token %s. %s", o.state.secretName(), o.state.record.TokenID, o.state.replaced())
+	}
+	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
+		before := apimeta.FindStatusCondition(t.Status.Conditions, c.Type)
+		if before == nil || before.Message != c.Message {
+			r.Events.Eventf(t, nil, corev1.EventTypeWarning, c.Reason, "Notify", "%s", c.Message)
+		}
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
 	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // by itself, and soon

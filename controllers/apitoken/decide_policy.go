@@ -1,0 +1,77 @@
+package apitoken
+
+import (
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/terms"
+	"apitokens.dev/operator/internal/username"
+)
+
+// rules are what a site lays down for secrets that are issued now. What was issued before goes on, within the limits
+// that hold for every secret (internal/lifetime).
+var rules = []func(state) *decision{
+	epochHasCome,
+	lifetimeAllowed,
+	expirationAllowed,
+	neverExpiringAllowed,
+	withinQuota,
+}
+
+// mayMint returns why no secret may be issued now, or nil.
+func mayMint(s state) *decision {
+	for _, rule := range rules {
+		if d := rule(s); d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// epochHasCome: a secret that is issued before the epoch would be dead from the beginning.
+func epochHasCome(s state) *decision {
+	epoch := s.site.Spec.IssuedAfter.Time
+	if !s.now.Before(epoch) {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonRevokedByEpoch,
+		"AtlassianSite '%s' has `issuedAfter` in the future: until %s no token of it authenticates, and none is issued.", s.site.Name, inUTC(epoch))
+}
+
+func lifetimeAllowed(s state) *decision {
+	days, most := terms.Wish(s.token).Days, terms.Policy(s.site).MaxDays
+	if most == 0 || days <= most {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonPolicyViolation,
+		"`lifetimeDays` is %d, but AtlassianSite '%s' allows at most %d (`tokenPolicy.maxLifetimeDays`). Lower it.", days, s.site.Name, most)
+}
+
+func expirationAllowed(s state) *decision {
+	until, most := terms.Wish(s.token).Until, terms.Policy(s.site).MaxDays
+	if most == 0 || until.IsZero() || !until.After(lifetime.After(s.now, most)) {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonPolicyViolation,
+		"`expirationTime` is more than the %d days away that AtlassianSite '%s' allows (`tokenPolicy.maxLifetimeDays`). Choose an earlier one.",
+		most, s.site.Name)
+}
+
+func neverExpiringAllowed(s state) *decision {
+	allowed := s.site.Spec.TokenPolicy.NeverExpiring
+	if allowed == "" || allowed == tokensv1alpha1.NeverExpiringAllowed || !lifetime.End(terms.Wish(s.token), terms.Policy(s.site), s.now).IsZero() {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonPolicyViolation,
+		"The token would never expire, which AtlassianSite '%s' forbids (`tokenPolicy.neverExpiring`). Set `lifetimeDays` or `expirationTime`.", s.site.Name)
+}
+
+// withinQuota: the older ones are within, so that it does not matter in which order they are looked at.
+func withinQuota(s state) *decision {
+	most := s.site.Spec.TokenPolicy.MaxTokensPerUser
+	if s.record != nil || most == nil || s.older < int(*most) {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonPolicyViolation,
+		"'%s' has %d older APITokens at AtlassianSite '%s', which allows %d for each user (`tokenPolicy.maxTokensPerUser`). Delete one of them, or this one.",
+		username.Fold(s.token.Spec.User), s.older, s.site.Name, *most)
+}

@@ -1,0 +1,82 @@
+package apitoken
+
+import (
+	"slices"
+	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/terms"
+)
+
+// current is the secret that was delivered, or else the newest one.
+func (s state) current() record.Entry {
+	if s.delivered != nil && s.delivered.entry >= 0 {
+		return s.record.Entries[s.delivered.entry]
+	}
+	return s.record.Entries[len(s.record.Entries)-1]
+}
+
+func (s state) standing(e record.Entry) lifetime.Standing {
+	return lifetime.Of(&e, terms.Wish(s.token), terms.Policy(s.site), s.now)
+}
+
+// withCandidate returns the record's entries with another candidate, as they are stored before it is delivered.
+// It fails as long as there is no room: for overlaps that were promised, and candidates that may still be on their way.
+func withCandidate(s state, fresh record.Entry) (entries []record.Entry, ok bool) {
+	for i, e := range s.record.Entries {
+		delivered := s.delivered != nil && i == s.delivered.entry
+		switch {
+		case delivered:
+		case s.delivered == nil && e.State == record.Delivered:
+			// Whoever deletes the delivered Secret wants what was in it dead, without an overlap.
+			e.State = record.Candidate
+		case e.State == record.Ending && (s.delivered == nil || s.standing(e) != lifetime.Valid):
+			continue
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) == record.MaxEntries {
+		stale := slices.IndexFunc(entries, func(e record.Entry) bool {
+			return e.State == record.Candidate && s.now.Sub(e.Issued) >= candidateGrace
+		})
+		if stale < 0 {
+			return nil, false
+		}
+		entries = slices.Delete(entries, stale, stale+1)
+	}
+	return append(entries, fresh), true
+}
+
+// tidied returns the record's entries as they are to be once the delivered Secret was read back.
+func tidied(s state) []record.Entry {
+	// What was delivered before may yet be overwritten by a candidate that is on its way. A candidate that was delivered
+	// is not: all others were to replace what it replaced.
+	settled := s.current().State == record.Delivered
+	var entries []record.Entry
+	for i, e := range s.record.Entries {
+		switch {
+		case i == s.delivered.entry:
+			e.State, e.Ends = record.Delivered, time.Time{}
+			entries = append(entries, e)
+			continue
+		case e.State == record.Candidate && (!settled || s.now.Sub(e.Issued) >= candidateGrace):
+			continue
+		case e.State == record.Delivered:
+			e.State, e.Ends = record.Ending, s.now.Add(s.overlap()).UTC()
+		}
+		if s.standing(e) == lifetime.Valid {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+func (s state) overlap() time.Duration {
+	hours := int32(tokensv1alpha1.DefaultOverlapHours)
+	if h := s.token.Spec.Rotation.OverlapHours; h != nil {
+		hours = *h
+	}
+	return time.Duration(hours) * time.Hour
+}
