@@ -56,14 +56,14 @@ func TestColumns(t *testing.T) {
 	token, site := newToken(otherNamespace, "nightly-export", "alice"), newSite(otherNamespace, "jira")
 	create(t, token)
 	create(t, site)
-	setStatus(t, token, `{"tokenID": "asp_DquJoZLwlsNJm6gU", `+ready+`}`)
+	setStatus(t, token, `{"expirationTime": "2027-01-01T00:00:00Z", "tokenID": "asp_DquJoZLwlsNJm6gU", `+ready+`}`)
 	setStatus(t, site, `{`+ready+`}`)
 	tests := []struct {
 		resource string
 		columns  []string
 		cells    []any // without the last, the age
 	}{
-		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True"}},
+		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Expires", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True", "2027-01-01T00:00:00Z"}},
 		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
 	}
 	for _, test := range tests {

@@ -47,6 +47,10 @@ var grants = []grant{
 	{who: "restorer", resources: secrets, verbs: writeSecret},
 	{who: "restorer", namespace: systemNamespace, clusterRole: "apitoken-restore", group: group, resources: []string{"records"}, verbs: []string{"restore"}},
 
+	{who: "role-viewer", namespace: teamNamespace, clusterRole: "apitoken-viewer", group: group, resources: tokens, verbs: []string{"get"}},
+	{who: "role-issuer", namespace: teamNamespace, clusterRole: "apitoken-issuer", group: group, resources: tokens, verbs: []string{"create"}},
+	{who: "role-admin", namespace: teamNamespace, clusterRole: "apitoken-admin", group: group, resources: tokens, verbs: []string{"issue"}},
+
 	{who: foreignAccount, resources: secrets, verbs: writeSecret},
 	{who: webhook, namespace: otherNamespace, resources: secrets, verbs: writeSecret},
 }

@@ -164,6 +164,69 @@ func TestIssuePolicy(t *testing.T) {
 	}
 }
 
+// The right is asked for in the namespace of the site, wherever the APIToken is, and whether there is such a site or not.
+func TestIssuePolicyAsksInTheNamespaceOfTheSite(t *testing.T) {
+	const refused = refusedByIssuePolicy
+	for _, test := range []struct {
+		who, namespace, site string
+		want                 outcome
+	}{
+		{"issuer-for-all", teamNamespace, "", allowed},
+		{"issuer-for-all", teamNamespace, teamNamespace, allowed},
+		{"issuer-for-all", teamNamespace, otherNamespace, refused},
+		{"issuer-elsewhere", teamNamespace, "", refused},
+		{"issuer-elsewhere", teamNamespace, otherNamespace, allowed},
+		{"issuer-elsewhere", otherNamespace, teamNamespace, refused},
+		{"issuer-elsewhere", teamNamespace, "not-there", refused},
+	} {
+		token := newToken(test.namespace, "new", "alice")
+		token.Spec.SiteRef.Namespace = test.site
+		if err := test.want.check(clients[test.who].Create(t.Context(), token, client.DryRunAll)); err != nil {
+			t.Errorf("%s in %s for a site in %q: %v", test.who, test.namespace, test.site, err)
+		}
+	}
+}
+
+// To suspend takes no more than the right to update. To do anything else with it, or to undo it, takes the right to issue.
+func TestSuspendingNeedsNoIssue(t *testing.T) {
+	suspended := func(token *tokensv1alpha1.APIToken) { token.Spec.State = tokensv1alpha1.StateSuspended }
+	limited := func(token *tokensv1alpha1.APIToken) { token.Spec.LifetimeDays = new(int32(1)) }
+	const refused = refusedByIssuePolicy
+	for name, test := range map[string]struct {
+		before, change func(*tokensv1alpha1.APIToken)
+		want           outcome
+	}{
+		"suspend":                   {nil, suspended, allowed},
+		"stay suspended":            {suspended, suspended, allowed},
+		"activate":                  {suspended, func(token *tokensv1alpha1.APIToken) { token.Spec.State = tokensv1alpha1.StateActive }, refused},
+		"activate by default":       {suspended, func(token *tokensv1alpha1.APIToken) { token.Spec.State = "" }, refused},
+		"suspend, and limit":        {nil, func(token *tokensv1alpha1.APIToken) { suspended(token); limited(token) }, refused},
+		"suspend, and unlimit":      {limited, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.LifetimeDays = nil }, refused},
+		"suspend, and rename":       {nil, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.Label = "weekly export" }, refused},
+		"suspended, and rename":     {suspended, func(token *tokensv1alpha1.APIToken) { token.Spec.Label = "weekly export" }, refused},
+		"suspend, and let it write": {func(token *tokensv1alpha1.APIToken) { token.Spec.Access = tokensv1alpha1.AccessReadOnly }, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.Access = "" }, refused},
+		"suspend, and open it": {
+			func(token *tokensv1alpha1.APIToken) { token.Spec.AllowedSources = []string{"10.0.0.0/8"} },
+			func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.AllowedSources = nil }, refused,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := newToken(teamNamespace, "existing", "alice")
+			if test.before != nil {
+				test.before(token)
+			}
+			create(t, token)
+			test.change(token)
+			if err := test.want.check(clients["writer"].Update(t.Context(), token, client.DryRunAll)); err != nil {
+				t.Error(err)
+			}
+			if err := allowed.check(clients["issuer-for-alice"].Update(t.Context(), token, client.DryRunAll)); err != nil {
+				t.Errorf("who may issue: %v", err)
+			}
+		})
+	}
+}
+
 // The message is what a person has to go by, or to send to whoever can grant the right.
 func TestIssuePolicySaysWhatIsMissing(t *testing.T) {
 	err := clients["writer"].Create(t.Context(), newToken(teamNamespace, "new", "CI-Bot"))

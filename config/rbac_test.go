@@ -23,6 +23,8 @@ import (
 func TestRights(t *testing.T) {
 	controllerEverywhere := []string{
 		"create apitokens.dev/apitokens",
+		"delete apitokens.dev/apitokens",
+		"get,list,watch /namespaces",
 		"create,delete,get,update /secrets",
 		"create,patch events.k8s.io/events",
 		"get,list,watch apitokens.dev/apitokens",
@@ -30,7 +32,7 @@ func TestRights(t *testing.T) {
 		"patch apitokens.dev/apitokens/status",
 		"patch apitokens.dev/atlassiansites/status",
 	}
-	webhookEverywhere := []string{"list,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites"}
+	webhookEverywhere := []string{"list,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces"}
 	tests := []struct {
 		who, namespace string
 		want           []string
@@ -104,7 +106,8 @@ func TestRequests(t *testing.T) {
 		{"watch APITokens", watching(apiTokens, everywhere), allowed, allowed},
 		{"update an APIToken", updating(token), no, no},
 		{"patch an APIToken", patching(token), no, no},
-		{"delete an APIToken", deleting(token), no, no},
+		{"delete an APIToken", deleting(token), allowed, no},
+		{"delete all APITokens", deletingAll(&tokensv1alpha1.APIToken{}, teamNamespace), no, no},
 		{"get an AtlassianSite", getting(site), allowed, no},
 		{"list AtlassianSites", listing(sites, everywhere), allowed, allowed},
 		{"watch AtlassianSites", watching(sites, everywhere), allowed, allowed},
@@ -134,7 +137,7 @@ func TestRequests(t *testing.T) {
 		{"delete a delivered Secret", deleting(delivered), allowed, no},
 		{"delete a record", deleting(record), allowed, no},
 		{"delete a personal access token", deleting(personal), allowed, no},
-		{"delete all records", deletingAll(systemNamespace), no, no},
+		{"delete all records", deletingAll(&corev1.Secret{}, systemNamespace), no, no},
 
 		{"get the lease", getting(lease), allowed, no},
 		{"create a lease", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "new"}}), allowed, no},
@@ -204,9 +207,9 @@ func deleting(object client.Object) request {
 	}
 }
 
-func deletingAll(namespace string) request {
+func deletingAll(object client.Object, namespace string) request {
 	return func(ctx context.Context, c client.WithWatch) error {
-		return c.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.DryRunAll)
+		return c.DeleteAllOf(ctx, copyOf(object), client.InNamespace(namespace), client.DryRunAll)
 	}
 }
 

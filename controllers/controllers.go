@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,6 +39,8 @@ const (
 type Options struct {
 	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
 	HealthAddress, MetricsAddress string
+	// ExpiryNoticeDays are how many days before its end it is told that a token expires.
+	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
 	LeaderElection bool
 	// Namespace holds records and caller keys, CredentialsNamespace the upstream credentials.
@@ -50,6 +53,10 @@ type Options struct {
 
 // Run runs the controllers until ctx is done.
 func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
+	notices, err := expiryNotices(o.ExpiryNoticeDays)
+	if err != nil {
+		return err
+	}
 	mgr, err := newManager(config, o, log)
 	if err != nil {
 		return err
@@ -57,7 +64,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Random: rand.Reader,
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices,
 	}
 	cleaner := &apitoken.Cleaner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
 	orphans := &apitoken.Orphans{
@@ -79,6 +86,18 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		return fmt.Errorf("running the controllers: %w", err)
 	}
 	return nil
+}
+
+// expiryNotices returns the longest first.
+func expiryNotices(days []int) ([]time.Duration, error) {
+	notices := make([]time.Duration, len(days))
+	for i, d := range slices.Sorted(slices.Values(days)) {
+		if d < 1 || d > 3650 {
+			return nil, fmt.Errorf("a notice %d days before the end: want 1 to 3650", d)
+		}
+		notices[len(days)-1-i] = time.Duration(d) * 24 * time.Hour
+	}
+	return notices, nil
 }
 
 func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {

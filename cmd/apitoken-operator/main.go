@@ -90,6 +90,8 @@ func newControllerCommand() *cobra.Command {
 		"where gateways reach the webhook: the beginning of every auth URL")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
 		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
+	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
+		"how many days before its end it is told that a token expires")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let only one of several replicas write")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
