@@ -74,7 +74,6 @@ type Index struct {
 
 // entry is an APIToken with a record that agrees with it.
 type entry struct {
-	uid    string
 	site   SiteName
 	token  *Token
 	record *record.Record
@@ -169,7 +168,7 @@ func (ix *Index) join(uid string) {
 	if t == nil || r == nil || !agrees(t, r) {
 		return
 	}
-	e := &entry{uid: uid, site: t.Site, token: t, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
+	e := &entry{site: t.Site, token: t, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
 	ix.byID[r.TokenID], ix.joined[uid], ix.decoys = e, e, append(ix.decoys, e)
 }
 

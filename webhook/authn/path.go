@@ -28,7 +28,7 @@ func canonicalPath(dst []byte, raw string) (path []byte, ok bool) {
 	}
 	// The slash at the end tells a folder from a file of the same name.
 	if len(dst) == root || raw[len(raw)-1] == '/' {
-		dst = appendSlash(dst, root)
+		dst = append(dst, '/')
 	}
 	return dst, true
 }
@@ -51,13 +51,6 @@ func appendSegment(dst []byte, root int, raw string) ([]byte, bool) {
 		return dst[:root+parent], true
 	}
 	return dst, true
-}
-
-func appendSlash(dst []byte, root int) []byte {
-	if len(dst) > root && dst[len(dst)-1] == '/' {
-		return dst
-	}
-	return append(dst, '/')
 }
 
 // appendDecoded appends the part of a raw segment before its parameters, decoded once.

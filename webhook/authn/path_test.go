@@ -54,6 +54,11 @@ func TestCanonicalPath(t *testing.T) {
 		"/rest;\\/api":      refused,
 	} {
 		got, ok := canonicalPath(nil, raw)
+		// What is there already is no part of the path, and nothing climbs into it.
+		behind, again := canonicalPath([]byte("/before"), raw)
+		if again != ok || ok && string(behind) != "/before"+string(got) {
+			t.Errorf("canonicalPath(%q) behind another path = %q, %v", raw, behind, again)
+		}
 		if !ok {
 			got = []byte(refused)
 		}
