@@ -13,10 +13,10 @@ import (
 type kind int
 
 const (
+	// malformed Basic, or more than one Authorization. As the zero value it is what nobody decided.
+	malformed kind = iota
 	// none of ours: no credential at all, or one that is the product's business.
-	foreign kind = iota
-	// malformed Basic, or more than one Authorization.
-	malformed
+	foreign
 	// ours, but not as the password of HTTP Basic.
 	misplaced
 	// ours, as the password of HTTP Basic.
