@@ -1,6 +1,7 @@
 package username_test
 
 import (
+	"strings"
 	"testing"
 
 	"apitokens.dev/operator/internal/username"
@@ -22,6 +23,33 @@ func TestFold(t *testing.T) {
 		if !username.Is(want, []byte(name)) {
 			t.Errorf("Is(%q, %q) = false", want, name)
 		}
+	}
+}
+
+// The letters from A to Z are folded, and none of their neighbours.
+func TestEveryByteOfAName(t *testing.T) {
+	const upper, lower = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+	for i := range 256 {
+		name := string([]byte{byte(i)})
+		want := name
+		if at := strings.Index(upper, name); at >= 0 {
+			want = lower[at : at+1]
+		}
+		if got := username.Fold(name); got != want {
+			t.Errorf("Fold(%q) = %q, want %q", name, got, want)
+		}
+		for j := range 256 {
+			if other := string([]byte{byte(j)}); username.Is(other, []byte(name)) != (other == want) {
+				t.Errorf("Is(%q, %q) = %v", other, name, other != want)
+			}
+		}
+	}
+}
+
+// Whoever has no name is nobody else.
+func TestNoName(t *testing.T) {
+	if !username.Is("", nil) || username.Is("", []byte("a")) || username.Is("a", nil) {
+		t.Error("a name passed for none, or none for a name")
 	}
 }
 

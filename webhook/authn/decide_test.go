@@ -291,7 +291,7 @@ func TestDecideAllocations(t *testing.T) {
 	_, unknown := newToken(t)
 	for name, garbage := range map[string]string{
 		"nothing": "", "malformed": "Basic !", "bad checksum": basic("alice", "asp_x"), "unknown": basic("alice", unknown),
-		"password": basic("alice", "secret"), "bearer": "Bearer " + f.token,
+		"password": basic("alice", "secret"), "bearer": "Bearer " + f.token, "one long word": strings.Repeat("x", 4096),
 	} {
 		r := request("/jira/rest/api/2/issue/ABC-1?a=b", garbage)
 		if n := testing.AllocsPerRun(1000, func() { f.Decide(r) }); n != 0 {

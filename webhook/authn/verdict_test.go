@@ -69,6 +69,10 @@ func TestWhereTokensAreRecognised(t *testing.T) {
 		f.expect(t, fmt.Sprintf("behind =%q", before), request(myself, "Custom="+before+f.token), verdict, reason)
 	}
 	f.expect(t, "behind a tab", request(myself, "Bearer\t"+f.token), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
+	for _, short := range []string{"Bearer asp_", "Bearer asp_x", "Bearer x=asp_", "asp_", "Custom asp_, x"} {
+		f.expect(t, short, request(myself, short), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
+	}
+	f.expect(t, "less than the prefix", request(myself, "Bearer asp"), authn.Forward, authn.ReasonNoToken)
 	f.expect(t, "a JWT with it inside", request(myself, "Bearer eyJhbGciOi.J9asp_x.y"), authn.Forward, authn.ReasonNoToken)
 	f.expect(t, "behind a JWT with it inside", request(myself, "Bearer J9asp_x,"+f.token), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
 	f.expect(t, "as user and as password", request(myself, basic(f.token, f.token)), authn.Unauthorized, authn.ReasonWrongUser)
@@ -163,10 +167,14 @@ func TestRecordWithoutNamesBelongsToNobody(t *testing.T) {
 	}
 }
 
-// However many have the same token id, in whatever order they go: the one that is left authenticates again.
-func TestTokenIDThatExistsThrice(t *testing.T) {
-	uids := []string{"uid-1", "uid-2", "uid-3"}
-	for _, order := range [][]int{{0, 1}, {0, 2}, {1, 0}, {1, 2}, {2, 0}, {2, 1}} {
+// However many have the same token id, in whatever order they go: only the one that is left authenticates again.
+func TestTokenIDThatExistsFourTimes(t *testing.T) {
+	uids := []string{"uid-1", "uid-2", "uid-3", "uid-4"}
+	for i := range 4 * 4 * 4 {
+		order := []int{i % 4, i / 4 % 4, i / 16}
+		if order[0] == order[1] || order[0] == order[2] || order[1] == order[2] {
+			continue
+		}
 		f := newFixture(t)
 		f.DeleteToken(uid)
 		for _, u := range uids {
