@@ -45,14 +45,11 @@ func eachParameter(query string, found func(name, value string) bool) bool {
 }
 
 // appendUnescaped appends the first limit bytes that s stands for in a form-encoded text.
-// What is not an escape stands for itself: some servers read it so.
+// What is not an escape stands for itself: some servers read it so. So does a plus: nothing that is looked for has a space.
 func appendUnescaped(dst []byte, s string, limit int) []byte {
 	for i := 0; i < len(s) && len(dst) < limit; i++ {
 		c := s[i]
-		switch {
-		case c == '+':
-			c = ' '
-		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+		if c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
 			c = unhex(s[i+1])<<4 | unhex(s[i+2])
 			i += 2
 		}
