@@ -45,18 +45,13 @@ func (a Address) String() string {
 
 // Parse reads the raw path of an auth URL, without resolving or decoding anything in it.
 func Parse(path string) (a Address, ok bool) {
-	var contract, rest string
-	if contract, rest, ok = strings.Cut(strings.TrimPrefix(path, "/"), "/"); !ok || !strings.HasPrefix(path, "/") {
-		return Address{}, false
-	}
+	rest, ok := strings.CutPrefix(path, "/")
+	// A part that is missing is empty, and refused as such.
+	contract, rest, _ := strings.Cut(rest, "/")
 	a.Contract = Contract(contract)
-	if a.Key, rest, ok = strings.Cut(rest, "/"); !ok {
-		return Address{}, false
-	}
-	if a.Namespace, a.Site, ok = strings.Cut(rest, "/"); !ok || strings.Contains(a.Site, "/") {
-		return Address{}, false
-	}
-	return a, a.Key != "" && a.Namespace != "" && a.Site != ""
+	a.Key, rest, _ = strings.Cut(rest, "/")
+	a.Namespace, a.Site, _ = strings.Cut(rest, "/")
+	return a, ok && a.Key != "" && a.Namespace != "" && a.Site != "" && !strings.Contains(a.Site, "/")
 }
 
 // Keys are the caller keys of one site: for each contract those that are good, the current one first.

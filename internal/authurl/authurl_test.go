@@ -1,12 +1,14 @@
 package authurl_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/strictjson"
 )
 
 func TestParseReadsWhatStringWrote(t *testing.T) {
@@ -66,5 +68,64 @@ func TestKeys(t *testing.T) {
 func TestKeysSecretNamesDiffer(t *testing.T) {
 	if a, b := authurl.KeysSecretName("a-b", "c"), authurl.KeysSecretName("a", "b-c"); a == b {
 		t.Errorf("%q names the keys of two sites", a)
+	}
+}
+
+// What is in a cluster already, and in the configuration of gateways, is found under these names.
+func TestNamesInTheCluster(t *testing.T) {
+	k := authurl.Keys{Namespace: "jira", Site: "main", Keys: map[authurl.Contract][]string{"nginx": {"CURRENT", "PREVIOUS"}}}
+	stored, err := k.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got, want := range map[string]string{
+		authurl.SecretType: "apitokens.dev/auth-urls", authurl.KeysSecretType: "apitokens.dev/caller-keys",
+		authurl.KeysDataKey: "caller-keys.json", k.SecretName(): "caller-keys.jira.main",
+		k.Address(authurl.Nginx).String(): "/nginx/CURRENT/jira/main",
+		string(stored):                    `{"namespace":"jira","site":"main","keys":{"nginx":["CURRENT","PREVIOUS"]}}`,
+	} {
+		if got != want {
+			t.Errorf("%s has become %s", want, got)
+		}
+	}
+}
+
+// A key has 26 to 64 digits of base32; one that has not spoils all, wherever it stands.
+func TestFormOfKeys(t *testing.T) {
+	const good = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	decode := func(namespace, site string, keys ...string) error {
+		b, err := authurl.Keys{Namespace: namespace, Site: site, Keys: map[authurl.Contract][]string{authurl.Nginx: keys}}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := authurl.DecodeKeys(b)
+		if err != nil && (got.Namespace != "" || got.Keys != nil) {
+			t.Errorf("half read %+v", got)
+		}
+		return err
+	}
+	for _, keys := range [][]string{{good}, {good, "234567" + good}, {strings.Repeat("A", 64)}} {
+		if err := decode("jira", "main", keys...); err != nil {
+			t.Errorf("%q: %v", keys, err)
+		}
+	}
+	for _, key := range []string{"", good[1:], strings.Repeat("A", 65)} {
+		if decode("jira", "main", key) == nil || decode("jira", "main", good, key) == nil {
+			t.Errorf("read the key %q", key)
+		}
+	}
+	for c := range byte(128) {
+		digit, want := string([]byte{c}), strings.IndexByte(good+"234567", c) >= 0
+		for _, key := range []string{digit + good, good[:13] + digit + good[13:], good + digit} {
+			if err := decode("jira", "main", key); (err == nil) != want {
+				t.Errorf("the key %q: %v", key, err)
+			}
+		}
+	}
+	if decode("", "main", good) == nil || decode("jira", "", good) == nil {
+		t.Error("read keys of no site")
+	}
+	if _, err := authurl.DecodeKeys([]byte("{")); !errors.Is(err, strictjson.ErrForeign) {
+		t.Errorf("half a Secret: %v", err)
 	}
 }
