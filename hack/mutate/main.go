@@ -86,6 +86,7 @@ type trial struct {
 	mutant
 
 	pkg     *pkg
+	src     []byte // as it was when the run began
 	outcome outcome
 }
 
@@ -176,7 +177,7 @@ func (p *pkg) mutants(only *regexp.Regexp) ([]*trial, error) {
 		}
 		for _, m := range found {
 			if only.MatchString(m.name) {
-				trials = append(trials, &trial{mutant: m, pkg: p})
+				trials = append(trials, &trial{mutant: m, pkg: p, src: src})
 			}
 		}
 	}
@@ -214,16 +215,11 @@ func (t *trial) try(ctx context.Context, temp string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	path := filepath.Join(t.pkg.Module.Dir, t.file)
-	src, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
 	changed := filepath.Join(dir, "mutant.go")
-	if err := os.WriteFile(changed, []byte(string(src[:t.start])+t.text+string(src[t.end:])), 0o600); err != nil {
+	if err := os.WriteFile(changed, []byte(string(t.src[:t.start])+t.text+string(t.src[t.end:])), 0o600); err != nil {
 		return err
 	}
-	binary, _, err := t.pkg.build(ctx, dir, map[string]string{path: changed})
+	binary, _, err := t.pkg.build(ctx, dir, map[string]string{filepath.Join(t.pkg.Module.Dir, t.file): changed})
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		t.outcome = notCompiled
 		return ctx.Err()
