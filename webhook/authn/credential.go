@@ -56,7 +56,7 @@ func parseAuthorization(value string, buf *[maxBasic]byte) credential {
 	}
 	switch {
 	// Folded as ASCII: to Unicode, the long s of "Ba\u017fic" is an s.
-	case len(scheme) == len("basic") && username.Is("basic", []byte(scheme)):
+	case username.Is("basic", []byte(scheme)):
 		return parseBasic(rest, buf)
 	case presentsToken(scheme), presentsToken(rest):
 		return credential{kind: misplaced}
