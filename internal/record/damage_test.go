@@ -170,4 +170,8 @@ func TestDamageIsToldApart(t *testing.T) {
 			t.Errorf("damaged %q: %v, want %v", old, err, want)
 		}
 	}
+	newer := strings.NewReplacer(`"version":1`, `"version":2`, id, "x").Replace(string(good))
+	if _, err := record.Decode([]byte(newer)); err == nil || errors.Is(err, token.ErrInvalidID) {
+		t.Errorf("the id of a record of another version was judged: %v", err)
+	}
 }
