@@ -72,6 +72,10 @@ lint: $(GOLANGCI_LINT) ## Run the linters, the import rules among them
 bench: ## Run the benchmarks of the serving path
 	go test -run '^$$' -bench . -benchmem ./webhook/... ./internal/...
 
+.PHONY: mutate
+mutate: ## Change the verdict in every small way, and fail if its tests do not notice (half an hour)
+	go run ./hack/mutate ./webhook/authn ./internal/record ./internal/token ./internal/username ./internal/authurl
+
 .PHONY: verify
 verify: generate ## Regenerate everything, and fail if anything differs from what is committed
 	go mod tidy -diff
