@@ -51,6 +51,8 @@ type APITokenList struct {
 // APITokenSpec is what is wanted of a token.
 //
 // +kubebuilder:validation:XValidation:rule="self.credential.type == oldSelf.credential.type",message="`credential.type` must not change: delete this APIToken and create another"
+// +kubebuilder:validation:XValidation:rule="(self.credential.type == 'Generated') == has(self.delivery)",message="`delivery` goes with `credential.type: Generated`, which needs it, and with nothing else"
+// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` goes with `credential.type: Generated`: rotate an imported secret where it comes from"
 // +kubebuilder:validation:XValidation:rule="!has(self.lifetimeDays) || !has(self.expirationTime)",message="only one of `lifetimeDays` and `expirationTime` may be given"
 type APITokenSpec struct {
 	// siteRef names the AtlassianSite that the token is for. It may not change.
@@ -83,7 +85,7 @@ type APITokenSpec struct {
 	Credential Credential `json:"credential,omitzero"`
 
 	// delivery says where the generated token is delivered to. It may not change.
-	// +required
+	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`delivery` must not change: delete this APIToken and create another"
 	Delivery Delivery `json:"delivery,omitzero"`
 
@@ -203,18 +205,65 @@ type SiteReference struct {
 
 // CredentialType says where the secret of a token comes from.
 //
-// +kubebuilder:validation:Enum=Generated
+// +kubebuilder:validation:Enum=Generated;Imported
 type CredentialType string
 
-// CredentialGenerated means that the operator makes the token and delivers it.
-const CredentialGenerated CredentialType = "Generated"
+const (
+	// CredentialGenerated means that the operator makes the token and delivers it.
+	CredentialGenerated CredentialType = "Generated"
+	// CredentialImported means that the secret lies in a Secret beside the APIToken.
+	CredentialImported CredentialType = "Imported"
+)
 
 // Credential says where the secret of a token comes from.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Imported') == has(self.imported)",message="`credential.imported` goes with `credential.type: Imported`, which needs it, and with nothing else"
 type Credential struct {
-	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`.
+	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
+	// or `Imported`: the secret is read from a Secret beside the APIToken.
 	// +required
 	Type CredentialType `json:"type,omitempty"`
+
+	// imported says where an imported secret is. Whoever writes there issues.
+	// +optional
+	Imported *ImportedCredential `json:"imported,omitempty"`
 }
+
+// ImportedCredential says where an imported secret is.
+type ImportedCredential struct {
+	// secretName names a Secret beside the APIToken.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`credential.imported.secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	SecretName string `json:"secretName,omitempty"`
+
+	// key is the key of the secret in it: 20 to 256 bytes, without white space around them.
+	// +optional
+	// +kubebuilder:default=password
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="`credential.imported.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"
+	Key string `json:"key,omitempty"`
+
+	// mode is `Once`: what is there when the APIToken is first seen; or `Follow`: a secret that is replaced there replaces
+	// this one within a minute.
+	// +optional
+	// +kubebuilder:default=Once
+	Mode ImportMode `json:"mode,omitempty"`
+}
+
+// ImportMode says how often a secret is imported.
+//
+// +kubebuilder:validation:Enum=Once;Follow
+type ImportMode string
+
+const (
+	// ImportOnce means the secret that is there first.
+	ImportOnce ImportMode = "Once"
+	// ImportFollow means the secret that is there now.
+	ImportFollow ImportMode = "Follow"
+)
 
 // Delivery says where a generated token goes.
 type Delivery struct {

@@ -21,6 +21,14 @@ const (
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site.
 	ReasonRevokedByEpoch = "RevokedByEpoch"
+	// ReasonImported means that the secret was imported, and authenticates. It is also the reason of the Event.
+	ReasonImported = "Imported"
+	// ReasonSourceMissing means that there is nothing to import where `credential.imported` says.
+	ReasonSourceMissing = "SourceMissing"
+	// ReasonWeakCredential means that a secret cannot be imported as it is; the message says why.
+	ReasonWeakCredential = "WeakCredential"
+	// ReasonDuplicateCredential means that another APIToken of the same user has the same secret.
+	ReasonDuplicateCredential = "DuplicateCredential"
 	// ReasonSiteNotFound means that there is no AtlassianSite of the name in `siteRef`.
 	ReasonSiteNotFound = "SiteNotFound"
 	// ReasonDeliveryConflict means that the Secret to deliver to exists and is not one that the operator delivered.

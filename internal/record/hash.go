@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -9,25 +10,40 @@ import (
 	"io"
 	"strings"
 
+	"golang.org/x/crypto/argon2"
+
 	"apitokens.dev/operator/internal/token"
 )
 
 const (
-	saltSize = 16
-	scheme   = "$sha256$v=1$"
+	saltSize   = 16
+	scheme     = "$sha256$v=1$"
+	slowScheme = "$argon2id$v=19$m=19456,t=2,p=1$"
+
+	// The least that OWASP's Password Storage Cheat Sheet recommends for Argon2id: 19 MiB, 2 passes, 1 lane.
+	argonMemory = 19 << 10
+	argonTime   = 2
+	argonLanes  = 1
+
+	// maxSecret bounds what is hashed: more than a token, and what is imported.
+	maxSecret = 256
 )
 
 // ErrHash says that a stored hash is not one that this version can verify.
-var ErrHash = errors.New("want " + scheme + "<salt>$<hash>")
+var ErrHash = errors.New("want " + scheme + "<salt>$<hash> or " + slowScheme + "<salt>$<hash>")
 
 // Hash is SHA-256 over a random salt and the whole token.
 //
 // A token has more than 112 random bits, so a slow hash would add nothing but a way to exhaust the CPU
-// (OWASP ASVS 5.0 section 6.5.2, NIST SP 800-63B-4).
+// (OWASP ASVS 5.0 section 6.5.2, NIST SP 800-63B-4). An imported secret that may have fewer is hashed by Argon2id.
 type Hash struct {
+	slow bool
 	salt [saltSize]byte
 	sum  [sha256.Size]byte
 }
+
+// Slow reports whether it takes tens of milliseconds and 19 MiB to verify.
+func (h *Hash) Slow() bool { return h.slow }
 
 // NewHash hashes a token under a new salt.
 func NewHash(text string, random io.Reader) (Hash, error) {
@@ -47,7 +63,9 @@ func ParseHash(s string) (Hash, error) {
 	var h Hash
 	rest, ok := strings.CutPrefix(s, scheme)
 	if !ok {
-		return Hash{}, ErrHash
+		if rest, h.slow = strings.CutPrefix(s, slowScheme); !h.slow {
+			return Hash{}, ErrHash
+		}
 	}
 	salt, sum, ok := strings.Cut(rest, "$")
 	if !ok || !decode(h.salt[:], salt) || !decode(h.sum[:], sum) {
@@ -58,13 +76,17 @@ func ParseHash(s string) (Hash, error) {
 
 // String is the stored form: self-describing, so that a later version can differ.
 func (h Hash) String() string {
-	return scheme + base64.RawStdEncoding.EncodeToString(h.salt[:]) + "$" + base64.RawStdEncoding.EncodeToString(h.sum[:])
+	of := scheme
+	if h.slow {
+		of = slowScheme
+	}
+	return of + base64.RawStdEncoding.EncodeToString(h.salt[:]) + "$" + base64.RawStdEncoding.EncodeToString(h.sum[:])
 }
 
-// Verify reports whether text is the hashed token, in constant time.
-// A text that is too long to be a token matches nothing: no hash is made of one.
+// Verify reports whether text is what was hashed, in constant time.
+// A text that is too long matches nothing: no hash is made of one.
 func (h *Hash) Verify(text []byte) bool {
-	if len(text) > token.Length {
+	if len(text) > maxSecret {
 		return false
 	}
 	sum := h.of(text)
@@ -72,7 +94,11 @@ func (h *Hash) Verify(text []byte) bool {
 }
 
 func (h *Hash) of(text []byte) [sha256.Size]byte {
-	var salted [saltSize + token.Length]byte
+	if h.slow {
+		// A copy, so that what is verified fast need not lie on the heap.
+		return [sha256.Size]byte(argon2.IDKey(bytes.Clone(text), h.salt[:], argonTime, argonMemory, argonLanes, sha256.Size))
+	}
+	var salted [saltSize + maxSecret]byte
 	n := copy(salted[:], h.salt[:])
 	n += copy(salted[n:], text)
 	return sha256.Sum256(salted[:n])

@@ -40,8 +40,10 @@ type Record struct {
 	User string
 	// Site and APIToken say what the record belongs to. Its APIToken's UID is the name it is stored under.
 	Site, APIToken Ref
-	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
+	// DeliverySecret is the Secret beside the APIToken that the token is delivered to. An imported one has none.
 	DeliverySecret string
+	// Imported says that the secrets are not of our making: they are found by user, not by id.
+	Imported bool
 	// Entries are the secrets that authenticate, oldest first.
 	Entries []Entry
 }
@@ -81,7 +83,8 @@ type stored struct {
 	User           string        `json:"user"`
 	Site           Ref           `json:"site"`
 	APIToken       Ref           `json:"apiToken"`
-	DeliverySecret string        `json:"deliverySecret"`
+	DeliverySecret string        `json:"deliverySecret,omitempty"`
+	Imported       bool          `json:"imported,omitempty"`
 	Entries        []storedEntry `json:"entries"`
 }
 
@@ -108,7 +111,7 @@ func (r *Record) Verify(text []byte) int {
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
 		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
-		DeliverySecret: r.DeliverySecret, Entries: make([]storedEntry, len(r.Entries)),
+		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Entries: make([]storedEntry, len(r.Entries)),
 	}
 	for i, e := range r.Entries {
 		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC(), Ends: e.Ends.UTC()}
@@ -135,12 +138,15 @@ func Decode(b []byte) (*Record, error) {
 	}
 	r := &Record{
 		TokenID: s.TokenID, User: s.User, Site: s.Site, APIToken: s.APIToken,
-		DeliverySecret: s.DeliverySecret, Entries: make([]Entry, len(s.Entries)),
+		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Entries: make([]Entry, len(s.Entries)),
 	}
 	for i, e := range s.Entries {
 		hash, err := ParseHash(e.Hash)
 		if err != nil {
 			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, err)
+		}
+		if hash.slow && !s.Imported {
+			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, ErrHash)
 		}
 		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued, Ends: e.Ends}
 	}
@@ -157,8 +163,10 @@ func (s *stored) validate() error {
 		return errors.New("the user is missing or not folded")
 	case s.Site.Namespace == "" || s.Site.Name == "" || s.APIToken.Namespace == "" || s.APIToken.Name == "":
 		return errors.New("the site or the APIToken is not named")
-	case s.DeliverySecret == "":
-		return errors.New("the delivered Secret is not named")
+	case (s.DeliverySecret == "") != s.Imported:
+		return errors.New("the delivered Secret is not named, or there can be none")
+	case s.Imported && len(s.Entries) > 1:
+		return fmt.Errorf("%d entries of an imported secret, want 1", len(s.Entries))
 	case len(s.Entries) == 0 || len(s.Entries) > MaxEntries:
 		return fmt.Errorf("%d entries, want 1 to %d", len(s.Entries), MaxEntries)
 	}

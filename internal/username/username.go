@@ -12,6 +12,9 @@ func Fold(name string) string {
 	return name
 }
 
+// FoldInPlace folds the bytes of a name.
+func FoldInPlace(name []byte) { fold(name) }
+
 // Is reports whether name, folded, is the already folded username want. How long it takes depends on name alone.
 func Is(want string, name []byte) bool {
 	if want == "" {

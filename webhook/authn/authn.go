@@ -71,11 +71,13 @@ const (
 	ReasonNotReady          Reason = "not_ready"
 	ReasonUnknownSite       Reason = "unknown_site"
 	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
+	ReasonBusy              Reason = "busy"
 
 	ReasonMalformedCredential Reason = "malformed_credential"
 	ReasonSchemeNotAccepted   Reason = "scheme_not_accepted"
 	ReasonMalformedToken      Reason = "malformed_token"
 	ReasonUnknownToken        Reason = "unknown_token"
+	ReasonAmbiguousToken      Reason = "ambiguous_token"
 	ReasonWrongSecret         Reason = "wrong_secret"
 	ReasonWrongUser           Reason = "wrong_user"
 	ReasonAmbiguousPath       Reason = "ambiguous_path"

@@ -15,7 +15,7 @@ type kind int
 const (
 	// malformed Basic, or more than one Authorization. As the zero value it is what nobody decided.
 	malformed kind = iota
-	// none of ours: no credential at all, or one that is the product's business.
+	// none of ours: no credential at all, one that is the product's business, or an imported one.
 	foreign
 	// ours, but not as the password of HTTP Basic.
 	misplaced
@@ -83,7 +83,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	case presentsToken(user), presentsToken(password):
 		return credential{kind: misplaced}
 	}
-	return credential{kind: foreign}
+	return credential{kind: foreign, user: user, password: password}
 }
 
 func hasPrefix(value []byte) bool { return bytes.HasPrefix(value, []byte(token.Prefix)) }

@@ -23,29 +23,60 @@ var nobody = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entr
 // verified token what it may do.
 func (ix *Index) Decide(r *Request) Decision {
 	now := ix.now()
+	var t trial
+	d := ix.decide(r, now, &t)
+	// Almost never: an imported secret that is weak is tried for the first time. What it is tried against may change
+	// meanwhile, but not for ever.
+	for range record.MaxSlow {
+		if t.pending == nil {
+			return d
+		}
+		if !ix.imported.compute(&t) {
+			break
+		}
+		d = ix.decide(r, now, &t)
+	}
+	if t.pending != nil {
+		return Decision{Verdict: CannotDecide, Reason: ReasonBusy}
+	}
+	return d
+}
+
+// decide judges with what is known of slow hashes.
+func (ix *Index) decide(r *Request, now time.Time, t *trial) Decision {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
+	t.pending = nil
 	s, reason := ix.admitted(r)
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
 	client := r.Client.address(s.trustedHops)
-	d := ix.judge(r, s, client, now)
+	d := ix.judge(r, s, client, now, t)
 	d.Client = client
 	return d
 }
 
 // judge judges what the site's own ingress asks about.
-func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time) Decision {
+func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t *trial) Decision {
 	var decoded [maxBasic]byte
 	c := parseCredential(r, &decoded)
 	switch c.kind {
 	case malformed:
 		return refuse(ReasonMalformedCredential)
-	case foreign:
-		return forward(r)
 	case misplaced:
 		return refuse(ReasonSchemeNotAccepted)
+	}
+	var e *entry
+	var secret int
+	var reason Reason
+	if c.kind == foreign {
+		if e, reason = ix.imported.find(c, r.Site, t); reason != "" {
+			return refuse(reason)
+		}
+		if e == nil {
+			return forward(r)
+		}
 	}
 	var buf [1024]byte
 	path, ok := canonicalPath(buf[:0], r.path())
@@ -55,7 +86,9 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time) De
 	if !s.accepts(path) {
 		return refuse(ReasonPathNotAccepted)
 	}
-	e, secret, reason := ix.verify(c, r.Site)
+	if e == nil {
+		e, secret, reason = ix.verify(c, r.Site)
+	}
 	if reason == "" {
 		reason = ix.standing(s, e, secret, r.Site, now)
 	}

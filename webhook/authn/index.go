@@ -9,7 +9,6 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/username"
 )
 
 // Token is what the index needs of an APIToken that exists and is not being deleted.
@@ -21,7 +20,9 @@ type Token struct {
 	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
 	Lifetime  lifetime.Wish
 	Suspended bool
-	Limits    Limits
+	// Imported says that its secret is not of our making.
+	Imported bool
+	Limits   Limits
 }
 
 // Site is what the index needs of an AtlassianSite.
@@ -66,21 +67,11 @@ type Index struct {
 	joined      map[string]*entry
 	decoys      []*entry
 	seed        maphash.Seed
+	imported    imports
 	sites       map[SiteName]*site
 	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
-}
-
-// entry is an APIToken with a record that agrees with it.
-type entry struct {
-	site   SiteName
-	token  *Token
-	record *record.Record
-	// rival is set when another complete APIToken has the same token id: neither is to be believed.
-	rival *entry
-	// position is its place among the decoys.
-	position int
 }
 
 // site is a Site with what every request would otherwise compute.
@@ -107,6 +98,7 @@ func NewIndex(now func() time.Time) *Index {
 		byID:        map[string]*entry{},
 		joined:      map[string]*entry{},
 		seed:        maphash.MakeSeed(),
+		imported:    newImports(),
 		sites:       map[SiteName]*site{},
 		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
@@ -125,7 +117,7 @@ func (ix *Index) SetReady() {
 func (ix *Index) Size() int {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	return len(ix.byID)
+	return len(ix.byID) + ix.imported.size()
 }
 
 // PutToken adds or replaces an APIToken.
@@ -160,46 +152,6 @@ func (ix *Index) DeleteRecord(uid string) {
 	defer ix.mu.Unlock()
 	ix.leave(uid)
 	delete(ix.records, uid)
-}
-
-// join makes an APIToken authenticate if its record is there and agrees with it.
-func (ix *Index) join(uid string) {
-	t, r := ix.tokens[uid], ix.records[uid]
-	if t == nil || r == nil || !agrees(t, r) {
-		return
-	}
-	e := &entry{site: t.Site, token: t, record: r, rival: ix.byID[r.TokenID], position: len(ix.decoys)}
-	ix.byID[r.TokenID], ix.joined[uid], ix.decoys = e, e, append(ix.decoys, e)
-}
-
-// leave undoes join.
-func (ix *Index) leave(uid string) {
-	e := ix.joined[uid]
-	if e == nil {
-		return
-	}
-	delete(ix.joined, uid)
-	last := len(ix.decoys) - 1
-	ix.decoys[e.position], ix.decoys[last].position = ix.decoys[last], e.position
-	ix.decoys[last] = nil
-	ix.decoys = ix.decoys[:last]
-	if first := ix.byID[e.record.TokenID]; first != e {
-		for first.rival != e {
-			first = first.rival
-		}
-		first.rival = e.rival
-		return
-	}
-	if ix.byID[e.record.TokenID] = e.rival; e.rival == nil {
-		delete(ix.byID, e.record.TokenID)
-	}
-}
-
-// agrees reports whether a record was written for this very APIToken as it is now.
-func agrees(t *Token, r *record.Record) bool {
-	return r.User == username.Fold(t.User) &&
-		r.Site == record.Ref{Namespace: t.Site.Namespace, Name: t.Site.Name} &&
-		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
 }
 
 // PutSite adds or replaces a site.
@@ -282,27 +234,6 @@ func (ix *Index) admitted(r *Request) (*site, Reason) {
 		return nil, ReasonCallerKeyMismatch
 	}
 	return s, ""
-}
-
-// find returns the entry to verify a token with, and whether it is the token's own: the only complete APIToken with this
-// id at the site. For an unknown id another entry stands in, and all is found out of it that would be of its own: being
-// unknown must cost what being known does. The lock is held.
-func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
-	if e = ix.byID[string(id)]; e == nil {
-		e = ix.standIn(id)
-	}
-	same, here, alone := e.record.TokenID == string(id), e.site == at, e.rival == nil
-	return e, same && here && alone
-}
-
-// standIn returns the same entry each time for an id, and another for another: it has to be fetched from as deep in
-// memory as an entry of its own would. That is one look-up in a large table, as in byID.
-func (ix *Index) standIn(id []byte) *entry {
-	n := uint64(len(ix.decoys))
-	if n == 0 {
-		return nobody
-	}
-	return ix.decoys[maphash.Bytes(ix.seed, id)%n]
 }
 
 // maxCallerKey is more than a caller key has; a longer one is none.

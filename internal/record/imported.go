@@ -1,0 +1,82 @@
+package record
+
+import (
+	"crypto/fips140"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"unicode"
+
+	"apitokens.dev/operator/internal/token"
+)
+
+const (
+	// MaxImported is how many imported tokens a user may have at a site, MaxSlow how many of them with a slow hash: each
+	// of them is tried.
+	MaxImported = 20
+	MaxSlow     = 5
+
+	// minSecret is the shortest secret that is imported, in bytes.
+	minSecret = 20
+	// fastBits is what a random secret must have to need no slow hash (NIST SP 800-63B-4 section 3.1.2).
+	fastBits = 112
+)
+
+// ErrWeak says that a secret cannot be imported as it is.
+var ErrWeak = errors.New("cannot be imported")
+
+// NewImportedHash hashes a secret that is not of our making: slowly, unless it is certainly as good as one that is.
+func NewImportedHash(text string, random io.Reader) (Hash, error) {
+	h := Hash{slow: strength(text) < fastBits}
+	switch {
+	case len(text) < minSecret:
+		return Hash{}, fmt.Errorf("%w: it has %d bytes, want at least %d", ErrWeak, len(text), minSecret)
+	case len(text) > maxSecret:
+		return Hash{}, fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
+	case strings.TrimSpace(text) != text:
+		return Hash{}, fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return Hash{}, fmt.Errorf("%w: there are control characters in it", ErrWeak)
+	case strings.HasPrefix(text, token.Prefix):
+		return Hash{}, fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
+	case h.slow && fips140.Enabled():
+		return Hash{}, fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
+	}
+	if _, err := io.ReadFull(random, h.salt[:]); err != nil {
+		return Hash{}, fmt.Errorf("reading a random salt: %w", err)
+	}
+	h.sum = h.of([]byte(text))
+	return h, nil
+}
+
+// strength is a low estimate of how many random bits a text has: by its letters' own distribution, which is that of a
+// random text only if it is long, and by their kinds, which is less for one of hexadecimal digits.
+func strength(text string) float64 {
+	var count [256]float64
+	for _, b := range []byte(text) {
+		count[b]++
+	}
+	n, own := float64(len(text)), 0.0
+	for _, c := range count {
+		if c > 0 {
+			own -= c * math.Log2(c/n)
+		}
+	}
+	return min(own, n*math.Log2(alphabetOf(text)))
+}
+
+// alphabetOf is how many letters a text could have been made of.
+func alphabetOf(text string) float64 {
+	size := 0.0
+	for _, kind := range []struct {
+		letters string
+		size    float64
+	}{{"0123456789", 10}, {"abcdef", 6}, {"ghijklmnopqrstuvwxyz", 20}, {"ABCDEF", 6}, {"GHIJKLMNOPQRSTUVWXYZ", 20}} {
+		if strings.ContainsAny(text, kind.letters) {
+			size += kind.size
+		}
+	}
+	return max(size, 2)
+}
