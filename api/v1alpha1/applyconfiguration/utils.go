@@ -44,6 +44,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SiteReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicy"):
 		return &apiv1alpha1.TokenPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCAReference"):
+		return &apiv1alpha1.UpstreamCAReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCredential"):
 		return &apiv1alpha1.UpstreamCredentialApplyConfiguration{}
 

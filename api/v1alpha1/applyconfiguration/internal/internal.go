@@ -189,6 +189,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: trustedHops
       type:
         scalar: numeric
+    - name: upstreamCARef
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
     - name: upstreamCredentials
       type:
         list:
@@ -296,6 +299,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.NeverExpiring
       default: Allowed
+- name: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: ca.crt
+    - name: name
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.UpstreamCredential
   map:
     fields:
