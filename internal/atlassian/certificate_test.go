@@ -112,7 +112,8 @@ func TestTrustEnds(t *testing.T) {
 func TestParseCAs(t *testing.T) {
 	one, two := newAuthority(t, "one").PEM, newAuthority(t, "two").PEM
 	damaged := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no certificate")})
-	key := pem.EncodeToMemory(&pem.Block{Type: "SECRET", Bytes: []byte("key")})
+	block, _ := pem.Decode(one)
+	key := pem.EncodeToMemory(&pem.Block{Type: "SECRET", Bytes: block.Bytes})
 	for name, tc := range map[string]struct {
 		text []byte
 		ok   bool
@@ -128,8 +129,8 @@ func TestParseCAs(t *testing.T) {
 		"the second is cut":        {slices.Concat(one, two[:len(two)-30]), false},
 		"the first is cut":         {slices.Concat(one[:len(one)-30], two), false},
 		"not a certificate inside": {damaged, false},
-		"a private key":            {key, false},
-		"a private key as well":    {slices.Concat(one, key), false},
+		"of another type":          {key, false},
+		"of another type as well":  {slices.Concat(one, key), false},
 	} {
 		pool, err := atlassian.ParseCAs(tc.text)
 		if (err == nil) != tc.ok || (pool != nil) != tc.ok {
