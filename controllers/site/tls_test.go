@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,9 +61,9 @@ func (w *world) ca(data map[string][]byte) {
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "product-ca"}, Data: data})
 }
 
-func caRef(name, key string) func(*tokensv1alpha1.AtlassianSite) {
+func caRef(key string) func(*tokensv1alpha1.AtlassianSite) {
 	return func(s *tokensv1alpha1.AtlassianSite) {
-		s.Spec.UpstreamCARef = tokensv1alpha1.UpstreamCAReference{Name: name, Key: key}
+		s.Spec.UpstreamCARef = tokensv1alpha1.UpstreamCAReference{Name: "product-ca", Key: key}
 	}
 }
 
@@ -87,25 +88,25 @@ func TestUpstreamCA(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"right":             {map[string][]byte{"ca.crt": ours.PEM}, caRef("product-ca", ""), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
-		"under another key": {map[string][]byte{"root": ours.PEM}, caRef("product-ca", "root"), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
-		"another authority's": {map[string][]byte{"ca.crt": others.PEM}, caRef("product-ca", ""), "127.0.0.1", soon,
+		"right":             {map[string][]byte{"ca.crt": ours.PEM}, caRef(""), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
+		"under another key": {map[string][]byte{"root": ours.PEM}, caRef("root"), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
+		"another authority's": {map[string][]byte{"ca.crt": others.PEM}, caRef(""), "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCertificateRefused, "is not signed by an authority whose certificate is valid and in the key 'ca.crt' of Secret 'product-ca'"},
 		"no reference": {map[string][]byte{"ca.crt": ours.PEM}, func(*tokensv1alpha1.AtlassianSite) {}, "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCertificateRefused, "in `upstreamCARef`"},
-		"another host": {map[string][]byte{"ca.crt": ours.PEM}, caRef("product-ca", ""), "confluence.example", soon,
+		"another host": {map[string][]byte{"ca.crt": ours.PEM}, caRef(""), "confluence.example", soon,
 			tokensv1alpha1.ReasonCertificateRefused, "is for another host"},
-		"expired": {map[string][]byte{"ca.crt": ours.PEM}, caRef("product-ca", ""), "127.0.0.1", past,
+		"expired": {map[string][]byte{"ca.crt": ours.PEM}, caRef(""), "127.0.0.1", past,
 			tokensv1alpha1.ReasonCertificateRefused, "has expired"},
-		"no Secret": {nil, caRef("product-ca", ""), "127.0.0.1", soon, tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'product-ca'"},
-		"no key": {map[string][]byte{"tls.crt": ours.PEM}, caRef("product-ca", ""), "127.0.0.1", soon,
+		"no Secret": {nil, caRef(""), "127.0.0.1", soon, tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'product-ca'"},
+		"no key": {map[string][]byte{"tls.crt": ours.PEM}, caRef(""), "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCAUnusable, "Secret 'product-ca' has no key 'ca.crt'"},
-		"empty": {map[string][]byte{"ca.crt": nil}, caRef("product-ca", ""), "127.0.0.1", soon,
+		"empty": {map[string][]byte{"ca.crt": nil}, caRef(""), "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCAUnusable, "The key 'ca.crt' of Secret 'product-ca', which `upstreamCARef` names, does not hold certificates"},
-		"garbled": {map[string][]byte{"ca.crt": []byte(canary)}, caRef("product-ca", ""), "127.0.0.1", soon,
+		"garbled": {map[string][]byte{"ca.crt": []byte(canary)}, caRef(""), "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCAUnusable, "does not hold certificates in PEM"},
-		"garbled after a good one": {map[string][]byte{"ca.crt": append(ours.PEM[:len(ours.PEM):len(ours.PEM)], "-----BEGIN "+canary...)},
-			caRef("product-ca", ""), "127.0.0.1", soon, tokensv1alpha1.ReasonCAUnusable, "a certificate in it is damaged"},
+		"garbled after a good one": {map[string][]byte{"ca.crt": slices.Concat(ours.PEM, []byte("-----BEGIN "+canary))},
+			caRef(""), "127.0.0.1", soon, tokensv1alpha1.ReasonCAUnusable, "a certificate in it is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -147,13 +148,13 @@ func TestUpstreamCAChanges(t *testing.T) {
 	product := confluence()
 	w.serveTLS("confluence", product, ours, time.Now().Add(time.Hour), "127.0.0.1")
 	w.give("alice", pat("alice", 1))
-	s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), users("alice"), caRef("product-ca", ""))
+	s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), users("alice"), caRef(""))
 	for _, step := range []struct {
 		data   map[string][]byte
 		reason string
 	}{
 		{map[string][]byte{"ca.crt": others.PEM}, tokensv1alpha1.ReasonCertificateRefused},
-		{map[string][]byte{"ca.crt": append(others.PEM[:len(others.PEM):len(others.PEM)], ours.PEM...)}, tokensv1alpha1.ReasonAnswered},
+		{map[string][]byte{"ca.crt": slices.Concat(others.PEM, ours.PEM)}, tokensv1alpha1.ReasonAnswered},
 		{map[string][]byte{"ca.crt": others.PEM}, tokensv1alpha1.ReasonCertificateRefused},
 		{map[string][]byte{"ca.crt": ours.PEM[1:]}, tokensv1alpha1.ReasonCAUnusable},
 		{map[string][]byte{"ca.crt": ours.PEM}, tokensv1alpha1.ReasonAnswered},
@@ -180,7 +181,7 @@ func TestUpstreamCACannotBeRead(t *testing.T) {
 	ours := w.authority("ours")
 	w.serveTLS("confluence", confluence(), ours, time.Now().Add(time.Hour), "127.0.0.1")
 	w.ca(map[string][]byte{"ca.crt": ours.PEM})
-	s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), caRef("product-ca", ""))
+	s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), caRef(""))
 	w.reconcile(s)
 	broken := errors.New("the API server is broken")
 	failing := *w.reconciler

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -73,13 +74,13 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 	if u.Product.answered(status, body) {
 		return nil
 	}
-	// A product that does not have the resource is perhaps another product.
+	// A product that does not have the resource is perhaps another product. Both write JSON when they refuse somebody.
 	if status == http.StatusNotFound {
 		for _, other := range Products() {
 			if other == u.Product {
 				continue
 			}
-			if status, body, err := c.get(ctx, u, other, ""); err == nil && other.answered(status, body) {
+			if status, body, err := c.get(ctx, u, other, ""); err == nil && other.answered(status, body) && json.Valid(body) {
 				return fmt.Errorf("probing %s: %w", u.URL, &OtherProductError{Product: other})
 			}
 		}

@@ -128,6 +128,23 @@ func TestOtherProduct(t *testing.T) {
 	}
 }
 
+// Who refuses everybody, but not as a product does, is not taken for one.
+func TestNoProduct(t *testing.T) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/rest/api/user/current" {
+				http.NotFound(w, r)
+				return
+			}
+			http.Error(w, "RBAC: access denied", status)
+		}))
+		err := atlassian.NewClient().Probe(t.Context(), confluence(url))
+		if other := (*atlassian.OtherProductError)(nil); errors.As(err, &other) || !errors.Is(err, atlassian.ErrUnexpected) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
+
 func TestUnknownProduct(t *testing.T) {
 	asked := false
 	u := atlassian.Upstream{Product: "Bamboo", URL: serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))}
