@@ -30,7 +30,7 @@ func TestSideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &story{Rig: r, out: t.Output()}
-	for _, step := range []func(context.Context) error{s.declareSite, s.startGateway, s.declareToken, s.readDelivered, s.declareConfluence} {
+	for _, step := range []func(context.Context) error{s.declareSite, s.openJira, s.startGateway, s.declareToken, s.readDelivered, s.declareConfluence} {
 		if err := step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -85,6 +85,9 @@ func (s *story) declareConfluence(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.open(ctx, rig.ConfluenceNamespace, rig.ConfluenceSite); err != nil {
+		return err
+	}
 	for object, condition := range map[string]string{
 		"atlassiansite/" + rig.ConfluenceSite: "UpstreamCredentialsReady", "apitoken/alice-pages": "Ready",
 	} {
@@ -100,6 +103,16 @@ func (s *story) declareConfluence(ctx context.Context) error {
 	}
 	return s.StartConfluenceNginx(ctx, string(urls.Data["nginx"]))
 }
+
+// open allows APITokens of all namespaces to refer to a site: that they refer to another site is then all that is wrong
+// with them.
+func (s *story) open(ctx context.Context, namespace, site string) error {
+	_, err := s.KubectlAs(ctx, "admin", nil, "patch", "atlassiansite", site, "--namespace", namespace, "--type=merge",
+		"--patch", `{"spec":{"allowedNamespaces":{"from":"All"}}}`)
+	return err
+}
+
+func (s *story) openJira(ctx context.Context) error { return s.open(ctx, rig.Namespace, rig.Site) }
 
 // deliveredAt is the token that was delivered for Confluence.
 func (s *story) deliveredAt(t *testing.T) string {
