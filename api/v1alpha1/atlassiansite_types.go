@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// AtlassianSite is one Jira behind an ingress. Its `upstreamURL` receives personal access tokens:
+// AtlassianSite is one Jira or Confluence behind an ingress. Its `upstreamURL` receives personal access tokens:
 // writing an AtlassianSite is an administrator's right.
 //
 // +kubebuilder:object:root=true
@@ -40,6 +40,7 @@ type AtlassianSiteList struct {
 // AtlassianSiteSpec is what a site is.
 //
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.issuedAfter) || has(self.issuedAfter) && self.issuedAfter >= oldSelf.issuedAfter",message="`issuedAfter` must not go back, or away: what was revoked stays revoked"
+// +kubebuilder:validation:XValidation:rule="!has(self.upstreamCARef) || self.upstreamURL.startsWith('https://')",message="`upstreamCARef` must be left out unless `upstreamURL` begins with 'https://'"
 type AtlassianSiteSpec struct {
 	// product is the product behind the ingress. It may not change.
 	// +required
@@ -63,6 +64,11 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
 	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`upstreamURL` must not contain '.' or '..' as a part of its path"
 	UpstreamURL string `json:"upstreamURL,omitempty"`
+
+	// upstreamCARef is where the certificates of the authorities are that the certificate of an https `upstreamURL` must
+	// be signed by. No other authority counts then. Absent means those that the operator's image trusts.
+	// +optional
+	UpstreamCARef UpstreamCAReference `json:"upstreamCARef,omitzero"`
 
 	// tokenPaths are the path prefixes below the context path where tokens count. Absent means `["/rest/"]`.
 	// +optional
@@ -208,11 +214,36 @@ const (
 
 // Product is a product whose users have tokens.
 //
-// +kubebuilder:validation:Enum=Jira
+// +kubebuilder:validation:Enum=Jira;Confluence
 type Product string
 
-// ProductJira is Jira Software or Jira Service Management Data Center, 8.14 or newer.
-const ProductJira Product = "Jira"
+const (
+	// ProductJira is Jira Software or Jira Service Management Data Center, 8.14 or newer.
+	ProductJira Product = "Jira"
+	// ProductConfluence is Confluence Data Center, 7.9 or newer.
+	ProductConfluence Product = "Confluence"
+)
+
+// DefaultUpstreamCAKey is the key that cert-manager and Kubernetes write the certificates of an authority to.
+const DefaultUpstreamCAKey = "ca.crt"
+
+// UpstreamCAReference names a key of a Secret.
+type UpstreamCAReference struct {
+	// name names a Secret in the namespace of the site.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`upstreamCARef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
+
+	// key is the key of the Secret under which the certificates are, in PEM. Absent means `ca.crt`.
+	// +optional
+	// +kubebuilder:default="ca.crt"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[A-Za-z0-9._-]+$')`,message="`upstreamCARef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"
+	Key string `json:"key,omitempty"`
+}
 
 // HandoffType says how an identity reaches the product.
 //

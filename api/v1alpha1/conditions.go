@@ -83,6 +83,12 @@ const (
 	ReasonAnswered = "Answered"
 	// ReasonNoAnswer means that nothing, or something else, answered.
 	ReasonNoAnswer = "NoAnswer"
+	// ReasonWrongProduct means that another product answered than the site names.
+	ReasonWrongProduct = "WrongProduct"
+	// ReasonCertificateRefused means that the certificate at an https `upstreamURL` was not accepted.
+	ReasonCertificateRefused = "CertificateRefused"
+	// ReasonCAUnusable means that `upstreamCARef` leads to no certificates, so nothing was asked.
+	ReasonCAUnusable = "CAUnusable"
 )
 
 // ConditionUpstreamCredentialsReady says that every one of `upstreamCredentials` is in use.

@@ -29,8 +29,8 @@ func main() {
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "apitoken-operator",
-		Short: "API tokens for Jira, as Kubernetes resources",
-		Long: "API tokens for Jira, as Kubernetes resources.\n\n" +
+		Short: "API tokens for Jira and Confluence, as Kubernetes resources",
+		Long: "API tokens for Jira and Confluence, as Kubernetes resources.\n\n" +
 			"The controller turns APITokens into delivered tokens and salted hashes. The webhook tells the ingress who is behind a request.\n" +
 			"The exit status is 0 after SIGTERM or SIGINT, and 1 with a message on standard error otherwise.",
 		SilenceUsage:  true,

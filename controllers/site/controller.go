@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -39,8 +40,8 @@ const (
 
 // Product asks the product. It is an *atlassian.Client.
 type Product interface {
-	WhoAmI(ctx context.Context, baseURL, authorization string) (user string, err error)
-	Probe(ctx context.Context, baseURL string) error
+	WhoAmI(ctx context.Context, u atlassian.Upstream, authorization string) (user string, err error)
+	Probe(ctx context.Context, u atlassian.Upstream) error
 }
 
 // Reconciler brings one AtlassianSite about.
@@ -138,8 +139,11 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if o.problem == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
-	o.probe, o.probed = r.Product.Probe(ctx, s.Spec.UpstreamURL), true
-	o.rejected, err = r.projectCredentials(ctx, s, o.probe == nil)
+	answering, err := r.probe(ctx, s, &o)
+	if err != nil {
+		return o, err
+	}
+	o.rejected, err = r.projectCredentials(ctx, s, answering)
 	o.checked = err == nil
 	return o, err
 }

@@ -19,14 +19,14 @@ import (
 )
 
 // projectCredentials keeps a working copy of each given personal access token whose owner the product confirmed, and
-// no other copy. A product that does not answer is not asked about each of them.
-func (r *Reconciler) projectCredentials(ctx context.Context, s *tokensv1alpha1.AtlassianSite, reachable bool) ([]rejection, error) {
+// no other copy. A product that does not answer, nil, is not asked about each of them.
+func (r *Reconciler) projectCredentials(ctx context.Context, s *tokensv1alpha1.AtlassianSite, answering *atlassian.Upstream) ([]rejection, error) {
 	given := map[string]bool{}
 	var rejected []rejection
 	var errs []error
 	for _, c := range s.Spec.UpstreamCredentials {
 		given[upstream.SecretName(s.Namespace, s.Name, c.User)] = true
-		reject, err := r.project(ctx, s, c, reachable)
+		reject, err := r.project(ctx, s, c, answering)
 		if reject != nil {
 			rejected = append(rejected, *reject)
 		}
@@ -38,7 +38,7 @@ func (r *Reconciler) projectCredentials(ctx context.Context, s *tokensv1alpha1.A
 // project verifies one personal access token and stores it. One that was verified before is not verified again as
 // long as it is the same, and as long as it is, it stays bound to where it was verified.
 func (r *Reconciler) project(
-	ctx context.Context, s *tokensv1alpha1.AtlassianSite, c tokensv1alpha1.UpstreamCredential, reachable bool,
+	ctx context.Context, s *tokensv1alpha1.AtlassianSite, c tokensv1alpha1.UpstreamCredential, answering *atlassian.Upstream,
 ) (*rejection, error) {
 	unusable := func(format string, args ...any) *rejection {
 		return &rejection{tokensv1alpha1.ReasonCredentialUnusable, c.User, fmt.Sprintf(format, args...)}
@@ -75,10 +75,10 @@ func (r *Reconciler) project(
 			"its personal access token was verified at %s and is not sent to %s; put a new one into Secret '%s', or take the entry out and in again",
 			current.Origin, wanted.Origin, c.SecretName)}, nil
 	}
-	if !reachable {
+	if answering == nil {
 		return unusable("the product could not be asked about the personal access token in Secret '%s'", c.SecretName), nil
 	}
-	switch name, err := r.Product.WhoAmI(ctx, s.Spec.UpstreamURL, wanted.Authorization()); {
+	switch name, err := r.Product.WhoAmI(ctx, *answering, wanted.Authorization()); {
 	case errors.Is(err, atlassian.ErrRefused):
 		return unusable("the product does not accept the personal access token in Secret '%s'; put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
 	case ctx.Err() != nil:

@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -15,7 +14,6 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/conditions"
-	"apitokens.dev/operator/internal/atlassian"
 )
 
 // report writes the status once, if it differs, and then tells by Event what a person has to do now.
@@ -71,7 +69,8 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 			fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName))
 	}
 	if o.probed {
-		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reachable(o.probe), probeMessage(s, o.probe))
+		reason, message := reachability(s.Spec, o.probe)
+		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
 	}
 	if o.checked {
 		reason, message := credentialsCondition(o.rejected)
@@ -88,26 +87,6 @@ func note(message string) string {
 		return message
 	}
 	return strings.ToValidUTF8(message[:maxNote-3], "") + "..."
-}
-
-func reachable(err error) string {
-	if err == nil {
-		return tokensv1alpha1.ReasonAnswered
-	}
-	return tokensv1alpha1.ReasonNoAnswer
-}
-
-// probeMessage tells the two cases apart that call for different things. It repeats no text of the network's: that
-// differs each time, and a condition must not.
-func probeMessage(s *tokensv1alpha1.AtlassianSite, err error) string {
-	switch {
-	case err == nil:
-		return fmt.Sprintf("%s answers at %s.", s.Spec.Product, s.Spec.UpstreamURL)
-	case errors.Is(err, atlassian.ErrUnexpected):
-		return fmt.Sprintf("What answers at %s is not %s. Does `upstreamURL` lack the context path?", s.Spec.UpstreamURL, s.Spec.Product)
-	default:
-		return fmt.Sprintf("Nothing answers at %s. Is the Service there, and may the operator reach it?", s.Spec.UpstreamURL)
-	}
 }
 
 func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {

@@ -45,21 +45,21 @@ type network struct {
 	servers map[string]string // by origin
 }
 
-func (n *network) WhoAmI(ctx context.Context, baseURL, authorization string) (string, error) {
-	return n.Client.WhoAmI(ctx, n.resolve(baseURL), authorization)
+func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, authorization string) (string, error) {
+	return n.Client.WhoAmI(ctx, n.resolve(u), authorization)
 }
 
-func (n *network) Probe(ctx context.Context, baseURL string) error {
-	return n.Client.Probe(ctx, n.resolve(baseURL))
+func (n *network) Probe(ctx context.Context, u atlassian.Upstream) error {
+	return n.Client.Probe(ctx, n.resolve(u))
 }
 
-func (n *network) resolve(baseURL string) string {
-	u, err := siteurl.Parse(baseURL)
-	server, ok := n.servers[u.Origin]
-	if err != nil || !ok {
-		return nowhere
+func (n *network) resolve(u atlassian.Upstream) atlassian.Upstream {
+	parsed, err := siteurl.Parse(u.URL)
+	server, ok := n.servers[parsed.Origin]
+	if u.URL = server + parsed.Path; err != nil || !ok {
+		u.URL = nowhere
 	}
-	return server + u.Path
+	return u
 }
 
 // world is one namespace, and a reconciler with the rights of the controller's own account.

@@ -25,30 +25,30 @@ type finding struct {
 // the session, then the Authorization header. A success ends the search, and
 // failed parameters only mean that the next method is tried.
 // https://developer.atlassian.com/server/confluence/http-authentication-with-seraph/
-func (j *Jira) authenticate(r *http.Request, path string) finding {
-	byParameters := j.byParameters(r)
+func (p *Product) authenticate(r *http.Request, path string) finding {
+	byParameters := p.byParameters(r)
 	if byParameters.user != "" {
 		return byParameters
 	}
-	if user := j.sessions.user(r); user != "" {
+	if user := p.sessions.user(r); user != "" {
 		return finding{user: user, reason: byParameters.reason}
 	}
-	if found, tried := j.byAuthorization(r); tried {
+	if found, tried := p.byAuthorization(r); tried {
 		return found
 	}
 	if expectsLogin(r, path) {
-		return finding{reason: byParameters.reason, refuse: unauthorized}
+		return finding{reason: byParameters.reason, refuse: p.unauthorized}
 	}
 	return byParameters
 }
 
 // byParameters checks os_username and os_password.
-func (j *Jira) byParameters(r *http.Request) finding {
+func (p *Product) byParameters(r *http.Request) finding {
 	name := parameter(r, "os_username")
 	if name == "" {
 		return finding{}
 	}
-	if !j.passwordIs(name, parameter(r, "os_password")) {
+	if !p.passwordIs(name, parameter(r, "os_password")) {
 		return finding{reason: loginFailed}
 	}
 	return finding{user: name, login: true, reason: loginOK}
@@ -70,13 +70,13 @@ func parameter(r *http.Request, name string) string {
 
 // byAuthorization checks the Authorization header. A scheme the product does
 // not know counts as none.
-func (j *Jira) byAuthorization(r *http.Request) (found finding, tried bool) {
+func (p *Product) byAuthorization(r *http.Request) (found finding, tried bool) {
 	scheme, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):
-		return j.byPAT(strings.TrimSpace(credential)), true
+		return p.byPAT(strings.TrimSpace(credential)), true
 	case strings.EqualFold(scheme, "Basic"):
-		return j.byBasic(r), true
+		return p.byBasic(r), true
 	}
 	return finding{}, false
 }
@@ -87,29 +87,29 @@ func (j *Jira) byAuthorization(r *http.Request) (found finding, tried bool) {
 //
 // A wrong token is not a failed login, so no X-Seraph-LoginReason:
 // https://github.com/BFoerschner/knobas (testenv/README.md)
-func (j *Jira) byPAT(token string) finding {
-	user, ok := j.pats[token]
+func (p *Product) byPAT(token string) finding {
+	user, ok := p.pats[token]
 	if !ok {
-		return finding{refuse: unauthorized}
+		return finding{refuse: p.unauthorized}
 	}
 	return finding{user: user, login: true, oneShot: true, reason: loginOK}
 }
 
 // byBasic checks Basic authentication. Switched off, it is refused whatever
 // the credential, even where anonymous access would do; see basicDisabled.
-func (j *Jira) byBasic(r *http.Request) finding {
-	if !j.basicAuth.Load() {
+func (p *Product) byBasic(r *http.Request) finding {
+	if !p.basicAuth.Load() {
 		return finding{refuse: basicDisabled}
 	}
 	name, password, ok := r.BasicAuth()
-	if !ok || !j.passwordIs(name, password) {
+	if !ok || !p.passwordIs(name, password) {
 		return finding{reason: loginFailed, refuse: basicFailed}
 	}
 	return finding{user: name, login: true, reason: loginOK}
 }
 
-func (j *Jira) passwordIs(name, password string) bool {
-	user, ok := j.users[name]
+func (p *Product) passwordIs(name, password string) bool {
+	user, ok := p.users[name]
 	return ok && password != "" && user.Password == password
 }
 

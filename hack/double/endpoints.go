@@ -37,7 +37,7 @@ func (j *Jira) routes() map[string]endpoint {
 	}
 }
 
-func (j *Jira) serve(w http.ResponseWriter, r *http.Request, path string, seen Seen) {
+func (j *Jira) answer(w http.ResponseWriter, r *http.Request, path string, seen Seen) {
 	e, ok := j.endpoints[resource(path)]
 	switch {
 	case !ok && strings.HasPrefix(path, "/rest/"):

@@ -109,7 +109,7 @@ func normalize(decoded string) (string, error) {
 
 // inContext cuts the context path, which Tomcat matches by whole segments
 // after normalising.
-func (j *Jira) inContext(path string) (string, bool) {
-	inside, ok := strings.CutPrefix(path, j.context)
+func (p *Product) inContext(path string) (string, bool) {
+	inside, ok := strings.CutPrefix(path, p.context)
 	return inside, ok && (inside == "" || inside[0] == '/')
 }

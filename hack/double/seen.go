@@ -22,10 +22,10 @@ type Seen struct {
 }
 
 // Requests returns the last 1,000 requests received, oldest first.
-func (j *Jira) Requests() []Seen {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	requests := slices.Clone(j.seen)
+func (p *Product) Requests() []Seen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	requests := slices.Clone(p.seen)
 	for i := range requests {
 		requests[i].Header = requests[i].Header.Clone()
 	}
@@ -33,18 +33,18 @@ func (j *Jira) Requests() []Seen {
 }
 
 // Reset forgets the requests received. Sessions stay.
-func (j *Jira) Reset() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.seen = nil
+func (p *Product) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = nil
 }
 
-func (j *Jira) record(seen Seen) {
+func (p *Product) record(seen Seen) {
 	seen.Header = seen.Header.Clone()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.seen = append(j.seen, seen)
-	if over := len(j.seen) - maxSeen; over > 0 {
-		j.seen = slices.Delete(j.seen, 0, over)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, seen)
+	if over := len(p.seen) - maxSeen; over > 0 {
+		p.seen = slices.Delete(p.seen, 0, over)
 	}
 }

@@ -48,7 +48,7 @@ func (s *sessions) close(id string) {
 // announce writes the headers that tell the client who it is and returns what
 // to do when the request is over. Every login opens a session and hands out
 // its cookie, even a login by token, whose session then dies with the request.
-func (j *Jira) announce(w http.ResponseWriter, found finding) (end func()) {
+func (p *Product) announce(w http.ResponseWriter, found finding) (end func()) {
 	name := found.user
 	if name == "" {
 		name = "anonymous"
@@ -60,16 +60,16 @@ func (j *Jira) announce(w http.ResponseWriter, found finding) (end func()) {
 	if !found.login {
 		return func() {}
 	}
-	id := j.startSession(w, found.user)
+	id := p.startSession(w, found.user)
 	if !found.oneShot {
 		return func() {}
 	}
-	return func() { j.sessions.close(id) }
+	return func() { p.sessions.close(id) }
 }
 
-func (j *Jira) startSession(w http.ResponseWriter, user string) (id string) {
-	id = j.sessions.open(user)
-	path := j.context
+func (p *Product) startSession(w http.ResponseWriter, user string) (id string) {
+	id = p.sessions.open(user)
+	path := p.context
 	if path == "" {
 		path = "/"
 	}

@@ -43,6 +43,8 @@ type Rig struct {
 	URL, WebhookURL string
 	// HealthURL and MetricsURL are those of the webhook.
 	HealthURL, MetricsURL string
+	// Confluence is a second product, once it was started.
+	Confluence *Confluence
 	// Controller, Webhook and Nginx are the processes.
 	Controller, Webhook, Nginx *Process
 
@@ -83,7 +85,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 
 // Stop ends every part and leaves nothing behind.
 func (r *Rig) Stop() error {
-	errs := []error{r.Nginx.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
+	errs := []error{r.Confluence.stop(), r.Nginx.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
 	if r.product != nil {
 		r.product.Close()
 	}
@@ -194,7 +196,7 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 		"PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", PersonalAccessToken,
 		"LISTEN;", strings.TrimPrefix(r.URL, "http://")+";",
 		"server PRODUCT;", "server "+strings.TrimPrefix(r.product.URL, "http://")+";",
-	).Replace(string(text))), nil
+	).Replace(r.Confluence.fill(string(text)))), nil
 }
 
 // KubectlAs runs kubectl as one of the people, with a text on its standard input, and returns what it prints.
@@ -216,23 +218,28 @@ func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) er
 	}
 	site = bytes.ReplaceAll(site, []byte("proxy_pass AUTH_URL;"), []byte("proxy_pass "+authURL+";"))
 	site = append([]byte(strings.Join(more, "\n")+"\n"), site...)
-	dir := filepath.Join(r.dir, "nginx")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making nginx's folder: %w", err)
+	if r.Nginx, err = r.startNginx("nginx", site); err != nil {
+		return err
 	}
-	for name, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir)), "site.conf": site} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return fmt.Errorf("writing nginx's configuration: %w", err)
+	return r.Nginx.await(ctx, r.URL+"/login.jsp")
+}
+
+// startNginx starts an nginx that serves one site, in a folder and with a log of this name.
+func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
+	dir := filepath.Join(r.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making nginx's folder: %w", err)
+	}
+	for file, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir)), "site.conf": site} {
+		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
+			return nil, fmt.Errorf("writing nginx's configuration: %w", err)
 		}
 	}
 	binary, err := nginxBinary()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.Nginx, err = startProcess(filepath.Join(r.dir, "nginx.log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf")); err != nil {
-		return err
-	}
-	return r.Nginx.await(ctx, r.URL+"/login.jsp")
+	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
 }
 
 // nginxMain is what surrounds the sample: where everything lies that nginx would otherwise write outside its folder.

@@ -3,6 +3,8 @@ package atlassian
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,9 +18,6 @@ const (
 	// A product that is slow or down must not be asked by every worker at once.
 	maxConnsPerProduct = 4
 	maxAnswer          = 1 << 20
-
-	// whoAmI is Jira's "Get current user" (REST API 2, myself).
-	whoAmI = "/rest/api/2/myself"
 )
 
 var (
@@ -28,62 +27,74 @@ var (
 	ErrUnexpected = errors.New("the answer is not the product's")
 )
 
+// Upstream is a product, and where it answers.
+type Upstream struct {
+	Product Product
+	// URL is that of the product's Service, with the context path.
+	URL string
+	// CAs are the authorities whose certificates count, nil for those of the system.
+	CAs *x509.CertPool
+}
+
 // Client asks products. It never follows a redirect: the credential is for one origin alone.
 type Client struct{ http *http.Client }
 
 // NewClient returns a client that also ignores proxies from the environment, for the same reason.
 func NewClient() *Client {
+	return newClient(&http.Transport{MaxConnsPerHost: maxConnsPerProduct, TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true})
+}
+
+func newClient(t *http.Transport) *Client {
 	return &Client{http: &http.Client{
 		Timeout:       timeout,
-		Transport:     &http.Transport{MaxConnsPerHost: maxConnsPerProduct, TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true},
+		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// WhoAmI returns the username whom the product at baseURL takes the bearer of a credential for.
-func (c *Client) WhoAmI(ctx context.Context, baseURL, authorization string) (string, error) {
-	status, body, err := c.get(ctx, baseURL, authorization)
+// WhoAmI returns the username whom the product takes the bearer of a credential for.
+func (c *Client) WhoAmI(ctx context.Context, u Upstream, authorization string) (string, error) {
+	status, body, err := c.get(ctx, u, u.Product, authorization)
 	if err != nil {
 		return "", err
 	}
-	switch status {
-	case http.StatusOK:
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return "", fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", baseURL, ErrRefused, status)
-	default:
-		return "", fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", baseURL, ErrUnexpected, status)
-	}
-	name := named(body)
-	if name == "" {
-		return "", fmt.Errorf("asking %s who somebody is: %w (it names nobody)", baseURL, ErrUnexpected)
+	name, err := u.Product.user(status, body)
+	if err != nil {
+		return "", fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", u.URL, err, status)
 	}
 	return name, nil
 }
 
-func named(body []byte) string {
-	var me struct {
-		Name string `json:"name"`
-	}
-	if err := json.Unmarshal(body, &me); err != nil {
-		return ""
-	}
-	return me.Name
-}
-
-// Probe reports whether the product answers at baseURL. Being refused is an answer.
-func (c *Client) Probe(ctx context.Context, baseURL string) error {
-	status, body, err := c.get(ctx, baseURL, "")
+// Probe reports whether the product answers. Being refused is an answer.
+func (c *Client) Probe(ctx context.Context, u Upstream) error {
+	status, body, err := c.get(ctx, u, u.Product, "")
 	if err != nil {
 		return err
 	}
-	if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusOK && named(body) != "" {
+	if u.Product.answered(status, body) {
 		return nil
 	}
-	return fmt.Errorf("probing %s: %w (HTTP %d)", baseURL+whoAmI, ErrUnexpected, status)
+	// A product that does not have the resource is perhaps another product. Both write JSON when they refuse somebody.
+	if status == http.StatusNotFound {
+		for _, other := range Products() {
+			if other == u.Product {
+				continue
+			}
+			if status, body, err := c.get(ctx, u, other, ""); err == nil && other.answered(status, body) && json.Valid(body) {
+				return fmt.Errorf("probing %s: %w", u.URL, &OtherProductError{Product: other})
+			}
+		}
+	}
+	return fmt.Errorf("probing %s: %w (HTTP %d)", u.URL, ErrUnexpected, status)
 }
 
-func (c *Client) get(ctx context.Context, baseURL, authorization string) (status int, body []byte, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, baseURL+whoAmI, http.NoBody)
+// get asks the who-am-I call of a product, which need not be the one that is meant to be there.
+func (c *Client) get(ctx context.Context, u Upstream, as Product, authorization string) (status int, body []byte, err error) {
+	path, err := as.whoAmI()
+	if err != nil {
+		return 0, nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL+path, http.NoBody)
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking the product: %w", err)
 	}
@@ -91,17 +102,28 @@ func (c *Client) get(ctx context.Context, baseURL, authorization string) (status
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
+	if u.CAs != nil {
+		c = trusting(u.CAs)
+	}
 	response, err := c.http.Do(request)
 	if err != nil && authorization != "" && ctx.Err() == nil {
 		// net/http quotes what the server sent, such as a Location: that may be the credential.
-		return 0, nil, fmt.Errorf("asking %s who somebody is: %w", baseURL, ErrUnexpected)
+		return 0, nil, fmt.Errorf("asking %s who somebody is: %w", u.URL, ErrUnexpected)
 	}
 	if err != nil {
-		return 0, nil, fmt.Errorf("asking the product: %w", err)
+		return 0, nil, fmt.Errorf("asking the product: %w", certificateError(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	if body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer)); err != nil {
-		return 0, nil, fmt.Errorf("reading the answer of %s: %w", baseURL, err)
+		return 0, nil, fmt.Errorf("reading the answer of %s: %w", u.URL, err)
 	}
 	return response.StatusCode, body, nil
+}
+
+// trusting returns a client for one request. A connection that is kept would outlive the trust in whom it leads to.
+func trusting(authorities *x509.CertPool) *Client {
+	return newClient(&http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true, DisableKeepAlives: true,
+	})
 }

@@ -38,12 +38,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DeliveryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Handoff"):
 		return &apiv1alpha1.HandoffApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ImportedCredential"):
+		return &apiv1alpha1.ImportedCredentialApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rotation"):
 		return &apiv1alpha1.RotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteReference"):
 		return &apiv1alpha1.SiteReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicy"):
 		return &apiv1alpha1.TokenPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCAReference"):
+		return &apiv1alpha1.UpstreamCAReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCredential"):
 		return &apiv1alpha1.UpstreamCredentialApplyConfiguration{}
 

@@ -189,6 +189,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: trustedHops
       type:
         scalar: numeric
+    - name: upstreamCARef
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
     - name: upstreamCredentials
       type:
         list:
@@ -225,6 +228,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.Credential
   map:
     fields:
+    - name: imported
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.ImportedCredential
     - name: type
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.CredentialType
@@ -244,6 +250,22 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.HandoffType
 - name: dev.apitokens.operator.api.v1alpha1.HandoffType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.ImportMode
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.ImportedCredential
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: password
+    - name: mode
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.ImportMode
+      default: Once
+    - name: secretName
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.NamespacesFrom
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.NeverExpiring
@@ -296,6 +318,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.NeverExpiring
       default: Allowed
+- name: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: ca.crt
+    - name: name
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.UpstreamCredential
   map:
     fields:

@@ -14,7 +14,7 @@ import (
 // AtlassianSiteApplyConfiguration represents a declarative configuration of the AtlassianSite type for use
 // with apply.
 //
-// AtlassianSite is one Jira behind an ingress. Its `upstreamURL` receives personal access tokens:
+// AtlassianSite is one Jira or Confluence behind an ingress. Its `upstreamURL` receives personal access tokens:
 // writing an AtlassianSite is an administrator's right.
 type AtlassianSiteApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`

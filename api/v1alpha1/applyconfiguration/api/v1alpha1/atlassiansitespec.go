@@ -20,6 +20,9 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// upstreamURL is the product's Service, with the product's context path: `http://jira.atlassian.svc:8080/jira`.
 	// It must be a Service in the namespace of the site unless the operator was started to allow others.
 	UpstreamURL *string `json:"upstreamURL,omitempty"`
+	// upstreamCARef is where the certificates of the authorities are that the certificate of an https `upstreamURL` must
+	// be signed by. No other authority counts then. Absent means those that the operator's image trusts.
+	UpstreamCARef *UpstreamCAReferenceApplyConfiguration `json:"upstreamCARef,omitempty"`
 	// tokenPaths are the path prefixes below the context path where tokens count. Absent means `["/rest/"]`.
 	TokenPaths []string `json:"tokenPaths,omitempty"`
 	// handoff says how the identity reaches the product. Absent means `PersonalAccessToken`.
@@ -72,6 +75,14 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithBaseURL(value string) *Atlassi
 // If called multiple times, the UpstreamURL field is set to the value of the last call.
 func (b *AtlassianSiteSpecApplyConfiguration) WithUpstreamURL(value string) *AtlassianSiteSpecApplyConfiguration {
 	b.UpstreamURL = &value
+	return b
+}
+
+// WithUpstreamCARef sets the UpstreamCARef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UpstreamCARef field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithUpstreamCARef(value *UpstreamCAReferenceApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	b.UpstreamCARef = value
 	return b
 }
 

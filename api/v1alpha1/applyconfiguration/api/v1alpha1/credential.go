@@ -11,8 +11,11 @@ import (
 //
 // Credential says where the secret of a token comes from.
 type CredentialApplyConfiguration struct {
-	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`.
+	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
+	// or `Imported`: the secret is read from a Secret beside the APIToken.
 	Type *apiv1alpha1.CredentialType `json:"type,omitempty"`
+	// imported says where an imported secret is. Whoever writes there issues.
+	Imported *ImportedCredentialApplyConfiguration `json:"imported,omitempty"`
 }
 
 // CredentialApplyConfiguration constructs a declarative configuration of the Credential type for use with
@@ -26,5 +29,13 @@ func Credential() *CredentialApplyConfiguration {
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *CredentialApplyConfiguration) WithType(value apiv1alpha1.CredentialType) *CredentialApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithImported sets the Imported field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Imported field is set to the value of the last call.
+func (b *CredentialApplyConfiguration) WithImported(value *ImportedCredentialApplyConfiguration) *CredentialApplyConfiguration {
+	b.Imported = value
 	return b
 }

@@ -1,0 +1,115 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/atlassian"
+)
+
+// caError is why `upstreamCARef` leads to no certificates. It says so in words for a condition.
+type caError struct{ message string }
+
+func (e *caError) Error() string { return e.message }
+
+// probe finds out whether the product answers, and returns it if so. Without the authorities that it was told to trust it
+// asks nothing.
+func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) (*atlassian.Upstream, error) {
+	u := atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: s.Spec.UpstreamURL}
+	if ref := s.Spec.UpstreamCARef; ref.Name != "" {
+		var source corev1.Secret
+		err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: ref.Name}, &source)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, ref.Name, err)
+		}
+		text, found := source.Data[caKey(ref)]
+		if problem := missingCA(ref, err == nil, found); problem != nil {
+			o.probe, o.probed = problem, true
+			return nil, nil
+		}
+		if u.CAs, err = atlassian.ParseCAs(text); err != nil {
+			o.probe, o.probed = garbledCA(ref, err), true
+			return nil, nil
+		}
+	}
+	if o.probe, o.probed = r.Product.Probe(ctx, u), true; o.probe != nil {
+		return nil, nil
+	}
+	return &u, nil
+}
+
+func caKey(ref tokensv1alpha1.UpstreamCAReference) string {
+	if ref.Key == "" {
+		return tokensv1alpha1.DefaultUpstreamCAKey
+	}
+	return ref.Key
+}
+
+func missingCA(ref tokensv1alpha1.UpstreamCAReference, secret, key bool) error {
+	const then = "put the certificates of the authorities there, in PEM. Until then the product is not asked."
+	switch {
+	case !secret:
+		return &caError{fmt.Sprintf("There is no Secret '%s', which `upstreamCARef` names. Create it with the key '%s', and %s", ref.Name, caKey(ref), then)}
+	case !key:
+		return &caError{fmt.Sprintf("Secret '%s' has no key '%s', which `upstreamCARef` names. Create the key, and %s", ref.Name, caKey(ref), then)}
+	default:
+		return nil
+	}
+}
+
+func garbledCA(ref tokensv1alpha1.UpstreamCAReference, why error) error {
+	return &caError{fmt.Sprintf("The key '%s' of Secret '%s', which `upstreamCARef` names, does not hold certificates in PEM: %v. "+
+		"Put those of the authorities there, and nothing else. Until then the product is not asked.", caKey(ref), ref.Name, why)}
+}
+
+// reachability tells apart the cases that call for different things. It repeats no text of the network's: that differs
+// each time, and a condition must not.
+func reachability(site tokensv1alpha1.AtlassianSiteSpec, err error) (reason, message string) {
+	var (
+		ca    *caError
+		other *atlassian.OtherProductError
+	)
+	switch {
+	case err == nil:
+		return tokensv1alpha1.ReasonAnswered, fmt.Sprintf("%s answers at %s.", site.Product, site.UpstreamURL)
+	case errors.As(err, &ca):
+		return tokensv1alpha1.ReasonCAUnusable, ca.message
+	case errors.As(err, &other):
+		return tokensv1alpha1.ReasonWrongProduct, fmt.Sprintf("What answers at %s is %s, not %s. Correct `upstreamURL`, or delete this AtlassianSite "+
+			"and create another with the `product` that it is.", site.UpstreamURL, other.Product, site.Product)
+	case errors.Is(err, atlassian.ErrUnexpected):
+		return tokensv1alpha1.ReasonNoAnswer,
+			fmt.Sprintf("What answers at %s is not %s. Does `upstreamURL` lack the context path?", site.UpstreamURL, site.Product)
+	case errors.Is(err, atlassian.ErrNoTLS):
+		return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("What answers at %s does not speak TLS. Use the port that does, or http.", site.UpstreamURL)
+	}
+	if why := refusedCertificate(site, err); why != "" {
+		return tokensv1alpha1.ReasonCertificateRefused, fmt.Sprintf("The certificate at %s %s The product is not asked.", site.UpstreamURL, why)
+	}
+	return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("Nothing answers at %s. Is the Service there, and may the operator reach it?", site.UpstreamURL)
+}
+
+func refusedCertificate(site tokensv1alpha1.AtlassianSiteSpec, err error) string {
+	ref := site.UpstreamCARef
+	switch {
+	case errors.Is(err, atlassian.ErrUnknownAuthority) && ref.Name != "":
+		return fmt.Sprintf("is not signed by an authority whose certificate is valid and in the key '%s' of Secret '%s'. Put that authority's there.",
+			caKey(ref), ref.Name)
+	case errors.Is(err, atlassian.ErrUnknownAuthority):
+		return "is not signed by an authority that the operator's image trusts. Name a Secret with that authority's certificate in `upstreamCARef`."
+	case errors.Is(err, atlassian.ErrCertificateHost):
+		return "is for another host. Use a host in `upstreamURL` that it is for, or have one issued for this host."
+	case errors.Is(err, atlassian.ErrCertificateExpired):
+		return "has expired, or is not valid yet. Replace it, or correct the clocks."
+	case errors.Is(err, atlassian.ErrCertificate):
+		return "cannot be verified. Look at it with `openssl s_client`, and replace it."
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,216 @@
+package double
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+const (
+	contentPath         = "/rest/api/content"
+	confluenceDashboard = "/dashboard.action"
+	// firstContent is the id of the first page, of the length that Confluence's have.
+	firstContent = 393219
+)
+
+// Confluence is the stand-in for Confluence. It is an http.Handler and safe
+// for concurrent use.
+type Confluence struct {
+	Product
+
+	endpoints map[string]endpoint
+
+	mu    sync.Mutex
+	pages []page
+}
+
+type page struct{ id, title, space, body, creator string }
+
+// NewConfluence makes a double with no pages, no sessions and no requests seen.
+func NewConfluence(o Options) *Confluence {
+	c := &Confluence{}
+	c.set(o)
+	read := []string{http.MethodGet, http.MethodHead}
+	c.endpoints = map[string]endpoint{
+		// Both answer whoever asks:
+		// https://docs.atlassian.com/atlassian-confluence/6.2.1/com/atlassian/confluence/plugins/restapi/resources/UserResource.html
+		"/rest/api/user/current":   {methods: read, answer: c.current},
+		"/rest/api/user/anonymous": {methods: read, answer: c.anonymous},
+		contentPath:                {methods: append(read, http.MethodPost), answer: c.content},
+		"/rest/double/1.0/echo":    {answer: echo},
+		"/login.action":            {methods: read, answer: c.login},
+		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
+		confluenceDashboard:        {methods: read, answer: c.dashboard},
+	}
+	c.unauthorized, c.serve = restUnauthorized, c.answer
+	return c
+}
+
+// restUnauthorized is the REST framework's own answer.
+func restUnauthorized(w http.ResponseWriter, r *http.Request) {
+	challenge(w, r)
+	writeStatus(w, http.StatusUnauthorized, "Client must be authenticated to access this resource.")
+}
+
+// writeContentError answers in the format of Confluence's own resources, as
+// recorded in https://github.com/chaoss/grimoirelab-perceval/issues/180
+func writeContentError(w http.ResponseWriter, status int, authorized bool, message string) {
+	writeJSON(w, status, map[string]any{
+		"statusCode": status,
+		"data":       map[string]any{"authorized": authorized, "valid": true, "errors": []string{}, "successful": false},
+		"message":    message,
+		"reason":     http.StatusText(status),
+	})
+}
+
+func (c *Confluence) answer(w http.ResponseWriter, r *http.Request, path string, seen Seen) {
+	if strings.HasPrefix(path, "/rest/") {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if id, ok := strings.CutPrefix(path, contentPath+"/"); ok && !strings.Contains(id, "/") {
+		c.one(w, r, id, seen)
+		return
+	}
+	e, ok := c.endpoints[path]
+	switch {
+	case !ok && strings.HasPrefix(path, "/rest/"):
+		writeStatus(w, http.StatusNotFound, "null for uri: "+origin(r)+r.URL.RequestURI())
+	case !ok:
+		writePage(w, http.StatusNotFound, "Page Not Found", "")
+	case len(e.methods) > 0 && !slices.Contains(e.methods, r.Method):
+		w.Header().Set("Allow", strings.Join(e.methods, ", "))
+		writeStatus(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
+	default:
+		e.answer(w, r, seen)
+	}
+}
+
+// current is the who-am-I call. The fields of somebody known are those of
+// https://github.com/docToolchain/docToolchain/issues/1458
+func (c *Confluence) current(w http.ResponseWriter, r *http.Request, seen Seen) {
+	if seen.User == "" {
+		c.anonymous(w, r, seen)
+		return
+	}
+	user := c.users[seen.User]
+	writeJSON(w, http.StatusOK, map[string]any{
+		"type":           "known",
+		"username":       user.Name,
+		"userKey":        user.Key,
+		"profilePicture": picture("default"),
+		"displayName":    user.DisplayName,
+		"_links":         c.links(r, "/rest/api/user?key="+url.QueryEscape(user.Key)),
+		"_expandable":    map[string]string{"status": ""},
+	})
+}
+
+func (c *Confluence) anonymous(w http.ResponseWriter, r *http.Request, _ Seen) {
+	writeJSON(w, http.StatusOK, map[string]any{
+		"type":           "anonymous",
+		"profilePicture": picture("anonymous"),
+		"displayName":    "Anonymous",
+		"_links":         c.links(r, "/rest/api/user/anonymous"),
+	})
+}
+
+func picture(name string) map[string]any {
+	return map[string]any{"path": "/images/icons/profilepics/" + name + ".svg", "width": 48, "height": 48, "isDefault": true}
+}
+
+func (c *Confluence) links(r *http.Request, self string) map[string]string {
+	return map[string]string{"base": origin(r) + c.context, "context": c.context, "self": origin(r) + c.context + self}
+}
+
+// content lists pages, or makes one. Nothing is open to anonymous callers: they
+// find nothing, as they do in spaces that they may not see.
+// https://developer.atlassian.com/server/confluence/confluence-rest-api-examples/
+func (c *Confluence) content(w http.ResponseWriter, r *http.Request, seen Seen) {
+	if r.Method == http.MethodPost {
+		c.create(w, r, seen)
+		return
+	}
+	results := []any{}
+	if seen.User != "" {
+		c.mu.Lock()
+		for _, p := range c.pages {
+			results = append(results, c.shown(r, p))
+		}
+		c.mu.Unlock()
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"results": results, "start": 0, "limit": 25, "size": len(results), "_links": c.links(r, contentPath),
+	})
+}
+
+func (c *Confluence) create(w http.ResponseWriter, r *http.Request, seen Seen) {
+	if seen.User == "" {
+		// https://github.com/atlassian-api/atlassian-python-api/issues/1010
+		writeContentError(w, http.StatusForbidden, false, "Could not create content with type page")
+		return
+	}
+	var sent struct {
+		Type, Title string
+		Space       struct{ Key string }
+		Body        struct{ Storage struct{ Value string } }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || sent.Type != "page" || sent.Title == "" || sent.Space.Key == "" {
+		writeContentError(w, http.StatusBadRequest, true, "A page needs type, title and space.key.")
+		return
+	}
+	c.mu.Lock()
+	made := page{strconv.Itoa(firstContent + len(c.pages)), sent.Title, sent.Space.Key, sent.Body.Storage.Value, seen.User}
+	c.pages = append(c.pages, made)
+	c.mu.Unlock()
+	writeJSON(w, http.StatusOK, c.shown(r, made))
+}
+
+// one is a page by its id. What one may not see is not there.
+func (c *Confluence) one(w http.ResponseWriter, r *http.Request, id string, seen Seen) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		writeStatus(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
+		return
+	}
+	c.mu.Lock()
+	i := slices.IndexFunc(c.pages, func(p page) bool { return p.id == id })
+	pages := c.pages
+	c.mu.Unlock()
+	if i < 0 || seen.User == "" {
+		writeContentError(w, http.StatusNotFound, false, "No content found with id: ContentId{id="+id+"}")
+		return
+	}
+	writeJSON(w, http.StatusOK, c.shown(r, pages[i]))
+}
+
+func (c *Confluence) shown(r *http.Request, p page) map[string]any {
+	links := c.links(r, contentPath+"/"+p.id)
+	links["webui"] = "/display/" + url.PathEscape(p.space) + "/" + url.QueryEscape(p.title)
+	return map[string]any{
+		"id": p.id, "type": "page", "status": "current", "title": p.title, "_links": links,
+		"space":   map[string]string{"key": p.space},
+		"body":    map[string]any{"storage": map[string]string{"value": p.body, "representation": "storage"}},
+		"history": map[string]any{"latest": true, "createdBy": map[string]string{"type": "known", "username": p.creator}},
+	}
+}
+
+// login is the login form and where it is posted to. Its os_username and
+// os_password were judged like those on any other page.
+func (c *Confluence) login(w http.ResponseWriter, r *http.Request, seen Seen) {
+	if seen.User == "" {
+		writePage(w, http.StatusOK, "Log in", "Please post os_username and os_password to /dologin.action.")
+		return
+	}
+	http.Redirect(w, r, c.context+confluenceDashboard, http.StatusFound)
+}
+
+func (c *Confluence) dashboard(w http.ResponseWriter, _ *http.Request, seen Seen) {
+	who := "anonymous"
+	if user, ok := c.users[seen.User]; ok {
+		who = user.DisplayName + " (" + user.Name + ")"
+	}
+	writePage(w, http.StatusOK, "Dashboard", "You are "+who+".")
+}

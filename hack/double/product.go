@@ -1,0 +1,109 @@
+package double
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxBody bounds a request body; the largest that a double reads is a form or a page.
+const maxBody = 1 << 20
+
+// User is an account of a double.
+type User struct {
+	Name        string
+	Key         string // Name when empty
+	DisplayName string // Name when empty
+	Password    string // no password login when empty
+	PATs        []string
+}
+
+// Options describe the double to make.
+type Options struct {
+	// ContextPath is where the product lives on its host: "/jira", or "" for
+	// the root.
+	ContextPath string
+	Users       []User
+	// BasicAuth allows Basic authentication. Jira 11 ships with it off:
+	// https://mrrefactoring.github.io/jira.js/guide/data-center
+	BasicAuth bool
+	// Now is the clock, time.Now when nil.
+	Now func() time.Time
+}
+
+// Product is what the doubles have in common: Tomcat judges the path, Seraph
+// the credentials, and every request is remembered.
+type Product struct {
+	context   string
+	users     map[string]User   // by name
+	pats      map[string]string // token to user name
+	now       func() time.Time
+	basicAuth atomic.Bool
+	sessions  sessions
+
+	// unauthorized answers a request that needs a user and has none, and
+	// serve one whose credentials were judged.
+	unauthorized http.HandlerFunc
+	serve        func(w http.ResponseWriter, r *http.Request, path string, seen Seen)
+
+	mu   sync.Mutex
+	seen []Seen
+}
+
+func (p *Product) set(o Options) {
+	p.context = strings.TrimSuffix(o.ContextPath, "/")
+	p.users, p.pats, p.now = map[string]User{}, map[string]string{}, o.Now
+	if p.now == nil {
+		p.now = time.Now
+	}
+	for _, user := range o.Users {
+		if user.Key == "" {
+			user.Key = user.Name
+		}
+		if user.DisplayName == "" {
+			user.DisplayName = user.Name
+		}
+		p.users[user.Name] = user
+		for _, pat := range user.PATs {
+			p.pats[pat] = user.Name
+		}
+	}
+	p.SetBasicAuth(o.BasicAuth)
+}
+
+// SetBasicAuth switches Basic authentication on or off, as an administrator
+// does under Authentication methods:
+// https://confluence.atlassian.com/enterprise/disabling-basic-authentication-1044776464.html
+func (p *Product) SetBasicAuth(on bool) { p.basicAuth.Store(on) }
+
+// ServeHTTP answers as the product does: Tomcat judges the path, Seraph the
+// credentials, and only then an endpoint answers.
+func (p *Product) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	seen := Seen{Method: r.Method, RequestURI: r.RequestURI, Header: r.Header}
+	path, err := tomcatPath(r.RequestURI)
+	if err != nil {
+		p.record(seen)
+		writePage(w, http.StatusBadRequest, "Bad Request", "")
+		return
+	}
+	seen.Path = path
+	inside, ok := p.inContext(path)
+	if !ok {
+		p.record(seen)
+		writePage(w, http.StatusNotFound, "Not Found", "")
+		return
+	}
+
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	found := p.authenticate(r, inside)
+	seen.User = found.user
+	p.record(seen)
+	defer p.announce(w, found)()
+	if found.refuse != nil {
+		found.refuse(w, r)
+		return
+	}
+	p.serve(w, r, inside, seen)
+}

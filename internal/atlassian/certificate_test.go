@@ -1,0 +1,143 @@
+package atlassian_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/hack/authority"
+	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/internal/atlassian"
+)
+
+func newAuthority(t *testing.T, name string) *authority.Authority {
+	t.Helper()
+	a, err := authority.New(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// serveTLS serves with a certificate for these hosts, until an instant.
+func serveTLS(t *testing.T, h http.Handler, a *authority.Authority, until time.Time, hosts ...string) string {
+	t.Helper()
+	certificate, err := a.Server(until, hosts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestCertificates(t *testing.T) {
+	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
+	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
+	for name, tc := range map[string]struct {
+		hosts   []string
+		until   time.Time
+		trusted []byte // nil for the authorities of the system
+		noTLS   bool
+		want    error // nil if it is accepted
+	}{
+		"the right authority":          {[]string{"127.0.0.1"}, soon, ours.PEM, false, nil},
+		"the right one among several":  {[]string{"127.0.0.1"}, soon, slices.Concat(others.PEM, ours.PEM), false, nil},
+		"another authority":            {[]string{"127.0.0.1"}, soon, others.PEM, false, atlassian.ErrUnknownAuthority},
+		"the authorities of the image": {[]string{"127.0.0.1"}, soon, nil, false, atlassian.ErrUnknownAuthority},
+		"another host":                 {[]string{"jira.example"}, soon, ours.PEM, false, atlassian.ErrCertificateHost},
+		"expired":                      {[]string{"127.0.0.1"}, past, ours.PEM, false, atlassian.ErrCertificateExpired},
+		"no TLS":                       {nil, soon, ours.PEM, true, atlassian.ErrNoTLS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			product := double.NewConfluence(double.Options{Users: []double.User{{Name: "alice", PATs: []string{"pat"}}}})
+			u := atlassian.Upstream{Product: atlassian.Confluence}
+			if tc.noTLS {
+				u.URL = strings.Replace(serve(t, product), "http:", "https:", 1)
+			} else {
+				u.URL = serveTLS(t, product, ours, tc.until, tc.hosts...)
+			}
+			if tc.trusted != nil {
+				var err error
+				if u.CAs, err = atlassian.ParseCAs(tc.trusted); err != nil {
+					t.Fatal(err)
+				}
+			}
+			client := atlassian.NewClient()
+			if err := client.Probe(t.Context(), u); !errors.Is(err, tc.want) {
+				t.Errorf("Probe: %v, want %v", err, tc.want)
+			}
+			user, err := client.WhoAmI(t.Context(), u, "Bearer pat")
+			if accepted := err == nil && user == "alice"; accepted != (tc.want == nil) {
+				t.Errorf("who-am-I: %q, %v", user, err)
+			}
+			if tc.want != nil && len(product.Requests()) != 0 {
+				t.Errorf("what is not trusted received %v", product.Requests())
+			}
+		})
+	}
+}
+
+// Trust ends at once: no connection is kept that was trusted before.
+func TestTrustEnds(t *testing.T) {
+	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
+	u := atlassian.Upstream{Product: atlassian.Jira, URL: serveTLS(t, double.NewJira(double.Options{}), ours, time.Now().Add(time.Hour), "127.0.0.1")}
+	client := atlassian.NewClient()
+	for _, step := range []struct {
+		trusted []byte
+		want    error
+	}{{ours.PEM, nil}, {others.PEM, atlassian.ErrUnknownAuthority}, {ours.PEM, nil}, {nil, atlassian.ErrUnknownAuthority}} {
+		u.CAs = nil
+		if step.trusted != nil {
+			u.CAs, _ = atlassian.ParseCAs(step.trusted)
+		}
+		if err := client.Probe(t.Context(), u); !errors.Is(err, step.want) {
+			t.Errorf("Probe: %v, want %v", err, step.want)
+		}
+	}
+}
+
+func TestParseCAs(t *testing.T) {
+	one, two := newAuthority(t, "one").PEM, newAuthority(t, "two").PEM
+	damaged := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no certificate")})
+	block, _ := pem.Decode(one)
+	key := pem.EncodeToMemory(&pem.Block{Type: "SECRET", Bytes: block.Bytes})
+	for name, tc := range map[string]struct {
+		text []byte
+		ok   bool
+	}{
+		"one":                      {one, true},
+		"two":                      {slices.Concat(one, two), true},
+		"with comments":            {slices.Concat([]byte("# one\n"), one, []byte("\n# two\n"), two, []byte("# end\n")), true},
+		"line breaks of Windows":   {bytes.ReplaceAll(one, []byte("\n"), []byte("\r\n")), true},
+		"empty":                    {nil, false},
+		"white space":              {[]byte(" \n"), false},
+		"not in PEM":               {[]byte("MIIB"), false},
+		"cut":                      {one[:len(one)-30], false},
+		"the second is cut":        {slices.Concat(one, two[:len(two)-30]), false},
+		"the first is cut":         {slices.Concat(one[:len(one)-30], two), false},
+		"not a certificate inside": {damaged, false},
+		"of another type":          {key, false},
+		"of another type as well":  {slices.Concat(one, key), false},
+	} {
+		pool, err := atlassian.ParseCAs(tc.text)
+		if (err == nil) != tc.ok || (pool != nil) != tc.ok {
+			t.Errorf("%s: %v, want certificates: %t", name, err, tc.ok)
+		}
+		if err != nil && strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: the error quotes what it read: %v", name, err)
+		}
+	}
+}
