@@ -27,12 +27,8 @@ import (
 	"apitokens.dev/operator/hack/kubetest"
 )
 
-const (
-	// wantPrefix begins the first line of every refused file; a part of the API server's message follows.
-	wantPrefix = "# want: "
-	// laterGroup holds the same API with a second value in every enum, see installLater.
-	laterGroup = "later.apitokens.dev"
-)
+// wantPrefix begins the first line of every refused file; a part of the API server's message follows.
+const wantPrefix = "# want: "
 
 // admin may do everything and, like kubectl, has fields refused that the API does not have.
 var admin client.Client
@@ -55,23 +51,18 @@ func prepare(cp *controlplane.ControlPlane) error {
 	if err != nil {
 		return err
 	}
-	if err := installLater(ctx, c); err != nil {
-		return err
-	}
 	admin = client.NewNamespacedClient(client.WithFieldValidation(c, metav1.FieldValidationStrict), metav1.NamespaceDefault)
-	for _, group := range []string{tokensv1alpha1.GroupVersion.Group, laterGroup} {
-		for _, kind := range []string{"APIToken", "AtlassianSite"} {
-			if err := waitUntilServed(ctx, c, group, kind); err != nil {
-				return err
-			}
+	for _, kind := range []string{"APIToken", "AtlassianSite"} {
+		if err := waitUntilServed(ctx, c, kind); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func waitUntilServed(ctx context.Context, c client.Client, group, kind string) error {
+func waitUntilServed(ctx context.Context, c client.Client, kind string) error {
 	list := &unstructured.UnstructuredList{}
-	list.SetAPIVersion(group + "/" + tokensv1alpha1.GroupVersion.Version)
+	list.SetAPIVersion(tokensv1alpha1.GroupVersion.String())
 	list.SetKind(kind + "List")
 	var last error
 	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
@@ -79,47 +70,9 @@ func waitUntilServed(ctx context.Context, c client.Client, group, kind string) e
 		return last == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %s.%s: %w", kind, group, errors.Join(err, last))
+		return fmt.Errorf("waiting for %s: %w", kind, errors.Join(err, last))
 	}
 	return nil
-}
-
-// installLater installs the same API in another group, with a second value in every enum. An enum with one value
-// refuses every change by itself, so that the rule "may not change" beside it could be wrong without anyone noticing
-// until the day the second value comes.
-func installLater(ctx context.Context, c client.Client) error {
-	crds, err := readCRDs()
-	if err != nil {
-		return err
-	}
-	for _, crd := range crds {
-		plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
-		crd.SetName(plural + "." + laterGroup)
-		if err := unstructured.SetNestedField(crd.Object, laterGroup, "spec", "group"); err != nil {
-			return err
-		}
-		widenEnums(crd.Object)
-		if err := c.Create(ctx, crd); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func widenEnums(node any) {
-	switch node := node.(type) {
-	case []any:
-		for _, item := range node {
-			widenEnums(item)
-		}
-	case map[string]any:
-		for key, value := range node {
-			if enum, ok := value.([]any); ok && key == "enum" {
-				node[key] = append(enum, "Another")
-			}
-			widenEnums(value)
-		}
-	}
 }
 
 func TestAccepted(t *testing.T) {

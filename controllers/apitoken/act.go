@@ -40,6 +40,8 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.rotate(ctx, s)
 	case confirm:
 		return r.confirm(ctx, s)
+	case adopt:
+		return r.adopt(ctx, s)
 	case repair:
 		return r.repair(ctx, s)
 	case remove:
@@ -58,9 +60,16 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	if err != nil {
 		return err
 	}
+	if err := r.createRecord(ctx, s, id, entry); err != nil {
+		return err
+	}
+	return r.deliver(ctx, s, text)
+}
+
+func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) error {
 	t := s.token
 	fresh := &record.Record{
-		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName,
+		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
 		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 		Entries:  []record.Entry{entry},
@@ -72,7 +81,10 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: string(t.UID),
-			Labels: map[string]string{managedByLabel: managedBy, record.LabelTokenID: id, record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name},
+			Labels: map[string]string{
+				managedByLabel: managedBy, record.LabelTokenID: fresh.TokenID,
+				record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name,
+			},
 		},
 		Type: record.SecretType,
 		Data: map[string][]byte{record.DataKey: encoded},
@@ -80,7 +92,24 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	if err := r.Client.Create(ctx, stored); err != nil {
 		return fmt.Errorf("creating the record: %w", err)
 	}
-	return r.deliver(ctx, s, text)
+	return nil
+}
+
+// adopt imports a secret. Its owner has it already: it is delivered.
+func (r *Reconciler) adopt(ctx context.Context, s observed) error {
+	hash, err := record.NewImportedHash(s.secret, r.Random)
+	if err != nil {
+		return fmt.Errorf("importing: %w", err)
+	}
+	entry := record.Entry{Hash: hash, State: record.Delivered, Issued: s.now.UTC()}
+	if s.record != nil {
+		return r.changeRecord(ctx, s, []record.Entry{entry})
+	}
+	id, err := token.NewID(r.Random)
+	if err != nil {
+		return fmt.Errorf("making the id of a token: %w", err)
+	}
+	return r.createRecord(ctx, s, id, entry)
 }
 
 func (r *Reconciler) reissue(ctx context.Context, s observed) error {

@@ -148,7 +148,7 @@ func (w *world) reconcile(t *tokensv1alpha1.APIToken, reason string) *metav1.Con
 		}
 	}
 	ready := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
-	if ready == nil || ready.Reason != reason || (ready.Status == metav1.ConditionTrue) != (reason == tokensv1alpha1.ReasonIssued) {
+	if ready == nil || ready.Reason != reason || (ready.Status == metav1.ConditionTrue) != (reason == tokensv1alpha1.ReasonIssued || reason == tokensv1alpha1.ReasonImported) {
 		w.Fatalf("Ready is %+v, want reason %s", ready, reason)
 	}
 	return ready

@@ -101,6 +101,9 @@ func (c *Cleaner) exists(ctx context.Context, g Gone) (bool, error) {
 
 // removeDelivered removes the delivered Secret if it holds a token of this record. Anything else is somebody else's.
 func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record) error {
+	if r.Imported {
+		return nil // it was never ours
+	}
 	s, err := getSecret(ctx, c.Live, g.Namespace, r.DeliverySecret)
 	if err != nil {
 		return fmt.Errorf("reading the delivered Secret: %w", err)

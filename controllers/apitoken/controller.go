@@ -141,7 +141,7 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 			return outcome{s.state, d, minted}, nil
 		case remove:
 			return outcome{s.state, d, minted}, r.act(ctx, d.step, s)
-		case issue, reissue, rotate:
+		case issue, reissue, rotate, adopt:
 			if refused, err := r.admissionRefuses(ctx, t); err != nil || !refused {
 				return outcome{s.state, policyMissing(), minted}, err
 			}

@@ -26,6 +26,8 @@ type state struct {
 	orphanKept bool
 	// delivered is nil if there is no Secret of the name to deliver to.
 	delivered *delivered
+	// source is where the secret is imported from, and nil of a token that is generated.
+	source *origin
 	// upstreamHeld says that the operator holds a personal access token of the user.
 	upstreamHeld bool
 	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
@@ -60,6 +62,8 @@ const (
 	rotate
 	// confirm: mark what was delivered in the record, give what it replaced its end, and drop what has ended.
 	confirm
+	// adopt: import the secret that lies at the source.
+	adopt
 	// repair: restore what lies around the token in the delivered Secret.
 	repair
 	// remove: the APIToken expired, and was kept for as long as its site says.
@@ -76,34 +80,60 @@ type decision struct {
 // leader that does not know yet that it is none.
 const candidateGrace = 2 * reconcileTimeout
 
-// checks decide, the first that has something to say.
+// generated and imported decide of such tokens, the first that has something to say.
 // Each sees only states that those before it had nothing to say to.
-var checks = []func(state) *decision{
-	siteExists,
-	namespaceAllowed,
-	recordReadable,
-	recordAgrees,
-	deliveryIsOurs,
-	hasNotEnded,
-	isActive,
-	isIssued,
-	isDelivered,
-	isFresh,
-	isConfirmed,
-	isComplete,
-	upstreamIsHeld,
-}
+var (
+	generated = []func(state) *decision{
+		siteExists,
+		namespaceAllowed,
+		recordReadable,
+		recordAgrees,
+		deliveryIsOurs,
+		hasNotEnded,
+		isActive,
+		isIssued,
+		isDelivered,
+		isFresh,
+		isConfirmed,
+		isComplete,
+		upstreamIsHeld,
+	}
+	imported = []func(state) *decision{
+		siteExists,
+		namespaceAllowed,
+		recordReadable,
+		recordAgrees,
+		hasNotEnded,
+		isActive,
+		isImported,
+		hasNoTwin,
+		upstreamIsHeld,
+	}
+)
 
 func decide(s state) decision {
+	checks := generated
+	if s.source != nil {
+		checks = imported
+	}
 	for _, check := range checks {
 		if d := check(s); d != nil {
 			return *d
 		}
 	}
+	if s.source != nil {
+		return decision{settled, tokensv1alpha1.ReasonImported, s.source.message(s)}
+	}
 	return decision{settled, tokensv1alpha1.ReasonIssued, fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName()) + postponed(s)}
 }
 
-func (s state) secretName() string { return s.token.Spec.Delivery.SecretName }
+// secretName is where the secret lies that people use.
+func (s state) secretName() string {
+	if s.source != nil {
+		return s.token.Spec.Credential.Imported.SecretName
+	}
+	return s.token.Spec.Delivery.SecretName
+}
 
 func block(reason, format string, args ...any) *decision {
 	return &decision{blocked, reason, fmt.Sprintf(format, args...)}
@@ -147,7 +177,7 @@ func recordAgrees(s state) *decision {
 	if s.record.User == username.Fold(t.Spec.User) &&
 		s.record.Site == (record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}) &&
 		s.record.APIToken == (record.Ref{Namespace: t.Namespace, Name: t.Name}) &&
-		s.record.DeliverySecret == s.secretName() {
+		s.record.DeliverySecret == t.Spec.Delivery.SecretName && s.record.Imported == (s.source != nil) {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRecordDamaged,
@@ -222,7 +252,7 @@ func upstreamIsHeld(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
-		"The token is delivered to Secret '%s', but the operator holds no personal access token with which '%s' could act at the product, "+
+		"The token is in Secret '%s', but the operator holds no personal access token with which '%s' could act at the product, "+
 			"so requests are refused with 403. Add one to `upstreamCredentials` of AtlassianSite '%s'; if it is there, the site's conditions say what is wrong with it.",
 		s.secretName(), username.Fold(s.token.Spec.User), s.site.Name)
 }

@@ -24,6 +24,8 @@ type observed struct {
 	state
 
 	recordSecret, deliveredSecret *corev1.Secret
+	// secret is what lies where it is imported from.
+	secret string
 }
 
 // observe reads what a decision rests on. The delivered Secret is always read live: it is never cached.
@@ -43,16 +45,12 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if s.recordSecret != nil {
 		s.record, s.recordErr = decodeRecord(s.recordSecret)
 	}
-	if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
-		return observed{}, fmt.Errorf("reading the delivered Secret: %w", err)
-	}
-	if s.deliveredSecret != nil {
-		s.delivered = inspect(s.deliveredSecret, s.record)
-	}
-	if s.record == nil && s.delivered != nil && s.delivered.tokenID != "" {
-		if s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]); err != nil {
+	if of := t.Spec.Credential.Imported; of != nil {
+		if err := r.observeSource(ctx, &s, of); err != nil {
 			return observed{}, err
 		}
+	} else if err := r.observeDelivery(ctx, &s); err != nil {
+		return observed{}, err
 	}
 	if s.site == nil {
 		return s, nil
@@ -67,6 +65,23 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	}
 	s.upstreamHeld, err = r.holdsUpstream(ctx, s.site, username.Fold(t.Spec.User))
 	return s, err
+}
+
+// observeDelivery looks at the Secret that the token is delivered to.
+func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err error) {
+	t := s.token
+	if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
+		return fmt.Errorf("reading the delivered Secret: %w", err)
+	}
+	if s.deliveredSecret != nil {
+		s.delivered = inspect(s.deliveredSecret, s.record)
+	}
+	if s.record == nil && s.delivered != nil && s.delivered.tokenID != "" {
+		if s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shutOut returns why a site is not open to the namespace of an APIToken, or nil.

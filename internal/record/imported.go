@@ -27,22 +27,31 @@ const (
 // ErrWeak says that a secret cannot be imported as it is.
 var ErrWeak = errors.New("cannot be imported")
 
-// NewImportedHash hashes a secret that is not of our making: slowly, unless it is certainly as good as one that is.
-func NewImportedHash(text string, random io.Reader) (Hash, error) {
-	h := Hash{slow: strength(text) < fastBits}
+// CheckImported returns why a secret that is not of our making cannot be imported, or whether its hash will be slow: that
+// it is, unless the secret is certainly as good as one of ours.
+func CheckImported(text string) (slow bool, err error) {
+	slow = strength(text) < fastBits
 	switch {
 	case len(text) < minSecret:
-		return Hash{}, fmt.Errorf("%w: it has %d bytes, want at least %d", ErrWeak, len(text), minSecret)
+		return slow, fmt.Errorf("%w: it has %d bytes, want at least %d", ErrWeak, len(text), minSecret)
 	case len(text) > maxSecret:
-		return Hash{}, fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
+		return slow, fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
 	case strings.TrimSpace(text) != text:
-		return Hash{}, fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
+		return slow, fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
 	case strings.ContainsFunc(text, unicode.IsControl):
-		return Hash{}, fmt.Errorf("%w: there are control characters in it", ErrWeak)
+		return slow, fmt.Errorf("%w: there are control characters in it", ErrWeak)
 	case strings.HasPrefix(text, token.Prefix):
-		return Hash{}, fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
-	case h.slow && fips140.Enabled():
-		return Hash{}, fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
+		return slow, fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
+	case slow && fips140.Enabled():
+		return slow, fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
+	}
+	return slow, nil
+}
+
+// NewImportedHash hashes a secret that is not of our making.
+func NewImportedHash(text string, random io.Reader) (h Hash, err error) {
+	if h.slow, err = CheckImported(text); err != nil {
+		return Hash{}, err
 	}
 	if _, err := io.ReadFull(random, h.salt[:]); err != nil {
 		return Hash{}, fmt.Errorf("reading a random salt: %w", err)

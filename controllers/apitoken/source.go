@@ -1,0 +1,70 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/username"
+)
+
+// observeSource looks at the Secret that the secret is imported from: once, or each time if it is to be followed.
+func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv1alpha1.ImportedCredential) error {
+	s.source = &origin{}
+	if s.record != nil && of.Mode != tokensv1alpha1.ImportFollow && !s.justImported() {
+		return nil
+	}
+	secret, err := getSecret(ctx, r.Live, s.token.Namespace, of.SecretName)
+	if err != nil {
+		return fmt.Errorf("reading the Secret to import from: %w", err)
+	}
+	if secret == nil || len(secret.Data[of.Key]) == 0 {
+		return nil
+	}
+	s.secret, s.source.found = string(secret.Data[of.Key]), true
+	if s.source.slow, s.source.err = record.CheckImported(s.secret); s.source.err != nil {
+		return nil
+	}
+	s.source.held = s.record != nil && s.record.Verify([]byte(s.secret)) >= 0
+	if s.source.held && !s.justImported() {
+		return nil
+	}
+	return r.compare(ctx, s)
+}
+
+// justImported reports whether it was just now: another APIToken may have imported the same at the same time.
+func (s *observed) justImported() bool {
+	return s.now.Sub(s.current().Issued) < 2*recheckPeriod
+}
+
+// compare looks for the same secret among the other imported ones of the user. Of two that were imported at the same time
+// the later one is told.
+func (r *Reconciler) compare(ctx context.Context, s *observed) error {
+	t := s.token
+	var records corev1.SecretList
+	err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name})
+	if err != nil {
+		return fmt.Errorf("looking for the same secret among those of the user: %w", err)
+	}
+	for i := range records.Items {
+		other, err := decodeRecord(&records.Items[i])
+		if err != nil || !other.Imported || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
+			continue
+		}
+		hash := &other.Entries[0].Hash
+		s.source.others++
+		if hash.Slow() {
+			s.source.slowOthers++
+		}
+		first := s.record == nil || !s.source.held || !s.record.Entries[0].Issued.Before(other.Entries[0].Issued)
+		if first && hash.Verify([]byte(s.secret)) {
+			s.source.twin = other.APIToken.Name
+		}
+	}
+	return nil
+}
