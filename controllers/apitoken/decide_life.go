@@ -68,7 +68,8 @@ func isActive(s state) *decision {
 	if state := s.token.Spec.State; state == "" || state == tokensv1alpha1.StateActive {
 		return nil
 	}
-	return block(tokensv1alpha1.ReasonSuspended, "The token is suspended and does not authenticate. To change that, set `state` to '%s'.", tokensv1alpha1.StateActive)
+	return block(tokensv1alpha1.ReasonSuspended,
+		"The token is suspended and does not authenticate. To change that, set `state` to '%s'.", tokensv1alpha1.StateActive)
 }
 
 // isFresh has the delivered secret replaced when its time has come. What is dead already has to be replaced; what is

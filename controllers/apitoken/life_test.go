@@ -173,7 +173,7 @@ func TestDecideLife(t *testing.T) {
 
 func TestWithCandidate(t *testing.T) {
 	fresh := candidate(0)
-	demoted := func(age time.Duration) record.Entry { return candidate(age) }
+	demoted := candidate
 	for name, tc := range map[string]struct {
 		state state
 		want  []record.Entry

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// MaxImported is how many imported tokens a user may have at a site, MaxSlow how many of them with a slow hash: each
-	// of them is tried.
+	// MaxImported is how many imported tokens a user may have at a site: each of them is tried.
 	MaxImported = 20
-	MaxSlow     = 5
+	// MaxSlow is how many of them may have a slow hash.
+	MaxSlow = 5
 
 	// minSecret is the shortest secret that is imported, in bytes.
 	minSecret = 20

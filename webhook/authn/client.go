@@ -2,6 +2,7 @@ package authn
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -33,8 +34,8 @@ func (c Client) address(trustedHops int) netip.Addr {
 
 // fromRight returns the nth address from the right, counted from 0, or nothing.
 func (c Client) fromRight(n int) string {
-	for i := len(c.Forwarded) - 1; i >= 0; i-- {
-		for rest, more := c.Forwarded[i], true; more; n-- {
+	for _, header := range slices.Backward(c.Forwarded) {
+		for rest, more := header, true; more; n-- {
 			var last string
 			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
 				rest, last = rest[:comma], rest[comma+1:]
