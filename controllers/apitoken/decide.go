@@ -44,6 +44,9 @@ type delivered struct {
 	entry int
 }
 
+// ours reports whether it is there and holds a token of the record.
+func (d *delivered) ours() bool { return d != nil && d.basicAuth && d.entry >= 0 }
+
 // step is what a pass does next.
 type step int
 
@@ -157,7 +160,7 @@ func recordAgrees(s state) *decision {
 
 func deliveryIsOurs(s state) *decision {
 	d := s.delivered
-	if d == nil || d.basicAuth && d.entry >= 0 {
+	if d == nil || d.ours() {
 		return nil
 	}
 	switch {

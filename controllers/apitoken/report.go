@@ -86,12 +86,14 @@ func (o outcome) ready() metav1.Condition {
 // tell says what this pass did, and what it is that a person has to do now and did not have to do before.
 func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
 	log := ctrl.LoggerFrom(ctx)
-	switch o.minted {
-	case issue:
+	switch {
+	case !o.state.delivered.ours():
+		// What was made is not what lies there: somebody's Secret came first, or the record went.
+	case o.minted == issue:
 		log.Info("Issued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonIssued, "Issue",
 			"Issued token %s and delivered it to Secret '%s'", o.state.record.TokenID, o.state.secretName())
-	case reissue:
+	case o.minted == reissue:
 		log.Info("Reissued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
 			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
