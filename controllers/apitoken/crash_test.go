@@ -237,6 +237,31 @@ func TestDeliveryForestalled(t *testing.T) {
 	}
 }
 
+// A record of another APIToken, copied to the wrong name, has that one's Secret in it.
+func TestCleanUpLeavesTheSecretOfAnotherAPIToken(t *testing.T) {
+	w := newWorld(t)
+	tok, other := kubetest.Token(w.ns, "ci"), kubetest.Token(w.ns, "other")
+	w.create(tok, other)
+	w.settled(tok)
+	w.settled(other)
+	s := w.secret(kubetest.SystemNamespace, string(tok.UID))
+	s.Data = w.secret(kubetest.SystemNamespace, string(other.UID)).Data
+	if err := w.as().Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(tok)
+	if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+		t.Error("the record was left")
+	}
+	w.settled(other)
+	if w.secret(w.ns, "other-token") == nil {
+		t.Error("the Secret of another APIToken was removed")
+	}
+}
+
 // Deleted and declared again under the same name, it is another token, whichever is looked at first.
 func TestSameNameNeverRevives(t *testing.T) {
 	w := newWorld(t)
