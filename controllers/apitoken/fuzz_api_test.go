@@ -126,8 +126,8 @@ func (s *scene) stored(key client.ObjectKey) *corev1.Secret {
 	return found
 }
 
-// snapshot is what a cache that lags behind will show.
-func (s *scene) snapshot() {
+// catchUp lets the cache see what there is now.
+func (s *scene) catchUp() {
 	s.cached = map[client.ObjectKey]*corev1.Secret{}
 	for _, key := range []client.ObjectKey{s.recordKey, s.deliverKey} {
 		s.cached[key] = s.stored(key)

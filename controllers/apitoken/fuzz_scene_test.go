@@ -190,7 +190,7 @@ type scene struct {
 	// deliveredNow says that a token of the record came to lie in the Secret in this pass, and writes how many there were.
 	deliveredNow bool
 	writes       int
-	// cached is what a cache can still hold.
+	// cached is what the cache holds where it lags behind.
 	cached map[client.ObjectKey]*corev1.Secret
 	// hidden must not be told anywhere.
 	hidden map[string]bool
@@ -223,7 +223,7 @@ func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []b
 	s.issuable = s.namespace == 0 && s.deletion == 0 && s.site == 0 && s.credential == 0 && s.policy == policyInForce &&
 		usable && (held && s.record != recordNone || s.secret == secretNone)
 	s.build()
-	s.snapshot()
+	s.catchUp()
 	return s
 }
 
