@@ -97,7 +97,7 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 		log.Info("Reissued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
 			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
-	case rotate:
+	case o.minted == rotate:
 		log.Info("Rotated a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonRotated, "Rotate",
 			"Secret '%s' holds a new secret of token %s. %s", o.state.secretName(), o.state.record.TokenID, o.state.replaced())
