@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -28,6 +27,7 @@ const (
 	failsAfterwards
 	isStale // a read is of the cache before this pass, a write meets a conflict
 	isOvertaken
+	isLate  // a write is given up, and comes about when the next one is made
 	meddles // what comes of it is in the upper half of the choice
 	faults  = 16
 )
@@ -43,6 +43,9 @@ const (
 	createSecret
 	deleteSite
 	createRecord
+	suspend
+	requestRotation
+	revoke
 	meddlings
 )
 
@@ -69,7 +72,23 @@ func (s *scene) call(do, stale func() error) error {
 
 func (s *scene) write(name string, do func() error) error {
 	s.writes++
+	s.arrive()
+	if !s.calm && len(s.plan) > 0 && s.plan[0]%faults == isLate {
+		s.next()
+		s.late = append(s.late, do)
+		return apierrors.NewTimeoutError("injected", 1)
+	}
 	return s.call(do, func() error { return apierrors.NewConflict(schema.GroupResource{}, name, errors.New("injected")) })
+}
+
+// arrive lets the writes come about that were given up.
+func (s *scene) arrive() {
+	meddledNow, late := s.meddledNow, s.late
+	s.meddledNow, s.late = s.meddledNow || s.meddledEver, nil
+	for _, do := range late {
+		_ = do()
+	}
+	s.meddledNow = meddledNow
 }
 
 // overtake lets another leader do all of its work first.
@@ -85,12 +104,13 @@ func (s *scene) overtake() {
 
 // meddle is somebody with more rights than sense.
 func (s *scene) meddle(kind byte) {
-	s.meddled, s.meddledNow = true, true
+	s.meddled, s.meddledNow, s.meddledEver = s.meddled || kind < suspend, true, true
 	drop := func(o client.Object) { _ = s.store.Delete(s.Context(), o) }
 	update := func(o client.Object) { _ = s.store.Update(s.Context(), o) }
 	delivered, stored := s.stored(s.deliverKey), s.stored(s.recordKey)
 	switch {
 	case kind == deleteSecret && delivered != nil:
+		s.bury()
 		drop(delivered)
 	case kind == replacePassword && delivered != nil:
 		delivered.Data = map[string][]byte{"password": []byte(canary)}
@@ -106,13 +126,29 @@ func (s *scene) meddle(kind byte) {
 	case kind == deleteToken:
 		drop(s.token.DeepCopy())
 	case kind == createSecret && delivered == nil:
+		s.buried = nil
 		o := s.deliveredSecret(1 + s.of(secretKinds-1))
 		s.deliveredNow = s.deliveredNow || s.holdsOurs(o)
 		_ = s.store.Create(s.Context(), o)
 	case kind == deleteSite:
-		drop(kubetest.Site(s.token.Namespace, "main"))
+		drop(s.newSite())
 	case kind == createRecord && stored == nil:
+		s.buried = nil
 		_ = s.store.Create(s.Context(), s.recordSecret(1+s.of(recordKinds-1)))
+	case kind == suspend || kind == requestRotation:
+		if t := s.current(); t != nil {
+			if kind == suspend {
+				t.Spec.State = tokensv1alpha1.StateSuspended
+			} else {
+				t.Spec.Rotation.RequestedTime = metav1.NewTime(s.clock.Now())
+			}
+			update(t)
+		}
+	case kind == revoke:
+		if site := s.rules().site; site != nil && site.Spec.IssuedAfter.Time.Before(s.clock.Now()) {
+			site.Spec.IssuedAfter = metav1.NewTime(s.clock.Now())
+			update(site)
+		}
 	}
 }
 
@@ -145,7 +181,12 @@ func (s *scene) funcs(live bool) interceptor.Funcs {
 			return s.call(func() error { return c.Get(ctx, key, o, opts...) }, func() error { return s.staleGet(key, o, live) })
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			return s.call(func() error { return c.List(ctx, list, opts...) }, func() error { return nil })
+			return s.call(func() error { return c.List(ctx, list, opts...) }, func() error {
+				if _, ok := list.(*corev1.SecretList); ok {
+					return nil
+				}
+				return apierrors.NewTimeoutError("injected", 1)
+			})
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if probe, ok := o.(*tokensv1alpha1.APIToken); ok {
