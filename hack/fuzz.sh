@@ -14,7 +14,7 @@ shift || true
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-# Prints "folder package target" for each. Only packages that have a target are built and asked: others start a control plane.
+# Prints "folder package target" for each. Only packages that have a target are built and asked: building the others takes its time.
 targets() {
   local dir package
   while read -r dir package; do

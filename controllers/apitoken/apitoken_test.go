@@ -427,6 +427,25 @@ func TestRecordDamaged(t *testing.T) {
 	w.settled(tok)
 }
 
+// The webhook looks records up by the id in the token: one with another id is no use, although the hash is the right one.
+func TestRecordWithAnotherID(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	r, s := w.record(tok), w.secret(kubetest.SystemNamespace, string(tok.UID))
+	r.TokenID, _ = mustToken(t)
+	data, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Data[record.DataKey] = data
+	if err := w.as().Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile(tok, tokensv1alpha1.ReasonDeliveryConflict)
+}
+
 func TestUpstreamCredential(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "bobs", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Bob" })

@@ -77,7 +77,8 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	if exists, err := c.exists(ctx, g); err != nil || exists {
 		return err
 	}
-	if r, err := decodeRecord(stored); err == nil {
+	// What a record of another APIToken says, copied here by mistake, is about Secrets of that one.
+	if r, err := decodeRecord(stored); err == nil && r.APIToken == (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
 		if err := c.removeDelivered(ctx, g, r); err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record)
 	if s == nil {
 		return nil
 	}
-	if d := inspect(s, r); !d.basicAuth || d.entry < 0 {
+	if !inspect(s, r).ours() {
 		ctrl.LoggerFrom(ctx).Info("Leaving a Secret alone that does not hold the token", "secret", r.DeliverySecret)
 		return nil
 	}

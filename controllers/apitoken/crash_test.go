@@ -2,6 +2,7 @@ package apitoken_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,6 +199,66 @@ func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
 	}
 	if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
 		t.Error("the record was left")
+	}
+}
+
+// What somebody does just before the delivery is no delivery, and is not told as one.
+func TestDeliveryForestalled(t *testing.T) {
+	for name, forestall := range map[string]func(w *world, tok *tokensv1alpha1.APIToken) error{
+		"by a Secret": func(*world, *tokensv1alpha1.APIToken) error { return nil },
+		"by a Secret, and without the record": func(w *world, tok *tokensv1alpha1.APIToken) error {
+			return w.as().Delete(w.Context(), w.secret(kubetest.SystemNamespace, string(tok.UID)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			tok := kubetest.Token(w.ns, "ci")
+			w.create(tok)
+			slow := *w.reconciler
+			slow.Client = interceptor.NewClient(env.Client(t, kubetest.Controller), interceptor.Funcs{
+				Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+					if o.GetName() == "ci-token" {
+						w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ci-token"}, Type: corev1.SecretTypeOpaque})
+						if err := forestall(w, tok); err != nil {
+							t.Error(err)
+						}
+					}
+					return c.Create(ctx, o, opts...)
+				},
+			})
+			if _, err := w.pass(&slow, tok); err != nil {
+				t.Fatal(err)
+			}
+			w.reconcile(tok, tokensv1alpha1.ReasonDeliveryConflict)
+			if got := w.eventsSoFar(); len(got) != 1 || !strings.Contains(got[0], "Warning DeliveryConflict") {
+				t.Errorf("events %q", got)
+			}
+		})
+	}
+}
+
+// A record of another APIToken, copied to the wrong name, has that one's Secret in it.
+func TestCleanUpLeavesTheSecretOfAnotherAPIToken(t *testing.T) {
+	w := newWorld(t)
+	tok, other := kubetest.Token(w.ns, "ci"), kubetest.Token(w.ns, "other")
+	w.create(tok, other)
+	w.settled(tok)
+	w.settled(other)
+	s := w.secret(kubetest.SystemNamespace, string(tok.UID))
+	s.Data = w.secret(kubetest.SystemNamespace, string(other.UID)).Data
+	if err := w.as().Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(tok)
+	if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+		t.Error("the record was left")
+	}
+	w.settled(other)
+	if w.secret(w.ns, "other-token") == nil {
+		t.Error("the Secret of another APIToken was removed")
 	}
 }
 

@@ -46,6 +46,17 @@ type delivered struct {
 	entry int
 }
 
+// ours reports whether it is there and holds a token of the record.
+func (d *delivered) ours() bool { return d != nil && d.basicAuth && d.entry >= 0 }
+
+// inPlace reports whether people have what the record holds.
+func (s state) inPlace() bool {
+	if s.source != nil {
+		return s.record != nil && s.record.Imported
+	}
+	return s.delivered.ours()
+}
+
 // step is what a pass does next.
 type step int
 
@@ -187,7 +198,7 @@ func recordAgrees(s state) *decision {
 
 func deliveryIsOurs(s state) *decision {
 	d := s.delivered
-	if d == nil || d.basicAuth && d.entry >= 0 {
+	if d == nil || d.ours() {
 		return nil
 	}
 	switch {

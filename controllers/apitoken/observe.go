@@ -148,7 +148,8 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	if id, ok := token.Parse(password); ok {
 		d.tokenID = string(id)
 	}
-	if r != nil {
+	// The webhook finds a record by the id of the token: with another one it does not authenticate, whatever it verifies against.
+	if r != nil && d.tokenID == r.TokenID {
 		d.entry = r.Verify(password)
 	}
 	return d
@@ -163,7 +164,7 @@ func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken,
 	}
 	for i := range records.Items {
 		candidate, err := decodeRecord(&records.Items[i])
-		if err == nil && candidate.Verify(password) >= 0 && recordAgrees(state{token: t, record: candidate}) == nil {
+		if err == nil && candidate.TokenID == tokenID && candidate.Verify(password) >= 0 && recordAgrees(state{token: t, record: candidate}) == nil {
 			return r.Namespace + "/" + records.Items[i].Name, records.Items[i].Annotations[orphanedSince] != "", nil
 		}
 	}

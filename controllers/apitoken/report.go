@@ -85,24 +85,11 @@ func (o outcome) ready() metav1.Condition {
 
 // tell says what this pass did, and what it is that a person has to do now and did not have to do before.
 func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
-	log := ctrl.LoggerFrom(ctx)
-	switch o.minted {
-	case issue:
-		log.Info("Issued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonIssued, "Issue",
-			"Issued token %s and delivered it to Secret '%s'", o.state.record.TokenID, o.state.secretName())
-	case reissue:
-		log.Info("Reissued a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonReissued, "Reissue",
-			"Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", o.state.secretName(), o.state.record.TokenID)
-	case adopt:
-		log.Info("Imported a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonImported, "Import",
-			"Imported the secret of Secret '%s' as token %s", o.state.secretName(), o.state.record.TokenID)
-	case rotate:
-		log.Info("Rotated a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonRotated, "Rotate",
-			"Secret '%s' holds a new secret of token %s. %s", o.state.secretName(), o.state.record.TokenID, o.state.replaced())
+	// What was made may not be what lies there: somebody's Secret came first, or the record went.
+	if o.minted != blocked && o.state.inPlace() {
+		reason, action, note := o.made()
+		ctrl.LoggerFrom(ctx).Info(reason+" a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
+		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", note)
 	}
 	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
 		before := apimeta.FindStatusCondition(t.Status.Conditions, c.Type)
@@ -114,5 +101,21 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // by itself, and soon
 	if o.decision.step == blocked && !passes && (before == nil || before.Reason != o.decision.reason) {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", o.decision.message)
+	}
+}
+
+// made says what the step did that made a new secret.
+func (o outcome) made() (reason, action, note string) {
+	id, secret := o.state.record.TokenID, o.state.secretName()
+	switch o.minted {
+	case issue:
+		return tokensv1alpha1.ReasonIssued, "Issue", fmt.Sprintf("Issued token %s and delivered it to Secret '%s'", id, secret)
+	case reissue:
+		return tokensv1alpha1.ReasonReissued, "Reissue",
+			fmt.Sprintf("Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", secret, id)
+	case rotate:
+		return tokensv1alpha1.ReasonRotated, "Rotate", fmt.Sprintf("Secret '%s' holds a new secret of token %s. %s", secret, id, o.state.replaced())
+	default: // adopt
+		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported the secret of Secret '%s' as token %s", secret, id)
 	}
 }

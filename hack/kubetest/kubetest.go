@@ -5,8 +5,10 @@ package kubetest
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +52,9 @@ type Env struct {
 // Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
 func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status int) {
 	ctrl.SetLogger(logr.Discard())
+	if !needed() {
+		return m.Run()
+	}
 	cp, err := controlplane.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -66,6 +71,17 @@ func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status i
 		return 1
 	}
 	return m.Run()
+}
+
+// fuzzAlone is what -run says where no test is to run, or a fuzz target with its seeds.
+var fuzzAlone = regexp.MustCompile(`^\^?(Fuzz\w*(/.*)?|\$)\$?$`)
+
+// needed reports whether there is anything to run on a control plane. Fuzz targets do without, and each of the processes that
+// Go starts for one would start its own.
+func needed() bool {
+	flag.Parse()
+	value := func(name string) string { return flag.Lookup("test." + name).Value.String() }
+	return value("list") == "" && value("fuzzworker") == "false" && !fuzzAlone.MatchString(value("run"))
 }
 
 // Main runs the tests of a package on a control plane with the operator's manifests installed.

@@ -1,0 +1,354 @@
+package apitoken_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+)
+
+// ourRecord returns the record if it can be read and belongs to the APIToken, told in other words than those of decide.
+func (s *scene) ourRecord(o *corev1.Secret) *record.Record {
+	r := decoded(o)
+	if r == nil {
+		return nil
+	}
+	t := s.token
+	want := []string{folded(t.Spec.User), s.siteKey.Namespace, t.Spec.SiteRef.Name, t.Namespace, t.Name, t.Spec.Delivery.SecretName}
+	if !slices.Equal(want, []string{r.User, r.Site.Namespace, r.Site.Name, r.APIToken.Namespace, r.APIToken.Name, r.DeliverySecret}) {
+		return nil
+	}
+	return r
+}
+
+func decoded(o *corev1.Secret) *record.Record {
+	if o == nil || o.Type != record.SecretType {
+		return nil
+	}
+	r, err := record.Decode(o.Data[record.DataKey])
+	if err != nil {
+		return nil
+	}
+	return r
+}
+
+// holds returns the entry of the record whose token a Secret holds, one that the webhook finds by its id, or nil.
+func holds(o *corev1.Secret, r *record.Record) *record.Entry {
+	if o == nil || r == nil || o.Type != corev1.SecretTypeBasicAuth || !bytes.HasPrefix(o.Data["password"], []byte(r.TokenID+"_")) {
+		return nil
+	}
+	if i := r.Verify(o.Data["password"]); i >= 0 {
+		return &r.Entries[i]
+	}
+	return nil
+}
+
+// holdsOurs reports whether a Secret holds a token of the record in the store.
+func (s *scene) holdsOurs(o *corev1.Secret) bool {
+	return holds(o, s.ourRecord(s.stored(s.recordKey))) != nil
+}
+
+// leavesBehind reports whether a Secret holds a token of the record that was written for an APIToken of this name: then
+// it goes with the APIToken, also where user or site of the record are wrong.
+func (s *scene) leavesBehind(o *corev1.Secret) bool {
+	r := decoded(s.stored(s.recordKey))
+	return r != nil && r.APIToken == (record.Ref{Namespace: s.token.Namespace, Name: s.token.Name}) && r.DeliverySecret == s.deliverKey.Name && holds(o, r) != nil
+}
+
+func (s *scene) checkCreate(o client.Object) {
+	created, ok := o.(*corev1.Secret)
+	switch key := client.ObjectKeyFromObject(o); {
+	case !ok:
+		s.Fatalf("created a %T", o)
+	case s.policy != policyInForce:
+		s.Fatalf("created Secret %s although the policy is not in force", key)
+	case created.Type == record.SecretType && key == s.recordKey:
+		r := s.ourRecord(created)
+		if r == nil || len(r.Entries) != 1 || created.Labels[record.LabelTokenID] != r.TokenID {
+			s.Fatalf("created the record %s", created.Data)
+		}
+		s.checkNew(r.Entries[0], nil)
+	case created.Type == corev1.SecretTypeBasicAuth && key == s.deliverKey:
+		s.checkDelivery(created)
+	default:
+		s.Fatalf("created Secret %s of type %s", key, created.Type)
+	}
+}
+
+// checkDelivery: the record knows a secret before anybody gets it. Where a Secret is there already, of another leader for
+// example, nothing comes of this one.
+func (s *scene) checkDelivery(created *corev1.Secret) {
+	text := created.Data["password"]
+	if _, ok := token.Parse(text); !ok || string(created.Data["username"]) != s.token.Spec.User || len(created.Data) != 3 {
+		s.Fatalf("delivered %q", created.Data)
+	}
+	s.hideToken(string(text))
+	if s.stored(s.deliverKey) != nil {
+		return
+	}
+	s.deliveredNow = true
+	s.checkKnown(created)
+}
+
+// checkKnown: what is delivered is a candidate of the record as it is stored, and may be.
+func (s *scene) checkKnown(delivered *corev1.Secret) {
+	if s.meddledNow {
+		return
+	}
+	r := s.ourRecord(s.stored(s.recordKey))
+	e := holds(delivered, r)
+	if e == nil || e.State != record.Candidate {
+		s.Fatalf("delivered a token that is no candidate: %+v", e)
+	}
+	if why := s.rules().forbids(e); why != "" {
+		s.Fatalf("delivered a token in spite of %s", why)
+	}
+}
+
+// checkNew: a secret enters the record as a candidate, and only when one may be issued; replaced is what lies delivered.
+func (s *scene) checkNew(e record.Entry, before *record.Record) {
+	s.hideHash(e.Hash)
+	if age := s.clock.Since(e.Issued); e.State != record.Candidate || age < 0 || age >= time.Minute || s.policy != policyInForce {
+		s.Fatalf("there is a new secret %+v, policy %d", e, s.policy)
+	}
+	if s.meddledNow {
+		return
+	}
+	rules, basis, delivered := s.rules(), s.basis(before), s.stored(s.deliverKey)
+	if why := rules.forbids(basis); why != "" {
+		s.Fatalf("made a secret in spite of %s", why)
+	}
+	if before != nil && delivered != nil && (holds(delivered, before) == nil || !rules.replaces(basis)) {
+		s.Fatalf("made a secret to replace one that is good: %+v", basis)
+	}
+}
+
+func (s *scene) checkUpdate(o client.Object) {
+	changed, ok := o.(*corev1.Secret)
+	key := client.ObjectKeyFromObject(o)
+	if !ok || changed.ResourceVersion == "" || key != s.recordKey && key != s.deliverKey {
+		s.Fatalf("updated the %T %s", o, key)
+	}
+	was := s.stored(key)
+	switch {
+	case was == nil || was.ResourceVersion != changed.ResourceVersion:
+		return // nothing comes of it
+	case key == s.recordKey && was.Type == record.SecretType:
+		s.checkRecordChange(was, changed)
+		return
+	case s.meddledNow:
+		s.deliveredNow = s.deliveredNow || !bytes.Equal(was.Data["password"], changed.Data["password"])
+		return // it was ours when that was decided, and it has not changed; the record may have
+	case !s.holdsOurs(was):
+		s.Fatalf("changed somebody's Secret: %q", was.Data)
+	}
+	// What somebody put beside the token stays.
+	old, text := was.Data["password"], changed.Data["password"]
+	if bytes.Equal(old, text) {
+		was.Data["username"], was.Data["url"] = changed.Data["username"], changed.Data["url"]
+		if !equality.Semantic.DeepEqual(was, changed) || string(changed.Data["username"]) != s.token.Spec.User {
+			s.Fatalf("changed more than user name and URL: %q", changed.Data)
+		}
+		return
+	}
+	s.hideToken(string(text))
+	s.deliveredNow = true
+	replaced := holds(was, s.ourRecord(s.stored(s.recordKey)))
+	if rules := s.rules(); !rules.replaces(replaced) || s.policy != policyInForce {
+		s.Fatalf("replaced %+v, policy %d", replaced, s.policy)
+	} else if !rules.dead(*replaced) {
+		until := replaced.Ends
+		if until.IsZero() {
+			until = s.clock.Now().Add(s.overlapWanted())
+		}
+		s.promised = append(s.promised, promise{text: old, entry: *replaced, until: until})
+	}
+	s.checkKnown(changed)
+	was.Data["password"] = text
+	if !equality.Semantic.DeepEqual(was, changed) {
+		s.Fatalf("changed more than the token: %q", changed.Data)
+	}
+}
+
+func (s *scene) overlapWanted() time.Duration {
+	return []time.Duration{24 * time.Hour, 0, time.Hour}[s.overlap]
+}
+
+// checkRecordChange: a secret enters as a candidate, and is called delivered where it was read back; then what it replaced
+// goes on through the overlap, and only what cannot be on its way any more, or has ended, is dropped.
+func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
+	before, after := s.ourRecord(was), s.ourRecord(changed)
+	if before == nil || after == nil || before.TokenID != after.TokenID {
+		s.Fatalf("changed the record\n%s to\n%s", was.Data, changed.Data)
+	}
+	delivered := s.stored(s.deliverKey)
+	c := recordChange{scene: s, deleted: delivered == nil, full: len(before.Entries) == record.MaxEntries, confirmed: holds(delivered, after)}
+	if e := holds(delivered, before); e != nil && c.confirmed != nil {
+		c.news = e.State == record.Candidate && c.confirmed.State == record.Delivered
+	}
+	isDelivered := func(e record.Entry) bool { return e.State == record.Delivered }
+	if i := slices.IndexFunc(after.Entries, isDelivered); i >= 0 && slices.ContainsFunc(after.Entries[i+1:], isDelivered) {
+		s.Fatalf("the record has two delivered secrets: %+v", after.Entries)
+	}
+	for _, e := range after.Entries {
+		if indexOf(before, e) < 0 {
+			s.checkNew(e, before)
+		}
+	}
+	if s.meddledNow {
+		return
+	}
+	if holds(delivered, before) != nil && c.confirmed == nil {
+		s.Fatal("the delivered token verifies no longer")
+	}
+	if delivered != nil && c.confirmed == nil {
+		s.Fatal("changed the record although the Secret is somebody's")
+	}
+	for _, e := range before.Entries {
+		if i := indexOf(after, e); i >= 0 {
+			c.kept(e, after.Entries[i])
+		} else {
+			c.dropped(e)
+		}
+	}
+}
+
+func indexOf(r *record.Record, e record.Entry) int {
+	return slices.IndexFunc(r.Entries, func(other record.Entry) bool { return other.Hash == e.Hash })
+}
+
+// recordChange is what the entries of a record are changed by.
+type recordChange struct {
+	*scene
+
+	// deleted says that there is no delivered Secret, and full that the record had no room.
+	deleted, full bool
+	// confirmed is the entry that the delivered Secret holds; news says that it is called delivered for the first time.
+	confirmed *record.Entry
+	news      bool
+}
+
+func (c recordChange) kept(e, now record.Entry) {
+	if e == now {
+		return
+	}
+	ok := false
+	switch [2]record.State{e.State, now.State} {
+	case [2]record.State{record.Candidate, record.Delivered}:
+		ok = now == *c.confirmed
+	case [2]record.State{record.Delivered, record.Candidate}:
+		ok = c.deleted
+	case [2]record.State{record.Delivered, record.Ending}:
+		ok = c.news && now != *c.confirmed && now.Ends.Equal(c.clock.Now().Add(c.overlapWanted()))
+	}
+	if !ok || !now.Issued.Equal(e.Issued) || now.State != record.Ending && !now.Ends.IsZero() {
+		c.Fatalf("changed the entry %+v to %+v", e, now)
+	}
+}
+
+func (c recordChange) dropped(e record.Entry) {
+	ok := false
+	switch e.State {
+	case record.Candidate:
+		// Those beside a candidate that was delivered were to replace the same, and cannot any more.
+		ok = c.news || c.clock.Since(e.Issued) >= time.Minute
+	case record.Delivered:
+		ok = c.deleted && c.full || c.news && (c.overlapWanted() == 0 || c.rules().dead(e))
+	case record.Ending:
+		ok = c.deleted || c.rules().dead(e)
+	}
+	if !ok {
+		c.Fatalf("dropped the entry %+v", e)
+	}
+}
+
+// checkPromises: what was replaced goes on through its overlap.
+func (s *scene) checkPromises() {
+	r, rules := s.ourRecord(s.stored(s.recordKey)), s.rules()
+	for _, p := range s.promised {
+		e := p.entry
+		e.State, e.Ends = record.Ending, p.until
+		if rules.dead(e) {
+			continue
+		}
+		if r == nil {
+			s.Fatal("the record is gone")
+		}
+		if i := r.Verify(p.text); i < 0 || rules.dead(r.Entries[i]) {
+			s.Fatalf("what was to go on until %s does not: %+v", p.until, r.Entries)
+		}
+	}
+}
+
+// checkDelete: only exactly what was looked at is deleted, of an APIToken that is gone, and the record last.
+func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
+	key := client.ObjectKeyFromObject(o)
+	precondition := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions
+	if t, ok := o.(*tokensv1alpha1.APIToken); ok {
+		s.checkRemove(t, precondition)
+		return
+	}
+	if _, ok := o.(*corev1.Secret); !ok || key != s.recordKey && key != s.deliverKey ||
+		precondition == nil || precondition.ResourceVersion == nil || precondition.UID == nil || s.current() != nil {
+		s.Fatalf("deleted the %T %s", o, key)
+	}
+	was := s.stored(key)
+	switch {
+	case was == nil || was.ResourceVersion != *precondition.ResourceVersion:
+	case key != s.recordKey || was.Type != record.SecretType:
+		if !s.leavesBehind(was) && !s.meddledNow {
+			s.Fatalf("deleted somebody's Secret: %q", was.Data)
+		}
+	case s.leavesBehind(s.stored(s.deliverKey)) && !s.meddledNow:
+		s.Fatal("deleted the record before the Secret")
+	}
+}
+
+// checkRemove: the APIToken itself goes only if it expired for good, as long ago as its site says.
+func (s *scene) checkRemove(t *tokensv1alpha1.APIToken, precondition *metav1.Preconditions) {
+	if client.ObjectKeyFromObject(t) != client.ObjectKeyFromObject(s.token) || precondition == nil || precondition.UID == nil ||
+		*precondition.UID != s.token.UID || precondition.ResourceVersion == nil {
+		s.Fatalf("removed the APIToken %s with %+v", t.Name, precondition)
+	}
+	current := s.current()
+	if current == nil || current.ResourceVersion != *precondition.ResourceVersion || s.meddledNow {
+		return
+	}
+	if !s.rules().removes(s.basis(s.ourRecord(s.stored(s.recordKey)))) {
+		s.Fatal("removed an APIToken that has not expired for so long")
+	}
+}
+
+// checkTold: Events tell of deliveries that were made, and nothing that people can read has a secret in it.
+func (s *scene) checkTold(t *tokensv1alpha1.APIToken, err error) {
+	text, marshalErr := json.Marshal(t)
+	if marshalErr != nil {
+		s.Fatal(marshalErr)
+	}
+	told := []string{s.logs.String(), string(text), fmt.Sprint(err)}
+	for len(s.events.Events) > 0 {
+		event := <-s.events.Events
+		if strings.HasPrefix(event, corev1.EventTypeNormal) && !s.deliveredNow {
+			s.Fatalf("nothing was delivered, and told is %q", event)
+		}
+		told = append(told, event)
+	}
+	all := strings.Join(told, "\n")
+	for secret := range s.hidden {
+		// A user name and a forged status tell what they like.
+		if strings.Contains(all, secret) && !strings.Contains(s.forgedID+s.token.Spec.User, secret) {
+			s.Fatalf("%q is told in %s", secret, all)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package apitoken_test
+
+import (
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+)
+
+// rules are the terms of the APIToken and its site as they are now, read in other words than those of decide and lifetime.
+type rules struct {
+	now  time.Time
+	spec tokensv1alpha1.APITokenSpec
+	// site is nil if there is none.
+	site       *tokensv1alpha1.AtlassianSite
+	open, full bool
+}
+
+func (s *scene) rules() rules {
+	r := rules{
+		now: s.clock.Now(), spec: s.token.Spec, full: s.limits == limitsOneToken,
+		open: slices.Contains([]byte{siteHere, siteOpen, siteSelects}, s.remote),
+	}
+	if t := s.current(); t != nil {
+		r.spec = t.Spec
+	}
+	var site tokensv1alpha1.AtlassianSite
+	switch err := s.store.Get(s.Context(), s.siteKey, &site); {
+	case err == nil:
+		r.site = &site
+	case !apierrors.IsNotFound(err):
+		s.Fatal(err)
+	}
+	return r
+}
+
+// basis is the secret that lies delivered, or else the newest one.
+func (s *scene) basis(r *record.Record) *record.Entry {
+	if r == nil {
+		return nil
+	}
+	if e := holds(s.stored(s.deliverKey), r); e != nil {
+		return e
+	}
+	return &r.Entries[len(r.Entries)-1]
+}
+
+// bounds are the moments of which each ends a secret that was issued then.
+func (r rules) bounds(issued time.Time) (bounds []time.Time) {
+	add := func(days *int32) {
+		if days != nil {
+			bounds = append(bounds, issued.Add(time.Duration(*days)*day))
+		}
+	}
+	policy := r.site.Spec.TokenPolicy
+	switch {
+	case !r.spec.ExpirationTime.IsZero():
+		bounds = append(bounds, r.spec.ExpirationTime.Time)
+	case r.spec.LifetimeDays != nil:
+		add(r.spec.LifetimeDays)
+	default:
+		add(policy.DefaultLifetimeDays)
+	}
+	add(policy.MaxLifetimeDays)
+	return bounds
+}
+
+func (r rules) expiredFor(e record.Entry, long time.Duration) bool {
+	return slices.ContainsFunc(r.bounds(e.Issued), func(bound time.Time) bool { return !r.now.Before(bound.Add(long)) })
+}
+
+// over: no secret of it authenticates any more.
+func (r rules) over() bool {
+	return !r.spec.ExpirationTime.IsZero() && !r.now.Before(r.spec.ExpirationTime.Time)
+}
+
+func (r rules) revoked(e record.Entry) bool { return e.Issued.Before(r.site.Spec.IssuedAfter.Time) }
+
+func (r rules) dead(e record.Entry) bool {
+	return r.expiredFor(e, 0) || r.revoked(e) || e.State == record.Ending && !r.now.Before(e.Ends)
+}
+
+// due: somebody wants the secret replaced by now.
+func (r rules) due(e record.Entry) bool {
+	rotation := r.spec.Rotation
+	asked := rotation.RequestedTime.Time
+	return e.Issued.Before(asked) && !r.now.Before(asked) ||
+		rotation.IntervalDays != nil && r.now.Sub(e.Issued) >= time.Duration(*rotation.IntervalDays)*day
+}
+
+// replaces: a secret that lies delivered is to be replaced, if that is allowed.
+func (r rules) replaces(e *record.Entry) bool {
+	return e != nil && (r.due(*e) || r.revoked(*e) || e.State == record.Ending)
+}
+
+// expired: it ended, and nobody wants the secret replaced, or that would be too late too.
+func (r rules) expired(basis *record.Entry) bool {
+	return r.over() || basis != nil && r.expiredFor(*basis, 0) && !r.due(*basis)
+}
+
+func (r rules) removes(basis *record.Entry) bool {
+	if r.site == nil || !r.open || !r.expired(basis) || r.site.Spec.TokenPolicy.ExpiredRetentionDays == nil {
+		return false
+	}
+	long := time.Duration(*r.site.Spec.TokenPolicy.ExpiredRetentionDays) * day
+	if basis == nil {
+		return !r.now.Before(r.spec.ExpirationTime.Add(long))
+	}
+	return r.expiredFor(*basis, long)
+}
+
+// forbids is the reason for which no secret may be made now, or empty. The first two and those of the state of the
+// APIToken also keep one from authenticating.
+func (r rules) forbids(basis *record.Entry) string {
+	switch {
+	case r.site == nil:
+		return tokensv1alpha1.ReasonSiteNotFound
+	case !r.open:
+		return tokensv1alpha1.ReasonNamespaceNotAllowed
+	case r.expired(basis):
+		return tokensv1alpha1.ReasonExpired
+	case r.spec.State == tokensv1alpha1.StateSuspended:
+		return tokensv1alpha1.ReasonSuspended
+	case r.now.Before(r.site.Spec.IssuedAfter.Time):
+		return tokensv1alpha1.ReasonRevokedByEpoch
+	}
+	policy := r.site.Spec.TokenPolicy
+	tooLong := policy.MaxLifetimeDays != nil &&
+		(ptr.Deref(r.spec.LifetimeDays, 0) > *policy.MaxLifetimeDays || r.spec.ExpirationTime.Sub(r.now) > time.Duration(*policy.MaxLifetimeDays)*day)
+	forever := policy.NeverExpiring == tokensv1alpha1.NeverExpiringForbidden && len(r.bounds(r.now)) == 0
+	if tooLong || forever || basis == nil && r.full {
+		return tokensv1alpha1.ReasonPolicyViolation
+	}
+	return ""
+}
+
+// silences are reasons of forbids for which also what was delivered does not authenticate.
+var silences = []string{
+	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended,
+}

@@ -1,0 +1,626 @@
+package apitoken_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/events"
+	testclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// setting is what a scene begins with: of each field one of a few kinds, of which 0 is the usual one.
+type setting struct {
+	namespace, name, status, deletion, site, credential, secret, record, delivered, orphan, policy byte
+	// age is how long ago the newest secret was issued. The others are terms of the APIToken and of its site.
+	age, remote, state, lifetime, rotation, overlap, epoch, limits, retention byte
+	// passes happen among faults, and cleanUp deletes the APIToken in the end.
+	passes, cleanUp byte
+}
+
+// What lies where the token is to be delivered.
+const (
+	secretNone byte = iota
+	secretOurs
+	secretOursUntidy
+	secretOpaque
+	secretSomebodys
+	secretForeignToken
+	secretOfRecordType
+	secretEmpty
+	secretKinds
+)
+
+// What lies where the record does. Those before recordDamaged are good ones.
+const (
+	recordNone byte = iota
+	recordDelivered
+	recordCandidate
+	recordFull
+	recordFullOld
+	recordRotating
+	recordEnding
+	recordEndingOver
+	recordEndingFull
+	recordEndingHeld
+	recordEndingHeldOver
+	recordDamaged
+	recordOpaque
+	recordOfOtherUser
+	recordOfOtherSite
+	recordOfOtherSiteNamespace
+	recordOfOtherName
+	recordOfOtherNamespace
+	recordOfOtherSecret
+	recordOfForeignToken
+	recordKinds
+)
+
+// Whose record of an earlier APIToken of the same name is there.
+const (
+	orphanNone byte = iota
+	orphanOurs
+	orphanOursKept
+	orphanForeign
+	orphanKinds
+)
+
+// What becomes of the question whether the admission policy is in force.
+const (
+	policyInForce byte = iota
+	policyMissing
+	policyOther
+	policyKinds
+)
+
+// How long ago the newest secret of the record was issued.
+const (
+	ageNone byte = iota
+	ageDay
+	ageMonths
+	ages
+)
+
+// Where the site is, and whether it is open to the namespace.
+const (
+	siteHere byte = iota
+	siteOpen
+	siteClosed
+	siteSelects
+	siteSelectsOthers
+	siteSelectsUnreadably
+	remotes
+)
+
+// How long the token is to live.
+const (
+	livesAsTheSiteSays byte = iota
+	livesADay
+	livesAMonth
+	livedUntil
+	livesUntil
+	lifetimes
+)
+
+// When the secret is to be replaced.
+const (
+	rotatesNever byte = iota
+	rotatesSinceLately
+	rotatesSoon
+	rotatesLater
+	rotatesDaily
+	rotations
+)
+
+// When the revocation epoch is.
+const (
+	epochNone byte = iota
+	epochLongAgo
+	epochLately
+	epochToCome
+	epochs
+)
+
+// What the site lays down.
+const (
+	limitsNone byte = iota
+	limitsForever
+	limitsADay
+	limitsMonths
+	limitsDefaultADay
+	limitsOneToken
+	limitsKinds
+)
+
+type choice struct {
+	chosen *byte
+	kinds  byte
+}
+
+func (s *setting) choices() []choice {
+	return []choice{
+		{&s.namespace, 2}, {&s.name, 3}, {&s.status, 4}, {&s.deletion, 2}, {&s.site, 3}, {&s.credential, 4}, {&s.secret, secretKinds},
+		{&s.record, recordKinds}, {&s.delivered, record.MaxEntries}, {&s.orphan, orphanKinds}, {&s.policy, policyKinds}, {&s.passes, 6}, {&s.cleanUp, 2},
+		{&s.age, ages}, {&s.remote, remotes}, {&s.state, 2}, {&s.lifetime, lifetimes}, {&s.rotation, rotations}, {&s.overlap, 3},
+		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3},
+	}
+}
+
+// plan is the input that makes this setting; what follows it are the choices on the way.
+func (s setting) plan(then ...byte) (plan []byte) {
+	for _, c := range s.choices() {
+		plan = append(plan, *c.chosen)
+	}
+	return append(plan, then...)
+}
+
+// plan is the rest of the input. When it runs out, nothing unusual happens any more.
+type plan []byte
+
+func (p *plan) next() (b byte) {
+	if len(*p) > 0 {
+		b, *p = (*p)[0], (*p)[1:]
+	}
+	return b
+}
+
+func (p *plan) of(n byte) byte { return p.next() % n }
+
+const (
+	canary    = "canary-of-somebody-else"
+	patCanary = "canary-of-the-product"
+)
+
+// props are what every scene has at hand, made once: the same input is the same scene.
+type props struct {
+	scheme *runtime.Scheme
+	codecs serializer.CodecFactory
+	id     string
+	// ours are secrets of the token with this id; foreign is a token of somebody else.
+	ours    [record.MaxEntries]string
+	foreign string
+	hashes  map[string]record.Hash
+}
+
+func makeProps(f *testing.F) *props {
+	must := func(err error) {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	p := &props{scheme: runtime.NewScheme(), hashes: map[string]record.Hash{}}
+	must(errors.Join(scheme.AddToScheme(p.scheme), tokensv1alpha1.AddToScheme(p.scheme)))
+	p.codecs = serializer.NewCodecFactory(p.scheme)
+	random := rand.NewChaCha8([32]byte{1})
+	mint := func(id string) string {
+		text, err := token.New(id, random)
+		must(err)
+		p.hashes[text], err = record.NewHash(text, random)
+		must(err)
+		return text
+	}
+	var err error
+	p.id, err = token.NewID(random)
+	must(err)
+	for i := range p.ours {
+		p.ours[i] = mint(p.id)
+	}
+	foreignID, err := token.NewID(random)
+	must(err)
+	p.foreign = mint(foreignID)
+	return p
+}
+
+// scene is one APIToken among other objects, and an API whose faults are the rest of the plan.
+type scene struct {
+	*testing.T
+	*props
+	setting
+	plan
+
+	store                 client.WithWatch
+	tracker               clienttesting.ObjectTracker
+	token                 *tokensv1alpha1.APIToken
+	siteKey               client.ObjectKey
+	recordKey, deliverKey client.ObjectKey
+	reconciler            *apitoken.Reconciler
+	cleaner               *apitoken.Cleaner
+	clock                 *testclock.FakePassiveClock
+	events                *events.FakeRecorder
+	logs                  *bytes.Buffer
+	damage, forgedID      string
+
+	// start is when it all begins.
+	start time.Time
+	// plain says that nothing but faults and the terms keeps it from being issued.
+	plain bool
+	// calm says that there are no faults.
+	calm bool
+	// meddled says that a person did something to Secrets, meddledNow that one did anything in this pass, meddledEver at all.
+	meddled, meddledNow, meddledEver bool
+	// deliveredNow says that a token of the record came to lie in the Secret in this pass, and writes how many there were.
+	deliveredNow bool
+	writes       int
+	// cached is what the cache holds where it lags behind.
+	cached map[client.ObjectKey]*corev1.Secret
+	// late are writes that were given up and are under way still.
+	late []func() error
+	// promised are secrets that a rotation replaced, and buried are those whose delivered Secret was deleted.
+	promised []promise
+	buried   map[record.Hash]bool
+	// hidden must not be told anywhere.
+	hidden map[string]bool
+}
+
+// promise says that a secret goes on until then.
+type promise struct {
+	text  []byte
+	entry record.Entry
+	until time.Time
+}
+
+func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []byte) *scene {
+	s := &scene{
+		T: t, props: p, plan: choices, damage: damage, forgedID: forgedID, logs: &bytes.Buffer{}, events: events.NewFakeRecorder(1000),
+		start:  time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
+		hidden: map[string]bool{canary: true, patCanary: true},
+	}
+	s.clock = testclock.NewFakePassiveClock(s.start)
+	for _, c := range s.choices() {
+		*c.chosen = s.of(c.kinds)
+	}
+	for text, hash := range p.hashes {
+		s.hideToken(text)
+		s.hideHash(hash)
+	}
+	namespace := []string{"jira", kubetest.SystemNamespace}[s.namespace]
+	s.recordKey = client.ObjectKey{Namespace: kubetest.SystemNamespace, Name: "uid-1"}
+	s.deliverKey = client.ObjectKey{Namespace: namespace, Name: []string{"ci-token", "uid-1", "uid-0"}[s.name]}
+	s.siteKey = client.ObjectKey{Namespace: namespace, Name: "main"}
+	if s.remote != siteHere {
+		s.siteKey.Namespace = "sites"
+	}
+	s.token = kubetest.Token(namespace, "ci", func(t *tokensv1alpha1.APIToken) {
+		t.UID, t.Generation, t.Spec.User, t.Spec.Delivery.SecretName = "uid-1", 1, user, s.deliverKey.Name
+		t.Status = s.forgedStatus()
+		s.setTerms(&t.Spec)
+		if s.deletion == 1 {
+			t.DeletionTimestamp, t.Finalizers = new(metav1.NewTime(s.clock.Now())), []string{"example.com/wait"}
+		}
+	})
+	held, usable := s.secret == secretOurs || s.secret == secretOursUntidy, s.record < recordDamaged
+	s.plain = s.namespace == 0 && s.deletion == 0 && s.site == 0 && s.credential == 0 && s.policy == policyInForce &&
+		usable && (held && s.record != recordNone || s.secret == secretNone)
+	s.build()
+	s.catchUp()
+	if s.secret == secretNone {
+		s.bury()
+	}
+	return s
+}
+
+// setTerms is what the APIToken asks for.
+func (s *scene) setTerms(spec *tokensv1alpha1.APITokenSpec) {
+	if s.remote != siteHere {
+		spec.SiteRef.Namespace = s.siteKey.Namespace
+	}
+	if s.state == 1 {
+		spec.State = tokensv1alpha1.StateSuspended
+	}
+	switch s.lifetime {
+	case livesADay:
+		spec.LifetimeDays = new(int32(1))
+	case livesAMonth:
+		spec.LifetimeDays = new(int32(30))
+	case livedUntil:
+		spec.ExpirationTime = metav1.NewTime(s.start.Add(-30 * time.Minute))
+	case livesUntil:
+		spec.ExpirationTime = metav1.NewTime(s.start.Add(30 * day))
+	}
+	switch s.rotation {
+	case rotatesSinceLately:
+		spec.Rotation.RequestedTime = metav1.NewTime(s.start.Add(-30 * time.Minute))
+	case rotatesSoon:
+		spec.Rotation.RequestedTime = metav1.NewTime(s.start.Add(30 * time.Second))
+	case rotatesLater:
+		spec.Rotation.RequestedTime = metav1.NewTime(s.start.Add(30 * time.Minute))
+	case rotatesDaily:
+		spec.Rotation.IntervalDays = new(int32(1))
+	}
+	spec.Rotation.OverlapHours = []*int32{nil, new(int32(0)), new(int32(1))}[s.overlap]
+}
+
+// newSite is the site with all that it lays down.
+func (s *scene) newSite() *tokensv1alpha1.AtlassianSite {
+	site := kubetest.Site(s.siteKey.Namespace, s.siteKey.Name)
+	spec := &site.Spec
+	if s.site == 2 {
+		spec.UpstreamURL = "::"
+	}
+	switch open := &spec.AllowedNamespaces; s.remote {
+	case siteOpen:
+		open.From = tokensv1alpha1.NamespacesFromAll
+	case siteClosed:
+		open.From = tokensv1alpha1.NamespacesFromSame
+	case siteSelects, siteSelectsOthers:
+		open.From = tokensv1alpha1.NamespacesFromSelector
+		open.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"jira": []string{"yes", "no"}[s.remote-siteSelects]}}
+	case siteSelectsUnreadably:
+		open.From = tokensv1alpha1.NamespacesFromSelector
+		open.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "jira", Operator: "Like"}}}
+	}
+	spec.IssuedAfter = []metav1.Time{
+		{}, metav1.NewTime(s.start.Add(-100 * day)), metav1.NewTime(s.start.Add(-30 * time.Minute)), metav1.NewTime(s.start.Add(30 * time.Minute)),
+	}[s.epoch]
+	switch policy := &spec.TokenPolicy; s.limits {
+	case limitsForever:
+		policy.NeverExpiring = tokensv1alpha1.NeverExpiringForbidden
+	case limitsADay:
+		policy.MaxLifetimeDays = new(int32(1))
+	case limitsMonths:
+		policy.MaxLifetimeDays = new(int32(60))
+	case limitsDefaultADay:
+		policy.DefaultLifetimeDays = new(int32(1))
+	case limitsOneToken:
+		policy.MaxTokensPerUser = new(int32(1))
+	}
+	spec.TokenPolicy.ExpiredRetentionDays = []*int32{nil, new(int32(0)), new(int32(30))}[s.retention]
+	return site
+}
+
+// bury remembers what was in the delivered Secret, or in use beside it, when that was deleted.
+func (s *scene) bury() {
+	s.buried = map[record.Hash]bool{}
+	if r := s.ourRecord(s.stored(s.recordKey)); r != nil {
+		for _, e := range r.Entries {
+			s.buried[e.Hash] = e.State != record.Candidate
+		}
+	}
+}
+
+// build fills the store, and lets the controllers at it.
+func (s *scene) build() {
+	objects := []client.Object{s.token}
+	there := map[client.ObjectKey]bool{}
+	for _, o := range []*corev1.Secret{s.upstreamSecret(), s.deliveredSecret(s.secret), s.recordSecret(s.record), s.orphanSecret()} {
+		// Where two have the same name, the first was there first.
+		if o != nil && !there[client.ObjectKeyFromObject(o)] {
+			there[client.ObjectKeyFromObject(o)] = true
+			objects = append(objects, o)
+		}
+	}
+	if s.site != 1 {
+		objects = append(objects, s.newSite())
+	}
+	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.token.Namespace, Labels: map[string]string{"jira": "yes"}}})
+	if s.limits == limitsOneToken {
+		objects = append(objects, kubetest.Token(s.token.Namespace, "older", func(t *tokensv1alpha1.APIToken) {
+			t.UID, t.Spec.SiteRef, t.Spec.User = "uid-0", s.token.Spec.SiteRef, folded(s.token.Spec.User)
+		}))
+	}
+	s.tracker = clienttesting.NewObjectTracker(s.scheme, s.codecs.UniversalDecoder())
+	s.store = fake.NewClientBuilder().WithScheme(s.scheme).WithObjectTracker(s.tracker).
+		WithStatusSubresource(&tokensv1alpha1.APIToken{}).WithObjects(objects...).
+		WithIndex(&tokensv1alpha1.APIToken{}, "spec.siteRef.name", func(o client.Object) []string {
+			t, _ := o.(*tokensv1alpha1.APIToken)
+			return []string{t.Spec.SiteRef.Name}
+		}).Build()
+	cache, live := interceptor.NewClient(s.store, s.funcs(false)), interceptor.NewClient(s.store, s.funcs(true))
+	s.reconciler = &apitoken.Reconciler{
+		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}),
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
+	}
+	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Namespace: kubetest.SystemNamespace}
+}
+
+// hide keeps a text from being told, also in the form that a Secret has in JSON.
+func (s *scene) hide(text string) {
+	s.hidden[text] = true
+	s.hidden[base64.RawStdEncoding.EncodeToString([]byte(text))] = true
+}
+
+// hideToken hides what follows the id, which is public.
+func (s *scene) hideToken(text string) { s.hide(text[token.IDLength+1:]) }
+
+func (s *scene) hideHash(hash record.Hash) {
+	parts := strings.Split(hash.String(), "$")
+	for _, saltOrHash := range parts[len(parts)-2:] {
+		s.hide(saltOrHash)
+	}
+}
+
+// forgedStatus is what somebody made of the status.
+func (s *scene) forgedStatus() tokensv1alpha1.APITokenStatus {
+	now := metav1.NewTime(s.clock.Now())
+	return []tokensv1alpha1.APITokenStatus{
+		{},
+		{TokenID: s.forgedID},
+		{TokenID: s.id},
+		{TokenID: s.id, IssuedTime: now, Conditions: []metav1.Condition{{
+			Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: tokensv1alpha1.ReasonIssued, LastTransitionTime: now,
+		}}},
+	}[s.status]
+}
+
+// upstreamSecret is the personal access token of the user.
+func (s *scene) upstreamSecret() *corev1.Secret {
+	c := upstream.Credential{
+		Namespace: s.siteKey.Namespace, Site: "main", User: folded(s.token.Spec.User), Origin: "http://jira." + s.siteKey.Namespace + ".svc:8080", Token: patCanary,
+	}
+	if s.credential == 2 {
+		c.Origin = "http://elsewhere"
+	}
+	data, err := c.Encode()
+	if err != nil {
+		s.Fatal(err)
+	}
+	switch s.credential {
+	case 1:
+		return nil
+	case 3:
+		data = append(data, ' ')
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: c.SecretName()},
+		Type:       upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data},
+	}
+}
+
+// folded is username.Fold in other words.
+func folded(user string) string {
+	return regexp.MustCompile(`[A-Z]+`).ReplaceAllStringFunc(user, strings.ToLower)
+}
+
+// deliveredSecret is what lies where the token is to be delivered.
+func (s *scene) deliveredSecret(kind byte) *corev1.Secret {
+	o := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.deliverKey.Namespace, Name: s.deliverKey.Name, Labels: map[string]string{"of": "somebody"}},
+		Type:       corev1.SecretTypeBasicAuth,
+		Data: map[string][]byte{
+			"username": []byte(s.token.Spec.User), "password": []byte(s.ours[0]), "url": []byte(kubetest.Site(s.siteKey.Namespace, "main").Spec.BaseURL), "more": []byte(canary),
+		},
+	}
+	switch kind {
+	case secretNone:
+		return nil
+	case secretOursUntidy:
+		o.Data["username"], o.Data["url"] = []byte(s.damage), nil
+	case secretOpaque:
+		o.Type = corev1.SecretTypeOpaque
+	case secretSomebodys:
+		o.Data["password"] = []byte(canary)
+	case secretForeignToken:
+		o.Data["password"] = []byte(s.foreign)
+	case secretOfRecordType:
+		o.Type = record.SecretType
+	case secretEmpty:
+		o.Data = nil
+	}
+	return o
+}
+
+// recordSecret is what lies where the record does.
+func (s *scene) recordSecret(kind byte) *corev1.Secret {
+	if kind == recordNone {
+		return nil
+	}
+	r := s.newRecord(s.ours[0])
+	switch kind {
+	case recordDelivered:
+		r.Entries[0].State = record.Delivered
+	case recordFull, recordFullOld:
+		r = s.newRecord(s.ours[:]...)
+		r.Entries[s.delivered].State = record.Delivered
+		if kind == recordFullOld {
+			r.Entries[0].Issued = r.Entries[0].Issued.Add(-time.Hour)
+		}
+	case recordRotating:
+		r = s.newRecord(s.ours[:2]...)
+		r.Entries[0].State, r.Entries[1].Issued = record.Delivered, s.start
+	case recordEnding, recordEndingOver:
+		r = s.rotated(s.ours[1], s.ours[0])
+	case recordEndingHeld, recordEndingHeldOver:
+		r = s.rotated(s.ours[0], s.ours[1])
+	case recordEndingFull:
+		r = s.rotated(s.ours[1], s.ours[2], s.ours[3], s.ours[0])
+	case recordOfOtherUser:
+		r.User = "mallory"
+	case recordOfOtherSite:
+		r.Site.Name = "other"
+	case recordOfOtherSiteNamespace:
+		r.Site.Namespace = "other"
+	case recordOfOtherName:
+		r.APIToken.Name = "other"
+	case recordOfOtherNamespace:
+		r.APIToken.Namespace = "other"
+	case recordOfOtherSecret:
+		r.DeliverySecret = "other"
+	case recordOfForeignToken:
+		r = s.newRecord(s.foreign)
+	}
+	if kind == recordEndingOver || kind == recordEndingHeldOver {
+		r.Entries[0].Ends = s.start
+	}
+	o := s.recordNamed(s.recordKey.Name, r)
+	switch kind {
+	case recordDamaged:
+		o.Data[record.DataKey] = []byte(s.damage)
+	case recordOpaque:
+		o.Type = corev1.SecretTypeOpaque
+	}
+	return o
+}
+
+// orphanSecret is the record of an earlier APIToken of the same name.
+func (s *scene) orphanSecret() *corev1.Secret {
+	switch s.orphan {
+	case orphanNone:
+		return nil
+	case orphanForeign:
+		return s.recordNamed("uid-0", s.newRecord(s.foreign))
+	}
+	o := s.recordNamed("uid-0", s.newRecord(s.ours[0]))
+	if s.orphan == orphanOursKept {
+		o.Annotations = map[string]string{"apitokens.dev/orphaned-since": s.clock.Now().Format(time.RFC3339)}
+	}
+	return o
+}
+
+// newRecord is a record of the APIToken, with these tokens as candidates.
+func (s *scene) newRecord(texts ...string) *record.Record {
+	r := &record.Record{
+		TokenID: s.id, User: folded(s.token.Spec.User), DeliverySecret: s.deliverKey.Name,
+		Site: record.Ref{Namespace: s.siteKey.Namespace, Name: "main"}, APIToken: record.Ref{Namespace: s.token.Namespace, Name: s.token.Name},
+	}
+	for _, text := range texts {
+		issued := s.start.Add(-[]time.Duration{0, 25 * time.Hour, 70 * day}[s.age])
+		r.Entries = append(r.Entries, record.Entry{Hash: s.hashes[text], State: record.Candidate, Issued: issued})
+	}
+	return r
+}
+
+// rotated is a record of which the last token has replaced the others.
+func (s *scene) rotated(texts ...string) *record.Record {
+	r := s.newRecord(texts...)
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		if i == len(r.Entries)-1 {
+			e.State = record.Delivered
+			break
+		}
+		e.State, e.Issued, e.Ends = record.Ending, e.Issued.Add(-time.Hour), s.start.Add(time.Hour)
+	}
+	return r
+}
+
+func (s *scene) recordNamed(name string, r *record.Record) *corev1.Secret {
+	data, err := r.Encode()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: name, Labels: map[string]string{record.LabelTokenID: r.TokenID}},
+		Type:       record.SecretType, Data: map[string][]byte{record.DataKey: data},
+	}
+}

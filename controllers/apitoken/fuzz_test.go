@@ -1,0 +1,312 @@
+package apitoken_test
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/internal/record"
+)
+
+// FuzzReconcile puts an APIToken into any state of the objects around it, lets API calls fail, other leaders overtake and
+// people interfere, and holds the promises of docs/resources.md and docs/token-format.md all the while.
+func FuzzReconcile(f *testing.F) {
+	p := makeProps(f)
+	for _, plan := range seeds() {
+		f.Add("Alice", "asp_0000000000000000", `{"version":1,"tokenID":"`+canary+`"}`, plan)
+	}
+	f.Fuzz(func(t *testing.T, user, forgedID, damage string, plan []byte) {
+		if user = strings.ToValidUTF8(user, "?"); user == "" || len(user) > 255 {
+			user = "Alice"
+		}
+		s := newScene(t, p, user, strings.ToValidUTF8(forgedID, "?"), damage, plan)
+		for range s.passes {
+			step := []time.Duration{0, time.Second, 61 * time.Second, time.Hour}[s.of(4)]
+			if step > time.Second {
+				s.arrive()
+			}
+			s.clock.SetTime(s.clock.Now().Add(step))
+			lags := s.of(2) == 1
+			_ = s.pass()
+			if !lags {
+				s.catchUp()
+			}
+		}
+		s.settle()
+		if s.cleanUp != 0 {
+			s.clean()
+		}
+	})
+}
+
+// seeds are every state of the Secret and the record, everything else that a scene can begin with, and each fault at each
+// call of the API.
+func seeds() (plans [][]byte) {
+	for secret := range secretKinds {
+		for stored := range recordKinds {
+			plans = append(plans, setting{secret: secret, record: stored, cleanUp: 1}.plan())
+		}
+	}
+	rotating := setting{secret: secretOurs, record: recordDelivered, age: ageDay, rotation: rotatesSinceLately}
+	for _, base := range []setting{{}, rotating, {secret: secretOurs, record: recordFull, cleanUp: 1}} {
+		for i, c := range base.choices() {
+			for kind := range c.kinds {
+				other := base
+				*other.choices()[i].chosen = kind
+				plans = append(plans, other.plan())
+			}
+		}
+	}
+	const clock, cache, calls = 1, 1, 21 // of a pass that does the most
+	rotating.passes = 1
+	for _, base := range []setting{
+		{passes: 1},
+		rotating,
+		{passes: 1, record: recordFull, secret: secretOursUntidy},
+		{cleanUp: 1, record: recordCandidate, secret: secretOurs},
+	} {
+		last := clock + cache + calls
+		if base.passes == 0 {
+			last = 6
+		}
+		for call := range last {
+			for fault := range meddles {
+				plans = append(plans, base.plan(append(make([]byte, call), fault)...))
+			}
+			for meddling := range meddlings {
+				plans = append(plans, base.plan(append(make([]byte, call), meddles|meddling<<4)...))
+			}
+		}
+	}
+	plans = append(plans, termSeeds()...)
+	// Of a token that was issued the cache shows no record yet, at the first look and at the second.
+	issued := append([]byte{0, 1}, make([]byte, 21)...)
+	return append(plans, setting{passes: 2}.plan(append(issued, 0, 0, 0, isStale, 0, 0, 0, isStale)...))
+}
+
+// termSeeds are the terms that have to do with each other.
+func termSeeds() (plans [][]byte) {
+	add := func(s setting) { plans = append(plans, s.plan()) }
+	for age := range ages {
+		for rotation := range rotations {
+			for overlap := range byte(3) {
+				for _, stored := range []byte{recordDelivered, recordCandidate, recordEndingFull} {
+					add(setting{age: age, rotation: rotation, overlap: overlap, secret: secretOurs, record: stored})
+				}
+			}
+			for lifetime := range lifetimes {
+				retention := (age + rotation + lifetime) % 3
+				add(setting{age: age, rotation: rotation, lifetime: lifetime, retention: retention, secret: secretOurs, record: recordDelivered, cleanUp: 1})
+			}
+			for epoch := range epochs {
+				add(setting{age: age, rotation: rotation, epoch: epoch, secret: secretOurs, record: recordEnding})
+			}
+		}
+		for limits := range limitsKinds {
+			for lifetime := range lifetimes {
+				add(setting{age: age, limits: limits, lifetime: lifetime, rotation: rotatesSinceLately, secret: secretOurs, record: recordDelivered})
+				add(setting{age: age, limits: limits, lifetime: lifetime, record: age})
+			}
+		}
+	}
+	return plans
+}
+
+// pass is one look at the APIToken, and what holds after any.
+func (s *scene) pass() error {
+	s.meddledNow, s.deliveredNow, s.writes = false, false, 0
+	t := s.current()
+	if t == nil {
+		return nil
+	}
+	foreign := s.stored(s.deliverKey)
+	if s.holdsOurs(foreign) {
+		foreign = nil
+	}
+	if s.calm {
+		s.arrive()
+	}
+	log := funcr.New(func(_, args string) { _, _ = io.WriteString(s.logs, args+"\n") }, funcr.Options{Verbosity: 10})
+	result, err := s.reconciler.Reconcile(ctrl.LoggerInto(s.Context(), log), t)
+
+	if now := s.stored(s.deliverKey); foreign != nil && !s.meddledNow && !equality.Semantic.DeepEqual(foreign, now) {
+		s.Fatalf("somebody's Secret\n%v became\n%v", foreign, now)
+	}
+	if s.token.DeletionTimestamp != nil && (s.writes > 0 || err != nil) {
+		s.Fatalf("wrote %d times for an APIToken that is being deleted (%v)", s.writes, err)
+	}
+	if t = s.current(); t == nil {
+		return err
+	}
+	s.checkTold(t, err)
+	if !s.meddled {
+		s.checkPromises()
+	}
+	// After a race nothing was told.
+	if err == nil && result.RequeueAfter > time.Second && !s.meddled && !s.meddledNow {
+		s.checkReady(t)
+	}
+	return err
+}
+
+// checkReady holds after a pass that came to its end: what is called ready is, and what is ours is not called somebody's.
+func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
+	ready := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
+	switch {
+	case ready == nil:
+		s.Fatal("there is no condition Ready")
+	case (ready.Status == "True") != (ready.Reason == tokensv1alpha1.ReasonIssued) || ready.Message == "":
+		s.Fatalf("Ready is %+v", ready)
+	}
+	r, delivered := s.ourRecord(s.stored(s.recordKey)), s.stored(s.deliverKey)
+	rules, basis := s.rules(), s.basis(r)
+	forbidden := rules.forbids(basis)
+	switch reason := ready.Reason; {
+	case ready.Status == "True":
+		if !s.isReady(r, delivered) || t.Status.TokenID != r.TokenID || string(delivered.Data["username"]) != t.Spec.User || slices.Contains(silences, forbidden) {
+			s.Fatalf("Ready is True with the record %+v and the Secret %v, %s", r, delivered, forbidden)
+		}
+	case slices.Contains([]string{
+		tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonNamespaceNotAllowed,
+		tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonPolicyViolation,
+	}, reason):
+		if reason != forbidden {
+			s.Fatalf("Ready is %+v, but what forbids it is %q", ready, forbidden)
+		}
+		if reason == tokensv1alpha1.ReasonRevokedByEpoch || reason == tokensv1alpha1.ReasonPolicyViolation {
+			if s.isReady(r, delivered) {
+				s.Fatalf("the token authenticates, and Ready is %+v", ready)
+			}
+		}
+	case reason == tokensv1alpha1.ReasonSiteNotFound: // or the cache has not seen it yet
+	case slices.Contains([]string{
+		tokensv1alpha1.ReasonDeliveryConflict, tokensv1alpha1.ReasonRecordMissing, tokensv1alpha1.ReasonRecordDamaged, tokensv1alpha1.ReasonRecordOrphaned,
+	}, reason):
+		if s.holdsOurs(delivered) || !rules.open {
+			s.Fatalf("the token is delivered, and Ready is %+v", ready)
+		}
+	case slices.Contains(silences, forbidden) && reason != tokensv1alpha1.ReasonIssuePending:
+		s.Fatalf("it is %s, and Ready is %+v", forbidden, ready)
+	}
+}
+
+// isReady reports whether a delivered token authenticates by its record, in which there is nothing that should not be.
+// What a cache that lags says is true enough until it has caught up.
+func (s *scene) isReady(r *record.Record, delivered *corev1.Secret) bool {
+	held, rules := holds(delivered, r), s.rules()
+	if held == nil || held.State != record.Delivered || rules.site == nil || rules.dead(*held) {
+		return false
+	}
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		switch {
+		case e == held:
+		case e.State == record.Delivered, s.calm && (e.State == record.Candidate && s.clock.Since(e.Issued) >= time.Minute || rules.dead(*e)):
+			return false
+		}
+	}
+	return true
+}
+
+// settle expects that what the faults left comes to an end, in which nothing is written any more.
+func (s *scene) settle() {
+	s.calm = true
+	s.arrive()
+	s.clock.SetTime(s.clock.Now().Add(2 * time.Minute))
+	for range 3 {
+		if err := s.pass(); err != nil && s.policy != policyOther {
+			s.Fatalf("fails without a fault: %v", err)
+		}
+	}
+	if s.policy != policyOther && s.writes > 0 {
+		s.Fatalf("does not settle: %d writes in the last pass", s.writes)
+	}
+	r, delivered, rules := s.ourRecord(s.stored(s.recordKey)), s.stored(s.deliverKey), s.rules()
+	t, basis := s.current(), s.basis(r)
+	if !s.plain || s.meddled || t == nil {
+		return
+	}
+	ready := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
+	if want := s.verdict(rules, basis); rules.removes(basis) || ready == nil || ready.Reason != want {
+		s.Fatalf("is %+v, want %q", ready, want)
+	} else if want != tokensv1alpha1.ReasonIssued {
+		return
+	}
+	endings := 0
+	for _, e := range r.Entries {
+		switch {
+		case e.State == record.Candidate:
+			s.Fatalf("a candidate is left: %+v", r.Entries)
+		case s.buried[e.Hash] && !s.buried[holds(delivered, r).Hash]:
+			s.Fatal("what was deleted authenticates still")
+		case e.State == record.Ending:
+			endings++
+		}
+	}
+	if rules.due(*basis) && rules.forbids(basis) == "" && endings < record.MaxEntries-1 {
+		s.Fatalf("is not rotated: %+v", r.Entries)
+	}
+}
+
+// verdict is what Ready has to say in the end, if there is nothing in the way but the terms.
+func (s *scene) verdict(rules rules, basis *record.Entry) string {
+	forbidden := rules.forbids(basis)
+	needsNew := basis == nil || s.stored(s.deliverKey) == nil || rules.dead(*basis) || basis.State == record.Ending
+	if forbidden != "" && (needsNew || slices.Contains(silences, forbidden)) {
+		return forbidden
+	}
+	return tokensv1alpha1.ReasonIssued
+}
+
+// clean deletes the APIToken, and expects that what was its own goes, whatever fails at first, and nothing else.
+func (s *scene) clean() {
+	s.calm, s.meddledNow = false, false
+	if err := s.store.Delete(s.Context(), s.token.DeepCopy()); client.IgnoreNotFound(err) != nil {
+		s.Fatal(err)
+	}
+	delivered := s.stored(s.deliverKey)
+	ours := s.leavesBehind(delivered)
+	gone := apitoken.Gone{NamespacedName: client.ObjectKeyFromObject(s.token), UID: s.token.UID}
+	_, _ = s.cleaner.Reconcile(s.Context(), gone)
+	s.calm = true
+	if _, err := s.cleaner.Reconcile(s.Context(), gone); err != nil {
+		s.Fatalf("fails without a fault: %v", err)
+	}
+	if s.meddledNow || s.current() != nil { // if a finalizer holds it, checkDelete has seen to it that nothing was removed
+		return
+	}
+	left := s.stored(s.deliverKey)
+	switch {
+	case ours && left != nil:
+		s.Fatal("the delivered token is left")
+	case !ours && s.deliverKey != s.recordKey && !equality.Semantic.DeepEqual(delivered, left):
+		s.Fatalf("somebody's Secret\n%v became\n%v", delivered, left)
+	}
+	if left := s.stored(s.recordKey); left != nil && left.Type == record.SecretType {
+		s.Fatal("the record is left")
+	}
+}
+
+// current is the APIToken as it is, or nil.
+func (s *scene) current() *tokensv1alpha1.APIToken {
+	var t tokensv1alpha1.APIToken
+	switch err := s.store.Get(s.Context(), client.ObjectKeyFromObject(s.token), &t); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		s.Fatal(err)
+	}
+	return &t
+}
