@@ -129,7 +129,7 @@ func TestLastAccessIsAllThatTheWebhookWrites(t *testing.T) {
 	if err := c.Status().Patch(t.Context(), patched, text); err != nil {
 		t.Fatal(err)
 	}
-	if len(patched.Labels)+len(patched.Annotations)+len(patched.Finalizers) > 0 || patched.Spec != token.Spec || patched.Status.LastAccessedTime.IsZero() {
+	if len(patched.Labels)+len(patched.Annotations)+len(patched.Finalizers) > 0 || !cmp.Equal(patched.Spec, token.Spec) || patched.Status.LastAccessedTime.IsZero() {
 		t.Errorf("a patch of the status left %+v", patched)
 	}
 	for name, err := range map[string]error{

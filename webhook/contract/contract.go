@@ -26,7 +26,7 @@ type Exchange struct {
 	Took     time.Duration
 }
 
-// Claimed is what a gateway says of the client, for the log and the last access alone.
+// Claimed is what a gateway says of the client, for the log alone.
 type Claimed struct {
 	Client, Method, Path, RequestID string
 }

@@ -4,8 +4,6 @@ package usage
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,21 +50,9 @@ func (r *Recorder) Observe(x contract.Exchange) {
 	if x.Decision.Verdict != authn.Allow {
 		return
 	}
-	if !r.queue.put(Use{Token: x.Decision.APIToken, Second: r.clock.Now().Unix(), From: address(x.Claimed.Client)}) {
+	if !r.queue.put(Use{Token: x.Decision.APIToken, Second: r.clock.Now().Unix(), From: x.Decision.Client}) {
 		r.metrics.lost.Inc()
 	}
-}
-
-// address is the IP address that a gateway told, or none. A zone is free text, and means nothing elsewhere.
-func address(text string) netip.Addr {
-	if text == "" || strings.Contains(text, "%") {
-		return netip.Addr{}
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap()
 }
 
 // Run writes until ctx is done, and then what is left, as fast as it can and for as long as it may.
