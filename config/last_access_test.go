@@ -15,8 +15,6 @@ import (
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
-const refusedByCRD outcome = "`status.lastAccessedTime` must not go back or away"
-
 const condition = `[{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]`
 
 // TestLastAccessPolicy changes each field of a status in each way, and alone and together with the last access.

@@ -43,15 +43,13 @@ func NewWriter(config *rest.Config) (Writer, error) {
 		return nil, fmt.Errorf("making the client for last accesses: %w", err)
 	}
 	return func(ctx context.Context, u Use) error {
-		err := patch(ctx, c, u, false)
-		if errors.Is(err, errNotApplicable) {
-			// There may be no status yet to put the fields into.
-			err = patch(ctx, c, u, true)
+		// There may be no status yet to put the fields into, and then there may be one all the same.
+		for _, withoutStatus := range []bool{false, true, false} {
+			if err := patch(ctx, c, u, withoutStatus); !errors.Is(err, errNotApplicable) {
+				return err
+			}
 		}
-		if errors.Is(err, errNotApplicable) {
-			err = ErrGone
-		}
-		return err
+		return ErrGone
 	}, nil
 }
 

@@ -59,7 +59,7 @@ func (r *replica) awaitWritten(t *testing.T) {
 // Replicas do not agree on the time, and come to write in any order: what is seen of a token never goes back, and in the
 // end it is the latest that any of them has told.
 func TestReplicasNeverGoBack(t *testing.T) {
-	token := newToken(t, "ci")
+	token := newToken(t)
 	report(t, token)
 	watching, err := env.Admin.Watch(t.Context(), &tokensv1alpha1.APITokenList{}, client.InNamespace(token.Namespace))
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -142,8 +144,8 @@ func (d *desk) expectMetric(name string, want float64) {
 	}
 }
 
-// metric is the sum over the labels, or the one with this result if the name ends in it.
-func metric(t *testing.T, registry *prometheus.Registry, name string) (sum float64) {
+// metric is the value of a metric; behind the name stands its result, if it has one.
+func metric(t *testing.T, registry *prometheus.Registry, name string) (value float64) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
@@ -151,16 +153,16 @@ func metric(t *testing.T, registry *prometheus.Registry, name string) (sum float
 	}
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			full := family.GetName()
+			full := []string{family.GetName()}
 			for _, label := range m.GetLabel() {
-				full += " " + label.GetValue()
+				full = append(full, label.GetValue())
 			}
-			if full == name {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			if strings.Join(full, " ") == name {
+				value += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}
-	return sum
+	return value
 }
 
 const (
@@ -477,7 +479,7 @@ func TestFlushTriesAgain(t *testing.T) {
 // A random run against what must always hold: no token twice a minute, never back, and in the end the newest of each.
 func TestRandomUse(t *testing.T) {
 	for seed := range uint64(20) {
-		t.Run(fmt.Sprint(seed), inBubble(func(t *testing.T, d *desk) { randomUse(t, d, rand.New(rand.NewPCG(seed, 1))) }))
+		t.Run(strconv.FormatUint(seed, 10), inBubble(func(t *testing.T, d *desk) { randomUse(t, d, rand.New(rand.NewPCG(seed, 1))) }))
 	}
 }
 

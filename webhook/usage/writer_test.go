@@ -3,6 +3,7 @@ package usage_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"os"
 	"testing"
@@ -37,9 +38,9 @@ func writer(t *testing.T) usage.Writer {
 	return write
 }
 
-func newToken(t *testing.T, name string) *tokensv1alpha1.APIToken {
+func newToken(t *testing.T) *tokensv1alpha1.APIToken {
 	t.Helper()
-	token := kubetest.Token(env.Namespace(t), name)
+	token := kubetest.Token(env.Namespace(t), "ci")
 	if err := env.Admin.Create(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
@@ -97,22 +98,22 @@ func TestWriter(t *testing.T) {
 			status: tokensv1alpha1.APITokenStatus{TokenID: "asp_DquJoZLwlsNJm6gU", LastAccessedTime: at(second), LastAccessedFrom: "192.0.2.1"},
 		},
 		"later": {
-			before: used(t, second, from),
+			before: used(t, from),
 			use:    usage.Use{Second: second + 1, From: elsewhere},
 			status: tokensv1alpha1.APITokenStatus{LastAccessedTime: at(second + 1), LastAccessedFrom: "2001:db8::1"},
 		},
 		"later, from nowhere": {
-			before: used(t, second, from),
+			before: used(t, from),
 			use:    usage.Use{Second: second + 1},
 			status: tokensv1alpha1.APITokenStatus{LastAccessedTime: at(second + 1)},
 		},
 		"in the same second": {
-			before: used(t, second, from),
+			before: used(t, from),
 			use:    usage.Use{Second: second, From: elsewhere},
 			status: tokensv1alpha1.APITokenStatus{LastAccessedTime: at(second), LastAccessedFrom: "2001:db8::1"},
 		},
 		"earlier": {
-			before: used(t, second, from),
+			before: used(t, from),
 			use:    usage.Use{Second: second - 1, From: elsewhere},
 			want:   usage.ErrRefused,
 			status: tokensv1alpha1.APITokenStatus{LastAccessedTime: at(second), LastAccessedFrom: "192.0.2.1"},
@@ -121,7 +122,7 @@ func TestWriter(t *testing.T) {
 	write := writer(t)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			token := newToken(t, "ci")
+			token := newToken(t)
 			if tc.before != nil {
 				if err := tc.before(token, write); err != nil {
 					t.Fatal(err)
@@ -138,7 +139,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-func used(t *testing.T, second int64, from netip.Addr) func(*tokensv1alpha1.APIToken, usage.Writer) error {
+func used(t *testing.T, from netip.Addr) func(*tokensv1alpha1.APIToken, usage.Writer) error {
 	return func(token *tokensv1alpha1.APIToken, write usage.Writer) error {
 		return write(t.Context(), usage.Use{Token: nameOf(token), Second: second, From: from})
 	}
@@ -149,7 +150,7 @@ func TestWriterKnowsTheUID(t *testing.T) {
 	write := writer(t)
 	for name, reported := range map[string]bool{"with a status": true, "without a status": false} {
 		t.Run(name, func(t *testing.T) {
-			old := newToken(t, "ci")
+			old := newToken(t)
 			use := usage.Use{Token: nameOf(old), Second: second}
 			if err := env.Admin.Delete(t.Context(), old); err != nil {
 				t.Fatal(err)
@@ -174,6 +175,39 @@ func TestWriterKnowsTheUID(t *testing.T) {
 	}
 }
 
+// The controller may report for the first time just when a token is first used: neither undoes the other.
+func TestWriterMeetsTheController(t *testing.T) {
+	config, err := env.User(kubetest.Webhook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, requests := newToken(t), 0
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodPatch {
+				if requests++; requests == 2 {
+					report(t, token)
+				}
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	write, err := usage.NewWriter(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t.Context(), usage.Use{Token: nameOf(token), Second: second}); err != nil {
+		t.Error(err)
+	}
+	if s := status(t, token); s.TokenID == "" || s.LastAccessedTime.IsZero() {
+		t.Errorf("status %+v", s)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // What the API server says about something else than the object may be otherwise later.
 func TestWriterFails(t *testing.T) {
 	config, err := env.User("nobody")
@@ -186,7 +220,7 @@ func TestWriterFails(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	use := usage.Use{Token: nameOf(newToken(t, "ci")), Second: second}
+	use := usage.Use{Token: nameOf(newToken(t)), Second: second}
 	for name, err := range map[string]error{"no rights": write(t.Context(), use), "no time": writer(t)(ended, use)} {
 		if err == nil || errors.Is(err, usage.ErrGone) || errors.Is(err, usage.ErrRefused) {
 			t.Errorf("%s: %v", name, err)
