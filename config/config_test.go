@@ -237,10 +237,14 @@ func eventually(ctx context.Context, what string, try func() error) error {
 type outcome string
 
 const (
-	allowed                outcome = ""
-	refusedByRBAC          outcome = `" cannot `
-	refusedByIssuePolicy   outcome = `'issue.apitokens.dev' with binding 'issue.apitokens.dev' denied request: may not issue tokens for the product user '`
-	refusedByStatusPolicy  outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: status is written by the operator alone`
+	allowed               outcome = ""
+	refusedByRBAC         outcome = `" cannot `
+	refusedByIssuePolicy  outcome = `'issue.apitokens.dev' with binding 'issue.apitokens.dev' denied request: may not issue tokens for the product user '`
+	refusedByStatusPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: status is written by the operator alone`
+	// The two accounts that write the status keep to their parts of it.
+	refusedByLastAccessPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: the webhook writes the last access of APITokens alone`
+	refusedAsWebhooks         outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: the last access of APITokens is written by the webhook alone`
+
 	refusedAsOperatorsType outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: Secrets of type 'apitokens.dev/`
 	refusedAsForeignType   outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: the API token operator's accounts write only`
 )

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,13 +58,17 @@ func TestColumns(t *testing.T) {
 	create(t, token)
 	create(t, site)
 	setStatus(t, token, `{"expirationTime": "2027-01-01T00:00:00Z", "tokenID": "asp_DquJoZLwlsNJm6gU", `+ready+`}`)
+	used := time.Now().Add(-30*time.Minute - 30*time.Second).UTC().Format(time.RFC3339)
+	if err := clients[webhook].Status().Patch(t.Context(), token, mergePatch(`{"status":{"lastAccessedTime": "`+used+`"}}`)); err != nil {
+		t.Fatal(err)
+	}
 	setStatus(t, site, `{`+ready+`}`)
 	tests := []struct {
 		resource string
 		columns  []string
 		cells    []any // without the last, the age
 	}{
-		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Expires", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True", "2027-01-01T00:00:00Z"}},
+		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Last Accessed", "Expires", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True", "30m", "2027-01-01T00:00:00Z"}},
 		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
 	}
 	for _, test := range tests {

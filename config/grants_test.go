@@ -53,4 +53,5 @@ var grants = []grant{
 
 	{who: foreignAccount, resources: secrets, verbs: writeSecret},
 	{who: webhook, namespace: otherNamespace, resources: secrets, verbs: writeSecret},
+	{who: webhook, namespace: otherNamespace, group: group, resources: []string{"atlassiansites/status"}, verbs: write},
 }

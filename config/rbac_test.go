@@ -32,7 +32,10 @@ func TestRights(t *testing.T) {
 		"patch apitokens.dev/apitokens/status",
 		"patch apitokens.dev/atlassiansites/status",
 	}
-	webhookEverywhere := []string{"list,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces"}
+	webhookEverywhere := []string{
+		"list,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces",
+		"patch apitokens.dev/apitokens/status",
+	}
 	tests := []struct {
 		who, namespace string
 		want           []string

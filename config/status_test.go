@@ -69,7 +69,6 @@ func TestStatusPolicy(t *testing.T) {
 		{"status-writer", refusedByStatusPolicy, refusedByStatusPolicy},
 		{clusterAdmin, refusedByStatusPolicy, refusedByStatusPolicy},
 		{"owner", refusedByRBAC, refusedByRBAC},
-		{webhook, refusedByRBAC, refusedByRBAC},
 		{controller, refusedByRBAC, allowed},
 	}
 	for _, test := range tests {

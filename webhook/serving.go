@@ -12,15 +12,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"apitokens.dev/operator/webhook/feed"
+	"apitokens.dev/operator/webhook/usage"
 )
 
 // serving is the authentication port and the feed that its answers rest on.
 //
 // Told to end, it says that it is not ready and goes on as before, for as long as gateways may take to notice; then it
-// lets the requests in flight finish. The feed outlives them all: the last answer is as fresh as the first.
+// lets the requests in flight finish. The feed outlives them all: the last answer is as fresh as the first. So does the
+// recorder of last accesses, which then writes what is left.
 type serving struct {
 	server *http.Server
 	feed   *feed.Feed
+	uses   *usage.Recorder
 	// drainDelay is for how long gateways may take to notice, shutdownTimeout for how long requests may be in flight.
 	drainDelay, shutdownTimeout time.Duration
 
@@ -44,9 +47,13 @@ func (s *serving) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening for gateways: %w", err)
 	}
-	feedCtx, stopFeed := context.WithCancel(context.WithoutCancel(ctx))
+	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.feed.Start(feedCtx) })
+	group.Go(func() error { return s.feed.Start(afterCtx) })
+	group.Go(func() error {
+		s.uses.Run(afterCtx)
+		return nil
+	})
 	group.Go(func() error {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving gateways: %w", err)
@@ -54,7 +61,7 @@ func (s *serving) Start(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		defer stopFeed()
+		defer stop()
 		<-ctx.Done()
 		return s.drain(context.WithoutCancel(ctx))
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -21,6 +22,7 @@ import (
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/contract"
 	"apitokens.dev/operator/webhook/feed"
+	"apitokens.dev/operator/webhook/usage"
 )
 
 // Options are the settings of the process.
@@ -30,8 +32,9 @@ type Options struct {
 	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
 	HealthAddress, MetricsAddress string
 	// DrainDelay is for how long the process goes on serving after it was told to end, but says that it is not ready.
-	// ShutdownTimeout bounds how long requests in flight may take after that.
-	DrainDelay, ShutdownTimeout time.Duration
+	// ShutdownTimeout bounds how long requests in flight may take after that, and FlushTimeout how long it may take then
+	// to write when tokens were last used.
+	DrainDelay, ShutdownTimeout, FlushTimeout time.Duration
 
 	Feed feed.Config
 	// Audit is where the audit lines go.
@@ -61,7 +64,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Logger:                  log,
 		HealthProbeBindAddress:  o.HealthAddress,
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
-		GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
+		GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + o.FlushTimeout + 5*time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
@@ -71,11 +74,20 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return err
 	}
+	write, err := usage.NewWriter(config)
+	if err != nil {
+		return err
+	}
+	uses := usage.NewRecorder(write, clock.RealClock{}, o.FlushTimeout, log.WithName("usage"), metrics.Registry)
 	// The log outlives the manager: it writes what the last requests left in its queue.
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
+	observe := func(x contract.Exchange) {
+		lines.Observe(x)
+		uses.Observe(x)
+	}
 	serves := &serving{
-		server: newServer(o.BindAddress, contract.NewHandler(index, lines.Observe)), feed: fed,
+		server: newServer(o.BindAddress, contract.NewHandler(index, observe)), feed: fed, uses: uses,
 		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
 	if err := errors.Join(

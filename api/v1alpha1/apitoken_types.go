@@ -16,6 +16,7 @@ import (
 // +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The meaningful name of the token"
 // +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id, as it stands in logs"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the token authenticates"
+// +kubebuilder:printcolumn:name="Last Accessed",type=date,JSONPath=`.status.lastAccessedTime`,description="How long ago the token was last used, to the minute"
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the token ends; empty means never"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it does or does not"
 // +kubebuilder:printcolumn:name="Site",type=string,priority=1,JSONPath=`.spec.siteRef.name`,description="The AtlassianSite the token is for"
@@ -23,6 +24,7 @@ import (
 // +kubebuilder:selectablefield:JSONPath=`.spec.user`
 // +kubebuilder:selectablefield:JSONPath=`.spec.siteRef.name`
 // +kubebuilder:selectablefield:JSONPath=`.status.tokenID`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.lastAccessedTime) || (has(self.status) && has(self.status.lastAccessedTime) && self.status.lastAccessedTime >= oldSelf.status.lastAccessedTime)",message="`status.lastAccessedTime` must not go back or away"
 type APIToken struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
@@ -305,4 +307,17 @@ type APITokenStatus struct {
 	// nextRotationTime is when the delivered secret will be replaced.
 	// +optional
 	NextRotationTime metav1.Time `json:"nextRotationTime,omitzero"`
+
+	// lastAccessedTime is when the token last authenticated a request. The webhook writes it, at most once a minute for
+	// each of its replicas, and it never goes back. Absent means that the token has not been used.
+	// +optional
+	LastAccessedTime metav1.Time `json:"lastAccessedTime,omitzero"`
+
+	// lastAccessedFrom is the address of the client that made this request, as the gateway told it.
+	// Absent means that it told none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="`status.lastAccessedFrom` must be an IP address"
+	LastAccessedFrom string `json:"lastAccessedFrom,omitempty"`
 }

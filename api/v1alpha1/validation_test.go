@@ -100,22 +100,32 @@ func TestRefused(t *testing.T) {
 }
 
 // apply answers with what the API server says to the last document: to a create if there is one,
-// and to an update of the first if there are two, of its status if the second has one.
+// and else to the last update of the first by each of the others, of its status by one that has a status.
 func apply(t *testing.T, documents []*unstructured.Unstructured) error {
 	t.Helper()
 	ctx := t.Context()
 	if len(documents) == 1 {
 		return admin.Create(ctx, documents[0], client.DryRunAll)
 	}
-	before, after := documents[0], documents[1]
+	before, last := documents[0], len(documents)-1
 	if err := admin.Create(ctx, before); err != nil {
 		t.Fatalf("creating the first document: %v", err)
 	}
 	defer func() {
-		if err := admin.Delete(ctx, before); err != nil {
+		if err := admin.Delete(ctx, documents[0]); err != nil {
 			t.Error(err)
 		}
 	}()
+	for i, after := range documents[1:last] {
+		if err := update(ctx, before, after); err != nil {
+			t.Fatalf("updating by document %d: %v", i+2, err)
+		}
+		before = after
+	}
+	return update(ctx, before, documents[last])
+}
+
+func update(ctx context.Context, before, after *unstructured.Unstructured) error {
 	after.SetResourceVersion(before.GetResourceVersion())
 	if _, found := after.Object["status"]; found {
 		return admin.Status().Update(ctx, after)

@@ -121,6 +121,7 @@ func newWebhookCommand() *cobra.Command {
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"how long to go on serving after SIGTERM, not ready any more, until gateways have noticed")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
+	f.DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second, "how long it may take then to write when tokens were last used")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
 	return cmd

@@ -29,8 +29,7 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 		setTime(status.IssuedTime, apply.WithIssuedTime)
 		setTime(status.ExpirationTime, apply.WithExpirationTime)
 		setTime(status.NextRotationTime, apply.WithNextRotationTime)
-		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(t.ResourceVersion).WithStatus(apply)
-		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
+		if err := r.write(ctx, t, apply); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
@@ -39,8 +38,12 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 }
 
 // status is what was observed. The id of a record that is gone is kept: it tells whose the delivered token was.
+// So is the last access, which is the webhook's: it is neither applied nor a difference.
 func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha1.APITokenStatus {
-	status := tokensv1alpha1.APITokenStatus{TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime}
+	status := tokensv1alpha1.APITokenStatus{
+		TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime,
+		LastAccessedTime: t.Status.LastAccessedTime, LastAccessedFrom: t.Status.LastAccessedFrom,
+	}
 	if rec := o.state.record; rec != nil {
 		newest := rec.Entries[len(rec.Entries)-1]
 		status.TokenID, status.IssuedTime = rec.TokenID, seconds(newest.Issued)

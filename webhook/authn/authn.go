@@ -109,4 +109,6 @@ type Decision struct {
 	Authorization string
 	// Client is the address that the request came from, by the rules of the site; the zero Addr if it is not known.
 	Client netip.Addr
+	// APIToken is the object that the token of an Allow belongs to, and empty otherwise.
+	APIToken APITokenName
 }

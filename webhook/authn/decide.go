@@ -147,7 +147,7 @@ func (ix *Index) permit(r *Request, s *site, e *entry, path []byte, client netip
 		d.Reason = ReasonUpstreamChanged
 		return d
 	}
-	d.Verdict, d.Reason, d.Authorization = Allow, ReasonAuthenticated, c.Authorization
+	d.Verdict, d.Reason, d.Authorization, d.APIToken = Allow, ReasonAuthenticated, c.Authorization, e.token.name()
 	return d
 }
 

@@ -200,6 +200,7 @@ func checkWhatLeaves(t *testing.T, f fixture, sent []string, d authn.Decision) {
 	switch d.Verdict {
 	case authn.Allow:
 		want.User, want.TokenID, want.Authorization = "alice", f.record.TokenID, bearer
+		want.APIToken = authn.APITokenName{Namespace: jira.Namespace, Name: "ci", UID: uid}
 	case authn.Forbidden:
 		want.User, want.TokenID = "alice", f.record.TokenID
 	case authn.Forward:

@@ -352,6 +352,8 @@ func reference(r *Request) []Decision {
 		d.Reason = ReasonCredentialParameter
 	case tok.grantReason == ReasonAuthenticated:
 		d.Verdict, d.Authorization = Allow, tok.grant
+		uid := fmt.Sprintf("uid-%d", i)
+		d.APIToken = APITokenName{tok.site.Namespace, uid, uid}
 	}
 	return []Decision{d}
 }

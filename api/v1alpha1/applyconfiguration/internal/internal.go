@@ -107,6 +107,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: issuedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastAccessedFrom
+      type:
+        scalar: string
+    - name: lastAccessedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: nextRotationTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

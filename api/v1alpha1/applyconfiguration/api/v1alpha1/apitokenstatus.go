@@ -22,6 +22,12 @@ type APITokenStatusApplyConfiguration struct {
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 	// nextRotationTime is when the delivered secret will be replaced.
 	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
+	// lastAccessedTime is when the token last authenticated a request. The webhook writes it, at most once a minute for
+	// each of its replicas, and it never goes back. Absent means that the token has not been used.
+	LastAccessedTime *metav1.Time `json:"lastAccessedTime,omitempty"`
+	// lastAccessedFrom is the address of the client that made this request, as the gateway told it.
+	// Absent means that it told none.
+	LastAccessedFrom *string `json:"lastAccessedFrom,omitempty"`
 }
 
 // APITokenStatusApplyConfiguration constructs a declarative configuration of the APITokenStatus type for use with
@@ -72,5 +78,21 @@ func (b *APITokenStatusApplyConfiguration) WithExpirationTime(value metav1.Time)
 // If called multiple times, the NextRotationTime field is set to the value of the last call.
 func (b *APITokenStatusApplyConfiguration) WithNextRotationTime(value metav1.Time) *APITokenStatusApplyConfiguration {
 	b.NextRotationTime = &value
+	return b
+}
+
+// WithLastAccessedTime sets the LastAccessedTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastAccessedTime field is set to the value of the last call.
+func (b *APITokenStatusApplyConfiguration) WithLastAccessedTime(value metav1.Time) *APITokenStatusApplyConfiguration {
+	b.LastAccessedTime = &value
+	return b
+}
+
+// WithLastAccessedFrom sets the LastAccessedFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastAccessedFrom field is set to the value of the last call.
+func (b *APITokenStatusApplyConfiguration) WithLastAccessedFrom(value string) *APITokenStatusApplyConfiguration {
+	b.LastAccessedFrom = &value
 	return b
 }

@@ -1,0 +1,44 @@
+package apitoken
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+)
+
+// write applies a status to the APIToken as it was when the pass began. That a token was used meanwhile is no reason to
+// fail: what the pass did would never be told.
+func (r *Reconciler) write(ctx context.Context, t *tokensv1alpha1.APIToken, status *tokensac.APITokenStatusApplyConfiguration) error {
+	apply := func(version string) error {
+		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(version).WithStatus(status)
+		return r.Client.Status().Apply(ctx, object, client.ForceOwnership)
+	}
+	err := apply(t.ResourceVersion)
+	if !apierrors.IsConflict(err) {
+		return err
+	}
+	var now tokensv1alpha1.APIToken
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(t), &now); err != nil {
+		return fmt.Errorf("reading the APIToken again: %w", err)
+	}
+	if !onlyUsed(t, &now) {
+		return err
+	}
+	return apply(now.ResourceVersion)
+}
+
+// onlyUsed reports whether nothing that a pass rests on is different now.
+func onlyUsed(before, now *tokensv1alpha1.APIToken) bool {
+	ours := func(s tokensv1alpha1.APITokenStatus) tokensv1alpha1.APITokenStatus {
+		s.LastAccessedTime, s.LastAccessedFrom = metav1.Time{}, ""
+		return s
+	}
+	return now.UID == before.UID && now.Generation == before.Generation && equality.Semantic.DeepEqual(ours(now.Status), ours(before.Status))
+}

@@ -1,0 +1,40 @@
+package usage
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// result is what became of an attempt to write.
+type result string
+
+const (
+	written result = "written"
+	// refused because the API server knows a later use: another replica was faster, or its clock is.
+	refused result = "refused"
+	gone    result = "gone"
+	failed  result = "failed"
+)
+
+type metrics struct {
+	writes *prometheus.CounterVec
+	lost   prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, q *queue) *metrics {
+	m := &metrics{
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "apitoken_last_access_writes_total",
+			Help: "Attempts to write when a token was last used, by result.",
+		}, []string{"result"}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "apitoken_last_access_lost_total",
+			Help: "Last uses of tokens that will never be written: at the end of the process, or for lack of room.",
+		}),
+	}
+	for _, r := range []result{written, refused, gone, failed} {
+		m.writes.WithLabelValues(string(r))
+	}
+	r.MustRegister(m.writes, m.lost, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "apitoken_last_access_queue",
+		Help: "Tokens whose last use is not written yet.",
+	}, func() float64 { return float64(q.size()) }))
+	return m
+}

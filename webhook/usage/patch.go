@@ -1,0 +1,100 @@
+package usage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// fieldOwner is who owns the two fields: all replicas are one.
+const fieldOwner = "apitoken-webhook"
+
+// Writer writes a use into the status of its APIToken. Its errors are ErrGone, ErrRefused, or that it did not get to it.
+type Writer func(context.Context, Use) error
+
+var (
+	// ErrGone means that there is no such APIToken any more, or another one of its name.
+	ErrGone = errors.New("the APIToken is gone")
+	// ErrRefused means that the API server will never take this use, because it knows a later one.
+	ErrRefused = errors.New("the APIToken was used later than that")
+)
+
+// NewWriter returns a Writer with the rights of config.
+func NewWriter(config *rest.Config) (Writer, error) {
+	scheme := runtime.NewScheme()
+	if err := tokensv1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering the API types: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // the pace is ours
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("making the client for last accesses: %w", err)
+	}
+	return func(ctx context.Context, u Use) error {
+		// There may be no status yet to put the fields into, and then there may be one all the same.
+		for _, withoutStatus := range []bool{false, true, false} {
+			if err := patch(ctx, c, u, withoutStatus); !errors.Is(err, errNotApplicable) {
+				return err
+			}
+		}
+		return ErrGone
+	}, nil
+}
+
+// errNotApplicable means that the object is not what the patch was made for.
+var errNotApplicable = errors.New("the patch does not apply")
+
+func patch(ctx context.Context, c client.Client, u Use, withoutStatus bool) error {
+	operations, err := json.Marshal(operationsFor(u, withoutStatus))
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	object := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: u.Token.Namespace, Name: u.Token.Name}}
+	err = c.Status().Patch(ctx, object, client.RawPatch(types.JSONPatchType, operations), client.FieldOwner(fieldOwner))
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsNotFound(err):
+		return ErrGone
+	case apierrors.IsInvalid(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeFieldValueInvalid):
+		return errNotApplicable // a patch that cannot be carried out is as invalid as what comes of it, but names no field
+	case apierrors.IsInvalid(err):
+		return ErrRefused
+	}
+	return fmt.Errorf("writing a last access: %w", err)
+}
+
+// operation is one of a JSON patch (RFC 6902). Of the patches that there are it is the only one that can name the UID
+// that it is for: in others the API server reads a UID over when they are for the status of a custom resource.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+func operationsFor(u Use, withoutStatus bool) []operation {
+	const status, lastTime, lastFrom = "/status", "/status/lastAccessedTime", "/status/lastAccessedFrom"
+	at := time.Unix(u.Second, 0).UTC().Format(time.RFC3339)
+	operations := []operation{{"test", "/metadata/uid", u.Token.UID}}
+	if withoutStatus {
+		operations = append(operations, operation{"test", status, nil}, operation{"add", status, struct{}{}})
+	}
+	operations = append(operations, operation{"add", lastTime, at}, operation{"add", lastFrom, u.From.String()})
+	if !u.From.IsValid() {
+		// What is not there cannot be removed, so it was added.
+		operations = append(operations, operation{"remove", lastFrom, nil})
+	}
+	return operations
+}
