@@ -47,7 +47,7 @@ func TestRights(t *testing.T) {
 		}, controllerEverywhere...)},
 		{webhook, teamNamespace, webhookEverywhere},
 		{webhook, credentialsNamespace, append([]string{"list,watch /secrets"}, webhookEverywhere...)},
-		{webhook, systemNamespace, append([]string{"list,watch /secrets"}, webhookEverywhere...)},
+		{webhook, systemNamespace, append([]string{"list,watch /secrets", "list,watch coordination.k8s.io/leases"}, webhookEverywhere...)},
 		// The restore role is the one right and no more: what is on Secrets comes from the test's own grant.
 		{"restorer", systemNamespace, []string{"create,delete,get,patch,update /secrets", "restore apitokens.dev/records"}},
 		{"restorer", teamNamespace, []string{"create,delete,get,patch,update /secrets"}},

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -27,6 +28,8 @@ import (
 )
 
 const (
+	// LeaderElectionID names the lease that the leading replica renews.
+	LeaderElectionID = "apitoken-controller"
 	// fieldOwner is the one name under which everything is applied, and events are reported.
 	fieldOwner = "apitoken-controller"
 	// workers is how many APITokens are brought about at the same time. Each spends its time waiting for the API server.
@@ -76,7 +79,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
 		WebhookURL: o.WebhookURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
 	}
+	expiry := &apitoken.Expiry{Client: mgr.GetClient(), Clock: clock.RealClock{}, Notices: notices}
 	if err := errors.Join(
+		metrics.Registry.Register(expiry),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
 	); err != nil {
@@ -114,7 +119,7 @@ func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, 
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              "apitoken-controller",
+		LeaderElectionID:              LeaderElectionID,
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true, // safe: nothing runs after Start returns
 		Client:                        client.Options{FieldOwner: fieldOwner},

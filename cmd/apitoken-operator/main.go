@@ -17,6 +17,7 @@ import (
 
 	"apitokens.dev/operator/controllers"
 	"apitokens.dev/operator/webhook"
+	"apitokens.dev/operator/webhook/feed"
 )
 
 func main() {
@@ -99,7 +100,7 @@ func newControllerCommand() *cobra.Command {
 }
 
 func newWebhookCommand() *cobra.Command {
-	o := webhook.Options{Audit: os.Stdout}
+	o := webhook.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Tell the ingress who is behind a request",

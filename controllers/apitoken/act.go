@@ -23,9 +23,6 @@ const (
 
 	managedByLabel = "app.kubernetes.io/managed-by"
 	managedBy      = "apitoken-operator"
-
-	// issuePolicy is the ValidatingAdmissionPolicy without which nothing is issued.
-	issuePolicy = "issue.apitokens.dev"
 )
 
 // act takes one step. The order of writes is what makes every kill between them harmless: the record knows a secret
@@ -233,10 +230,4 @@ func (r *Reconciler) admissionRefuses(ctx context.Context, t *tokensv1alpha1.API
 	default:
 		return false, fmt.Errorf("asking whether the admission policy is in force: %w", err)
 	}
-}
-
-func policyMissing() decision {
-	return *block(tokensv1alpha1.ReasonAdmissionPolicyMissing,
-		"The ValidatingAdmissionPolicy '%s' is not in force in this namespace, so anyone who may create APITokens could issue one for anybody. "+
-			"Nothing is issued until it is installed, with its binding (config/admission).", issuePolicy)
 }

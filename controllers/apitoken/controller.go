@@ -136,15 +136,20 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 			return outcome{}, err
 		}
 		d := decide(s.state)
-		switch d.step {
-		case blocked, settled:
-			return outcome{s.state, d, minted}, nil
-		case remove:
-			return outcome{s.state, d, minted}, r.act(ctx, d.step, s)
-		case issue, reissue, rotate, adopt:
-			if refused, err := r.admissionRefuses(ctx, t); err != nil || !refused {
-				return outcome{s.state, policyMissing(), minted}, err
+		if d.step.mints() {
+			refused, err := r.admissionRefuses(ctx, t)
+			if err != nil {
+				return outcome{}, err
 			}
+			s.unguarded = !refused
+			d = decide(s.state)
+		}
+		switch {
+		case d.step == blocked, d.step == settled:
+			return outcome{s.state, d, minted}, nil
+		case d.step == remove:
+			return outcome{s.state, d, minted}, r.act(ctx, d.step, s)
+		case d.step.mints():
 			minted = d.step
 		}
 		if err := r.act(ctx, d.step, s); err != nil {

@@ -32,6 +32,8 @@ type state struct {
 	upstreamHeld bool
 	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
 	namespaceErr error
+	// unguarded says that the admission policy is not in force: it is asked only before something is issued.
+	unguarded bool
 	// older is how many older APITokens the user has at the site.
 	older int
 }
@@ -80,6 +82,9 @@ const (
 	// remove: the APIToken expired, and was kept for as long as its site says.
 	remove
 )
+
+// mints reports whether a step makes a new secret authenticate.
+func (s step) mints() bool { return s == issue || s == reissue || s == rotate || s == adopt }
 
 // decision is a step, and what the Ready condition says if nothing follows it.
 type decision struct {

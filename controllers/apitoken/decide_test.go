@@ -97,6 +97,7 @@ func TestDecide(t *testing.T) {
 		}, blocked, tokensv1alpha1.ReasonSuspended},
 		"suspended, and the Secret gone": {func(s *state) { s.token.Spec.State, s.delivered = tokensv1alpha1.StateSuspended, nil }, blocked, tokensv1alpha1.ReasonSuspended},
 		"in another state":               {func(s *state) { s.token.Spec.State = "Frozen" }, blocked, tokensv1alpha1.ReasonSuspended},
+		"unguarded, nothing to issue":    {func(s *state) { s.unguarded = true }, settled, tokensv1alpha1.ReasonIssued},
 		"no upstream credential":         {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
 		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
 		"status forged":                  {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},

@@ -91,6 +91,7 @@ func TestDecideLife(t *testing.T) {
 	quota := func(n int32, older int) func(*state) {
 		return func(s *state) { s.site.Spec.TokenPolicy.MaxTokensPerUser, s.older = &n, older }
 	}
+	unguarded := func(s *state) { s.unguarded = true }
 	never := policy(tokensv1alpha1.TokenPolicy{NeverExpiring: tokensv1alpha1.NeverExpiringForbidden})
 
 	for name, tc := range map[string]struct {
@@ -131,6 +132,8 @@ func TestDecideLife(t *testing.T) {
 		"due, but suspended":             {aged(30*day, interval(30), func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }), blocked, tokensv1alpha1.ReasonSuspended, ""},
 		"due, and the Secret gone":       {aged(30*day, interval(30), secretGone), reissue, "", ""},
 		"due, but against the policy":    {aged(30*day, interval(30), never), settled, issued, "not made: The token would never expire"},
+		"due, but unguarded":             {aged(30*day, interval(30), unguarded), settled, issued, "not made: The ValidatingAdmissionPolicy"},
+		"new, but unguarded":             {aged(0, isNew, unguarded), blocked, tokensv1alpha1.ReasonAdmissionPolicyMissing, ""},
 		"due, candidates on their way":   {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), settled, issued, "A rotation is due"},
 		"due, one of them is late":       {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(candidateGrace), candidate(1), candidate(1))), rotate, "", ""},
 		"due, overlaps going on":         {aged(0, interval(1), holding(3, ending(4*day, 1), ending(3*day, 1), ending(2*day, 1), deliveredEntry(day))), settled, issued, "A rotation is due"},

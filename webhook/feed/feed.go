@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -31,19 +32,23 @@ type Config struct {
 	// Namespace is the operator's own namespace, with records and caller keys;
 	// CredentialsNamespace the one with the upstream credentials.
 	Namespace, CredentialsNamespace string
+	// Lease is the one in the operator's own namespace that the leading controller renews.
+	Lease string
 }
 
 // Feed fills an index and keeps it filled.
 type Feed struct {
 	index   *authn.Index
 	sources []*source
-	synced  chan struct{}
+	// pulse is no part of the index: nothing waits for it.
+	pulse  *source
+	synced chan struct{}
 }
 
 // New returns a feed that reads with the rights of config.
 func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
 	way := newLink()
@@ -55,7 +60,8 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
 		return newSource(api, way, name, list, object, s, scope, m, log)
 	}
-	return &Feed{index: index, synced: make(chan struct{}), sources: []*source{
+	pulse := from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(m), lease(c.Namespace, c.Lease)...)
+	return &Feed{index: index, synced: make(chan struct{}), pulse: pulse, sources: []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
@@ -82,7 +88,7 @@ func secrets(namespace, secretType string) []client.ListOption {
 // Start feeds the index until ctx is done. It survives whatever happens to the API server.
 func (f *Feed) Start(ctx context.Context) error {
 	var g errgroup.Group
-	for _, s := range f.sources {
+	for _, s := range append([]*source{f.pulse}, f.sources...) {
 		g.Go(func() error {
 			s.run(ctx)
 			return nil

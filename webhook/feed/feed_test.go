@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr/testr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -66,7 +67,7 @@ func (f *fixture) start() *feed.Feed {
 	config, err := env.User(kubetest.Webhook)
 	must(f.T, err)
 	f.index, f.registry = authn.NewIndex(time.Now), prometheus.NewRegistry()
-	fed, err := feed.New(config, feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace},
+	fed, err := feed.New(config, feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: "leader"},
 		f.index, testr.New(f.T), f.registry)
 	must(f.T, err)
 	ctx, cancel := context.WithCancel(f.Context())
@@ -186,6 +187,31 @@ func TestLimitsAreFollowed(t *testing.T) {
 	site.Spec.IssuedAfter = metav1.NewTime(time.Now().Add(time.Hour))
 	must(t, env.Admin.Update(t.Context(), site))
 	f.eventually(authn.ReasonRevokedByEpoch)
+}
+
+// How late a change is seen is measured by the lease that the leading controller renews, whatever else there is.
+func TestLatencyIsMeasured(t *testing.T) {
+	f := newFixture(t)
+	l := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: "leader"},
+		Spec:       coordinationv1.LeaseSpec{RenewTime: new(metav1.NowMicro())},
+	}
+	f.put(env.Admin, l)
+	t.Cleanup(func() { _ = env.Admin.Delete(context.Background(), l) })
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	kubetest.Eventually(t, func() error {
+		l.Spec.RenewTime = new(metav1.NowMicro())
+		must(t, env.Admin.Update(t.Context(), l))
+		metrics, err := f.registry.Gather()
+		must(t, err)
+		for _, m := range metrics {
+			if m.GetName() == "apitoken_feed_latency_seconds" && m.GetMetric()[0].GetHistogram().GetSampleCount() > 0 {
+				return nil
+			}
+		}
+		return errors.New("nothing was measured")
+	})
 }
 
 // A finalizer keeps the object, not the token: it counts until the deletion begins.
