@@ -1,0 +1,98 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"apitokens.dev/operator/hack/kubetest"
+)
+
+// examples are the objects in the YAML of docs/access.md.
+func examples(t *testing.T) (objects []*unstructured.Unstructured) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/access.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```\n").FindAllSubmatch(page, -1) {
+		decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(block[1]), 4096)
+		for {
+			o := &unstructured.Unstructured{}
+			if err := decoder.Decode(o); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			objects = append(objects, o)
+		}
+	}
+	return objects
+}
+
+// Whoever follows the examples of docs/access.md may do what they say, and no more.
+func TestAccessExamples(t *testing.T) {
+	var token *unstructured.Unstructured
+	for _, o := range examples(t) {
+		if o.GetKind() == "APIToken" {
+			token = o
+			continue
+		}
+		if o.GetKind() == "Namespace" && o.GetName() == teamNamespace {
+			continue
+		}
+		create(t, o)
+	}
+	if token == nil {
+		t.Fatal("there is no APIToken in docs/access.md")
+	}
+	const deployer = serviceAccountPrefix + "team-a:deployer"
+	people := map[string]client.Client{"alice": as(t, "alice"), deployer: as(t, deployer), "root": as(t, "root", "jira-admins"), "bob": as(t, "bob")}
+	issue := func(who, namespace, site, user string) error {
+		declared := newToken(namespace, "new", user)
+		declared.Spec.SiteRef.Namespace = site
+		return people[who].Create(t.Context(), declared, client.DryRunAll)
+	}
+	kubetest.Eventually(t, func() error { return issue("root", teamNamespace, "", "anybody") }) // the last binding
+	for _, test := range []struct {
+		who, namespace, site, user string
+		want                       outcome
+	}{
+		{"alice", teamNamespace, "", "alice", allowed},
+		{"alice", teamNamespace, "", "bob", refusedByIssuePolicy},
+		{"alice", "team-a", teamNamespace, "alice", refusedByRBAC},
+		{deployer, "team-a", teamNamespace, "ci-bot", allowed},
+		{deployer, "team-a", teamNamespace, "alice", refusedByIssuePolicy},
+		{deployer, "team-a", "", "ci-bot", refusedByIssuePolicy},
+		{deployer, teamNamespace, "", "ci-bot", refusedByRBAC},
+		{"root", teamNamespace, "", "alice", allowed},
+		{"root", "team-a", teamNamespace, "alice", refusedByRBAC},
+		{"bob", teamNamespace, "", "bob", refusedByRBAC},
+	} {
+		if err := test.want.check(issue(test.who, test.namespace, test.site, test.user)); err != nil {
+			t.Errorf("%s for %s in %s: %v", test.who, test.user, test.namespace, err)
+		}
+	}
+	if err := people[deployer].Create(t.Context(), token, client.DryRunAll); err != nil {
+		t.Errorf("the example's own token: %v", err)
+	}
+}
+
+func as(t *testing.T, who string, groups ...string) client.Client {
+	t.Helper()
+	config := rest.CopyConfig(adminConfig)
+	config.Impersonate = rest.ImpersonationConfig{UserName: who, Groups: append(groups, "system:authenticated")}
+	c, err := connect(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
