@@ -106,7 +106,7 @@ func TestReadOnly(t *testing.T) {
 	free := limited(t, issued, nil)
 	for method, passes := range map[string]bool{
 		"GET": true, "HEAD": true, "OPTIONS": true, "POST": false, "PUT": false, "PATCH": false, "DELETE": false, "TRACE": false,
-		"CONNECT": false, "get": false, "": false, "PROPFIND": false, " GET": false,
+		"CONNECT": false, "get": false, "": false, "PROPFIND": false, "GETS": false,
 	} {
 		r := func() *authn.Request {
 			r := request("/jira/rest/x")
