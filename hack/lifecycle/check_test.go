@@ -25,6 +25,9 @@ const maxRounds = 12
 
 // settle ends all faults and lets a controller finish.
 func (w *world) settle() {
+	if w.model.site == nil && w.random.IntN(4) > 0 {
+		w.takeSite() // without it there is little to see
+	}
 	w.did("settle")
 	w.finish()
 	w.step(2 * time.Minute) // nothing is on its way any more
@@ -71,6 +74,7 @@ func (w *world) checkReady(l *life) {
 	if got != want {
 		w.fail("%s/%s: Ready says %s, want %s", l.token.Namespace, l.token.Name, got, want)
 	}
+	w.count(want)
 	switch want {
 	case tokensv1alpha1.ReasonExpired:
 		since, _ := m.expired(l, l.token)
@@ -174,6 +178,10 @@ func (w *world) checkAnswers() {
 func (w *world) ask(index *authn.Index, l *life, x *text, then time.Time) {
 	w.Helper()
 	must, may := w.model.authenticates(l, x, then)
+	w.count("answer")
+	if mustAfter, _ := w.model.authenticates(l, x, then.Add(1)); must != mustAfter {
+		w.count("answer at a boundary")
+	}
 	user := username.Fold(l.token.Spec.User)
 	for _, method := range []string{"GET", "POST"} {
 		for _, path := range []string{"/rest/api/2/issue", "/rest/agile/1.0/board"} {
@@ -184,8 +192,8 @@ func (w *world) ask(index *authn.Index, l *life, x *text, then time.Time) {
 			})
 			verified := d.User != ""
 			if must && !verified || verified && !may {
-				w.fail("%s/%s at %s: a token issued at %s is answered %v %s; it must pass: %t, may: %t; it is %+v",
-					l.token.Namespace, l.token.Name, then.UTC(), x.issued.UTC(), d.Verdict, d.Reason, must, may, *x)
+				w.fail("%s/%s at %s: a token issued at %s is answered %v %s; it must pass: %t, may: %t; replaced %t, from %s to %s",
+					l.token.Namespace, l.token.Name, then.UTC(), x.issued.UTC(), d.Verdict, d.Reason, must, may, x.replaced, x.least.UTC(), x.most.UTC())
 			}
 			want := authn.Allow
 			if method == "POST" && l.token.Spec.Access == tokensv1alpha1.AccessReadOnly ||

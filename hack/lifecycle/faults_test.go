@@ -83,9 +83,11 @@ func (w *way) get(ctx context.Context, c client.Client, key client.ObjectKey, o 
 // write lets a write happen, unless the controller was killed before, and tells the model.
 func (w *way) write(o client.Object, verb string, write func() error) error {
 	if w.left--; w.left == -1 && w.overtake != nil {
+		w.count("overtaking")
 		w.overtake()
 	}
 	if w.killed && w.left < 0 {
+		w.count("kill")
 		return errKilled
 	}
 	return w.fault(func() error {
@@ -103,6 +105,7 @@ func (w *way) fault(call func() error) error {
 	if w.random.IntN(100) >= w.faults {
 		return call()
 	}
+	w.count("call that failed")
 	switch w.random.IntN(3) {
 	case 0:
 		return apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "injected", errInjected)
@@ -118,6 +121,7 @@ func (w *way) tell(o client.Object, verb string) {
 	var err error
 	switch o := o.(type) {
 	case *tokensv1alpha1.APIToken:
+		w.count("removal")
 		err = w.model.removed(o.UID)
 	case *corev1.Secret:
 		here := place{o.Namespace, o.Name}
@@ -128,10 +132,23 @@ func (w *way) tell(o client.Object, verb string) {
 		case verb == "delete":
 			err = w.model.swept(here)
 		default:
+			w.countDelivery()
 			err = w.model.delivered(w.token, string(o.Data[corev1.BasicAuthPasswordKey]))
 		}
 	}
 	if err != nil {
 		w.fail("%s of %s: %v", verb, o.GetName(), err)
+	}
+}
+
+func (w *way) countDelivery() {
+	_, there := w.model.secrets[at(w.token)]
+	switch texts := w.model.lives[w.token.UID].texts; {
+	case len(texts) == 0:
+		w.count("delivery")
+	case !there:
+		w.count("reissue")
+	case overlapOf(w.token) > 0:
+		w.count("rotation with an overlap")
 	}
 }

@@ -16,22 +16,22 @@ import (
 // recorded: a record was created or changed, by a pass that was given the APIToken as t.
 func (m *model) recorded(uid types.UID, t *tokensv1alpha1.APIToken, created bool) error {
 	l := m.lives[uid]
-	_, any := m.secrets[at(l.token)]
+	_, there := m.secrets[at(l.token)]
 	if created && !l.gone {
 		if why := m.forbids(l, t); why != "" {
 			return fmt.Errorf("a record was made although %s", why)
 		}
 	}
-	l.begun, l.underway = true, !any
+	l.begun, l.underway = true, !there
 	return nil
 }
 
 // delivered: a text was written to the Secret of an APIToken, by a pass that was given it as t.
 func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 	l, here := m.lives[t.UID], at(t)
-	lies, any := m.secrets[here]
+	lies, there := m.secrets[here]
 	before := l.current()
-	if any && before != nil && lies == plain {
+	if there && before != nil && lies == plain {
 		return nil // what lies around it was repaired
 	}
 	wrong := m.undeliverable(l, t)
@@ -39,12 +39,12 @@ func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 		before.replaced, before.overlap, before.least, before.most = true, true, m.now.Add(overlapOf(t)), never
 	}
 	for _, x := range l.texts {
-		if any {
+		if there {
 			continue
 		}
 		// Whoever deleted the Secret wants all that was in it dead.
 		x.overlap, x.least = false, earlier(x.least, m.now)
-		if x.most != never {
+		if !x.most.Equal(never) {
 			x.most = earlier(x.most, m.now)
 		}
 	}
@@ -58,7 +58,7 @@ func (m *model) undeliverable(l *life, t *tokensv1alpha1.APIToken) error {
 	if l.gone || m.site == nil {
 		return nil // the pass did not know
 	}
-	lies, any := m.secrets[at(t)]
+	lies, there := m.secrets[at(t)]
 	x := l.current()
 	_, expired := m.expired(l, t)
 	switch {
@@ -66,9 +66,9 @@ func (m *model) undeliverable(l *life, t *tokensv1alpha1.APIToken) error {
 		return errors.New("a token was delivered that does not authenticate")
 	case m.forbids(l, t) != "":
 		return fmt.Errorf("a token was delivered although %s", m.forbids(l, t))
-	case any && (x == nil || lies != x.plain):
+	case there && (x == nil || lies != x.plain):
 		return errors.New("what somebody else put there was overwritten")
-	case any && !m.due(l, t) && m.lasts(t, x, m.now):
+	case there && !m.due(l, t) && m.lasts(t, x, m.now):
 		return errors.New("a good token was replaced without need")
 	}
 	return nil
@@ -81,17 +81,17 @@ func overlapOf(t *tokensv1alpha1.APIToken) time.Duration {
 // passed: a pass ended, done with all replacements if it said that the token is ready.
 func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 	l := m.lives[t.UID]
-	_, any := m.secrets[at(t)]
+	_, there := m.secrets[at(t)]
 	for _, x := range l.texts {
 		if !x.replaced {
 			continue
 		}
-		if m.site != nil && !m.lasts(t, x, m.now) || !any {
+		if m.site != nil && !m.lasts(t, x, m.now) || !there {
 			// What is dead is forgotten, and does not come back with a longer lifetime. Nor has what was replaced
 			// before an overlap any more, once the delivered Secret was deleted.
 			x.least = earlier(x.least, m.now)
 		}
-		if x.most == never {
+		if x.most.Equal(never) {
 			end := m.now
 			if x.overlap {
 				end = m.now.Add(overlapOf(t))

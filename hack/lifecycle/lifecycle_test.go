@@ -19,21 +19,27 @@ var env kubetest.Env
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
 // steps is how many things happen in one sequence.
-const steps = 25
+const steps = 40
 
 // One seed is run alone with -run 'TestLifecycle/seed=17$'.
 func TestLifecycle(t *testing.T) { lifecycles(t, 50) }
 
-func lifecycles(t *testing.T, sequences uint64) {
+func lifecycles(t *testing.T, sequences int) {
+	happened := &tally{counts: map[string]int{}}
+	t.Cleanup(func() { happened.report(t, sequences) })
 	for seed := range sequences {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, seed)
+			w := newWorld(t, uint64(seed), happened)
+			w.openSite()
+			w.declare()
+			w.declare()
 			for range steps {
 				w.act()
 			}
 			w.settle()
 			w.check()
+			w.count("sequence")
 		})
 	}
 }

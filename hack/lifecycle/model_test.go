@@ -106,7 +106,7 @@ func (m *model) forbids(l *life, t *tokensv1alpha1.APIToken) string {
 	case m.now.Before(m.site.Spec.IssuedAfter.Time):
 		return tokensv1alpha1.ReasonRevokedByEpoch
 	case days > most, until.After(m.now.Add(time.Duration(most) * day)), !l.begun && m.beyondQuota(l),
-		p.NeverExpiring == tokensv1alpha1.NeverExpiringForbidden && m.ends(t, m.now) == never:
+		p.NeverExpiring == tokensv1alpha1.NeverExpiringForbidden && m.ends(t, m.now).Equal(never):
 		return tokensv1alpha1.ReasonPolicyViolation
 	}
 	return ""
@@ -146,13 +146,13 @@ func (m *model) ready(l *life) string {
 	if x := l.current(); x != nil {
 		here = x.plain
 	}
-	lies, any := m.secrets[at(t)]
+	lies, there := m.secrets[at(t)]
 	switch {
 	case m.site == nil:
 		return tokensv1alpha1.ReasonSiteNotFound
 	case !m.open(t):
 		return tokensv1alpha1.ReasonNamespaceNotAllowed
-	case any && lies != here:
+	case there && lies != here:
 		return tokensv1alpha1.ReasonDeliveryConflict
 	}
 	if _, expired := m.expired(l, t); expired {
@@ -162,7 +162,7 @@ func (m *model) ready(l *life) string {
 	switch {
 	case suspended(t):
 		return tokensv1alpha1.ReasonSuspended
-	case why != "" && (!any || !m.lasts(t, l.current(), m.now)):
+	case why != "" && (!there || !m.lasts(t, l.current(), m.now)):
 		return why
 	case !m.held[strings.ToLower(t.Spec.User)]:
 		return tokensv1alpha1.ReasonUpstreamCredentialMissing

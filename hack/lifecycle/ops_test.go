@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,10 +22,10 @@ var deeds = []struct {
 	often int
 	do    func(*world)
 }{
-	{12, (*world).declare},
+	{10, (*world).declare},
 	{10, (*world).edit},
-	{6, (*world).askForRotation},
-	{3, (*world).suspend},
+	{10, (*world).askForRotation},
+	{2, (*world).suspend},
 	{5, (*world).resume},
 	{5, (*world).delete},
 	{6, (*world).sweep},
@@ -32,16 +33,19 @@ var deeds = []struct {
 	{5, (*world).tamper},
 	{3, (*world).restore},
 	{12, (*world).setPolicy},
-	{2, (*world).revokeAll},
+	{3, (*world).revokeAll},
 	{3, (*world).openSite},
-	{4, (*world).takeSite},
+	{2, (*world).takeSite},
 	{3, (*world).takeCredential},
-	{12, (*world).wait},
+	{16, (*world).wait},
 	{1, (*world).care},
 }
 
 // act does something, and then lets controllers look, most of the time.
 func (w *world) act() {
+	if w.model.site == nil && w.random.IntN(3) == 0 {
+		w.takeSite()
+	}
 	total := 0
 	for _, d := range deeds {
 		total += d.often
@@ -54,44 +58,52 @@ func (w *world) act() {
 		}
 	}
 	for range w.random.IntN(4) {
-		w.look()
+		if killed := w.look(); killed {
+			return // and is down for a while
+		}
 	}
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
 // look is a pass over some APIToken, well or badly.
-func (w *world) look() {
+func (w *world) look() (killed bool) {
 	l := w.someone()
 	if l == nil {
-		return
+		return false
 	}
 	on := w.healthy(l.token)
 	on.random = rand.New(rand.NewPCG(w.random.Uint64(), 0))
 	if old := w.before[l.token.UID]; old != nil && w.random.IntN(8) == 0 {
 		on.token = old
 		w.did("  stale:")
+		w.count("pass with an old APIToken")
 	}
 	switch n := w.random.IntN(10); {
-	case n < 2:
+	case n < 3:
 		on.faults, on.stale = 10, true
-	case n < 4:
+	case n < 5:
 		on.left, on.killed = w.random.IntN(4), true
 		w.did("  killed after %d writes:", on.left)
-	case n < 6:
+	case n < 7:
 		on.left = w.random.IntN(4)
 		w.did("  overtaken before write %d:", on.left)
 		on.overtake = func() { w.pass(w.healthy(l.token)) }
 	}
 	w.pass(on)
+	return on.killed && on.left < 0
 }
 
-// someone is one of the APITokens that there are.
+// someone is one of the APITokens that there are, more often than not the same as the last time.
 func (w *world) someone() *life {
-	if alive := w.those(func(l *life) bool { return !l.gone }); len(alive) > 0 {
-		return pick(w.random, alive...)
+	alive := w.those(func(l *life) bool { return !l.gone })
+	if len(alive) == 0 {
+		return nil
 	}
-	return nil
+	if w.random.IntN(2) == 0 || !slices.Contains(alive, w.favourite) {
+		w.favourite = pick(w.random, alive...)
+	}
+	return w.favourite
 }
 
 func (w *world) those(are func(*life) bool) (those []*life) {
@@ -105,7 +117,7 @@ func (w *world) those(are func(*life) bool) (those []*life) {
 
 // declare creates an APIToken under one of a few names, if there is none.
 func (w *world) declare() {
-	ns, name := pick(w.random, w.home, w.home, w.home, w.away), pick(w.random, "a", "b", "c")
+	ns, name := pick(w.random, w.home, w.home, w.home, w.away), pick(w.random, "a", "b")
 	t := kubetest.Token(ns, name)
 	t.Spec.SiteRef.Namespace = w.home
 	t.Spec.User = pick(w.random, "alice", "Alice", "bob")
@@ -214,15 +226,15 @@ func (w *world) tamper() {
 	}
 	here := at(l.token)
 	s := secret(here.namespace, here.name)
-	_, any := w.model.secrets[here]
+	_, there := w.model.secrets[here]
 	switch n := w.random.IntN(3); {
-	case n == 0 && any:
+	case n == 0 && there:
 		w.must(env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), s))
 		s.Data["username"] = []byte("mallory")
 		w.must(env.Admin.Update(w.Context(), s))
 		w.did("change the user name in Secret %v", here)
 		return
-	case n == 1 && any:
+	case n == 1 && there:
 		w.must(env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), s))
 		s.Data["password"] = []byte(foreign)
 		w.must(env.Admin.Update(w.Context(), s))
@@ -318,7 +330,7 @@ func (w *world) openSite() {
 
 // takeSite removes the site, or creates it again: as it was, or with another policy.
 func (w *world) takeSite() {
-	if w.model.site != nil && w.random.IntN(2) == 0 {
+	if w.model.site != nil {
 		w.lastSite = w.model.site
 		w.must(env.Admin.Delete(w.Context(), w.model.site.DeepCopy()))
 		w.model.site = nil
@@ -343,6 +355,6 @@ func (w *world) takeCredential() {
 }
 
 func (w *world) wait() {
-	w.step(pick(w.random, time.Second, 90*time.Second, time.Hour, 7*time.Hour, 25*time.Hour, 7*day, 31*day))
+	w.step(pick(w.random, time.Second, 90*time.Second, time.Hour, 7*time.Hour, 25*time.Hour, 25*time.Hour, 7*day, 31*day))
 	w.did("wait")
 }

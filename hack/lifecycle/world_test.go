@@ -34,6 +34,7 @@ import (
 // world is a site with its namespace, another namespace beside it, and what happens there.
 type world struct {
 	*testing.T
+	*tally
 
 	random   *rand.Rand
 	clock    *testclock.FakePassiveClock
@@ -43,7 +44,8 @@ type world struct {
 	away     string
 	keys     authurl.Keys
 	// all are the APITokens that there ever were, in the order of their creation.
-	all []*life
+	all       []*life
+	favourite *life
 	// unseen are those whose deletion no controller saw.
 	unseen map[types.UID]bool
 	// before is each APIToken as it was before it was last changed; seen are Secrets as they once were.
@@ -61,9 +63,9 @@ var homes = struct {
 	free [][2]string
 }{}
 
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t *testing.T, seed uint64, happened *tally) *world {
 	w := &world{
-		T: t, random: rand.New(rand.NewPCG(seed, 2)), clock: testclock.NewFakePassiveClock(time.Now()), operator: operator(t),
+		T: t, tally: happened, random: rand.New(rand.NewPCG(seed, 2)), clock: testclock.NewFakePassiveClock(time.Now()), operator: operator(t),
 		unseen: map[types.UID]bool{}, before: map[types.UID]*tokensv1alpha1.APIToken{}, seen: map[client.ObjectKey]*corev1.Secret{},
 		model: &model{held: map[string]bool{}, lives: map[types.UID]*life{}, secrets: map[place]string{}},
 	}
