@@ -75,8 +75,7 @@ func isActive(s state) *decision {
 // only due goes on as long as nothing new may be issued.
 func isFresh(s state) *decision {
 	e := s.current()
-	revoked := s.standing(e) == lifetime.Revoked
-	must := revoked || e.State == record.Ending
+	must := s.standing(e) != lifetime.Valid || e.State == record.Ending
 	if !must && !s.rotationDue() {
 		return nil
 	}
