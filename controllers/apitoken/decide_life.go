@@ -75,6 +75,9 @@ func isActive(s state) *decision {
 // only due goes on as long as nothing new may be issued.
 func isFresh(s state) *decision {
 	e := s.current()
+	if e.State == record.Candidate {
+		return nil // confirmed first: it may be in use, and is to have its overlap
+	}
 	must := s.standing(e) != lifetime.Valid || e.State == record.Ending
 	if !must && !s.rotationDue() {
 		return nil
