@@ -134,6 +134,8 @@ func TestDecideLife(t *testing.T) {
 		"expired, due, against the policy": {aged(30*day, lifetimeDays(7), interval(30), most(6)), blocked, violated, "maxLifetimeDays"},
 		"expired, due, no room":            {aged(0, lifetimeDays(7), interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), blocked, pending, ""},
 		"due, not confirmed":               {aged(0, interval(1), holding(1, deliveredEntry(2*day), candidate(day))), confirm, "", ""},
+		"never delivered, for long":        {aged(0, lifetimeDays(7), holding(0, candidate(8*day)), secretGone), reissue, "", ""},
+		"never delivered, and over":        {aged(0, expirationTime(0), holding(0, candidate(8*day)), secretGone), blocked, expired, ""},
 		"due, candidates on their way":     {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), settled, issued, "A rotation is due"},
 		"due, one of them is late":         {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(candidateGrace), candidate(1), candidate(1))), rotate, "", ""},
 		"due, overlaps going on":           {aged(0, interval(1), holding(3, ending(4*day, 1), ending(3*day, 1), ending(2*day, 1), deliveredEntry(day))), settled, issued, "A rotation is due"},
