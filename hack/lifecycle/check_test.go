@@ -25,10 +25,13 @@ const maxRounds = 12
 
 // settle ends all faults and lets a controller finish.
 func (w *world) settle() {
-	if w.model.site == nil && w.random.IntN(4) > 0 {
+	if w.model.site == nil && w.random.IntN(2) == 0 {
 		w.takeSite() // without it there is little to see
 	}
 	w.did("settle")
+	for _, l := range w.all {
+		l.cleaned = false
+	}
 	w.finish()
 	w.step(2 * time.Minute) // nothing is on its way any more
 	w.finish()
@@ -45,8 +48,9 @@ func (w *world) finish() {
 	w.Helper()
 	for range maxRounds {
 		before := w.writes
-		for _, l := range w.those(func(l *life) bool { return l.gone && !w.unseen[l.token.UID] }) {
+		for _, l := range w.those(func(l *life) bool { return l.gone && !l.cleaned && !w.unseen[l.token.UID] }) {
 			w.clean(l.token, w.healthy(nil))
+			l.cleaned = true
 		}
 		for _, l := range w.those(func(l *life) bool { return !l.gone }) {
 			w.pass(w.healthy(l.token))

@@ -19,7 +19,7 @@ var env kubetest.Env
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
 // steps is how many things happen in one sequence.
-const steps = 40
+const steps = 30
 
 // One seed is run alone with -run 'TestLifecycle/seed=17$'.
 func TestLifecycle(t *testing.T) { lifecycles(t, 50) }
@@ -34,6 +34,7 @@ func lifecycles(t *testing.T, sequences int) {
 			w.openSite()
 			w.declare()
 			w.declare()
+			w.finish()
 			for range steps {
 				w.act()
 			}

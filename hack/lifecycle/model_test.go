@@ -32,6 +32,8 @@ const foreign = "foreign"
 type life struct {
 	token *tokensv1alpha1.APIToken
 	gone  bool
+	// cleaned says that what it left has been removed, with nothing going wrong.
+	cleaned bool
 	// begun says that its issue was begun, underway that a secret was made for a delivery that has not been seen yet.
 	begun, underway bool
 	texts           []*text // all that was ever delivered; the last is the one of the day

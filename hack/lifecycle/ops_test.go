@@ -30,12 +30,12 @@ var deeds = []struct {
 	{5, (*world).delete},
 	{6, (*world).sweep},
 	{5, (*world).deleteSecret},
-	{5, (*world).tamper},
+	{3, (*world).tamper},
 	{3, (*world).restore},
-	{12, (*world).setPolicy},
+	{14, (*world).setPolicy},
 	{3, (*world).revokeAll},
 	{3, (*world).openSite},
-	{2, (*world).takeSite},
+	{3, (*world).takeSite},
 	{3, (*world).takeCredential},
 	{16, (*world).wait},
 	{1, (*world).care},
@@ -57,7 +57,7 @@ func (w *world) act() {
 			break
 		}
 	}
-	for range w.random.IntN(4) {
+	for range w.random.IntN(3) {
 		if killed := w.look(); killed {
 			return // and is down for a while
 		}
@@ -140,7 +140,7 @@ func (w *world) terms(t *tokensv1alpha1.APIToken) {
 	s.LifetimeDays, s.ExpirationTime = nil, metav1.Time{}
 	switch r.IntN(4) {
 	case 0, 1:
-		s.LifetimeDays = pick[*int32](r, new(int32(1)), new(int32(7)), new(int32(30)))
+		s.LifetimeDays = pick(r, new(int32(1)), new(int32(1)), new(int32(7)), new(int32(30)))
 	case 2:
 		s.ExpirationTime = metav1.NewTime(w.clock.Now().Add(time.Duration(r.IntN(500)-50) * time.Hour))
 	}
@@ -277,9 +277,9 @@ func (w *world) changeSite(what string, edit func(*tokensv1alpha1.AtlassianSiteS
 
 func (w *world) setPolicy() {
 	r := w.random
-	days, keep := pick[*int32](r, nil, new(int32(1)), new(int32(7)), new(int32(30))), pick[*int32](r, nil, nil, new(int32(0)), new(int32(7)))
+	days, keep := pick[*int32](r, nil, new(int32(1)), new(int32(7)), new(int32(30))), pick[*int32](r, nil, new(int32(0)), new(int32(0)), new(int32(7)))
 	quota, forbidden := pick[*int32](r, nil, new(int32(1)), new(int32(2))), r.IntN(3) == 0
-	which := r.IntN(6)
+	which := r.IntN(7)
 	w.changeSite("policy", func(s *tokensv1alpha1.AtlassianSiteSpec) {
 		p := &s.TokenPolicy
 		switch which {
@@ -299,7 +299,7 @@ func (w *world) setPolicy() {
 			}
 		case 3:
 			p.MaxTokensPerUser = quota
-		case 4:
+		case 4, 5:
 			p.ExpiredRetentionDays = keep
 		default:
 			*p = tokensv1alpha1.TokenPolicy{}
