@@ -38,6 +38,7 @@ var deeds = []struct {
 	{3, (*world).takeSite},
 	{3, (*world).takeCredential},
 	{16, (*world).wait},
+	{2, (*world).extendLate},
 	{1, (*world).care},
 }
 
@@ -159,6 +160,28 @@ func (w *world) askForRotation() {
 	})
 }
 
+// extendLate extends a token while a controller that does not know it yet removes it.
+func (w *world) extendLate() {
+	l := w.someone()
+	if l == nil {
+		return
+	}
+	live := func(days int32) {
+		edited := l.token.DeepCopy()
+		edited.Spec.LifetimeDays, edited.Spec.ExpirationTime = &days, metav1.Time{}
+		w.update(l, "let live", edited)
+	}
+	w.changeSite("keep nothing that expired", func(s *tokensv1alpha1.AtlassianSiteSpec) { s.TokenPolicy.ExpiredRetentionDays = new(int32) })
+	live(1)
+	w.pass(w.healthy(l.token))
+	w.step(25 * time.Hour)
+	if l.gone {
+		return
+	}
+	live(30)
+	w.pass(w.healthy(w.before[l.token.UID]))
+}
+
 func (w *world) suspend() {
 	w.change("suspend", func(t *tokensv1alpha1.APIToken) { t.Spec.State = tokensv1alpha1.StateSuspended })
 }
@@ -174,6 +197,10 @@ func (w *world) change(what string, edit func(*tokensv1alpha1.APIToken)) {
 	}
 	changed := l.token.DeepCopy()
 	edit(changed)
+	w.update(l, what, changed)
+}
+
+func (w *world) update(l *life, what string, changed *tokensv1alpha1.APIToken) {
 	w.must(env.Admin.Update(w.Context(), changed))
 	w.before[changed.UID], l.token = l.token, changed
 	w.did("%s %s/%s: %s", what, changed.Namespace, changed.Name, spelled(changed.Spec))
@@ -318,11 +345,12 @@ func (w *world) revokeAll() {
 }
 
 func (w *world) openSite() {
-	from := pick(w.random, tokensv1alpha1.NamespacesFromAll, tokensv1alpha1.NamespacesFromAll, tokensv1alpha1.NamespacesFromSelector, tokensv1alpha1.NamespacesFromSame)
+	const all, selected, same = tokensv1alpha1.NamespacesFromAll, tokensv1alpha1.NamespacesFromSelector, tokensv1alpha1.NamespacesFromSame
+	from := pick(w.random, all, all, selected, same)
 	w.label(pick(w.random, "yes", "no"))
 	w.changeSite("open the site", func(s *tokensv1alpha1.AtlassianSiteSpec) {
 		s.AllowedNamespaces = tokensv1alpha1.AllowedNamespaces{From: from}
-		if from == tokensv1alpha1.NamespacesFromSelector {
+		if from == selected {
 			s.AllowedNamespaces.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"jira": "yes"}}
 		}
 	})

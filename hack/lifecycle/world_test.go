@@ -201,8 +201,13 @@ func (w *world) pass(on *way) {
 	}
 	ready := w.refresh(on.token)
 	w.did("  pass over %s/%s: %s, %v, err %v", on.token.Namespace, on.token.Name, ready, result.RequeueAfter, err)
-	done := err == nil && !on.stale && result != ctrl.Result{RequeueAfter: time.Second} && (ready == tokensv1alpha1.ReasonIssued || ready == tokensv1alpha1.ReasonUpstreamCredentialMissing)
-	w.model.passed(on.token, done)
+	raced := result == ctrl.Result{RequeueAfter: time.Second}
+	w.model.passed(on.token, err == nil && !on.stale && !raced && isDelivered(ready))
+}
+
+// isDelivered says that a reason is one of tokens of which nothing is left to write.
+func isDelivered(ready string) bool {
+	return ready == tokensv1alpha1.ReasonIssued || ready == tokensv1alpha1.ReasonUpstreamCredentialMissing
 }
 
 // harmless errors are what is injected, and what a pass says whose APIToken changes all the time.
