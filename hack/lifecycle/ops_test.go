@@ -40,6 +40,7 @@ var deeds = []struct {
 	{16, (*world).wait},
 	{2, (*world).extendLate},
 	{1, (*world).care},
+	{3, (*world).checkAnswers},
 }
 
 // act does something, and then lets controllers look, most of the time.
