@@ -37,13 +37,14 @@ func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 	wrong := m.undeliverable(l, t)
 	if before != nil {
 		before.replaced, before.overlap, before.least, before.most = true, true, m.now.Add(overlapOf(t)), never
+		before.latest = before.least
 	}
 	for _, x := range l.texts {
 		if there {
 			continue
 		}
 		// Whoever deleted the Secret wants all that was in it dead.
-		x.overlap, x.least = false, earlier(x.least, m.now)
+		x.overlap, x.least, x.latest = false, earlier(x.least, m.now), m.now
 		if !x.most.Equal(never) {
 			x.most = earlier(x.most, m.now)
 		}
@@ -96,9 +97,11 @@ func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 			if x.overlap {
 				end = m.now.Add(overlapOf(t))
 			}
-			x.least = earlier(x.least, end)
+			if x.least = earlier(x.least, end); end.After(x.latest) {
+				x.latest = end
+			}
 			if done {
-				x.most = end
+				x.most = x.latest
 			}
 		}
 	}

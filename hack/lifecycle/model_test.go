@@ -47,6 +47,8 @@ type text struct {
 	replaced    bool
 	overlap     bool
 	least, most time.Time
+	// latest is the latest end that a pass could have given it so far: also one that was cut short.
+	latest time.Time
 }
 
 const day = 24 * time.Hour
