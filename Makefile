@@ -36,7 +36,7 @@ test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detecto
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/count.sh" -- -race -timeout 15m ./...
 
 .PHONY: test-long
-test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, restarts, timing
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random lives, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -p 1 -timeout 40m ./...
 
 .PHONY: fuzz

@@ -2,6 +2,7 @@ package apitoken
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,10 +15,16 @@ import (
 
 // end is when the token ends; zero means never, as far as is known.
 func (s state) end() time.Time {
-	if s.record == nil {
+	if s.record == nil || s.undelivered() {
 		return s.token.Spec.ExpirationTime.Time
 	}
 	return lifetime.End(terms.Wish(s.token), terms.Policy(s.site), s.current().Issued)
+}
+
+// undelivered says that the record knows only of secrets that were cut off on their way to a Secret that is not there.
+// Nobody has had the use of a lifetime: the next attempt begins it anew.
+func (s state) undelivered() bool {
+	return s.delivered == nil && !slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return e.State != record.Candidate })
 }
 
 // nextRotation is when the delivered secret is to be replaced; zero means never.
@@ -77,7 +84,7 @@ func isActive(s state) *decision {
 func isFresh(s state) *decision {
 	e := s.current()
 	if e.State == record.Candidate {
-		return nil // confirmed first, so that it has its overlap
+		return nil // confirmed first: it may be in use, and is to have its overlap
 	}
 	must := s.standing(e) != lifetime.Valid || e.State == record.Ending
 	if !must && !s.rotationDue() {

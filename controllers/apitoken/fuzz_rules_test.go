@@ -46,7 +46,11 @@ func (s *scene) basis(r *record.Record) *record.Entry {
 	if e := holds(s.stored(s.deliverKey), r); e != nil {
 		return e
 	}
-	return &r.Entries[len(r.Entries)-1]
+	newest := r.Entries[len(r.Entries)-1]
+	if s.stored(s.deliverKey) == nil && !slices.ContainsFunc(r.Entries, func(e record.Entry) bool { return e.State != record.Candidate }) {
+		newest.Issued = s.clock.Now() // nobody ever had one: its life has not begun
+	}
+	return &newest
 }
 
 // bounds are the moments of which each ends a secret that was issued then.

@@ -1,0 +1,154 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+)
+
+var (
+	errInjected = errors.New("injected")
+	errKilled   = errors.New("killed")
+)
+
+// way is one controller's way to the API server during one pass, and what goes wrong on it. All that arrives is told
+// to the model.
+type way struct {
+	*world
+
+	random *rand.Rand
+	// token is what the pass was given, or nil.
+	token *tokensv1alpha1.APIToken
+	// faults is of how many calls in a hundred something becomes.
+	faults int
+	// left is how many writes are left before the controller is killed; overtake happens when it is at 0. Both once.
+	left     int
+	killed   bool
+	overtake func()
+	// stale says that what was read before may be read again: caches do that.
+	stale bool
+}
+
+// client is the way as a client.
+func (w *way) client() client.Client {
+	return interceptor.NewClient(w.operator, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			return w.get(ctx, c, key, o, opts...)
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if _, probe := o.(*tokensv1alpha1.APIToken); probe {
+				return w.fault(func() error { return c.Create(ctx, o, opts...) })
+			}
+			return w.write(o, "create", func() error { return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return w.write(o, "update", func() error { return c.Update(ctx, o, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return w.write(o, "delete", func() error { return c.Delete(ctx, o, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return w.write(nil, "status", func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+		},
+	})
+}
+
+func (w *way) get(ctx context.Context, c client.Client, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	s, ok := o.(*corev1.Secret)
+	if old := w.seen[key]; ok && w.stale && old != nil && w.random.IntN(4) == 0 {
+		old.DeepCopyInto(s)
+		return nil
+	}
+	if w.random.IntN(100) < w.faults/2 {
+		return apierrors.NewInternalError(errInjected)
+	}
+	err := c.Get(ctx, key, o, opts...)
+	if ok && err == nil && w.random.IntN(2) == 0 {
+		w.seen[key] = s.DeepCopy()
+	}
+	return err
+}
+
+// write lets a write happen, unless the controller was killed before, and tells the model.
+func (w *way) write(o client.Object, verb string, write func() error) error {
+	if w.left--; w.left == -1 && w.overtake != nil {
+		w.count("overtaking")
+		w.overtake()
+	}
+	if w.killed && w.left < 0 {
+		w.count("kill")
+		return errKilled
+	}
+	return w.fault(func() error {
+		err := write()
+		if err == nil {
+			w.writes++
+			w.tell(o, verb)
+		}
+		return err
+	})
+}
+
+// fault lets a call happen, or fail, or happen and fail all the same, as a timeout does.
+func (w *way) fault(call func() error) error {
+	if w.random.IntN(100) >= w.faults {
+		return call()
+	}
+	w.count("call that failed")
+	switch w.random.IntN(3) {
+	case 0:
+		return apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "injected", errInjected)
+	case 1:
+		return apierrors.NewInternalError(errInjected)
+	default:
+		_ = call()
+		return apierrors.NewTimeoutError("injected", 0)
+	}
+}
+
+func (w *way) tell(o client.Object, verb string) {
+	var err error
+	switch o := o.(type) {
+	case *tokensv1alpha1.APIToken:
+		w.count("removal")
+		err = w.model.removed(o.UID)
+	case *corev1.Secret:
+		here := place{o.Namespace, o.Name}
+		switch {
+		case o.Type == record.SecretType && w.token != nil:
+			err = w.model.recorded(types.UID(o.Name), w.token, verb == "create")
+		case o.Type == record.SecretType:
+		case verb == "delete":
+			err = w.model.swept(here)
+		default:
+			w.countDelivery()
+			err = w.model.delivered(w.token, string(o.Data[corev1.BasicAuthPasswordKey]))
+		}
+	}
+	if err != nil {
+		w.fail("%s of %s: %v", verb, o.GetName(), err)
+	}
+}
+
+func (w *way) countDelivery() {
+	_, there := w.model.secrets[at(w.token)]
+	switch texts := w.model.lives[w.token.UID].texts; {
+	case len(texts) == 0:
+		w.count("delivery")
+	case !there:
+		w.count("reissue")
+	case overlapOf(w.token) > 0:
+		w.count("rotation with an overlap")
+	}
+}
