@@ -32,18 +32,22 @@ func (i *origin) message(s state) string {
 	return message
 }
 
+// sourceChanged reports whether another secret lies where one is followed: also one that expired is replaced by it.
+func (s state) sourceChanged() bool {
+	return s.source != nil && s.token.Spec.Credential.Imported.Mode == tokensv1alpha1.ImportFollow && s.source.found && !s.source.held
+}
+
 // isImported has the secret imported at first, and when what is followed has changed. A source that is gone takes nothing
 // away: that is what deleting and suspending are for.
 func isImported(s state) *decision {
 	of := s.token.Spec.Credential.Imported
 	held := s.record != nil
 	revoked := held && s.standing(s.current()) == lifetime.Revoked
-	follow := of.Mode == tokensv1alpha1.ImportFollow
 	switch {
-	case held && !revoked && (!follow || !s.source.found || s.source.held):
+	case held && !revoked && !s.sourceChanged():
 		return nil
-	case revoked && (!follow || !s.source.found || s.source.held):
-		return revokedByEpoch(s, follow)
+	case revoked && !s.sourceChanged():
+		return revokedByEpoch(s)
 	case !s.source.found:
 		return block(tokensv1alpha1.ReasonSourceMissing,
 			"There is nothing to import under the key '%s' of Secret '%s'. Put the secret there.", of.Key, of.SecretName)
@@ -63,9 +67,9 @@ func isImported(s state) *decision {
 	return &decision{step: adopt}
 }
 
-func revokedByEpoch(s state, follow bool) *decision {
+func revokedByEpoch(s state) *decision {
 	what := "Delete this APIToken and import another secret"
-	if follow {
+	if s.token.Spec.Credential.Imported.Mode == tokensv1alpha1.ImportFollow {
 		what = fmt.Sprintf("Put another one into Secret '%s'", s.secretName())
 	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,

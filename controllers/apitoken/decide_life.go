@@ -55,7 +55,7 @@ func hasNotEnded(s state) *decision {
 		return nil
 	}
 	until := s.token.Spec.ExpirationTime.Time
-	if over := !until.IsZero() && !s.now.Before(until); !over && s.rotationDue() {
+	if over := !until.IsZero() && !s.now.Before(until); !over && (s.rotationDue() || s.sourceChanged()) {
 		return nil
 	}
 	kept := ""

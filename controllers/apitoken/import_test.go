@@ -209,3 +209,23 @@ func TestTooManyImported(t *testing.T) {
 		t.Error("not ready")
 	}
 }
+
+// What is followed comes back with another secret, as a generated token does with a rotation.
+func TestImportedAndExpired(t *testing.T) {
+	w := newWorld(t)
+	once, follow := w.importing("once", tokensv1alpha1.ImportOnce), w.importing("follow", tokensv1alpha1.ImportFollow)
+	for _, tok := range []*tokensv1alpha1.APIToken{once, follow} {
+		tok.Spec.LifetimeDays = new(int32(1))
+		w.create(tok)
+		w.source(tok.Name, firstImport+tok.Name)
+		w.reconcile(tok, tokensv1alpha1.ReasonImported)
+	}
+	w.sleep(day)
+	w.reconcile(once, tokensv1alpha1.ReasonExpired)
+	w.reconcile(follow, tokensv1alpha1.ReasonExpired)
+	w.source("once", secondImport)
+	w.source("follow", secondImport)
+	w.reconcile(once, tokensv1alpha1.ReasonExpired)
+	w.reconcile(follow, tokensv1alpha1.ReasonImported)
+	w.holds(follow, secondImport)
+}
