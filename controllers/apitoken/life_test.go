@@ -130,7 +130,7 @@ func TestDecideLife(t *testing.T) {
 		"over, and requested":            {aged(8*day, expirationTime(0), requested(-time.Hour)), blocked, expired, ""},
 		"due, but suspended":             {aged(30*day, interval(30), func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }), blocked, tokensv1alpha1.ReasonSuspended, ""},
 		"due, and the Secret gone":       {aged(30*day, interval(30), secretGone), reissue, "", ""},
-		"due, but against the policy":    {aged(30*day, interval(30), never), settled, issued, "not made: The token would never expire"},
+		"due, but against the policy":    {aged(30*day, interval(30), never), settled, issued, "cannot be made: The token would never expire"},
 		"due, candidates on their way":   {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), settled, issued, "A rotation is due"},
 		"due, one of them is late":       {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(candidateGrace), candidate(1), candidate(1))), rotate, "", ""},
 		"due, overlaps going on":         {aged(0, interval(1), holding(3, ending(4*day, 1), ending(3*day, 1), ending(2*day, 1), deliveredEntry(day))), settled, issued, "A rotation is due"},
@@ -157,7 +157,7 @@ func TestDecideLife(t *testing.T) {
 		"an end, where it takes one":          {aged(0, isNew, never, lifetimeDays(1)), issue, "", ""},
 		"issued before an end was asked for":  {aged(day, never), settled, issued, ""},
 		"as many as a user may have":          {aged(0, isNew, quota(3, 2)), issue, "", ""},
-		"more than a user may have":           {aged(0, isNew, quota(3, 3)), blocked, violated, "3 older APITokens"},
+		"more than a user may have":           {aged(0, isNew, quota(3, 3)), blocked, violated, "that many older APITokens already"},
 		"issued before the quota came":        {aged(day, quota(1, 5)), settled, issued, ""},
 		"of too many, and the Secret is gone": {aged(day, quota(1, 5), secretGone), reissue, "", ""},
 	} {
@@ -232,15 +232,17 @@ func TestExpiring(t *testing.T) {
 		"it is not issued":           {aged(0, isNew, lifetimeDays(1)), "", ""},
 		"long before":                {aged(0, lifetimeDays(30)), metav1.ConditionFalse, "expires at 2026-12-23T12:00:00Z."},
 		"a moment before the notice": {aged(0, expirationTime(14*day+1)), metav1.ConditionFalse, ""},
-		"at the first notice":        {aged(0, expirationTime(14*day)), metav1.ConditionTrue, "in less than 14 days"},
-		"a moment after it":          {aged(0, expirationTime(14*day-1)), metav1.ConditionTrue, "in less than 14 days"},
-		"before the second":          {aged(0, expirationTime(7*day+1)), metav1.ConditionTrue, "in less than 14 days"},
-		"at the second":              {aged(0, expirationTime(7*day)), metav1.ConditionTrue, "in less than 7 days"},
-		"at the last":                {aged(0, expirationTime(day)), metav1.ConditionTrue, "in less than a day"},
-		"a moment before the end":    {aged(0, expirationTime(1)), metav1.ConditionTrue, "in less than a day"},
+		"at the first notice":        {aged(0, expirationTime(14*day)), metav1.ConditionTrue, "within 14 days"},
+		"a moment after it":          {aged(0, expirationTime(14*day-1)), metav1.ConditionTrue, "within 14 days"},
+		"before the second":          {aged(0, expirationTime(7*day+1)), metav1.ConditionTrue, "within 14 days"},
+		"at the second":              {aged(0, expirationTime(7*day)), metav1.ConditionTrue, "within 7 days"},
+		"at the last":                {aged(0, expirationTime(day)), metav1.ConditionTrue, "within a day"},
+		"a moment before the end":    {aged(0, expirationTime(1)), metav1.ConditionTrue, "within a day"},
 		"at the end":                 {aged(0, expirationTime(0)), "", ""},
 		"a rotation comes before":    {aged(29*day, lifetimeDays(30), interval(29)), metav1.ConditionFalse, "rotated before"},
-		"a rotation comes too late":  {aged(29*day, lifetimeDays(30), interval(30)), metav1.ConditionTrue, "in less than a day"},
+		"a rotation is forbidden": {aged(20*day, lifetimeDays(40), interval(25), policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(30))})),
+			metav1.ConditionTrue, "within 14 days"},
+		"a rotation comes too late": {aged(29*day, lifetimeDays(30), interval(30)), metav1.ConditionTrue, "within a day"},
 	} {
 		c := tc.state.expiring(notices)
 		switch {
@@ -254,6 +256,26 @@ func TestExpiring(t *testing.T) {
 	soon := aged(0, expirationTime(time.Hour))
 	if c := soon.expiring(nil); c == nil || c.Status != metav1.ConditionFalse {
 		t.Errorf("without notices: %+v", c)
+	}
+}
+
+// What is said to help helps: an imported secret cannot be rotated, and no rotation outlives the end of the APIToken.
+func TestLonger(t *testing.T) {
+	const days, later, rotate = "set a longer `lifetimeDays` within the `tokenPolicy` of AtlassianSite 'main'",
+		"choose a later `expirationTime` within the `tokenPolicy` of AtlassianSite 'main'", ", or rotate"
+	for name, tc := range map[string]struct {
+		state state
+		want  string
+	}{
+		"generated":                    {aged(day, lifetimeDays(30)), days + rotate},
+		"imported":                     {aged(day, lifetimeDays(30), func(s *state) { s.source = &origin{} }), days},
+		"at the end of the APIToken":   {aged(day, expirationTime(day)), later},
+		"ended by the site before":     {aged(day, expirationTime(60*day), policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(30))})), later + rotate},
+		"imported, of an APIToken too": {aged(day, expirationTime(day), func(s *state) { s.source = &origin{} }), later},
+	} {
+		if got := tc.state.longer("rotate"); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }
 
