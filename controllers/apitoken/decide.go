@@ -3,6 +3,7 @@ package apitoken
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -169,7 +170,7 @@ func namespaceAllowed(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonNamespaceNotAllowed,
-		"AtlassianSite '%s' in namespace '%s' is not open to this namespace (%v), so the token does not authenticate. "+
+		"AtlassianSite '%s' in namespace '%s' is not open to the namespace of this APIToken (%v), so the token does not authenticate. "+
 			"Have its `allowedNamespaces` changed, or create the APIToken in another namespace.",
 		s.token.Spec.SiteRef.Name, s.token.SiteNamespace(), s.namespaceErr)
 }
@@ -179,9 +180,9 @@ func recordReadable(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRecordDamaged,
-		"The record of this token cannot be read (%v), so it does not authenticate. "+
-			"Restore Secret '%s', or delete this APIToken and Secret '%s' and create it again.",
-		s.recordErr, s.recordName, s.secretName())
+		"The record of this token, Secret '%s', cannot be read (%s), so the token does not authenticate. "+
+			"Restore it, or delete %s and create the APIToken again.",
+		s.recordName, strings.TrimPrefix(s.recordErr.Error(), "decoding a record: "), s.all())
 }
 
 // recordAgrees also guards the webhook's own check: what one of them refuses the other must not call ready.
@@ -197,8 +198,16 @@ func recordAgrees(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRecordDamaged,
-		"The record in Secret '%s' was not written for this APIToken, so it does not authenticate. "+
-			"Delete this APIToken and Secret '%s' and create it again.", s.recordName, s.secretName())
+		"The record of this token, Secret '%s', was not written for this APIToken, so the token does not authenticate. "+
+			"Restore the right one, or delete %s and create the APIToken again.", s.recordName, s.all())
+}
+
+// all is what has to be deleted before there can be another token. What was imported is not ours to have deleted.
+func (s state) all() string {
+	if s.source != nil {
+		return "this APIToken"
+	}
+	return fmt.Sprintf("this APIToken and Secret '%s'", s.secretName())
 }
 
 func deliveryIsOurs(s state) *decision {
@@ -209,7 +218,7 @@ func deliveryIsOurs(s state) *decision {
 	switch {
 	case s.record == nil && s.orphan != "" && !s.orphanKept:
 		return block(tokensv1alpha1.ReasonIssuePending,
-			"Secret '%s' still holds the token of a deleted APIToken of this name. It is being removed.", s.secretName())
+			"Secret '%s' still holds the token of a deleted APIToken of this name. It is being removed, and a new token is issued then.", s.secretName())
 	case s.record == nil && s.orphan != "":
 		return block(tokensv1alpha1.ReasonRecordOrphaned,
 			"The token in Secret '%s' belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
@@ -217,8 +226,8 @@ func deliveryIsOurs(s state) *decision {
 			s.secretName(), s.orphan, s.recordName, s.secretName())
 	case s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID:
 		return block(tokensv1alpha1.ReasonRecordMissing,
-			"The record of this token is gone (Secret '%s'), so it does not authenticate. "+
-				"Restore the record, or delete Secret '%s' to have a new token issued.", s.recordName, s.secretName())
+			"The record of this token, Secret '%s', is gone, so the token does not authenticate. "+
+				"Restore it, or delete Secret '%s' to have a new token issued.", s.recordName, s.secretName())
 	}
 	return block(tokensv1alpha1.ReasonDeliveryConflict,
 		"Secret '%s' exists and does not hold this token; it is left alone. "+
@@ -244,7 +253,8 @@ func isDelivered(s state) *decision {
 	}
 	if _, ok := withCandidate(s, record.Entry{}); !ok {
 		return block(tokensv1alpha1.ReasonIssuePending,
-			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %s.", s.secretName(), candidateGrace)
+			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %d seconds.",
+			s.secretName(), candidateGrace/time.Second)
 	}
 	return &decision{step: reissue}
 }

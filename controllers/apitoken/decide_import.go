@@ -17,8 +17,8 @@ type origin struct {
 	slow  bool
 	// held says that it is what the record holds.
 	held bool
-	// twin names another APIToken of the same user that has the same secret.
-	twin string
+	// twin names another APIToken of the same user that has the same secret, or nobody.
+	twin record.Ref
 	// others and slowOthers are how many more imported tokens the user has, and how many of them with a slow hash.
 	others, slowOthers int
 }
@@ -27,7 +27,8 @@ func (i *origin) message(s state) string {
 	of := s.token.Spec.Credential.Imported
 	message := fmt.Sprintf("The secret under the key '%s' of Secret '%s' is imported.", of.Key, of.SecretName)
 	if of.Mode == tokensv1alpha1.ImportFollow && !i.found {
-		message = fmt.Sprintf("There is nothing under the key '%s' of Secret '%s' any more. What was imported from there goes on.", of.Key, of.SecretName)
+		message = fmt.Sprintf("There is nothing under the key '%s' of Secret '%s' any more. What was imported from there goes on: to end it, delete this APIToken.",
+			of.Key, of.SecretName)
 	}
 	return message
 }
@@ -40,7 +41,6 @@ func (s state) sourceChanged() bool {
 // isImported has the secret imported at first, and when what is followed has changed. A source that is gone takes nothing
 // away: that is what deleting and suspending are for.
 func isImported(s state) *decision {
-	of := s.token.Spec.Credential.Imported
 	held := s.record != nil
 	revoked := held && s.standing(s.current()) == lifetime.Revoked
 	switch {
@@ -48,6 +48,21 @@ func isImported(s state) *decision {
 		return nil
 	case revoked && !s.sourceChanged():
 		return revokedByEpoch(s)
+	}
+	d := refused(s)
+	if d != nil && held && s.standing(s.current()) == lifetime.Valid {
+		d.message += " Until then what was imported before goes on."
+	}
+	if d == nil {
+		d = &decision{step: adopt}
+	}
+	return d
+}
+
+// refused returns why what lies at the source cannot be imported, or nil.
+func refused(s state) *decision {
+	of := s.token.Spec.Credential.Imported
+	switch {
 	case !s.source.found:
 		return block(tokensv1alpha1.ReasonSourceMissing,
 			"There is nothing to import under the key '%s' of Secret '%s'. Put the secret there.", of.Key, of.SecretName)
@@ -61,10 +76,7 @@ func isImported(s state) *decision {
 	if d := mayMint(s); d != nil {
 		return d
 	}
-	if d := withinImports(s); d != nil {
-		return d
-	}
-	return &decision{step: adopt}
+	return withinImports(s)
 }
 
 func revokedByEpoch(s state) *decision {
@@ -73,17 +85,17 @@ func revokedByEpoch(s state) *decision {
 		what = fmt.Sprintf("Put another one into Secret '%s'", s.secretName())
 	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,
-		"The secret was imported before `issuedAfter` of AtlassianSite '%s', so it is dead. %s.", s.site.Name, what)
+		"The secret was imported before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. %s.", s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time), what)
 }
 
 // hasNoTwin: with one secret for two tokens nobody could tell which of them was meant, so neither authenticates.
 func hasNoTwin(s state) *decision {
-	if s.source.twin == "" {
+	if s.source.twin == (record.Ref{}) {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonDuplicateCredential,
-		"APIToken '%s' of '%s' has the same secret already. Delete one of the two, or put another secret into Secret '%s'.",
-		s.source.twin, username.Fold(s.token.Spec.User), s.secretName())
+		"APIToken '%s' of '%s' in namespace '%s' has the same secret already. Delete one of the two, or put another secret into Secret '%s'.",
+		s.source.twin.Name, username.Fold(s.token.Spec.User), s.source.twin.Namespace, s.secretName())
 }
 
 // withinImports: each imported token of a user is tried with each of his requests.

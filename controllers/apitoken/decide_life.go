@@ -64,11 +64,25 @@ func hasNotEnded(s state) *decision {
 		if !s.now.Before(removal) {
 			return &decision{step: remove}
 		}
-		kept = fmt.Sprintf(" It is removed at %s.", inUTC(removal))
+		kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
 	}
 	return block(tokensv1alpha1.ReasonExpired,
-		"The token expired at %s. To go on using it, extend it within the `tokenPolicy` of AtlassianSite '%s' or set `rotation.requestedTime`; else delete it.%s",
-		inUTC(end), s.site.Name, kept)
+		"The token expired at %s. To go on using it, %s; else delete it.%s", inUTC(end), s.longer("set `rotation.requestedTime`"), kept)
+}
+
+// longer says how to have a token for longer than it lasts. To rotate is of no use to an imported secret, or at an end that
+// the APIToken itself has.
+func (s state) longer(rotate string) string {
+	until := s.token.Spec.ExpirationTime.Time
+	how := "set a longer `lifetimeDays`"
+	if !until.IsZero() {
+		how = "choose a later `expirationTime`"
+	}
+	how += fmt.Sprintf(" within the `tokenPolicy` of AtlassianSite '%s'", s.site.Name)
+	if s.source != nil || !until.IsZero() && !s.end().Before(until) {
+		return how
+	}
+	return how + ", or " + rotate
 }
 
 func isActive(s state) *decision {
@@ -111,7 +125,7 @@ func postponed(s state) string {
 	case !s.rotationDue():
 		return ""
 	case blocked != nil:
-		return " A rotation is due, but not made: " + blocked.message
+		return " A rotation is due, and cannot be made: " + blocked.message
 	default:
 		return " A rotation is due; it is made as soon as an earlier one has come to its end."
 	}
@@ -131,15 +145,14 @@ func (s state) expiring(notices []time.Duration) *metav1.Condition {
 		Type: tokensv1alpha1.ConditionExpiring, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonExpiresLater,
 		Message: fmt.Sprintf("The token expires at %s.", inUTC(end)),
 	}
-	if !next.IsZero() && next.Before(end) {
+	if !next.IsZero() && next.Before(end) && mayMint(s) == nil {
 		c.Message = fmt.Sprintf("The delivered secret expires at %s; it is rotated before.", inUTC(end))
 		return c
 	}
 	for _, notice := range notices {
 		if end.Sub(s.now) <= notice {
 			c.Status, c.Reason = metav1.ConditionTrue, tokensv1alpha1.ReasonExpiresSoon
-			c.Message = fmt.Sprintf("The token expires at %s, in less than %s. Extend it, or set `rotation`, within the `tokenPolicy` of AtlassianSite '%s'.",
-				inUTC(end), inDays(notice), s.site.Name)
+			c.Message = fmt.Sprintf("The token expires at %s, within %s. To go on using it, %s.", inUTC(end), inDays(notice), s.longer("have it rotated"))
 		}
 	}
 	return c
@@ -163,7 +176,7 @@ func (s state) replaced() string {
 	if last.IsZero() {
 		return "The one before it is dead."
 	}
-	return fmt.Sprintf("The one before it goes on until %s.", inUTC(last))
+	return fmt.Sprintf("The one before it authenticates until %s.", inUTC(last))
 }
 
 func inUTC(t time.Time) string { return t.UTC().Format(time.RFC3339) }

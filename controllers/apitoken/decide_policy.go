@@ -85,6 +85,6 @@ func withinQuota(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonPolicyViolation,
-		"'%s' has %d older APITokens at AtlassianSite '%s', which allows %d for each user (`tokenPolicy.maxTokensPerUser`). Delete one of them, or this one.",
-		username.Fold(s.token.Spec.User), s.older, s.site.Name, *most)
+		"`tokenPolicy.maxTokensPerUser` of AtlassianSite '%s' is %d, and '%s' has that many older APITokens already. Delete one of them, or this one.",
+		s.site.Name, *most, username.Fold(s.token.Spec.User))
 }

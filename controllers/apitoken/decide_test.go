@@ -114,3 +114,25 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+// A secret that was imported is somebody's: nobody is told to delete it for a record of ours.
+func TestDamagedRecordOfAnImport(t *testing.T) {
+	for name, damage := range map[string]func(*state){
+		"unreadable": func(s *state) { s.record, s.recordErr = nil, errors.New("decoding a record: why") },
+		"of another": func(s *state) { s.record.User = "bob" },
+	} {
+		for _, imported := range []bool{false, true} {
+			s := ready()
+			if imported {
+				s.source = &origin{}
+				s.token.Spec.Delivery = tokensv1alpha1.Delivery{}
+				s.token.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: "ci-token", Key: "password"}
+			}
+			damage(&s)
+			d := decide(s)
+			if d.reason != tokensv1alpha1.ReasonRecordDamaged || strings.Contains(d.message, "'ci-token'") == imported || strings.Contains(d.message, "decoding") {
+				t.Errorf("%s, imported: %v: %s: %s", name, imported, d.reason, d.message)
+			}
+		}
+	}
+}

@@ -118,7 +118,9 @@ func TestImportFollows(t *testing.T) {
 		}
 	}
 	w.source("old", "short")
-	w.reconcile(tok, tokensv1alpha1.ReasonWeakCredential)
+	if ready := w.reconcile(tok, tokensv1alpha1.ReasonWeakCredential); !strings.Contains(ready.Message, "what was imported before goes on") {
+		t.Errorf("not told that the token authenticates still: %s", ready.Message)
+	}
 	w.holds(tok, firstImport)
 }
 

@@ -131,7 +131,7 @@ func TestDecideLife(t *testing.T) {
 		"over, and requested":              {aged(8*day, expirationTime(0), requested(-time.Hour)), blocked, expired, ""},
 		"due, but suspended":               {aged(30*day, interval(30), func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }), blocked, tokensv1alpha1.ReasonSuspended, ""},
 		"due, and the Secret gone":         {aged(30*day, interval(30), secretGone), reissue, "", ""},
-		"due, but against the policy":      {aged(30*day, interval(30), never), settled, issued, "not made: The token would never expire"},
+		"due, but against the policy":      {aged(30*day, interval(30), never), settled, issued, "cannot be made: The token would never expire"},
 		"expired, due, against the policy": {aged(30*day, lifetimeDays(7), interval(30), most(6)), blocked, violated, "maxLifetimeDays"},
 		"expired, due, no room":            {aged(0, lifetimeDays(7), interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), blocked, pending, ""},
 		"due, not confirmed":               {aged(0, interval(1), holding(1, deliveredEntry(2*day), candidate(day))), confirm, "", ""},
@@ -144,7 +144,7 @@ func TestDecideLife(t *testing.T) {
 		"an old secret was put back":       {aged(0, holding(0, ending(2*day, day), deliveredEntry(day))), rotate, "", ""},
 		"put back, against the policy":     {aged(0, never, holding(0, ending(2*day, day), deliveredEntry(day))), blocked, violated, ""},
 		"put back, no room":                {aged(0, holding(0, ending(2*day, day), candidate(1), candidate(1), deliveredEntry(day))), blocked, pending, ""},
-		"due, but unguarded":               {aged(30*day, interval(30), unguarded), settled, issued, "not made: The ValidatingAdmissionPolicy"},
+		"due, but unguarded":               {aged(30*day, interval(30), unguarded), settled, issued, "cannot be made: The ValidatingAdmissionPolicy"},
 		"new, but unguarded":               {aged(0, isNew, unguarded), blocked, tokensv1alpha1.ReasonAdmissionPolicyMissing, ""},
 
 		"issued before the epoch":      {aged(day, issuedAfter(-day+1)), rotate, "", ""},
@@ -165,7 +165,7 @@ func TestDecideLife(t *testing.T) {
 		"an end, where it takes one":          {aged(0, isNew, never, lifetimeDays(1)), issue, "", ""},
 		"issued before an end was asked for":  {aged(day, never), settled, issued, ""},
 		"as many as a user may have":          {aged(0, isNew, quota(3, 2)), issue, "", ""},
-		"more than a user may have":           {aged(0, isNew, quota(3, 3)), blocked, violated, "3 older APITokens"},
+		"more than a user may have":           {aged(0, isNew, quota(3, 3)), blocked, violated, "that many older APITokens already"},
 		"issued before the quota came":        {aged(day, quota(1, 5)), settled, issued, ""},
 		"of too many, and the Secret is gone": {aged(day, quota(1, 5), secretGone), reissue, "", ""},
 	} {
@@ -240,15 +240,17 @@ func TestExpiring(t *testing.T) {
 		"it is not issued":           {aged(0, isNew, lifetimeDays(1)), "", ""},
 		"long before":                {aged(0, lifetimeDays(30)), metav1.ConditionFalse, "expires at 2026-12-23T12:00:00Z."},
 		"a moment before the notice": {aged(0, expirationTime(14*day+1)), metav1.ConditionFalse, ""},
-		"at the first notice":        {aged(0, expirationTime(14*day)), metav1.ConditionTrue, "in less than 14 days"},
-		"a moment after it":          {aged(0, expirationTime(14*day-1)), metav1.ConditionTrue, "in less than 14 days"},
-		"before the second":          {aged(0, expirationTime(7*day+1)), metav1.ConditionTrue, "in less than 14 days"},
-		"at the second":              {aged(0, expirationTime(7*day)), metav1.ConditionTrue, "in less than 7 days"},
-		"at the last":                {aged(0, expirationTime(day)), metav1.ConditionTrue, "in less than a day"},
-		"a moment before the end":    {aged(0, expirationTime(1)), metav1.ConditionTrue, "in less than a day"},
+		"at the first notice":        {aged(0, expirationTime(14*day)), metav1.ConditionTrue, "within 14 days"},
+		"a moment after it":          {aged(0, expirationTime(14*day-1)), metav1.ConditionTrue, "within 14 days"},
+		"before the second":          {aged(0, expirationTime(7*day+1)), metav1.ConditionTrue, "within 14 days"},
+		"at the second":              {aged(0, expirationTime(7*day)), metav1.ConditionTrue, "within 7 days"},
+		"at the last":                {aged(0, expirationTime(day)), metav1.ConditionTrue, "within a day"},
+		"a moment before the end":    {aged(0, expirationTime(1)), metav1.ConditionTrue, "within a day"},
 		"at the end":                 {aged(0, expirationTime(0)), "", ""},
 		"a rotation comes before":    {aged(29*day, lifetimeDays(30), interval(29)), metav1.ConditionFalse, "rotated before"},
-		"a rotation comes too late":  {aged(29*day, lifetimeDays(30), interval(30)), metav1.ConditionTrue, "in less than a day"},
+		"a rotation is forbidden": {aged(20*day, lifetimeDays(40), interval(25), policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(30))})),
+			metav1.ConditionTrue, "within 14 days"},
+		"a rotation comes too late": {aged(29*day, lifetimeDays(30), interval(30)), metav1.ConditionTrue, "within a day"},
 	} {
 		c := tc.state.expiring(notices)
 		switch {
@@ -262,6 +264,26 @@ func TestExpiring(t *testing.T) {
 	soon := aged(0, expirationTime(time.Hour))
 	if c := soon.expiring(nil); c == nil || c.Status != metav1.ConditionFalse {
 		t.Errorf("without notices: %+v", c)
+	}
+}
+
+// What is said to help helps: an imported secret cannot be rotated, and no rotation outlives the end of the APIToken.
+func TestLonger(t *testing.T) {
+	const days, later, rotate = "set a longer `lifetimeDays` within the `tokenPolicy` of AtlassianSite 'main'",
+		"choose a later `expirationTime` within the `tokenPolicy` of AtlassianSite 'main'", ", or rotate"
+	for name, tc := range map[string]struct {
+		state state
+		want  string
+	}{
+		"generated":                    {aged(day, lifetimeDays(30)), days + rotate},
+		"imported":                     {aged(day, lifetimeDays(30), func(s *state) { s.source = &origin{} }), days},
+		"at the end of the APIToken":   {aged(day, expirationTime(day)), later},
+		"ended by the site before":     {aged(day, expirationTime(60*day), policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(30))})), later + rotate},
+		"imported, of an APIToken too": {aged(day, expirationTime(day), func(s *state) { s.source = &origin{} }), later},
+	} {
+		if got := tc.state.longer("rotate"); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 }
 

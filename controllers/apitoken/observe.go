@@ -99,7 +99,7 @@ func (r *Reconciler) shutOut(ctx context.Context, t *tokensv1alpha1.APIToken, si
 	case unreadable != nil:
 		return unreadable, nil
 	case !allows(namespace.Labels):
-		return fmt.Errorf("it is open to `%s`", cmp.Or(site.Spec.AllowedNamespaces.From, tokensv1alpha1.NamespacesFromSame)), nil
+		return fmt.Errorf("its `allowedNamespaces.from` is `%s`", cmp.Or(site.Spec.AllowedNamespaces.From, tokensv1alpha1.NamespacesFromSame)), nil
 	}
 	return nil, nil
 }

@@ -44,7 +44,7 @@ func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha
 		TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime,
 		LastAccessedTime: t.Status.LastAccessedTime, LastAccessedFrom: t.Status.LastAccessedFrom,
 	}
-	if rec := o.state.record; rec != nil {
+	if rec := o.state.record; rec != nil && recordAgrees(o.state) == nil {
 		newest := rec.Entries[len(rec.Entries)-1]
 		status.TokenID, status.IssuedTime = rec.TokenID, seconds(newest.Issued)
 	}
@@ -92,18 +92,18 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 	if o.minted != blocked && o.state.inPlace() {
 		reason, action, note := o.made()
 		ctrl.LoggerFrom(ctx).Info(reason+" a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", note)
+		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", conditions.Note(note))
 	}
 	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
 		before := apimeta.FindStatusCondition(t.Status.Conditions, c.Type)
 		if before == nil || before.Message != c.Message {
-			r.Events.Eventf(t, nil, corev1.EventTypeWarning, c.Reason, "Notify", "%s", c.Message)
+			r.Events.Eventf(t, nil, corev1.EventTypeWarning, c.Reason, "Notify", "%s", conditions.Note(c.Message))
 		}
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
 	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // by itself, and soon
 	if o.decision.step == blocked && !passes && (before == nil || before.Reason != o.decision.reason) {
-		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", o.decision.message)
+		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", conditions.Note(o.decision.message))
 	}
 }
 
@@ -112,13 +112,13 @@ func (o outcome) made() (reason, action, note string) {
 	id, secret := o.state.record.TokenID, o.state.secretName()
 	switch o.minted {
 	case issue:
-		return tokensv1alpha1.ReasonIssued, "Issue", fmt.Sprintf("Issued token %s and delivered it to Secret '%s'", id, secret)
+		return tokensv1alpha1.ReasonIssued, "Issue", fmt.Sprintf("Issued token %s and delivered it to Secret '%s'.", id, secret)
 	case reissue:
 		return tokensv1alpha1.ReasonReissued, "Reissue",
-			fmt.Sprintf("Secret '%s' was gone: delivered a new secret of token %s, the old one is dead", secret, id)
+			fmt.Sprintf("Secret '%s' was gone: delivered a new secret of token %s. The one before it is dead.", secret, id)
 	case rotate:
-		return tokensv1alpha1.ReasonRotated, "Rotate", fmt.Sprintf("Secret '%s' holds a new secret of token %s. %s", secret, id, o.state.replaced())
+		return tokensv1alpha1.ReasonRotated, "Rotate", fmt.Sprintf("Delivered a new secret of token %s to Secret '%s'. %s", id, secret, o.state.replaced())
 	default: // adopt
-		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported the secret of Secret '%s' as token %s", secret, id)
+		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported what lies in Secret '%s' as token %s.", secret, id)
 	}
 }

@@ -63,7 +63,7 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		}
 		first := s.record == nil || !s.source.held || !s.record.Entries[0].Issued.Before(other.Entries[0].Issued)
 		if first && hash.Verify([]byte(s.secret)) {
-			s.source.twin = other.APIToken.Name
+			s.source.twin = other.APIToken
 		}
 	}
 	return nil

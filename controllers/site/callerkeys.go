@@ -41,7 +41,7 @@ func (r *Reconciler) ensureKeys(ctx context.Context, s *tokensv1alpha1.Atlassian
 		keys, err := authurl.DecodeKeys(stored.Data[authurl.KeysDataKey])
 		if err != nil || stored.Type != authurl.KeysSecretType || keys.SecretName() != name {
 			return authurl.Keys{}, &problem{tokensv1alpha1.ReasonCallerKeysDamaged, fmt.Sprintf(
-				"The caller keys in Secret '%s/%s' cannot be read. Restore it, or delete it to have new keys made: "+
+				"The caller keys in Secret '%s/%s' cannot be read, so the webhook does not answer for this site. Restore it, or delete it to have new keys made: "+
 					"the auth URLs change then, and the ingress has to be given the new ones.",
 				r.Namespace, name)}, nil
 		}
@@ -87,7 +87,8 @@ func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.Atlass
 	case err != nil:
 	case stored.Type != authurl.SecretType:
 		return &problem{tokensv1alpha1.ReasonAuthURLConflict, fmt.Sprintf(
-			"Secret '%s' exists and was not written by the operator; it is left alone. Delete or rename it: the auth URLs of this site go there.", name.Name)}, nil
+			"Secret '%s' exists and was not written by the operator; it is left alone. "+
+				"Move what is in it elsewhere and delete it: the auth URLs of this site go there.", name.Name)}, nil
 	case !maps.EqualFunc(stored.Data, want, func(a, b []byte) bool { return string(a) == string(b) }):
 		stored.Data = want
 		err = r.Client.Update(ctx, &stored)

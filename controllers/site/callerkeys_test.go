@@ -109,7 +109,7 @@ func TestForeignAuthURLSecretIsLeftAlone(t *testing.T) {
 			s := w.site("main")
 			w.reconcile(s)
 			ready := w.expectReady(s, tokensv1alpha1.ReasonAuthURLConflict)
-			if !strings.Contains(ready.Message, "'main-auth-urls'") || !strings.Contains(ready.Message, "Delete or rename it") {
+			if !strings.Contains(ready.Message, "'main-auth-urls'") || !strings.Contains(ready.Message, "delete it") {
 				t.Errorf("message %q", ready.Message)
 			}
 			if s.Status.AuthURLSecretName != "" {

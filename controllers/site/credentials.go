@@ -46,7 +46,7 @@ func (r *Reconciler) project(
 	var source corev1.Secret
 	err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: c.SecretName}, &source)
 	if apierrors.IsNotFound(err) {
-		return unusable("there is no Secret '%s'; create it", c.SecretName), r.forget(ctx, s, c.User)
+		return unusable("there is no Secret '%s': create it", c.SecretName), r.forget(ctx, s, c.User)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, c.SecretName, err)
@@ -62,7 +62,7 @@ func (r *Reconciler) project(
 	wanted.Origin = url.Origin
 	stored, current, err := r.stored(ctx, wanted)
 	if errors.Is(err, errForeign) {
-		return unusable("Secret '%s/%s' was not written by the operator; delete it", r.CredentialsNamespace, wanted.SecretName()), nil
+		return unusable("Secret '%s/%s' was not written by the operator: delete it", r.CredentialsNamespace, wanted.SecretName()), nil
 	}
 	if err != nil {
 		return nil, err
@@ -72,21 +72,22 @@ func (r *Reconciler) project(
 			return nil, nil
 		}
 		return &rejection{tokensv1alpha1.ReasonUpstreamChanged, c.User, fmt.Sprintf(
-			"its personal access token was verified at %s and is not sent to %s; put a new one into Secret '%s', or take the entry out and in again",
+			"the personal access token was verified at %s, and is not sent to %s before a new one is put into Secret '%s', or the entry is taken out and in again",
 			current.Origin, wanted.Origin, c.SecretName)}, nil
 	}
 	if answering == nil {
-		return unusable("the product could not be asked about the personal access token in Secret '%s'", c.SecretName), nil
+		return unusable("the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
+			c.SecretName, tokensv1alpha1.ConditionUpstreamReachable), nil
 	}
 	switch name, err := r.Product.WhoAmI(ctx, *answering, wanted.Authorization()); {
 	case errors.Is(err, atlassian.ErrRefused):
-		return unusable("the product does not accept the personal access token in Secret '%s'; put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
+		return unusable("the product does not accept the personal access token in Secret '%s': put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
 	case ctx.Err() != nil:
 		return nil, err
 	case err != nil: // nothing was found out: what was verified before goes on being used
-		return unusable("the product did not say whose the personal access token in Secret '%s' is; it is asked again", c.SecretName), nil
+		return unusable("the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute", c.SecretName), nil
 	case username.Fold(name) != c.User:
-		return unusable("the personal access token in Secret '%s' is that of another user; put one of '%s' there", c.SecretName, c.User), r.forget(ctx, s, c.User)
+		return unusable("the personal access token in Secret '%s' is that of another user: put one of '%s' there", c.SecretName, c.User), r.forget(ctx, s, c.User)
 	}
 	return nil, r.store(ctx, wanted, stored)
 }

@@ -26,7 +26,7 @@ func baseURLConflict(s *tokensv1alpha1.AtlassianSite, all []tokensv1alpha1.Atlas
 		return nil
 	}
 	return &problem{tokensv1alpha1.ReasonBaseURLConflict, fmt.Sprintf(
-		"AtlassianSite '%s' in namespace '%s' is older and has the same `baseURL`. Delete one of them, or correct its `baseURL`.",
+		"AtlassianSite '%s' in namespace '%s' is older and has the same `baseURL`, so this one is not served. Delete one of them, or correct its `baseURL`.",
 		all[i].Name, all[i].Namespace)}
 }
 
@@ -48,8 +48,8 @@ func upstreamNotAllowed(s *tokensv1alpha1.AtlassianSite, allowAny bool) *problem
 		return nil
 	}
 	return &problem{tokensv1alpha1.ReasonUpstreamNotAllowed, fmt.Sprintf(
-		"`upstreamURL` must be a Service in the namespace of the site, such as 'http://jira.%s.svc:8080': personal access tokens are sent there. "+
-			"An operator started with --allow-external-upstreams allows other hosts.", s.Namespace)}
+		"This site is not served: `upstreamURL` must be a Service in the namespace of the site, such as 'http://jira.%s.svc:8080': "+
+			"personal access tokens are sent there. An operator started with --allow-external-upstreams allows other hosts.", s.Namespace)}
 }
 
 // rejection is why the personal access token of one user is not in use.

@@ -85,26 +85,28 @@ func reachability(site tokensv1alpha1.AtlassianSiteSpec, err error) (reason, mes
 			"and create another with the `product` that it is.", site.UpstreamURL, other.Product, site.Product)
 	case errors.Is(err, atlassian.ErrUnexpected):
 		return tokensv1alpha1.ReasonNoAnswer,
-			fmt.Sprintf("What answers at %s is not %s. Does `upstreamURL` lack the context path?", site.UpstreamURL, site.Product)
+			fmt.Sprintf("What answers at %s is not %s. Correct `upstreamURL`: it may lack the context path.", site.UpstreamURL, site.Product)
 	case errors.Is(err, atlassian.ErrNoTLS):
 		return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("What answers at %s does not speak TLS. Use the port that does, or http.", site.UpstreamURL)
 	}
 	if why := refusedCertificate(site, err); why != "" {
-		return tokensv1alpha1.ReasonCertificateRefused, fmt.Sprintf("The certificate at %s %s The product is not asked.", site.UpstreamURL, why)
+		return tokensv1alpha1.ReasonCertificateRefused, fmt.Sprintf("The certificate at %s %s Until then the product is not asked.", site.UpstreamURL, why)
 	}
-	return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("Nothing answers at %s. Is the Service there, and may the operator reach it?", site.UpstreamURL)
+	return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("Nothing answers at %s. See that the Service is there, that %s runs, and that the operator may reach it.",
+		site.UpstreamURL, site.Product)
 }
 
 func refusedCertificate(site tokensv1alpha1.AtlassianSiteSpec, err error) string {
 	ref := site.UpstreamCARef
 	switch {
 	case errors.Is(err, atlassian.ErrUnknownAuthority) && ref.Name != "":
-		return fmt.Sprintf("is not signed by an authority whose certificate is valid and in the key '%s' of Secret '%s'. Put that authority's there.",
+		return fmt.Sprintf("is not signed by an authority whose certificate is valid and in the key '%s' of Secret '%s'. "+
+			"Put the certificate of the authority that signed it there.",
 			caKey(ref), ref.Name)
 	case errors.Is(err, atlassian.ErrUnknownAuthority):
 		return "is not signed by an authority that the operator's image trusts. Name a Secret with that authority's certificate in `upstreamCARef`."
 	case errors.Is(err, atlassian.ErrCertificateHost):
-		return "is for another host. Use a host in `upstreamURL` that it is for, or have one issued for this host."
+		return "is for another host. Use a host in `upstreamURL` that it is for, or have one issued for the host that is there."
 	case errors.Is(err, atlassian.ErrCertificateExpired):
 		return "has expired, or is not valid yet. Replace it, or correct the clocks."
 	case errors.Is(err, atlassian.ErrCertificate):

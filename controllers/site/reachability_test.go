@@ -24,11 +24,11 @@ func TestReachability(t *testing.T) {
 	}{
 		"answers":                     {plain, nil, tokensv1alpha1.ReasonAnswered, "Confluence answers at https://wiki.dev.svc."},
 		"nobody":                      {plain, errors.New("connection refused"), tokensv1alpha1.ReasonNoAnswer, "Nothing answers at https://wiki.dev.svc."},
-		"something else":              {plain, atlassian.ErrUnexpected, tokensv1alpha1.ReasonNoAnswer, "is not Confluence. Does `upstreamURL` lack the context path?"},
+		"something else":              {plain, atlassian.ErrUnexpected, tokensv1alpha1.ReasonNoAnswer, "is not Confluence. Correct `upstreamURL`: it may lack the context path."},
 		"another product":             {plain, &atlassian.OtherProductError{Product: atlassian.Jira}, tokensv1alpha1.ReasonWrongProduct, "is Jira, not Confluence. Correct `upstreamURL`"},
 		"no TLS":                      {plain, atlassian.ErrNoTLS, tokensv1alpha1.ReasonNoAnswer, "does not speak TLS"},
 		"unknown authority":           {plain, atlassian.ErrUnknownAuthority, tokensv1alpha1.ReasonCertificateRefused, "Name a Secret with that authority's certificate in `upstreamCARef`"},
-		"unknown authority, with one": {withCA, atlassian.ErrUnknownAuthority, tokensv1alpha1.ReasonCertificateRefused, "in the key 'ca.crt' of Secret 'wiki-ca'. Put that authority's there."},
+		"unknown authority, with one": {withCA, atlassian.ErrUnknownAuthority, tokensv1alpha1.ReasonCertificateRefused, "in the key 'ca.crt' of Secret 'wiki-ca'. Put the certificate of the authority that signed it there."},
 		"unknown authority, with key": {withKey, atlassian.ErrUnknownAuthority, tokensv1alpha1.ReasonCertificateRefused, "in the key 'root.pem' of Secret 'wiki-ca'"},
 		"another host":                {withCA, atlassian.ErrCertificateHost, tokensv1alpha1.ReasonCertificateRefused, "is for another host"},
 		"expired":                     {withCA, atlassian.ErrCertificateExpired, tokensv1alpha1.ReasonCertificateRefused, "has expired"},

@@ -3,7 +3,6 @@ package site
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -79,16 +78,6 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	return found
 }
 
-// maxNote is what the API server takes in an Event.
-const maxNote = 1024
-
-func note(message string) string {
-	if len(message) <= maxNote {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxNote-3], "") + "..."
-}
-
 func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
 	for _, c := range now {
 		before := apimeta.FindStatusCondition(s.Status.Conditions, c.Type)
@@ -96,9 +85,9 @@ func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Conditio
 		switch {
 		case !changed:
 		case c.Status == metav1.ConditionFalse:
-			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", note(c.Message))
+			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))
 		case c.Type == tokensv1alpha1.ConditionReady:
-			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", note(c.Message))
+			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))
 		}
 	}
 }

@@ -34,7 +34,7 @@ func onlyAnonymous(h http.Handler) http.Handler {
 }
 
 func TestUpstreamReachable(t *testing.T) {
-	const nothing, other = "Nothing answers at ", "is not Jira. Does `upstreamURL` lack the context path?"
+	const nothing, other = "Nothing answers at ", "is not Jira. Correct `upstreamURL`: it may lack the context path."
 	for name, tc := range map[string]struct {
 		product http.Handler // nil for nobody
 		reason  string
