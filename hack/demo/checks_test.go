@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"apitokens.dev/operator/internal/token"
 )
@@ -104,10 +105,7 @@ func (s *story) checkWithoutController(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	live := s.token
-	defer func() { s.token = live }()
-	s.token = password
-	if err := s.expectStatus(ctx, http.StatusOK); err != nil {
+	if err := s.expectStatus(ctx, "the token", password, http.StatusOK); err != nil {
 		return err
 	}
 	if err := s.Controller.Stop(); err != nil {
@@ -117,10 +115,14 @@ func (s *story) checkWithoutController(ctx context.Context) error {
 	if _, err := s.KubectlAs(ctx, "alice", nil, "delete", "apitoken", "alice-other"); err != nil {
 		return err
 	}
-	return s.expectStatus(ctx, http.StatusUnauthorized)
+	return s.expectStatus(ctx, "the token", password, http.StatusUnauthorized)
 }
 
 func (s *story) checkWithoutAPIServer(ctx context.Context) error {
+	ends, err := s.limitShortly(ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.StopAPIServer(); err != nil {
 		return err
 	}
@@ -129,11 +131,12 @@ func (s *story) checkWithoutAPIServer(ctx context.Context) error {
 		return err
 	}
 	for range 100 {
-		for password, want := range map[string]int{s.token: http.StatusOK, dead: http.StatusUnauthorized} {
-			if status, _, _, err := s.curl(ctx, "/rest/api/2/myself", "alice", password); err != nil || status != want {
-				return fmt.Errorf("answered %d, want %d: %w", status, want, err)
-			}
+		if status, _, _, err := s.curl(ctx, "/rest/api/2/myself", "alice", dead); err != nil || status != http.StatusUnauthorized {
+			return fmt.Errorf("a dead token was answered %d: %w", status, err)
 		}
+	}
+	if err := s.expiresAt(ctx, s.token, ends); err != nil {
+		return err
 	}
 	response, err := http.Get(s.HealthURL + "/readyz")
 	if err != nil {
@@ -144,4 +147,17 @@ func (s *story) checkWithoutAPIServer(ctx context.Context) error {
 		return fmt.Errorf("not ready: %d", response.StatusCode)
 	}
 	return nil
+}
+
+// limitShortly has alice's token expire, and waits until the webhook knows: the same change makes the token read-only.
+func (s *story) limitShortly(ctx context.Context) (time.Time, error) {
+	ends := soon()
+	patch := fmt.Sprintf(`{"spec":{"access":"ReadOnly","expirationTime":%q}}`, ends.Format(time.RFC3339))
+	if _, err := s.KubectlAs(ctx, "alice", nil, "patch", "apitoken", "alice-ci", "--type", "merge", "-p", patch); err != nil {
+		return ends, err
+	}
+	return ends, s.eventually(ctx, "the limits to be known", func(ctx context.Context) (bool, error) {
+		got, err := s.ask(ctx, ask{method: http.MethodPost, path: echo})
+		return got == "403 ReadOnly", err
+	})
 }

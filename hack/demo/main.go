@@ -1,5 +1,5 @@
-// Command demo shows the main job on a real API server and through a real nginx: a token is declared, delivered, used,
-// refused and revoked. It stays up until Ctrl-C; with --check it checks every step and ends.
+// Command demo shows the main job on a real API server and through a real nginx: tokens are declared, delivered, used,
+// refused and rotated, expire and are revoked. It stays up until Ctrl-C; with --check it checks every step and ends.
 package main
 
 import (
@@ -77,6 +77,7 @@ Everything is up. Try, in another terminal:
   curl -s %[3]s/rest/double/1.0/echo --user alice:$TOKEN            # what the product received
   kubectl -n jira describe apitoken alice-ci
   kubectl -n jira describe atlassiansite main
+  kubectl -n jira patch apitoken alice-ci --type merge -p '{"spec":{"state":"Suspended"}}'   # 401 until it is Active
   kubectl -n jira delete secret alice-ci-token                      # a new secret comes within a minute
   kubectl -n jira delete apitoken alice-ci                          # the next request is 401
   curl -s %[4]s | grep apitoken_

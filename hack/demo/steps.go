@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,10 @@ type story struct {
 	*rig.Rig
 
 	out io.Writer
-	// token is the one that was delivered last; callerKey is the one in nginx's auth URL.
-	token, callerKey string
+	// token is the one that was delivered last, replaced the one before its rotation; callerKey is that in nginx's auth URL.
+	token, replaced, callerKey string
+	// delivered are all that were.
+	delivered []string
 }
 
 type step struct {
@@ -43,19 +46,32 @@ var steps = []step{
 	{"Everything else is refused", (*story).refuse},
 	{"Mallory may not declare a token for alice", (*story).refuseMallory},
 	{"Every authentication is logged", (*story).readAudit},
+	{"Rotated, the old secret goes on beside the new one for an hour", (*story).rotate},
+	{"A token that expires is refused from that second on", (*story).expire},
 	{"Deleted is dead: the next request is refused", (*story).revoke},
 	{"Declared again, it is another token", (*story).declareAgain},
 }
 
 const settleTimeout = 30 * time.Second
 
-func (s *story) kubectl(ctx context.Context, as string, stdin []byte, args ...string) (string, error) {
-	s.printf("  %s$ kubectl %s\n", as, strings.Join(args, " "))
-	out, err := s.KubectlAs(ctx, as, stdin, args...)
+func (s *story) kubectl(ctx context.Context, as string, args ...string) (string, error) {
+	s.printf("  %s$ kubectl %s\n", as, typed(args))
+	out, err := s.KubectlAs(ctx, as, nil, args...)
 	for line := range strings.Lines(out) {
 		s.printf("    %s", line)
 	}
 	return out, err
+}
+
+// typed is how a person would type it.
+func typed(args []string) string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if strings.ContainsAny(arg, " {") {
+			args[i] = "'" + arg + "'"
+		}
+	}
+	return strings.Join(args, " ")
 }
 
 func (s *story) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
@@ -85,7 +101,7 @@ func (s *story) declareSite(ctx context.Context) error {
 	if err := s.awaitCondition(ctx, "atlassiansite/main", "UpstreamCredentialsReady"); err != nil {
 		return err
 	}
-	_, err := s.kubectl(ctx, "admin", nil, "get", "atlassiansites")
+	_, err := s.kubectl(ctx, "admin", "get", "atlassiansites")
 	return err
 }
 
@@ -112,7 +128,7 @@ func (s *story) declareToken(ctx context.Context) error {
 	if err := s.awaitCondition(ctx, "apitoken/alice-ci", "Ready"); err != nil {
 		return err
 	}
-	out, err := s.kubectl(ctx, "alice", nil, "get", "apitokens")
+	out, err := s.kubectl(ctx, "alice", "get", "apitokens")
 	if err != nil {
 		return err
 	}
@@ -128,6 +144,7 @@ func (s *story) readDelivered(ctx context.Context) error {
 		return err
 	}
 	s.token = string(delivered.Data["password"])
+	s.delivered = append(s.delivered, s.token)
 	if _, ok := token.Parse(delivered.Data["password"]); !ok {
 		return errors.New("the delivered password is not a token")
 	}
@@ -296,11 +313,13 @@ func (s *story) readAudit(ctx context.Context) error {
 }
 
 func (s *story) revoke(ctx context.Context) error {
-	if _, err := s.kubectl(ctx, "alice", nil, "delete", "apitoken", "alice-ci"); err != nil {
+	if _, err := s.kubectl(ctx, "alice", "delete", "apitoken", "alice-ci"); err != nil {
 		return err
 	}
-	if err := s.expectStatus(ctx, http.StatusUnauthorized); err != nil {
-		return err
+	for _, password := range []string{s.token, s.replaced} {
+		if err := s.expectStatus(ctx, "the secret of", password, http.StatusUnauthorized); err != nil {
+			return err
+		}
 	}
 	return s.eventually(ctx, "the delivered Secret to go", func(ctx context.Context) (bool, error) {
 		out, err := s.KubectlAs(ctx, "admin", nil, "get", "secret", "alice-ci-token", "--ignore-not-found", "-o", "name")
@@ -316,27 +335,21 @@ func (s *story) declareAgain(ctx context.Context) error {
 	if err := s.readDelivered(ctx); err != nil {
 		return err
 	}
-	if err := s.expectStatus(ctx, http.StatusOK); err != nil {
+	if err := s.expectStatus(ctx, "the new token", s.token, http.StatusOK); err != nil {
 		return err
 	}
-	fresh := s.token
-	defer func() { s.token = fresh }()
-	s.token = old
-	if err := s.expectStatus(ctx, http.StatusUnauthorized); err != nil {
-		return fmt.Errorf("the deleted token: %w", err)
-	}
-	return nil
+	return s.expectStatus(ctx, "the deleted one", old, http.StatusUnauthorized)
 }
 
 // expectStatus is also how soon a change is seen: the webhook learns of it by its watch.
-func (s *story) expectStatus(ctx context.Context, want int) error {
+func (s *story) expectStatus(ctx context.Context, what, password string, want int) error {
 	var status int
 	begun := time.Now()
-	err := s.eventually(ctx, fmt.Sprintf("HTTP %d", want), func(ctx context.Context) (ok bool, err error) {
-		status, _, _, err = s.curl(ctx, "/rest/api/2/myself", "alice", s.token)
+	err := s.eventually(ctx, fmt.Sprintf("HTTP %d with %s", want, what), func(ctx context.Context) (ok bool, err error) {
+		status, _, _, err = s.curl(ctx, "/rest/api/2/myself", "alice", password)
 		return status == want, err
 	})
-	s.printf("    %d  with token %s, after %d ms\n", status, s.token[:token.IDLength], time.Since(begun).Milliseconds())
+	s.printf("    %d  with %s %s, after %d ms\n", status, what, password[:token.IDLength], time.Since(begun).Milliseconds())
 	return err
 }
 

@@ -8,8 +8,8 @@ import (
 )
 
 // nginx reads what ingress-nginx sends for `auth-url` and what our samples send with plain nginx's auth_request:
-// X-Original-URL is $scheme://$http_host$request_uri, X-Original-Method, X-Real-IP and X-Request-ID say the rest
-// (ingress-nginx rootfs/etc/nginx/template/nginx.tmpl, v1.15.1). nginx passes everything else on as the client sent it,
+// X-Original-URL is $scheme://$http_host$request_uri, X-Original-Method, X-Real-IP, X-Forwarded-For and X-Request-ID say the
+// rest (ingress-nginx rootfs/etc/nginx/template/nginx.tmpl, v1.15.1). nginx passes everything else on as the client sent it,
 // so nothing else is read; X-Original-URI in particular is the client's own.
 func nginx(h http.Header, r *authn.Request) (Claimed, bool) {
 	url := h.Values("X-Original-Url")
