@@ -48,7 +48,7 @@ func (i *imports) add(e *entry) {
 
 func (i *imports) remove(e *entry) {
 	k := credentialKey{e.site, e.record.User}
-	left := slices.DeleteFunc(slices.Clone(i.byUser[k]), func(other *entry) bool { return other == e })
+	left := slices.DeleteFunc(i.byUser[k], func(other *entry) bool { return other == e })
 	if i.byUser[k] = left; len(left) == 0 {
 		delete(i.byUser, k)
 	}
@@ -63,10 +63,6 @@ type trial struct {
 // find returns the one imported token that a credential is, or nothing, or why there is none although it could be.
 // It lists in the trial what has to be computed before that is known.
 func (i *imports) find(c credential, at SiteName, t *trial) (found *entry, wrong Reason) {
-	t.pending = nil
-	if c.password == nil {
-		return nil, ""
-	}
 	username.FoldInPlace(c.user)
 	entries := i.byUser[credentialKey{at, string(c.user)}]
 	if len(entries) > record.MaxImported {

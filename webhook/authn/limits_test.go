@@ -154,6 +154,7 @@ func TestAllowedSources(t *testing.T) {
 		"behind one proxy, in two headers":   {1, forwarded("10.1.2.3", "192.0.2.1"), "10.1.2.3", true},
 		"forged in front, without spaces":    {1, forwarded("11.1.2.3,10.1.2.3,192.0.2.1"), "10.1.2.3", true},
 		"nothing, added by a proxy":          {1, forwarded("10.1.2.3", ",192.0.2.1"), "", false},
+		"with tabs":                          {1, forwarded("\t10.1.2.3\t,192.0.2.1"), "10.1.2.3", true},
 		"without spaces, with more of them":  {1, forwarded("10.1.2.3 ,192.0.2.1"), "10.1.2.3", true},
 		"behind two proxies":                 {2, forwarded("10.1.2.3, 192.0.2.2, 192.0.2.1"), "10.1.2.3", true},
 		"behind fewer proxies than it takes": {2, forwarded("10.1.2.3, 192.0.2.1"), "", false},
