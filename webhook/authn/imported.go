@@ -65,10 +65,7 @@ type trial struct {
 func (i *imports) find(c credential, at SiteName, t *trial) (found *entry, wrong Reason) {
 	username.FoldInPlace(c.user)
 	entries := i.byUser[credentialKey{at, string(c.user)}]
-	if len(entries) > record.MaxImported {
-		entries = entries[:record.MaxImported]
-	}
-	for _, e := range entries {
+	for _, e := range entries[:min(len(entries), record.MaxImported)] {
 		switch {
 		case !i.verifies(e, c.password, t):
 		case found != nil:

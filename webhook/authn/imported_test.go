@@ -3,6 +3,7 @@ package authn_test
 import (
 	"crypto/rand"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 
@@ -15,8 +16,8 @@ const (
 	strong = "Zm9vYmFyYmF6cXV4MDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFla"
 )
 
-// slowHashes are written down, because each takes as long to make as to verify.
-var slowHashes = map[string]string{
+// writtenDown are written down, because each takes as long to make as to verify.
+var writtenDown = map[string]string{
 	weak:              "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$IE9ffwkxOLgteKK0H7s8i+RtFwgh68urDzGEofyBCP0",
 	"another-" + weak: "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$rAKpzlXY2xqNMJlkJHBV0hH920kUsi+qJIz7N3RNaD4",
 }
@@ -33,8 +34,8 @@ func importing(t testing.TB, secrets ...string) fixture {
 
 func (f fixture) importSecret(t testing.TB, i int, secret string) {
 	t.Helper()
-	hash, err := record.ParseHash(slowHashes[secret])
-	if slowHashes[secret] == "" {
+	hash, err := record.ParseHash(writtenDown[secret])
+	if writtenDown[secret] == "" {
 		hash, err = record.NewImportedHash(secret, rand.Reader)
 	}
 	if err != nil {
@@ -146,8 +147,9 @@ func TestSlowHashesAreBounded(t *testing.T) {
 			}
 		}
 		f.want(t, "everybody else", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
-		release()
-		synctest.Wait()
+		if n := slowHashes(func() { release(); synctest.Wait() }); n > 2 {
+			t.Errorf("%d computed what two at most have to", n)
+		}
 		if len(seen) != 32 {
 			t.Errorf("%d of 32 are served", len(seen))
 		}
@@ -155,6 +157,45 @@ func TestSlowHashesAreBounded(t *testing.T) {
 			if d := <-seen; d.Verdict != authn.Allow {
 				t.Errorf("decided %+v for who waited", d)
 			}
+		}
+	})
+}
+
+// slowHashes counts how many were computed: each takes 19 MiB.
+func slowHashes(during func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	during()
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / (19 << 20)
+}
+
+// What is remembered waits for nobody, and what is wrong is tried once against each.
+func TestSlowHashesAreComputedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := importing(t, weak, "another-"+weak)
+		right, wrong := request("/jira/rest/x", basic("alice", "another-"+weak)), request("/jira/rest/x", basic("alice", "no-"+weak))
+		for _, tc := range []struct {
+			name    string
+			r       *authn.Request
+			verdict authn.Verdict
+			want    uint64
+		}{
+			{"the second, for the first time", right, authn.Allow, 2}, {"the second", right, authn.Allow, 0},
+			{"none of them", wrong, authn.Forward, 2}, {"none of them again", wrong, authn.Forward, 2}, {"the second again", right, authn.Allow, 0},
+		} {
+			if n := slowHashes(func() {
+				if d := f.Decide(tc.r); d.Verdict != tc.verdict {
+					t.Errorf("%s: decided %+v", tc.name, d)
+				}
+			}); n != tc.want {
+				t.Errorf("%s: %d slow hashes, want %d", tc.name, n, tc.want)
+			}
+		}
+		release := f.HoldSlots(2)
+		defer release()
+		if d := f.Decide(right); d.Verdict != authn.Allow {
+			t.Errorf("while others compute: %+v", d)
 		}
 	})
 }
