@@ -132,6 +132,7 @@ func TestSlowHashesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		for range 2 { // whoever has left makes place
+			f.DeleteToken("imported-0")
 			f.importSecret(t, 0, weak)
 			f.crowd(t)
 		}
@@ -202,8 +203,9 @@ func TestSlowHashesAreComputedOnce(t *testing.T) {
 		}
 		release := f.HoldSlots(2)
 		defer release()
+		f.importSecret(t, 1, "another-"+weak) // as after each change of its status
 		if d := f.Decide(right); d.Verdict != authn.Allow {
-			t.Errorf("while others compute: %+v", d)
+			t.Errorf("while others compute, and the APIToken changed: %+v", d)
 		}
 	})
 }
