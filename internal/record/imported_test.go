@@ -2,8 +2,11 @@ package record_test
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"crypto/rand"
 	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -19,6 +22,13 @@ const (
 	strongHash = "$sha256$v=1$MDEyMzQ1Njc4OWFiY2RlZg$xBnfOkd1B1ngVupPsEE24T2CNOPvKoyp1vz34AYsAk8"
 )
 
+// What a user may have, in numbers that the documentation and people know.
+func TestImportedLimits(t *testing.T) {
+	if record.MaxImported != 20 || record.MaxSlow != 5 {
+		t.Errorf("a user may have %d imported tokens, %d of them weak, want 20 and 5", record.MaxImported, record.MaxSlow)
+	}
+}
+
 // What can be imported, and whether that needs a slow hash.
 func TestCheckImported(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 2)
@@ -27,24 +37,29 @@ func TestCheckImported(t *testing.T) {
 		slow   bool
 		why    string
 	}{
-		"19 bytes":              {"q8Vn2LxR0bT7wKc5ZyH", true, "it has 19 bytes, want at least 20"},
-		"20 bytes":              {"q8Vn2LxR0bT7wKc5ZyHd", true, ""},
-		"256 bytes":             {strings.Repeat(strong, 4), false, ""},
-		"257 bytes":             {strings.Repeat(strong, 4) + "x", false, "it has 257 bytes, want at most 256"},
-		"a line break":          {strong + "\n", false, "line break"},
-		"a space in front":      {" " + strong, false, "white space"},
-		"a space inside":        {strong + " " + strong, false, ""},
-		"a control character":   {strong + "\x00" + strong, false, "control characters"},
-		"like one of ours":      {"asp_" + strong, false, "begins with asp_, as generated tokens do"},
-		"ours inside":           {strong + "asp_", false, ""},
-		"one letter":            {strings.Repeat("x", 100), true, ""},
-		"111 of no kind":        {strings.Repeat("-_", 56)[:111], true, ""},
-		"112 of no kind":        {strings.Repeat("-_", 56), false, ""},
-		"words":                 {"correct horse battery staple", true, ""},
-		"33 digits":             {strings.Repeat("0123456789", 4)[:33], true, ""},
-		"34 digits":             {strings.Repeat("0123456789", 4)[:34], false, ""},
-		"28 hexadecimal digits": {hex[:28], true, ""},
-		"29 hexadecimal digits": {hex[:29], false, ""},
+		"19 bytes":                            {"q8Vn2LxR0bT7wKc5ZyH", true, "it has 19 bytes, want at least 20"},
+		"19 bytes that are read":              {"sk-abcdefghijklmno\n", true, "it has 19 bytes"},
+		"257 bytes, and a space":              {strings.Repeat(strong, 4) + " ", false, "it has 257 bytes"},
+		"257 bytes of one letter":             {strings.Repeat("x", 257), true, "it has 257 bytes"},
+		"a weak one and a line break":         {weak + "\n", true, "line break"},
+		"like ours, with a control character": {"asp_" + strong + "\x00" + strong, false, "control characters"},
+		"20 bytes":                            {"q8Vn2LxR0bT7wKc5ZyHd", true, ""},
+		"256 bytes":                           {strings.Repeat(strong, 4), false, ""},
+		"257 bytes":                           {strings.Repeat(strong, 4) + "x", false, "it has 257 bytes, want at most 256"},
+		"a line break":                        {strong + "\n", false, "line break"},
+		"a space in front":                    {" " + strong, false, "white space"},
+		"a space inside":                      {strong + " " + strong, false, ""},
+		"a control character":                 {strong + "\x00" + strong, false, "control characters"},
+		"like one of ours":                    {"asp_" + strong, false, "begins with asp_, as generated tokens do"},
+		"ours inside":                         {strong + "asp_", false, ""},
+		"one letter":                          {strings.Repeat("x", 100), true, ""},
+		"111 of no kind":                      {strings.Repeat("-_", 56)[:111], true, ""},
+		"112 of no kind":                      {strings.Repeat("-_", 56), false, ""},
+		"words":                               {"correct horse battery staple", true, ""},
+		"33 digits":                           {strings.Repeat("0123456789", 4)[:33], true, ""},
+		"34 digits":                           {strings.Repeat("0123456789", 4)[:34], false, ""},
+		"28 hexadecimal digits":               {hex[:28], true, ""},
+		"29 hexadecimal digits":               {hex[:29], false, ""},
 	} {
 		slow, err := record.CheckImported(tc.secret)
 		if slow != tc.slow || (err == nil) != (tc.why == "") {
@@ -155,5 +170,26 @@ func TestLettersTellWhatWasChosenFrom(t *testing.T) {
 		if slow, err := record.CheckImported(signs[:n] + "aA"); err != nil || slow != want {
 			t.Errorf("two kinds and %d signs: slow is %t (%v)", n, slow, err)
 		}
+	}
+}
+
+// In FIPS mode, which this test starts itself in, Argon2id is not allowed: what is weak is not imported.
+func TestWeakSecretsInFIPSMode(t *testing.T) {
+	if !fips140.Enabled() {
+		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWeakSecretsInFIPSMode$")
+		again.Env = append(os.Environ(), "GODEBUG=fips140=on")
+		if output, err := again.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, output)
+		}
+		return
+	}
+	if slow, err := record.CheckImported(weak); !slow || !errors.Is(err, record.ErrWeak) || !strings.Contains(err.Error(), "FIPS") {
+		t.Errorf("a weak one: slow is %t (%v)", slow, err)
+	}
+	if _, err := record.CheckImported("asp_" + weak); err == nil || strings.Contains(err.Error(), "FIPS") {
+		t.Errorf("like one of ours: %v", err)
+	}
+	if slow, err := record.CheckImported(strong); slow || err != nil {
+		t.Errorf("a strong one: slow is %t (%v)", slow, err)
 	}
 }

@@ -209,3 +209,28 @@ func TestSlowHashesAreComputedOnce(t *testing.T) {
 		}
 	})
 }
+
+// What changes while slow hashes are computed is tried too, as often as there are limits for one request.
+func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := importing(t, weak)
+		release := f.HoldSlots(2)
+		defer release()
+		decided := make(chan authn.Decision, 1)
+		go func() { decided <- f.Decide(request("/jira/rest/x", basic("alice", "another-"+weak))) }()
+		for _, secret := range []string{weak, weak, weak, "another-" + weak, ""} {
+			synctest.Wait()
+			if len(decided) > 0 {
+				t.Fatalf("decided %+v before %q was tried", <-decided, secret)
+			}
+			if secret != "" {
+				f.DeleteToken("imported-0")
+				f.importSecret(t, 0, secret)
+			}
+			f.PassSlot()
+		}
+		if d := <-decided; d.Verdict != authn.Allow {
+			t.Errorf("decided %+v", d)
+		}
+	})
+}
