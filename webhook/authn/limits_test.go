@@ -268,6 +268,40 @@ func TestNamespaces(t *testing.T) {
 	f.want(t, "the site's own namespace", r(), authn.Allow, authn.ReasonAuthenticated)
 }
 
+// Of several limits the same one is told each time: the site's before the token's, and of each where from, how, and where to.
+func TestOrderOfLimits(t *testing.T) {
+	f := limited(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
+		s.Limits = authn.Limits{ReadOnly: true, Paths: []string{"/rest/a"}, Sources: networks}
+		k.Limits = authn.Limits{Paths: []string{"/rest/a/b"}, Sources: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}
+	})
+	for _, tc := range []struct {
+		address, method, path string
+		verdict               authn.Verdict
+		reason                authn.Reason
+	}{
+		{"11.1.1.1", "PUT", "/x", authn.Forbidden, authn.ReasonSourceNotAllowed},
+		{"10.2.1.1", "PUT", "/x", authn.Forbidden, authn.ReasonReadOnly},
+		{"10.2.1.1", "GET", "/x", authn.Forbidden, authn.ReasonPathNotAllowed},
+		{"10.2.1.1", "GET", "/a", authn.Forbidden, authn.ReasonSourceNotAllowed},
+		{"10.1.1.1", "GET", "/a", authn.Forbidden, authn.ReasonPathNotAllowed},
+		{"10.1.1.1", "GET", "/a/b", authn.Allow, authn.ReasonAuthenticated},
+	} {
+		r := request("/jira/rest" + tc.path)
+		r.Method, r.Client.Address = tc.method, tc.address
+		f.want(t, fmt.Sprintf("%+v", tc), r, tc.verdict, tc.reason)
+	}
+}
+
+// An empty list of limits is one that nothing is in; none is no limit.
+func TestNothingIsAllowedByAnEmptyList(t *testing.T) {
+	for reason, limits := range map[authn.Reason]authn.Limits{
+		authn.ReasonSourceNotAllowed: {Sources: []netip.Prefix{}}, authn.ReasonPathNotAllowed: {Paths: []string{}},
+	} {
+		f := limited(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) { k.Limits = limits })
+		f.want(t, "an empty list", request("/jira/rest/x"), authn.Forbidden, reason)
+	}
+}
+
 // What a token may do is found out after whose it is: who does not hold it learns nothing of it.
 func TestLimitsAreToldToTheHolderOnly(t *testing.T) {
 	f := limited(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) {
