@@ -69,9 +69,9 @@ func Of(e *record.Entry, w Wish, p Policy, now time.Time) Standing {
 // After is so many days of 24 hours later.
 func After(t time.Time, days int32) time.Time { return t.Add(time.Duration(days) * 24 * time.Hour) }
 
-// earlier takes a zero time for never.
+// earlier takes a zero a for never.
 func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
+	if a.IsZero() || b.Before(a) {
 		return b
 	}
 	return a

@@ -20,6 +20,7 @@ func TestEnd(t *testing.T) {
 	}{
 		"nobody says anything":                     {},
 		"the token says days":                      {wish: lifetime.Wish{Days: 30}, want: days(30)},
+		"the token says one day":                   {wish: lifetime.Wish{Days: 1}, want: days(1)},
 		"the token says when":                      {wish: lifetime.Wish{Until: days(5)}, want: days(5)},
 		"the site has a default":                   {policy: lifetime.Policy{DefaultDays: 90}, want: days(90)},
 		"the default is for who says nothing":      {wish: lifetime.Wish{Days: 100}, policy: lifetime.Policy{DefaultDays: 90}, want: days(100)},
@@ -53,6 +54,7 @@ func TestBoundaries(t *testing.T) {
 		"maximum":         {entry: record.Entry{Issued: issued}, policy: lifetime.Policy{MaxDays: 7}, then: lifetime.Expired},
 		"overlap":         {entry: record.Entry{Issued: issued, State: record.Ending, Ends: limit}, then: lifetime.Replaced},
 		"before overlap":  {entry: record.Entry{Issued: issued, State: record.Ending, Ends: limit.Add(time.Hour)}, wish: lifetime.Wish{Days: 7}, then: lifetime.Expired},
+		"with overlap":    {entry: record.Entry{Issued: issued, State: record.Ending, Ends: limit}, wish: lifetime.Wish{Days: 7}, then: lifetime.Expired},
 		"no limit at all": {entry: record.Entry{Issued: issued, State: record.Delivered}, then: lifetime.Valid},
 	} {
 		for _, at := range []time.Duration{-1, 0, 1} {

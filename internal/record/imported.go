@@ -31,21 +31,25 @@ var ErrWeak = errors.New("cannot be imported")
 // it is, unless the secret is certainly as good as one of ours.
 func CheckImported(text string) (slow bool, err error) {
 	slow = strength(text) < fastBits
+	return slow, importable(text, slow)
+}
+
+func importable(text string, slow bool) error {
 	switch {
 	case len(text) < minSecret:
-		return slow, fmt.Errorf("%w: it has %d bytes, want at least %d", ErrWeak, len(text), minSecret)
+		return fmt.Errorf("%w: it has %d bytes, want at least %d", ErrWeak, len(text), minSecret)
 	case len(text) > maxSecret:
-		return slow, fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
+		return fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
 	case strings.TrimSpace(text) != text:
-		return slow, fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
+		return fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
 	case strings.ContainsFunc(text, unicode.IsControl):
-		return slow, fmt.Errorf("%w: there are control characters in it", ErrWeak)
+		return fmt.Errorf("%w: there are control characters in it", ErrWeak)
 	case strings.HasPrefix(text, token.Prefix):
-		return slow, fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
+		return fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
 	case slow && fips140.Enabled():
-		return slow, fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
+		return fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
 	}
-	return slow, nil
+	return nil
 }
 
 // NewImportedHash hashes a secret that is not of our making.

@@ -55,3 +55,11 @@ func TestTokensStandInForUnknownOnes(t *testing.T) {
 		t.Errorf("decided %+v", d)
 	}
 }
+
+// What verified is remembered under a key that no other process has, nor this one after a restart.
+func TestWhatIsRememberedIsKeyed(t *testing.T) {
+	one, other := newImports(), newImports()
+	if string(one.mac([]byte("secret"))) == string(other.mac([]byte("secret"))) {
+		t.Error("two indexes remember the same of a secret")
+	}
+}

@@ -15,7 +15,7 @@ import (
 var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
 
 // nobody stands in for an unknown token where there is no other.
-var nobody = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
+var nobody = &entry{record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
 
 // Decide judges one request by what the index holds now. It writes nothing and asks nobody.
 //

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -27,21 +29,66 @@ import (
 type issued struct {
 	text, owner, record string
 	site                SiteName
+	// imported is the id of an imported one, which is not a part of its text.
+	imported string
+	limits   fuzzedLimits
+	// standing is why it does not authenticate now.
+	standing Reason
 	// grant is what its owner acts with, or why he cannot act.
 	grant       string
 	grantReason Reason
 }
 
-func (i issued) id() string { return i.text[:token.IDLength] }
+func (i issued) id() string {
+	if i.imported != "" {
+		return i.imported
+	}
+	return i.text[:token.IDLength]
+}
 
 type fuzzedSite struct {
 	context, key string
 	paths        []string
+	hops         int
+	limits       fuzzedLimits
+}
+
+// fuzzedLimits are in the words of the documentation: networks and paths, and what they come to.
+type fuzzedLimits struct {
+	readOnly        bool
+	networks, paths []string
+}
+
+func (l fuzzedLimits) limits() Limits {
+	of := Limits{ReadOnly: l.readOnly, Paths: l.paths}
+	for _, network := range l.networks {
+		of.Sources = append(of.Sources, netip.MustParsePrefix(network))
+	}
+	return of
+}
+
+// refuses is what a verified token is told.
+func (l fuzzedLimits) refuses(method, inside string, client net.IP) Reason {
+	switch {
+	case l.networks != nil && !slices.ContainsFunc(l.networks, func(network string) bool {
+		_, n, err := net.ParseCIDR(network)
+		return err == nil && client != nil && n.Contains(client)
+	}):
+		return ReasonSourceNotAllowed
+	case l.readOnly && !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, method):
+		return ReasonReadOnly
+	case l.paths != nil && !slices.ContainsFunc(l.paths, func(p string) bool {
+		return regexp.MustCompile(`^` + regexp.QuoteMeta(strings.TrimSuffix(p, "/")) + `(/|\z)`).MatchString(inside)
+	}):
+		return ReasonPathNotAllowed
+	}
+	return ""
 }
 
 const (
 	fuzzOrigin  = "http://jira.jira.svc:8080"
 	secretOf    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd"
+	oldSecret   = "Zm9vYmFyYmF6cXV4MDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFla"
 	base62Order = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
@@ -49,14 +96,26 @@ var (
 	mainSite, otherSite = SiteName{"jira", "main"}, SiteName{"jira", "other"}
 
 	fuzzedSites = map[SiteName]fuzzedSite{
-		mainSite:  {"/jira", "KEY-OF-MAIN", []string{"/rest/", "/plugins/servlet/x/"}},
-		otherSite: {"", "KEY-OF-OTHER", []string{"/"}},
+		mainSite: {context: "/jira", key: "KEY-OF-MAIN", paths: []string{"/rest/", "/plugins/servlet/x/"}},
+		otherSite: {
+			key: "KEY-OF-OTHER", paths: []string{"/"}, hops: 1, limits: fuzzedLimits{networks: []string{"10.0.0.0/8", "2001:db8::/32"}},
+		},
 	}
 	fuzzedTokens = []issued{
 		{text: checksummed("asp_aaaaAAAA00001111_" + secretOf), owner: "alice", site: mainSite, grant: "Bearer pat-of-alice", grantReason: ReasonAuthenticated},
 		{text: checksummed("asp_bbbbBBBB00001111_" + secretOf), owner: "d\u00f6rte@x", site: otherSite, grant: "Bearer pat-of-doerte", grantReason: ReasonAuthenticated},
 		{text: checksummed("asp_ccccCCCC00001111_" + secretOf), owner: "bob", site: mainSite, grantReason: ReasonUpstreamChanged},
 		{text: checksummed("asp_ddddDDDD00001111_" + secretOf), owner: "alice", site: otherSite, grantReason: ReasonUpstreamCredentialMissing},
+		{
+			text: checksummed("asp_eeeeEEEE00001111_" + secretOf), owner: "alice", site: mainSite, grant: "Bearer pat-of-alice", grantReason: ReasonAuthenticated,
+			limits: fuzzedLimits{readOnly: true, networks: []string{"10.1.0.0/16", "2001:db8::1/128"}, paths: []string{"/rest/api/2", "/plugins/"}},
+		},
+		{text: checksummed("asp_ffffFFFF00001111_" + secretOf), owner: "alice", site: mainSite, grantReason: ReasonAuthenticated, standing: ReasonExpired},
+		{
+			text: oldSecret, imported: "asp_ggggGGGG00001111", owner: "alice", site: mainSite, grant: "Bearer pat-of-alice", grantReason: ReasonAuthenticated,
+			limits: fuzzedLimits{readOnly: true},
+		},
+		{text: oldSecret, imported: "asp_hhhhHHHH00001111", owner: "bob", site: mainSite, grantReason: ReasonUpstreamChanged, standing: ReasonSuspended},
 	}
 )
 
@@ -77,23 +136,37 @@ func checksummed(body string) string {
 func fuzzedIndex(f *testing.F) *Index {
 	ix := NewIndex(time.Now)
 	for name, s := range fuzzedSites {
-		ix.PutSite(Site{Name: name, ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin})
+		ix.PutSite(Site{Name: name, ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin, TrustedHops: s.hops, Limits: s.limits.limits()})
 		ix.PutCallerKeys(name, map[authurl.Contract][]string{authurl.Nginx: {"RETIRED", s.key}})
 	}
 	for i := range fuzzedTokens {
 		tok, uid := &fuzzedTokens[i], fmt.Sprintf("uid-%d", i)
-		hash, err := record.NewHash(tok.text, strings.NewReader(strings.Repeat(uid, saltLength)))
+		create := record.NewHash
+		if tok.imported != "" {
+			create = record.NewImportedHash
+		}
+		hash, err := create(tok.text, strings.NewReader(strings.Repeat(uid, saltLength)))
 		if err != nil {
 			f.Fatal(err)
 		}
 		tok.record = hash.String()
 		site := record.Ref{Namespace: tok.site.Namespace, Name: tok.site.Name}
-		ix.PutToken(Token{UID: uid, Namespace: tok.site.Namespace, Name: uid, User: strings.ToUpper(tok.owner[:1]) + tok.owner[1:], Site: tok.site})
+		v := Token{
+			UID: uid, Namespace: tok.site.Namespace, Name: uid, User: strings.ToUpper(tok.owner[:1]) + tok.owner[1:], Site: tok.site,
+			Imported: tok.imported != "", Limits: tok.limits.limits(), Suspended: tok.standing == ReasonSuspended,
+		}
+		if tok.standing == ReasonExpired {
+			v.Lifetime.Days = 1
+		}
+		ix.PutToken(v)
 		ix.PutRecord(uid, &record.Record{
-			TokenID: tok.id(), User: tok.owner, DeliverySecret: "s", Site: site,
+			TokenID: tok.id(), User: tok.owner, Site: site, Imported: v.Imported,
 			APIToken: record.Ref{Namespace: tok.site.Namespace, Name: uid},
 			Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0)}},
 		})
+		if tok.standing != "" {
+			continue
+		}
 		c := UpstreamCredential{Site: tok.site, User: tok.owner, Authorization: tok.grant, Origin: fuzzOrigin}
 		switch tok.grantReason {
 		case ReasonUpstreamCredentialMissing:
@@ -111,7 +184,8 @@ const saltLength = 16
 
 // FuzzDecide judges what an independent verifier judges too, which is written from docs/requests.md and
 // docs/token-format.md with the standard library's parsers. {t} in the target and in raw stands for the token that
-// mutation makes of one of the index; raw has one Authorization in each line.
+// mutation makes of one of the index; raw has one Authorization in each line, client the address that connected and below it
+// one X-Forwarded-For in each line.
 func FuzzDecide(f *testing.F) {
 	ix := fuzzedIndex(f)
 	for _, seed := range []struct {
@@ -119,6 +193,17 @@ func FuzzDecide(f *testing.F) {
 		user, target    string
 		raw             string
 	}{
+		{32, 0, "alice", "/jira/rest/api/2/search", ""},
+		{32, 0, "alice", "/jira/rest/api/20", ""},
+		{40, 0, "alice", "/jira/rest/", ""},
+		{48, 0, "ALICE", "/jira/rest/x", ""},
+		{48, 0, "bob", "/jira/rest/x", ""},
+		{48, 0, "dora", "/jira/rest/x", ""},
+		{48, 0, "alice", "/jira/secure/", ""},
+		{48, 0, "alice", "/jira/rest/%2f", ""},
+		{48, 0, "alice", "/jira/rest/?os_password=asp_", ""},
+		{48, 4, "alice", "/jira/rest/", ""},
+		{56, 10, "bob", "/jira/rest/", "x"},
 		{0, 0, "alice", "/jira/rest/api/2/myself?expand=all", ""},
 		{0, 0, "ALICE", "/x/../jira;a=b/%72est/api", ""},
 		{0, 0, "alice", "/jira/rest/pat/latest", ""},
@@ -149,18 +234,29 @@ func FuzzDecide(f *testing.F) {
 			if kind > 0 && (seed.shape != 0 || seed.target != "/jira/rest/") {
 				continue
 			}
-			f.Add(seed.shape, seed.mutation+kind+23*mutations, seed.user, seed.target, seed.raw)
+			f.Add(seed.shape, seed.mutation+kind+23*mutations, seed.user, seed.target, seed.raw, "GET", "10.1.2.3\n10.1.2.4, 10.1.2.3")
 		}
-		f.Add(seed.shape, seed.mutation, seed.user, seed.target, seed.raw)
+		f.Add(seed.shape, seed.mutation, seed.user, seed.target, seed.raw, "GET", "10.1.2.3\n10.1.2.4, 10.1.2.3")
 	}
-	f.Fuzz(func(t *testing.T, shape, mutation uint16, user, target, raw string) {
-		text := mutated(fuzzedTokens[shape>>3&3], mutation, raw)
+	for client, method := range map[string]string{
+		"": "POST", "11.0.0.1": "", "10.1.2.3": "get", "::ffff:10.1.2.3\n11.0.0.1\n10.1.2.3": "HEAD", "2001:db8::1\n2001:db8::1\t,x": "OPTIONS",
+		"2001:db8::1%eth0\n,": "GET", "10.1.2.3\n10.1.2.3,11.0.0.1,10.1.2.3": "DELETE", "10.2.0.0\n10.1.2.3": "PUT",
+	} {
+		for _, tok := range []uint16{0, 8, 32, 48} {
+			f.Add(tok, uint16(0), fuzzedTokens[tok>>3].owner, "/jira/rest/api/2/", "", method, client)
+		}
+	}
+	f.Fuzz(func(t *testing.T, shape, mutation uint16, user, target, raw, method, client string) {
+		tok := fuzzedTokens[shape>>3&7]
+		text := mutated(tok, mutation, raw)
+		from := strings.Split(client, "\n")
 		r := &Request{
 			Contract: authurl.Nginx, Site: mainSite, CallerKey: fuzzedSites[mainSite].key,
 			Authorization: authorizations(shape&7, user, text, strings.ReplaceAll(raw, "{t}", text)),
 			Target:        strings.ReplaceAll(target, "{t}", text),
+			Method:        method, Client: Client{Address: from[0], Forwarded: from[1:]},
 		}
-		if shape>>8&1 == 1 != (fuzzedTokens[shape>>3&3].site == otherSite) {
+		if shape>>8&1 == 1 != (tok.site == otherSite) {
 			r.Site, r.CallerKey = otherSite, fuzzedSites[otherSite].key
 		}
 		switch shape >> 9 & 15 {
@@ -269,6 +365,38 @@ var (
 
 // reference says which decisions are right.
 func reference(r *Request) []Decision {
+	ds := referenceWithoutClient(r)
+	if _, ok := fuzzedSites[r.Site]; ok && ds[0].Reason != ReasonCallerKeyMismatch {
+		address, _ := netip.AddrFromSlice(refClient(r))
+		for i := range ds {
+			ds[i].Client = address.Unmap()
+		}
+	}
+	return ds
+}
+
+// refClient is where a request came from: who connected, or what was told by as many proxies as the site has.
+func refClient(r *Request) net.IP {
+	text := r.Client.Address
+	if hops := fuzzedSites[r.Site].hops; hops > 0 {
+		all := strings.Split(strings.Join(r.Client.Forwarded, ","), ",")
+		if len(all) <= hops {
+			return nil
+		}
+		text = strings.Trim(all[len(all)-1-hops], " \t")
+	}
+	return net.ParseIP(text)
+}
+
+// refImported returns the imported token that a password is.
+func refImported(at SiteName, user, password string) (index int, found bool) {
+	index = slices.IndexFunc(fuzzedTokens, func(tok issued) bool {
+		return tok.imported != "" && tok.site == at && tok.owner == asciiLower(user) && tok.text == password
+	})
+	return index, index >= 0
+}
+
+func referenceWithoutClient(r *Request) []Decision {
 	refuse := func(reasons ...Reason) (ds []Decision) {
 		for _, reason := range reasons {
 			ds = append(ds, Decision{Verdict: Unauthorized, Reason: reason})
@@ -309,7 +437,9 @@ func reference(r *Request) []Decision {
 		if refParameter(query, func(_, value string) bool { return strings.HasPrefix(value, "asp_") }) {
 			return refuse(ReasonSchemeNotAccepted)
 		}
-		return []Decision{forward}
+		if _, found := refImported(r.Site, user, password); !found {
+			return []Decision{forward}
+		}
 	}
 
 	path, ok := refPath(rawPath)
@@ -320,12 +450,17 @@ func reference(r *Request) []Decision {
 	if !ok || !slices.ContainsFunc(s.paths, func(p string) bool { return strings.HasPrefix(inside, p) }) {
 		return refuse(ReasonPathNotAccepted)
 	}
-	if !refToken.MatchString(password) || checksummed(password[:61]) != password {
-		return refuse(ReasonMalformedToken)
-	}
-	i := slices.IndexFunc(fuzzedTokens, func(tok issued) bool { return tok.site == r.Site && tok.id() == password[:20] })
-	if i < 0 {
-		return refuse(ReasonUnknownToken)
+	i, imported := refImported(r.Site, user, password)
+	if !imported {
+		if !refToken.MatchString(password) || checksummed(password[:61]) != password {
+			return refuse(ReasonMalformedToken)
+		}
+		i = slices.IndexFunc(fuzzedTokens, func(tok issued) bool {
+			return tok.imported == "" && tok.site == r.Site && tok.id() == password[:20]
+		})
+		if i < 0 {
+			return refuse(ReasonUnknownToken)
+		}
 	}
 	tok := fuzzedTokens[i]
 	d := Decision{Verdict: Unauthorized, TokenID: tok.id()}
@@ -340,8 +475,14 @@ func reference(r *Request) []Decision {
 		d.Reason = ReasonWrongUser
 		return []Decision{d}
 	}
+	if tok.standing != "" {
+		d.Reason = tok.standing
+		return []Decision{d}
+	}
 	d.Verdict, d.User = Forbidden, tok.owner
 	d.Reason = tok.grantReason
+	client := refClient(r)
+	ofSite, ofToken := s.limits.refuses(r.Method, inside, client), tok.limits.refuses(r.Method, inside, client)
 	seraph := refParameter(query, func(name, _ string) bool {
 		return slices.Contains([]string{"os_username", "os_password", "os_authtype", "os_cookie"}, strings.ToLower(name))
 	})
@@ -350,6 +491,10 @@ func reference(r *Request) []Decision {
 		d.Reason = ReasonCredentialPath
 	case seraph:
 		d.Reason = ReasonCredentialParameter
+	case ofSite != "":
+		d.Reason = ofSite
+	case ofToken != "":
+		d.Reason = ofToken
 	case tok.grantReason == ReasonAuthenticated:
 		d.Verdict, d.Authorization = Allow, tok.grant
 		uid := fmt.Sprintf("uid-%d", i)

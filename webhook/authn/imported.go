@@ -48,7 +48,7 @@ func (i *imports) add(e *entry) {
 
 func (i *imports) remove(e *entry) {
 	k := credentialKey{e.site, e.record.User}
-	left := slices.DeleteFunc(slices.Clone(i.byUser[k]), func(other *entry) bool { return other == e })
+	left := slices.DeleteFunc(i.byUser[k], func(other *entry) bool { return other == e })
 	if i.byUser[k] = left; len(left) == 0 {
 		delete(i.byUser, k)
 	}
@@ -63,16 +63,9 @@ type trial struct {
 // find returns the one imported token that a credential is, or nothing, or why there is none although it could be.
 // It lists in the trial what has to be computed before that is known.
 func (i *imports) find(c credential, at SiteName, t *trial) (found *entry, wrong Reason) {
-	t.pending = nil
-	if c.password == nil {
-		return nil, ""
-	}
 	username.FoldInPlace(c.user)
 	entries := i.byUser[credentialKey{at, string(c.user)}]
-	if len(entries) > record.MaxImported {
-		entries = entries[:record.MaxImported]
-	}
-	for _, e := range entries {
+	for _, e := range entries[:min(len(entries), record.MaxImported)] {
 		switch {
 		case !i.verifies(e, c.password, t):
 		case found != nil:
@@ -96,7 +89,7 @@ func (i *imports) verifies(e *entry, text []byte, t *trial) bool {
 	if !hash.Slow() {
 		return hash.Verify(text)
 	}
-	if known := e.verified.Load(); known != nil && hmac.Equal(known[:], i.mac(text)) {
+	if i.remembers(e, text) {
 		return true
 	}
 	if !slices.Contains(t.failed, e) && len(t.pending)+len(t.failed) < record.MaxSlow {
@@ -105,7 +98,13 @@ func (i *imports) verifies(e *entry, text []byte, t *trial) bool {
 	return false
 }
 
+func (i *imports) remembers(e *entry, text []byte) bool {
+	known := e.verified.Load()
+	return known != nil && hmac.Equal(known[:], i.mac(text))
+}
+
 // compute verifies what is pending, without the lock, and remembers what verifies. It fails if too many wait already.
+// Of a crowd that comes with the same text, those that waited find it remembered.
 func (i *imports) compute(t *trial) bool {
 	defer i.waiting.Add(-1)
 	if i.waiting.Add(1) > maxWaiting {
@@ -114,6 +113,9 @@ func (i *imports) compute(t *trial) bool {
 	i.slots <- struct{}{}
 	defer func() { <-i.slots }()
 	for _, e := range t.pending {
+		if i.remembers(e, t.password) {
+			break
+		}
 		if e.record.Entries[0].Hash.Verify(t.password) {
 			e.verified.Store((*[sha256.Size]byte)(i.mac(t.password)))
 			break

@@ -124,9 +124,9 @@ func (ix *Index) Size() int {
 func (ix *Index) PutToken(t Token) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.leave(t.UID)
+	old := ix.leave(t.UID)
 	ix.tokens[t.UID] = &t
-	ix.join(t.UID)
+	ix.join(t.UID, old)
 }
 
 // DeleteToken removes an APIToken: from now on it does not authenticate, whatever is left of it.
@@ -141,9 +141,9 @@ func (ix *Index) DeleteToken(uid string) {
 func (ix *Index) PutRecord(uid string, r *record.Record) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.leave(uid)
+	old := ix.leave(uid)
 	ix.records[uid] = r
-	ix.join(uid)
+	ix.join(uid, old)
 }
 
 // DeleteRecord removes the record of the APIToken with this UID.

@@ -22,8 +22,9 @@ type entry struct {
 	verified atomic.Pointer[[sha256.Size]byte]
 }
 
-// join makes an APIToken authenticate if its record is there and agrees with it.
-func (ix *Index) join(uid string) {
+// join makes an APIToken authenticate if its record is there and agrees with it. What the old one remembers of the same
+// hash is remembered: an APIToken changes with each status, every minute while it is used.
+func (ix *Index) join(uid string, old *entry) {
 	t, r := ix.tokens[uid], ix.records[uid]
 	if t == nil || r == nil || !agrees(t, r) {
 		return
@@ -31,6 +32,9 @@ func (ix *Index) join(uid string) {
 	e := &entry{site: t.Site, token: t, record: r}
 	ix.joined[uid] = e
 	if r.Imported {
+		if old != nil && old.record.Entries[0].Hash == r.Entries[0].Hash {
+			e.verified.Store(old.verified.Load())
+		}
 		ix.imported.add(e)
 		return
 	}
@@ -38,17 +42,22 @@ func (ix *Index) join(uid string) {
 	ix.byID[r.TokenID], ix.decoys = e, append(ix.decoys, e)
 }
 
-// leave undoes join.
-func (ix *Index) leave(uid string) {
+// leave undoes join, and returns what is no entry any more.
+func (ix *Index) leave(uid string) *entry {
 	e := ix.joined[uid]
-	if e == nil {
-		return
+	switch {
+	case e == nil:
+		return nil
+	case e.record.Imported:
+		ix.imported.remove(e)
+	default:
+		ix.leaveID(e)
 	}
 	delete(ix.joined, uid)
-	if e.record.Imported {
-		ix.imported.remove(e)
-		return
-	}
+	return e
+}
+
+func (ix *Index) leaveID(e *entry) {
 	last := len(ix.decoys) - 1
 	ix.decoys[e.position], ix.decoys[last].position = ix.decoys[last], e.position
 	ix.decoys[last] = nil

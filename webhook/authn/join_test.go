@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,46 +15,70 @@ import (
 
 // model is what the index should make of what it was told: a few maps, and no cleverness.
 type model struct {
-	tokens  map[string]Token
-	records map[string]*record.Record
-	sites   map[SiteName]Site
-	keys    map[SiteName]string
-	grants  map[credentialKey]UpstreamCredential
+	tokens     map[string]Token
+	records    map[string]*record.Record
+	sites      map[SiteName]Site
+	namespaces map[string]map[string]string
+	keys       map[SiteName]string
+	grants     map[credentialKey]UpstreamCredential
 }
 
-// authenticates says what becomes of a text that user presents as his token at a site, called with this key.
-func (m *model) authenticates(at SiteName, key, user, text string) Reason {
-	site, ok := m.sites[at]
-	switch {
-	case !ok:
-		return ReasonUnknownSite
-	case key == "" || m.keys[at] != key:
-		return ReasonCallerKeyMismatch
-	}
-	var found []*record.Record
+// meant returns the one complete APIToken that user means by a text at a site, or why there is none.
+func (m *model) meant(at SiteName, user, text string) (Token, Reason) {
+	generated := strings.HasPrefix(text, token.Prefix)
+	var found []string
 	for uid, r := range m.records {
 		t, ok := m.tokens[uid]
-		if ok && r.TokenID == text[:token.IDLength] && r.User == t.User && r.Site == (record.Ref(t.Site)) &&
-			r.APIToken == (record.Ref{Namespace: t.Namespace, Name: t.Name}) {
-			found = append(found, r)
+		switch {
+		case !ok || r.User != t.User || r.Imported != t.Imported || r.Site != record.Ref(t.Site) ||
+			r.APIToken != record.Ref{Namespace: t.Namespace, Name: t.Name}:
+		case generated && !r.Imported && r.TokenID == text[:token.IDLength],
+			!generated && r.Imported && t.Site == at && r.User == user && r.Verify([]byte(text)) == 0:
+			found = append(found, uid)
 		}
 	}
 	switch {
-	case len(found) != 1 || found[0].Site != record.Ref(at):
-		return ReasonUnknownToken
-	case found[0].Verify([]byte(text)) < 0:
-		return ReasonWrongSecret
-	case found[0].User != user:
-		return ReasonWrongUser
+	case !generated && len(found) == 0:
+		return Token{}, ReasonNoToken
+	case !generated && len(found) > 1:
+		return Token{}, ReasonAmbiguousToken
+	case len(found) != 1 || m.tokens[found[0]].Site != at:
+		return Token{}, ReasonUnknownToken
+	case m.records[found[0]].Verify([]byte(text)) < 0:
+		return Token{}, ReasonWrongSecret
+	case m.records[found[0]].User != user:
+		return Token{}, ReasonWrongUser
 	}
-	grant, ok := m.grants[credentialKey{at, user}]
+	return m.tokens[found[0]], ""
+}
+
+// authenticates says what becomes of a text that user presents at a site, called with this key, and of which APIToken it is.
+func (m *model) authenticates(at SiteName, key, user, text, method string) (Token, Reason) {
+	site, ok := m.sites[at]
 	switch {
 	case !ok:
-		return ReasonUpstreamCredentialMissing
-	case grant.Origin != site.Origin:
-		return ReasonUpstreamChanged
+		return Token{}, ReasonUnknownSite
+	case key == "" || m.keys[at] != key:
+		return Token{}, ReasonCallerKeyMismatch
 	}
-	return ReasonAuthenticated
+	t, reason := m.meant(at, user, text)
+	if reason != "" {
+		return Token{}, reason
+	}
+	labels, seen := m.namespaces[t.Namespace]
+	switch grant, ok := m.grants[credentialKey{at, user}]; {
+	case t.Namespace != at.Namespace && (!seen || site.AllowsNamespace == nil || labels["tokens"] != "yes"):
+		return t, ReasonNamespaceNotAllowed
+	case t.Suspended:
+		return t, ReasonSuspended
+	case (site.Limits.ReadOnly || t.Limits.ReadOnly) && method != "GET":
+		return t, ReasonReadOnly
+	case !ok:
+		return t, ReasonUpstreamCredentialMissing
+	case grant.Origin != site.Origin:
+		return t, ReasonUpstreamChanged
+	}
+	return t, ReasonAuthenticated
 }
 
 // seeded is a source of randomness that is the same each time.
@@ -71,10 +96,11 @@ func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 // Everything arrives, changes and leaves in random order, with few names and ids, so that they meet. The index is right
 // after each event, and empty at the end.
 func TestJoinAgainstModel(t *testing.T) {
+	seen := map[Reason]int{}
 	for seed := range uint64(20) {
 		random := seeded{rand.New(rand.NewPCG(seed, 1))}
-		var texts []string
-		for range 3 {
+		texts := []string{"Zm9vYmFyYmF6cXV4MDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFla", "ODk3NjU0MzIxMGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVGR0hJSktM"}
+		for range 2 {
 			id, err := token.NewID(random)
 			if err != nil {
 				t.Fatal(err)
@@ -88,12 +114,12 @@ func TestJoinAgainstModel(t *testing.T) {
 			}
 		}
 		j := &joining{
-			T: t, random: random, texts: texts, index: NewIndex(time.Now),
+			T: t, random: random, texts: texts, index: NewIndex(time.Now), seen: seen,
 			uids: []string{"1", "2", "3"}, users: []string{"alice", "bob"}, names: []string{"a", "b"},
-			sites: []SiteName{{"jira", "main"}, {"jira", "other"}}, origins: []string{"http://one", "http://two"}, keys: []string{"K", "L"},
+			sites: []SiteName{{"jira", "main"}, {"ci", "main"}}, namespaces: []string{"jira", "jira", "ci"}, origins: []string{"http://one", "http://two"}, keys: []string{"K", "L"},
 			model: &model{
 				tokens: map[string]Token{}, records: map[string]*record.Record{}, sites: map[SiteName]Site{},
-				keys: map[SiteName]string{}, grants: map[credentialKey]UpstreamCredential{},
+				namespaces: map[string]map[string]string{}, keys: map[SiteName]string{}, grants: map[credentialKey]UpstreamCredential{},
 			},
 		}
 		j.index.SetReady()
@@ -103,39 +129,57 @@ func TestJoinAgainstModel(t *testing.T) {
 		}
 		j.empty()
 	}
+	for _, reason := range []Reason{
+		ReasonUnknownSite, ReasonCallerKeyMismatch, ReasonNoToken, ReasonAmbiguousToken, ReasonUnknownToken, ReasonWrongSecret, ReasonWrongUser,
+		ReasonNamespaceNotAllowed, ReasonSuspended, ReasonReadOnly, ReasonUpstreamCredentialMissing, ReasonUpstreamChanged, ReasonAuthenticated,
+	} {
+		if seen[reason] == 0 {
+			t.Errorf("nothing was decided because of %s: %v", reason, seen)
+		}
+	}
 }
 
 type joining struct {
 	*testing.T
 
-	random                                   seeded
-	index                                    *Index
-	model                                    *model
-	texts, uids, users, names, origins, keys []string
-	sites                                    []SiteName
+	random                                               seeded
+	index                                                *Index
+	model                                                *model
+	seen                                                 map[Reason]int
+	texts, uids, users, namespaces, names, origins, keys []string
+	sites                                                []SiteName
 }
 
 // event lets one thing come, change or go.
 func (j *joining) event() {
 	r, uid, user, at := j.random.Rand, pick(j.random.Rand, j.uids), pick(j.random.Rand, j.users), pick(j.random.Rand, j.sites)
 	gone := r.IntN(3) == 0
-	switch r.IntN(5) {
-	case 0:
-		v := Token{UID: uid, Namespace: "jira", Name: pick(r, j.names), User: user, Site: at}
+	switch r.IntN(8) {
+	case 0, 1:
+		v := Token{
+			UID: uid, Namespace: pick(r, j.namespaces), Name: pick(r, j.names), User: user, Site: at, Imported: r.IntN(2) == 0,
+			Suspended: r.IntN(8) == 0, Limits: Limits{ReadOnly: r.IntN(4) == 0},
+		}
 		put(gone, j.model.tokens, uid, v, func() { j.index.PutToken(v) }, func() { j.index.DeleteToken(uid) })
-	case 1:
-		v := j.record(user, at)
+	case 2, 3:
+		v := j.record(uid, user, at)
 		put(gone, j.model.records, uid, v, func() { j.index.PutRecord(uid, v) }, func() { j.index.DeleteRecord(uid) })
-	case 2:
-		v := Site{Name: at, TokenPaths: []string{"/rest/"}, Origin: pick(r, j.origins)}
+	case 4:
+		v := Site{Name: at, TokenPaths: []string{"/rest/"}, Origin: pick(r, j.origins), Limits: Limits{ReadOnly: r.IntN(4) == 0}}
+		if r.IntN(3) > 0 {
+			v.AllowsNamespace = func(labels map[string]string) bool { return labels["tokens"] == "yes" }
+		}
 		put(gone, j.model.sites, at, v, func() { j.index.PutSite(v) }, func() { j.index.DeleteSite(at) })
-	case 3:
+	case 5:
 		v := pick(r, j.keys)
 		keys := map[authurl.Contract][]string{authurl.Nginx: {v}}
 		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys) }, func() { j.index.DeleteCallerKeys(at) })
-	case 4:
+	case 6:
 		v := UpstreamCredential{Site: at, User: user, Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
 		put(gone, j.model.grants, credentialKey{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })
+	case 7:
+		namespace, v := pick(r, j.namespaces), map[string]string{"tokens": pick(r, []string{"yes", "yes", "no"})}
+		put(gone, j.model.namespaces, namespace, v, func() { j.index.PutNamespace(namespace, v) }, func() { j.index.DeleteNamespace(namespace) })
 	}
 }
 
@@ -149,17 +193,34 @@ func put[K comparable, V any](gone bool, in map[K]V, key K, value V, add, remove
 	add()
 }
 
-func (j *joining) record(user string, at SiteName) *record.Record {
-	text := pick(j.random.Rand, j.texts)
-	hash, err := record.NewHash(text, j.random)
+// record mostly agrees with the APIToken that is there, if there is one.
+func (j *joining) record(uid, user string, at SiteName) *record.Record {
+	r := j.random.Rand
+	of := Token{Namespace: pick(r, j.namespaces), Name: pick(r, j.names), User: user, Site: at, Imported: r.IntN(2) == 0}
+	if t, ok := j.model.tokens[uid]; ok && r.IntN(3) > 0 {
+		of = t
+	}
+	text := pick(r, j.texts)
+	for strings.HasPrefix(text, token.Prefix) == of.Imported {
+		text = pick(r, j.texts)
+	}
+	v := &record.Record{
+		User: of.User, Site: record.Ref(of.Site), APIToken: record.Ref{Namespace: of.Namespace, Name: of.Name}, Imported: of.Imported,
+		Entries: []record.Entry{{State: record.Delivered, Issued: time.Unix(1, 0)}},
+	}
+	var err error
+	if of.Imported {
+		// With an id that others have too: none of it counts.
+		v.TokenID = j.texts[len(j.texts)-1][:token.IDLength]
+		v.Entries[0].Hash, err = record.NewImportedHash(text, j.random)
+	} else {
+		v.TokenID, v.DeliverySecret = text[:token.IDLength], "x"
+		v.Entries[0].Hash, err = record.NewHash(text, j.random)
+	}
 	if err != nil {
 		j.Fatal(err)
 	}
-	return &record.Record{
-		TokenID: text[:token.IDLength], User: user, Site: record.Ref(at), DeliverySecret: "x",
-		APIToken: record.Ref{Namespace: "jira", Name: pick(j.random.Rand, j.names)},
-		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0)}},
-	}
+	return v
 }
 
 func (j *joining) check(when string) {
@@ -167,16 +228,27 @@ func (j *joining) check(when string) {
 	for _, at := range j.sites {
 		for _, user := range j.users {
 			for _, text := range j.texts {
-				key := pick(j.random.Rand, j.keys)
+				key, method := pick(j.random.Rand, j.keys), pick(j.random.Rand, []string{"GET", "POST"})
 				d := j.index.Decide(&Request{
-					Contract: authurl.Nginx, CallerKey: key, Site: at, Target: "/rest/x",
+					Contract: authurl.Nginx, CallerKey: key, Site: at, Target: "/rest/x", Method: method,
 					Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+text))},
 				})
-				if want := j.model.authenticates(at, key, user, text); d.Reason != want || d.Verdict == Allow && d.User != user {
-					j.Fatalf("%s: %s at %s: %+v, want %s", when, user, at, d, want)
+				t, want := j.model.authenticates(at, key, user, text, method)
+				if d.Reason != want || d.Verdict == Allow && (d.User != user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
+					j.Fatalf("%s: %s %s at %s: %+v, want %s of %+v", when, method, user, at, d, want, t)
 				}
+				j.seen[want]++
 			}
 		}
+	}
+	complete := 0
+	for uid, r := range j.model.records {
+		if t, ok := j.model.tokens[uid]; ok && agrees(&t, r) && r.Imported {
+			complete++
+		}
+	}
+	if got := j.index.imported.size(); got != complete {
+		j.Fatalf("%s: %d imported tokens, want %d", when, got, complete)
 	}
 }
 
@@ -189,12 +261,14 @@ func (j *joining) empty() {
 	for _, at := range j.sites {
 		j.index.DeleteSite(at)
 		j.index.DeleteCallerKeys(at)
+		j.index.DeleteNamespace(at.Namespace)
 		for _, user := range j.users {
 			j.index.DeleteUpstreamCredential(at, user)
 		}
 	}
 	ix := j.index
-	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.joined) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials); n != 0 {
+	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.joined) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
+		len(ix.namespaces) + len(ix.imported.byUser); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }

@@ -152,6 +152,9 @@ func TestAllowedSources(t *testing.T) {
 		"forged in front":                    {1, forwarded("10.1.2.3, 11.1.2.3, 192.0.2.1"), "11.1.2.3", false},
 		"forged in a header of its own":      {1, forwarded("10.1.2.3", "11.1.2.3, 192.0.2.1"), "11.1.2.3", false},
 		"behind one proxy, in two headers":   {1, forwarded("10.1.2.3", "192.0.2.1"), "10.1.2.3", true},
+		"forged in front, without spaces":    {1, forwarded("11.1.2.3,10.1.2.3,192.0.2.1"), "10.1.2.3", true},
+		"nothing, added by a proxy":          {1, forwarded("10.1.2.3", ",192.0.2.1"), "", false},
+		"with tabs":                          {1, forwarded("\t10.1.2.3\t,192.0.2.1"), "10.1.2.3", true},
 		"without spaces, with more of them":  {1, forwarded("10.1.2.3 ,192.0.2.1"), "10.1.2.3", true},
 		"behind two proxies":                 {2, forwarded("10.1.2.3, 192.0.2.2, 192.0.2.1"), "10.1.2.3", true},
 		"behind fewer proxies than it takes": {2, forwarded("10.1.2.3, 192.0.2.1"), "", false},
@@ -263,6 +266,40 @@ func TestNamespaces(t *testing.T) {
 		s.AllowsNamespace = func(map[string]string) bool { return false }
 	})
 	f.want(t, "the site's own namespace", r(), authn.Allow, authn.ReasonAuthenticated)
+}
+
+// Of several limits the same one is told each time: the site's before the token's, and of each where from, how, and where to.
+func TestOrderOfLimits(t *testing.T) {
+	f := limited(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
+		s.Limits = authn.Limits{ReadOnly: true, Paths: []string{"/rest/a"}, Sources: networks}
+		k.Limits = authn.Limits{Paths: []string{"/rest/a/b"}, Sources: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}}
+	})
+	for _, tc := range []struct {
+		address, method, path string
+		verdict               authn.Verdict
+		reason                authn.Reason
+	}{
+		{"11.1.1.1", "PUT", "/x", authn.Forbidden, authn.ReasonSourceNotAllowed},
+		{"10.2.1.1", "PUT", "/x", authn.Forbidden, authn.ReasonReadOnly},
+		{"10.2.1.1", "GET", "/x", authn.Forbidden, authn.ReasonPathNotAllowed},
+		{"10.2.1.1", "GET", "/a", authn.Forbidden, authn.ReasonSourceNotAllowed},
+		{"10.1.1.1", "GET", "/a", authn.Forbidden, authn.ReasonPathNotAllowed},
+		{"10.1.1.1", "GET", "/a/b", authn.Allow, authn.ReasonAuthenticated},
+	} {
+		r := request("/jira/rest" + tc.path)
+		r.Method, r.Client.Address = tc.method, tc.address
+		f.want(t, fmt.Sprintf("%+v", tc), r, tc.verdict, tc.reason)
+	}
+}
+
+// An empty list of limits is one that nothing is in; none is no limit.
+func TestNothingIsAllowedByAnEmptyList(t *testing.T) {
+	for reason, limits := range map[authn.Reason]authn.Limits{
+		authn.ReasonSourceNotAllowed: {Sources: []netip.Prefix{}}, authn.ReasonPathNotAllowed: {Paths: []string{}},
+	} {
+		f := limited(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) { k.Limits = limits })
+		f.want(t, "an empty list", request("/jira/rest/x"), authn.Forbidden, reason)
+	}
 }
 
 // What a token may do is found out after whose it is: who does not hold it learns nothing of it.
