@@ -141,7 +141,11 @@ func decide(s state) decision {
 	if s.source != nil {
 		return decision{settled, tokensv1alpha1.ReasonImported, s.source.message(s)}
 	}
-	return decision{settled, tokensv1alpha1.ReasonIssued, fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName()) + postponed(s)}
+	message := fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())
+	if note := s.overlapping(); note != "" {
+		message += " " + note
+	}
+	return decision{settled, tokensv1alpha1.ReasonIssued, message + postponed(s)}
 }
 
 // secretName is where the secret lies that people use.

@@ -165,8 +165,16 @@ func inDays(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
-// replaced says what becomes of the secrets that rotations replaced.
+// replaced says what becomes of the secret that a rotation replaced.
 func (s state) replaced() string {
+	if note := s.overlapping(); note != "" {
+		return note
+	}
+	return "The one before it is dead."
+}
+
+// overlapping says until when a secret that a rotation replaced goes on, or nothing if none does.
+func (s state) overlapping() string {
 	var last time.Time
 	for _, e := range s.record.Entries {
 		if e.Ends.After(last) {
@@ -174,7 +182,7 @@ func (s state) replaced() string {
 		}
 	}
 	if last.IsZero() {
-		return "The one before it is dead."
+		return ""
 	}
 	return fmt.Sprintf("The one before it authenticates until %s.", inUTC(last))
 }
