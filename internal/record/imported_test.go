@@ -56,6 +56,8 @@ func TestCheckImported(t *testing.T) {
 		"111 of no kind":                      {strings.Repeat("-_", 56)[:111], true, ""},
 		"112 of no kind":                      {strings.Repeat("-_", 56), false, ""},
 		"words":                               {"correct horse battery staple", true, ""},
+		"letters beyond ASCII":                {strings.Repeat("ü€", 20), true, ""},
+		"every byte":                          {strong + "\xff", false, ""},
 		"33 digits":                           {strings.Repeat("0123456789", 4)[:33], true, ""},
 		"34 digits":                           {strings.Repeat("0123456789", 4)[:34], false, ""},
 		"28 hexadecimal digits":               {hex[:28], true, ""},

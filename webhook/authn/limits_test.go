@@ -221,6 +221,7 @@ func TestAllowedPaths(t *testing.T) {
 		"/jira/rest/agile/1.0/board":               true,
 		"/jira/rest/agile/../api/2/issue/ABC-1":    false,
 		"/jira/rest/agile/%2e%2e/api/2/issue":      false,
+		"/jira/rest/api/2/search/..":               false,
 		"/jira/rest/api/2/issue/../search":         true,
 		"/jira/rest/x/rest/agile":                  false,
 		"/jira//rest//agile//1.0":                  true,
