@@ -247,6 +247,10 @@ func TestNamespaces(t *testing.T) {
 	f := elsewhere(nil)
 	f.PutNamespace("ci", nil)
 	f.want(t, "a site for its own namespace", r(), authn.Unauthorized, authn.ReasonNamespaceNotAllowed)
+	suspended := alice(uid, "ci")
+	suspended.Namespace, suspended.Suspended = "ci", true
+	f.PutToken(suspended)
+	f.want(t, "suspended there", r(), authn.Unauthorized, authn.ReasonNamespaceNotAllowed)
 
 	f = elsewhere(labelled)
 	f.want(t, "a namespace that was not seen", r(), authn.Unauthorized, authn.ReasonNamespaceNotAllowed)
