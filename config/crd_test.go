@@ -69,7 +69,7 @@ func TestColumns(t *testing.T) {
 		cells    []any // without the last, the age
 	}{
 		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Last Accessed", "Expires", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True", "30m", "2027-01-01T00:00:00Z"}},
-		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
+		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Reachable", "Credentials", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
 	}
 	for _, test := range tests {
 		t.Run(test.resource, func(t *testing.T) {
