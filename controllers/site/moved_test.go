@@ -52,7 +52,7 @@ func TestUpstreamChanged(t *testing.T) {
 			w.reconcile(s)
 			w.expectReady(s, tokensv1alpha1.ReasonServing)
 			c := w.expectCredentials(s, tokensv1alpha1.ReasonUpstreamChanged)
-			for _, want := range []string{"'alice'", "Secret 'alice-pat'", w.origin("jira"), w.origin("moved"), "put a new one into"} {
+			for _, want := range []string{"'alice'", "Secret 'alice-pat'", w.origin("jira"), w.origin("moved"), "a new one is put into"} {
 				if !strings.Contains(c.Message, want) {
 					t.Errorf("the message does not have %s: %q", want, c.Message)
 				}
