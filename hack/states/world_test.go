@@ -155,6 +155,8 @@ func (w *world) site(name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *
 		mod(s)
 	}
 	w.create(s)
+	// No two sites may have the same base URL, in any namespace: the next run has these again.
+	w.Cleanup(func() { w.must(env.Admin.Delete(context.Background(), s)) })
 	w.lookAtSite(s)
 	return s
 }
