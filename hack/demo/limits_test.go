@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"testing"
 
@@ -46,19 +45,18 @@ func (s *story) startGatewayBehindProxy(ctx context.Context) (proxy string, err 
 	if err != nil {
 		return "", err
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := rig.FreePorts(1)
 	if err != nil {
 		return "", err
 	}
-	_ = free.Close()
-	return "http://" + free.Addr().String(), s.StartNginx(ctx, authURL, fmt.Sprintf(`server {
+	return "http://" + free[0], s.StartNginx(ctx, authURL, fmt.Sprintf(`server {
     listen %s;
     location / {
         proxy_pass %s;
         proxy_bind 127.0.0.9;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     }
-}`, free.Addr(), s.URL))
+}`, free[0], s.URL))
 }
 
 // fields are merged into a spec.

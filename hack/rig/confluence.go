@@ -53,7 +53,7 @@ func (r *Rig) StartConfluence() error {
 	if err != nil {
 		return err
 	}
-	ports, err := freePorts(1)
+	ports, err := FreePorts(1)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func Bare(ctx context.Context) (*Rig, error) {
 
 // NewReplica returns a webhook that is not started yet.
 func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
-	ports, err := freePorts(3)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -141,12 +142,12 @@ func (r *Rig) startProduct(context.Context) error {
 }
 
 func (r *Rig) startController(ctx context.Context) error {
-	ports, err := freePorts(2)
+	ports, err := FreePorts(2)
 	if err != nil {
 		return err
 	}
 	if r.WebhookURL == "" {
-		webhook, err := freePorts(3)
+		webhook, err := FreePorts(3)
 		if err != nil {
 			return err
 		}
@@ -184,7 +185,7 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading a sample: %w", err)
 	}
 	if r.URL == "" {
-		ports, err := freePorts(1)
+		ports, err := FreePorts(1)
 		if err != nil {
 			return nil, err
 		}
@@ -275,16 +276,24 @@ func nginxBinary() (string, error) {
 	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
 }
 
-// freePorts returns loopback addresses that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	addresses := make([]string, n)
-	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+// FreePorts returns loopback addresses that nobody listens on. They lie below the ports that Linux gives to connections and
+// to whoever takes any (32768 and up), so that nobody gets one by chance before it is used.
+func FreePorts(n int) ([]string, error) {
+	const lowest, highest = 10_000, 32_000
+	var addresses []string
+	for range 100 * n {
+		if len(addresses) == n {
+			break
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest)))
 		if err != nil {
-			return nil, fmt.Errorf("looking for a free port: %w", err)
+			continue // in use
 		}
 		defer func() { _ = l.Close() }()
-		addresses[i] = l.Addr().String()
+		addresses = append(addresses, l.Addr().String())
+	}
+	if len(addresses) < n {
+		return nil, fmt.Errorf("looking for %d free ports between %d and %d: found %d", n, lowest, highest, len(addresses))
 	}
 	return addresses, nil
 }
