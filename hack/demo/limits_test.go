@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 
+	"apitokens.dev/operator/hack/ports"
 	"apitokens.dev/operator/hack/rig"
 )
 
@@ -45,7 +46,7 @@ func (s *story) startGatewayBehindProxy(ctx context.Context) (proxy string, err 
 	if err != nil {
 		return "", err
 	}
-	free, err := rig.FreePorts(1)
+	free, err := ports.Free(1)
 	if err != nil {
 		return "", err
 	}

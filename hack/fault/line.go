@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"apitokens.dev/operator/hack/ports"
 )
 
 // Line carries TCP connections to a server, at an address that stays the same whatever is done to it.
@@ -39,7 +41,12 @@ type pair struct {
 
 // NewLine returns a line to a server, which passes everything on. Close must be called to end it.
 func NewLine(target string) (*Line, error) {
-	l := &Line{address: "127.0.0.1:0", target: target, pairs: map[*pair]bool{}}
+	// One that it keeps, also while it refuses connections.
+	free, err := ports.Free(1)
+	if err != nil {
+		return nil, err
+	}
+	l := &Line{address: free[0], target: target, pairs: map[*pair]bool{}}
 	l.changed = sync.NewCond(&l.mu)
 	if err := l.listen(); err != nil {
 		return nil, err

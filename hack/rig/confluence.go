@@ -15,6 +15,7 @@ import (
 	"apitokens.dev/operator/hack/authority"
 	"apitokens.dev/operator/hack/controlplane"
 	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/ports"
 )
 
 // Names of the samples for Confluence.
@@ -53,11 +54,11 @@ func (r *Rig) StartConfluence() error {
 	if err != nil {
 		return err
 	}
-	ports, err := FreePorts(1)
+	free, err := ports.Free(1)
 	if err != nil {
 		return err
 	}
-	c := &Confluence{URL: "http://" + ports[0], ca: filepath.Join(r.dir, "confluence-ca.crt"), Product: double.NewConfluence(double.Options{Users: []double.User{
+	c := &Confluence{URL: "http://" + free[0], ca: filepath.Join(r.dir, "confluence-ca.crt"), Product: double.NewConfluence(double.Options{Users: []double.User{
 		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{ConfluencePersonalAccessToken}},
 	}})}
 	if err := os.WriteFile(c.ca, signer.PEM, 0o600); err != nil {

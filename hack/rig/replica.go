@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"apitokens.dev/operator/hack/ports"
 )
 
 // Replica is one more webhook, beside the rig's own. It can be stopped and started again at the same addresses.
@@ -32,15 +34,15 @@ func Bare(ctx context.Context) (*Rig, error) {
 
 // NewReplica returns a webhook that is not started yet.
 func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
-	ports, err := FreePorts(3)
+	free, err := ports.Free(3)
 	if err != nil {
 		return nil, err
 	}
 	return &Replica{
-		URL: "http://" + ports[0], HealthURL: "http://" + ports[1], MetricsURL: "http://" + ports[2] + "/metrics", rig: r, name: name,
+		URL: "http://" + free[0], HealthURL: "http://" + free[1], MetricsURL: "http://" + free[2] + "/metrics", rig: r, name: name,
 		args: []string{
-			"webhook", "--kubeconfig", kubeconfig, "--bind-address", ports[0],
-			"--health-probe-bind-address", ports[1], "--metrics-bind-address", ports[2], "--drain-delay", drainDelay.String(),
+			"webhook", "--kubeconfig", kubeconfig, "--bind-address", free[0],
+			"--health-probe-bind-address", free[1], "--metrics-bind-address", free[2], "--drain-delay", drainDelay.String(),
 		},
 	}, nil
 }

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +21,7 @@ import (
 
 	"apitokens.dev/operator/hack/controlplane"
 	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/ports"
 )
 
 // Names of the samples.
@@ -142,12 +141,12 @@ func (r *Rig) startProduct(context.Context) error {
 }
 
 func (r *Rig) startController(ctx context.Context) error {
-	ports, err := FreePorts(2)
+	free, err := ports.Free(2)
 	if err != nil {
 		return err
 	}
 	if r.WebhookURL == "" {
-		webhook, err := FreePorts(3)
+		webhook, err := ports.Free(3)
 		if err != nil {
 			return err
 		}
@@ -155,11 +154,11 @@ func (r *Rig) startController(ctx context.Context) error {
 	}
 	r.Controller, err = r.startOperator("controller", "controller",
 		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--allow-external-upstreams",
-		"--health-probe-bind-address", ports[0], "--metrics-bind-address", ports[1])
+		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1])
 	if err != nil {
 		return err
 	}
-	return r.Controller.await(ctx, "http://"+ports[0]+"/readyz")
+	return r.Controller.await(ctx, "http://"+free[0]+"/readyz")
 }
 
 // startOperator starts one process of the operator, whose log is known by this name.
@@ -185,11 +184,11 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading a sample: %w", err)
 	}
 	if r.URL == "" {
-		ports, err := FreePorts(1)
+		free, err := ports.Free(1)
 		if err != nil {
 			return nil, err
 		}
-		r.URL = "http://" + ports[0]
+		r.URL = "http://" + free[0]
 	}
 	return []byte(strings.NewReplacer(
 		"https://jira.example.com", r.URL,
@@ -274,28 +273,6 @@ func nginxBinary() (string, error) {
 		}
 	}
 	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
-}
-
-// FreePorts returns loopback addresses that nobody listens on. They lie below the ports that Linux gives to connections and
-// to whoever takes any (32768 and up), so that nobody gets one by chance before it is used.
-func FreePorts(n int) ([]string, error) {
-	const lowest, highest = 10_000, 32_000
-	var addresses []string
-	for range 100 * n {
-		if len(addresses) == n {
-			break
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest)))
-		if err != nil {
-			continue // in use
-		}
-		defer func() { _ = l.Close() }()
-		addresses = append(addresses, l.Addr().String())
-	}
-	if len(addresses) < n {
-		return nil, fmt.Errorf("looking for %d free ports between %d and %d: found %d", n, lowest, highest, len(addresses))
-	}
-	return addresses, nil
 }
 
 // await waits until a process answers, or fails as soon as it has ended.

@@ -1,0 +1,30 @@
+// Package ports finds ports for what the tests start.
+package ports
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+)
+
+// Free returns loopback addresses that nobody listens on. They lie below the ports that Linux gives to connections and to
+// whoever takes any (32768 and up), so that nobody gets one by chance before it is used, or while it is not.
+func Free(n int) ([]string, error) {
+	const lowest, highest = 10_000, 32_000
+	var addresses []string
+	for range 100 * n {
+		if len(addresses) == n {
+			break
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest)))
+		if err != nil {
+			continue // in use
+		}
+		defer func() { _ = l.Close() }()
+		addresses = append(addresses, l.Addr().String())
+	}
+	if len(addresses) < n {
+		return nil, fmt.Errorf("looking for %d free ports between %d and %d: found %d", n, lowest, highest, len(addresses))
+	}
+	return addresses, nil
+}
