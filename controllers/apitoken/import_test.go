@@ -231,3 +231,22 @@ func TestImportedAndExpired(t *testing.T) {
 	w.reconcile(follow, tokensv1alpha1.ReasonImported)
 	w.holds(follow, secondImport)
 }
+
+// A record that is kept although its APIToken is gone, as after a restore from a backup, holds no secret for itself.
+func TestImportedAgain(t *testing.T) {
+	w := newWorld(t)
+	tok := w.importing("old", tokensv1alpha1.ImportOnce)
+	w.create(tok)
+	w.source("old", firstImport)
+	w.reconcile(tok, tokensv1alpha1.ReasonImported)
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	again := w.importing("old", tokensv1alpha1.ImportOnce)
+	w.create(again)
+	w.reconcile(again, tokensv1alpha1.ReasonImported)
+	w.holds(again, firstImport)
+	if again.Status.TokenID == tok.Status.TokenID {
+		t.Error("the deleted token lives on")
+	}
+}

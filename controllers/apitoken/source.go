@@ -56,6 +56,11 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		if err != nil || !other.Imported || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
 			continue
 		}
+		if lives, err := r.lives(ctx, records.Items[i].Name, other.APIToken); err != nil {
+			return err
+		} else if !lives {
+			continue // dead, and kept for a while: after a restore from a backup it is this one's own
+		}
 		hash := &other.Entries[0].Hash
 		s.source.others++
 		if hash.Slow() {
@@ -67,4 +72,14 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		}
 	}
 	return nil
+}
+
+// lives reports whether the APIToken of a record is there.
+func (r *Reconciler) lives(ctx context.Context, uid string, ref record.Ref) (bool, error) {
+	var t tokensv1alpha1.APIToken
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &t)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("reading another APIToken of the user: %w", err)
+	}
+	return err == nil && string(t.UID) == uid, nil
 }
