@@ -54,7 +54,7 @@ type APITokenList struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.credential.type == oldSelf.credential.type",message="`credential.type` must not change: delete this APIToken and create another"
 // +kubebuilder:validation:XValidation:rule="(self.credential.type == 'Generated') == has(self.delivery)",message="`delivery` goes with `credential.type: Generated`, which needs it, and with nothing else"
-// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` goes with `credential.type: Generated`: rotate an imported secret where it comes from"
+// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` goes with `credential.type: Generated`: rotate an imported secret where it comes from, and one of the portal there"
 // +kubebuilder:validation:XValidation:rule="!has(self.lifetimeDays) || !has(self.expirationTime)",message="only one of `lifetimeDays` and `expirationTime` may be given"
 type APITokenSpec struct {
 	// siteRef names the AtlassianSite that the token is for. It may not change.
@@ -207,7 +207,7 @@ type SiteReference struct {
 
 // CredentialType says where the secret of a token comes from.
 //
-// +kubebuilder:validation:Enum=Generated;Imported
+// +kubebuilder:validation:Enum=Generated;Imported;Portal
 type CredentialType string
 
 const (
@@ -215,14 +215,20 @@ const (
 	CredentialGenerated CredentialType = "Generated"
 	// CredentialImported means that the secret lies in a Secret beside the APIToken.
 	CredentialImported CredentialType = "Imported"
+	// CredentialPortal means that the portal makes the token, and shows it once to its owner: nothing keeps its plaintext.
+	CredentialPortal CredentialType = "Portal"
 )
+
+// AnnotationPending is on an APIToken that the portal is still making. One that keeps it was cut off, and is removed.
+const AnnotationPending = "apitokens.dev/pending"
 
 // Credential says where the secret of a token comes from.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Imported') == has(self.imported)",message="`credential.imported` goes with `credential.type: Imported`, which needs it, and with nothing else"
 type Credential struct {
 	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
-	// or `Imported`: the secret is read from a Secret beside the APIToken.
+	// `Imported`: the secret is read from a Secret beside the APIToken;
+	// or `Portal`: the owner made the token on the page or over REST, where it was shown once.
 	// +required
 	Type CredentialType `json:"type,omitempty"`
 

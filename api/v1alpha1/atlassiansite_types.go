@@ -14,6 +14,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Reachable",type=string,JSONPath=`.status.conditions[?(@.type=="UpstreamReachable")].status`,description="Whether the product answers"
 // +kubebuilder:printcolumn:name="Credentials",type=string,JSONPath=`.status.conditions[?(@.type=="UpstreamCredentialsReady")].status`,description="Whether all personal access tokens are in use"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why they do or do not"
+// +kubebuilder:printcolumn:name="Licensed",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Licensed")].status`,description="Whether the licence is valid, where one is needed"
 // +kubebuilder:printcolumn:name="Auth URLs",type=string,priority=1,JSONPath=`.status.authURLSecretName`,description="The Secret with the URLs for the ingress"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="`metadata.name` of an AtlassianSite must have at most 63 characters"
@@ -89,7 +90,7 @@ type AtlassianSiteSpec struct {
 	Handoff Handoff `json:"handoff,omitzero"`
 
 	// upstreamCredentials are the personal access tokens that token owners act with at the product.
-	// The owner of a token who has none is refused with 403.
+	// The owner of a token who has none, neither here nor by the portal, is refused with 403.
 	// +optional
 	// +listType=map
 	// +listMapKey=user
@@ -132,6 +133,43 @@ type AtlassianSiteSpec struct {
 	// Generated tokens are delivered anew by themselves. It may not go back.
 	// +optional
 	IssuedAfter metav1.Time `json:"issuedAfter,omitzero"`
+
+	// administrators are the product users who may list and revoke everybody's tokens over REST.
+	// They are written in lower case (ASCII).
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:]+$')`,message="each of `administrators` must not contain upper-case letters, ':' or control characters"
+	// +kubebuilder:validation:items:XValidation:rule="self.trim() == self",message="each of `administrators` must not begin or end with white space"
+	Administrators []string `json:"administrators,omitempty"`
+
+	// licenseSecretRef is where the licence of the site is. It matters only to an operator that was started with keys to
+	// verify licences with: there, tokens of a site without a valid licence are managed as usual, and refused with 403.
+	// +optional
+	LicenseSecretRef LicenseSecretReference `json:"licenseSecretRef,omitzero"`
+}
+
+// DefaultLicenseKey is the key of a licence in its Secret.
+const DefaultLicenseKey = "license"
+
+// LicenseSecretReference names a key of a Secret.
+type LicenseSecretReference struct {
+	// name names a Secret in the namespace of the site.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`licenseSecretRef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
+
+	// key is the key of the Secret under which the licence is. Absent means `license`.
+	// +optional
+	// +kubebuilder:default="license"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[A-Za-z0-9._-]+$')`,message="`licenseSecretRef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"
+	Key string `json:"key,omitempty"`
 }
 
 // AllowedNamespaces says which namespaces' APITokens may refer to a site.
@@ -195,6 +233,12 @@ type TokenPolicy struct {
 	// +kubebuilder:default=ReadWrite
 	Access Access `json:"access,omitempty"`
 
+	// creationByTokens is `Allowed`: who brings a token may create another over REST, never wider or longer than it;
+	// or `Forbidden`: that takes a session or another credential of the product.
+	// +optional
+	// +kubebuilder:default=Allowed
+	CreationByTokens CreationByTokens `json:"creationByTokens,omitempty"`
+
 	// expiredRetentionDays is after how many days an expired APIToken is removed. Absent means that it stays.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -212,6 +256,18 @@ const (
 	NeverExpiringAllowed NeverExpiring = "Allowed"
 	// NeverExpiringForbidden means that it may not.
 	NeverExpiringForbidden NeverExpiring = "Forbidden"
+)
+
+// CreationByTokens says whether a token may create another.
+//
+// +kubebuilder:validation:Enum=Allowed;Forbidden
+type CreationByTokens string
+
+const (
+	// CreationByTokensAllowed means that it may.
+	CreationByTokensAllowed CreationByTokens = "Allowed"
+	// CreationByTokensForbidden means that it may not.
+	CreationByTokensForbidden CreationByTokens = "Forbidden"
 )
 
 // Product is a product whose users have tokens.

@@ -103,3 +103,22 @@ const (
 	// ReasonCredentialUnusable means that a Secret is missing or malformed, or that the product names another user.
 	ReasonCredentialUnusable = "CredentialUnusable"
 )
+
+// ConditionLicensed says of an AtlassianSite that its licence is valid. It is there only where licences are verified.
+const ConditionLicensed = "Licensed"
+
+// Reasons of the Licensed condition.
+const (
+	// ReasonLicenseValid means that the licence is valid.
+	ReasonLicenseValid = "LicenseValid"
+	// ReasonLicenseMissing means that there is no licence where `licenseSecretRef` says, or that it says nothing.
+	ReasonLicenseMissing = "LicenseMissing"
+	// ReasonLicenseMalformed means that what lies there is no licence.
+	ReasonLicenseMalformed = "LicenseMalformed"
+	// ReasonLicenseWrongSignature means that no key of the operator's verifies it.
+	ReasonLicenseWrongSignature = "LicenseWrongSignature"
+	// ReasonLicenseExpired means that it has come to its end.
+	ReasonLicenseExpired = "LicenseExpired"
+	// ReasonLicenseWrongProduct means that it is for another product.
+	ReasonLicenseWrongProduct = "LicenseWrongProduct"
+)

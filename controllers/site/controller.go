@@ -40,7 +40,7 @@ const (
 
 // Product asks the product. It is an *atlassian.Client.
 type Product interface {
-	WhoAmI(ctx context.Context, u atlassian.Upstream, authorization string) (user string, err error)
+	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
 	Probe(ctx context.Context, u atlassian.Upstream) error
 }
 

@@ -79,14 +79,14 @@ func (r *Reconciler) project(
 		return unusable("the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
 			c.SecretName, tokensv1alpha1.ConditionUpstreamReachable), nil
 	}
-	switch name, err := r.Product.WhoAmI(ctx, *answering, wanted.Authorization()); {
+	switch user, err := r.Product.WhoAmI(ctx, *answering, atlassian.Bearer(wanted.Token)); {
 	case errors.Is(err, atlassian.ErrRefused):
 		return unusable("the product does not accept the personal access token in Secret '%s': put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
 	case ctx.Err() != nil:
 		return nil, err
 	case err != nil: // nothing was found out: what was verified before goes on being used
 		return unusable("the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute", c.SecretName), nil
-	case username.Fold(name) != c.User:
+	case username.Fold(user.Name) != c.User:
 		return unusable("the personal access token in Secret '%s' is that of another user: put one of '%s' there", c.SecretName, c.User), r.forget(ctx, s, c.User)
 	}
 	return nil, r.store(ctx, wanted, stored)

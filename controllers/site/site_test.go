@@ -45,8 +45,8 @@ type network struct {
 	servers map[string]string // by origin
 }
 
-func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, authorization string) (string, error) {
-	return n.Client.WhoAmI(ctx, n.resolve(u), authorization)
+func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error) {
+	return n.Client.WhoAmI(ctx, n.resolve(u), as)
 }
 
 func (n *network) Probe(ctx context.Context, u atlassian.Upstream) error {

@@ -2,6 +2,7 @@
 package atlassian
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -52,22 +53,33 @@ func newClient(t *http.Transport) *Client {
 	}}
 }
 
-// WhoAmI returns the username whom the product takes the bearer of a credential for.
-func (c *Client) WhoAmI(ctx context.Context, u Upstream, authorization string) (string, error) {
-	status, body, err := c.get(ctx, u, u.Product, authorization)
+// Credential is what somebody shows to the product, as the headers of his own request.
+type Credential struct{ Authorization, Cookie string }
+
+// Bearer is a personal access token as the product takes it.
+func Bearer(token string) Credential { return Credential{Authorization: "Bearer " + token} }
+
+func (c Credential) empty() bool { return c.Authorization == "" && c.Cookie == "" }
+
+// User is somebody, as the product knows him: the name can change, the key does not.
+type User struct{ Name, Key, DisplayName string }
+
+// WhoAmI returns the user whom the product takes the bearer of a credential for.
+func (c *Client) WhoAmI(ctx context.Context, u Upstream, as Credential) (User, error) {
+	status, body, err := c.whoAmI(ctx, u, u.Product, as)
 	if err != nil {
-		return "", err
+		return User{}, err
 	}
-	name, err := u.Product.user(status, body)
+	user, err := u.Product.user(status, body)
 	if err != nil {
-		return "", fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", u.URL, err, status)
+		return User{}, fmt.Errorf("asking %s who somebody is: %w (HTTP %d)", u.URL, err, status)
 	}
-	return name, nil
+	return user, nil
 }
 
 // Probe reports whether the product answers. Being refused is an answer.
 func (c *Client) Probe(ctx context.Context, u Upstream) error {
-	status, body, err := c.get(ctx, u, u.Product, "")
+	status, body, err := c.whoAmI(ctx, u, u.Product, Credential{})
 	if err != nil {
 		return err
 	}
@@ -80,7 +92,7 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 			if other == u.Product {
 				continue
 			}
-			if status, body, err := c.get(ctx, u, other, ""); err == nil && other.answered(status, body) && json.Valid(body) {
+			if status, body, err := c.whoAmI(ctx, u, other, Credential{}); err == nil && other.answered(status, body) && json.Valid(body) {
 				return fmt.Errorf("probing %s: %w", u.URL, &OtherProductError{Product: other})
 			}
 		}
@@ -88,27 +100,41 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 	return fmt.Errorf("probing %s: %w (HTTP %d)", u.URL, ErrUnexpected, status)
 }
 
-// get asks the who-am-I call of a product, which need not be the one that is meant to be there.
-func (c *Client) get(ctx context.Context, u Upstream, as Product, authorization string) (status int, body []byte, err error) {
-	path, err := as.whoAmI()
+// whoAmI asks the who-am-I call of a product, which need not be the one that is meant to be there.
+func (c *Client) whoAmI(ctx context.Context, u Upstream, of Product, as Credential) (status int, body []byte, err error) {
+	path, err := of.whoAmI()
 	if err != nil {
 		return 0, nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL+path, http.NoBody)
+	return c.ask(ctx, u, http.MethodGet, path, as, nil)
+}
+
+// ask sends one request, and returns the answer whatever it is.
+func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Credential, send []byte) (status int, body []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, u.URL+path, bytes.NewReader(send))
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking the product: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
-	if authorization != "" {
-		request.Header.Set("Authorization", authorization)
+	for name, value := range map[string]string{"Authorization": as.Authorization, "Cookie": as.Cookie} {
+		if value != "" {
+			request.Header.Set(name, value)
+		}
+	}
+	if send != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if method != http.MethodGet {
+		// A session may change nothing without it (https://developer.atlassian.com/server/framework/atlassian-sdk/form-token-handling/).
+		request.Header.Set("X-Atlassian-Token", "no-check")
 	}
 	if u.CAs != nil {
 		c = trusting(u.CAs)
 	}
 	response, err := c.http.Do(request)
-	if err != nil && authorization != "" && ctx.Err() == nil {
+	if err != nil && !as.empty() && ctx.Err() == nil {
 		// net/http quotes what the server sent, such as a Location: that may be the credential.
-		return 0, nil, fmt.Errorf("asking %s who somebody is: %w", u.URL, ErrUnexpected)
+		return 0, nil, fmt.Errorf("asking %s: %w", u.URL, ErrUnexpected)
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("asking the product: %w", certificateError(err))

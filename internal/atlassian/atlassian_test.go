@@ -20,13 +20,13 @@ func TestWhoAmIAtTheDouble(t *testing.T) {
 	defer server.Close()
 	c := atlassian.NewClient()
 
-	if user, err := c.WhoAmI(t.Context(), jira(server.URL+"/jira"), "Bearer pat"); err != nil || user != "Alice" {
+	if user, err := c.WhoAmI(t.Context(), jira(server.URL+"/jira"), atlassian.Bearer("pat")); err != nil || user.Name != "Alice" {
 		t.Errorf("the bearer of the PAT is %q, %v", user, err)
 	}
-	if user, err := c.WhoAmI(t.Context(), jira(server.URL+"/jira"), "Bearer wrong"); !errors.Is(err, atlassian.ErrRefused) || user != "" {
+	if user, err := c.WhoAmI(t.Context(), jira(server.URL+"/jira"), atlassian.Bearer("wrong")); !errors.Is(err, atlassian.ErrRefused) || user != (atlassian.User{}) {
 		t.Errorf("with a wrong PAT: %q, %v", user, err)
 	}
-	if _, err := c.WhoAmI(t.Context(), jira(server.URL), "Bearer pat"); !errors.Is(err, atlassian.ErrUnexpected) {
+	if _, err := c.WhoAmI(t.Context(), jira(server.URL), atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrUnexpected) {
 		t.Errorf("outside the context path: %v", err)
 	}
 	if err := c.Probe(t.Context(), jira(server.URL+"/jira")); err != nil {
@@ -45,7 +45,7 @@ func TestCredentialsStayWithTheirOrigin(t *testing.T) {
 	defer product.Close()
 	t.Setenv("HTTP_PROXY", thief.URL)
 
-	if _, err := atlassian.NewClient().WhoAmI(t.Context(), jira(product.URL), "Bearer pat"); !errors.Is(err, atlassian.ErrUnexpected) {
+	if _, err := atlassian.NewClient().WhoAmI(t.Context(), jira(product.URL), atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrUnexpected) {
 		t.Errorf("a redirect: %v", err)
 	}
 	if elsewhere != 0 {
@@ -56,7 +56,7 @@ func TestCredentialsStayWithTheirOrigin(t *testing.T) {
 func TestWhoAmINeedsAName(t *testing.T) {
 	for _, body := range []string{"", "{}", `{"name":""}`, "<html>", `[]`} {
 		product := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
-		if user, err := atlassian.NewClient().WhoAmI(t.Context(), jira(product.URL), "Bearer pat"); !errors.Is(err, atlassian.ErrUnexpected) {
+		if user, err := atlassian.NewClient().WhoAmI(t.Context(), jira(product.URL), atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrUnexpected) {
 			t.Errorf("%q: %q, %v", body, user, err)
 		}
 		product.Close()

@@ -79,8 +79,8 @@ func TestCertificates(t *testing.T) {
 			if err := client.Probe(t.Context(), u); !errors.Is(err, tc.want) {
 				t.Errorf("Probe: %v, want %v", err, tc.want)
 			}
-			user, err := client.WhoAmI(t.Context(), u, "Bearer pat")
-			if accepted := err == nil && user == "alice"; accepted != (tc.want == nil) {
+			user, err := client.WhoAmI(t.Context(), u, atlassian.Bearer("pat"))
+			if accepted := err == nil && user.Name == "alice"; accepted != (tc.want == nil) {
 				t.Errorf("who-am-I: %q, %v", user, err)
 			}
 			if tc.want != nil && len(product.Requests()) != 0 {

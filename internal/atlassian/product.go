@@ -42,8 +42,8 @@ func (p Product) answered(status int, body []byte) bool {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return true
 	case http.StatusOK:
-		name, anonymous := p.named(body)
-		return name != "" || anonymous
+		named, anonymous := p.named(body)
+		return named.Name != "" || anonymous
 	default:
 		return false
 	}
@@ -51,42 +51,45 @@ func (p Product) answered(status int, body []byte) bool {
 
 // user is whom an answer to who-am-I names. Whoever brings a credential and is taken for nobody was refused: Confluence
 // answers 200 to anonymous callers too.
-func (p Product) user(status int, body []byte) (string, error) {
+func (p Product) user(status int, body []byte) (User, error) {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return "", ErrRefused
+		return User{}, ErrRefused
 	case http.StatusOK:
 	default:
-		return "", ErrUnexpected
+		return User{}, ErrUnexpected
 	}
-	switch name, anonymous := p.named(body); {
+	switch user, anonymous := p.named(body); {
 	case anonymous:
-		return "", fmt.Errorf("%w: its bearer is anonymous", ErrRefused)
-	case name == "":
-		return "", fmt.Errorf("%w: it names nobody", ErrUnexpected)
+		return User{}, fmt.Errorf("%w: its bearer is anonymous", ErrRefused)
+	case user.Name == "":
+		return User{}, fmt.Errorf("%w: it names nobody", ErrUnexpected)
 	default:
-		return name, nil
+		return user, nil
 	}
 }
 
 // named is the user in an answer of the product. Answers of another product name nobody.
-func (p Product) named(body []byte) (name string, anonymous bool) {
+func (p Product) named(body []byte) (user User, anonymous bool) {
 	var me struct {
-		Name     string `json:"name"`     // Jira's
-		Type     string `json:"type"`     // Confluence's
-		Username string `json:"username"` // Confluence's, of those who are known
+		Name        string `json:"name"`     // Jira's
+		Key         string `json:"key"`      // Jira's
+		Type        string `json:"type"`     // Confluence's
+		Username    string `json:"username"` // Confluence's, of those who are known
+		UserKey     string `json:"userKey"`  // Confluence's
+		DisplayName string `json:"displayName"`
 	}
 	if err := json.Unmarshal(body, &me); err != nil {
-		return "", false
+		return User{}, false
 	}
 	switch {
 	case p == Jira:
-		return me.Name, false
+		return User{Name: me.Name, Key: me.Key, DisplayName: me.DisplayName}, false
 	case p == Confluence && me.Type == "known":
-		return me.Username, false
+		return User{Name: me.Username, Key: me.UserKey, DisplayName: me.DisplayName}, false
 	case p == Confluence && me.Type == "anonymous":
-		return "", true
+		return User{}, true
 	default:
-		return "", false
+		return User{}, false
 	}
 }

@@ -26,13 +26,13 @@ func TestWhoAmIAtConfluence(t *testing.T) {
 	url := serve(t, product)
 	c := atlassian.NewClient()
 
-	if user, err := c.WhoAmI(t.Context(), confluence(url+"/wiki"), "Bearer pat"); err != nil || user != "Alice" {
+	if user, err := c.WhoAmI(t.Context(), confluence(url+"/wiki"), atlassian.Bearer("pat")); err != nil || user.Name != "Alice" {
 		t.Errorf("the bearer of the PAT is %q, %v", user, err)
 	}
-	if user, err := c.WhoAmI(t.Context(), confluence(url+"/wiki"), "Bearer wrong"); !errors.Is(err, atlassian.ErrRefused) || user != "" {
+	if user, err := c.WhoAmI(t.Context(), confluence(url+"/wiki"), atlassian.Bearer("wrong")); !errors.Is(err, atlassian.ErrRefused) || user != (atlassian.User{}) {
 		t.Errorf("with a wrong PAT: %q, %v", user, err)
 	}
-	if _, err := c.WhoAmI(t.Context(), confluence(url), "Bearer pat"); !errors.Is(err, atlassian.ErrUnexpected) {
+	if _, err := c.WhoAmI(t.Context(), confluence(url), atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrUnexpected) {
 		t.Errorf("outside the context path: %v", err)
 	}
 	if err := c.Probe(t.Context(), confluence(url+"/wiki")); err != nil {
@@ -55,7 +55,7 @@ func TestAnonymousIsRefused(t *testing.T) {
 		r.Header.Del("Authorization")
 		product.ServeHTTP(w, r)
 	}))
-	if user, err := atlassian.NewClient().WhoAmI(t.Context(), confluence(url), "Bearer pat"); !errors.Is(err, atlassian.ErrRefused) || user != "" {
+	if user, err := atlassian.NewClient().WhoAmI(t.Context(), confluence(url), atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrRefused) || user != (atlassian.User{}) {
 		t.Errorf("the bearer of a PAT that counts for nothing is %q, %v", user, err)
 	}
 }
@@ -96,8 +96,8 @@ func TestAnswers(t *testing.T) {
 				w.WriteHeader(tc.status)
 				_, _ = w.Write([]byte(tc.body))
 			}))}
-			user, err := atlassian.NewClient().WhoAmI(t.Context(), u, "Bearer pat")
-			if user != tc.user || !errors.Is(err, tc.err) {
+			user, err := atlassian.NewClient().WhoAmI(t.Context(), u, atlassian.Bearer("pat"))
+			if user.Name != tc.user || !errors.Is(err, tc.err) {
 				t.Errorf("who-am-I: %q, %v; want %q, %v", user, err, tc.user, tc.err)
 			}
 			if err := atlassian.NewClient().Probe(t.Context(), u); (err == nil) != tc.answers {
@@ -122,7 +122,7 @@ func TestOtherProduct(t *testing.T) {
 		if other := (*atlassian.OtherProductError)(nil); !errors.As(err, &other) || other.Product != tc.is {
 			t.Errorf("asked for %s, %s answers: %v", tc.asked.Product, tc.is, err)
 		}
-		if user, err := atlassian.NewClient().WhoAmI(t.Context(), tc.asked, "Bearer pat"); !errors.Is(err, atlassian.ErrUnexpected) || user != "" {
+		if user, err := atlassian.NewClient().WhoAmI(t.Context(), tc.asked, atlassian.Bearer("pat")); !errors.Is(err, atlassian.ErrUnexpected) || user != (atlassian.User{}) {
 			t.Errorf("the %s that is asked as %s says %q, %v", tc.is, tc.asked.Product, user, err)
 		}
 	}
@@ -151,7 +151,7 @@ func TestUnknownProduct(t *testing.T) {
 	if err := atlassian.NewClient().Probe(t.Context(), u); err == nil {
 		t.Error("Probe: no error")
 	}
-	if user, err := atlassian.NewClient().WhoAmI(t.Context(), u, "Bearer pat"); err == nil || user != "" {
+	if user, err := atlassian.NewClient().WhoAmI(t.Context(), u, atlassian.Bearer("pat")); err == nil || user != (atlassian.User{}) {
 		t.Errorf("who-am-I: %q, %v", user, err)
 	}
 	if asked {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"apitokens.dev/operator/internal/strictjson"
 	"apitokens.dev/operator/internal/username"
@@ -21,6 +22,18 @@ const (
 	DataKey = "credential.json"
 
 	maxToken = 4096
+)
+
+// Source says how a personal access token came to be held.
+type Source string
+
+const (
+	// Given is one of `upstreamCredentials`: its Secret is somebody else's, and followed.
+	Given Source = ""
+	// Enrolled is one that the portal had the product make, with its owner's session. It is renewed and revoked.
+	Enrolled Source = "Enrolled"
+	// Pasted is one that its owner gave to the portal. It is neither renewed nor revoked.
+	Pasted Source = "Pasted"
 )
 
 // ErrToken says that a text cannot be a personal access token. The text is not quoted: it is a secret all the same.
@@ -36,6 +49,28 @@ type Credential struct {
 	// Origin is scheme, host and port of the product that was asked.
 	Origin string `json:"origin"`
 	Token  string `json:"token"`
+
+	Source Source `json:"source,omitempty"`
+	// UserKey is what the product calls the user by, whatever becomes of the name.
+	UserKey string `json:"userKey,omitempty"`
+	// Stored is when the portal, or a renewal, stored the token.
+	Stored time.Time `json:"stored,omitzero"`
+	// ID and Expires are the product's, of one that was enrolled.
+	ID      int64     `json:"id,omitempty"`
+	Expires time.Time `json:"expires,omitzero"`
+	// Replaced is the id of the one before a renewal, until it is revoked.
+	Replaced int64 `json:"replaced,omitempty"`
+	// Refused is since when the product does not accept it: it is not used until it does.
+	Refused time.Time `json:"refused,omitzero"`
+}
+
+// Usable reports whether the product accepts the token, as far as is known.
+func (c Credential) Usable() bool { return c.Refused.IsZero() }
+
+// PATName is the name under which the product lists what is made for a site, to tell it from what its users make. It has
+// fewer than the 40 characters that the product allows.
+func PATName(siteUID string) string {
+	return "API tokens at the ingress " + siteUID[:min(8, len(siteUID))]
 }
 
 // Authorization is the header with which the product is asked.
@@ -84,8 +119,23 @@ func Decode(b []byte) (Credential, error) {
 	if c.Namespace == "" || c.Site == "" || c.Origin == "" || c.User == "" || username.Fold(c.User) != c.User {
 		return Credential{}, errors.New("decoding an upstream credential: site, user or origin is missing")
 	}
+	if err := c.checkSource(); err != nil {
+		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
+	}
 	if err := CheckToken(c.Token); err != nil {
 		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
 	}
 	return c, nil
+}
+
+func (c Credential) checkSource() error {
+	switch {
+	case c.Source != Given && c.Source != Enrolled && c.Source != Pasted:
+		return errors.New("its source is unknown")
+	case c.Source != Given && c.Stored.IsZero():
+		return errors.New("it is not known when it was stored")
+	case (c.Source == Enrolled) != (c.ID != 0), c.Source != Enrolled && (c.Replaced != 0 || !c.Expires.IsZero()):
+		return errors.New("the product's id goes with one that was enrolled, which has one")
+	}
+	return nil
 }

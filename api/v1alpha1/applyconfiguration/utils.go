@@ -40,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.HandoffApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ImportedCredential"):
 		return &apiv1alpha1.ImportedCredentialApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LicenseSecretReference"):
+		return &apiv1alpha1.LicenseSecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rotation"):
 		return &apiv1alpha1.RotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteReference"):

@@ -151,6 +151,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.AtlassianSiteSpec
   map:
     fields:
+    - name: administrators
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: allowedNamespaces
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.AllowedNamespaces
@@ -178,6 +184,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: issuedAfter
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: licenseSecretRef
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.LicenseSecretReference
     - name: product
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Product
@@ -231,6 +240,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.CreationByTokens
+  scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Credential
   map:
     fields:
@@ -272,6 +283,16 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretName
       type:
         scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.LicenseSecretReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: license
+    - name: name
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.NamespacesFrom
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.NeverExpiring
@@ -308,6 +329,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Access
       default: ReadWrite
+    - name: creationByTokens
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CreationByTokens
+      default: Allowed
     - name: defaultLifetimeDays
       type:
         scalar: numeric

@@ -28,7 +28,7 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// handoff says how the identity reaches the product. Absent means `PersonalAccessToken`.
 	Handoff *HandoffApplyConfiguration `json:"handoff,omitempty"`
 	// upstreamCredentials are the personal access tokens that token owners act with at the product.
-	// The owner of a token who has none is refused with 403.
+	// The owner of a token who has none, neither here nor by the portal, is refused with 403.
 	UpstreamCredentials []UpstreamCredentialApplyConfiguration `json:"upstreamCredentials,omitempty"`
 	// callerVerification says how the operator knows that the site's own ingress is asking.
 	// Absent means `SharedKey`. There is no way to switch it off.
@@ -46,6 +46,12 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// issuedAfter is the revocation epoch: every secret that was issued before it is dead, everywhere and at once.
 	// Generated tokens are delivered anew by themselves. It may not go back.
 	IssuedAfter *v1.Time `json:"issuedAfter,omitempty"`
+	// administrators are the product users who may list and revoke everybody's tokens over REST.
+	// They are written in lower case (ASCII).
+	Administrators []string `json:"administrators,omitempty"`
+	// licenseSecretRef is where the licence of the site is. It matters only to an operator that was started with keys to
+	// verify licences with: there, tokens of a site without a valid licence are managed as usual, and refused with 403.
+	LicenseSecretRef *LicenseSecretReferenceApplyConfiguration `json:"licenseSecretRef,omitempty"`
 }
 
 // AtlassianSiteSpecApplyConfiguration constructs a declarative configuration of the AtlassianSiteSpec type for use with
@@ -164,5 +170,23 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithTrustedHops(value int32) *Atla
 // If called multiple times, the IssuedAfter field is set to the value of the last call.
 func (b *AtlassianSiteSpecApplyConfiguration) WithIssuedAfter(value v1.Time) *AtlassianSiteSpecApplyConfiguration {
 	b.IssuedAfter = &value
+	return b
+}
+
+// WithAdministrators adds the given value to the Administrators field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Administrators field.
+func (b *AtlassianSiteSpecApplyConfiguration) WithAdministrators(values ...string) *AtlassianSiteSpecApplyConfiguration {
+	for i := range values {
+		b.Administrators = append(b.Administrators, values[i])
+	}
+	return b
+}
+
+// WithLicenseSecretRef sets the LicenseSecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LicenseSecretRef field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithLicenseSecretRef(value *LicenseSecretReferenceApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	b.LicenseSecretRef = value
 	return b
 }

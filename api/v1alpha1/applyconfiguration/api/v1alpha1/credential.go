@@ -12,7 +12,8 @@ import (
 // Credential says where the secret of a token comes from.
 type CredentialApplyConfiguration struct {
 	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
-	// or `Imported`: the secret is read from a Secret beside the APIToken.
+	// `Imported`: the secret is read from a Secret beside the APIToken;
+	// or `Portal`: the owner made the token on the page or over REST, where it was shown once.
 	Type *apiv1alpha1.CredentialType `json:"type,omitempty"`
 	// imported says where an imported secret is. Whoever writes there issues.
 	Imported *ImportedCredentialApplyConfiguration `json:"imported,omitempty"`

@@ -23,6 +23,9 @@ type TokenPolicyApplyConfiguration struct {
 	MaxTokensPerUser *int32 `json:"maxTokensPerUser,omitempty"`
 	// access is `ReadWrite`, or `ReadOnly`, which makes every token of the site `ReadOnly`.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
+	// creationByTokens is `Allowed`: who brings a token may create another over REST, never wider or longer than it;
+	// or `Forbidden`: that takes a session or another credential of the product.
+	CreationByTokens *apiv1alpha1.CreationByTokens `json:"creationByTokens,omitempty"`
 	// expiredRetentionDays is after how many days an expired APIToken is removed. Absent means that it stays.
 	ExpiredRetentionDays *int32 `json:"expiredRetentionDays,omitempty"`
 }
@@ -70,6 +73,14 @@ func (b *TokenPolicyApplyConfiguration) WithMaxTokensPerUser(value int32) *Token
 // If called multiple times, the Access field is set to the value of the last call.
 func (b *TokenPolicyApplyConfiguration) WithAccess(value apiv1alpha1.Access) *TokenPolicyApplyConfiguration {
 	b.Access = &value
+	return b
+}
+
+// WithCreationByTokens sets the CreationByTokens field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CreationByTokens field is set to the value of the last call.
+func (b *TokenPolicyApplyConfiguration) WithCreationByTokens(value apiv1alpha1.CreationByTokens) *TokenPolicyApplyConfiguration {
+	b.CreationByTokens = &value
 	return b
 }
 
