@@ -20,9 +20,9 @@ type Token struct {
 	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
 	Lifetime  lifetime.Wish
 	Suspended bool
-	// Imported says that its secret is not of our making.
-	Imported bool
-	Limits   Limits
+	// Imported says that its secret is not of our making, Portal that it was shown once to its owner.
+	Imported, Portal bool
+	Limits           Limits
 }
 
 // Site is what the index needs of an AtlassianSite.
@@ -217,8 +217,8 @@ func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 	delete(ix.credentials, credentialKey{name, user})
 }
 
-// admitted reports whether the caller is the site's own ingress, and why not. The lock is held.
-func (ix *Index) admitted(r *Request) (*site, Reason) {
+// site returns the site of a request, or why there is none. The lock is held.
+func (ix *Index) site(r *Request) (*site, Reason) {
 	if !ix.ready {
 		return nil, ReasonNotReady
 	}
@@ -226,14 +226,16 @@ func (ix *Index) admitted(r *Request) (*site, Reason) {
 	if s == nil {
 		return nil, ReasonUnknownSite
 	}
+	return s, ""
+}
+
+// admitted reports whether the caller is the site's own ingress. The lock is held.
+func (ix *Index) admitted(r *Request) bool {
 	match := 0
 	for _, key := range ix.callerKeys[r.Site][r.Contract] {
 		match |= equal(key, r.CallerKey)
 	}
-	if match != 1 {
-		return nil, ReasonCallerKeyMismatch
-	}
-	return s, ""
+	return match == 1
 }
 
 // maxCallerKey is more than a caller key has; a longer one is none.

@@ -22,6 +22,7 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 		Site:      authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		Lifetime:  terms.Wish(t),
 		Imported:  t.Spec.Credential.Type == tokensv1alpha1.CredentialImported,
+		Portal:    t.Spec.Credential.Type == tokensv1alpha1.CredentialPortal,
 		Suspended: t.Spec.State != "" && t.Spec.State != tokensv1alpha1.StateActive,
 		Limits:    limits,
 	}, nil
