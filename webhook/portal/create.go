@@ -1,0 +1,257 @@
+package portal
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/terms"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/audit"
+)
+
+const (
+	managedByLabel = "app.kubernetes.io/managed-by"
+	managedBy      = "apitoken-portal"
+)
+
+// Wish is what is wanted of a new token.
+type Wish struct {
+	Label string
+	// At most one of Expires and LifetimeDays is set; neither means the default of the site.
+	Expires      time.Time
+	LifetimeDays *int32
+	Access       tokensv1alpha1.Access
+	// AllowedSources and AllowedPaths narrow it; nil does not.
+	AllowedSources, AllowedPaths []string
+	// Nonce makes sure that a wish that is sent twice is granted once. Empty means that it does not matter.
+	Nonce string
+}
+
+// NewNonce returns a nonce for one wish.
+func NewNonce() string { return strings.ToLower(rand.Text()) }
+
+var nonceForm = regexp.MustCompile(`^[a-z2-7]{26}$`)
+
+// Create makes a token for the caller and returns its plaintext, which nothing keeps. The APIToken comes first, marked as
+// pending; then its record; then the mark is taken off: whatever is cut off in between is removed, here or by the controller.
+func (p *Portal) Create(ctx context.Context, c *Caller, w Wish) (made Token, text string, err error) {
+	t, err := p.plan(ctx, c, w)
+	if err != nil {
+		return Token{}, "", err
+	}
+	enrols, err := p.mustEnrol(ctx, c)
+	if err != nil {
+		return Token{}, "", err
+	}
+	if err := p.Client.Create(ctx, t); err != nil {
+		return Token{}, "", createProblem(err)
+	}
+	defer func() {
+		if err != nil {
+			p.takeBack(ctx, t)
+		}
+	}()
+	if err := p.withinQuota(ctx, c, t); err != nil {
+		return Token{}, "", err
+	}
+	if enrols {
+		if err := p.enrol(ctx, c); err != nil {
+			return Token{}, "", err
+		}
+	}
+	if text, err = p.issue(ctx, t); err != nil {
+		return Token{}, "", err
+	}
+	if made, err = p.finish(ctx, t); err != nil {
+		return Token{}, "", err
+	}
+	p.tell(c, audit.Created, made)
+	return made, text, nil
+}
+
+// plan is the APIToken that a wish asks for, if the caller may have it.
+func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.APIToken, error) {
+	t := &tokensv1alpha1.APIToken{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: c.Namespace, GenerateName: namePrefix(c.User),
+			Labels: map[string]string{managedByLabel: managedBy}, Annotations: map[string]string{tokensv1alpha1.AnnotationPending: "true"},
+		},
+		Spec: tokensv1alpha1.APITokenSpec{
+			SiteRef: tokensv1alpha1.SiteReference{Name: c.Name}, User: c.User, Label: w.Label,
+			Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal}, LifetimeDays: w.LifetimeDays,
+			Access: w.Access, AllowedSources: w.AllowedSources, AllowedPaths: w.AllowedPaths,
+		},
+	}
+	if !w.Expires.IsZero() {
+		t.Spec.ExpirationTime = metav1.NewTime(w.Expires)
+	}
+	if w.Nonce != "" {
+		if !nonceForm.MatchString(w.Nonce) {
+			return nil, invalid("nonce", "The form is not one of this page. Open the page again.")
+		}
+		t.GenerateName, t.Name = "", namePrefix(c.User)+w.Nonce
+	}
+	if c.Token != nil {
+		if err := p.narrow(t, c); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.checkPolicy(c, t); err != nil {
+		return nil, err
+	}
+	mine, err := p.List(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if most := c.MaxTokens(); most > 0 && len(mine) >= most {
+		return nil, tooMany(most)
+	}
+	return t, nil
+}
+
+// checkPolicy says which rule of the site a wish breaks, in the words of the REST API.
+func (p *Portal) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
+	now, policy := p.Clock.Now(), terms.Policy(c.AtlassianSite)
+	if until := t.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(now) {
+		return invalid("expiresAt", "expiresAt must be in the future.")
+	}
+	if now.Before(policy.IssuedAfter) {
+		return problem(Conflict, "No API token of this site is issued before %s.", policy.IssuedAfter.UTC().Format(time.RFC3339))
+	}
+	switch terms.Violates(t, c.AtlassianSite, now) {
+	case terms.LifetimeTooLong:
+		return invalid("lifetimeDays", "lifetimeDays must be at most %d.", policy.MaxDays)
+	case terms.ExpirationTooLate:
+		return invalid("expiresAt", "expiresAt must be at most %d days away.", policy.MaxDays)
+	case terms.NeverExpires:
+		return invalid("lifetimeDays", "An API token of this site must end: give lifetimeDays or expiresAt.")
+	}
+	return nil
+}
+
+func tooMany(most int) *Problem {
+	return problem(Conflict, "You have %d API tokens, and no more are possible. Revoke one of them first.", most)
+}
+
+// withinQuota counts once the new APIToken is seen, and with it all that came before: of two that are made at the same time,
+// at least one sees the other.
+func (p *Portal) withinQuota(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
+	most := c.MaxTokens()
+	if most == 0 {
+		return nil
+	}
+	var list tokensv1alpha1.APITokenList
+	var failed error
+	err := seen(ctx, func() bool {
+		failed = p.Client.List(ctx, &list, client.MatchingFields{byOwner: ownerKey(c.Ref(), c.User)}, client.UnsafeDisableDeepCopy)
+		return failed != nil || slices.ContainsFunc(list.Items, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed != nil:
+		return fmt.Errorf("counting APITokens: %w", failed)
+	case len(list.Items) > most:
+		return tooMany(most)
+	}
+	return nil
+}
+
+// issue makes the secret of a new APIToken, and its record.
+func (p *Portal) issue(ctx context.Context, t *tokensv1alpha1.APIToken) (string, error) {
+	id, err := token.NewID(p.Random)
+	if err != nil {
+		return "", fmt.Errorf("making the id of a token: %w", err)
+	}
+	text, entry, err := p.mint(id)
+	if err != nil {
+		return "", err
+	}
+	r := &record.Record{
+		TokenID: id, User: t.Spec.User, Portal: true, Entries: []record.Entry{entry},
+		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
+		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
+	}
+	encoded, err := r.Encode()
+	if err != nil {
+		return "", err
+	}
+	err = p.Client.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.Namespace, Name: string(t.UID),
+			Labels: map[string]string{
+				managedByLabel: managedBy, record.LabelTokenID: id,
+				record.LabelSiteNamespace: t.Namespace, record.LabelSite: t.Spec.SiteRef.Name,
+			},
+		},
+		Type: record.SecretType,
+		Data: map[string][]byte{record.DataKey: encoded},
+	})
+	if err != nil {
+		return "", fmt.Errorf("creating the record: %w", err)
+	}
+	return text, nil
+}
+
+// mint makes a secret. It is delivered by being shown.
+func (p *Portal) mint(id string) (string, record.Entry, error) {
+	text, err := token.New(id, p.Random)
+	if err != nil {
+		return "", record.Entry{}, fmt.Errorf("making a token: %w", err)
+	}
+	hash, err := record.NewHash(text, p.Random)
+	if err != nil {
+		return "", record.Entry{}, err
+	}
+	return text, record.Entry{Hash: hash, State: record.Delivered, Issued: p.Clock.Now().UTC()}, nil
+}
+
+// finish takes the mark off, and waits until the token authenticates here.
+func (p *Portal) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (made Token, err error) {
+	patch := client.RawPatch(client.Merge.Type(), []byte(`{"metadata":{"annotations":{"`+tokensv1alpha1.AnnotationPending+`":null}}}`))
+	if err := p.Client.Patch(ctx, t, patch); err != nil {
+		return Token{}, fmt.Errorf("finishing the APIToken: %w", err)
+	}
+	return made, seen(ctx, func() (ok bool) {
+		var now tokensv1alpha1.APIToken
+		if p.Client.Get(ctx, client.ObjectKeyFromObject(t), &now) != nil {
+			return false
+		}
+		made, ok = p.view(&now)
+		return ok
+	})
+}
+
+// takeBack removes an APIToken that could not be finished, also if who asked for it has left.
+func (p *Portal) takeBack(ctx context.Context, t *tokensv1alpha1.APIToken) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+	defer cancel()
+	if err := p.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID}); client.IgnoreNotFound(err) != nil {
+		p.Logger.Error(err, "Removing an APIToken that could not be finished; the controller will", "namespace", t.Namespace, "name", t.Name)
+	}
+}
+
+// createProblem says what the API server has against a wish. Its messages are ours: they are in the schema of APITokens.
+func createProblem(err error) error {
+	status := apierrors.APIStatus(nil)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return problem(Conflict, "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one.")
+	case apierrors.IsInvalid(err) && asStatus(err, &status) && status.Status().Details != nil && len(status.Status().Details.Causes) > 0:
+		cause := status.Status().Details.Causes[0]
+		return invalid(fieldOf(cause.Field), "%s", messageOf(cause))
+	}
+	return fmt.Errorf("creating the APIToken: %w", err)
+}

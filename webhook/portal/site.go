@@ -1,0 +1,58 @@
+package portal
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/webhook/authn"
+)
+
+// PagePath is where the page is, and APIPath the REST API, below the context path of the product.
+const (
+	PagePath = "/plugins/servlet/api-tokens"
+	APIPath  = "/rest/api-tokens"
+)
+
+// Site is a site that is served.
+type Site struct {
+	*tokensv1alpha1.AtlassianSite
+
+	// Base is its base URL.
+	Base     siteurl.URL
+	upstream atlassian.Upstream
+	origin   string
+}
+
+// Ref is the name by which the index knows the site.
+func (s *Site) Ref() authn.SiteName { return authn.SiteName{Namespace: s.Namespace, Name: s.Name} }
+
+// PageURL is where people manage their tokens.
+func (s *Site) PageURL() string { return s.Spec.BaseURL + PagePath }
+
+// MaxTokens is how many tokens a user may have, or 0 if that is not limited.
+func (s *Site) MaxTokens() int { return int(ptr.Deref(s.Spec.TokenPolicy.MaxTokensPerUser, 0)) }
+
+// Site returns a site. It is the controller that says where its product is, and that anything may be sent there.
+func (p *Portal) Site(ctx context.Context, name types.NamespacedName) (*Site, error) {
+	var object tokensv1alpha1.AtlassianSite
+	err := p.Client.Get(ctx, name, &object)
+	if apierrors.IsNotFound(err) || err == nil && !object.DeletionTimestamp.IsZero() {
+		return nil, problem(NotFound, "There is no such site.")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the AtlassianSite: %w", err)
+	}
+	base, err := siteurl.Parse(object.Spec.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	site := &Site{AtlassianSite: &object, Base: base}
+	return site, p.locate(ctx, site)
+}
