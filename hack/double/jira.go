@@ -8,8 +8,6 @@ package double
 // concurrent use.
 type Jira struct {
 	Product
-
-	endpoints map[string]endpoint
 }
 
 // NewJira makes a double with no sessions and no requests seen.
@@ -17,6 +15,7 @@ func NewJira(o Options) *Jira {
 	j := &Jira{}
 	j.set(o)
 	j.endpoints = j.routes()
-	j.unauthorized, j.serve = unauthorized, j.answer
+	j.latest["/rest/api/latest/"] = "/rest/api/2/"
+	j.unauthorized, j.deadLink = unauthorized, "Oops, you've found a dead link."
 	return j
 }

@@ -37,16 +37,18 @@ type Options struct {
 // the credentials, and every request is remembered.
 type Product struct {
 	context   string
-	users     map[string]User   // by name
-	pats      map[string]string // token to user name
+	accounts  accounts
+	pats      map[string]string // token to user key
 	now       func() time.Time
 	basicAuth atomic.Bool
 	sessions  sessions
 
 	// unauthorized answers a request that needs a user and has none, and
-	// serve one whose credentials were judged.
+	// deadLink is the title of a page that is not there.
 	unauthorized http.HandlerFunc
-	serve        func(w http.ResponseWriter, r *http.Request, path string, seen Seen)
+	deadLink     string
+	endpoints    map[string]endpoint
+	latest       map[string]string // what starts with "latest", to what is meant
 
 	mu   sync.Mutex
 	seen []Seen
@@ -54,20 +56,14 @@ type Product struct {
 
 func (p *Product) set(o Options) {
 	p.context = strings.TrimSuffix(o.ContextPath, "/")
-	p.users, p.pats, p.now = map[string]User{}, map[string]string{}, o.Now
+	p.pats, p.latest, p.now = map[string]string{}, map[string]string{}, o.Now
 	if p.now == nil {
 		p.now = time.Now
 	}
 	for _, user := range o.Users {
-		if user.Key == "" {
-			user.Key = user.Name
-		}
-		if user.DisplayName == "" {
-			user.DisplayName = user.Name
-		}
-		p.users[user.Name] = user
+		key := p.accounts.add(user)
 		for _, pat := range user.PATs {
-			p.pats[pat] = user.Name
+			p.pats[pat] = key
 		}
 	}
 	p.SetBasicAuth(o.BasicAuth)
@@ -98,12 +94,12 @@ func (p *Product) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	found := p.authenticate(r, inside)
-	seen.User = found.user
+	seen.User = found.by.Name
 	p.record(seen)
 	defer p.announce(w, found)()
 	if found.refuse != nil {
 		found.refuse(w, r)
 		return
 	}
-	p.serve(w, r, inside, seen)
+	p.route(w, r, call{seen: seen, path: inside, by: found.by, session: found.session})
 }
