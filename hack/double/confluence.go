@@ -2,6 +2,7 @@ package double
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,6 +45,7 @@ func NewConfluence(o Options) *Confluence {
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
 		confluenceDashboard:        {methods: read, answer: c.dashboard},
 	}
+	maps.Copy(c.endpoints, c.patEndpoints())
 	c.unauthorized, c.deadLink = restUnauthorized, "Page Not Found"
 	return c
 }

@@ -96,10 +96,18 @@ func (p *Product) byAuthorization(r *http.Request) (found finding, tried bool) {
 //
 // A wrong token is not a failed login, so no X-Seraph-LoginReason:
 // https://github.com/BFoerschner/knobas (testenv/README.md)
+//
+// It is answered in the REST framework's own words, in Jira too, as recorded
+// of a token that had expired:
+// https://github.com/carbonscott/slac-jira-search/blob/HEAD/docs/token-setup/getting-a-token.md
 func (p *Product) byPAT(token string) finding {
-	user, ok := p.accounts.active(p.pats[token])
+	key, ok := p.pats.use(token, p.now())
 	if !ok {
-		return finding{refuse: p.unauthorized}
+		return finding{refuse: restUnauthorized}
+	}
+	user, ok := p.accounts.active(key)
+	if !ok {
+		return finding{refuse: restUnauthorized}
 	}
 	return finding{by: user, login: true, oneShot: true, reason: loginOK}
 }

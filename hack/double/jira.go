@@ -4,6 +4,8 @@
 // saw.
 package double
 
+import "maps"
+
 // Jira is the stand-in for Jira 11. It is an http.Handler and safe for
 // concurrent use.
 type Jira struct {
@@ -15,6 +17,7 @@ func NewJira(o Options) *Jira {
 	j := &Jira{}
 	j.set(o)
 	j.endpoints = j.routes()
+	maps.Copy(j.endpoints, j.patEndpoints())
 	j.latest["/rest/api/latest/"] = "/rest/api/2/"
 	j.unauthorized, j.deadLink = unauthorized, "Oops, you've found a dead link."
 	return j

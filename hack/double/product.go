@@ -1,7 +1,10 @@
 package double
 
 import (
+	"cmp"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,10 +17,11 @@ const maxBody = 1 << 20
 // User is an account of a double.
 type User struct {
 	Name        string
-	Key         string // Name when empty
-	DisplayName string // Name when empty
-	Password    string // no password login when empty
-	PATs        []string
+	Key         string   // Name when empty
+	DisplayName string   // Name when empty
+	Password    string   // no password login when empty
+	PATs        []string // never expire
+	Admin       bool     // may search the tokens of all users
 }
 
 // Options describe the double to make.
@@ -31,6 +35,13 @@ type Options struct {
 	BasicAuth bool
 	// Now is the clock, time.Now when nil.
 	Now func() time.Time
+	// MaxPATs is how many personal access tokens a user may have, 10 when 0.
+	MaxPATs int
+	// MaxPATDays is the longest that a token may be asked for, 365 when 0.
+	MaxPATDays int
+	// NoEternalPATs refuses tokens that would never expire, as
+	// atlassian.pats.eternal.tokens.enabled does when it is false.
+	NoEternalPATs bool
 }
 
 // Product is what the doubles have in common: Tomcat judges the path, Seraph
@@ -38,7 +49,8 @@ type Options struct {
 type Product struct {
 	context   string
 	accounts  accounts
-	pats      map[string]string // token to user key
+	pats      pats
+	patRules  patRules
 	now       func() time.Time
 	basicAuth atomic.Bool
 	sessions  sessions
@@ -56,14 +68,16 @@ type Product struct {
 
 func (p *Product) set(o Options) {
 	p.context = strings.TrimSuffix(o.ContextPath, "/")
-	p.pats, p.latest, p.now = map[string]string{}, map[string]string{}, o.Now
+	p.latest, p.now = map[string]string{"/rest/pat/latest/": "/rest/pat/1.0/"}, o.Now
 	if p.now == nil {
 		p.now = time.Now
 	}
+	p.patRules = patRules{max: cmp.Or(o.MaxPATs, defaultMaxPATs), maxDays: cmp.Or(o.MaxPATDays, defaultMaxPATDays), noEternal: o.NoEternalPATs}
 	for _, user := range o.Users {
 		key := p.accounts.add(user)
-		for _, pat := range user.PATs {
-			p.pats[pat] = key
+		for i, token := range user.PATs {
+			fixed := PAT{Name: "fixed-" + strconv.Itoa(i+1), CreatedAt: p.now()}
+			p.pats.add(ownedPAT{PAT: fixed, owner: key, token: token}, math.MaxInt)
 		}
 	}
 	p.SetBasicAuth(o.BasicAuth)
