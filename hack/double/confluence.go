@@ -43,7 +43,12 @@ func NewConfluence(o Options) *Confluence {
 		"/rest/double/1.0/echo":    {answer: echo},
 		"/login.action":            {methods: read, answer: c.login},
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
+		"/logout.action":           {methods: read, answer: c.logout},
 		confluenceDashboard:        {methods: read, answer: c.dashboard},
+	}
+	c.web = web{
+		dashboard: confluenceDashboard, login: "/login.action", form: "/dologin.action", logout: "/logout.action",
+		UserID: "os_username", PasswordID: "os_password", SubmitID: "loginButton", LogOutID: "logout-link",
 	}
 	maps.Copy(c.endpoints, c.patEndpoints())
 	c.unauthorized, c.deadLink = restUnauthorized, "Page Not Found"
@@ -169,22 +174,4 @@ func (c *Confluence) shown(r *http.Request, p page) map[string]any {
 		"body":    map[string]any{"storage": map[string]string{"value": p.body, "representation": "storage"}},
 		"history": map[string]any{"latest": true, "createdBy": map[string]string{"type": "known", "username": c.accounts.known(p.creator).Name}},
 	}
-}
-
-// login is the login form and where it is posted to. Its os_username and
-// os_password were judged like those on any other page.
-func (c *Confluence) login(w http.ResponseWriter, r *http.Request, in call) {
-	if in.anonymous() {
-		writePage(w, http.StatusOK, "Log in", "Please post os_username and os_password to /dologin.action.")
-		return
-	}
-	http.Redirect(w, r, c.context+confluenceDashboard, http.StatusFound)
-}
-
-func (c *Confluence) dashboard(w http.ResponseWriter, _ *http.Request, in call) {
-	who := "anonymous"
-	if !in.anonymous() {
-		who = in.by.DisplayName + " (" + in.by.Name + ")"
-	}
-	writePage(w, http.StatusOK, "Dashboard", "You are "+who+".")
 }

@@ -119,7 +119,7 @@ func TestCredentials(t *testing.T) {
 			}
 			for i, cookie := range r.Header["Cookie"] {
 				if cookie == "bob's session" {
-					r.Header["Cookie"][i] = sessionCookie + "=" + jira.sessions.open("bob")
+					r.Header["Cookie"][i] = sessionCookie + "=" + jira.sessions.start("bob")
 				}
 			}
 			got := do(t, r)

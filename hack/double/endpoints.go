@@ -7,6 +7,7 @@ import (
 
 const (
 	dashboardPath = "/secure/Dashboard.jspa"
+	loggedOutPath = "/secure/Logout!default.jspa"
 	// jiraTime is how Jira writes a time in JSON.
 	jiraTime = "2006-01-02T15:04:05.000-0700"
 )
@@ -24,6 +25,9 @@ func (j *Jira) routes() map[string]endpoint {
 		"/rest/auth/1/session":      {methods: session, answer: j.session},
 		"/rest/double/1.0/echo":     {answer: echo},
 		"/login.jsp":                {answer: j.login},
+		"/logout":                   {answer: j.logout},
+		"/logoutconfirm.jsp":        {answer: j.logout},
+		loggedOutPath:               {answer: loggedOut},
 		dashboardPath:               {answer: j.dashboard},
 	}
 }
@@ -69,14 +73,6 @@ func (j *Jira) serverInfo(w http.ResponseWriter, r *http.Request, _ call) {
 		"serverTime":     j.now().Format(jiraTime),
 		"serverTitle":    "Jira (product double)",
 	})
-}
-
-func (j *Jira) dashboard(w http.ResponseWriter, _ *http.Request, in call) {
-	who := "anonymous"
-	if !in.anonymous() {
-		who = in.by.DisplayName + " (" + in.by.Name + ")"
-	}
-	writePage(w, http.StatusOK, "Dashboard", "You are "+who+".")
 }
 
 func (j *Jira) userURL(r *http.Request, name string) string {

@@ -18,6 +18,10 @@ func NewJira(o Options) *Jira {
 	j.set(o)
 	j.endpoints = j.routes()
 	maps.Copy(j.endpoints, j.patEndpoints())
+	j.web = web{
+		dashboard: dashboardPath, login: "/login.jsp", form: "/login.jsp", logout: "/logout",
+		UserID: "login-form-username", PasswordID: "login-form-password", SubmitID: "login-form-submit", LogOutID: "log_out",
+	}
 	j.latest["/rest/api/latest/"] = "/rest/api/2/"
 	j.unauthorized, j.deadLink = unauthorized, "Oops, you've found a dead link."
 	return j

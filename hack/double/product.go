@@ -59,6 +59,7 @@ type Product struct {
 	// deadLink is the title of a page that is not there.
 	unauthorized http.HandlerFunc
 	deadLink     string
+	web          web
 	endpoints    map[string]endpoint
 	latest       map[string]string // what starts with "latest", to what is meant
 
@@ -115,5 +116,5 @@ func (p *Product) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		found.refuse(w, r)
 		return
 	}
-	p.route(w, r, call{seen: seen, path: inside, by: found.by, session: found.session})
+	p.route(w, r, call{seen: seen, path: inside, by: found.by, session: found.session, reason: found.reason})
 }

@@ -13,6 +13,7 @@ type call struct {
 	path    string // inside the context path, as it stands in the routes
 	by      User   // nobody when anonymous
 	session string // id of the session that signed by in, "" for any other credential
+	reason  string // value of X-Seraph-LoginReason
 }
 
 func (c call) anonymous() bool { return c.by.Name == "" }

@@ -13,17 +13,22 @@ const sessionCookie = "JSESSIONID"
 // sessions are the signed-in sessions; the zero value is ready for use.
 type sessions struct {
 	mu   sync.Mutex
-	keys map[string]string // session id to the user's key
+	open map[string]session // by id
 }
 
-func (s *sessions) open(key string) (id string) {
+type session struct {
+	key  string // the user's
+	xsrf string // atl_token of its pages
+}
+
+func (s *sessions) start(key string) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys == nil {
-		s.keys = map[string]string{}
+	if s.open == nil {
+		s.open = map[string]session{}
 	}
 	id = rand.Text()
-	s.keys[id] = key
+	s.open[id] = session{key: key, xsrf: rand.Text()}
 	return id
 }
 
@@ -33,24 +38,30 @@ func (s *sessions) find(r *http.Request) (id, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, cookie := range r.CookiesNamed(sessionCookie) {
-		if key, ok := s.keys[cookie.Value]; ok {
-			return cookie.Value, key
+		if found, ok := s.open[cookie.Value]; ok {
+			return cookie.Value, found.key
 		}
 	}
 	return "", ""
 }
 
+func (s *sessions) xsrf(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[id].xsrf
+}
+
 func (s *sessions) close(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.keys, id)
+	delete(s.open, id)
 }
 
 // closeAll ends the sessions of one user.
 func (s *sessions) closeAll(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.keys, func(_, owner string) bool { return owner == key })
+	maps.DeleteFunc(s.open, func(_ string, one session) bool { return one.key == key })
 }
 
 // SignIn opens a session for a user, as a login in a browser does, and returns
@@ -60,7 +71,7 @@ func (p *Product) SignIn(name string) *http.Cookie {
 	if _, ok := p.accounts.active(user.Key); !ok {
 		return nil
 	}
-	return p.cookie(p.sessions.open(user.Key))
+	return p.cookie(p.sessions.start(user.Key))
 }
 
 // announce writes the headers that tell the client who it is and returns what
@@ -86,7 +97,7 @@ func (p *Product) announce(w http.ResponseWriter, found finding) (end func()) {
 }
 
 func (p *Product) startSession(w http.ResponseWriter, key string) (id string) {
-	id = p.sessions.open(key)
+	id = p.sessions.start(key)
 	http.SetCookie(w, p.cookie(id))
 	return id
 }
@@ -149,14 +160,4 @@ func (j *Jira) signIn(w http.ResponseWriter, r *http.Request) {
 
 func (j *Jira) loginInfo() map[string]any {
 	return map[string]any{"loginCount": 1, "previousLoginTime": j.now().Format(jiraTime)}
-}
-
-// login is the login form. Its os_username and os_password were judged like
-// those on any other page; what is left is where to go next.
-func (j *Jira) login(w http.ResponseWriter, r *http.Request, in call) {
-	if in.anonymous() {
-		writePage(w, http.StatusOK, "Log in", "Please post os_username and os_password.")
-		return
-	}
-	http.Redirect(w, r, j.context+dashboardPath, http.StatusFound)
 }
