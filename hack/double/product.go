@@ -47,13 +47,15 @@ type Options struct {
 // Product is what the doubles have in common: Tomcat judges the path, Seraph
 // the credentials, and every request is remembered.
 type Product struct {
-	context   string
-	accounts  accounts
-	pats      pats
-	patRules  patRules
-	now       func() time.Time
-	basicAuth atomic.Bool
-	sessions  sessions
+	context     string
+	accounts    accounts
+	pats        pats
+	patRules    patRules
+	now         func() time.Time
+	basicAuth   atomic.Bool
+	delay       atomic.Int64 // a time.Duration
+	unavailable atomic.Bool
+	sessions    sessions
 
 	// unauthorized answers a request that needs a user and has none, and
 	// deadLink is the title of a page that is not there.
@@ -94,12 +96,18 @@ func (p *Product) SetBasicAuth(on bool) { p.basicAuth.Store(on) }
 func (p *Product) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	seen := Seen{Method: r.Method, RequestURI: r.RequestURI, Header: r.Header}
 	path, err := tomcatPath(r.RequestURI)
+	seen.Path = path
+	p.wait(r)
+	if p.unavailable.Load() {
+		p.record(seen)
+		writePage(w, http.StatusServiceUnavailable, "Service Unavailable", "")
+		return
+	}
 	if err != nil {
 		p.record(seen)
 		writePage(w, http.StatusBadRequest, "Bad Request", "")
 		return
 	}
-	seen.Path = path
 	inside, ok := p.inContext(path)
 	if !ok {
 		p.record(seen)
