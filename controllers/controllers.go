@@ -50,6 +50,8 @@ type Options struct {
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook: the beginning of every auth URL.
 	WebhookURL string
+	// PortalURL is where the ingress reaches the portal.
+	PortalURL string
 	// AllowExternalUpstreams lets sites have an `upstreamURL` that is no Service of their namespace.
 	AllowExternalUpstreams bool
 }
@@ -77,7 +79,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
-		WebhookURL: o.WebhookURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
+		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
 	}
 	expiry := &apitoken.Expiry{Client: mgr.GetClient(), Clock: clock.RealClock{}, Notices: notices}
 	if err := errors.Join(

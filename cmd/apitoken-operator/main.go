@@ -90,6 +90,8 @@ func newControllerCommand() *cobra.Command {
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
 		"where gateways reach the webhook: the beginning of every auth URL")
+	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
+		"where the ingress reaches the portal: the beginning of the URL that a site's requests for it go to")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
 		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},

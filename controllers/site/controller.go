@@ -56,6 +56,8 @@ type Reconciler struct {
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
+	// PortalURL is where the ingress reaches the portal, without a slash at the end.
+	PortalURL string
 	// AllowExternalUpstreams lets `upstreamURL` be something else than a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }

@@ -81,7 +81,7 @@ func (w *world) sites() *site.Reconciler {
 	return &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
-		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080",
+		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
 	}
 }
 
