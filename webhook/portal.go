@@ -25,6 +25,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/webhook/audit"
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/feed"
@@ -143,7 +144,7 @@ func newPortalManager(config *rest.Config, o PortalOptions, log logr.Logger) (ct
 				&tokensv1alpha1.APIToken{}:      {},
 				&tokensv1alpha1.AtlassianSite{}: {},
 				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Feed.Namespace: {
-					FieldSelector: fields.OneTermEqualSelector("type", "apitokens.dev/site"),
+					FieldSelector: fields.OneTermEqualSelector("type", projection.SecretType),
 				}}},
 			},
 		},

@@ -21,6 +21,9 @@ const (
 type Projection struct {
 	Namespace string `json:"namespace"`
 	Site      string `json:"site"`
+	// UpstreamURL is the site's, once the controller has found that it may be asked. If the site has another one by now, nothing
+	// is to be sent there yet.
+	UpstreamURL string `json:"upstreamURL,omitempty"`
 	// UpstreamCAs are the certificates that `upstreamCARef` leads to, in PEM. Empty for a site that has an `upstreamCARef`
 	// means that there are none to trust, and then nothing is to be asked.
 	UpstreamCAs string `json:"upstreamCAs,omitempty"`
