@@ -76,7 +76,7 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
 	serves := &serving{
-		server: newServer(o.BindAddress, portalHandler(&portal.Portal{
+		server: newServer(o.BindAddress, portalHandler(newPortalMetrics(metrics.Registry), &portal.Portal{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: lines, Logger: log.WithName("portal"),
 			Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
 			Asking: make(chan struct{}, maxAsking),
@@ -96,9 +96,9 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 }
 
 // portalHandler is all that the portal serves. A path that is not as it should be is not found, rather than mended.
-func portalHandler(p *portal.Portal) http.Handler {
+func portalHandler(m *portalMetrics, p *portal.Portal) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(portal.Mount+portal.APIPath+"/", restapi.NewHandler(p))
+	mux.Handle(portal.Mount+portal.APIPath+"/", m.of("rest", restapi.NewHandler(p)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		clean := path.Clean("/" + r.URL.Path)
 		if r.URL.Path != clean && r.URL.Path != clean+"/" {
