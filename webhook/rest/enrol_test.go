@@ -26,11 +26,11 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// workingCopy is what the operator keeps of somebody's personal access token, or nothing.
-func workingCopy(t *testing.T, w *portaltest.World, user string) *upstream.Credential {
+// workingCopy is what the operator keeps of alice's personal access token, or nothing.
+func workingCopy(t *testing.T, w *portaltest.World) *upstream.Credential {
 	t.Helper()
 	var stored corev1.Secret
-	name := types.NamespacedName{Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(w.Site.Namespace, w.Site.Name, user)}
+	name := types.NamespacedName{Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(w.Site.Namespace, w.Site.Name, "alice")}
 	err := env.Admin.Get(t.Context(), name, &stored)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -49,7 +49,7 @@ func workingCopy(t *testing.T, w *portaltest.World, user string) *upstream.Crede
 func accepted(t *testing.T, w *portaltest.World, token string) bool {
 	t.Helper()
 	path := map[tokensv1alpha1.Product]string{tokensv1alpha1.ProductJira: "/rest/api/2/myself", tokensv1alpha1.ProductConfluence: "/rest/api/user/current"}[w.Site.Spec.Product]
-	request, err := http.NewRequestWithContext(t.Context(), "GET", w.Site.Spec.UpstreamURL+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Site.Spec.UpstreamURL+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestEnrolment(t *testing.T) {
 				alice := as(t, w)
 				before := len(w.Product.PersonalAccessTokens("alice"))
 				alice.expect(http.StatusOK, "GET", "/", "")
-				if workingCopy(t, w, "alice") != nil {
+				if workingCopy(t, w) != nil {
 					t.Fatal("whoever only looks is not enrolled")
 				}
 				_, text := alice.create(`{"label":"first"}`)
@@ -96,7 +96,7 @@ func TestEnrolment(t *testing.T) {
 				if len(made) != 1 || made[0].Name != upstream.PATName(string(w.Site.UID)) || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
 					t.Fatalf("the product made %+v", made)
 				}
-				c := workingCopy(t, w, "alice")
+				c := workingCopy(t, w)
 				if c == nil || c.ID != made[0].ID || c.Source != upstream.Enrolled || c.UserKey != "JIRAUSER10001" || c.Stored.IsZero() ||
 					c.Expires.Sub(made[0].ExpiresAt).Abs() > time.Second || !strings.HasPrefix(w.Site.Spec.UpstreamURL, c.Origin+"/") || !accepted(t, w, c.Token) {
 					t.Fatalf("the working copy is of user %+v", c)
@@ -127,7 +127,7 @@ func TestEnrolmentInARace(t *testing.T) {
 			})
 		}
 		group.Wait()
-		c, made := workingCopy(t, w, "alice"), w.Product.PersonalAccessTokens("alice")
+		c, made := workingCopy(t, w), w.Product.PersonalAccessTokens("alice")
 		if c == nil || len(made) != 1 || made[0].ID != c.ID || !accepted(t, w, c.Token) {
 			t.Errorf("%+v, and at the product %+v", c, made)
 		}
@@ -149,7 +149,7 @@ func TestTooManyPersonalAccessTokens(t *testing.T) {
 		if left := apiTokens(t, w); len(left) != 0 {
 			t.Errorf("%d APITokens are left", len(left))
 		}
-		if workingCopy(t, w, "alice") != nil {
+		if workingCopy(t, w) != nil {
 			t.Error("there is a working copy")
 		}
 		w.Product.RevokePAT(last)
@@ -163,7 +163,7 @@ func TestGivenPersonalAccessToken(t *testing.T) {
 		s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice-pat"}}
 	})
 	session(t, w, "alice").create(`{"label":"x"}`)
-	if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 || workingCopy(t, w, "alice") != nil {
+	if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 || workingCopy(t, w) != nil {
 		t.Errorf("%+v", made)
 	}
 }
@@ -222,7 +222,7 @@ func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 				if got.status != tc.status && !anonymous || got.status == http.StatusCreated {
 					t.Errorf("%d %s, want %d", got.status, got.body, tc.status)
 				}
-				if left := apiTokens(t, w); len(left) != 0 || workingCopy(t, w, "alice") != nil {
+				if left := apiTokens(t, w); len(left) != 0 || workingCopy(t, w) != nil {
 					t.Errorf("%d APITokens are left", len(left))
 				}
 				if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 {
@@ -292,7 +292,7 @@ func TestCallersThatLeave(t *testing.T) {
 			t.Errorf("%d of %d were answered", n, cap(answered))
 		}
 		kubetest.Eventually(t, func() error { return nothingHalfDone(t, w) })
-		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w, "alice").ID {
+		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w).ID {
 			t.Errorf("at the product are %+v", made)
 		}
 	})
