@@ -36,6 +36,9 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 		authn.ReasonMalformedToken: "malformed_token", authn.ReasonUnknownToken: "unknown_token", authn.ReasonWrongSecret: "wrong_secret",
 		authn.ReasonWrongUser: "wrong_user", authn.ReasonAmbiguousPath: "ambiguous_path", authn.ReasonPathNotAccepted: "path_not_accepted",
 		authn.ReasonCredentialPath: "CredentialPath", authn.ReasonCredentialParameter: "CredentialParameter",
+		authn.ReasonInvalidLicenseMissing: "InvalidLicenseMissing", authn.ReasonInvalidLicenseMalformed: "InvalidLicenseMalformed",
+		authn.ReasonInvalidLicenseSignature: "InvalidLicenseSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
+		authn.ReasonInvalidLicenseProduct:     "InvalidLicenseProduct",
 		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
 	} {
 		if string(reason) != want {

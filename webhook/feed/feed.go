@@ -22,6 +22,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -29,11 +31,13 @@ import (
 
 // Config says where to read from.
 type Config struct {
-	// Namespace is the operator's own namespace, with records and caller keys;
+	// Namespace is the operator's own namespace, with records, caller keys and projections;
 	// CredentialsNamespace the one with the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// Lease is the one in the operator's own namespace that the leading controller renews.
 	Lease string
+	// Licenses verifies licences, without which tokens may do nothing then. Nil means that none are required.
+	Licenses *license.Verifier
 }
 
 // Feed fills an index and keeps it filled.
@@ -56,6 +60,11 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	)
+	if c.Licenses != nil {
+		index.RequireLicenses()
+		f.sources = append(f.sources,
+			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
+	}
 	f.pulse = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(f.metrics), lease(c.Namespace, c.Lease)...)
 	return f, nil
 }
