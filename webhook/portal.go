@@ -30,6 +30,7 @@ import (
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/feed"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/profile"
 	restapi "apitokens.dev/operator/webhook/rest"
 )
 
@@ -99,7 +100,11 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 func portalHandler(m *portalMetrics, p *portal.Portal) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(portal.Mount+portal.APIPath+"/", m.of("rest", restapi.NewHandler(p)))
+	page := m.of("page", profile.NewHandler(p))
+	mux.Handle(portal.Mount+portal.PagePath, page)
+	mux.Handle(portal.Mount+portal.PagePath+"/", page)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		portal.Protect(w.Header(), "default-src 'none'; frame-ancestors 'none'")
 		clean := path.Clean("/" + r.URL.Path)
 		if r.URL.Path != clean && r.URL.Path != clean+"/" {
 			http.NotFound(w, r)

@@ -39,6 +39,9 @@ type Wish struct {
 	Nonce string
 }
 
+// FieldNonce is the field that a Problem has if a form is none of the page, or was sent before.
+const FieldNonce = "nonce"
+
 // NewNonce returns a nonce for one wish.
 func NewNonce() string { return strings.ToLower(rand.Text()) }
 
@@ -99,7 +102,7 @@ func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.A
 	}
 	if w.Nonce != "" {
 		if !nonceForm.MatchString(w.Nonce) {
-			return nil, invalid("nonce", "The form is not one of this page. Open the page again.")
+			return nil, invalid(FieldNonce, "The form is not one of this page. Open the page again.")
 		}
 		t.GenerateName, t.Name = "", namePrefix(c.User)+w.Nonce
 	}
@@ -248,7 +251,8 @@ func createProblem(err error) error {
 	status := apierrors.APIStatus(nil)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return problem(Conflict, "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one.")
+		return &Problem{Kind: Conflict, Field: FieldNonce,
+			Message: "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one."}
 	case apierrors.IsInvalid(err) && asStatus(err, &status) && status.Status().Details != nil && len(status.Status().Details.Causes) > 0:
 		cause := status.Status().Details.Causes[0]
 		return invalid(fieldOf(cause.Field), "%s", messageOf(cause))
