@@ -36,6 +36,18 @@ func (ix *Index) DeleteLicense(name SiteName) {
 	delete(ix.licenses, name)
 }
 
+// Unlicensed returns why the licence of a site does not count now, or nothing, also for a site that is not known.
+func (ix *Index) Unlicensed(at SiteName) Reason {
+	now := ix.now()
+	ix.mu.RLock()
+	defer ix.mu.RUnlock()
+	s := ix.sites[at]
+	if s == nil {
+		return ""
+	}
+	return ix.unlicensed(s, at, now)
+}
+
 // unlicensed returns why the licence of a site does not count now, or nothing. The lock is held.
 func (ix *Index) unlicensed(s *site, at SiteName, now time.Time) Reason {
 	l, known := ix.licenses[at]

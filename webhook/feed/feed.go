@@ -60,11 +60,6 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	)
-	if c.Licenses != nil {
-		index.RequireLicenses()
-		f.sources = append(f.sources,
-			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
-	}
 	f.pulse = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(f.metrics), lease(c.Namespace, c.Lease)...)
 	return f, nil
 }
@@ -97,6 +92,11 @@ func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger,
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
+	}
+	if c.Licenses != nil {
+		index.RequireLicenses()
+		f.sources = append(f.sources,
+			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
 	}
 	return f, from, nil
 }

@@ -25,9 +25,11 @@ type Site struct {
 	*tokensv1alpha1.AtlassianSite
 
 	// Base is its base URL.
-	Base     siteurl.URL
-	upstream atlassian.Upstream
-	origin   string
+	Base siteurl.URL
+	// Unlicensed is why the webhook refuses the site's tokens for want of a licence, or empty.
+	Unlicensed authn.Reason
+	upstream   atlassian.Upstream
+	origin     string
 }
 
 // Ref is the name by which the index knows the site.
@@ -59,5 +61,6 @@ func (p *Portal) Site(ctx context.Context, name types.NamespacedName) (*Site, er
 		return nil, err
 	}
 	site := &Site{AtlassianSite: &object, Base: base}
+	site.Unlicensed = p.Index.Unlicensed(site.Ref())
 	return site, p.locate(ctx, site)
 }
