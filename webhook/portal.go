@@ -51,8 +51,6 @@ type PortalOptions struct {
 const (
 	// portalFieldOwner is the name under which the portal writes.
 	portalFieldOwner = "apitoken-portal"
-	// maxAsking is how many questions to products are under way at the most, of all sites.
-	maxAsking = 16
 	// portalTimeout bounds a request to the portal, which may wait for the product and for the API server.
 	portalTimeout = time.Minute
 )
@@ -80,7 +78,6 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 		server: newServer(o.BindAddress, portalHandler(newPortalMetrics(metrics.Registry), &portal.Portal{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: lines, Logger: log.WithName("portal"),
 			Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
-			Asking: make(chan struct{}, maxAsking),
 		})),
 		feed: fed, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
@@ -99,12 +96,13 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 // portalHandler is all that the portal serves. A path that is not as it should be is not found, rather than mended.
 func portalHandler(m *portalMetrics, p *portal.Portal) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(portal.Mount+portal.APIPath+"/", m.of("rest", restapi.NewHandler(p)))
-	page := m.of("page", profile.NewHandler(p))
-	mux.Handle(portal.Mount+portal.PagePath, page)
-	mux.Handle(portal.Mount+portal.PagePath+"/", page)
+	api, page := m.of("rest", restapi.NewHandler(p)), m.of("page", profile.NewHandler(p))
+	for path, face := range map[string]http.Handler{portal.APIPath: api, portal.PagePath: page} {
+		mux.Handle(portal.Mount+path, face) // or the library would answer with a redirect, to a path that is none of the client's
+		mux.Handle(portal.Mount+path+"/", face)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		portal.Protect(w.Header(), "default-src 'none'; frame-ancestors 'none'")
+		portal.Protect(w.Header(), portal.NothingLoads)
 		clean := path.Clean("/" + r.URL.Path)
 		if r.URL.Path != clean && r.URL.Path != clean+"/" {
 			http.NotFound(w, r)

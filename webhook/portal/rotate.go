@@ -44,17 +44,24 @@ func (p *Portal) RotateOnce(ctx context.Context, c *Caller, id string, overlap t
 			break
 		}
 	}
-	if err != nil {
-		return Token{}, "", err
-	}
-	err = seen(ctx, func() (ok bool) {
-		rotated, ok = p.view(t.object)
-		return !ok || rotated.Issued.Equal(issued) // one that is being revoked is not seen again
-	})
-	if err != nil {
+	switch {
+	case apierrors.IsConflict(err):
+		return Token{}, "", problem(Conflict, "This API token is being rotated by others. Look at it, and try again.")
+	case err != nil:
 		return Token{}, "", err
 	}
 	p.tell(c, audit.Rotated, t)
+	there := true
+	err = seen(ctx, func() bool {
+		rotated, there = p.view(t.object)
+		return !there || !rotated.Issued.Before(issued) // one that is being revoked is not seen again, and another rotation may come after
+	})
+	switch {
+	case err != nil:
+		return Token{}, "", err
+	case !there:
+		return Token{}, "", problem(NotFound, "This API token was revoked just now.")
+	}
 	return rotated, text, nil
 }
 
@@ -76,7 +83,10 @@ func (p *Portal) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 // replaceSecret changes the record under the precondition that it is the one that was read.
 func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, of time.Time) (text string, issued time.Time, err error) {
 	var stored corev1.Secret
-	if err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); err != nil {
+	switch err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); {
+	case apierrors.IsNotFound(err):
+		return "", issued, problem(NotFound, "This API token was revoked just now.")
+	case err != nil:
 		return "", issued, fmt.Errorf("reading the record: %w", err)
 	}
 	r, err := record.Decode(stored.Data[record.DataKey])

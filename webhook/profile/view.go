@@ -12,6 +12,7 @@ import (
 	"time"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/portal"
 )
 
@@ -216,5 +217,20 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
+// unlicensed says what is wrong with the licence of a site.
+var unlicensed = map[authn.Reason]string{
+	authn.ReasonInvalidLicenseMissing:   "has no licence",
+	authn.ReasonInvalidLicenseMalformed: "has a licence that cannot be read",
+	authn.ReasonInvalidLicenseSignature: "has a licence that was not issued for it",
+	authn.ReasonInvalidLicenseExpired:   "has a licence that has expired",
+	authn.ReasonInvalidLicenseProduct:   "has a licence for another product",
+}
+
 // notice is what is wrong with the site, for everybody who uses it.
-func notice(*portal.Site) string { return "" }
+func notice(s *portal.Site) string {
+	if s.Unlicensed == "" {
+		return ""
+	}
+	return fmt.Sprintf("API tokens do not work at present: this %s %s. You can still create and revoke them. Ask the administrator of this site.",
+		s.Spec.Product, unlicensed[s.Unlicensed])
+}
