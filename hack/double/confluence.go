@@ -2,11 +2,11 @@ package double
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -22,13 +22,11 @@ const (
 type Confluence struct {
 	Product
 
-	endpoints map[string]endpoint
-
 	mu    sync.Mutex
 	pages []page
 }
 
-type page struct{ id, title, space, body, creator string }
+type page struct{ id, title, space, body, creator string } // creator is a key
 
 // NewConfluence makes a double with no pages, no sessions and no requests seen.
 func NewConfluence(o Options) *Confluence {
@@ -41,12 +39,19 @@ func NewConfluence(o Options) *Confluence {
 		"/rest/api/user/current":   {methods: read, answer: c.current},
 		"/rest/api/user/anonymous": {methods: read, answer: c.anonymous},
 		contentPath:                {methods: append(read, http.MethodPost), answer: c.content},
+		contentPath + "/*":         {methods: read, answer: c.one},
 		"/rest/double/1.0/echo":    {answer: echo},
 		"/login.action":            {methods: read, answer: c.login},
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
+		"/logout.action":           {methods: read, answer: c.logout},
 		confluenceDashboard:        {methods: read, answer: c.dashboard},
 	}
-	c.unauthorized, c.serve = restUnauthorized, c.answer
+	c.web = web{
+		dashboard: confluenceDashboard, login: "/login.action", form: "/dologin.action", logout: "/logout.action",
+		UserID: "os_username", PasswordID: "os_password", SubmitID: "loginButton", LogOutID: "logout-link",
+	}
+	maps.Copy(c.endpoints, c.patEndpoints())
+	c.unauthorized, c.deadLink = restUnauthorized, "Page Not Found"
 	return c
 }
 
@@ -67,36 +72,14 @@ func writeContentError(w http.ResponseWriter, status int, authorized bool, messa
 	})
 }
 
-func (c *Confluence) answer(w http.ResponseWriter, r *http.Request, path string, seen Seen) {
-	if strings.HasPrefix(path, "/rest/") {
-		path = strings.TrimSuffix(path, "/")
-	}
-	if id, ok := strings.CutPrefix(path, contentPath+"/"); ok && !strings.Contains(id, "/") {
-		c.one(w, r, id, seen)
-		return
-	}
-	e, ok := c.endpoints[path]
-	switch {
-	case !ok && strings.HasPrefix(path, "/rest/"):
-		writeStatus(w, http.StatusNotFound, "null for uri: "+origin(r)+r.URL.RequestURI())
-	case !ok:
-		writePage(w, http.StatusNotFound, "Page Not Found", "")
-	case len(e.methods) > 0 && !slices.Contains(e.methods, r.Method):
-		w.Header().Set("Allow", strings.Join(e.methods, ", "))
-		writeStatus(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
-	default:
-		e.answer(w, r, seen)
-	}
-}
-
 // current is the who-am-I call. The fields of somebody known are those of
 // https://github.com/docToolchain/docToolchain/issues/1458
-func (c *Confluence) current(w http.ResponseWriter, r *http.Request, seen Seen) {
-	if seen.User == "" {
-		c.anonymous(w, r, seen)
+func (c *Confluence) current(w http.ResponseWriter, r *http.Request, in call) {
+	if in.anonymous() {
+		c.anonymous(w, r, in)
 		return
 	}
-	user := c.users[seen.User]
+	user := in.by
 	writeJSON(w, http.StatusOK, map[string]any{
 		"type":           "known",
 		"username":       user.Name,
@@ -108,7 +91,7 @@ func (c *Confluence) current(w http.ResponseWriter, r *http.Request, seen Seen) 
 	})
 }
 
-func (c *Confluence) anonymous(w http.ResponseWriter, r *http.Request, _ Seen) {
+func (c *Confluence) anonymous(w http.ResponseWriter, r *http.Request, _ call) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"type":           "anonymous",
 		"profilePicture": picture("anonymous"),
@@ -128,13 +111,13 @@ func (c *Confluence) links(r *http.Request, self string) map[string]string {
 // content lists pages, or makes one. Nothing is open to anonymous callers: they
 // find nothing, as they do in spaces that they may not see.
 // https://developer.atlassian.com/server/confluence/confluence-rest-api-examples/
-func (c *Confluence) content(w http.ResponseWriter, r *http.Request, seen Seen) {
+func (c *Confluence) content(w http.ResponseWriter, r *http.Request, in call) {
 	if r.Method == http.MethodPost {
-		c.create(w, r, seen)
+		c.create(w, r, in)
 		return
 	}
 	results := []any{}
-	if seen.User != "" {
+	if !in.anonymous() {
 		c.mu.Lock()
 		for _, p := range c.pages {
 			results = append(results, c.shown(r, p))
@@ -146,8 +129,8 @@ func (c *Confluence) content(w http.ResponseWriter, r *http.Request, seen Seen) 
 	})
 }
 
-func (c *Confluence) create(w http.ResponseWriter, r *http.Request, seen Seen) {
-	if seen.User == "" {
+func (c *Confluence) create(w http.ResponseWriter, r *http.Request, in call) {
+	if in.anonymous() {
 		// https://github.com/atlassian-api/atlassian-python-api/issues/1010
 		writeContentError(w, http.StatusForbidden, false, "Could not create content with type page")
 		return
@@ -162,24 +145,20 @@ func (c *Confluence) create(w http.ResponseWriter, r *http.Request, seen Seen) {
 		return
 	}
 	c.mu.Lock()
-	made := page{strconv.Itoa(firstContent + len(c.pages)), sent.Title, sent.Space.Key, sent.Body.Storage.Value, seen.User}
+	made := page{strconv.Itoa(firstContent + len(c.pages)), sent.Title, sent.Space.Key, sent.Body.Storage.Value, in.by.Key}
 	c.pages = append(c.pages, made)
 	c.mu.Unlock()
 	writeJSON(w, http.StatusOK, c.shown(r, made))
 }
 
 // one is a page by its id. What one may not see is not there.
-func (c *Confluence) one(w http.ResponseWriter, r *http.Request, id string, seen Seen) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		writeStatus(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
-		return
-	}
+func (c *Confluence) one(w http.ResponseWriter, r *http.Request, in call) {
+	id := in.last()
 	c.mu.Lock()
 	i := slices.IndexFunc(c.pages, func(p page) bool { return p.id == id })
 	pages := c.pages
 	c.mu.Unlock()
-	if i < 0 || seen.User == "" {
+	if i < 0 || in.anonymous() {
 		writeContentError(w, http.StatusNotFound, false, "No content found with id: ContentId{id="+id+"}")
 		return
 	}
@@ -193,24 +172,6 @@ func (c *Confluence) shown(r *http.Request, p page) map[string]any {
 		"id": p.id, "type": "page", "status": "current", "title": p.title, "_links": links,
 		"space":   map[string]string{"key": p.space},
 		"body":    map[string]any{"storage": map[string]string{"value": p.body, "representation": "storage"}},
-		"history": map[string]any{"latest": true, "createdBy": map[string]string{"type": "known", "username": p.creator}},
+		"history": map[string]any{"latest": true, "createdBy": map[string]string{"type": "known", "username": c.accounts.known(p.creator).Name}},
 	}
-}
-
-// login is the login form and where it is posted to. Its os_username and
-// os_password were judged like those on any other page.
-func (c *Confluence) login(w http.ResponseWriter, r *http.Request, seen Seen) {
-	if seen.User == "" {
-		writePage(w, http.StatusOK, "Log in", "Please post os_username and os_password to /dologin.action.")
-		return
-	}
-	http.Redirect(w, r, c.context+confluenceDashboard, http.StatusFound)
-}
-
-func (c *Confluence) dashboard(w http.ResponseWriter, _ *http.Request, seen Seen) {
-	who := "anonymous"
-	if user, ok := c.users[seen.User]; ok {
-		who = user.DisplayName + " (" + user.Name + ")"
-	}
-	writePage(w, http.StatusOK, "Dashboard", "You are "+who+".")
 }

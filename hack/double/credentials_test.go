@@ -119,7 +119,7 @@ func TestCredentials(t *testing.T) {
 			}
 			for i, cookie := range r.Header["Cookie"] {
 				if cookie == "bob's session" {
-					r.Header["Cookie"][i] = sessionCookie + "=" + jira.sessions.open("bob")
+					r.Header["Cookie"][i] = sessionCookie + "=" + jira.sessions.start("bob")
 				}
 			}
 			got := do(t, r)
@@ -154,6 +154,7 @@ func TestStaleSessionOutsideREST(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	const unauthorizedJSON = `{"errorMessages":["You are not authenticated. Authentication required to perform this operation."],"errors":{}}`
+	const refusedPAT = `{"message":"Client must be authenticated to access this resource.","status-code":401}`
 	tests := []struct {
 		name        string
 		basicOn     bool
@@ -164,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		challenge   bool
 	}{
 		{"anonymous", false, query(""), 401, "application/json;charset=UTF-8", unauthorizedJSON, true},
-		{"wrong PAT", false, authorization("Bearer x"), 401, "application/json;charset=UTF-8", unauthorizedJSON, true},
+		{"wrong PAT", false, authorization("Bearer x"), 401, "application/json;charset=UTF-8", refusedPAT, true},
 		{"Basic off", false, basic("alice", "alice-password"), 403, "application/json;charset=UTF-8",
 			`{"message":"Basic Authentication has been disabled on this instance."}`, false},
 		{"wrong password", true, basic("alice", "x"), 401, "text/html;charset=UTF-8",

@@ -4,12 +4,12 @@
 // saw.
 package double
 
+import "maps"
+
 // Jira is the stand-in for Jira 11. It is an http.Handler and safe for
 // concurrent use.
 type Jira struct {
 	Product
-
-	endpoints map[string]endpoint
 }
 
 // NewJira makes a double with no sessions and no requests seen.
@@ -17,6 +17,12 @@ func NewJira(o Options) *Jira {
 	j := &Jira{}
 	j.set(o)
 	j.endpoints = j.routes()
-	j.unauthorized, j.serve = unauthorized, j.answer
+	maps.Copy(j.endpoints, j.patEndpoints())
+	j.web = web{
+		dashboard: dashboardPath, login: "/login.jsp", form: "/login.jsp", logout: "/logout",
+		UserID: "login-form-username", PasswordID: "login-form-password", SubmitID: "login-form-submit", LogOutID: "log_out",
+	}
+	j.latest["/rest/api/latest/"] = "/rest/api/2/"
+	j.unauthorized, j.deadLink = unauthorized, "Oops, you've found a dead link."
 	return j
 }

@@ -3,6 +3,7 @@ package double
 import (
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 )
@@ -11,45 +12,73 @@ const sessionCookie = "JSESSIONID"
 
 // sessions are the signed-in sessions; the zero value is ready for use.
 type sessions struct {
-	mu    sync.Mutex
-	users map[string]string // session id to user name
+	mu   sync.Mutex
+	open map[string]session // by id
 }
 
-func (s *sessions) open(user string) (id string) {
+type session struct {
+	key  string // the user's
+	xsrf string // atl_token of its pages
+}
+
+func (s *sessions) start(key string) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users == nil {
-		s.users = map[string]string{}
+	if s.open == nil {
+		s.open = map[string]session{}
 	}
 	id = rand.Text()
-	s.users[id] = user
+	s.open[id] = session{key: key, xsrf: rand.Text()}
 	return id
 }
 
-// user returns the user of the first session cookie that is valid, as Tomcat
-// picks among several, or "".
-func (s *sessions) user(r *http.Request) string {
+// find returns the first session cookie that is valid, as Tomcat picks among
+// several, and its user's key. Both are "" when there is none.
+func (s *sessions) find(r *http.Request) (id, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, cookie := range r.CookiesNamed(sessionCookie) {
-		if user, ok := s.users[cookie.Value]; ok {
-			return user
+		if found, ok := s.open[cookie.Value]; ok {
+			return cookie.Value, found.key
 		}
 	}
-	return ""
+	return "", ""
+}
+
+func (s *sessions) xsrf(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[id].xsrf
 }
 
 func (s *sessions) close(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.users, id)
+	delete(s.open, id)
+}
+
+// closeAll ends the sessions of one user.
+func (s *sessions) closeAll(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.open, func(_ string, one session) bool { return one.key == key })
+}
+
+// SignIn opens a session for a user, as a login in a browser does, and returns
+// its cookie; nil if there is no such user or they may not sign in.
+func (p *Product) SignIn(name string) *http.Cookie {
+	user, _ := p.accounts.named(name)
+	if _, ok := p.accounts.active(user.Key); !ok {
+		return nil
+	}
+	return p.cookie(p.sessions.start(user.Key))
 }
 
 // announce writes the headers that tell the client who it is and returns what
 // to do when the request is over. Every login opens a session and hands out
 // its cookie, even a login by token, whose session then dies with the request.
 func (p *Product) announce(w http.ResponseWriter, found finding) (end func()) {
-	name := found.user
+	name := found.by.Name
 	if name == "" {
 		name = "anonymous"
 	}
@@ -60,30 +89,34 @@ func (p *Product) announce(w http.ResponseWriter, found finding) (end func()) {
 	if !found.login {
 		return func() {}
 	}
-	id := p.startSession(w, found.user)
+	id := p.startSession(w, found.by.Key)
 	if !found.oneShot {
 		return func() {}
 	}
 	return func() { p.sessions.close(id) }
 }
 
-func (p *Product) startSession(w http.ResponseWriter, user string) (id string) {
-	id = p.sessions.open(user)
+func (p *Product) startSession(w http.ResponseWriter, key string) (id string) {
+	id = p.sessions.start(key)
+	http.SetCookie(w, p.cookie(id))
+	return id
+}
+
+func (p *Product) cookie(id string) *http.Cookie {
 	path := p.context
 	if path == "" {
 		path = "/"
 	}
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: path, HttpOnly: true})
-	return id
+	return &http.Cookie{Name: sessionCookie, Value: id, Path: path, HttpOnly: true}
 }
 
 // session is /rest/auth/1/session: who is signed in, sign in, sign out.
 // https://developer.atlassian.com/server/jira/platform/cookie-based-authentication/
-func (j *Jira) session(w http.ResponseWriter, r *http.Request, seen Seen) {
+func (j *Jira) session(w http.ResponseWriter, r *http.Request, in call) {
 	switch {
 	case r.Method == http.MethodPost:
 		j.signIn(w, r)
-	case seen.User == "":
+	case in.anonymous():
 		unauthorized(w, r)
 	case r.Method == http.MethodDelete:
 		for _, cookie := range r.CookiesNamed(sessionCookie) {
@@ -92,8 +125,8 @@ func (j *Jira) session(w http.ResponseWriter, r *http.Request, seen Seen) {
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		writeJSON(w, http.StatusOK, map[string]any{
-			"self":      j.userURL(r, seen.User),
-			"name":      seen.User,
+			"self":      j.userURL(r, in.by.Name),
+			"name":      in.by.Name,
 			"loginInfo": j.loginInfo(),
 		})
 	}
@@ -111,13 +144,14 @@ func (j *Jira) signIn(w http.ResponseWriter, r *http.Request) {
 		writeErrors(w, http.StatusBadRequest, "The request body is not a JSON object with username and password.")
 		return
 	}
-	if !j.passwordIs(login.Username, login.Password) {
+	user, ok := j.byPassword(login.Username, login.Password)
+	if !ok {
 		w.Header().Set("X-Seraph-LoginReason", loginFailed)
 		writeErrors(w, http.StatusUnauthorized, "Login failed")
 		return
 	}
 	w.Header().Set("X-Seraph-LoginReason", loginOK)
-	id := j.startSession(w, login.Username)
+	id := j.startSession(w, user.Key)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"session":   map[string]string{"name": sessionCookie, "value": id},
 		"loginInfo": j.loginInfo(),
@@ -126,14 +160,4 @@ func (j *Jira) signIn(w http.ResponseWriter, r *http.Request) {
 
 func (j *Jira) loginInfo() map[string]any {
 	return map[string]any{"loginCount": 1, "previousLoginTime": j.now().Format(jiraTime)}
-}
-
-// login is the login form. Its os_username and os_password were judged like
-// those on any other page; what is left is where to go next.
-func (j *Jira) login(w http.ResponseWriter, r *http.Request, seen Seen) {
-	if seen.User == "" {
-		writePage(w, http.StatusOK, "Log in", "Please post os_username and os_password.")
-		return
-	}
-	http.Redirect(w, r, j.context+dashboardPath, http.StatusFound)
 }
