@@ -59,6 +59,9 @@ func TestWhereACredentialIsFrom(t *testing.T) {
 	}{
 		"enrolled":                            {func(*upstream.Credential) {}, true},
 		"enrolled, just now":                  {func(c *upstream.Credential) { c.Replaced, c.Refused = 0, time.Time{} }, true},
+		"enrolled, of another user":           {func(c *upstream.Credential) { c.Renamed = true }, true},
+		"enrolled, of another user, in use":   {func(c *upstream.Credential) { c.Renamed, c.Refused = true, time.Time{} }, false},
+		"pasted, of another user":             {func(c *upstream.Credential) { pasted(c); c.Renamed, c.Refused = true, noon }, false},
 		"enrolled, the product tells no end":  {func(c *upstream.Credential) { c.Expires = time.Time{} }, true},
 		"enrolled, without a key of the user": {func(c *upstream.Credential) { c.UserKey = "" }, true},
 		"enrolled, without an id":             {func(c *upstream.Credential) { c.ID = 0 }, false},
