@@ -79,6 +79,12 @@ func (a answer) fields(t *testing.T) map[string]any {
 	return fields
 }
 
+// fieldsOf are those of an answer that may be none.
+func fieldsOf(a answer) (fields map[string]any) {
+	_ = json.Unmarshal([]byte(a.body), &fields) // then there are none
+	return fields
+}
+
 func (a answer) text(t *testing.T, field string) string {
 	t.Helper()
 	text, _ := a.fields(t)[field].(string)

@@ -91,3 +91,12 @@ func policy(t *testing.T, w *portaltest.World, change func(*tokensv1alpha1.Atlas
 		t.Fatal(err)
 	}
 }
+
+// terminate deletes a namespace. There is nobody here who would ever end that.
+func terminate(t *testing.T, namespace string) {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if err := env.Admin.Delete(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
