@@ -29,6 +29,9 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 		}
 	}
 	r.tell(s, status.Conditions)
+	for _, f := range o.findings {
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
+	}
 	return nil
 }
 
@@ -74,12 +77,12 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		reason, message := reachability(s.Spec, o.probe)
 		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
 	}
-	if l := o.licensing; l != nil {
-		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
-	}
 	if o.checked {
 		reason, message := credentialsCondition(o.rejected)
 		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, len(o.rejected) == 0, reason, message)
+	}
+	if l := o.licensing; l != nil {
+		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
 	}
 	return found
 }
