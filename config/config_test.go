@@ -39,6 +39,7 @@ const (
 	serviceAccountPrefix = "system:serviceaccount:"
 	controller           = serviceAccountPrefix + "apitoken-system:apitoken-controller"
 	webhook              = serviceAccountPrefix + "apitoken-system:apitoken-webhook"
+	portal               = serviceAccountPrefix + "apitoken-system:apitoken-portal"
 	clusterAdmin         = "cluster-admin"
 	// nobody has the rights that every service account has, and no others.
 	nobody = serviceAccountPrefix + teamNamespace + ":nobody"
@@ -92,7 +93,7 @@ func prepare(cp *controlplane.ControlPlane) error {
 }
 
 func accounts() []string {
-	who := []string{clusterAdmin, controller, webhook, nobody}
+	who := []string{clusterAdmin, controller, webhook, portal, nobody}
 	for _, grant := range grants {
 		who = append(who, grant.who)
 	}

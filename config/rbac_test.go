@@ -36,6 +36,9 @@ func TestRights(t *testing.T) {
 		"list,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces",
 		"patch apitokens.dev/apitokens/status",
 	}
+	portalEverywhere := []string{
+		"create,delete,issue,list,patch,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces",
+	}
 	tests := []struct {
 		who, namespace string
 		want           []string
@@ -48,6 +51,9 @@ func TestRights(t *testing.T) {
 		{webhook, teamNamespace, webhookEverywhere},
 		{webhook, credentialsNamespace, append([]string{"list,watch /secrets"}, webhookEverywhere...)},
 		{webhook, systemNamespace, append([]string{"list,watch /secrets", "list,watch coordination.k8s.io/leases"}, webhookEverywhere...)},
+		{portal, teamNamespace, portalEverywhere},
+		{portal, credentialsNamespace, append([]string{"create,patch /secrets"}, portalEverywhere...)},
+		{portal, systemNamespace, append([]string{"create,get,list,update,watch /secrets"}, portalEverywhere...)},
 		// The restore role is the one right and no more: what is on Secrets comes from the test's own grant.
 		{"restorer", systemNamespace, []string{"create,delete,get,patch,update /secrets", "restore apitokens.dev/records"}},
 		{"restorer", teamNamespace, []string{"create,delete,get,patch,update /secrets"}},
@@ -100,58 +106,61 @@ func TestRequests(t *testing.T) {
 	apiTokens, sites, secrets := &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.AtlassianSiteList{}, &corev1.SecretList{}
 	const everywhere, no = "", refusedByRBAC
 	tests := []struct {
-		name                string
-		send                request
-		controller, webhook outcome
+		name                        string
+		send                        request
+		controller, webhook, portal outcome
 	}{
-		{"get an APIToken", getting(token), allowed, no},
-		{"list APITokens", listing(apiTokens, everywhere), allowed, allowed},
-		{"watch APITokens", watching(apiTokens, everywhere), allowed, allowed},
-		{"update an APIToken", updating(token), no, no},
-		{"patch an APIToken", patching(token), no, no},
-		{"delete an APIToken", deleting(token), allowed, no},
-		{"delete all APITokens", deletingAll(&tokensv1alpha1.APIToken{}, teamNamespace), no, no},
-		{"get an AtlassianSite", getting(site), allowed, no},
-		{"list AtlassianSites", listing(sites, everywhere), allowed, allowed},
-		{"watch AtlassianSites", watching(sites, everywhere), allowed, allowed},
-		{"create an AtlassianSite", creating(newSite(teamNamespace, "new")), no, no},
-		{"update an AtlassianSite", updating(site), no, no},
-		{"patch an AtlassianSite", patching(site), no, no},
-		{"delete an AtlassianSite", deleting(site), no, no},
+		{"get an APIToken", getting(token), allowed, no, no},
+		{"list APITokens", listing(apiTokens, everywhere), allowed, allowed, allowed},
+		{"watch APITokens", watching(apiTokens, everywhere), allowed, allowed, allowed},
+		{"update an APIToken", updating(token), no, no, no},
+		{"patch an APIToken", patching(token), no, no, allowed},
+		{"delete an APIToken", deleting(token), allowed, no, allowed},
+		{"delete all APITokens", deletingAll(&tokensv1alpha1.APIToken{}, teamNamespace), no, no, no},
+		{"create an APIToken for alice", creating(newToken(teamNamespace, "new", "alice")), refusedByIssuePolicy, no, allowed},
+		{"get an AtlassianSite", getting(site), allowed, no, no},
+		{"list AtlassianSites", listing(sites, everywhere), allowed, allowed, allowed},
+		{"watch AtlassianSites", watching(sites, everywhere), allowed, allowed, allowed},
+		{"create an AtlassianSite", creating(newSite(teamNamespace, "new")), no, no, no},
+		{"update an AtlassianSite", updating(site), no, no, no},
+		{"patch an AtlassianSite", patching(site), no, no, no},
+		{"delete an AtlassianSite", deleting(site), no, no, no},
 
-		{"get a delivered Secret", getting(delivered), allowed, no},
-		{"get a record", getting(record), allowed, no},
-		{"get a personal access token", getting(personal), allowed, no},
-		{"list all Secrets", listing(secrets, everywhere), no, no},
-		{"list Secrets where people work", listing(secrets, teamNamespace), no, no},
-		{"list records", listing(secrets, systemNamespace), allowed, allowed},
-		{"list personal access tokens", listing(secrets, credentialsNamespace), allowed, allowed},
-		{"watch all Secrets", watching(secrets, everywhere), no, no},
-		{"watch Secrets where people work", watching(secrets, teamNamespace), no, no},
-		{"watch records", watching(secrets, systemNamespace), allowed, allowed},
-		{"watch personal access tokens", watching(secrets, credentialsNamespace), allowed, allowed},
-		{"create a delivered Secret", creating(newSecret(teamNamespace, "new", delivered.Type)), allowed, no},
-		{"create a record", creating(newSecret(systemNamespace, "new", record.Type)), allowed, no},
-		{"create a personal access token", creating(newSecret(credentialsNamespace, "new", personal.Type)), allowed, no},
-		{"update a delivered Secret", updating(delivered), allowed, no},
-		{"update a record", updating(record), allowed, no},
-		{"update a personal access token", updating(personal), allowed, no},
-		{"patch a record", patching(record), no, no},
-		{"delete a delivered Secret", deleting(delivered), allowed, no},
-		{"delete a record", deleting(record), allowed, no},
-		{"delete a personal access token", deleting(personal), allowed, no},
-		{"delete all records", deletingAll(&corev1.Secret{}, systemNamespace), no, no},
+		{"get a delivered Secret", getting(delivered), allowed, no, no},
+		{"get a record", getting(record), allowed, no, allowed},
+		{"get a personal access token", getting(personal), allowed, no, no},
+		{"list all Secrets", listing(secrets, everywhere), no, no, no},
+		{"list Secrets where people work", listing(secrets, teamNamespace), no, no, no},
+		{"list records", listing(secrets, systemNamespace), allowed, allowed, allowed},
+		{"list personal access tokens", listing(secrets, credentialsNamespace), allowed, allowed, no},
+		{"watch all Secrets", watching(secrets, everywhere), no, no, no},
+		{"watch Secrets where people work", watching(secrets, teamNamespace), no, no, no},
+		{"watch records", watching(secrets, systemNamespace), allowed, allowed, allowed},
+		{"watch personal access tokens", watching(secrets, credentialsNamespace), allowed, allowed, no},
+		{"create a delivered Secret", creating(newSecret(teamNamespace, "new", delivered.Type)), allowed, no, no},
+		{"create a record", creating(newSecret(systemNamespace, "new", record.Type)), allowed, no, allowed},
+		{"create a personal access token", creating(newSecret(credentialsNamespace, "new", personal.Type)), allowed, no, allowed},
+		{"create an ordinary Secret beside it", creating(newSecret(credentialsNamespace, "new", corev1.SecretTypeOpaque)), refusedAsForeignType, no, refusedAsForeignType},
+		{"update a delivered Secret", updating(delivered), allowed, no, no},
+		{"update a record", updating(record), allowed, no, allowed},
+		{"update a personal access token", updating(personal), allowed, no, no},
+		{"patch a record", patching(record), no, no, no},
+		{"patch a personal access token", patching(personal), no, no, allowed},
+		{"delete a delivered Secret", deleting(delivered), allowed, no, no},
+		{"delete a record", deleting(record), allowed, no, no},
+		{"delete a personal access token", deleting(personal), allowed, no, no},
+		{"delete all records", deletingAll(&corev1.Secret{}, systemNamespace), no, no, no},
 
-		{"get the lease", getting(lease), allowed, no},
-		{"create a lease", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "new"}}), allowed, no},
-		{"create a lease elsewhere", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: "new"}}), no, no},
-		{"update the lease", updating(lease), allowed, no},
-		{"delete the lease", deleting(lease), no, no},
-		{"create an event", creating(newEvent(teamNamespace)), allowed, no},
-		{"create a RoleBinding", creating(newRoleBinding(teamNamespace)), no, no},
+		{"get the lease", getting(lease), allowed, no, no},
+		{"create a lease", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "new"}}), allowed, no, no},
+		{"create a lease elsewhere", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: "new"}}), no, no, no},
+		{"update the lease", updating(lease), allowed, no, no},
+		{"delete the lease", deleting(lease), no, no, no},
+		{"create an event", creating(newEvent(teamNamespace)), allowed, no, no},
+		{"create a RoleBinding", creating(newRoleBinding(teamNamespace)), no, no, no},
 	}
 	for _, test := range tests {
-		for who, want := range map[string]outcome{controller: test.controller, webhook: test.webhook} {
+		for who, want := range map[string]outcome{controller: test.controller, webhook: test.webhook, portal: test.portal} {
 			t.Run(test.name+"/"+who, func(t *testing.T) {
 				if err := want.check(test.send(t.Context(), clients[who])); err != nil {
 					t.Error(err)

@@ -17,6 +17,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/caller-keys",
 	"apitokens.dev/auth-urls",
 	"apitokens.dev/upstream-credential",
+	"apitokens.dev/site",
 }
 
 // ordinaryTypes are some of those that the operator has nothing to do with.
@@ -67,6 +68,10 @@ func TestSecretsPolicy(t *testing.T) {
 		{foreignAccount, []string{systemNamespace, teamNamespace}, operatorsTypes, refusedAsOperatorsType, refusedAsOperatorsType},
 		{webhook, []string{otherNamespace}, ordinaryTypes, refusedAsForeignType, refusedAsForeignType},
 		{webhook, []string{otherNamespace}, operatorsTypes, refusedAsOperatorsType, refusedAsOperatorsType},
+		{portal, []string{systemNamespace}, []corev1.SecretType{"apitokens.dev/hash"}, allowed, refusedByRBAC},
+		{portal, []string{systemNamespace}, []corev1.SecretType{"apitokens.dev/caller-keys", "apitokens.dev/auth-urls", "apitokens.dev/site"}, refusedAsOperatorsType, refusedByRBAC},
+		{portal, []string{systemNamespace}, ordinaryTypes, refusedAsForeignType, refusedByRBAC},
+		{portal, []string{teamNamespace, otherNamespace}, all, refusedByRBAC, refusedByRBAC},
 		{webhook, []string{teamNamespace, systemNamespace, credentialsNamespace}, all, refusedByRBAC, refusedByRBAC},
 	}
 	for _, test := range tests {

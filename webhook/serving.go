@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"apitokens.dev/operator/webhook/feed"
-	"apitokens.dev/operator/webhook/usage"
 )
 
-// serving is the authentication port and the feed that its answers rest on.
+// serving is a port and the feed that its answers rest on.
 //
 // Told to end, it says that it is not ready and goes on as before, for as long as gateways may take to notice; then it
-// lets the requests in flight finish. The feed outlives them all: the last answer is as fresh as the first. So does the
-// recorder of last accesses, which then writes what is left.
+// lets the requests in flight finish. The feed outlives them all: the last answer is as fresh as the first. So does what runs
+// in the background, such as the recorder of last accesses, which then writes what is left.
 type serving struct {
 	server *http.Server
 	feed   *feed.Feed
-	uses   *usage.Recorder
+	// background runs for as long as the feed does. There may be none.
+	background func(context.Context)
 	// drainDelay is for how long gateways may take to notice, shutdownTimeout for how long requests may be in flight.
 	drainDelay, shutdownTimeout time.Duration
 
@@ -45,18 +45,20 @@ func (s *serving) Ready(r *http.Request) error {
 func (s *serving) Start(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.server.Addr)
 	if err != nil {
-		return fmt.Errorf("listening for gateways: %w", err)
+		return fmt.Errorf("listening: %w", err)
 	}
 	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.feed.Start(afterCtx) })
-	group.Go(func() error {
-		s.uses.Run(afterCtx)
-		return nil
-	})
+	if s.background != nil {
+		group.Go(func() error {
+			s.background(afterCtx)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving gateways: %w", err)
+			return fmt.Errorf("serving: %w", err)
 		}
 		return nil
 	})

@@ -53,12 +53,8 @@ const (
 
 // Run serves until ctx is done.
 func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
-	for name, value := range feed.TransportEnv() {
-		if _, set := os.LookupEnv(name); !set {
-			if err := os.Setenv(name, value); err != nil {
-				return fmt.Errorf("setting %s: %w", name, err)
-			}
-		}
+	if err := setTransportEnv(); err != nil {
+		return err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Logger:                  log,
@@ -87,7 +83,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		uses.Observe(x)
 	}
 	serves := &serving{
-		server: newServer(o.BindAddress, contract.NewHandler(index, observe)), feed: fed, uses: uses,
+		server: newServer(o.BindAddress, contract.NewHandler(index, observe)), feed: fed, background: uses.Run,
 		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
 	if err := errors.Join(
@@ -97,6 +93,17 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the webhook: %w", err)
+	}
+	return nil
+}
+
+func setTransportEnv() error {
+	for name, value := range feed.TransportEnv() {
+		if _, set := os.LookupEnv(name); !set {
+			if err := os.Setenv(name, value); err != nil {
+				return fmt.Errorf("setting %s: %w", name, err)
+			}
+		}
 	}
 	return nil
 }

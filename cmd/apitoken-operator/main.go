@@ -1,4 +1,4 @@
-// Command apitoken-operator runs the API token operator: its controller, or its authentication webhook.
+// Command apitoken-operator runs the API token operator: its controller, its authentication webhook, or its portal.
 package main
 
 import (
@@ -33,6 +33,7 @@ func newCommand() *cobra.Command {
 		Short: "API tokens for Jira and Confluence, as Kubernetes resources",
 		Long: "API tokens for Jira and Confluence, as Kubernetes resources.\n\n" +
 			"The controller turns APITokens into delivered tokens and salted hashes. The webhook tells the ingress who is behind a request.\n" +
+			"The portal lets people and scripts manage their own tokens.\n" +
 			"The exit status is 0 after SIGTERM or SIGINT, and 1 with a message on standard error otherwise.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -50,7 +51,7 @@ func newCommand() *cobra.Command {
 		ctrl.SetLogger(log)
 		klog.SetLogger(log) // client-go logs through klog
 	}
-	root.AddCommand(newControllerCommand(), newWebhookCommand(), newVersionCommand())
+	root.AddCommand(newControllerCommand(), newWebhookCommand(), newPortalCommand(), newVersionCommand())
 	return root
 }
 
@@ -72,6 +73,7 @@ const (
 
 func newControllerCommand() *cobra.Command {
 	var o controllers.Options
+	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Issue and deliver tokens, and keep sites in order",
@@ -81,14 +83,20 @@ func newControllerCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the API server: %w", err)
 			}
+			if o.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
 			return controllers.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
 		},
 	}
+	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
 		"where gateways reach the webhook: the beginning of every auth URL")
+	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
+		"where the ingress reaches the portal: the beginning of the URL that a site's requests for it go to")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
 		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
@@ -101,6 +109,7 @@ func newControllerCommand() *cobra.Command {
 
 func newWebhookCommand() *cobra.Command {
 	o := webhook.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}
+	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Tell the ingress who is behind a request",
@@ -112,17 +121,55 @@ func newWebhookCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the API server: %w", err)
 			}
+			if o.Feed.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
 			return webhook.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
 		},
 	}
+	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that gateways ask at; nothing else is served there")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"how long to go on serving after SIGTERM, not ready any more, until gateways have noticed")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
 	f.DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second, "how long it may take then to write when tokens were last used")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	return cmd
+}
+
+func newPortalCommand() *cobra.Command {
+	o := webhook.PortalOptions{Audit: os.Stdout}
+	var keys licenseKeys
+	cmd := &cobra.Command{
+		Use:   "portal",
+		Short: "Let people and scripts manage their own tokens, on a page and over REST",
+		Long: "Let people and scripts manage their own tokens, on a page and over REST.\n\n" +
+			"The ingress sends it what comes for /rest/api-tokens/ and /plugins/servlet/api-tokens of a site.\n" +
+			"One line of JSON for each token that was made, rotated or revoked goes to standard output, everything else to standard error.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			kubeconfig, err := config.GetConfig()
+			if err != nil {
+				return fmt.Errorf("finding the API server: %w", err)
+			}
+			if o.Feed.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
+			return webhook.RunPortal(cmd.Context(), kubeconfig, o, ctrl.Log)
+		},
+	}
+	keys.addTo(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that the ingress sends requests to")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
+	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
+	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
+		"how long to go on serving after SIGTERM, not ready any more, until the ingress has noticed")
+	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
 	return cmd

@@ -208,7 +208,11 @@ func (r *Reconciler) repair(ctx context.Context, s observed) error {
 func (r *Reconciler) remove(ctx context.Context, s observed) error {
 	t := s.token
 	if err := r.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID, ResourceVersion: &t.ResourceVersion}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("removing the expired APIToken: %w", err)
+		return fmt.Errorf("removing the APIToken: %w", err)
+	}
+	if s.cutOff() {
+		ctrl.LoggerFrom(ctx).Info("Removed an APIToken that the portal did not finish", "user", t.Spec.User)
+		return nil
 	}
 	ctrl.LoggerFrom(ctx).Info("Removed an expired APIToken", "tokenID", t.Status.TokenID, "user", t.Spec.User, "expired", s.end())
 	return nil

@@ -102,8 +102,8 @@ func (c *Cleaner) exists(ctx context.Context, g Gone) (bool, error) {
 
 // removeDelivered removes the delivered Secret if it holds a token of this record. Anything else is somebody else's.
 func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record) error {
-	if r.Imported {
-		return nil // it was never ours
+	if r.DeliverySecret == "" {
+		return nil // what was imported was never ours
 	}
 	s, err := getSecret(ctx, c.Live, g.Namespace, r.DeliverySecret)
 	if err != nil {

@@ -81,7 +81,7 @@ const (
 	adopt
 	// repair: restore what lies around the token in the delivered Secret.
 	repair
-	// remove: the APIToken expired, and was kept for as long as its site says.
+	// remove: the APIToken expired, and was kept for as long as its site says; or the portal did not finish it.
 	remove
 )
 
@@ -131,16 +131,22 @@ var (
 
 func decide(s state) decision {
 	checks := generated
-	if s.source != nil {
+	switch {
+	case s.source != nil:
 		checks = imported
+	case s.ofPortal():
+		checks = portal
 	}
 	for _, check := range checks {
 		if d := check(s); d != nil {
 			return *d
 		}
 	}
-	if s.source != nil {
+	switch {
+	case s.source != nil:
 		return decision{settled, tokensv1alpha1.ReasonImported, s.source.message(s)}
+	case s.ofPortal():
+		return decision{settled, tokensv1alpha1.ReasonIssued, shownOnce(s)}
 	}
 	message := fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())
 	if note := s.overlapping(); note != "" {
@@ -199,7 +205,7 @@ func recordAgrees(s state) *decision {
 	if s.record.User == username.Fold(t.Spec.User) &&
 		s.record.Site == (record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}) &&
 		s.record.APIToken == (record.Ref{Namespace: t.Namespace, Name: t.Name}) &&
-		s.record.DeliverySecret == t.Spec.Delivery.SecretName && s.record.Imported == (s.source != nil) {
+		s.record.DeliverySecret == t.Spec.Delivery.SecretName && s.record.Imported == (s.source != nil) && s.record.Portal == s.ofPortal() {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRecordDamaged,
@@ -209,7 +215,7 @@ func recordAgrees(s state) *decision {
 
 // all is what has to be deleted before there can be another token. What was imported is not ours to have deleted.
 func (s state) all() string {
-	if s.source != nil {
+	if s.source != nil || s.ofPortal() {
 		return "this APIToken"
 	}
 	return fmt.Sprintf("this APIToken and Secret '%s'", s.secretName())
@@ -284,8 +290,16 @@ func upstreamIsHeld(s state) *decision {
 	}
 	user := username.Fold(s.token.Spec.User)
 	return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
-		"The token is in Secret '%s', but the operator holds no personal access token with which '%s' could act at the product, "+
+		"%s, but the operator holds no personal access token with which '%s' could act at the product, "+
 			"so requests are refused with 403. '%s' can sign in and open %s, or have one added to `upstreamCredentials` of AtlassianSite '%s'; "+
 			"if it is there, the site's conditions say what is wrong with it.",
-		s.secretName(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
+		s.whereabouts(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
+}
+
+// whereabouts says where the token is.
+func (s state) whereabouts() string {
+	if s.ofPortal() {
+		return "The token was issued"
+	}
+	return fmt.Sprintf("The token is in Secret '%s'", s.secretName())
 }

@@ -82,6 +82,9 @@ func (s state) longer(rotate string) string {
 	if s.source != nil || !until.IsZero() && !s.end().Before(until) {
 		return how
 	}
+	if s.ofPortal() {
+		rotate = "have its owner rotate it"
+	}
 	return how + ", or " + rotate
 }
 

@@ -2,7 +2,6 @@ package apitoken
 
 import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/username"
 )
@@ -13,8 +12,6 @@ var rules = []func(state) *decision{
 	admissionGuarded,
 	epochHasCome,
 	lifetimeAllowed,
-	expirationAllowed,
-	neverExpiringAllowed,
 	withinQuota,
 }
 
@@ -51,31 +48,21 @@ func epochHasCome(s state) *decision {
 }
 
 func lifetimeAllowed(s state) *decision {
-	days, most := terms.Wish(s.token).Days, terms.Policy(s.site).MaxDays
-	if most == 0 || days <= most {
-		return nil
+	most := terms.Policy(s.site).MaxDays
+	switch terms.Violates(s.token, s.site, s.now) {
+	case terms.LifetimeTooLong:
+		return block(tokensv1alpha1.ReasonPolicyViolation,
+			"`lifetimeDays` is %d, but AtlassianSite '%s' allows at most %d (`tokenPolicy.maxLifetimeDays`). Lower it.",
+			terms.Wish(s.token).Days, s.site.Name, most)
+	case terms.ExpirationTooLate:
+		return block(tokensv1alpha1.ReasonPolicyViolation,
+			"`expirationTime` is more than the %d days away that AtlassianSite '%s' allows (`tokenPolicy.maxLifetimeDays`). Choose an earlier one.",
+			most, s.site.Name)
+	case terms.NeverExpires:
+		return block(tokensv1alpha1.ReasonPolicyViolation,
+			"The token would never expire, which AtlassianSite '%s' forbids (`tokenPolicy.neverExpiring`). Set `lifetimeDays` or `expirationTime`.", s.site.Name)
 	}
-	return block(tokensv1alpha1.ReasonPolicyViolation,
-		"`lifetimeDays` is %d, but AtlassianSite '%s' allows at most %d (`tokenPolicy.maxLifetimeDays`). Lower it.", days, s.site.Name, most)
-}
-
-func expirationAllowed(s state) *decision {
-	until, most := terms.Wish(s.token).Until, terms.Policy(s.site).MaxDays
-	if most == 0 || until.IsZero() || !until.After(lifetime.After(s.now, most)) {
-		return nil
-	}
-	return block(tokensv1alpha1.ReasonPolicyViolation,
-		"`expirationTime` is more than the %d days away that AtlassianSite '%s' allows (`tokenPolicy.maxLifetimeDays`). Choose an earlier one.",
-		most, s.site.Name)
-}
-
-func neverExpiringAllowed(s state) *decision {
-	allowed := s.site.Spec.TokenPolicy.NeverExpiring
-	if allowed == "" || allowed == tokensv1alpha1.NeverExpiringAllowed || !lifetime.End(terms.Wish(s.token), terms.Policy(s.site), s.now).IsZero() {
-		return nil
-	}
-	return block(tokensv1alpha1.ReasonPolicyViolation,
-		"The token would never expire, which AtlassianSite '%s' forbids (`tokenPolicy.neverExpiring`). Set `lifetimeDays` or `expirationTime`.", s.site.Name)
+	return nil
 }
 
 // withinQuota: the older ones are within, so that it does not matter in which order they are looked at.

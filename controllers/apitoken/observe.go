@@ -45,11 +45,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if s.recordSecret != nil {
 		s.record, s.recordErr = decodeRecord(s.recordSecret)
 	}
-	if of := t.Spec.Credential.Imported; of != nil {
-		if err := r.observeSource(ctx, &s, of); err != nil {
-			return observed{}, err
-		}
-	} else if err := r.observeDelivery(ctx, &s); err != nil {
+	if err := r.observeSecret(ctx, &s); err != nil {
 		return observed{}, err
 	}
 	if s.site == nil {
@@ -67,6 +63,29 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	return s, err
 }
 
+// observeSecret looks where the secret lies that people have.
+func (r *Reconciler) observeSecret(ctx context.Context, s *observed) error {
+	switch {
+	case s.token.Spec.Credential.Imported != nil:
+		return r.observeSource(ctx, s, s.token.Spec.Credential.Imported)
+	case s.ofPortal():
+		return r.observePortal(ctx, s)
+	default:
+		return r.observeDelivery(ctx, s)
+	}
+}
+
+// observePortal looks for the record of an earlier APIToken, exactly like this one.
+func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error) {
+	if s.record != nil || s.recordErr != nil || s.pending() {
+		return nil
+	}
+	t := s.token
+	s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, func(*record.Record) bool { return true },
+		client.MatchingLabels{record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name})
+	return err
+}
+
 // observeDelivery looks at the Secret that the token is delivered to.
 func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err error) {
 	t := s.token
@@ -77,9 +96,11 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 		s.delivered = inspect(s.deliveredSecret, s.record)
 	}
 	if s.record == nil && s.delivered != nil && s.delivered.tokenID != "" {
-		if s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]); err != nil {
-			return err
-		}
+		id, password := s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]
+		s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, func(candidate *record.Record) bool {
+			return candidate.TokenID == id && candidate.Verify(password) >= 0
+		}, client.MatchingLabels{record.LabelTokenID: id})
+		return err
 	}
 	return nil
 }
@@ -155,16 +176,17 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	return d
 }
 
-// findOrphan looks for the record of an earlier APIToken, exactly like this one, that the delivered token verifies against.
-// The label only says where to look.
-func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken, tokenID string, password []byte) (name string, kept bool, err error) {
+// findOrphan looks for the record of an earlier APIToken, exactly like this one. The labels only say where to look.
+func (r *Reconciler) findOrphan(
+	ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool, where client.MatchingLabels,
+) (name string, kept bool, err error) {
 	var records corev1.SecretList
-	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.MatchingLabels{record.LabelTokenID: tokenID}); err != nil {
+	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, where); err != nil {
 		return "", false, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
 	}
 	for i := range records.Items {
 		candidate, err := decodeRecord(&records.Items[i])
-		if err == nil && candidate.TokenID == tokenID && candidate.Verify(password) >= 0 && recordAgrees(state{token: t, record: candidate}) == nil {
+		if err == nil && wanted(candidate) && recordAgrees(state{token: t, record: candidate}) == nil {
 			return r.Namespace + "/" + records.Items[i].Name, records.Items[i].Annotations[orphanedSince] != "", nil
 		}
 	}

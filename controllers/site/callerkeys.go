@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -21,11 +22,14 @@ const (
 	managedBy      = "apitoken-operator"
 )
 
+// portalKey is the key of the URL of the portal, beside those of the contracts.
+const portalKey = "portal"
+
 func authURLSecretName(site string) string { return site + "-auth-urls" }
 
 // ofSite reports whether a Secret is one that the operator keeps for a site.
 func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType
+	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType
 }
 
 func labels(site types.NamespacedName) map[string]string {
@@ -69,7 +73,7 @@ func (r *Reconciler) ensureKeys(ctx context.Context, s *tokensv1alpha1.Atlassian
 // writeAuthURLs writes what the ingress is to be given, beside the site. A Secret of another type is somebody else's:
 // only the operator can write Secrets of this one.
 func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.AtlassianSite, keys authurl.Keys) (*problem, error) {
-	want := map[string][]byte{}
+	want := map[string][]byte{portalKey: []byte(r.PortalURL + "/portal/" + s.Namespace + "/" + s.Name)}
 	for _, c := range authurl.Contracts() {
 		want[string(c)] = []byte(r.WebhookURL + keys.Address(c).String())
 	}

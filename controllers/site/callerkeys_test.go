@@ -35,7 +35,8 @@ func (w *world) expectAuthURLs(s *tokensv1alpha1.AtlassianSite) (key string) {
 	key = keys.Keys[authurl.Nginx][0]
 	urls := w.authURLs(s)
 	want := webhookURL + "/nginx/" + key + "/" + s.Namespace + "/" + s.Name
-	if urls == nil || urls.Type != authurl.SecretType || len(urls.Data) != 1 || string(urls.Data["nginx"]) != want {
+	if urls == nil || urls.Type != authurl.SecretType || len(urls.Data) != 2 || string(urls.Data["nginx"]) != want ||
+		string(urls.Data["portal"]) != portalURL+"/portal/"+s.Namespace+"/"+s.Name {
 		w.Errorf("the auth URLs of %s are %v, want %s", s.Name, urls, want)
 	}
 	if s.Status.AuthURLSecretName != s.Name+"-auth-urls" {

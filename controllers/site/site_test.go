@@ -28,6 +28,7 @@ import (
 
 const (
 	webhookURL = "http://apitoken-webhook.apitoken-system.svc:8080"
+	portalURL  = "http://apitoken-portal.apitoken-system.svc:8080"
 	// canary is in every personal access token of these tests, so that it is found wherever one leaks to.
 	canary = "CANARY"
 	// nowhere is an address where nobody listens.
@@ -103,7 +104,7 @@ func newWorld(t *testing.T) *world {
 	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	w.reconciler = &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: site.NewMemory(),
-		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL, PortalURL: portalURL,
 	}
 	return w
 }

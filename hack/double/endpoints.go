@@ -22,6 +22,8 @@ func (j *Jira) routes() map[string]endpoint {
 		"/rest/api/2/myself":        {methods: read, refuse: unauthorized, answer: j.myself},
 		"/rest/api/2/configuration": {methods: read, refuse: unauthorized, answer: configuration},
 		"/rest/api/2/serverInfo":    {methods: read, answer: j.serverInfo},
+		issuePath:                   {methods: []string{http.MethodPost}, refuse: unauthorized, answer: j.createIssue},
+		issuePath + "/*":            {methods: read, refuse: unauthorized, answer: j.getIssue},
 		"/rest/auth/1/session":      {methods: session, answer: j.session},
 		"/rest/double/1.0/echo":     {answer: echo},
 		"/login.jsp":                {answer: j.login},
@@ -33,15 +35,20 @@ func (j *Jira) routes() map[string]endpoint {
 }
 
 func (j *Jira) myself(w http.ResponseWriter, r *http.Request, in call) {
-	user := in.by
-	writeJSON(w, http.StatusOK, map[string]any{
+	writeJSON(w, http.StatusOK, j.person(r, in.by))
+}
+
+// person is a user as Jira describes one.
+func (j *Jira) person(r *http.Request, user User) map[string]any {
+	_, active := j.accounts.active(user.Key)
+	return map[string]any{
 		"self":         j.userURL(r, user.Name),
 		"key":          user.Key,
 		"name":         user.Name,
 		"emailAddress": user.Name + "@example.com",
 		"displayName":  user.DisplayName,
-		"active":       true,
-	})
+		"active":       active,
+	}
 }
 
 func configuration(w http.ResponseWriter, _ *http.Request, _ call) {

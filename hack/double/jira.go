@@ -10,9 +10,11 @@ import "maps"
 // concurrent use.
 type Jira struct {
 	Product
+
+	issues issues
 }
 
-// NewJira makes a double with no sessions and no requests seen.
+// NewJira makes a double with no issues, no sessions and no requests seen.
 func NewJira(o Options) *Jira {
 	j := &Jira{}
 	j.set(o)

@@ -12,10 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// What a product allows when Options say nothing. The first two are defaults
-// of atlassian.pats.max.tokens.per.user and atlassian.pats.max.tokens.expiry.days:
-// https://confluence.atlassian.com/enterprise/using-personal-access-tokens-1026032365.html
-// How long a name may be is assumed.
+// What a product allows when Options say nothing. The first two are what other
+// projects know as the defaults of atlassian.pats.max.tokens.per.user and
+// atlassian.pats.max.tokens.expiry.days; how long a name may be is assumed.
 const (
 	defaultMaxPATs    = 10
 	defaultMaxPATDays = 365

@@ -86,6 +86,21 @@ func TestPATsExpire(t *testing.T) {
 	}
 }
 
+// Those that expired are listed, and stand in the way of others.
+func TestExpiredPATsAreStillThere(t *testing.T) {
+	clock := newClock()
+	for product, p := range bothProducts(t, Options{Now: clock.read, MaxPATs: 2, Users: twoUsers()}) {
+		p.make(t, bearer("alice-pat"), `{"name":"a day","expirationDuration":1}`)
+		clock.step(2 * day)
+		if got := p.as(t, bearer("alice-pat"), "GET", patPath, ""); !strings.Contains(got.body, `"name":"a day"`) {
+			t.Errorf("%s: listed are %s", product, got.body)
+		}
+		if got := p.as(t, bearer("alice-pat"), "POST", patPath, `{"name":"x"}`); got.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", product, got.StatusCode, got.body)
+		}
+	}
+}
+
 // A token can make its successor, and that can delete it. Whatever else signs
 // somebody in can do so too.
 func TestPATsAreRotatedWithPATs(t *testing.T) {

@@ -34,6 +34,7 @@ const (
 
 	Controller = "system:serviceaccount:apitoken-system:apitoken-controller"
 	Webhook    = "system:serviceaccount:apitoken-system:apitoken-webhook"
+	Portal     = "system:serviceaccount:apitoken-system:apitoken-portal"
 )
 
 const timeout = 30 * time.Second

@@ -92,6 +92,8 @@ func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err err
 			"proxy_ssl_verify on;\nproxy_ssl_trusted_certificate " + c.ca + ";\nproxy_ssl_name " + confluenceHost + ";\nproxy_ssl_server_name on;"},
 		{"server PRODUCT;", "server " + strings.TrimPrefix(c.server.URL, "https://") + ";"},
 		{"proxy_pass http://product", "proxy_pass https://product"},
+		{"open BASE_URL", "open " + c.URL},
+		{"proxy_pass PORTAL_URL", "proxy_pass " + r.PortalURL + "/portal/" + ConfluenceNamespace + "/" + ConfluenceSite},
 		{"proxy_pass AUTH_URL;", "proxy_pass " + authURL + ";"},
 		{`return 401 '{"errorMessages":["This API token is not valid here for this user."],"errors":{}}';`,
 			`return 401 '{"statusCode":401,"message":"This API token is not valid here for this user."}';`},

@@ -45,8 +45,10 @@ type Rig struct {
 	HealthURL, MetricsURL string
 	// Confluence is a second product, once it was started.
 	Confluence *Confluence
-	// Controller, Webhook and Nginx are the processes.
-	Controller, Webhook, Nginx *Process
+	// PortalURL is where nginx reaches the portal, PortalMetricsURL where its metrics are.
+	PortalURL, PortalMetricsURL string
+	// Controller, Webhook, Portal and Nginx are the processes.
+	Controller, Webhook, Portal, Nginx *Process
 
 	dir, binary string
 	// operatorArgs go to each of the operator's processes.
@@ -71,6 +73,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 		{"starting the product double", r.startProduct},
 		{"starting the operator's controller", r.startController},
 		{"starting the operator's webhook", r.startWebhook},
+		{"starting the operator's portal", r.startPortal},
 	} {
 		begun := time.Now()
 		_, _ = fmt.Fprintf(progress, "  %s ... ", part.what)
@@ -85,7 +88,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 
 // Stop ends every part and leaves nothing behind.
 func (r *Rig) Stop() error {
-	errs := []error{r.Confluence.stop(), r.Nginx.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
+	errs := []error{r.Confluence.stop(), r.Nginx.Stop(), r.Portal.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
 	if r.product != nil {
 		r.product.Close()
 	}
@@ -122,6 +125,7 @@ func (r *Rig) startControlPlane(context.Context) (err error) {
 		"mallory": {"jira-team"},
 		"system:serviceaccount:apitoken-system:apitoken-controller": {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
 		"system:serviceaccount:apitoken-system:apitoken-webhook":    {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+		"system:serviceaccount:apitoken-system:apitoken-portal":     {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
 	} {
 		if err := r.WriteKubeconfig(r.Kubeconfig(name), name, groups...); err != nil {
 			return err
@@ -146,14 +150,15 @@ func (r *Rig) startController(ctx context.Context) error {
 		return err
 	}
 	if r.WebhookURL == "" {
-		webhook, err := ports.Free(3)
+		serving, err := ports.Free(5)
 		if err != nil {
 			return err
 		}
-		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+webhook[0], "http://"+webhook[1], "http://"+webhook[2]+"/metrics"
+		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+serving[0], "http://"+serving[1], "http://"+serving[2]+"/metrics"
+		r.PortalURL, r.PortalMetricsURL = "http://"+serving[3], "http://"+serving[4]+"/metrics"
 	}
 	r.Controller, err = r.startOperator("controller", "controller",
-		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--allow-external-upstreams",
+		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--portal-url", r.PortalURL, "--allow-external-upstreams",
 		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1])
 	if err != nil {
 		return err
@@ -177,6 +182,21 @@ func (r *Rig) startWebhook(ctx context.Context) (err error) {
 	return r.Webhook.await(ctx, r.HealthURL+"/readyz")
 }
 
+func (r *Rig) startPortal(ctx context.Context) error {
+	health, err := ports.Free(1)
+	if err != nil {
+		return err
+	}
+	r.Portal, err = r.startOperator("portal", "portal", "--drain-delay", "100ms",
+		"--kubeconfig", r.Kubeconfig("apitoken-portal"), "--bind-address", strings.TrimPrefix(r.PortalURL, "http://"),
+		"--health-probe-bind-address", health[0],
+		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.PortalMetricsURL, "http://"), "/metrics"))
+	if err != nil {
+		return err
+	}
+	return r.Portal.await(ctx, "http://"+health[0]+"/readyz")
+}
+
 // Sample returns a file of config/samples, with the placeholders for this rig filled in.
 func (r *Rig) Sample(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", name))
@@ -192,6 +212,8 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 	}
 	return []byte(strings.NewReplacer(
 		"https://jira.example.com", r.URL,
+		"open BASE_URL", "open "+r.URL,
+		"proxy_pass PORTAL_URL", "proxy_pass "+r.PortalURL+"/portal/"+Namespace+"/"+Site,
 		"http://jira.jira.svc:8080", r.product.URL,
 		"PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", PersonalAccessToken,
 		"LISTEN;", strings.TrimPrefix(r.URL, "http://")+";",

@@ -26,6 +26,9 @@ type PAT struct {
 	Token string
 }
 
+// never is the year in which what never ends ends, in some answers.
+const never = 9999
+
 type patAnswer struct {
 	ID         int64   `json:"id"`
 	Name       string  `json:"name"`
@@ -49,7 +52,9 @@ func (t *patTime) UnmarshalJSON(text []byte) error {
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05.999-0700"} {
 		if parsed, err := time.Parse(layout, *value); err == nil {
-			*t = patTime(parsed.UTC())
+			if parsed.Year() < never {
+				*t = patTime(parsed.UTC())
+			}
 			return nil
 		}
 	}

@@ -26,6 +26,8 @@ func TestDependencies(t *testing.T) {
 		"internal/upstream":   machinery,
 		"internal/siteurl":    machinery,
 		"internal/strictjson": machinery,
+		"internal/license":    machinery,
+		"internal/projection": machinery,
 		"webhook/authn":       append([]string{"k8s.io/", "net/http"}, machinery...),
 		"webhook/contract":    machinery,
 		"api/v1alpha1":        machinery,

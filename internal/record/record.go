@@ -40,10 +40,12 @@ type Record struct {
 	User string
 	// Site and APIToken say what the record belongs to. Its APIToken's UID is the name it is stored under.
 	Site, APIToken Ref
-	// DeliverySecret is the Secret beside the APIToken that the token is delivered to. An imported one has none.
+	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
 	DeliverySecret string
-	// Imported says that the secrets are not of our making: they are found by user, not by id.
+	// Imported says instead that the secrets are not of our making: they are found by user, not by id.
 	Imported bool
+	// Portal says instead that the token was shown once to its owner.
+	Portal bool
 	// Entries are the secrets that authenticate, oldest first.
 	Entries []Entry
 }
@@ -61,7 +63,7 @@ const (
 	// Candidate is a secret whose delivery has not been confirmed. It authenticates: it may already be in the
 	// hands of the workload, and nobody else ever had it.
 	Candidate State = "Candidate"
-	// Delivered is the secret that was read back from the delivered Secret.
+	// Delivered is the secret that was read back from the delivered Secret, or that its owner brought or was shown.
 	Delivered State = "Delivered"
 	// Ending is a secret that was replaced by a rotation, and authenticates until its end.
 	Ending State = "Ending"
@@ -85,6 +87,7 @@ type stored struct {
 	APIToken       Ref           `json:"apiToken"`
 	DeliverySecret string        `json:"deliverySecret,omitempty"`
 	Imported       bool          `json:"imported,omitempty"`
+	Portal         bool          `json:"portal,omitempty"`
 	Entries        []storedEntry `json:"entries"`
 }
 
@@ -111,7 +114,7 @@ func (r *Record) Verify(text []byte) int {
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
 		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
-		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Entries: make([]storedEntry, len(r.Entries)),
+		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Portal: r.Portal, Entries: make([]storedEntry, len(r.Entries)),
 	}
 	for i, e := range r.Entries {
 		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC(), Ends: e.Ends.UTC()}
@@ -138,7 +141,7 @@ func Decode(b []byte) (*Record, error) {
 	}
 	r := &Record{
 		TokenID: s.TokenID, User: s.User, Site: s.Site, APIToken: s.APIToken,
-		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Entries: make([]Entry, len(s.Entries)),
+		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Portal: s.Portal, Entries: make([]Entry, len(s.Entries)),
 	}
 	for i, e := range s.Entries {
 		hash, err := ParseHash(e.Hash)
@@ -153,6 +156,16 @@ func Decode(b []byte) (*Record, error) {
 	return r, nil
 }
 
+// kinds is how many ways to its owner the token has: exactly one.
+func (s *stored) kinds() (n int) {
+	for _, is := range [...]bool{s.DeliverySecret != "", s.Imported, s.Portal} {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *stored) validate() error {
 	switch {
 	case s.Version != version:
@@ -163,7 +176,7 @@ func (s *stored) validate() error {
 		return errors.New("the user is missing or not folded")
 	case s.Site.Namespace == "" || s.Site.Name == "" || s.APIToken.Namespace == "" || s.APIToken.Name == "":
 		return errors.New("the site or the APIToken is not named")
-	case (s.DeliverySecret == "") != s.Imported:
+	case s.kinds() != 1:
 		return errors.New("the delivered Secret is not named, or there can be none")
 	case s.Imported && len(s.Entries) > 1:
 		return fmt.Errorf("%d entries of an imported secret, want 1", len(s.Entries))

@@ -1,9 +1,10 @@
 // Package terms reads the terms under which tokens live from APITokens and AtlassianSites, so that the controller that
-// tells people and the webhook that decides understand them alike.
+// tells people, the webhook that decides and the portal that issues understand them alike.
 package terms
 
 import (
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,6 +25,35 @@ func Policy(s *tokensv1alpha1.AtlassianSite) lifetime.Policy {
 	return lifetime.Policy{
 		DefaultDays: ptr.Deref(p.DefaultLifetimeDays, 0), MaxDays: ptr.Deref(p.MaxLifetimeDays, 0), IssuedAfter: s.Spec.IssuedAfter.Time,
 	}
+}
+
+// Violation is a rule of a site that a secret to be issued would break.
+type Violation int
+
+const (
+	// None means that it breaks none.
+	None Violation = iota
+	// LifetimeTooLong means that it is to live for more days than the site allows.
+	LifetimeTooLong
+	// ExpirationTooLate means that it is to end later than the site allows.
+	ExpirationTooLate
+	// NeverExpires means that it is not to end, and has to.
+	NeverExpires
+)
+
+// Violates says which rule a secret would break that is issued now.
+func Violates(t *tokensv1alpha1.APIToken, s *tokensv1alpha1.AtlassianSite, now time.Time) Violation {
+	wish, policy, never := Wish(t), Policy(s), s.Spec.TokenPolicy.NeverExpiring
+	most := policy.MaxDays
+	switch {
+	case most != 0 && wish.Days > most:
+		return LifetimeTooLong
+	case most != 0 && !wish.Until.IsZero() && wish.Until.After(lifetime.After(now, most)):
+		return ExpirationTooLate
+	case never != "" && never != tokensv1alpha1.NeverExpiringAllowed && lifetime.End(wish, policy, now).IsZero():
+		return NeverExpires
+	}
+	return None
 }
 
 // OtherNamespaces says by its labels whether a namespace beside the site's own may refer to it.

@@ -32,13 +32,14 @@ type Log struct {
 	metrics *metrics
 	floods  *floods
 	queue   chan contract.Exchange
+	events  chan Event
 	closed  sync.Once
 	done    chan struct{}
 }
 
 // NewLog starts a log that writes to out until it is closed.
 func NewLog(out io.Writer, r prometheus.Registerer) *Log {
-	l := &Log{metrics: newMetrics(r), floods: newFloods(), queue: make(chan contract.Exchange, queueLength), done: make(chan struct{})}
+	l := &Log{metrics: newMetrics(r), floods: newFloods(), queue: make(chan contract.Exchange, queueLength), events: make(chan Event), done: make(chan struct{})}
 	go l.write(out)
 	return l
 }
@@ -90,6 +91,9 @@ func (l *Log) write(out io.Writer) {
 				return
 			}
 			lines.LogAttrs(context.Background(), level(x.Decision.Verdict), message(x), attributes(x)...)
+		case e := <-l.events:
+			e.write(lines)
+			_ = buffer.Flush()
 		case <-sum.C:
 			l.writeSums(lines)
 		case <-flush.C:

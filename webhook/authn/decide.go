@@ -17,14 +17,20 @@ var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/r
 // nobody stands in for an unknown token where there is no other.
 var nobody = &entry{record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
 
-// Decide judges one request by what the index holds now. It writes nothing and asks nobody.
+// Decide judges one request that a gateway asks about, by what the index holds now. It writes nothing and asks nobody.
 //
 // The order is a contract: the caller first, then whose credential it is, then whether it verifies, and only of a
 // verified token what it may do.
-func (ix *Index) Decide(r *Request) Decision {
+func (ix *Index) Decide(r *Request) Decision { return ix.patiently(r, false) }
+
+// Identify judges a request to the operator's own REST API, which nobody asks about: there is no caller key, no product to
+// reach and so no credential for it. All else of a token is judged as everywhere.
+func (ix *Index) Identify(r *Request) Decision { return ix.patiently(r, true) }
+
+func (ix *Index) patiently(r *Request, own bool) Decision {
 	now := ix.now()
 	var t trial
-	d := ix.decide(r, now, &t)
+	d := ix.decide(r, now, &t, own)
 	// Almost never: an imported secret that is weak is tried for the first time. What it is tried against may change
 	// meanwhile, but not for ever.
 	for range record.MaxSlow {
@@ -34,7 +40,7 @@ func (ix *Index) Decide(r *Request) Decision {
 		if !ix.imported.compute(&t) {
 			break
 		}
-		d = ix.decide(r, now, &t)
+		d = ix.decide(r, now, &t, own)
 	}
 	if t.pending != nil {
 		return Decision{Verdict: CannotDecide, Reason: ReasonBusy}
@@ -43,22 +49,28 @@ func (ix *Index) Decide(r *Request) Decision {
 }
 
 // decide judges with what is known of slow hashes.
-func (ix *Index) decide(r *Request, now time.Time, t *trial) Decision {
+func (ix *Index) decide(r *Request, now time.Time, t *trial, own bool) Decision {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	t.pending = nil
-	s, reason := ix.admitted(r)
+	s, reason := ix.site(r)
+	if s != nil && !own && !ix.admitted(r) {
+		s, reason = nil, ReasonCallerKeyMismatch
+	}
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
 	client := r.Client.address(s.trustedHops)
-	d := ix.judge(r, s, client, now, t)
+	d := ix.judge(r, s, client, now, t, own)
+	if d.Verdict == Allow && !own {
+		d = ix.handOver(d, r, s)
+	}
 	d.Client = client
 	return d
 }
 
-// judge judges what the site's own ingress asks about.
-func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t *trial) Decision {
+// judge judges what may be asked about.
+func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t *trial, own bool) Decision {
 	var decoded [maxBasic]byte
 	c := parseCredential(r, &decoded)
 	switch c.kind {
@@ -83,7 +95,7 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 	if !ok {
 		return refuse(ReasonAmbiguousPath)
 	}
-	if !s.accepts(path) {
+	if !s.accepts(path, own) {
 		return refuse(ReasonPathNotAccepted)
 	}
 	if e == nil {
@@ -98,7 +110,11 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 	case reason != "":
 		return Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}
 	}
-	return ix.permit(r, s, e, path, client)
+	var unlicensed Reason
+	if !own { // tokens are managed without a licence
+		unlicensed = ix.unlicensed(s, r.Site, now)
+	}
+	return s.permit(r, e, path, client, unlicensed)
 }
 
 // verify finds the token that was presented and the secret of it, or says what is wrong. All that can be wrong costs the same.
@@ -121,8 +137,8 @@ func (ix *Index) verify(c credential, at SiteName) (e *entry, secret int, wrong 
 	return e, secret, ""
 }
 
-// permit decides what a verified token may do.
-func (ix *Index) permit(r *Request, s *site, e *entry, path []byte, client netip.Addr) Decision {
+// permit decides what a verified token may do, at a site that may be unlicensed.
+func (s *site) permit(r *Request, e *entry, path []byte, client netip.Addr, unlicensed Reason) Decision {
 	d := Decision{Verdict: Forbidden, User: e.record.User, TokenID: e.record.TokenID}
 	below := path[len(s.contextPath):]
 	if handsOutCredentials(below) {
@@ -133,22 +149,30 @@ func (ix *Index) permit(r *Request, s *site, e *entry, path []byte, client netip
 		d.Reason = ReasonCredentialParameter
 		return d
 	}
+	if unlicensed != "" {
+		d.Reason = unlicensed
+		return d
+	}
 	for _, limits := range [...]*Limits{&s.limits, &e.token.Limits} {
 		if d.Reason = limits.allows(r.Method, client, below); d.Reason != "" {
 			return d
 		}
 	}
-	c, ok := ix.credentials[credentialKey{r.Site, e.record.User}]
-	if !ok {
-		d.Reason = ReasonUpstreamCredentialMissing
-		return d
-	}
-	if c.Origin != s.origin {
-		d.Reason = ReasonUpstreamChanged
-		return d
-	}
-	d.Verdict, d.Reason, d.Authorization, d.APIToken = Allow, ReasonAuthenticated, c.Authorization, e.token.name()
+	d.Verdict, d.Reason, d.APIToken = Allow, ReasonAuthenticated, e.token.name()
 	return d
+}
+
+// handOver adds to an Allow what its user acts with at the product, without which it is none.
+func (ix *Index) handOver(d Decision, r *Request, s *site) Decision {
+	switch c, ok := ix.credentials[credentialKey{r.Site, d.User}]; {
+	case !ok:
+		return Decision{Verdict: Forbidden, Reason: ReasonUpstreamCredentialMissing, User: d.User, TokenID: d.TokenID}
+	case c.Origin != s.origin:
+		return Decision{Verdict: Forbidden, Reason: ReasonUpstreamChanged, User: d.User, TokenID: d.TokenID}
+	default:
+		d.Authorization = c.Authorization
+		return d
+	}
 }
 
 func refuse(reason Reason) Decision {
@@ -164,8 +188,15 @@ func forward(r *Request) Decision {
 	return d
 }
 
-// accepts reports whether tokens count at this path.
-func (s *site) accepts(path []byte) bool {
+// ownPath is where the operator's own REST API is, below the context path. Tokens count there whatever the site says.
+const ownPath = "/rest/api-tokens"
+
+// accepts reports whether tokens count at this path of the product, or of the operator's own.
+func (s *site) accepts(path []byte, own bool) bool {
+	if own {
+		below, ok := bytes.CutPrefix(path, []byte(s.contextPath+ownPath))
+		return ok && (len(below) == 0 || below[0] == '/')
+	}
 	for _, prefix := range s.tokenPaths {
 		if bytes.HasPrefix(path, []byte(prefix)) {
 			return true

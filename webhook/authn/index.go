@@ -20,14 +20,16 @@ type Token struct {
 	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
 	Lifetime  lifetime.Wish
 	Suspended bool
-	// Imported says that its secret is not of our making.
-	Imported bool
-	Limits   Limits
+	// Imported says that its secret is not of our making, Portal that it was shown once to its owner.
+	Imported, Portal bool
+	Limits           Limits
 }
 
 // Site is what the index needs of an AtlassianSite.
 type Site struct {
 	Name SiteName
+	// Product is what its licence has to be for.
+	Product string
 	// ContextPath is the path of the base URL, without a slash at the end.
 	ContextPath string
 	// TokenPaths are the prefixes below it where tokens count, each with a slash at both ends.
@@ -53,7 +55,7 @@ type UpstreamCredential struct {
 	Origin string
 }
 
-// Index joins what authenticates: APITokens, their records, sites, caller keys and upstream credentials.
+// Index joins what authenticates: APITokens, their records, sites, caller keys, upstream credentials and licences.
 // They arrive in any order; what is incomplete authenticates nothing.
 // What is put in must not be changed afterwards.
 type Index struct {
@@ -72,10 +74,14 @@ type Index struct {
 	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
+	licenses    map[SiteName]License
+	// licensesRequired says that a site without a licence is refused.
+	licensesRequired bool
 }
 
 // site is a Site with what every request would otherwise compute.
 type site struct {
+	product             string
 	contextPath, origin string
 	tokenPaths          []string
 	lifetime            lifetime.Policy
@@ -103,6 +109,7 @@ func NewIndex(now func() time.Time) *Index {
 		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
 		credentials: map[credentialKey]UpstreamCredential{},
+		licenses:    map[SiteName]License{},
 	}
 }
 
@@ -163,7 +170,7 @@ func (ix *Index) PutSite(s Site) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.sites[s.Name] = &site{
-		contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
+		product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits, allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 	}
 }
@@ -217,8 +224,8 @@ func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 	delete(ix.credentials, credentialKey{name, user})
 }
 
-// admitted reports whether the caller is the site's own ingress, and why not. The lock is held.
-func (ix *Index) admitted(r *Request) (*site, Reason) {
+// site returns the site of a request, or why there is none. The lock is held.
+func (ix *Index) site(r *Request) (*site, Reason) {
 	if !ix.ready {
 		return nil, ReasonNotReady
 	}
@@ -226,14 +233,16 @@ func (ix *Index) admitted(r *Request) (*site, Reason) {
 	if s == nil {
 		return nil, ReasonUnknownSite
 	}
+	return s, ""
+}
+
+// admitted reports whether the caller is the site's own ingress. The lock is held.
+func (ix *Index) admitted(r *Request) bool {
 	match := 0
 	for _, key := range ix.callerKeys[r.Site][r.Contract] {
 		match |= equal(key, r.CallerKey)
 	}
-	if match != 1 {
-		return nil, ReasonCallerKeyMismatch
-	}
-	return s, ""
+	return match == 1
 }
 
 // maxCallerKey is more than a caller key has; a longer one is none.

@@ -76,7 +76,7 @@ func (ix *Index) leaveID(e *entry) {
 
 // agrees reports whether a record was written for this very APIToken as it is now.
 func agrees(t *Token, r *record.Record) bool {
-	return r.User == username.Fold(t.User) && r.Imported == t.Imported &&
+	return r.User == username.Fold(t.User) && r.Imported == t.Imported && r.Portal == t.Portal &&
 		r.Site == record.Ref{Namespace: t.Site.Namespace, Name: t.Site.Name} &&
 		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
 }

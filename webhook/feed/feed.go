@@ -22,6 +22,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -29,46 +31,74 @@ import (
 
 // Config says where to read from.
 type Config struct {
-	// Namespace is the operator's own namespace, with records and caller keys;
+	// Namespace is the operator's own namespace, with records, caller keys and projections;
 	// CredentialsNamespace the one with the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// Lease is the one in the operator's own namespace that the leading controller renews.
 	Lease string
+	// Licenses verifies licences, without which tokens may do nothing then. Nil means that none are required.
+	Licenses *license.Verifier
 }
 
 // Feed fills an index and keeps it filled.
 type Feed struct {
 	index   *authn.Index
 	sources []*source
-	// pulse is no part of the index: nothing waits for it.
-	pulse  *source
-	synced chan struct{}
+	// pulse is no part of the index: nothing waits for it. A feed may have none.
+	pulse   *source
+	synced  chan struct{}
+	metrics *metrics
 }
 
-// New returns a feed that reads with the rights of config.
+// New returns the feed of a process that gateways ask: all that the index joins. It reads with the rights of config.
 func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
+	f, from, err := newFeed(config, c, index, log, r)
+	if err != nil {
+		return nil, err
+	}
+	f.sources = append(f.sources,
+		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
+		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
+	)
+	f.pulse = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(f.metrics), lease(c.Namespace, c.Lease)...)
+	return f, nil
+}
+
+// NewOfTokens returns the feed of a process that only has to know whose a token is: no caller keys, and no credentials of the product.
+func NewOfTokens(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
+	f, _, err := newFeed(config, c, index, log, r)
+	return f, err
+}
+
+// watching makes a source of a feed.
+type watching func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source
+
+func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, watching, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("registering the API types: %w", err)
+		return nil, nil, fmt.Errorf("registering the API types: %w", err)
 	}
 	way := newLink()
 	api, err := client.NewWithWatch(way.through(config), client.Options{Scheme: scheme})
 	if err != nil {
-		return nil, fmt.Errorf("making the client of the feed: %w", err)
+		return nil, nil, fmt.Errorf("making the client of the feed: %w", err)
 	}
-	m := newMetrics(r, index)
+	f := &Feed{index: index, synced: make(chan struct{}), metrics: newMetrics(r, index)}
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
-		return newSource(api, way, name, list, object, s, scope, m, log)
+		return newSource(api, way, name, list, object, s, scope, f.metrics, log)
 	}
-	pulse := from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(m), lease(c.Namespace, c.Lease)...)
-	return &Feed{index: index, synced: make(chan struct{}), pulse: pulse, sources: []*source{
+	f.sources = []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
-		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
-		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
-	}}, nil
+	}
+	if c.Licenses != nil {
+		index.RequireLicenses()
+		f.sources = append(f.sources,
+			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
+	}
+	return f, from, nil
 }
 
 // namespaces asks for their metadata alone.
@@ -88,7 +118,11 @@ func secrets(namespace, secretType string) []client.ListOption {
 // Start feeds the index until ctx is done. It survives whatever happens to the API server.
 func (f *Feed) Start(ctx context.Context) error {
 	var g errgroup.Group
-	for _, s := range append([]*source{f.pulse}, f.sources...) {
+	sources := f.sources
+	if f.pulse != nil {
+		sources = append([]*source{f.pulse}, sources...)
+	}
+	for _, s := range sources {
 		g.Go(func() error {
 			s.run(ctx)
 			return nil

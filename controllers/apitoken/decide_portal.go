@@ -1,0 +1,80 @@
+package apitoken
+
+import (
+	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/lifetime"
+)
+
+// makingGrace is how long the portal may take to make a token: longer than any of its requests can.
+const makingGrace = 10 * time.Minute
+
+// portal decides of tokens that the portal makes. Their records are its to write.
+var portal = []func(state) *decision{
+	wasFinished,
+	siteExists,
+	namespaceAllowed,
+	recordReadable,
+	recordAgrees,
+	wasRecorded,
+	hasNotEnded,
+	isActive,
+	wasNotRevoked,
+	upstreamIsHeld,
+}
+
+// ofPortal reports whether the token was made by its owner, on the page or over REST.
+func (s state) ofPortal() bool {
+	return s.token.Spec.Credential.Type == tokensv1alpha1.CredentialPortal
+}
+
+// pending reports whether the portal is still making the token, or was cut off.
+func (s state) pending() bool { return s.token.Annotations[tokensv1alpha1.AnnotationPending] != "" }
+
+// cutOff reports whether it was: nobody has been shown the token, or ever will be.
+func (s state) cutOff() bool {
+	return s.ofPortal() && s.pending() && s.now.Sub(s.token.CreationTimestamp.Time) >= makingGrace
+}
+
+func wasFinished(s state) *decision {
+	switch {
+	case s.cutOff():
+		return &decision{step: remove}
+	case s.pending():
+		return block(tokensv1alpha1.ReasonIssuePending, "The portal is making this token. If it was cut off, the APIToken is removed within %d minutes.",
+			makingGrace/time.Minute)
+	}
+	return nil
+}
+
+func wasRecorded(s state) *decision {
+	switch {
+	case s.record != nil:
+		return nil
+	case s.orphan != "":
+		return block(tokensv1alpha1.ReasonRecordOrphaned,
+			"The token belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
+				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/operations.md); else delete this APIToken.", s.orphan, s.recordName)
+	}
+	return block(tokensv1alpha1.ReasonRecordMissing,
+		"There is no record of this token, Secret '%s', so it does not authenticate. Restore it, or delete this APIToken: "+
+			"tokens of `credential.type: Portal` are made on the page or over REST alone.", s.recordName)
+}
+
+func wasNotRevoked(s state) *decision {
+	if s.standing(s.current()) != lifetime.Revoked {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonRevokedByEpoch,
+		"The token was issued before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. Delete it; its owner can make another one.",
+		s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time))
+}
+
+func shownOnce(s state) string {
+	message := "The token was shown once to its owner."
+	if note := s.overlapping(); note != "" {
+		message += " " + note
+	}
+	return message
+}

@@ -1,0 +1,49 @@
+package projection_test
+
+import (
+	"strings"
+	"testing"
+
+	"apitokens.dev/operator/internal/projection"
+)
+
+func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
+	for name, want := range map[string]projection.Projection{
+		"all of it":       {Namespace: "jira", Site: "main", UpstreamCAs: "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----\n", License: "a.b.c"},
+		"nothing to hold": {Namespace: "jira", Site: "main"},
+		"no licence":      {Namespace: "jira", Site: "main", License: "<what> & \u2028 \"this\"\x00 is"},
+	} {
+		b, err := want.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := projection.Decode(b); err != nil || got != want {
+			t.Errorf("%s: read %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing":          ``,
+		"truncated":        `{"namespace":"jira","site":"main"`,
+		"no namespace":     `{"namespace":"","site":"main"}`,
+		"no site":          `{"namespace":"jira","site":""}`,
+		"an unknown field": `{"namespace":"jira","site":"main","more":"x"}`,
+		"a field twice":    `{"namespace":"jira","site":"main","license":"a","license":"b"}`,
+		"an empty licence": `{"namespace":"jira","site":"main","license":""}`,
+		"white space":      `{"namespace": "jira","site":"main"}`,
+	} {
+		if got, err := projection.Decode([]byte(text)); err == nil || got != (projection.Projection{}) || !strings.Contains(err.Error(), "the projection of a site") {
+			t.Errorf("%s: read %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestSecretNamesDiffer(t *testing.T) {
+	longest := strings.Repeat("x", 63)
+	a, b := projection.Projection{Namespace: "a", Site: "b.c"}.SecretName(), projection.SecretName("a-b", "c")
+	if a != "site.a.b.c" || b != "site.a-b.c" || len(projection.SecretName(longest, longest)) > 253 {
+		t.Errorf("%q and %q", a, b)
+	}
+}
