@@ -33,7 +33,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	issued := e.record.Entries[newest].Issued
 	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
 	d.Reason = ix.standing(s, e, newest, e.site, now)
-	if d.Reason == "" && e.rival != nil {
+	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].rival != nil {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
