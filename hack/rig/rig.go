@@ -63,15 +63,20 @@ type Rig struct {
 	product      *httptest.Server
 }
 
+// users are those of a product. Alice has a personal access token already.
+func users(pat string) []double.User {
+	return []double.User{
+		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
+		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
+		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
+	}
+}
+
 // Start starts the control plane, the product and the operator, telling on progress what it does.
 // nginx starts later, once there is a site for it. Stop must be called, also after an error.
 func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
 	r := &Rig{operatorArgs: operatorArgs}
-	r.Product = double.NewJira(double.Options{Now: r.productTime, Users: []double.User{
-		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{PersonalAccessToken}},
-		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
-		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
-	}})
+	r.Product = double.NewJira(double.Options{Now: r.productTime, Users: users(PersonalAccessToken)})
 	for _, part := range []struct {
 		what  string
 		start func(context.Context) error
