@@ -30,6 +30,7 @@ import (
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/feed"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/profile"
 	restapi "apitokens.dev/operator/webhook/rest"
 )
 
@@ -50,8 +51,6 @@ type PortalOptions struct {
 const (
 	// portalFieldOwner is the name under which the portal writes.
 	portalFieldOwner = "apitoken-portal"
-	// maxAsking is how many questions to products are under way at the most, of all sites.
-	maxAsking = 16
 	// portalTimeout bounds a request to the portal, which may wait for the product and for the API server.
 	portalTimeout = time.Minute
 )
@@ -76,10 +75,9 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
 	serves := &serving{
-		server: newServer(o.BindAddress, portalHandler(&portal.Portal{
+		server: newServer(o.BindAddress, portalHandler(newPortalMetrics(metrics.Registry), &portal.Portal{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: lines, Logger: log.WithName("portal"),
 			Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
-			Asking: make(chan struct{}, maxAsking),
 		})),
 		feed: fed, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
@@ -96,10 +94,15 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 }
 
 // portalHandler is all that the portal serves. A path that is not as it should be is not found, rather than mended.
-func portalHandler(p *portal.Portal) http.Handler {
+func portalHandler(m *portalMetrics, p *portal.Portal) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(portal.Mount+portal.APIPath+"/", restapi.NewHandler(p))
+	api, page := m.of("rest", restapi.NewHandler(p)), m.of("page", profile.NewHandler(p))
+	for path, face := range map[string]http.Handler{portal.APIPath: api, portal.PagePath: page} {
+		mux.Handle(portal.Mount+path, face) // or the library would answer with a redirect, to a path that is none of the client's
+		mux.Handle(portal.Mount+path+"/", face)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		portal.Protect(w.Header(), portal.NothingLoads)
 		clean := path.Clean("/" + r.URL.Path)
 		if r.URL.Path != clean && r.URL.Path != clean+"/" {
 			http.NotFound(w, r)

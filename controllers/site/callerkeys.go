@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -28,7 +29,7 @@ func authURLSecretName(site string) string { return site + "-auth-urls" }
 
 // ofSite reports whether a Secret is one that the operator keeps for a site.
 func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType
+	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType
 }
 
 func labels(site types.NamespacedName) map[string]string {

@@ -23,6 +23,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -52,12 +53,14 @@ type Reconciler struct {
 	Events  events.EventRecorder
 	Clock   clock.PassiveClock
 	Product Product
-	// Namespace holds the caller keys, CredentialsNamespace the upstream credentials.
+	// Namespace holds the caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
 	PortalURL string
+	// Licenses verifies the licences of sites. Nil means that none are needed.
+	Licenses *license.Verifier
 	// AllowExternalUpstreams lets `upstreamURL` be something else than a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }
@@ -92,7 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, &s)
-	return quiet(ctrl.Result{RequeueAfter: recheckPeriod}, errors.Join(err, r.report(ctx, &s, o)))
+	return quiet(ctrl.Result{RequeueAfter: next(o.licensing, r.Clock.Now())}, errors.Join(err, r.report(ctx, &s, o)))
 }
 
 // quiet takes a race with another writer for what it is: something to look at again.
@@ -115,10 +118,13 @@ type outcome struct {
 	checked     bool
 	rejected    []rejection
 	authURLName string
+	// licenses says whether sites need licences here, and licensing what became of this one's.
+	licenses  bool
+	licensing *licensing
 }
 
 func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (outcome, error) {
-	var o outcome
+	o := outcome{licenses: r.Licenses != nil}
 	var all tokensv1alpha1.AtlassianSiteList
 	if err := r.Client.List(ctx, &all); err != nil {
 		return o, fmt.Errorf("listing the AtlassianSites: %w", err)
@@ -141,10 +147,17 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if o.problem == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
-	answering, err := r.probe(ctx, s, &o)
+	given, err := r.readGiven(ctx, s)
 	if err != nil {
 		return o, err
 	}
+	if err := r.projectSite(ctx, s, given); err != nil {
+		return o, err
+	}
+	if o.licenses {
+		o.licensing = judgeLicense(r.Licenses, s.Spec, given.license, r.Clock.Now())
+	}
+	answering := r.probe(ctx, s, given.cas, &o)
 	o.rejected, err = r.projectCredentials(ctx, s, answering)
 	o.checked = err == nil
 	return o, err

@@ -85,7 +85,9 @@ func (w *world) reconcile(s *tokensv1alpha1.AtlassianSite) {
 // expect expects a reason of a condition, and the status that belongs to it.
 func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason string) *metav1.Condition {
 	w.Helper()
-	good := reason == tokensv1alpha1.ReasonServing || reason == tokensv1alpha1.ReasonAnswered || reason == tokensv1alpha1.ReasonVerified
+	good := slices.Contains([]string{
+		tokensv1alpha1.ReasonServing, tokensv1alpha1.ReasonAnswered, tokensv1alpha1.ReasonVerified, tokensv1alpha1.ReasonLicenseValid,
+	}, reason)
 	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
 	if c == nil || c.Reason != reason || (c.Status == metav1.ConditionTrue) != good {
 		w.Fatalf("%s of %s is %+v, want reason %s", conditionType, s.Name, c, reason)
@@ -123,8 +125,8 @@ func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 // expectNothingKept expects that the operator keeps nothing for a site.
 func (w *world) expectNothingKept(s *tokensv1alpha1.AtlassianSite, users ...string) {
 	w.Helper()
-	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
-		w.Errorf("the keys of %s are there", s.Name)
+	if w.keysSecret(s) != nil || w.authURLs(s) != nil || w.projectionSecret(s) != nil {
+		w.Errorf("the keys or the projection of %s are there", s.Name)
 	}
 	for _, user := range users {
 		if w.copySecret(s, user) != nil {

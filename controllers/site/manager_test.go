@@ -103,10 +103,18 @@ func TestWatches(t *testing.T) {
 		return nil
 	})
 
+	w.remove(w.projectionSecret(older))
+	kubetest.Eventually(t, func() error {
+		if w.projectionSecret(older) == nil {
+			return errors.New("the projection was not restored")
+		}
+		return nil
+	})
+
 	w.remove(older.DeepCopy())
 	w.awaitReady(newer, tokensv1alpha1.ReasonServing)
 	kubetest.Eventually(t, func() error {
-		if w.keysSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
+		if w.keysSecret(older) != nil || w.projectionSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
 			return errors.New("something of the deleted site is there still")
 		}
 		return nil

@@ -39,6 +39,9 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 		Conditions:        conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
 		AuthURLSecretName: s.Status.AuthURLSecretName,
 	}
+	if !o.licenses || o.problem != nil {
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionLicensed)
+	}
 	switch {
 	case o.problem != nil:
 		status.AuthURLSecretName = ""
@@ -70,6 +73,9 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	if o.probed {
 		reason, message := reachability(s.Spec, o.probe)
 		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
+	}
+	if l := o.licensing; l != nil {
+		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
 	}
 	if o.checked {
 		reason, message := credentialsCondition(o.rejected)

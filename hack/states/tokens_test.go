@@ -13,6 +13,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
 )
 
 const (
@@ -46,6 +47,15 @@ func from(secret string, mode tokensv1alpha1.ImportMode) mod {
 			Type: tokensv1alpha1.CredentialImported, Imported: &tokensv1alpha1.ImportedCredential{SecretName: secret, Key: "token", Mode: mode},
 		}
 	}
+}
+
+// ofPortal is made on the page or over REST.
+func ofPortal(t *tokensv1alpha1.APIToken) {
+	t.Spec.Delivery, t.Spec.Credential = tokensv1alpha1.Delivery{}, tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal}
+}
+
+func pending(t *tokensv1alpha1.APIToken) {
+	t.Annotations = map[string]string{tokensv1alpha1.AnnotationPending: "true"}
 }
 
 func policy(p tokensv1alpha1.TokenPolicy) siteMod {
@@ -164,6 +174,14 @@ var tokenExamples = []example{
 		w.remove(w.secret(w.jira, "ci-secret"))
 		w.look(t)
 	}},
+	{"shown-once", 0, func(w *world, name string) {
+		t := w.token(name, ofPortal, pending)
+		w.shown(t)
+		change(w, t, func(t *tokensv1alpha1.APIToken) { t.Annotations = nil })
+		w.look(t)
+	}},
+	{"cut-off", 0, func(w *world, name string) { w.token(name, ofPortal, pending) }},
+	{"shown-never", 0, func(w *world, name string) { w.token(name, ofPortal) }},
 	{"source-missing", 0, func(w *world, name string) { w.token(name, from("not-there", tokensv1alpha1.ImportOnce)) }},
 	{"weak-too-short", 0, func(w *world, name string) {
 		w.put("short-secret", "token", "correct horse")
@@ -249,16 +267,39 @@ func restored(w *world, name string) {
 	w.token(name)
 }
 
+// shown writes the record that the portal writes before it shows a token.
+func (w *world) shown(t *tokensv1alpha1.APIToken) {
+	w.Helper()
+	random := w.tokens(t.Name).Random
+	id, err := token.NewID(random)
+	w.must(err)
+	text, err := token.New(id, random)
+	w.must(err)
+	hash, err := record.NewHash(text, random)
+	w.must(err)
+	r := &record.Record{
+		TokenID: id, User: t.Spec.User, Portal: true, Site: record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
+		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
+		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: w.clock.Now().UTC()}},
+	}
+	encoded, err := r.Encode()
+	w.must(err)
+	w.must(w.api.Create(w.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: string(t.UID)},
+		Type:       record.SecretType, Data: map[string][]byte{record.DataKey: encoded},
+	}))
+}
+
 func tooManyWeak(w *world, name string) {
 	w.site("legacy")
 	for i := range record.MaxSlow + 1 {
 		secret := "weak-secret-" + string(rune('1'+i))
 		w.put(secret, "token", "hunter2-hunter2-hunter"+secret[len(secret)-1:])
-		token := name
+		weak := name
 		if i < record.MaxSlow {
-			token = "weak-" + string(rune('1'+i))
+			weak = "weak-" + string(rune('1'+i))
 		}
-		if t := w.token(token, at("legacy"), from(secret, tokensv1alpha1.ImportOnce)); i < record.MaxSlow {
+		if t := w.token(weak, at("legacy"), from(secret, tokensv1alpha1.ImportOnce)); i < record.MaxSlow {
 			defer w.remove(t) // the page is not about it
 		}
 	}

@@ -151,19 +151,41 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	}
 }
 
-// The golden record was written once by version 1. Its token must verify for as long as version 1 is read.
+// The golden records were written once by version 1. Their token must verify for as long as version 1 is read.
 func TestDecodeGolden(t *testing.T) {
-	b, err := os.ReadFile("testdata/v1.json")
-	if err != nil {
-		t.Fatal(err)
+	for file, portal := range map[string]bool{"testdata/v1.json": false, "testdata/v1-portal.json": true} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := record.Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const text = "asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"
+		if r.TokenID != text[:token.IDLength] || r.User != "alice" || r.Verify([]byte(text)) != 0 || r.Portal != portal {
+			t.Errorf("%s: read %+v", file, r)
+		}
 	}
-	r, err := record.Decode(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const text = "asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"
-	if r.TokenID != text[:token.IDLength] || r.User != "alice" || r.Verify([]byte(text)) != 0 {
-		t.Errorf("read %+v", r)
+}
+
+// A token has one way to its owner.
+func TestRecordHasOneWay(t *testing.T) {
+	id, text := newToken(t)
+	for name, tc := range map[string]struct {
+		secret           string
+		imported, portal bool
+		ok               bool
+	}{
+		"delivered": {"x", false, false, true}, "imported": {"", true, false, true}, "of the portal": {"", false, true, true},
+		"none": {"", false, false, false}, "delivered and of the portal": {"x", false, true, false},
+		"imported and of the portal": {"", true, true, false}, "all": {"x", true, true, false},
+	} {
+		r := sample(t, id, text)
+		r.DeliverySecret, r.Imported, r.Portal, r.Entries = tc.secret, tc.imported, tc.portal, r.Entries[:1]
+		if _, err := r.Encode(); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func alice(uid, name string) authn.Token {
 }
 
 func site(name authn.SiteName) authn.Site {
-	return authn.Site{Name: name, ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: origin}
+	return authn.Site{Name: name, Product: "Jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: origin}
 }
 
 func newFixture(t testing.TB) fixture {

@@ -13,6 +13,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -158,6 +160,25 @@ func newCallerKeys(ix *authn.Index) store {
 			}
 			name := authn.SiteName{Namespace: k.Namespace, Name: k.Site}
 			ix.PutCallerKeys(name, k.Keys)
+			return name, nil
+		},
+	}
+}
+
+func newLicenses(ix *authn.Index, v *license.Verifier) store {
+	return &typed[*corev1.Secret, authn.SiteName]{
+		known:  map[key]authn.SiteName{},
+		forget: ix.DeleteLicense,
+		read: func(s *corev1.Secret) (authn.SiteName, error) {
+			p, err := projection.Decode(s.Data[projection.DataKey])
+			if err != nil {
+				return authn.SiteName{}, err
+			}
+			if p.SecretName() != s.Name {
+				return authn.SiteName{}, errMisnamed
+			}
+			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
+			ix.PutLicense(name, readLicense(v, p.License))
 			return name, nil
 		},
 	}

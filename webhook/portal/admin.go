@@ -84,11 +84,7 @@ func (p *Portal) RevokeAllOf(ctx context.Context, c *Caller, user string) (int, 
 	if user == "" {
 		return 0, invalid("user", "user must be given: whose API tokens are to be revoked?")
 	}
-	theirs, err := p.ofOwner(ctx, c.Site, username.Fold(user))
-	if err != nil {
-		return 0, err
-	}
-	return p.revokeEach(ctx, c, theirs)
+	return p.revokeAllOf(ctx, c, username.Fold(user))
 }
 
 func (c *Caller) mustAdminister() error {

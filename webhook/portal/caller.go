@@ -18,6 +18,9 @@ import (
 // askTimeout is how long a product may take to say who somebody is, waiting for others included.
 const askTimeout = 5 * time.Second
 
+// ErrAPIToken means that somebody brought an API token, or something like it, which does not count there. On the page none does.
+var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid here for this user.")
+
 // Caller is who asks, and how that is known.
 type Caller struct {
 	*Site
@@ -43,21 +46,13 @@ func (c *Caller) Administers() bool { return slices.Contains(c.Spec.Administrato
 // Identify finds out who sends a request to the REST API or the page of a site: the owner of a token in it, or whom the
 // product takes its cookie or credential for. The target is that of the client, below the context path.
 func (p *Portal) Identify(r *http.Request, site *Site, target string) (*Caller, error) {
-	c := &Caller{Site: site, from: contract.Claimed{
-		Client: one(r.Header.Values("X-Real-Ip")), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
-	}}
-	c.from.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
+	c, asked := received(r, site, target)
 	begun := time.Now()
-	d := p.Index.Identify(&authn.Request{
-		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + target, Method: r.Method,
-		Client: authn.Client{Address: c.from.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
-	})
+	d := p.Index.Identify(asked)
 	if d.Verdict != authn.Forward {
 		p.Log.Observe(contract.Exchange{Site: site.Ref(), Decision: d, Claimed: c.from, Peer: r.RemoteAddr, Took: time.Since(begun)})
 	}
-	if d.Client.IsValid() {
-		c.from.Client = d.Client.String()
-	}
+	c.cameFrom(d)
 	switch d.Verdict {
 	case authn.Allow:
 		return p.bearer(r.Context(), c, d)
@@ -66,11 +61,37 @@ func (p *Portal) Identify(r *http.Request, site *Site, target string) (*Caller, 
 			Authorization: r.Header.Get("Authorization"), Cookie: strings.Join(r.Header.Values("Cookie"), "; "),
 		})
 	case authn.Unauthorized:
-		return nil, problem(Unauthenticated, "This API token is not valid here for this user.")
+		return nil, ErrAPIToken
 	case authn.Forbidden:
 		return nil, &Problem{Kind: Forbidden, Reason: string(d.Reason), Message: forbidden(d.Reason)}
 	default:
 		return nil, problem(Unavailable, "API tokens cannot be told yet. Try again in a moment.")
+	}
+}
+
+// Stranger is whoever sends a request that nobody has to be known for. Where it came from is logged, as the site would have it.
+func (p *Portal) Stranger(r *http.Request, site *Site, target string) *Caller {
+	c, asked := received(r, site, target)
+	asked.Authorization, asked.Target = nil, c.from.Path
+	c.cameFrom(p.Index.Identify(asked))
+	return c
+}
+
+// received is what a request says of itself, for the log and for the index.
+func received(r *http.Request, site *Site, target string) (*Caller, *authn.Request) {
+	c := &Caller{Site: site, from: contract.Claimed{
+		Client: one(r.Header.Values("X-Real-Ip")), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
+	}}
+	c.from.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
+	return c, &authn.Request{
+		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + target, Method: r.Method,
+		Client: authn.Client{Address: c.from.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
+	}
+}
+
+func (c *Caller) cameFrom(d authn.Decision) {
+	if d.Client.IsValid() {
+		c.from.Client = d.Client.String()
 	}
 }
 
@@ -110,24 +131,23 @@ func (p *Portal) whoIs(ctx context.Context, s *Site, as atlassian.Credential) (u
 }
 
 // ask asks the product something, if it is not being asked too much already.
-func (p *Portal) ask(ctx context.Context, s *Site, question func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+func (p *Portal) ask(client context.Context, s *Site, question func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(client, askTimeout)
 	defer cancel()
 	silent := problem(Unavailable, "%s does not answer in time. Try again in a moment.", s.Spec.Product)
-	select {
-	case p.Asking <- struct{}{}:
-	case <-ctx.Done():
+	done, ok := p.turns.take(ctx, s.Ref())
+	if !ok {
 		return silent
 	}
-	defer func() { <-p.Asking }()
+	defer done()
 	err := question(ctx)
 	switch {
 	case err == nil, errors.Is(err, atlassian.ErrRefused), errors.Is(err, atlassian.ErrPATRefused):
 		return err
-	default:
-		p.Logger.Error(err, "Asking the product on behalf of a user", "site", s.Ref().String())
-		return silent
+	case client.Err() == nil && p.turns.complains(p.Clock.Now()):
+		p.Logger.Error(err, "Asking the product on behalf of a user; the like is not logged again at once", "site", s.Ref().String())
 	}
+	return silent
 }
 
 // one returns the one value there is. Of several, nobody knows which one the ingress set.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,6 +40,9 @@ type Wish struct {
 	Nonce string
 }
 
+// FieldNonce is the field that a Problem has if a form is none of the page, or was sent before.
+const FieldNonce = "nonce"
+
 // NewNonce returns a nonce for one wish.
 func NewNonce() string { return strings.ToLower(rand.Text()) }
 
@@ -51,7 +55,7 @@ func (p *Portal) Create(ctx context.Context, c *Caller, w Wish) (made Token, tex
 	if err != nil {
 		return Token{}, "", err
 	}
-	enrols, err := p.mustEnrol(ctx, c)
+	state, err := p.mustEnrol(ctx, c)
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -63,11 +67,11 @@ func (p *Portal) Create(ctx context.Context, c *Caller, w Wish) (made Token, tex
 			p.takeBack(ctx, t)
 		}
 	}()
-	if err := p.withinQuota(ctx, c, t); err != nil {
+	if err := p.settle(ctx, c, t); err != nil {
 		return Token{}, "", err
 	}
-	if enrols {
-		if err := p.enrol(ctx, c); err != nil {
+	if state == NotEnrolled || state == Ended {
+		if err := p.enrol(ctx, c, state); err != nil {
 			return Token{}, "", err
 		}
 	}
@@ -95,11 +99,14 @@ func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.A
 		},
 	}
 	if !w.Expires.IsZero() {
-		t.Spec.ExpirationTime = metav1.NewTime(w.Expires)
+		t.Spec.ExpirationTime = metav1.NewTime(w.Expires.Truncate(time.Second)) // as it will be stored: what is checked is what counts
+	}
+	if err := checkWish(t); err != nil {
+		return nil, err
 	}
 	if w.Nonce != "" {
 		if !nonceForm.MatchString(w.Nonce) {
-			return nil, invalid("nonce", "The form is not one of this page. Open the page again.")
+			return nil, invalid(FieldNonce, "The form is not one of this page. Open the page again.")
 		}
 		t.GenerateName, t.Name = "", namePrefix(c.User)+w.Nonce
 	}
@@ -111,11 +118,11 @@ func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.A
 	if err := p.checkPolicy(c, t); err != nil {
 		return nil, err
 	}
-	mine, err := p.List(ctx, c)
+	mine, err := p.objects(ctx, c.ownTokens())
 	if err != nil {
 		return nil, err
 	}
-	if most := c.MaxTokens(); most > 0 && len(mine) >= most {
+	if most := c.MaxTokens(); len(mine) >= most {
 		return nil, tooMany(most)
 	}
 	return t, nil
@@ -145,26 +152,29 @@ func tooMany(most int) *Problem {
 	return problem(Conflict, "You have %d API tokens, and no more are possible. Revoke one of them first.", most)
 }
 
-// withinQuota counts once the new APIToken is seen, and with it all that came before: of two that are made at the same time,
-// at least one sees the other.
-func (p *Portal) withinQuota(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
-	most := c.MaxTokens()
-	if most == 0 {
-		return nil
-	}
-	var list tokensv1alpha1.APITokenList
+// settle waits until the new APIToken is seen, and with it all that came before. Then it is counted: of two that are made at the
+// same time, at least one sees the other. And the token that the caller brought is looked at once more: if it was revoked or
+// narrowed before this one was there, whoever did so could not know of this one.
+func (p *Portal) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
+	var all []tokensv1alpha1.APIToken
 	var failed error
 	err := seen(ctx, func() bool {
-		failed = p.Client.List(ctx, &list, client.MatchingFields{byOwner: ownerKey(c.Ref(), c.User)}, client.UnsafeDisableDeepCopy)
-		return failed != nil || slices.ContainsFunc(list.Items, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
+		all, failed = p.objects(ctx, c.ownTokens())
+		return failed != nil || slices.ContainsFunc(all, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
 	})
-	switch {
+	switch most := c.MaxTokens(); {
 	case err != nil:
 		return err
 	case failed != nil:
-		return fmt.Errorf("counting APITokens: %w", failed)
-	case len(list.Items) > most:
+		return failed
+	case len(all) > most:
 		return tooMany(most)
+	}
+	unchanged := func(o tokensv1alpha1.APIToken) bool {
+		return o.UID == c.Token.UID && equality.Semantic.DeepEqual(o.Spec, c.Token.Spec)
+	}
+	if c.Token != nil && !slices.ContainsFunc(all, unchanged) {
+		return problem(Conflict, "The API token that you brought was changed or revoked just now.")
 	}
 	return nil
 }
@@ -221,7 +231,10 @@ func (p *Portal) mint(id string) (string, record.Entry, error) {
 // finish takes the mark off, and waits until the token authenticates here.
 func (p *Portal) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (made Token, err error) {
 	patch := client.RawPatch(client.Merge.Type(), []byte(`{"metadata":{"annotations":{"`+tokensv1alpha1.AnnotationPending+`":null}}}`))
-	if err := p.Client.Patch(ctx, t, patch); err != nil {
+	switch err := p.Client.Patch(ctx, t, patch); {
+	case apierrors.IsNotFound(err):
+		return Token{}, problem(Conflict, "All your API tokens were revoked just now, and this one with them.")
+	case err != nil:
 		return Token{}, fmt.Errorf("finishing the APIToken: %w", err)
 	}
 	return made, seen(ctx, func() (ok bool) {
@@ -248,10 +261,12 @@ func createProblem(err error) error {
 	status := apierrors.APIStatus(nil)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return problem(Conflict, "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one.")
+		return &Problem{Kind: Conflict, Field: FieldNonce,
+			Message: "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one."}
 	case apierrors.IsInvalid(err) && asStatus(err, &status) && status.Status().Details != nil && len(status.Status().Details.Causes) > 0:
-		cause := status.Status().Details.Causes[0]
-		return invalid(fieldOf(cause.Field), "%s", messageOf(cause))
+		return refusal(status.Status().Details.Causes[0])
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return problem(Unavailable, "This site is being removed.")
 	}
 	return fmt.Errorf("creating the APIToken: %w", err)
 }

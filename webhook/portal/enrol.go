@@ -64,34 +64,40 @@ func (p *Portal) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
 	return Enrolled, nil
 }
 
-// mustEnrol reports whether a new token needs the caller to be enrolled first, or why that is not possible.
-func (p *Portal) mustEnrol(ctx context.Context, c *Caller) (bool, error) {
+// mustEnrol returns whether the operator can act for the caller, or why he cannot have a token before it can.
+func (p *Portal) mustEnrol(ctx context.Context, c *Caller) (Enrolment, error) {
 	state, err := p.Enrolment(ctx, c)
 	if err != nil || state == Given || state == Enrolled {
-		return false, err
+		return state, err
 	}
 	if c.Token != nil {
-		return false, &Problem{Kind: Forbidden, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing, Message: fmt.Sprintf(
+		return state, &Problem{Kind: Forbidden, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing, Message: fmt.Sprintf(
 			"There is no personal access token with which you could act in %s. Sign in, open %s and create an API token there.", c.Spec.Product, c.PageURL())}
 	}
-	return true, nil
+	return state, nil
 }
 
 // enrol has the product make a personal access token with the caller's own session, and stores it once it is sure whose it is.
-// What is cut off in between is a personal access token of our name that nobody has: the controller revokes it.
-func (p *Portal) enrol(ctx context.Context, c *Caller) error {
+// It goes on if the caller leaves: he may have few, and one that nobody stored is of no use to anybody. What is cut off all the
+// same is a personal access token of our name that nobody has: the controller revokes it.
+func (p *Portal) enrol(ctx context.Context, c *Caller, state Enrolment) error {
+	ctx = context.WithoutCancel(ctx)
 	pat, err := p.makePAT(ctx, c)
 	if err != nil {
 		return err
 	}
 	user, err := p.whoIs(ctx, c.Site, atlassian.Bearer(pat.Token))
 	if err == nil && username.Fold(user.Name) != c.User {
-		err = problem(Unavailable, "%s made a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
+		err = problem(Conflict, "%s made a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
 	}
 	if err == nil {
-		err = p.keep(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires})
+		err = p.keep(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires}, state == Ended)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errEnrolled):
+		p.forgetPAT(ctx, c, pat)
+		return nil
+	case err != nil:
 		p.forgetPAT(ctx, c, pat)
 		return err
 	}
@@ -150,15 +156,18 @@ func (p *Portal) Paste(ctx context.Context, c *Caller, text string) error {
 	case username.Fold(user.Name) != c.User:
 		return invalid(field, "This personal access token is not yours.")
 	}
-	if err := p.keep(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted}); err != nil {
+	if err := p.keep(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted}, true); err != nil {
 		return err
 	}
 	p.Logger.Info("A user pasted a personal access token", "site", c.Ref().String(), "user", c.User)
 	return nil
 }
 
-// keep stores the working copy, in place of one that is there.
-func (p *Portal) keep(ctx context.Context, c *Caller, u upstream.Credential) error {
+// errEnrolled means that a user was enrolled meanwhile, by another request of his.
+var errEnrolled = errors.New("the user is enrolled already")
+
+// keep stores the working copy, and if it replaces, in place of one that is there.
+func (p *Portal) keep(ctx context.Context, c *Caller, u upstream.Credential, replaces bool) error {
 	u.Namespace, u.Site, u.User, u.UserKey, u.Origin, u.Stored = c.Namespace, c.Name, c.User, c.key, c.origin, p.Clock.Now().UTC()
 	encoded, err := u.Encode()
 	if err != nil {
@@ -167,7 +176,10 @@ func (p *Portal) keep(ctx context.Context, c *Caller, u upstream.Credential) err
 	s := p.copyOf(u)
 	s.Data = map[string][]byte{upstream.DataKey: encoded}
 	err = p.Client.Create(ctx, s)
-	if apierrors.IsAlreadyExists(err) {
+	switch {
+	case apierrors.IsAlreadyExists(err) && !replaces:
+		return errEnrolled
+	case apierrors.IsAlreadyExists(err):
 		patch, failed := json.Marshal(map[string]any{"data": s.Data})
 		if failed != nil {
 			return fmt.Errorf("encoding a personal access token: %w", failed)

@@ -31,19 +31,29 @@ func namePrefix(user string) string {
 
 func asStatus(err error, into *apierrors.APIStatus) bool { return errors.As(err, into) }
 
-// fields are those of an APIToken, by their names in the REST API.
-var fields = map[string]string{"expirationTime": "expiresAt"}
+// refusal says what the schema of APITokens has against one. What can be wrong with a wish was looked at before, so this is the
+// second line, and about the owner the first.
+func refusal(c metav1.StatusCause) *Problem {
+	field := fieldOf(c.Field)
+	switch field {
+	case "user":
+		return problem(Conflict, "Your user name cannot have API tokens: %s.", messageOf(c))
+	case "":
+		return invalid("", "This API token cannot be: %s.", messageOf(c))
+	}
+	return invalid(field, "%s is not as it should be: %s.", field, messageOf(c))
+}
 
 // fieldOf is the field of a request that a field of an APIToken comes from.
 func fieldOf(path string) string {
 	name := strings.TrimPrefix(path, "spec.")
 	name, _, _ = strings.Cut(name, "[")
 	name, _, _ = strings.Cut(name, ".")
-	if own := fields[name]; own != "" {
-		return own
-	}
-	if name == "spec" {
+	switch name {
+	case "spec":
 		return ""
+	case "expirationTime":
+		return "expiresAt"
 	}
 	return name
 }
@@ -51,8 +61,10 @@ func fieldOf(path string) string {
 // messageOf is what the schema says, without the value that it says it of.
 func messageOf(c metav1.StatusCause) string {
 	message := c.Message
-	if i := strings.Index(message, "`"); i > 0 {
-		message = message[i:]
+	if strings.HasPrefix(message, "Invalid value: ") {
+		if i := strings.LastIndex(message, `": `); i >= 0 {
+			message = message[i+len(`": `):]
+		}
 	}
 	return strings.ReplaceAll(strings.ReplaceAll(message, "`", ""), "expirationTime", "expiresAt")
 }

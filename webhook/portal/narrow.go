@@ -19,16 +19,18 @@ func (p *Portal) narrow(t *tokensv1alpha1.APIToken, c *Caller) error {
 	if c.Spec.TokenPolicy.CreationByTokens == tokensv1alpha1.CreationByTokensForbidden {
 		return problem(Forbidden, "An API token of this site may not create others. Sign in to %s and open %s.", c.Spec.Product, c.PageURL())
 	}
-	if t.Spec.AllowedSources == nil {
-		t.Spec.AllowedSources = by.Spec.AllowedSources
+	if len(t.Spec.AllowedSources) == 0 {
+		t.Spec.AllowedSources = slices.Clone(by.Spec.AllowedSources)
 	}
-	if t.Spec.AllowedPaths == nil {
-		t.Spec.AllowedPaths = by.Spec.AllowedPaths
+	if len(t.Spec.AllowedPaths) == 0 {
+		t.Spec.AllowedPaths = slices.Clone(by.Spec.AllowedPaths)
 	}
 	switch {
-	case by.Spec.AllowedSources != nil && !allWithin(t.Spec.AllowedSources, by.Spec.AllowedSources, sourceWithin):
+	case by.Spec.Access == tokensv1alpha1.AccessReadOnly: // it could not have come here: what creates is no reading
+		return wider("access")
+	case len(by.Spec.AllowedSources) > 0 && !allWithin(t.Spec.AllowedSources, by.Spec.AllowedSources, sourceWithin):
 		return wider("allowedSources")
-	case by.Spec.AllowedPaths != nil && !allWithin(t.Spec.AllowedPaths, by.Spec.AllowedPaths, pathWithin):
+	case len(by.Spec.AllowedPaths) > 0 && !allWithin(t.Spec.AllowedPaths, by.Spec.AllowedPaths, pathWithin):
 		return wider("allowedPaths")
 	}
 	return p.shorten(t, c)

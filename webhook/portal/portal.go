@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,8 +59,8 @@ type Portal struct {
 	Random io.Reader
 	// Namespace holds the records and what is projected of sites, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
-	// Asking bounds how many questions to products are under way.
-	Asking chan struct{}
+
+	turns turns
 }
 
 // Kind says what kind of problem a Problem is.
@@ -106,10 +108,21 @@ func AsProblem(err error) *Problem {
 	if p := (*Problem)(nil); errors.As(err, &p) {
 		return p
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return problem(Unavailable, "This took too long. Try again.")
+	if passes(err) {
+		return problem(Unavailable, "This took too long, or Kubernetes does not answer. Look whether it was done, and try again.")
 	}
 	return problem(Internal, "Something went wrong, and was logged. Try again, or ask the administrator of this site.")
+}
+
+// passes reports whether an error is one of the API server, or of the way to it, that will pass by itself.
+func passes(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return true
+	}
+	return apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
 }
 
 // seen waits until the portal's own watch shows what was written: replicas follow within milliseconds.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -21,16 +23,12 @@ func (p *Portal) Revoke(ctx context.Context, c *Caller, id string) error {
 
 // RevokeAll ends all of them, and returns how many there were.
 func (p *Portal) RevokeAll(ctx context.Context, c *Caller) (int, error) {
-	mine, err := p.List(ctx, c)
-	if err != nil {
-		return 0, err
-	}
-	return p.revokeEach(ctx, c, mine)
+	return p.revokeAllOf(ctx, c, c.User)
 }
 
 // RevokePresented ends the token that a text is a secret of, if it is one: whoever holds it may. Nobody learns whether it was.
-func (p *Portal) RevokePresented(ctx context.Context, s *Site, text string) error {
-	name, ok := p.Index.Presented(s.Ref(), []byte(text))
+func (p *Portal) RevokePresented(ctx context.Context, c *Caller, text string) error {
+	name, ok := p.Index.Presented(c.Ref(), []byte(text))
 	if !ok {
 		return nil
 	}
@@ -42,36 +40,96 @@ func (p *Portal) RevokePresented(ctx context.Context, s *Site, text string) erro
 	if !ok {
 		return nil
 	}
-	return p.revoke(ctx, &Caller{Site: s}, shown)
+	return p.revoke(ctx, c, shown)
 }
 
-func (p *Portal) revokeEach(ctx context.Context, c *Caller, tokens []Token) (int, error) {
-	for i, t := range tokens {
-		if err := p.revoke(ctx, c, t); err != nil {
-			return i, err
+// maxRounds is how often it is looked for further tokens while all of a user are revoked.
+const maxRounds = 8
+
+// revokeAllOf goes on until there are none: a token that somebody else holds may be making another one. That one is either found
+// in the next round, or was made after its maker was gone, and then is not finished (see settle).
+func (p *Portal) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
+	for range maxRounds {
+		objects, err := p.objects(ctx, ownedBy(c.Site, user))
+		if err != nil {
+			return n, err
+		}
+		round, err := p.revokeRound(ctx, c, objects)
+		n += round.told
+		if err != nil || round.deleted == 0 {
+			return n, err
 		}
 	}
-	return len(tokens), nil
+	return n, problem(Conflict, "New API tokens are made as fast as they are revoked. Find out who does, and try again.")
+}
+
+type round struct{ deleted, told int }
+
+// revokeRound deletes tokens, also those that are only being made, and waits until none of them is seen any more. What is declared
+// and was not issued yet is no token.
+func (p *Portal) revokeRound(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (r round, err error) {
+	gone := map[types.UID]types.NamespacedName{}
+	for i := range objects {
+		t, shown := p.view(&objects[i])
+		if !shown && objects[i].Annotations[tokensv1alpha1.AnnotationPending] == "" {
+			continue
+		}
+		ours, err := p.remove(ctx, &objects[i])
+		if err != nil {
+			return r, err
+		}
+		if ours && shown {
+			p.tell(c, audit.Revoked, t)
+			r.told++
+		}
+		gone[objects[i].UID] = client.ObjectKeyFromObject(&objects[i])
+	}
+	r.deleted = len(gone)
+	return r, p.forgotten(ctx, gone)
+}
+
+// forgotten waits until tokens neither authenticate here any more nor are listed.
+func (p *Portal) forgotten(ctx context.Context, gone map[types.UID]types.NamespacedName) error {
+	return seen(ctx, func() bool {
+		for uid, name := range gone {
+			if _, authenticates := p.Index.Describe(string(uid)); authenticates {
+				return false
+			}
+			var t tokensv1alpha1.APIToken
+			if err := p.Client.Get(ctx, name, &t); err == nil && t.UID == uid && t.DeletionTimestamp.IsZero() {
+				return false
+			}
+			delete(gone, uid)
+		}
+		return true
+	})
 }
 
 // revoke deletes the very APIToken, and waits until it does not authenticate here any more. What it leaves, the controller removes.
 func (p *Portal) revoke(ctx context.Context, c *Caller, t Token) error {
-	uid := t.object.UID
-	doomed := &tokensv1alpha1.APIToken{}
-	doomed.SetNamespace(t.Namespace)
-	doomed.SetName(t.Name)
-	if err := p.Client.Delete(ctx, doomed, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("deleting the APIToken: %w", err)
-	}
-	err := seen(ctx, func() bool {
-		_, there := p.Index.Describe(string(uid))
-		return !there
-	})
+	ours, err := p.remove(ctx, t.object)
 	if err != nil {
 		return err
 	}
-	p.tell(c, audit.Revoked, t)
-	return nil
+	if ours {
+		p.tell(c, audit.Revoked, t)
+	}
+	return p.forgotten(ctx, map[types.UID]types.NamespacedName{t.object.UID: client.ObjectKeyFromObject(t.object)})
+}
+
+// remove deletes the very APIToken. It reports whether it was there for that still.
+func (p *Portal) remove(ctx context.Context, t *tokensv1alpha1.APIToken) (ours bool, err error) {
+	doomed := &tokensv1alpha1.APIToken{}
+	doomed.SetNamespace(t.Namespace)
+	doomed.SetName(t.Name)
+	switch err := p.Client.Delete(ctx, doomed, client.Preconditions{UID: &t.UID}); {
+	case err == nil:
+		return true, nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // another one has its name by now
+		return false, nil
+	default:
+		return false, fmt.Errorf("deleting the APIToken: %w", err)
+	}
 }
 
 // tell has it logged what became of a token, and by whom.

@@ -23,7 +23,13 @@ const MaxOverlap = 365 * 24 * time.Hour
 const maxTries = 3
 
 // Rotate makes a new secret of a token, and returns its plaintext. The one before it goes on for the overlap.
-func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (rotated Token, text string, err error) {
+func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (Token, string, error) {
+	return p.RotateOnce(ctx, c, id, overlap, time.Time{})
+}
+
+// RotateOnce does so only if its newest secret is the one of that time: a form that is sent twice makes one secret, and not a
+// second one in place of the first, which was shown. A zero time is any.
+func (p *Portal) RotateOnce(ctx context.Context, c *Caller, id string, overlap time.Duration, of time.Time) (rotated Token, text string, err error) {
 	t, err := p.Get(ctx, c, id)
 	if err != nil {
 		return Token{}, "", err
@@ -33,22 +39,29 @@ func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.
 	}
 	var issued time.Time
 	for range maxTries {
-		text, issued, err = p.replaceSecret(ctx, c, t, overlap)
+		text, issued, err = p.replaceSecret(ctx, c, t, overlap, of)
 		if !apierrors.IsConflict(err) {
 			break
 		}
 	}
-	if err != nil {
-		return Token{}, "", err
-	}
-	err = seen(ctx, func() (ok bool) {
-		rotated, ok = p.view(t.object)
-		return !ok || rotated.Issued.Equal(issued) // one that is being revoked is not seen again
-	})
-	if err != nil {
+	switch {
+	case apierrors.IsConflict(err):
+		return Token{}, "", problem(Conflict, "This API token is being rotated by others. Look at it, and try again.")
+	case err != nil:
 		return Token{}, "", err
 	}
 	p.tell(c, audit.Rotated, t)
+	there := true
+	err = seen(ctx, func() bool {
+		rotated, there = p.view(t.object)
+		return !there || !rotated.Issued.Before(issued) // one that is being revoked is not seen again, and another rotation may come after
+	})
+	switch {
+	case err != nil:
+		return Token{}, "", err
+	case !there:
+		return Token{}, "", problem(NotFound, "This API token was revoked just now.")
+	}
 	return rotated, text, nil
 }
 
@@ -68,14 +81,21 @@ func (p *Portal) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 }
 
 // replaceSecret changes the record under the precondition that it is the one that was read.
-func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration) (text string, issued time.Time, err error) {
+func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, of time.Time) (text string, issued time.Time, err error) {
 	var stored corev1.Secret
-	if err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); err != nil {
+	switch err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); {
+	case apierrors.IsNotFound(err):
+		return "", issued, problem(NotFound, "This API token was revoked just now.")
+	case err != nil:
 		return "", issued, fmt.Errorf("reading the record: %w", err)
 	}
 	r, err := record.Decode(stored.Data[record.DataKey])
 	if err != nil {
 		return "", issued, err
+	}
+	if newest := r.Entries[len(r.Entries)-1]; !of.IsZero() && !newest.Issued.Equal(of) {
+		return "", issued, &Problem{Kind: Conflict, Field: FieldNonce,
+			Message: "This API token was rotated since this form was opened. A new secret is not shown again: if you do not have it, rotate once more."}
 	}
 	text, fresh, err := p.mint(r.TokenID)
 	if err != nil {

@@ -25,9 +25,11 @@ type Site struct {
 	*tokensv1alpha1.AtlassianSite
 
 	// Base is its base URL.
-	Base     siteurl.URL
-	upstream atlassian.Upstream
-	origin   string
+	Base siteurl.URL
+	// Unlicensed is why the webhook refuses the site's tokens for want of a licence, or empty.
+	Unlicensed authn.Reason
+	upstream   atlassian.Upstream
+	origin     string
 }
 
 // Ref is the name by which the index knows the site.
@@ -36,8 +38,13 @@ func (s *Site) Ref() authn.SiteName { return authn.SiteName{Namespace: s.Namespa
 // PageURL is where people manage their tokens.
 func (s *Site) PageURL() string { return s.Spec.BaseURL + PagePath }
 
-// MaxTokens is how many tokens a user may have, or 0 if that is not limited.
-func (s *Site) MaxTokens() int { return int(ptr.Deref(s.Spec.TokenPolicy.MaxTokensPerUser, 0)) }
+// defaultMaxTokens is how many a user may have where the site sets no limit. Whoever can sign in can also run a loop.
+const defaultMaxTokens = 1000
+
+// MaxTokens is how many tokens a user may have before no more are made here.
+func (s *Site) MaxTokens() int {
+	return int(ptr.Deref(s.Spec.TokenPolicy.MaxTokensPerUser, defaultMaxTokens))
+}
 
 // Site returns a site. It is the controller that says where its product is, and that anything may be sent there.
 func (p *Portal) Site(ctx context.Context, name types.NamespacedName) (*Site, error) {
@@ -54,5 +61,6 @@ func (p *Portal) Site(ctx context.Context, name types.NamespacedName) (*Site, er
 		return nil, err
 	}
 	site := &Site{AtlassianSite: &object, Base: base}
+	site.Unlicensed = p.Index.Unlicensed(site.Ref())
 	return site, p.locate(ctx, site)
 }

@@ -103,20 +103,33 @@ func withID(tokens []Token, id string) (Token, error) {
 }
 
 func (p *Portal) ofOwner(ctx context.Context, s *Site, user string) ([]Token, error) {
-	return p.list(ctx, client.MatchingFields{byOwner: ownerKey(s.Ref(), user)})
+	return p.list(ctx, ownedBy(s, user))
 }
 
-func (p *Portal) list(ctx context.Context, which client.ListOption) ([]Token, error) {
+func ownedBy(s *Site, user string) client.ListOption {
+	return client.MatchingFields{byOwner: ownerKey(s.Ref(), user)}
+}
+
+func (c *Caller) ownTokens() client.ListOption { return ownedBy(c.Site, c.User) }
+
+// objects are the APITokens that are not being deleted, also those that are only being made. They are the cache's own: nobody
+// may change them.
+func (p *Portal) objects(ctx context.Context, which client.ListOption) ([]tokensv1alpha1.APIToken, error) {
 	var list tokensv1alpha1.APITokenList
 	if err := p.Client.List(ctx, &list, which, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing APITokens: %w", err)
 	}
-	tokens := make([]Token, 0, len(list.Items))
-	for i := range list.Items {
-		if !list.Items[i].DeletionTimestamp.IsZero() {
-			continue
-		}
-		if t, ok := p.view(&list.Items[i]); ok {
+	return slices.DeleteFunc(list.Items, func(t tokensv1alpha1.APIToken) bool { return !t.DeletionTimestamp.IsZero() }), nil
+}
+
+func (p *Portal) list(ctx context.Context, which client.ListOption) ([]Token, error) {
+	objects, err := p.objects(ctx, which)
+	if err != nil {
+		return nil, err
+	}
+	tokens := make([]Token, 0, len(objects))
+	for i := range objects {
+		if t, ok := p.view(&objects[i]); ok {
 			tokens = append(tokens, t)
 		}
 	}

@@ -1,12 +1,17 @@
 package rest
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	kjson "sigs.k8s.io/json"
 
@@ -26,33 +31,81 @@ var (
 	errTooLarge  = fmt.Errorf("send at most %d bytes", maxBody)
 )
 
-// read reads the JSON object that was sent, to the letter: what is not known, of another type or there twice is refused by name.
+// read reads the JSON object that was sent.
 func (c *call) read(into any) error {
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	return c.decode(body, into)
+}
+
+// readIfAny does so if anything was sent.
+func (c *call) readIfAny(into any) error {
+	body, err := c.body()
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	return c.decode(body, into)
+}
+
+func (c *call) body() ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, errTooLarge
+	}
+	if err != nil {
+		return nil, invalid("", "The request could not be read to its end.")
+	}
+	return body, nil
+}
+
+// decode asks for the media type of JSON: a page of another origin cannot have a browser send it unasked.
+func (c *call) decode(body []byte, into any) error {
 	if media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errMediaType
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return errTooLarge
+	return decode(body, into)
+}
+
+// decode reads a JSON object to the letter: what is not known, of another type or there twice is refused by name.
+func decode(body []byte, into any) error {
+	if !utf8.Valid(body) {
+		return invalid("", "The request is not in UTF-8.")
 	}
-	if err != nil {
-		return invalid("", "The request could not be read to its end.")
+	if object := bytes.TrimLeft(body, " \t\r\n"); len(object) == 0 || object[0] != '{' {
+		return invalid("", "The request is not a JSON object.")
 	}
 	strict, err := kjson.UnmarshalStrict(body, into)
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return invalid(wrong.Field, "%s must not be a %s.", named(wrong.Field), wrong.Value)
+		kind, _, _ := strings.Cut(wrong.Value, " ") // behind it stands what was sent
+		return invalid(wrong.Field, "%s must not be this %s.", named(wrong.Field), kind)
 	}
 	if err != nil {
 		return invalid("", "The request is not a JSON object: %v.", err)
 	}
 	for _, err := range strict {
-		field := ""
-		if of, ok := err.(kjson.FieldError); ok { //nolint:errorlint // they are not wrapped
-			field = of.FieldPath()
+		of, ok := err.(kjson.FieldError) //nolint:errorlint // they are not wrapped
+		if !ok {
+			return invalid("", "The request is not as it should be.")
 		}
-		return invalid(field, "The request has an %v.", err)
+		field, what := short(of.FieldPath()), "unknown"
+		if strings.HasPrefix(err.Error(), "duplicate") {
+			what = "repeated"
+		}
+		return invalid(field, "The request has the %s field %s.", what, strconv.Quote(field))
 	}
 	return nil
+}
+
+// maxEcho is how much of a name that somebody made up is told him.
+const maxEcho = 64
+
+func short(name string) string {
+	if len(name) <= maxEcho {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxEcho], "") + "…"
 }
 
 func named(field string) string {
@@ -98,13 +151,14 @@ func (c *call) refuse(err error) {
 	switch {
 	case errors.As(err, &method):
 		status = http.StatusMethodNotAllowed
-		h["Allow"] = method.methods
+		h.Set("Allow", strings.Join(method.methods, ", "))
 	case errors.Is(err, errMediaType):
 		status = http.StatusUnsupportedMediaType
 	case errors.Is(err, errTooLarge):
 		status = http.StatusRequestEntityTooLarge
 	default:
-		if p = portal.AsProblem(err); p.Kind == portal.Internal {
+		p = portal.AsProblem(err)
+		if foreseen := (*portal.Problem)(nil); !errors.As(err, &foreseen) && !errors.Is(err, context.Canceled) {
 			c.Logger.Error(err, "Answering a request", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
 		}
 		status = statuses[p.Kind]

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/webhook/portal"
 )
@@ -74,25 +76,29 @@ type wish struct {
 	AllowedPaths   []string              `json:"allowedPaths"`
 }
 
+// maxTime is the last moment that can be written down: the end of the year 9999.
+const maxTime = 253402300799999
+
 func create(c *call) error {
 	var w wish
 	if err := c.read(&w); err != nil {
 		return err
 	}
-	if w.Label == nil || *w.Label == "" {
-		return invalid("label", "label must be given: what is the API token for?")
-	}
 	wanted := portal.Wish{
-		Label: *w.Label, LifetimeDays: w.LifetimeDays, Access: w.Access, AllowedSources: w.AllowedSources, AllowedPaths: w.AllowedPaths,
+		Label: ptr.Deref(w.Label, ""), LifetimeDays: w.LifetimeDays, Access: w.Access, AllowedSources: w.AllowedSources, AllowedPaths: w.AllowedPaths,
 	}
-	if w.ExpiresAt != nil {
+	switch {
+	case w.ExpiresAt == nil:
+	case *w.ExpiresAt < 1 || *w.ExpiresAt > maxTime:
+		return invalid("expiresAt", "expiresAt must be a time to come, in milliseconds since 1970.")
+	default:
 		wanted.Expires = time.UnixMilli(*w.ExpiresAt)
 	}
 	t, text, err := c.Create(c.r.Context(), c.caller, wanted)
 	if err != nil {
 		return err
 	}
-	c.w.Header().Set("Location", c.site.Base.Path+portal.APIPath+"/latest/"+t.ID)
+	c.w.Header().Set("Location", c.site.Base.Path+portal.APIPath+"/"+c.version+"/"+t.ID)
 	answer := show(t)
 	answer.Token = text
 	return c.answer(http.StatusCreated, answer)
@@ -102,16 +108,14 @@ func rotate(c *call) error {
 	asked := struct {
 		OverlapHours *int32 `json:"overlapHours"`
 	}{}
-	if c.r.ContentLength != 0 {
-		if err := c.read(&asked); err != nil {
-			return err
-		}
+	if err := c.readIfAny(&asked); err != nil {
+		return err
 	}
-	overlap := time.Duration(tokensv1alpha1.DefaultOverlapHours) * time.Hour
-	if asked.OverlapHours != nil {
-		overlap = time.Duration(*asked.OverlapHours) * time.Hour
+	hours := ptr.Deref(asked.OverlapHours, tokensv1alpha1.DefaultOverlapHours)
+	if most := int32(portal.MaxOverlap / time.Hour); hours < 0 || hours > most { // before it is multiplied, which could make it anything
+		return invalid("overlapHours", "overlapHours must be 0 to %d.", most)
 	}
-	t, text, err := c.Rotate(c.r.Context(), c.caller, c.id, overlap)
+	t, text, err := c.Rotate(c.r.Context(), c.caller, c.id, time.Duration(hours)*time.Hour)
 	if err != nil {
 		return err
 	}
@@ -138,17 +142,31 @@ func revokePresented(c *call) error {
 	if presented.Token == nil {
 		return invalid("token", "token must be given: the API token to revoke.")
 	}
-	if err := c.RevokePresented(c.r.Context(), c.site, *presented.Token); err != nil {
+	if err := c.RevokePresented(c.r.Context(), c.Stranger(c.r, c.site, c.target), *presented.Token); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-func search(c *call) error {
+// parameters are those of the query, each of which is said once.
+func (c *call) parameters() (url.Values, error) {
 	q, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return invalid("", "The query cannot be read.")
+		return nil, invalid("", "The query of the URL cannot be read.")
+	}
+	for name, values := range q {
+		if len(values) > 1 {
+			return nil, invalid(short(name), "%s must be given once.", short(name))
+		}
+	}
+	return q, nil
+}
+
+func search(c *call) error {
+	q, err := c.parameters()
+	if err != nil {
+		return err
 	}
 	wanted := portal.Query{User: q.Get("user"), Text: q.Get("q"), MaxResults: portal.DefaultResults}
 	for name, into := range map[string]*int{"startAt": &wanted.StartAt, "maxResults": &wanted.MaxResults} {
@@ -179,7 +197,10 @@ func search(c *call) error {
 func revokeOf(c *call) error { return c.done(c.RevokeOf(c.r.Context(), c.caller, c.id)) }
 
 func revokeAllOf(c *call) error {
-	_, err := c.RevokeAllOf(c.r.Context(), c.caller, c.r.URL.Query().Get("user"))
+	q, err := c.parameters()
+	if err == nil {
+		_, err = c.RevokeAllOf(c.r.Context(), c.caller, q.Get("user"))
+	}
 	return c.done(err)
 }
 

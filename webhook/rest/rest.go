@@ -5,8 +5,9 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"apitokens.dev/operator/webhook/portal"
 )
@@ -24,8 +25,8 @@ type call struct {
 	r      *http.Request
 	site   *portal.Site
 	caller *portal.Caller
-	// id is the part of the path that stands for {id}.
-	id string
+	// target is that of the client, below the context path; version the one of this API in it, and id what stands for {id}.
+	target, version, id string
 }
 
 // operation answers a call, or says why not.
@@ -39,7 +40,7 @@ type route struct {
 	run  operation
 }
 
-// routes are all there is. What is literal comes before {id}.
+// routes are all there is. A path that is literal is not one with {id}, so it comes before.
 var routes = []route{
 	{http.MethodGet, "/", false, list},
 	{http.MethodPost, "/", false, create},
@@ -57,7 +58,7 @@ var routes = []route{
 // NewHandler returns the handler of all sites' APIs. It expects what portal.Mount names, and a path that begins with portal.APIPath.
 func NewHandler(p *portal.Portal) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		portal.Protect(w.Header(), "default-src 'none'; frame-ancestors 'none'")
+		portal.Protect(w.Header(), portal.NothingLoads)
 		c := &call{Portal: p, w: w, r: r}
 		if err := c.serve(); err != nil {
 			c.refuse(err)
@@ -66,11 +67,12 @@ func NewHandler(p *portal.Portal) http.Handler {
 }
 
 func (c *call) serve() (err error) {
-	name, target := portal.Mounted(c.r)
+	var name types.NamespacedName
+	name, c.target = portal.Mounted(c.r)
 	if c.site, err = c.Site(c.r.Context(), name); err != nil {
 		return err
 	}
-	path, _, _ := strings.Cut(target, "?")
+	path, _, _ := strings.Cut(c.target, "?")
 	route, err := c.route(strings.TrimPrefix(path, portal.APIPath))
 	if err != nil {
 		return err
@@ -81,7 +83,7 @@ func (c *call) serve() (err error) {
 	if err := c.site.SameOrigin(c.r); err != nil {
 		return err
 	}
-	if c.caller, err = c.Identify(c.r, c.site, target); err != nil {
+	if c.caller, err = c.Identify(c.r, c.site, c.target); err != nil {
 		return err
 	}
 	return route.run(c)
@@ -93,23 +95,28 @@ func (c *call) route(path string) (route, error) {
 	if version != "latest" && version != "1.0" {
 		return route{}, &portal.Problem{Kind: portal.NotFound, Message: "There is no such version of this API: use latest."}
 	}
+	c.version = version
 	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	var resource string
 	var allowed []string
 	for _, candidate := range routes {
 		id, ok := match(strings.Split(candidate.path[1:], "/"), parts)
-		if !ok {
+		if !ok || resource != "" && candidate.path != resource {
 			continue
 		}
 		if candidate.method == c.r.Method || candidate.method == http.MethodGet && c.r.Method == http.MethodHead {
 			c.id = id
 			return candidate, nil
 		}
-		allowed = append(allowed, candidate.method)
+		resource, allowed = candidate.path, append(allowed, candidate.method)
+		if candidate.method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
-	if allowed == nil {
+	if resource == "" {
 		return route{}, &portal.Problem{Kind: portal.NotFound, Message: "There is no such resource: see " + portal.APIPath + "/latest/openapi.json."}
 	}
-	return route{}, &notAllowed{slices.Compact(slices.Sorted(slices.Values(allowed)))}
+	return route{}, &notAllowed{allowed}
 }
 
 func match(pattern, parts []string) (id string, ok bool) {
