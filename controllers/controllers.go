@@ -80,7 +80,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Product: atlassian.NewClient(),
+		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: site.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses,
 	}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -43,6 +44,9 @@ const (
 type Product interface {
 	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
 	Probe(ctx context.Context, u atlassian.Upstream) error
+	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
+	ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error)
+	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
 }
 
 // Reconciler brings one AtlassianSite about.
@@ -53,6 +57,7 @@ type Reconciler struct {
 	Events  events.EventRecorder
 	Clock   clock.PassiveClock
 	Product Product
+	Memory  *Memory
 	// Namespace holds the caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
@@ -74,6 +79,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		// Secrets that lost their site name it too, so that they are removed.
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
+		// Whose last APIToken goes needs no personal access token any more.
+		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(deletions)).
 		WithOptions(controller.Options{ReconciliationTimeout: reconcileTimeout}).
 		Complete(r)
 	if err != nil {
@@ -88,7 +95,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	err := r.Client.Get(ctx, request.NamespacedName, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return quiet(ctrl.Result{}, r.removeAll(ctx, request.NamespacedName))
+		r.Memory.keep(request.NamespacedName, nil)
+		return quiet(ctrl.Result{}, r.removeAll(ctx, request.NamespacedName, ofSite))
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the AtlassianSite: %w", err)
 	case !s.DeletionTimestamp.IsZero():
@@ -117,6 +125,7 @@ type outcome struct {
 	probe       error
 	checked     bool
 	rejected    []rejection
+	findings    []finding
 	authURLName string
 	// licenses says whether sites need licences here, and licensing what became of this one's.
 	licenses  bool
@@ -133,8 +142,9 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 		o.problem = upstreamNotAllowed(s, r.AllowExternalUpstreams)
 	}
 	if o.problem != nil {
-		// It is not served: without keys nobody can call for it, and nothing is sent to its upstream.
-		return o, r.removeAll(ctx, client.ObjectKeyFromObject(s))
+		// It is not served: without keys nobody can call for it, and nothing is sent to its upstream. What its users would
+		// have to sign in for once more is kept.
+		return o, r.removeAll(ctx, client.ObjectKeyFromObject(s), func(s *corev1.Secret) bool { return ofSite(s) && !fromPortal(s) })
 	}
 	keys, problem, err := r.ensureKeys(ctx, s)
 	if err != nil || problem != nil {
@@ -158,7 +168,7 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 		o.licensing = judgeLicense(r.Licenses, s.Spec, given.license, r.Clock.Now())
 	}
 	answering := r.probe(ctx, s, given.cas, &o)
-	o.rejected, err = r.projectCredentials(ctx, s, answering)
+	err = r.credentials(ctx, s, answering, &o)
 	o.checked = err == nil
 	return o, err
 }
@@ -176,6 +186,21 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 		}
 	}
 	return others
+}
+
+// deletions are all that is of interest about APITokens.
+var deletions = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
+	t, ok := o.(*tokensv1alpha1.APIToken)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
 }
 
 // siteOfSecret reads the labels that the operator put on its own Secrets. They only say where to look.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +23,10 @@ import (
 // pass lets a reconciler look at a site once, and reads back what became of it.
 func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
 	w.Helper()
-	result, err := r.Reconcile(w.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+	ctx := ctrl.LoggerInto(w.Context(), funcr.New(func(_, line string) {
+		w.logged = append(w.logged, line)
+	}, funcr.Options{Verbosity: 5}))
+	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 	// Read into a new object: what is absent on the wire would stay as it is in an old one.
 	var now tokensv1alpha1.AtlassianSite
 	if getErr := env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), &now); getErr == nil {
@@ -41,6 +45,7 @@ func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.
 	if err != nil {
 		w.discreet("the error", err.Error())
 	}
+	w.discreet("the log", strings.Join(w.logged, "\n"))
 	return result, err
 }
 
@@ -56,7 +61,7 @@ func (w *world) storedKeys(s *tokensv1alpha1.AtlassianSite) (authurl.Keys, error
 // discreet expects of a text that people see that there is no secret in it.
 func (w *world) discreet(where, text string) {
 	w.Helper()
-	for _, secret := range append(slices.Clone(w.keys), canary) {
+	for _, secret := range slices.Concat(w.keys, w.network.made, []string{canary}) {
 		if strings.Contains(text, secret) {
 			w.Errorf("%s has a secret in it: %s", where, text)
 		}

@@ -29,6 +29,9 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 		}
 	}
 	r.tell(s, status.Conditions)
+	for _, f := range o.findings {
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
+	}
 	return nil
 }
 

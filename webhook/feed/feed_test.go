@@ -277,6 +277,28 @@ func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
 	}
 }
 
+// What the product accepts no longer is kept, and counts for none until it does. That is no damage.
+func TestRefusedCredentialCountsForNone(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	c, err := upstream.Decode(f.Credential.Data[upstream.DataKey])
+	must(t, err)
+	set := func(refused time.Time, want authn.Reason) {
+		t.Helper()
+		c.Refused = refused
+		f.Credential.Data[upstream.DataKey], err = c.Encode()
+		must(t, err)
+		must(t, f.Operator.Update(t.Context(), f.Credential))
+		f.eventually(want)
+	}
+	set(time.Now().UTC(), authn.ReasonUpstreamCredentialMissing)
+	set(time.Time{}, authn.ReasonAuthenticated)
+	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 0 {
+		t.Errorf("damage was counted for %d resources", n)
+	}
+}
+
 // Secrets that say they are about something that another name is for, or that lie elsewhere, count for nothing.
 func TestMisplacedSecretsCountForNothing(t *testing.T) {
 	f := newFixture(t)

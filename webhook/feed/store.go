@@ -48,8 +48,8 @@ type typed[T client.Object, I comparable] struct {
 	forget func(I)
 }
 
-// errEnded says that an object is there, but counts no more.
-var errEnded = errors.New("being deleted")
+// errEnded says that an object is there, but counts for none.
+var errEnded = errors.New("it does not count")
 
 func (s *typed[T, I]) put(o client.Object) error {
 	object, ok := o.(T)
@@ -201,6 +201,9 @@ func newCredentials(ix *authn.Index) store {
 			}
 			if c.SecretName() != s.Name {
 				return owner{}, errMisnamed
+			}
+			if !c.Usable() {
+				return owner{}, errEnded // the product accepts it no longer: as if there were none
 			}
 			o := owner{authn.SiteName{Namespace: c.Namespace, Name: c.Site}, c.User}
 			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, Authorization: c.Authorization(), Origin: c.Origin})
