@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -71,16 +72,16 @@ func (o told) report(t *testing.T) {
 
 // jira.js is what many scripts use. It is told of nothing but of a token instead of a password, and Jira accepts no passwords.
 func TestJiraClient(t *testing.T) {
-	alice := world.jira.session("alice")
-	id, text := alice.create(t, `{"label":"jira.js"}`)
+	carol := world.jira.session("carol")
+	id, text := carol.create(t, `{"label":"jira.js"}`)
 	wrong, err := token.New(id, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	world.jira.basic("alice", text).is(t, "alice")
-	steps := node(t, "jira.mjs", map[string]string{"url": world.jira.url, "token": text, "wrong": wrong, "password": "alices password"})
+	world.jira.basic("carol", text).is(t, "carol")
+	steps := node(t, "jira.mjs", map[string]string{"url": world.jira.url, "token": text, "wrong": wrong, "password": "carols password"})
 	if steps < 6 {
 		t.Errorf("%d steps", steps)
 	}
-	alice.tokens(t, 204, "DELETE", "/"+id, "")
+	carol.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
 }

@@ -31,6 +31,8 @@ const (
 	pollPeriod    = 20 * time.Millisecond
 	// loudest is a higher verbosity than any that says more.
 	loudest = "10"
+
+	systemNamespace, credentialsNamespace = "apitoken-system", "apitoken-credentials"
 )
 
 // world is everything, started once for all tests.
@@ -168,7 +170,11 @@ func (s *site) kubectl(t *testing.T, args ...string) string {
 // held is the personal access token that the operator acts with for a user, if it has one.
 func (s *site) held(t *testing.T, user string) (upstream.Credential, bool) {
 	t.Helper()
-	out := s.kubectl(t, "get", "secret", upstream.SecretName(s.namespace, s.name, user), "--namespace", "apitoken-credentials", "--ignore-not-found", "-o", "json")
+	out, err := world.KubectlAs(t.Context(), "admin", nil, "get", "secret", upstream.SecretName(s.namespace, s.name, user),
+		"--namespace", credentialsNamespace, "--ignore-not-found", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out == "" {
 		return upstream.Credential{}, false
 	}
