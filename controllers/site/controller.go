@@ -167,8 +167,7 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if o.licenses {
 		o.licensing = judgeLicense(r.Licenses, s.Spec, given.license, r.Clock.Now())
 	}
-	answering := r.probe(ctx, s, given.cas, &o)
-	err = r.credentials(ctx, s, answering, &o)
+	err = r.credentials(ctx, s, r.probe(ctx, s, given.cas, &o), &o)
 	o.checked = err == nil
 	return o, err
 }

@@ -211,6 +211,7 @@ func (w *world) expectEnd(turn string, j *double.Jira, s *tokensv1alpha1.Atlassi
 	}
 	turns[turn].ended(w, j, s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.clear()
 }
 
 // Another leader does all of its work before any one of this one's deeds: the end is the same, and it is no error.
@@ -275,6 +276,7 @@ func TestEnrolledMeanwhile(t *testing.T) {
 			if got := w.expectSound(j, s, "alice"); got != now || t.Failed() {
 				t.Fatalf("%s, before deed %d: held is %+v, want %+v", turn, n, got, now)
 			}
+			w.clear()
 		}
 	}
 }

@@ -24,6 +24,7 @@ import (
 func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
 	w.Helper()
 	ctx := ctrl.LoggerInto(w.Context(), funcr.New(func(_, line string) {
+		w.discreet("the log", line)
 		w.logged = append(w.logged, line)
 	}, funcr.Options{Verbosity: 5}))
 	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
@@ -45,7 +46,6 @@ func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.
 	if err != nil {
 		w.discreet("the error", err.Error())
 	}
-	w.discreet("the log", strings.Join(w.logged, "\n"))
 	return result, err
 }
 

@@ -24,19 +24,20 @@ func (w *world) accepts(s *tokensv1alpha1.AtlassianSite, token string) bool {
 	return err == nil
 }
 
-// A year goes by in steps of nearly a day, and at none of them alice cannot act: what is held is accepted, and so is what was
-// held just before. With 90 days it is renewed every 60, with 30 every 20.
+// A year goes by in steps of days, and at none of them alice cannot act: what is held is accepted, and so is what was held just
+// before. With 90 days it is renewed every 60, with 30 every 20.
 func TestRenewalOverAYear(t *testing.T) {
 	for name, tc := range map[string]struct {
-		maxDays        int
-		days, renewals int
-	}{"90 days": {0, 365, 6}, "no more than 30 days": {30, 125, 6}} {
+		maxDays, days int
+		step          time.Duration
+		renewals      int
+	}{"90 days": {0, 365, 5 * day, 6}, "no more than 30 days": {30, 90, 2 * day, 4}} {
 		t.Run(name, func(t *testing.T) {
 			w, j, s := enrolledWorld(t, double.Options{MaxPATDays: tc.maxDays})
 			held := map[string]bool{}
 			before := w.held(s, "alice")
 			for end := w.clock.Now().Add(time.Duration(tc.days) * day); w.clock.Now().Before(end); {
-				w.later(23 * time.Hour)
+				w.later(tc.step)
 				w.reconcile(s)
 				now := w.credential(s, "alice")
 				if !w.accepts(s, now.Token) || !w.accepts(s, before) {

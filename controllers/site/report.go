@@ -77,12 +77,12 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		reason, message := reachability(s.Spec, o.probe)
 		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
 	}
-	if l := o.licensing; l != nil {
-		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
-	}
 	if o.checked {
 		reason, message := credentialsCondition(o.rejected)
 		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, len(o.rejected) == 0, reason, message)
+	}
+	if l := o.licensing; l != nil {
+		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
 	}
 	return found
 }

@@ -100,6 +100,8 @@ type World struct {
 	Product *double.Product
 	// URL is the base URL of the site, with the context path.
 	URL string
+	// Portal is where the ingress sends what is the portal's.
+	Portal string
 	// Controller writes with the rights of the controller, which does not run.
 	Controller client.Client
 }
@@ -139,7 +141,7 @@ func (e *Env) world(t *testing.T, handler http.Handler, product *double.Product,
 	t.Cleanup(upstream.Close)
 	ingress := httptest.NewServer(ingress(t, e.address+"/portal/"+ns+"/main", upstream.URL))
 	t.Cleanup(ingress.Close)
-	w := &World{Product: product, URL: ingress.URL + "/jira", Controller: e.Client(t, kubetest.Controller)}
+	w := &World{Product: product, URL: ingress.URL + "/jira", Portal: e.address + "/portal/" + ns + "/main", Controller: e.Client(t, kubetest.Controller)}
 	w.Site = kubetest.Site(ns, "main", append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.Administrators = w.URL, upstream.URL+"/jira", []string{"carol"}
 	}}, mods...)...)

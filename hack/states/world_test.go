@@ -26,6 +26,7 @@ import (
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/siteurl"
 )
 
@@ -52,6 +53,8 @@ type world struct {
 	clock      *testclock.FakePassiveClock
 	network    *network
 	memory     *site.Memory
+	// licenses verifies those of sites, nil where none are needed.
+	licenses *license.Verifier
 	// created are when objects were, and told when Events of them were, both by the clock of the test.
 	created map[string]time.Time
 	told    map[types.UID][]time.Time
@@ -83,6 +86,7 @@ func (w *world) sites() *site.Reconciler {
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
+		Licenses: w.licenses,
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // PagePath is where the page is, and APIPath the REST API, below the context path of the product.
 const (
-	PagePath = "/plugins/servlet/api-tokens"
+	PagePath = siteurl.PortalPath
 	APIPath  = "/rest/api-tokens"
 )
 
@@ -36,7 +36,7 @@ type Site struct {
 func (s *Site) Ref() authn.SiteName { return authn.SiteName{Namespace: s.Namespace, Name: s.Name} }
 
 // PageURL is where people manage their tokens.
-func (s *Site) PageURL() string { return s.Spec.BaseURL + PagePath }
+func (s *Site) PageURL() string { return siteurl.Portal(s.Spec.BaseURL) }
 
 // defaultMaxTokens is how many a user may have where the site sets no limit. Whoever can sign in can also run a loop.
 const defaultMaxTokens = 1000

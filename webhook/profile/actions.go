@@ -49,7 +49,7 @@ func rotate(c *call) error {
 	}
 	hours, err := strconv.ParseInt(form.Get("overlapHours"), 10, 16)
 	if err != nil {
-		return c.again(http.StatusBadRequest, d, mistakes{{"overlapHours", "Choose how long the secret of before goes on."}})
+		return c.again(http.StatusBadRequest, d, mistakes{{"overlapHours", "Choose for how long the present secret goes on working."}})
 	}
 	overlap := time.Duration(hours) * time.Hour
 	t, text, err := c.RotateOnce(c.r.Context(), c.caller, d.Token.ID, overlap, issued)

@@ -23,7 +23,7 @@ func TestLifeOfAToken(t *testing.T) {
 	if again := rotated.secret(); again == text || !strings.HasPrefix(again, id) {
 		t.Errorf("rotated %s to %s", text, again)
 	}
-	rotated.shows("The secret of before works until")
+	rotated.shows("Previous secret works until")
 
 	alice.get(http.StatusOK, "?dialog=revoke&id="+id).shows("CI scripts", "It was never used", "This cannot be undone")
 	gone := alice.post(http.StatusSeeOther, "/revoke", url.Values{"id": {id}})

@@ -120,6 +120,9 @@ func (c *call) overview(status int, d *dialog, note string) error {
 	v := view{Title: "API tokens", Note: note, Enrolment: state, Tokens: make([]row, len(mine)), Most: c.site.MaxTokens(), Dialog: d}
 	for i, t := range mine {
 		v.Tokens[i] = c.row(t)
+		if t.State == portal.Active && needsConsent(state) {
+			v.Tokens[i].Standing = standing{"Does not work", "bad", ""}
+		}
 	}
 	if d != nil {
 		v.Title = titles[d.Name]

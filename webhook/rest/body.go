@@ -26,9 +26,19 @@ func invalid(field, format string, args ...any) error {
 	return &portal.Problem{Kind: portal.Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
+// refusal is an answer of HTTP's own, that no portal.Problem stands for.
+type refusal struct {
+	status  int
+	message string
+	// allow are the methods that there are instead.
+	allow []string
+}
+
+func (r *refusal) Error() string { return r.message }
+
 var (
-	errMediaType = errors.New("send JSON, with the header Content-Type: application/json")
-	errTooLarge  = fmt.Errorf("send at most %d bytes", maxBody)
+	errMediaType = &refusal{status: http.StatusUnsupportedMediaType, message: "Send JSON, with the header Content-Type: application/json."}
+	errTooLarge  = &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("Send at most %d bytes.", maxBody)}
 )
 
 // read reads the JSON object that was sent.
@@ -84,18 +94,23 @@ func decode(body []byte, into any) error {
 	if err != nil {
 		return invalid("", "The request is not a JSON object: %v.", err)
 	}
-	for _, err := range strict {
-		of, ok := err.(kjson.FieldError) //nolint:errorlint // they are not wrapped
-		if !ok {
-			return invalid("", "The request is not as it should be.")
-		}
-		field, what := short(of.FieldPath()), "unknown"
-		if strings.HasPrefix(err.Error(), "duplicate") {
-			what = "repeated"
-		}
-		return invalid(field, "The request has the %s field %s.", what, strconv.Quote(field))
+	if len(strict) > 0 {
+		return unexpected(strict[0])
 	}
 	return nil
+}
+
+// unexpected names the field that is unknown or repeated.
+func unexpected(err error) error {
+	of, ok := err.(kjson.FieldError) //nolint:errorlint // they are not wrapped
+	if !ok {
+		return invalid("", "The request is not as it should be.")
+	}
+	field, what := short(of.FieldPath()), "unknown"
+	if strings.HasPrefix(err.Error(), "duplicate") {
+		what = "repeated"
+	}
+	return invalid(field, "The request has the %s field %s.", what, strconv.Quote(field))
 }
 
 // maxEcho is how much of a name that somebody made up is told him.
@@ -146,23 +161,18 @@ var statuses = map[portal.Kind]int{
 // refuse answers why something was not done, as the product would.
 func (c *call) refuse(err error) {
 	h := c.w.Header()
-	status, p := http.StatusInternalServerError, &portal.Problem{Message: err.Error()}
-	method := (*notAllowed)(nil)
-	switch {
-	case errors.As(err, &method):
-		status = http.StatusMethodNotAllowed
-		h.Set("Allow", strings.Join(method.methods, ", "))
-	case errors.Is(err, errMediaType):
-		status = http.StatusUnsupportedMediaType
-	case errors.Is(err, errTooLarge):
-		status = http.StatusRequestEntityTooLarge
-	default:
-		p = portal.AsProblem(err)
-		if foreseen := (*portal.Problem)(nil); !errors.As(err, &foreseen) && !errors.Is(err, context.Canceled) {
-			c.Logger.Error(err, "Answering a request", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+	if of := (*refusal)(nil); errors.As(err, &of) {
+		if of.allow != nil {
+			h.Set("Allow", strings.Join(of.allow, ", "))
 		}
-		status = statuses[p.Kind]
+		_ = c.answer(of.status, c.format(of.status, &portal.Problem{Message: of.message}))
+		return
 	}
+	if foreseen := (*portal.Problem)(nil); !errors.As(err, &foreseen) && !errors.Is(err, context.Canceled) {
+		c.Logger.Error(err, "Answering a request", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+	}
+	p := portal.AsProblem(err)
+	status := statuses[p.Kind]
 	if status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}

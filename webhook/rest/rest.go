@@ -116,7 +116,10 @@ func (c *call) route(path string) (route, error) {
 	if resource == "" {
 		return route{}, &portal.Problem{Kind: portal.NotFound, Message: "There is no such resource: see " + portal.APIPath + "/latest/openapi.json."}
 	}
-	return route{}, &notAllowed{allowed}
+	return route{}, &refusal{
+		status: http.StatusMethodNotAllowed, allow: allowed,
+		message: fmt.Sprintf("This resource has no such method: use %s.", strings.Join(allowed, " or ")),
+	}
 }
 
 func match(pattern, parts []string) (id string, ok bool) {
@@ -132,11 +135,4 @@ func match(pattern, parts []string) (id string, ok bool) {
 		}
 	}
 	return id, true
-}
-
-// notAllowed says which methods there are instead.
-type notAllowed struct{ methods []string }
-
-func (e *notAllowed) Error() string {
-	return fmt.Sprintf("This resource has no such method: use %s.", strings.Join(e.methods, " or "))
 }
