@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	sites "apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 )
 
 const day = 24 * time.Hour
@@ -62,11 +64,19 @@ func newAhead(t *testing.T) *ahead {
 	if err := told.StartRecordingToSinkWithContext(ctx); err != nil {
 		t.Fatal(err)
 	}
+	text, err := os.ReadFile(world.licenseKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := license.ParseKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
 	clock := testclock.NewFakePassiveClock(time.Now())
 	return &ahead{&sites.Reconciler{
 		Client: api, Live: api, Events: told.NewRecorder(types, "apitoken-controller"), Clock: clock, Product: atlassian.NewClient(), Memory: sites.NewMemory(),
 		Namespace: systemNamespace, CredentialsNamespace: credentialsNamespace, WebhookURL: world.WebhookURL, PortalURL: world.PortalURL,
-		AllowExternalUpstreams: true,
+		AllowExternalUpstreams: true, Licenses: license.NewVerifier(keys...),
 	}, clock}
 }
 
@@ -155,7 +165,11 @@ func TestRevokedAtTheProduct(t *testing.T) {
 			}
 			s.awaitConditions(t, "UpstreamCredentialMissing")
 			world.SetProductAhead(0)
-			bob.create(t, `{"label":"enrols again"}`)
+			if s == world.jira {
+				s.inState(t, "enrolment ended", "bob", map[string]any{"token": text})
+			} else {
+				bob.create(t, `{"label":"enrols again"}`)
+			}
 			script.is(t, "bob")
 			bob.tokens(t, http.StatusNoContent, "DELETE", "/all", "")
 		})

@@ -12,6 +12,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"apitokens.dev/operator/hack/controlplane"
 	"apitokens.dev/operator/hack/double"
 	"apitokens.dev/operator/hack/rig"
 	"apitokens.dev/operator/internal/upstream"
@@ -40,6 +44,8 @@ var world struct {
 	*rig.Rig
 
 	jira, wiki *site
+	// licenseKeys is the file with the key that licences are verified with, license the licence of both sites.
+	licenseKeys, license string
 }
 
 // site is a product behind its nginx.
@@ -55,7 +61,17 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) (status int) {
 	ctrl.SetLogger(logr.Discard())
 	ctx := context.Background()
-	r, err := rig.Start(ctx, os.Stdout, "--zap-log-level", loudest)
+	dir, err := os.MkdirTemp("", "apitoken-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := makeLicense(ctx, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	r, err := rig.Start(ctx, os.Stdout, "--zap-log-level", loudest, "--license-public-keys", world.licenseKeys)
 	defer func() {
 		if err := r.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -71,6 +87,27 @@ func run(m *testing.M) (status int) {
 		return 1
 	}
 	return m.Run()
+}
+
+// makeLicense has both sites licensed: without, no API token would be accepted here.
+func makeLicense(ctx context.Context, dir string) error {
+	private := filepath.Join(dir, "private.pem")
+	world.licenseKeys = filepath.Join(dir, "public.pem")
+	tool := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./hack/license"}, args...)...)
+		cmd.Dir = controlplane.RepositoryRoot()
+		out, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("hack/license %s: %w", args[0], err)
+		}
+		return string(out), nil
+	}
+	if _, err := tool("keygen", "--private-key", private, "--public-key", world.licenseKeys); err != nil {
+		return err
+	}
+	var err error
+	world.license, err = tool("issue", "--private-key", private, "--licensee", "Example Inc.", "--product", "Jira,Confluence", "--days", "30")
+	return err
 }
 
 // openSites declares a Jira and a Confluence and starts an nginx before each.
@@ -95,7 +132,7 @@ func openSites(ctx context.Context) error {
 	)
 }
 
-// declare applies samples. A site gets an administrator, and is given nobody's personal access token.
+// declare applies samples. A site gets an administrator and a licence, and is given nobody's personal access token.
 func declare(ctx context.Context, namespace string, samples ...string) error {
 	for _, sample := range samples {
 		text, err := world.Sample(sample)
@@ -108,7 +145,8 @@ func declare(ctx context.Context, namespace string, samples ...string) error {
 			if !found {
 				return fmt.Errorf("changing %s: it gives no personal access tokens", sample)
 			}
-			declared = before + "  administrators: [carol]\n"
+			declared = before + "  administrators: [carol]\n  licenseSecretRef: {name: license}\n---\n" +
+				"apiVersion: v1\nkind: Secret\nmetadata: {name: license}\nstringData: {license: " + strconv.Quote(strings.TrimSpace(world.license)) + "}\n"
 		}
 		if _, err := world.KubectlAs(ctx, "admin", []byte(declared), "apply", "--namespace", namespace, "-f", "-"); err != nil {
 			return err
