@@ -3,6 +3,11 @@ package rest
 // MaxBody is the most that a request may have.
 const MaxBody = maxBody
 
+// Wish is what a new token is to be, and Decode reads it.
+type Wish = wish
+
+var Decode = decode
+
 // Document is the description of the API.
 var Document = document
 

@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"bufio"
+	"bytes"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,10 +29,11 @@ func direct(t *testing.T, w *portaltest.World, method, below string, as http.Hea
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	request := method + " " + portal.Path + below + " HTTP/1.1\r\nHost: jira.example.com\r\nConnection: close\r\nX-Real-Ip: 192.0.2.7\r\n"
-	for name, values := range as {
-		request += name + ": " + values[0] + "\r\n"
+	var headers bytes.Buffer
+	if err := as.Write(&headers); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := conn.Write([]byte(request + "\r\n")); err != nil {
+	if _, err := conn.Write([]byte(request + headers.String() + "\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})

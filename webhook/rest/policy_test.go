@@ -275,7 +275,9 @@ func TestRotationKeepsToThePolicy(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	id, _ := alice.create(`{"label":"for ever"}`)
-	policy(t, w, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.NeverExpiring = tokensv1alpha1.NeverExpiringForbidden })
+	policy(t, w, func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.TokenPolicy.NeverExpiring = tokensv1alpha1.NeverExpiringForbidden
+	})
 	var last answer
 	for range 200 {
 		if last = alice.send("POST", "/"+id+"/rotate", `{"overlapHours":0}`); last.status != http.StatusOK {
