@@ -137,7 +137,7 @@ func (s *story) damage(ctx context.Context, canaries map[string]string) error {
 // everythingWritten is all that the operator writes, but the Secrets.
 func (s *story) everythingWritten(ctx context.Context) (map[string]string, error) {
 	written := map[string]string{}
-	for name, p := range map[string]*rig.Process{"the controller's log": s.Controller, "the webhook's log": s.Webhook, "nginx's log": s.Nginx} {
+	for name, p := range map[string]*rig.Process{"the controller's log": s.Controller, "the webhook's log": s.Webhook, "the portal's log": s.Portal, "nginx's log": s.Nginx} {
 		log, err := p.Log()
 		if err != nil {
 			return nil, err

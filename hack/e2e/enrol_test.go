@@ -98,42 +98,42 @@ func TestRenewal(t *testing.T) {
 	t.Cleanup(func() { world.SetProductAhead(0) })
 	for _, s := range []*site{world.jira, world.wiki} {
 		t.Run(s.name, func(t *testing.T) {
-			bob := s.session("bob")
-			_, text := bob.create(t, `{"label":"outlives its personal access token"}`)
-			script := s.basic("bob", text)
-			script.is(t, "bob")
-			first, _ := s.held(t, "bob")
+			carol := s.session("carol")
+			_, text := carol.create(t, `{"label":"outlives its personal access token"}`)
+			script := s.basic("carol", text)
+			script.is(t, "carol")
+			first, _ := s.held(t, "carol")
 
 			controller := newAhead(t)
 			controller.step(t, s, 59*day, "nothing is due on day 59", func() (bool, string) {
-				held, _ := s.held(t, "bob")
+				held, _ := s.held(t, "carol")
 				return held.ID == first.ID, "renewed"
 			})
 			controller.step(t, s, 61*day, "it is renewed on day 61", func() (bool, string) {
-				held, _ := s.held(t, "bob")
+				held, _ := s.held(t, "carol")
 				return held.ID != first.ID && held.Replaced == first.ID, "not renewed"
 			})
-			renewed, _ := s.held(t, "bob")
-			script.is(t, "bob")
+			renewed, _ := s.held(t, "carol")
+			script.is(t, "carol")
 			await(t, settleTimeout, "the new one is used", func() (bool, string) {
 				s.product.Reset()
-				script.is(t, "bob")
+				script.is(t, "carol")
 				seen := s.product.Requests()
 				return len(seen) == 1 && seen[0].Header.Get("Authorization") == "Bearer "+renewed.Token, "the one before it"
 			})
 			controller.step(t, s, 61*day+time.Hour, "the product revokes the one before it", func() (bool, string) {
-				for _, pat := range s.product.PersonalAccessTokens("bob") {
+				for _, pat := range s.product.PersonalAccessTokens("carol") {
 					if pat.ID == first.ID {
 						return false, "the product has both"
 					}
 				}
 				return true, ""
 			})
-			script.is(t, "bob")
+			script.is(t, "carol")
 			world.SetProductAhead(100 * day) // the first one would have ended on day 90
-			script.is(t, "bob")
+			script.is(t, "carol")
 			world.SetProductAhead(0)
-			bob.tokens(t, http.StatusNoContent, "DELETE", "/all", "")
+			carol.tokens(t, http.StatusNoContent, "DELETE", "/all", "")
 		})
 	}
 }
@@ -144,11 +144,11 @@ func TestRevokedAtTheProduct(t *testing.T) {
 	t.Cleanup(func() { world.SetProductAhead(0) })
 	for _, s := range []*site{world.jira, world.wiki} {
 		t.Run(s.name, func(t *testing.T) {
-			bob := s.session("bob")
-			_, text := bob.create(t, `{"label":"whose personal access token is revoked"}`)
-			script := s.basic("bob", text)
-			script.is(t, "bob")
-			held, _ := s.held(t, "bob")
+			dave := s.session("dave")
+			_, text := dave.create(t, `{"label":"whose personal access token is revoked"}`)
+			script := s.basic("dave", text)
+			script.is(t, "dave")
+			held, _ := s.held(t, "dave")
 			controller := newAhead(t)
 			controller.step(t, s, 0, "the site is content", func() (bool, string) { return s.credentialsAre(t, "Verified") })
 			if !s.product.RevokePAT(held.Token) {
@@ -156,9 +156,9 @@ func TestRevokedAtTheProduct(t *testing.T) {
 			}
 			script.isRefused(t, http.StatusUnauthorized) // by the product
 			controller.step(t, s, 2*time.Hour, "the site says who has to sign in, and where", func() (bool, string) {
-				return s.credentialsAre(t, "CredentialUnusable", "'bob' has to sign in and open "+s.page())
+				return s.credentialsAre(t, "CredentialUnusable", "'dave' has to sign in and open "+s.page())
 			})
-			s.awaitEvent(t, "UpstreamCredentialRefused", "bob")
+			s.awaitEvent(t, "dave", "UpstreamCredentialRefused", "CredentialUnusable")
 			refused := script.isRefused(t, http.StatusForbidden)
 			if reason := refused.header.Get("X-Api-Token-Reason"); reason != "UpstreamCredentialMissing" || !strings.Contains(refused.body, s.page()) {
 				t.Errorf("refused for %s: %s", reason, refused.body)
@@ -166,12 +166,12 @@ func TestRevokedAtTheProduct(t *testing.T) {
 			s.awaitConditions(t, "UpstreamCredentialMissing")
 			world.SetProductAhead(0)
 			if s == world.jira {
-				s.inState(t, "enrolment ended", "bob", map[string]any{"token": text})
+				s.inState(t, "enrolment ended", "dave", map[string]any{"token": text})
 			} else {
-				bob.create(t, `{"label":"enrols again"}`)
+				dave.create(t, `{"label":"enrols again"}`)
 			}
-			script.is(t, "bob")
-			bob.tokens(t, http.StatusNoContent, "DELETE", "/all", "")
+			script.is(t, "dave")
+			dave.tokens(t, http.StatusNoContent, "DELETE", "/all", "")
 		})
 	}
 }
@@ -186,16 +186,17 @@ func (s *site) credentialsAre(t *testing.T, said ...string) (bool, string) {
 // page is where people manage their tokens.
 func (s *site) page() string { return s.url + "/plugins/servlet/api-tokens" }
 
-func (s *site) awaitEvent(t *testing.T, reason, about string) {
+// awaitEvent waits for an Event of the site about somebody, for one of these reasons.
+func (s *site) awaitEvent(t *testing.T, about string, reasons ...string) {
 	t.Helper()
-	await(t, settleTimeout, "an Event "+reason, func() (bool, string) {
+	await(t, settleTimeout, "an Event tells of "+about, func() (bool, string) {
 		var list eventsv1.EventList
 		if err := json.Unmarshal([]byte(s.kubectl(t, "get", "events.v1.events.k8s.io", "-o", "json")), &list); err != nil {
 			t.Fatal(err)
 		}
 		var others []string
 		for _, event := range list.Items {
-			if event.Reason == reason && event.Regarding.Name == s.name && strings.Contains(event.Note, about) {
+			if slices.Contains(reasons, event.Reason) && event.Regarding.Name == s.name && strings.Contains(event.Note, about) {
 				return true, ""
 			}
 			others = append(others, event.Reason)

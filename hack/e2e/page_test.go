@@ -56,19 +56,19 @@ func TestPageOfConfluence(t *testing.T) {
 // Without a licence tokens can be managed, and nobody is authenticated by one.
 func TestPageWithoutLicense(t *testing.T) {
 	s := world.jira
-	alice := s.session("alice")
-	id, text := alice.create(t, `{"label":"licensed"}`)
-	s.basic("alice", text).is(t, "alice")
+	bob := s.session("bob")
+	id, text := bob.create(t, `{"label":"licensed"}`)
+	s.basic("bob", text).is(t, "bob")
 	licence := func(key string) {
 		s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch", `{"spec":{"licenseSecretRef":{"key":"`+key+`"}}}`)
 	}
 	licence("nothing")
-	refused := s.basic("alice", text).isRefused(t, http.StatusForbidden)
+	refused := s.basic("bob", text).isRefused(t, http.StatusForbidden)
 	if reason := refused.header.Get("X-Api-Token-Reason"); !strings.HasPrefix(reason, "InvalidLicense") {
 		t.Errorf("refused for %q", reason)
 	}
-	s.inState(t, "unlicensed", "alice", nil)
+	s.inState(t, "unlicensed", "bob", nil)
 	licence("license")
-	s.basic("alice", text).is(t, "alice")
-	alice.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
+	s.basic("bob", text).is(t, "bob")
+	bob.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
 }

@@ -106,7 +106,7 @@ func makeLicense(ctx context.Context, dir string) error {
 		return err
 	}
 	var err error
-	world.license, err = tool("issue", "--private-key", private, "--licensee", "Example Inc.", "--product", "Jira,Confluence", "--days", "30")
+	world.license, err = tool("issue", "--private-key", private, "--licensee", "Example Inc.", "--product", "Jira,Confluence", "--days", "3650")
 	return err
 }
 

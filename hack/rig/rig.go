@@ -69,6 +69,7 @@ func users(pat string) []double.User {
 		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
 		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
 		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
+		{Name: "dave", DisplayName: "Dave", Password: "daves password"},
 	}
 }
 
