@@ -109,6 +109,9 @@ func (d *description) answerAt(method, target string, status int) []string {
 	}
 	known := d.pathOf(below)
 	operation, _ := d.at("paths", known, strings.ToLower(method))
+	if method != strings.ToUpper(method) { // methods are case-sensitive
+		operation = nil
+	}
 	switch {
 	case status == http.StatusNotFound && (known == "" || version != "latest" && version != "1.0"):
 		return []string{"components", "responses", "NotFound"}
