@@ -671,7 +671,7 @@ func TestChecksAreBounded(t *testing.T) {
 	asked := func() []string {
 		j.Reset()
 		w.reconcile(s)
-		return sent(j)
+		return slices.Compact(sent(j)) // of each whose it is, and then what else there is of its owner
 	}
 	first := asked()
 	w.later(time.Minute)
