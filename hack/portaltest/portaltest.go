@@ -49,7 +49,7 @@ func (e *Env) Main(m *testing.M) int {
 	defer func() {
 		if e.stop != nil {
 			e.stop()
-			_ = <-e.ended // how it ended is of no interest any more
+			<-e.ended // how it ended is of no interest any more
 		}
 	}()
 	return e.Env.Main(m)

@@ -154,7 +154,7 @@ func (p *Portal) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
 }
 
 func tooMany(most int) *Problem {
-	return problem(Conflict, "You have %d API tokens, and no more are possible. Revoke one of them first.", most)
+	return problem(Conflict, "You may have %d here, and no more. Revoke one of your API tokens first.", most)
 }
 
 // settle waits until the new APIToken is seen, and with it all that came before. Then it is counted: of two that are made at the

@@ -212,7 +212,7 @@ func TestFull(t *testing.T) {
 	second := alice.filled("second")
 	alice.create("first")
 	alice.get(http.StatusOK, "").shows("You have 1 API token, and no more are possible here", "!Create API token")
-	alice.post(http.StatusConflict, "/create", second).shows("no more are possible", "There is a problem")
+	alice.post(http.StatusConflict, "/create", second).shows("and no more", "There is a problem")
 }
 
 func TestRevokeAll(t *testing.T) {
