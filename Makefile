@@ -12,6 +12,9 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 
+# npm writes this file last.
+E2E_MODULES := hack/e2e/node_modules/.package-lock.json
+
 # A set of control plane binaries that is there already is used as it is.
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
 
@@ -19,7 +22,7 @@ KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(KUBE) prerequisites ## Show the main job on a real API server and through a real nginx; Ctrl-C ends it
@@ -34,6 +37,12 @@ demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then
 .PHONY: test
 test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/count.sh" -- -race -timeout 15m ./...
+
+.PHONY: e2e
+e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client and a real browser
+	@echo "Everything is started once (about 20 seconds); then about 100 steps follow, in 3 minutes. Screenshots go to $(BIN)/screenshots."
+	@rm -rf $(BIN)/screenshots
+	$(GOTESTSUM) --format testname --post-run-command "bash hack/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/e2e
 
 .PHONY: test-long
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random lives, restarts, timing
@@ -86,7 +95,7 @@ verify: generate ## Regenerate everything, and fail if anything differs from wha
 
 .PHONY: clean
 clean: ## Remove everything that was built, the control plane too
-	rm -rf $(BIN)
+	rm -rf $(BIN) hack/e2e/node_modules
 
 ##@ What the others stand on
 
@@ -99,6 +108,15 @@ $(BIN)/kube/kube: hack/kube/go.mod hack/kube/go.sum hack/kube/main.go hack/kube/
 .PHONY: prerequisites
 prerequisites: ## Install nginx and a C compiler (for the race detector), unless they are there
 	@hack/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
+
+.PHONY: browser
+browser: ## Install nginx, curl, Chromium and Node.js, unless they are there
+	@hack/prerequisites.sh nginx=nginx-light curl=curl chromium=chromium,fonts-liberation,fonts-noto-color-emoji node=nodejs npm=npm
+
+$(E2E_MODULES): hack/e2e/package.json hack/e2e/package-lock.json
+	@echo "Installing what the end-to-end tests need of Node packages (some seconds)."
+	@npm ci --prefix $(dir $<) --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 $(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/go.mod hack/tools/go.sum
 	go build -C hack/tools -trimpath -o ../../$(TOOLS)/ tool

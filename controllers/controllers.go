@@ -25,6 +25,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 )
 
 const (
@@ -46,12 +47,14 @@ type Options struct {
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
 	LeaderElection bool
-	// Namespace holds records and caller keys, CredentialsNamespace the upstream credentials.
+	// Namespace holds records, caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook: the beginning of every auth URL.
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal.
 	PortalURL string
+	// Licenses verifies the licences of sites. Nil means that none are needed.
+	Licenses *license.Verifier
 	// AllowExternalUpstreams lets sites have an `upstreamURL` that is no Service of their namespace.
 	AllowExternalUpstreams bool
 }
@@ -77,13 +80,12 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Product: atlassian.NewClient(),
+		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: site.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
-		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams,
+		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses,
 	}
-	expiry := &apitoken.Expiry{Client: mgr.GetClient(), Clock: clock.RealClock{}, Notices: notices}
 	if err := errors.Join(
-		metrics.Registry.Register(expiry),
+		registerMetrics(mgr.GetClient(), o, notices),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
 	); err != nil {
@@ -91,6 +93,18 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the controllers: %w", err)
+	}
+	return nil
+}
+
+// registerMetrics registers what is counted anew each time that somebody asks.
+func registerMetrics(c client.Reader, o Options, notices []time.Duration) error {
+	err := metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices})
+	if err == nil && o.Licenses != nil {
+		err = metrics.Registry.Register(&site.Licenses{Client: c, Verifier: o.Licenses, Namespace: o.Namespace})
+	}
+	if err != nil {
+		return fmt.Errorf("registering the metrics: %w", err)
 	}
 	return nil
 }

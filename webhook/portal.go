@@ -30,6 +30,7 @@ import (
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/feed"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/profile"
 	restapi "apitokens.dev/operator/webhook/rest"
 )
 
@@ -95,9 +96,11 @@ func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log lo
 // portalHandler is all that the portal serves. A path that is not as it should be is not found, rather than mended.
 func portalHandler(m *portalMetrics, p *portal.Portal) http.Handler {
 	mux := http.NewServeMux()
-	api := m.of("rest", restapi.NewHandler(p))
-	mux.Handle(portal.Mount+portal.APIPath, api) // or the library would answer with a redirect, to a path that is none of the client's
-	mux.Handle(portal.Mount+portal.APIPath+"/", api)
+	api, page := m.of("rest", restapi.NewHandler(p)), m.of("page", profile.NewHandler(p))
+	for path, face := range map[string]http.Handler{portal.APIPath: api, portal.PagePath: page} {
+		mux.Handle(portal.Mount+path, face) // or the library would answer with a redirect, to a path that is none of the client's
+		mux.Handle(portal.Mount+path+"/", face)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		portal.Protect(w.Header(), portal.NothingLoads)
 		clean := path.Clean("/" + r.URL.Path)

@@ -91,7 +91,8 @@ const (
 	ReasonCAUnusable = "CAUnusable"
 )
 
-// ConditionUpstreamCredentialsReady says that every one of `upstreamCredentials` is in use.
+// ConditionUpstreamCredentialsReady says that every personal access token is in use: those of `upstreamCredentials`, and those
+// of users who have APITokens and signed in to the product for them.
 const ConditionUpstreamCredentialsReady = "UpstreamCredentialsReady"
 
 // Reasons of the UpstreamCredentialsReady condition.
@@ -100,8 +101,20 @@ const (
 	ReasonVerified = "Verified"
 	// ReasonUpstreamChanged means that a personal access token was obtained from another origin than `upstreamURL`.
 	ReasonUpstreamChanged = "UpstreamChanged"
-	// ReasonCredentialUnusable means that a Secret is missing or malformed, or that the product names another user.
+	// ReasonCredentialUnusable means that a Secret is missing or malformed, that the product names another user, or that it
+	// accepts the personal access token of a user no longer.
 	ReasonCredentialUnusable = "CredentialUnusable"
+	// ReasonRenewalRefused means that the product makes no new personal access token in place of one that ends soon.
+	ReasonRenewalRefused = "RenewalRefused"
+)
+
+// Reasons of Events about an AtlassianSite.
+const (
+	// ReasonUpstreamCredentialRefused is the reason of the Event that the product accepts a personal access token no longer.
+	ReasonUpstreamCredentialRefused = "UpstreamCredentialRefused"
+	// ReasonUpstreamCredentialWithdrawn is the reason of the Event that a personal access token turned out to be that of
+	// another user, and is not held any more.
+	ReasonUpstreamCredentialWithdrawn = "UpstreamCredentialWithdrawn"
 )
 
 // ConditionLicensed says of an AtlassianSite that its licence is valid. It is there only where licences are verified.

@@ -73,6 +73,7 @@ const (
 
 func newControllerCommand() *cobra.Command {
 	var o controllers.Options
+	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Issue and deliver tokens, and keep sites in order",
@@ -82,11 +83,15 @@ func newControllerCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the API server: %w", err)
 			}
+			if o.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
 			return controllers.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
 		},
 	}
+	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
 		"where gateways reach the webhook: the beginning of every auth URL")
@@ -104,6 +109,7 @@ func newControllerCommand() *cobra.Command {
 
 func newWebhookCommand() *cobra.Command {
 	o := webhook.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}
+	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Tell the ingress who is behind a request",
@@ -115,12 +121,16 @@ func newWebhookCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the API server: %w", err)
 			}
+			if o.Feed.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
 			return webhook.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
 		},
 	}
+	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that gateways ask at; nothing else is served there")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and caller keys")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"how long to go on serving after SIGTERM, not ready any more, until gateways have noticed")
@@ -133,6 +143,7 @@ func newWebhookCommand() *cobra.Command {
 
 func newPortalCommand() *cobra.Command {
 	o := webhook.PortalOptions{Audit: os.Stdout}
+	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "portal",
 		Short: "Let people and scripts manage their own tokens, on a page and over REST",
@@ -145,12 +156,16 @@ func newPortalCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the API server: %w", err)
 			}
+			if o.Feed.Licenses, err = keys.verifier(); err != nil {
+				return err
+			}
 			return webhook.RunPortal(cmd.Context(), kubeconfig, o, ctrl.Log)
 		},
 	}
+	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that the ingress sends requests to")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"how long to go on serving after SIGTERM, not ready any more, until the ingress has noticed")

@@ -101,7 +101,11 @@ func (w *world) as() client.Client { return w.reconciler.Client }
 
 func (w *world) holdUpstream(user, origin string) {
 	w.Helper()
-	c := upstream.Credential{Namespace: w.ns, Site: "main", User: user, Origin: origin, Token: "pat"}
+	w.hold(upstream.Credential{Namespace: w.ns, Site: "main", User: user, Origin: origin, Token: "pat"})
+}
+
+func (w *world) hold(c upstream.Credential) {
+	w.Helper()
 	data, err := c.Encode()
 	if err != nil {
 		w.Fatal(err)
@@ -457,6 +461,33 @@ func TestUpstreamCredential(t *testing.T) {
 	w.holdUpstream("bob", "http://elsewhere:8080")
 	w.reconcile(tok, tokensv1alpha1.ReasonUpstreamCredentialMissing)
 	w.holdUpstream("bob", "http://jira."+w.ns+".svc:8080")
+	w.settled(tok)
+}
+
+// What its owner signed in for counts like one that was given, until the product accepts it no longer.
+func TestUpstreamCredentialRefused(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "bobs", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Bob" })
+	w.create(tok)
+	enrolled := upstream.Credential{
+		Namespace: w.ns, Site: "main", User: "bob", Origin: "http://jira." + w.ns + ".svc:8080", Token: "pat",
+		Source: upstream.Enrolled, ID: 7, Stored: w.clock.Now().UTC(),
+	}
+	w.hold(enrolled)
+	w.settled(tok)
+	enrolled.Refused = w.clock.Now().UTC()
+	w.hold(enrolled)
+	w.reconcile(tok, tokensv1alpha1.ReasonUpstreamCredentialMissing)
+	message := apimeta.FindStatusCondition(tok.Status.Conditions, tokensv1alpha1.ConditionReady).Message
+	for _, want := range []string{
+		"'bob' can sign in and open https://main." + w.ns + ".example/jira/plugins/servlet/api-tokens, ", "`upstreamCredentials` of AtlassianSite 'main'",
+	} {
+		if !strings.Contains(message, want) {
+			t.Errorf("the message does not have %s: %q", want, message)
+		}
+	}
+	enrolled.Refused = time.Time{}
+	w.hold(enrolled)
 	w.settled(tok)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -287,10 +288,12 @@ func upstreamIsHeld(s state) *decision {
 	if s.upstreamHeld {
 		return nil
 	}
+	user := username.Fold(s.token.Spec.User)
 	return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
 		"%s, but the operator holds no personal access token with which '%s' could act at the product, "+
-			"so requests are refused with 403. Add one to `upstreamCredentials` of AtlassianSite '%s'; if it is there, the site's conditions say what is wrong with it.",
-		s.whereabouts(), username.Fold(s.token.Spec.User), s.site.Name)
+			"so requests are refused with 403. '%s' can sign in and open %s, or have one added to `upstreamCredentials` of AtlassianSite '%s'; "+
+			"if it is there, the site's conditions say what is wrong with it.",
+		s.whereabouts(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
 }
 
 // whereabouts says where the token is.

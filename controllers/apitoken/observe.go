@@ -193,7 +193,8 @@ func (r *Reconciler) findOrphan(
 	return "", false, nil
 }
 
-// holdsUpstream asks what the webhook will ask: is there a credential, and is it for where the site is now?
+// holdsUpstream asks what the webhook will ask: is there a credential that the product accepts, and is it for where the site
+// is now?
 func (r *Reconciler) holdsUpstream(ctx context.Context, site *tokensv1alpha1.AtlassianSite, user string) (bool, error) {
 	s, err := getSecret(ctx, r.Client, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
 	if err != nil {
@@ -207,7 +208,7 @@ func (r *Reconciler) holdsUpstream(ctx context.Context, site *tokensv1alpha1.Atl
 		return false, nil // the site reports it
 	}
 	url, err := siteurl.Parse(site.Spec.UpstreamURL)
-	return err == nil && c.Origin == url.Origin, nil
+	return err == nil && c.Origin == url.Origin && c.Usable(), nil
 }
 
 // getSecret returns nil if there is none.

@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -28,7 +29,7 @@ func authURLSecretName(site string) string { return site + "-auth-urls" }
 
 // ofSite reports whether a Secret is one that the operator keeps for a site.
 func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType
+	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType
 }
 
 func labels(site types.NamespacedName) map[string]string {
@@ -102,15 +103,15 @@ func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.Atlass
 	return nil, nil
 }
 
-// removeAll removes everything that the operator keeps for a site that is gone or not served.
-func (r *Reconciler) removeAll(ctx context.Context, site types.NamespacedName) error {
+// removeAll removes these of all that the operator keeps for a site that is gone or not served, and its auth URLs.
+func (r *Reconciler) removeAll(ctx context.Context, site types.NamespacedName, these func(*corev1.Secret) bool) error {
 	for _, namespace := range []string{r.Namespace, r.CredentialsNamespace} {
 		var list corev1.SecretList
 		if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels(labels(site))); err != nil {
 			return fmt.Errorf("listing the Secrets of the site: %w", err)
 		}
 		for i := range list.Items {
-			if ofSite(&list.Items[i]) {
+			if these(&list.Items[i]) {
 				if err := r.remove(ctx, &list.Items[i]); err != nil {
 					return err
 				}

@@ -17,12 +17,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -42,6 +44,9 @@ const (
 type Product interface {
 	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
 	Probe(ctx context.Context, u atlassian.Upstream) error
+	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
+	ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error)
+	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
 }
 
 // Reconciler brings one AtlassianSite about.
@@ -52,12 +57,15 @@ type Reconciler struct {
 	Events  events.EventRecorder
 	Clock   clock.PassiveClock
 	Product Product
-	// Namespace holds the caller keys, CredentialsNamespace the upstream credentials.
+	Memory  *Memory
+	// Namespace holds the caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
 	PortalURL string
+	// Licenses verifies the licences of sites. Nil means that none are needed.
+	Licenses *license.Verifier
 	// AllowExternalUpstreams lets `upstreamURL` be something else than a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }
@@ -71,6 +79,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		// Secrets that lost their site name it too, so that they are removed.
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
+		// Whose last APIToken goes needs no personal access token any more.
+		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(deletions)).
 		WithOptions(controller.Options{ReconciliationTimeout: reconcileTimeout}).
 		Complete(r)
 	if err != nil {
@@ -85,14 +95,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	err := r.Client.Get(ctx, request.NamespacedName, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return quiet(ctrl.Result{}, r.removeAll(ctx, request.NamespacedName))
+		r.Memory.keep(request.NamespacedName, nil)
+		return quiet(ctrl.Result{}, r.removeAll(ctx, request.NamespacedName, ofSite))
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the AtlassianSite: %w", err)
 	case !s.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, &s)
-	return quiet(ctrl.Result{RequeueAfter: recheckPeriod}, errors.Join(err, r.report(ctx, &s, o)))
+	return quiet(ctrl.Result{RequeueAfter: next(o.licensing, r.Clock.Now())}, errors.Join(err, r.report(ctx, &s, o)))
 }
 
 // quiet takes a race with another writer for what it is: something to look at again.
@@ -114,11 +125,15 @@ type outcome struct {
 	probe       error
 	checked     bool
 	rejected    []rejection
+	findings    []finding
 	authURLName string
+	// licenses says whether sites need licences here, and licensing what became of this one's.
+	licenses  bool
+	licensing *licensing
 }
 
 func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (outcome, error) {
-	var o outcome
+	o := outcome{licenses: r.Licenses != nil}
 	var all tokensv1alpha1.AtlassianSiteList
 	if err := r.Client.List(ctx, &all); err != nil {
 		return o, fmt.Errorf("listing the AtlassianSites: %w", err)
@@ -127,8 +142,9 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 		o.problem = upstreamNotAllowed(s, r.AllowExternalUpstreams)
 	}
 	if o.problem != nil {
-		// It is not served: without keys nobody can call for it, and nothing is sent to its upstream.
-		return o, r.removeAll(ctx, client.ObjectKeyFromObject(s))
+		// It is not served: without keys nobody can call for it, and nothing is sent to its upstream. What its users would
+		// have to sign in for once more is kept.
+		return o, r.removeAll(ctx, client.ObjectKeyFromObject(s), func(s *corev1.Secret) bool { return ofSite(s) && !fromPortal(s) })
 	}
 	keys, problem, err := r.ensureKeys(ctx, s)
 	if err != nil || problem != nil {
@@ -141,11 +157,17 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if o.problem == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
-	answering, err := r.probe(ctx, s, &o)
+	given, err := r.readGiven(ctx, s)
 	if err != nil {
 		return o, err
 	}
-	o.rejected, err = r.projectCredentials(ctx, s, answering)
+	if err := r.projectSite(ctx, s, given); err != nil {
+		return o, err
+	}
+	if o.licenses {
+		o.licensing = judgeLicense(r.Licenses, s.Spec, given.license, r.Clock.Now())
+	}
+	err = r.credentials(ctx, s, r.probe(ctx, s, given.cas, &o), &o)
 	o.checked = err == nil
 	return o, err
 }
@@ -163,6 +185,21 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 		}
 	}
 	return others
+}
+
+// deletions are all that is of interest about APITokens.
+var deletions = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
+	t, ok := o.(*tokensv1alpha1.APIToken)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
 }
 
 // siteOfSecret reads the labels that the operator put on its own Secrets. They only say where to look.

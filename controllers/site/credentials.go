@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,59 +16,67 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/upstream"
-	"apitokens.dev/operator/internal/username"
 )
 
-// projectCredentials keeps a working copy of each given personal access token whose owner the product confirmed, and
-// no other copy. A product that does not answer, nil, is not asked about each of them.
+// credentials brings about what token owners act with: first what is given, then what there is.
+func (r *Reconciler) credentials(ctx context.Context, s *tokensv1alpha1.AtlassianSite, answering *atlassian.Upstream, o *outcome) error {
+	given, projectErr := r.projectCredentials(ctx, s, answering)
+	u, err := r.keepCopies(ctx, s, answering, given)
+	if u != nil {
+		o.rejected, o.findings = u.rejected, u.findings
+	}
+	return errors.Join(projectErr, err)
+}
+
+// projectCredentials keeps a working copy of each given personal access token whose owner the product confirmed. A product
+// that does not answer, nil, is not asked about each of them.
 func (r *Reconciler) projectCredentials(ctx context.Context, s *tokensv1alpha1.AtlassianSite, answering *atlassian.Upstream) ([]rejection, error) {
-	given := map[string]bool{}
 	var rejected []rejection
 	var errs []error
 	for _, c := range s.Spec.UpstreamCredentials {
-		given[upstream.SecretName(s.Namespace, s.Name, c.User)] = true
 		reject, err := r.project(ctx, s, c, answering)
 		if reject != nil {
 			rejected = append(rejected, *reject)
 		}
 		errs = append(errs, err)
 	}
-	return rejected, errors.Join(append(errs, r.removeOthers(ctx, s, given))...)
+	return rejected, errors.Join(errs...)
 }
 
-// project verifies one personal access token and stores it. One that was verified before is not verified again as
+func unusable(user, format string, args ...any) *rejection {
+	return &rejection{tokensv1alpha1.ReasonCredentialUnusable, user, fmt.Sprintf(format, args...)}
+}
+
+// project verifies one personal access token and stores it. One that was verified before is not verified again here as
 // long as it is the same, and as long as it is, it stays bound to where it was verified.
 func (r *Reconciler) project(
 	ctx context.Context, s *tokensv1alpha1.AtlassianSite, c tokensv1alpha1.UpstreamCredential, answering *atlassian.Upstream,
 ) (*rejection, error) {
-	unusable := func(format string, args ...any) *rejection {
-		return &rejection{tokensv1alpha1.ReasonCredentialUnusable, c.User, fmt.Sprintf(format, args...)}
-	}
 	var source corev1.Secret
 	err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: c.SecretName}, &source)
 	if apierrors.IsNotFound(err) {
-		return unusable("there is no Secret '%s': create it", c.SecretName), r.forget(ctx, s, c.User)
+		return unusable(c.User, "there is no Secret '%s': create it", c.SecretName), r.forget(ctx, s, c.User)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, c.SecretName, err)
 	}
 	wanted := upstream.Credential{Namespace: s.Namespace, Site: s.Name, User: c.User, Token: string(source.Data[tokensv1alpha1.UpstreamCredentialKey])}
 	if err := upstream.CheckToken(wanted.Token); err != nil {
-		return unusable("the key '%s' of Secret '%s' is %v", tokensv1alpha1.UpstreamCredentialKey, c.SecretName, err), r.forget(ctx, s, c.User)
+		return unusable(c.User, "the key '%s' of Secret '%s' is %v", tokensv1alpha1.UpstreamCredentialKey, c.SecretName, err), r.forget(ctx, s, c.User)
 	}
 	url, err := siteurl.Parse(s.Spec.UpstreamURL)
 	if err != nil {
 		return nil, err
 	}
 	wanted.Origin = url.Origin
-	stored, current, err := r.stored(ctx, wanted)
+	stored, current, err := r.stored(ctx, wanted.SecretName())
 	if errors.Is(err, errForeign) {
-		return unusable("Secret '%s/%s' was not written by the operator: delete it", r.CredentialsNamespace, wanted.SecretName()), nil
+		return unusable(c.User, "Secret '%s/%s' was not written by the operator: delete it", r.CredentialsNamespace, wanted.SecretName()), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if current != nil && current.Token == wanted.Token {
+	if current != nil && current.Source == upstream.Given && current.Token == wanted.Token {
 		if current.Origin == wanted.Origin {
 			return nil, nil
 		}
@@ -76,28 +85,65 @@ func (r *Reconciler) project(
 			current.Origin, wanted.Origin, c.SecretName)}, nil
 	}
 	if answering == nil {
-		return unusable("the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
+		return unusable(c.User, "the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
 			c.SecretName, tokensv1alpha1.ConditionUpstreamReachable), nil
 	}
-	switch user, err := r.Product.WhoAmI(ctx, *answering, atlassian.Bearer(wanted.Token)); {
-	case errors.Is(err, atlassian.ErrRefused):
-		return unusable("the product does not accept the personal access token in Secret '%s': put a valid one there", c.SecretName), r.forget(ctx, s, c.User)
-	case ctx.Err() != nil:
-		return nil, err
-	case err != nil: // nothing was found out: what was verified before goes on being used
-		return unusable("the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute", c.SecretName), nil
-	case username.Fold(user.Name) != c.User:
-		return unusable("the personal access token in Secret '%s' is that of another user: put one of '%s' there", c.SecretName, c.User), r.forget(ctx, s, c.User)
+	if reject, err := r.verify(ctx, s, c, wanted, *answering); reject != nil || err != nil {
+		return reject, err
 	}
-	return nil, r.store(ctx, wanted, stored)
+	if reject, err := r.supersede(ctx, c, wanted.Origin, current, *answering); reject != nil || err != nil {
+		return reject, err
+	}
+	if err := r.store(ctx, wanted, stored); err != nil {
+		return nil, err
+	}
+	now := r.Clock.Now()
+	r.Memory.of(client.ObjectKeyFromObject(s), wanted.SecretName(), time.Time{}, now).checked(wanted.SecretName(), now)
+	return nil, nil
+}
+
+// verify asks the product whose a given personal access token is.
+func (r *Reconciler) verify(
+	ctx context.Context, s *tokensv1alpha1.AtlassianSite, c tokensv1alpha1.UpstreamCredential, wanted upstream.Credential, at atlassian.Upstream,
+) (*rejection, error) {
+	user, err := r.Product.WhoAmI(ctx, at, atlassian.Bearer(wanted.Token))
+	switch judge(wanted, user, err) {
+	case accepted:
+		return nil, nil
+	case refused:
+		return unusable(c.User, "%s", givenRefused(c.SecretName)), r.forget(ctx, s, c.User)
+	case anothers:
+		return unusable(c.User, "%s", givenAnothers(c.SecretName, c.User)), r.forget(ctx, s, c.User)
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	// Nothing was found out: what was verified before goes on being used.
+	return unusable(c.User, "the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute", c.SecretName), nil
+}
+
+// supersede has the product revoke what was made for the user, before a given personal access token takes its place: nobody
+// would know of it afterwards.
+func (r *Reconciler) supersede(
+	ctx context.Context, c tokensv1alpha1.UpstreamCredential, origin string, current *upstream.Credential, at atlassian.Upstream,
+) (*rejection, error) {
+	if current == nil || current.Source != upstream.Enrolled || current.Origin != origin {
+		return nil, nil
+	}
+	err := r.revoke(ctx, at, *current)
+	if err == nil || ctx.Err() != nil {
+		return nil, err
+	}
+	return unusable(c.User, "the personal access token in Secret '%s' waits until the product has revoked the one that it made for '%s' at the ingress: "+
+		"it is asked again within a minute", c.SecretName, c.User), nil
 }
 
 var errForeign = errors.New("not written by the operator")
 
 // stored reads the working copy. One that cannot be read is returned without what it holds, and is replaced.
-func (r *Reconciler) stored(ctx context.Context, c upstream.Credential) (*corev1.Secret, *upstream.Credential, error) {
+func (r *Reconciler) stored(ctx context.Context, name string) (*corev1.Secret, *upstream.Credential, error) {
 	var s corev1.Secret
-	err := r.Live.Get(ctx, types.NamespacedName{Namespace: r.CredentialsNamespace, Name: c.SecretName()}, &s)
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: r.CredentialsNamespace, Name: name}, &s)
 	if apierrors.IsNotFound(err) {
 		return nil, nil, nil
 	}
@@ -107,11 +153,22 @@ func (r *Reconciler) stored(ctx context.Context, c upstream.Credential) (*corev1
 	if s.Type != upstream.SecretType {
 		return nil, nil, errForeign
 	}
-	current, err := upstream.Decode(s.Data[upstream.DataKey])
-	if err != nil || current.SecretName() != s.Name {
-		return &s, nil, nil
+	return &s, decodeCopy(&s), nil
+}
+
+// decodeCopy returns nil if a Secret does not hold what its name says.
+func decodeCopy(s *corev1.Secret) *upstream.Credential {
+	c, err := upstream.Decode(s.Data[upstream.DataKey])
+	if err != nil || c.SecretName() != s.Name {
+		return nil
 	}
-	return &s, &current, nil
+	return &c
+}
+
+// fromPortal reports whether a Secret holds a personal access token that nobody can give once more but its owner.
+func fromPortal(s *corev1.Secret) bool {
+	c := decodeCopy(s)
+	return c != nil && c.Source != upstream.Given
 }
 
 func (r *Reconciler) store(ctx context.Context, c upstream.Credential, stored *corev1.Secret) error {
@@ -138,31 +195,15 @@ func (r *Reconciler) store(ctx context.Context, c upstream.Credential, stored *c
 	return nil
 }
 
-// forget removes the working copy of one user's personal access token.
+// forget removes the working copy of what was given for a user. What the portal stored goes on until an entry takes its
+// place.
 func (r *Reconciler) forget(ctx context.Context, s *tokensv1alpha1.AtlassianSite, user string) error {
-	stored, _, err := r.stored(ctx, upstream.Credential{Namespace: s.Namespace, Site: s.Name, User: user})
-	if errors.Is(err, errForeign) || err == nil && stored == nil {
+	stored, _, err := r.stored(ctx, upstream.SecretName(s.Namespace, s.Name, user))
+	if errors.Is(err, errForeign) || err == nil && (stored == nil || fromPortal(stored)) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	return r.remove(ctx, stored)
-}
-
-// removeOthers removes the working copies of users who are no longer listed.
-func (r *Reconciler) removeOthers(ctx context.Context, s *tokensv1alpha1.AtlassianSite, given map[string]bool) error {
-	var list corev1.SecretList
-	err := r.Client.List(ctx, &list, client.InNamespace(r.CredentialsNamespace), client.MatchingLabels(labels(client.ObjectKeyFromObject(s))))
-	if err != nil {
-		return fmt.Errorf("listing the working copies of personal access tokens: %w", err)
-	}
-	for i := range list.Items {
-		if ofSite(&list.Items[i]) && !given[list.Items[i].Name] {
-			if err := r.remove(ctx, &list.Items[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -52,7 +52,7 @@ func upstreamNotAllowed(s *tokensv1alpha1.AtlassianSite, allowAny bool) *problem
 			"personal access tokens are sent there. An operator started with --allow-external-upstreams allows other hosts.", s.Namespace)}
 }
 
-// rejection is why the personal access token of one user is not in use.
+// rejection is why the personal access token of one user is not in use, or will not be.
 type rejection struct{ reason, user, why string }
 
 // maxRejections bounds what a condition's message lists.
@@ -63,18 +63,31 @@ func credentialsCondition(rejected []rejection) (reason, message string) {
 	if len(rejected) == 0 {
 		return tokensv1alpha1.ReasonVerified, "The product confirmed the owner of every personal access token."
 	}
-	lines := make([]string, 0, maxRejections+1)
 	reason = rejected[0].reason
-	for i, r := range rejected {
+	var unused, ending []string
+	for _, r := range rejected {
 		if r.reason != reason {
 			reason = tokensv1alpha1.ReasonCredentialUnusable
 		}
-		switch {
-		case i < maxRejections:
-			lines = append(lines, fmt.Sprintf("'%s': %s", r.user, r.why))
-		case i == maxRejections:
-			lines = append(lines, fmt.Sprintf("and %d more", len(rejected)-maxRejections))
+		line := fmt.Sprintf("'%s': %s", r.user, r.why)
+		if r.reason == tokensv1alpha1.ReasonRenewalRefused {
+			ending = append(ending, line)
+		} else {
+			unused = append(unused, line)
 		}
 	}
-	return reason, "Not in use: " + strings.Join(lines, "; ") + "."
+	more := ""
+	if n := len(rejected) - maxRejections; n > 0 {
+		more = fmt.Sprintf("; and %d more", n)
+	}
+	unused = unused[:min(len(unused), maxRejections)]
+	ending = ending[:min(len(ending), maxRejections-len(unused))]
+	var parts []string
+	if len(unused) > 0 {
+		parts = append(parts, "Not in use: "+strings.Join(unused, "; "))
+	}
+	if len(ending) > 0 {
+		parts = append(parts, "Not renewed: "+strings.Join(ending, "; "))
+	}
+	return reason, strings.Join(parts, ". ") + more + "."
 }

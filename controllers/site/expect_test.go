@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +23,11 @@ import (
 // pass lets a reconciler look at a site once, and reads back what became of it.
 func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
 	w.Helper()
-	result, err := r.Reconcile(w.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+	ctx := ctrl.LoggerInto(w.Context(), funcr.New(func(_, line string) {
+		w.discreet("the log", line)
+		w.logged = append(w.logged, line)
+	}, funcr.Options{Verbosity: 5}))
+	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 	// Read into a new object: what is absent on the wire would stay as it is in an old one.
 	var now tokensv1alpha1.AtlassianSite
 	if getErr := env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), &now); getErr == nil {
@@ -56,7 +61,7 @@ func (w *world) storedKeys(s *tokensv1alpha1.AtlassianSite) (authurl.Keys, error
 // discreet expects of a text that people see that there is no secret in it.
 func (w *world) discreet(where, text string) {
 	w.Helper()
-	for _, secret := range append(slices.Clone(w.keys), canary) {
+	for _, secret := range slices.Concat(w.keys, w.network.made, []string{canary}) {
 		if strings.Contains(text, secret) {
 			w.Errorf("%s has a secret in it: %s", where, text)
 		}
@@ -85,7 +90,9 @@ func (w *world) reconcile(s *tokensv1alpha1.AtlassianSite) {
 // expect expects a reason of a condition, and the status that belongs to it.
 func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason string) *metav1.Condition {
 	w.Helper()
-	good := reason == tokensv1alpha1.ReasonServing || reason == tokensv1alpha1.ReasonAnswered || reason == tokensv1alpha1.ReasonVerified
+	good := slices.Contains([]string{
+		tokensv1alpha1.ReasonServing, tokensv1alpha1.ReasonAnswered, tokensv1alpha1.ReasonVerified, tokensv1alpha1.ReasonLicenseValid,
+	}, reason)
 	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
 	if c == nil || c.Reason != reason || (c.Status == metav1.ConditionTrue) != good {
 		w.Fatalf("%s of %s is %+v, want reason %s", conditionType, s.Name, c, reason)
@@ -123,8 +130,8 @@ func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 // expectNothingKept expects that the operator keeps nothing for a site.
 func (w *world) expectNothingKept(s *tokensv1alpha1.AtlassianSite, users ...string) {
 	w.Helper()
-	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
-		w.Errorf("the keys of %s are there", s.Name)
+	if w.keysSecret(s) != nil || w.authURLs(s) != nil || w.projectionSecret(s) != nil {
+		w.Errorf("the keys or the projection of %s are there", s.Name)
 	}
 	for _, user := range users {
 		if w.copySecret(s, user) != nil {

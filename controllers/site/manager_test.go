@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/double"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/authurl"
 )
@@ -103,10 +105,18 @@ func TestWatches(t *testing.T) {
 		return nil
 	})
 
+	w.remove(w.projectionSecret(older))
+	kubetest.Eventually(t, func() error {
+		if w.projectionSecret(older) == nil {
+			return errors.New("the projection was not restored")
+		}
+		return nil
+	})
+
 	w.remove(older.DeepCopy())
 	w.awaitReady(newer, tokensv1alpha1.ReasonServing)
 	kubetest.Eventually(t, func() error {
-		if w.keysSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
+		if w.keysSecret(older) != nil || w.projectionSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
 			return errors.New("something of the deleted site is there still")
 		}
 		return nil
@@ -124,6 +134,28 @@ func TestWatches(t *testing.T) {
 		}
 		if len(want) > 0 {
 			return fmt.Errorf("there is no Event of %v", want)
+		}
+		return nil
+	})
+}
+
+// The last APIToken of a user is seen to go.
+func TestLastTokenIsWatched(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	w.later(time.Hour)
+	w.change(s, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPaths = []string{"/rest/", "/plugins/"} })
+	w.manage()
+	kubetest.Eventually(t, func() error { // until the manager has looked at it, with the APIToken there
+		w.awaitReady(s, tokensv1alpha1.ReasonServing)
+		if c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionReady); c.ObservedGeneration != s.Generation {
+			return fmt.Errorf("seen was generation %d", c.ObservedGeneration)
+		}
+		return nil
+	})
+	w.remove(w.tokenOf("alice"))
+	kubetest.Eventually(t, func() error {
+		if w.copySecret(s, "alice") != nil || len(ours(j, s, "alice")) != 0 {
+			return errors.New("it is held still")
 		}
 		return nil
 	})

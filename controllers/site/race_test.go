@@ -51,7 +51,7 @@ var stages = map[string]struct {
 	writes  int
 	prepare func(w *world) *tokensv1alpha1.AtlassianSite
 }{
-	"new": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
+	"new": {6, func(w *world) *tokensv1alpha1.AtlassianSite {
 		return w.site("main", users("alice", "bob"))
 	}},
 	"changed": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
@@ -145,7 +145,7 @@ func TestSiteReplacedDuringAPass(t *testing.T) {
 			s := w.site("main")
 			writes := 0
 			result, err := w.pass(w.before(func() error {
-				if writes++; writes == 3 { // after caller keys and auth URLs comes the status
+				if writes++; writes == 4 { // after caller keys, auth URLs and projection comes the status
 					w.remove(s.DeepCopy())
 					if again {
 						w.create(kubetest.Site(w.ns, "main"))
@@ -175,7 +175,7 @@ func TestSecretReplacedDuringRemoval(t *testing.T) {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "main-auth-urls"}}
 	removals := 0
 	result, err := w.pass(w.before(func() error {
-		if removals++; removals == 2 { // after the caller keys come the auth URLs
+		if removals++; removals == 3 { // after the caller keys and the projection come the auth URLs
 			w.remove(w.authURLs(s))
 			w.create(foreign)
 		}

@@ -2,12 +2,9 @@ package site
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
@@ -18,30 +15,45 @@ type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }
 
+// authorities are those that may have signed the product's certificate, or why there are none though the site names some.
+type authorities struct {
+	text    string
+	pool    *x509.CertPool
+	problem error
+}
+
+// maxCAs is how much of PEM fits into a projection beside everything else. All that Debian trusts is half of it.
+const maxCAs = 512 << 10
+
+// readAuthorities reads what lies where a site says that its authorities are.
+func readAuthorities(ref tokensv1alpha1.UpstreamCAReference, found entry) authorities {
+	if ref.Name == "" {
+		return authorities{}
+	}
+	if problem := missingCA(ref, found.secret, found.key); problem != nil {
+		return authorities{problem: problem}
+	}
+	pool, err := atlassian.ParseCAs(found.data)
+	if err == nil && len(found.data) > maxCAs {
+		err = fmt.Errorf("there are more than %d KiB of them", maxCAs>>10)
+	}
+	if err != nil {
+		return authorities{problem: garbledCA(ref, err)}
+	}
+	return authorities{text: string(found.data), pool: pool}
+}
+
 // probe finds out whether the product answers, and returns it if so. Without the authorities that it was told to trust it
 // asks nothing.
-func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) (*atlassian.Upstream, error) {
-	u := atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: s.Spec.UpstreamURL}
-	if ref := s.Spec.UpstreamCARef; ref.Name != "" {
-		var source corev1.Secret
-		err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: ref.Name}, &source)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, ref.Name, err)
-		}
-		text, found := source.Data[caKey(ref)]
-		if problem := missingCA(ref, err == nil, found); problem != nil {
-			o.probe, o.probed = problem, true
-			return nil, nil
-		}
-		if u.CAs, err = atlassian.ParseCAs(text); err != nil {
-			o.probe, o.probed = garbledCA(ref, err), true
-			return nil, nil
-		}
+func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite, cas authorities, o *outcome) *atlassian.Upstream {
+	u := atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: s.Spec.UpstreamURL, CAs: cas.pool}
+	if o.probe, o.probed = cas.problem, true; o.probe == nil {
+		o.probe = r.Product.Probe(ctx, u)
 	}
-	if o.probe, o.probed = r.Product.Probe(ctx, u), true; o.probe != nil {
-		return nil, nil
+	if o.probe != nil {
+		return nil
 	}
-	return &u, nil
+	return &u
 }
 
 func caKey(ref tokensv1alpha1.UpstreamCAReference) string {

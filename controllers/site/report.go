@@ -29,6 +29,9 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 		}
 	}
 	r.tell(s, status.Conditions)
+	for _, f := range o.findings {
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
+	}
 	return nil
 }
 
@@ -38,6 +41,9 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 	status := tokensv1alpha1.AtlassianSiteStatus{
 		Conditions:        conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
 		AuthURLSecretName: s.Status.AuthURLSecretName,
+	}
+	if !o.licenses || o.problem != nil {
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionLicensed)
 	}
 	switch {
 	case o.problem != nil:
@@ -74,6 +80,9 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	if o.checked {
 		reason, message := credentialsCondition(o.rejected)
 		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, len(o.rejected) == 0, reason, message)
+	}
+	if l := o.licensing; l != nil {
+		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
 	}
 	return found
 }

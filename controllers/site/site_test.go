@@ -44,6 +44,7 @@ type network struct {
 	*atlassian.Client
 
 	servers map[string]string // by origin
+	made    []string          // every personal access token that a product made
 }
 
 func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error) {
@@ -52,6 +53,22 @@ func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian
 
 func (n *network) Probe(ctx context.Context, u atlassian.Upstream) error {
 	return n.Client.Probe(ctx, n.resolve(u))
+}
+
+func (n *network) CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error) {
+	made, err := n.Client.CreatePAT(ctx, n.resolve(u), as, name, days)
+	if made.Token != "" {
+		n.made = append(n.made, made.Token)
+	}
+	return made, err
+}
+
+func (n *network) ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error) {
+	return n.Client.ListPATs(ctx, n.resolve(u), as)
+}
+
+func (n *network) DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error {
+	return n.Client.DeletePAT(ctx, n.resolve(u), as, id)
 }
 
 func (n *network) resolve(u atlassian.Upstream) atlassian.Upstream {
@@ -74,20 +91,31 @@ type world struct {
 	clock      *testclock.FakePassiveClock
 	events     *events.FakeRecorder
 	keys       []string // every caller key there was
+	logged     []string
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		T: t, ns: env.Namespace(t), network: &network{atlassian.NewClient(), map[string]string{}},
+		T: t, ns: env.Namespace(t), network: &network{Client: atlassian.NewClient(), servers: map[string]string{}},
 		clock: testclock.NewFakePassiveClock(time.Now()), events: events.NewFakeRecorder(100),
 	}
+	t.Cleanup(w.clear)
 	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	w.reconciler = &site.Reconciler{
-		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network,
+		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: site.NewMemory(),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL, PortalURL: portalURL,
 	}
 	return w
+}
+
+// clear removes the sites and APITokens of the world: each pass lists those of all.
+func (w *world) clear() {
+	for _, o := range []client.Object{&tokensv1alpha1.AtlassianSite{}, &tokensv1alpha1.APIToken{}} {
+		if err := env.Admin.DeleteAllOf(context.Background(), o, client.InNamespace(w.ns)); err != nil {
+			w.Error(err)
+		}
+	}
 }
 
 // serve puts a server behind the name of a Service of the namespace.
@@ -101,7 +129,7 @@ func (w *world) origin(service string) string { return "http://" + service + "."
 
 // jira puts a Jira behind the name of a Service. Every user has two personal access tokens, pat(name, 1) and pat(name, 2).
 func (w *world) jira(service string, users ...string) *double.Jira {
-	o := double.Options{ContextPath: "/jira"}
+	o := double.Options{ContextPath: "/jira", Now: w.clock.Now}
 	for _, name := range users {
 		o.Users = append(o.Users, double.User{Name: name, PATs: []string{pat(name, 1), pat(name, 2)}})
 	}

@@ -17,6 +17,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 )
 
 func TestStatusIsWrittenOnce(t *testing.T) {
@@ -147,7 +148,7 @@ func TestNoSecretIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.discreet("the site", string(whole))
-	for _, kept := range []*corev1.Secret{w.keysSecret(s), w.authURLs(s), w.copySecret(s, "alice")} {
+	for _, kept := range []*corev1.Secret{w.keysSecret(s), w.authURLs(s), w.projectionSecret(s), w.copySecret(s, "alice")} {
 		kept.Data = nil
 		// Of managed fields and annotations too, where values are repeated easily.
 		metadata, err := json.Marshal(kept)
@@ -184,6 +185,7 @@ func TestAPIServerFails(t *testing.T) {
 		"working copies cannot be read":      {Get: failingGet(broken, func(k client.ObjectKey) bool { return strings.HasPrefix(k.Name, "upstream.") })},
 		"the site cannot be read":            {Get: failingGet(broken, func(k client.ObjectKey) bool { return k.Name == "main" })},
 		"a working copy cannot be written":   {Update: failingUpdate(broken, secretOf("apitokens.dev/upstream-credential"))},
+		"the projection cannot be written":   {Update: failingUpdate(broken, secretOf(projection.SecretType))},
 		"the auth URLs cannot be written":    {Update: failingUpdate(broken, secretOf(authurl.SecretType))},
 		"a working copy cannot be withdrawn": {Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return broken }},
 	} {
@@ -198,6 +200,7 @@ func TestAPIServerFails(t *testing.T) {
 			// Something to write for each of them.
 			w.give("alice", pat("alice", 2))
 			w.setData(w.authURLs(s), nil)
+			w.setData(w.projectionSecret(s), nil)
 			w.change(s, users("alice"))
 			w.told()
 
@@ -215,6 +218,7 @@ func TestAPIServerFails(t *testing.T) {
 			}
 			w.reconcile(s)
 			w.expectAuthURLs(s)
+			w.expectProjection(s, "", "")
 			w.expectHeld(s, map[string]string{"alice": pat("alice", 2), "bob": ""})
 		})
 	}

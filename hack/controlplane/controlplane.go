@@ -71,6 +71,12 @@ func (c *ControlPlane) StopAPIServer() error { return c.env.ControlPlane.APIServ
 // Admin is the configuration of a cluster administrator.
 func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.config) }
 
+// EtcdURL is where etcd answers.
+func (c *ControlPlane) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }
+
+// EtcdFolder is where etcd keeps everything.
+func (c *ControlPlane) EtcdFolder() string { return c.env.ControlPlane.Etcd.DataDir }
+
 // User is the configuration of a user with these groups.
 // A service account is the user system:serviceaccount:NAMESPACE:NAME.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {

@@ -14,7 +14,8 @@ import (
 // The limits of tokens and of sites hold through a real nginx, as the contract tells them, and nothing that a client sends
 // widens them.
 func TestLimits(t *testing.T) {
-	r, err := rig.Start(t.Context(), t.Output())
+	licenses := newIssuer(t)
+	r, err := rig.Start(t.Context(), t.Output(), "--license-public-keys", licenses.public)
 	t.Cleanup(func() {
 		if err := r.Stop(); err != nil {
 			t.Error(err)
@@ -32,6 +33,10 @@ func TestLimits(t *testing.T) {
 		if err := step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// With a licence nothing of all that follows is otherwise than without the need for one.
+	if !t.Run("licences", func(t *testing.T) { s.licenses(t, licenses) }) {
+		return
 	}
 	for _, l := range limits(proxy) {
 		t.Run(l.name, func(t *testing.T) { s.limit(t, l) })

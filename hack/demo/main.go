@@ -1,5 +1,5 @@
 // Command demo shows the main job on a real API server and through a real nginx: tokens are declared, delivered, used,
-// refused and rotated, expire and are revoked. It stays up until Ctrl-C; with --check it checks every step and ends.
+// refused and rotated, expire and are revoked, by kubectl and over REST. It stays up until Ctrl-C; with --check it checks every step and ends.
 package main
 
 import (
@@ -61,16 +61,20 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 	if check {
 		return nil
 	}
-	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL)
+	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value)
 	<-ctx.Done()
 	return nil
 }
 
 const tryNext = `
-Everything is up. Try, in another terminal:
+Everything is up. In a browser, sign in as alice with the password 'alices password', and click through:
 
-  alias kubectl=%s
-  export KUBECONFIG=%s
+  %[3]s%[5]s
+
+Or try, in another terminal:
+
+  alias kubectl=%[1]s
+  export KUBECONFIG=%[2]s
   TOKEN=$(kubectl -n jira get secret alice-ci-token -o jsonpath='{.data.password}' | base64 -d)
 
   curl -s %[3]s/rest/api/latest/configuration --user alice:$TOKEN   # the main job
@@ -81,6 +85,8 @@ Everything is up. Try, in another terminal:
   kubectl -n jira delete secret alice-ci-token                      # a new secret comes within a minute
   kubectl -n jira delete apitoken alice-ci                          # the next request is 401
   curl -s %[4]s | grep apitoken_
+  curl -s --cookie JSESSIONID=%[7]s -H 'Content-Type: application/json' \
+    -d '{"label":"My own token"}' %[3]s%[6]s   # a token without Kubernetes
 
 Ctrl-C stops everything and leaves nothing behind.
 `

@@ -29,6 +29,9 @@ type story struct {
 	token, replaced, callerKey string
 	// delivered are all that were.
 	delivered []string
+	// session is alice's at the product, own the token that she made with it, and ownID its id.
+	session    *http.Cookie
+	own, ownID string
 }
 
 type step struct {
@@ -50,6 +53,8 @@ var steps = []step{
 	{"A token that expires is refused from that second on", (*story).expire},
 	{"Deleted is dead: the next request is refused", (*story).revoke},
 	{"Declared again, it is another token", (*story).declareAgain},
+	{"Without Kubernetes: signed in to Jira, alice makes a token over REST", (*story).createOverREST},
+	{"She revokes it: the next request is refused", (*story).revokeOverREST},
 }
 
 const settleTimeout = 30 * time.Second

@@ -25,6 +25,7 @@ import (
 	"apitokens.dev/operator/hack/double"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/hack/ports"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/webhook"
 	"apitokens.dev/operator/webhook/feed"
@@ -33,6 +34,9 @@ import (
 // Env is the control plane of a test package, and the portal at it.
 type Env struct {
 	kubetest.Env
+
+	// Licenses has the portal require licences. It is set before the first world.
+	Licenses *license.Verifier
 
 	once    sync.Once
 	address string
@@ -70,7 +74,7 @@ func (e *Env) start(t *testing.T) {
 		go func() {
 			e.ended <- webhook.RunPortal(ctx, config, webhook.PortalOptions{
 				BindAddress: free[0], HealthAddress: "0", MetricsAddress: "0", ShutdownTimeout: time.Second, Audit: &e.audit,
-				Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace},
+				Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Licenses: e.Licenses},
 			}, logr.Discard())
 		}()
 		kubetest.Eventually(t, func() error {

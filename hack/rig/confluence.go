@@ -58,9 +58,10 @@ func (r *Rig) StartConfluence() error {
 	if err != nil {
 		return err
 	}
-	c := &Confluence{URL: "http://" + free[0], ca: filepath.Join(r.dir, "confluence-ca.crt"), Product: double.NewConfluence(double.Options{Users: []double.User{
-		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{ConfluencePersonalAccessToken}},
-	}})}
+	c := &Confluence{
+		URL: "http://" + free[0], ca: filepath.Join(r.dir, "confluence-ca.crt"),
+		Product: double.NewConfluence(double.Options{Now: r.productTime, Users: users(ConfluencePersonalAccessToken)}),
+	}
 	if err := os.WriteFile(c.ca, signer.PEM, 0o600); err != nil {
 		return fmt.Errorf("writing the certificate of the authority: %w", err)
 	}

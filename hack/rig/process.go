@@ -23,7 +23,7 @@ type Process struct {
 }
 
 func startProcess(log, path string, args ...string) (*Process, error) {
-	out, err := os.Create(log)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a log file: %w", err)
 	}

@@ -1,5 +1,5 @@
 // Package rig starts everything that a request and a change flow through, each part a real one: etcd and
-// kube-apiserver, the operator's two processes with their own accounts, nginx, and the product double for Jira.
+// kube-apiserver, the operator's three processes with their own accounts, nginx, and the product double for Jira.
 // The demo, the end-to-end tests and the benchmarks stand on it.
 package rig
 
@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -45,24 +46,38 @@ type Rig struct {
 	HealthURL, MetricsURL string
 	// Confluence is a second product, once it was started.
 	Confluence *Confluence
-	// PortalURL is where nginx reaches the portal, PortalMetricsURL where its metrics are.
-	PortalURL, PortalMetricsURL string
+	// PortalURL is where nginx reaches the portal.
+	PortalURL string
+	// ControllerMetricsURL and PortalMetricsURL are where the metrics of these two are.
+	ControllerMetricsURL, PortalMetricsURL string
 	// Controller, Webhook, Portal and Nginx are the processes.
 	Controller, Webhook, Portal, Nginx *Process
 
 	dir, binary string
+	// productAhead is by how much the clock of the product is ahead of ours.
+	productAhead atomic.Int64
+	// logsRequests has nginx write an access log, and more than errors.
+	logsRequests bool
 	// operatorArgs go to each of the operator's processes.
 	operatorArgs []string
 	product      *httptest.Server
 }
 
+// users are those of a product. Alice has a personal access token already.
+func users(pat string) []double.User {
+	return []double.User{
+		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
+		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
+		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
+		{Name: "dave", DisplayName: "Dave", Password: "daves password"},
+	}
+}
+
 // Start starts the control plane, the product and the operator, telling on progress what it does.
 // nginx starts later, once there is a site for it. Stop must be called, also after an error.
 func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
-	r := &Rig{operatorArgs: operatorArgs, Product: double.NewJira(double.Options{Users: []double.User{
-		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{PersonalAccessToken}},
-		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
-	}})}
+	r := &Rig{operatorArgs: operatorArgs}
+	r.Product = double.NewJira(double.Options{Now: r.productTime, Users: users(PersonalAccessToken)})
 	for _, part := range []struct {
 		what  string
 		start func(context.Context) error
@@ -100,6 +115,11 @@ func (r *Rig) Stop() error {
 	}
 	return errors.Join(errs...)
 }
+
+// SetProductAhead sets by how much the clocks of the products are ahead of ours, or behind.
+func (r *Rig) SetProductAhead(d time.Duration) { r.productAhead.Store(int64(d)) }
+
+func (r *Rig) productTime() time.Time { return time.Now().Add(time.Duration(r.productAhead.Load())) }
 
 func (r *Rig) build(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "apitoken-rig-")
@@ -157,6 +177,7 @@ func (r *Rig) startController(ctx context.Context) error {
 		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+serving[0], "http://"+serving[1], "http://"+serving[2]+"/metrics"
 		r.PortalURL, r.PortalMetricsURL = "http://"+serving[3], "http://"+serving[4]+"/metrics"
 	}
+	r.ControllerMetricsURL = "http://" + free[1] + "/metrics"
 	r.Controller, err = r.startOperator("controller", "controller",
 		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--portal-url", r.PortalURL, "--allow-external-upstreams",
 		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1])
@@ -252,7 +273,11 @@ func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making nginx's folder: %w", err)
 	}
-	for file, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir)), "site.conf": site} {
+	logs := "error_log stderr warn;\naccess_log off;"
+	if r.logsRequests {
+		logs = "error_log stderr info;\naccess_log /dev/stdout;"
+	}
+	for file, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir, logs)), "site.conf": site} {
 		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
 			return nil, fmt.Errorf("writing nginx's configuration: %w", err)
 		}
@@ -264,8 +289,11 @@ func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
 	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
 }
 
+// LogRequests has every nginx that starts from now on write each request into its log.
+func (r *Rig) LogRequests() { r.logsRequests = true }
+
 // nginxMain is what surrounds the sample: where everything lies that nginx would otherwise write outside its folder.
-func nginxMain(dir string) string {
+func nginxMain(dir, logs string) string {
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;\n" // a worker of another user could not enter the folder
@@ -273,10 +301,9 @@ func nginxMain(dir string) string {
 	return user + `daemon off;
 worker_processes 2;
 pid ` + dir + `/nginx.pid;
-error_log stderr warn;
 events { worker_connections 1024; }
 http {
-    access_log off;
+    ` + logs + `
     client_body_temp_path ` + dir + `/body;
     proxy_temp_path ` + dir + `/proxy;
     fastcgi_temp_path ` + dir + `/fastcgi;

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,10 @@ func TestStates(t *testing.T) {
 	w := newWorld(t)
 	w.products()
 	w.tell(siteExamples)
+	w.tell(enrolledExamples)
+	w.wantLicenses()
+	w.tell(licenseExamples)
+	w.licenses = nil
 	w.tell(tokenExamples)
 	k := newKubectl(w)
 	text, err := os.ReadFile(page())
@@ -63,7 +68,7 @@ func complete(t *testing.T, page string) {
 			t.Errorf("no example on the page has the reason %s", reason)
 		}
 	}
-	for kind, examples := range map[string][]example{"apitoken": tokenExamples, "atlassiansite": siteExamples} {
+	for kind, examples := range map[string][]example{"apitoken": tokenExamples, "atlassiansite": slices.Concat(siteExamples, enrolledExamples, licenseExamples)} {
 		for _, e := range examples {
 			asked := regexp.MustCompile(`(?m)^\$ kubectl -n \S+ (describe|get) ` + kind + `(s( \S+)*)? ` + e.name + `( |$)`)
 			if !asked.MatchString(shown.String()) {

@@ -26,6 +26,7 @@ import (
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/siteurl"
 )
 
@@ -51,6 +52,10 @@ type world struct {
 	api        client.WithWatch // with the controller's own rights
 	clock      *testclock.FakePassiveClock
 	network    *network
+	memory     *site.Memory
+	made       []string // personal access tokens that a product made
+	// licenses verifies those of sites, nil where none are needed.
+	licenses *license.Verifier
 	// created are when objects were, and told when Events of them were, both by the clock of the test.
 	created map[string]time.Time
 	told    map[types.UID][]time.Time
@@ -63,7 +68,7 @@ func newWorld(t *testing.T) *world {
 		T: t, jira: env.Namespace(t), team: env.Namespace(t),
 		api:     env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace),
 		clock:   testclock.NewFakePassiveClock(noon),
-		network: &network{atlassian.NewClient(), map[string]string{}},
+		network: &network{atlassian.NewClient(), map[string]string{}}, memory: site.NewMemory(),
 		created: map[string]time.Time{}, told: map[types.UID][]time.Time{},
 	}
 }
@@ -79,9 +84,10 @@ func (w *world) tokens(name string) *apitoken.Reconciler {
 
 func (w *world) sites() *site.Reconciler {
 	return &site.Reconciler{
-		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network,
+		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
+		Licenses: w.licenses,
 	}
 }
 
@@ -202,6 +208,18 @@ func (n *network) WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian
 
 func (n *network) Probe(ctx context.Context, u atlassian.Upstream) error {
 	return n.Client.Probe(ctx, n.resolve(u))
+}
+
+func (n *network) CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error) {
+	return n.Client.CreatePAT(ctx, n.resolve(u), as, name, days)
+}
+
+func (n *network) ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error) {
+	return n.Client.ListPATs(ctx, n.resolve(u), as)
+}
+
+func (n *network) DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error {
+	return n.Client.DeletePAT(ctx, n.resolve(u), as, id)
 }
 
 func (n *network) resolve(u atlassian.Upstream) atlassian.Upstream {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -68,6 +69,7 @@ func TestVerify(t *testing.T) {
 	good := signed(t, both, private)
 	for name, text := range map[string]string{
 		"as it was issued": good, "a line break behind it": good + "\n", "white space around it": " \r\n" + good + "\t\n",
+		"as long as one may be": good + strings.Repeat(" ", 8<<10-len(good)),
 		// Whoever issues licences with a library of his own writes members as that does.
 		"in another order": jws(t, jose.EdDSA, private, "{\"exp\": 1798761600,\n \"products\": [\"Jira\",\"Confluence\"], \"licensee\": \"Example Inc.\"}\n", nil),
 		"with a type":      jws(t, jose.EdDSA, private, `{"licensee":"Example Inc.","products":["Jira","Confluence"],"exp":1798761600}`, (&jose.SignerOptions{}).WithType("JWT")),
@@ -179,6 +181,7 @@ func TestPayload(t *testing.T) {
 		"an end in fractions":     `{"licensee":"Example Inc.","products":["Jira"],"exp":1798761600.5}`,
 		"an end of zero":          `{"licensee":"Example Inc.","products":["Jira"],"exp":0}`,
 		"an end before 1970":      `{"licensee":"Example Inc.","products":["Jira"],"exp":-1}`,
+		"an end after 9999":       `{"licensee":"Example Inc.","products":["Jira"],"exp":253402300800}`,
 		"an end in milliseconds":  `{"licensee":"Example Inc.","products":["Jira"],"exp":1798761600000}`,
 		"an end beyond numbers":   `{"licensee":"Example Inc.","products":["Jira"],"exp":9223372036854775808}`,
 	} {
@@ -246,6 +249,10 @@ func TestSign(t *testing.T) {
 	if got, err := v.Verify(signed(t, longest, private)); err != nil || !reflect.DeepEqual(got, longest) {
 		t.Errorf("read %+v, %v", got, err)
 	}
+	shortest := license.License{Licensee: "x", Products: []string{"y"}, Expires: time.Unix(1, 0).UTC()}
+	if got, err := v.Verify(signed(t, shortest, private)); err != nil || !reflect.DeepEqual(got, shortest) {
+		t.Errorf("read %+v, %v", got, err)
+	}
 	precise := both
 	precise.Expires = end.Add(999 * time.Millisecond)
 	if got, err := v.Verify(signed(t, precise, private)); err != nil || !got.Expires.Equal(end) {
@@ -278,8 +285,8 @@ func TestClip(t *testing.T) {
 		if got, err := v.Verify(clipped); !errors.Is(err, wantErr) || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: clipped it is %+v, %v, want %v", name, got, err, wantErr)
 		}
-		if len(clipped) > 8<<10+1 {
-			t.Errorf("%s: %d bytes are left", name, len(clipped))
+		if len(clipped) > 8<<10+1 || !utf8.ValidString(clipped) {
+			t.Errorf("%s: %d bytes are left, or they are no text", name, len(clipped))
 		}
 	}
 }

@@ -154,6 +154,52 @@ func TestIncompleteRecordIsNeitherWrittenNorRead(t *testing.T) {
 	}
 }
 
+// A secret that was replaced ends at the moment that is stored, wherever the clock stands.
+func TestEndOfAReplacedSecret(t *testing.T) {
+	const end = `,"ends":"2026-11-24T10:00:00.123456789Z"`
+	id, text := newToken(t)
+	want := time.Date(2026, 11, 24, 10, 0, 0, 123456789, time.UTC)
+	replaced := func() *record.Record {
+		r := sample(t, id, text, text)
+		r.Entries[0].State, r.Entries[0].Ends = record.Ending, want.In(time.FixedZone("", 7200))
+		return r
+	}
+	r := replaced()
+	got := decodeEncoded(t, r).Entries
+	if got[0].State != record.Ending || got[0].Ends != want || got[1].State != record.Delivered || !got[1].Ends.IsZero() {
+		t.Errorf("read %+v, want an end at %v of the first", got, want)
+	}
+	b, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(b)
+	if strings.Count(good, `"state":"Ending"`) != 1 || strings.Count(good, `"ends"`) != 1 || strings.Count(good, end) != 1 {
+		t.Fatalf("the stored form is %s", good)
+	}
+	for name, bad := range map[string]string{
+		"replaced, and no end":      strings.Replace(good, end, "", 1),
+		"an end of a delivered one": strings.Replace(good, `"Ending"`, `"Delivered"`, 1),
+		"an end of a candidate":     strings.Replace(good, `"Ending"`, `"Candidate"`, 1),
+		"an end in another zone":    strings.Replace(good, "24T10:00:00.123456789Z", "24T12:00:00.123456789+02:00", 1),
+	} {
+		if r, err := record.Decode([]byte(bad)); err == nil {
+			t.Errorf("%s: read %+v", name, r)
+		}
+	}
+	for name, change := range map[string]func(*record.Record){
+		"replaced, and no end":      func(r *record.Record) { r.Entries[0].Ends = time.Time{} },
+		"an end of a delivered one": func(r *record.Record) { r.Entries[0].State = record.Delivered },
+		"an end of a candidate":     func(r *record.Record) { r.Entries[0].State = record.Candidate },
+	} {
+		r := replaced()
+		change(r)
+		if b, err := r.Encode(); err == nil {
+			t.Errorf("%s: written: %s", name, b)
+		}
+	}
+}
+
 // Whoever reads a record can tell damage from a record that was written by another version.
 func TestDamageIsToldApart(t *testing.T) {
 	if _, err := record.Decode([]byte("{")); !errors.Is(err, strictjson.ErrForeign) {

@@ -47,3 +47,9 @@ func (u URL) IsServiceIn(namespace string) bool {
 	}
 	return rest == namespace+".svc" || rest == namespace+".svc.cluster.local"
 }
+
+// PortalPath is where users have their API tokens, below the base URL.
+const PortalPath = "/plugins/servlet/api-tokens"
+
+// Portal is the page where the users of a site have their API tokens.
+func Portal(baseURL string) string { return strings.TrimSuffix(baseURL, "/") + PortalPath }

@@ -38,3 +38,15 @@ func TestIsServiceIn(t *testing.T) {
 		}
 	}
 }
+
+func TestPortal(t *testing.T) {
+	for baseURL, want := range map[string]string{
+		"https://example.com":       "https://example.com/plugins/servlet/api-tokens",
+		"https://example.com/jira":  "https://example.com/jira/plugins/servlet/api-tokens",
+		"https://example.com/jira/": "https://example.com/jira/plugins/servlet/api-tokens",
+	} {
+		if got := siteurl.Portal(baseURL); got != want {
+			t.Errorf("Portal(%q) = %q, want %q", baseURL, got, want)
+		}
+	}
+}

@@ -34,6 +34,9 @@ func FuzzDecode(f *testing.F) {
 		`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2MTE2NTEzOTU4OpjlEO6G/uF3vKz+"}`,
 		`{"namespace":"jira","site":"main","user":"Alice","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G"}`,
 		`{"namespace":"jira","site":"main","user":"a","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G\r\nX: y"}`,
+		`{"namespace":"jira","site":"main","user":"alice","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G","source":"Enrolled","userKey":"k",` +
+			`"stored":"2026-01-01T12:00:00.5Z","id":8,"expires":"2026-04-01T12:00:00Z","replaced":7,"refused":"2026-02-01T12:00:00Z","renamed":true}`,
+		`{"namespace":"jira","site":"main","user":"alice","origin":"http://h","token":"NjE2MTE2NTEzOTU4OpjlEO6G","source":"Pasted","stored":"0001-01-01T00:00:00Z"}`,
 		`{"namespace":"jira","site":"main","user":"a","user":"b","origin":"http://h","token":"x"}`,
 	} {
 		f.Add([]byte(text))

@@ -62,6 +62,9 @@ type Credential struct {
 	Replaced int64 `json:"replaced,omitempty"`
 	// Refused is since when the product does not accept it: it is not used until it does.
 	Refused time.Time `json:"refused,omitzero"`
+	// Renamed says that the product named another user, of one that was enrolled: it is revoked, and then removed. Once it is
+	// revoked, the product does not tell any more.
+	Renamed bool `json:"renamed,omitempty"`
 }
 
 // Usable reports whether the product accepts the token, as far as is known.
@@ -136,6 +139,8 @@ func (c Credential) checkSource() error {
 		return errors.New("it is not known when it was stored")
 	case (c.Source == Enrolled) != (c.ID != 0), c.Source != Enrolled && (c.Replaced != 0 || !c.Expires.IsZero()):
 		return errors.New("the product's id goes with one that was enrolled, which has one")
+	case c.Renamed && (c.Source != Enrolled || c.Usable()):
+		return errors.New("what is withdrawn was enrolled, and is not used")
 	}
 	return nil
 }

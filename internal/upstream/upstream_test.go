@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -34,6 +35,94 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 		if got, err := upstream.Decode(b); err == nil {
 			t.Errorf("%s: read %+v", name, got)
 		}
+	}
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// enrolled is one that the portal had made, renewed since, and refused now: every field is in use.
+func enrolled() upstream.Credential {
+	return upstream.Credential{
+		Namespace: "jira", Site: "main", User: "alice", Origin: "http://jira.jira.svc:8080", Token: "NjE2/+x=",
+		Source: upstream.Enrolled, UserKey: "JIRAUSER10100", Stored: noon, ID: 8, Expires: noon.AddDate(0, 0, 90), Replaced: 7, Refused: noon.Add(time.Hour),
+	}
+}
+
+func TestWhereACredentialIsFrom(t *testing.T) {
+	given := func(c *upstream.Credential) {
+		*c = upstream.Credential{Namespace: c.Namespace, Site: c.Site, User: c.User, Origin: c.Origin, Token: c.Token}
+	}
+	pasted := func(c *upstream.Credential) { given(c); c.Source, c.Stored = upstream.Pasted, noon }
+	for name, tc := range map[string]struct {
+		change func(*upstream.Credential)
+		ok     bool
+	}{
+		"enrolled":                            {func(*upstream.Credential) {}, true},
+		"enrolled, just now":                  {func(c *upstream.Credential) { c.Replaced, c.Refused = 0, time.Time{} }, true},
+		"enrolled, of another user":           {func(c *upstream.Credential) { c.Renamed = true }, true},
+		"enrolled, of another user, in use":   {func(c *upstream.Credential) { c.Renamed, c.Refused = true, time.Time{} }, false},
+		"pasted, of another user":             {func(c *upstream.Credential) { pasted(c); c.Renamed, c.Refused = true, noon }, false},
+		"enrolled, the product tells no end":  {func(c *upstream.Credential) { c.Expires = time.Time{} }, true},
+		"enrolled, without a key of the user": {func(c *upstream.Credential) { c.UserKey = "" }, true},
+		"enrolled, without an id":             {func(c *upstream.Credential) { c.ID = 0 }, false},
+		"enrolled, nobody knows when":         {func(c *upstream.Credential) { c.Stored = time.Time{} }, false},
+		"given":                               {given, true},
+		"given, and refused":                  {func(c *upstream.Credential) { given(c); c.Refused = noon }, true},
+		"given, with an id":                   {func(c *upstream.Credential) { given(c); c.ID = 8 }, false},
+		"given, in place of another":          {func(c *upstream.Credential) { given(c); c.Replaced = 7 }, false},
+		"given, with an end":                  {func(c *upstream.Credential) { given(c); c.Expires = noon }, false},
+		"pasted":                              {pasted, true},
+		"pasted, nobody knows when":           {func(c *upstream.Credential) { pasted(c); c.Stored = time.Time{} }, false},
+		"pasted, with an id":                  {func(c *upstream.Credential) { pasted(c); c.ID = 8 }, false},
+		"pasted, with an end":                 {func(c *upstream.Credential) { pasted(c); c.Expires = noon }, false},
+		"from elsewhere":                      {func(c *upstream.Credential) { c.Source = "Found" }, false},
+	} {
+		want := enrolled()
+		tc.change(&want)
+		b, err := want.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := upstream.Decode(b)
+		if (err == nil) != tc.ok || tc.ok && got != want {
+			t.Errorf("%s: read %+v, %v; want it read: %t", name, got, err, tc.ok)
+		}
+		if err != nil && strings.Contains(err.Error(), want.Token) {
+			t.Errorf("%s: the error quotes the token: %v", name, err)
+		}
+	}
+}
+
+// What an operator that knew of given ones alone stored is read as one of these.
+func TestDecodeReadsWhatWasStoredBefore(t *testing.T) {
+	c, err := upstream.Decode([]byte(`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2"}`))
+	if err != nil || c.Source != upstream.Given || !c.Usable() {
+		t.Errorf("read %+v, %v", c, err)
+	}
+	if again, err := c.Encode(); err != nil || strings.Contains(string(again), "source") {
+		t.Errorf("written again it is %s, %v", again, err)
+	}
+}
+
+func TestUsable(t *testing.T) {
+	c := enrolled()
+	if c.Usable() {
+		t.Error("one that is refused is usable")
+	}
+	c.Refused = time.Time{}
+	if !c.Usable() {
+		t.Error("one that is accepted is not usable")
+	}
+}
+
+// Jira lists names of up to 40 characters, and a UID is all that tells one site from another of the same name.
+func TestPATName(t *testing.T) {
+	name, other := upstream.PATName("7c9e6679-7425-40de-944b-e07fc1f90001"), upstream.PATName("0b5e1b60-7425-40de-944b-e07fc1f90001")
+	if name != "API tokens at the ingress 7c9e6679" || name == other || len(name) >= 40 {
+		t.Errorf("%q and %q", name, other)
+	}
+	if got := upstream.PATName("7c"); got != "API tokens at the ingress 7c" {
+		t.Errorf("of a short UID: %q", got)
 	}
 }
 

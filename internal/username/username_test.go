@@ -23,6 +23,10 @@ func TestFold(t *testing.T) {
 		if !username.Is(want, []byte(name)) {
 			t.Errorf("Is(%q, %q) = false", want, name)
 		}
+		inPlace := []byte(name)
+		if username.FoldInPlace(inPlace); string(inPlace) != want {
+			t.Errorf("%q was folded to %q, want %q", name, inPlace, want)
+		}
 	}
 }
 

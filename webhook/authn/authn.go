@@ -90,6 +90,11 @@ const (
 
 	ReasonCredentialPath            Reason = "CredentialPath"
 	ReasonCredentialParameter       Reason = "CredentialParameter"
+	ReasonInvalidLicenseMissing     Reason = "InvalidLicenseMissing"
+	ReasonInvalidLicenseMalformed   Reason = "InvalidLicenseMalformed"
+	ReasonInvalidLicenseSignature   Reason = "InvalidLicenseSignature"
+	ReasonInvalidLicenseProduct     Reason = "InvalidLicenseProduct"
+	ReasonInvalidLicenseExpired     Reason = "InvalidLicenseExpired"
 	ReasonSourceNotAllowed          Reason = "SourceNotAllowed"
 	ReasonReadOnly                  Reason = "ReadOnly"
 	ReasonPathNotAllowed            Reason = "PathNotAllowed"

@@ -110,7 +110,11 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 	case reason != "":
 		return Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}
 	}
-	return s.permit(r, e, path, client)
+	var unlicensed Reason
+	if !own { // tokens are managed without a licence
+		unlicensed = ix.unlicensed(s, r.Site, now)
+	}
+	return s.permit(r, e, path, client, unlicensed)
 }
 
 // verify finds the token that was presented and the secret of it, or says what is wrong. All that can be wrong costs the same.
@@ -133,8 +137,8 @@ func (ix *Index) verify(c credential, at SiteName) (e *entry, secret int, wrong 
 	return e, secret, ""
 }
 
-// permit decides what a verified token may do.
-func (s *site) permit(r *Request, e *entry, path []byte, client netip.Addr) Decision {
+// permit decides what a verified token may do, at a site that may be unlicensed.
+func (s *site) permit(r *Request, e *entry, path []byte, client netip.Addr, unlicensed Reason) Decision {
 	d := Decision{Verdict: Forbidden, User: e.record.User, TokenID: e.record.TokenID}
 	below := path[len(s.contextPath):]
 	if handsOutCredentials(below) {
@@ -143,6 +147,10 @@ func (s *site) permit(r *Request, e *entry, path []byte, client netip.Addr) Deci
 	}
 	if queryHasSeraphParameter(r.query()) {
 		d.Reason = ReasonCredentialParameter
+		return d
+	}
+	if unlicensed != "" {
+		d.Reason = unlicensed
 		return d
 	}
 	for _, limits := range [...]*Limits{&s.limits, &e.token.Limits} {

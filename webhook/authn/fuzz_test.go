@@ -136,7 +136,7 @@ func checksummed(body string) string {
 func fuzzedIndex(f *testing.F) *Index {
 	ix := NewIndex(time.Now)
 	for name, s := range fuzzedSites {
-		ix.PutSite(Site{Name: name, ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin, TrustedHops: s.hops, Limits: s.limits.limits()})
+		ix.PutSite(Site{Name: name, Product: "Jira", ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin, TrustedHops: s.hops, Limits: s.limits.limits()})
 		ix.PutCallerKeys(name, map[authurl.Contract][]string{authurl.Nginx: {"RETIRED", s.key}})
 	}
 	for i := range fuzzedTokens {
@@ -182,12 +182,24 @@ func fuzzedIndex(f *testing.F) *Index {
 
 const saltLength = 16
 
+// unlicensed are the sites of licensedIndex that lack a licence, with the reason.
+var unlicensed = map[SiteName]Reason{mainSite: ReasonInvalidLicenseExpired}
+
+// licensedIndex is a fuzzedIndex that requires licences. One of its sites has a valid one.
+func licensedIndex(f *testing.F) *Index {
+	ix := fuzzedIndex(f)
+	ix.RequireLicenses()
+	ix.PutLicense(mainSite, License{Products: []string{"Jira"}, Expires: time.Unix(1, 0)})
+	ix.PutLicense(otherSite, License{Products: []string{"Confluence", "Jira"}, Expires: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
+	return ix
+}
+
 // FuzzDecide judges what an independent verifier judges too, which is written from docs/requests.md and
 // docs/token-format.md with the standard library's parsers. {t} in the target and in raw stands for the token that
 // mutation makes of one of the index; raw has one Authorization in each line, client the address that connected and below it
 // one X-Forwarded-For in each line.
 func FuzzDecide(f *testing.F) {
-	ix := fuzzedIndex(f)
+	free, licensed := fuzzedIndex(f), licensedIndex(f)
 	for _, seed := range []struct {
 		shape, mutation uint16
 		user, target    string
@@ -229,6 +241,12 @@ func FuzzDecide(f *testing.F) {
 		{4, 0, "alice", "/jira/rest/", "Negotiate "},
 		{5, 0, "alice", "/jira/rest/", "="},
 		{6, 0, "alice", "/jira/rest/", ", Basic YTpi"},
+		{1 << 13, 0, "alice", "/jira/rest/api/2/search", ""},
+		{1 << 13, 0, "alice", "/jira/rest/pat", ""},
+		{1 << 13, 0, "alice", "/jira/rest/?os_cookie", ""},
+		{1 << 13, 0, "bob", "/jira/rest/", ""},
+		{32 + 1<<13, 0, "alice", "/jira/secure/", ""},
+		{8 + 1<<13, 0, "D\u00f6rte@x", "/anything", ""},
 	} {
 		for kind := range uint16(mutations) {
 			if kind > 0 && (seed.shape != 0 || seed.target != "/jira/rest/") {
@@ -274,11 +292,15 @@ func FuzzDecide(f *testing.F) {
 				return // no header of HTTP
 			}
 		}
+		ix, lacks := free, Reason("")
+		if shape>>13&1 == 1 {
+			ix, lacks = licensed, unlicensed[r.Site]
+		}
 		got := ix.Decide(r)
 		if again := ix.Decide(r); got != again {
 			t.Fatalf("decided %+v, then %+v", got, again)
 		}
-		if want := reference(r); !slices.Contains(want, got) {
+		if want := reference(r, lacks); !slices.Contains(want, got) {
 			t.Errorf("%+v: decided\n%+v, want one of\n%+v", r, got, want)
 		}
 		checkInvariants(t, r, got)
@@ -363,9 +385,9 @@ var (
 	refGivesAway = regexp.MustCompile(`^/rest/([pP][aA][tT]|[aA][uU][tT][hH]|[oO][aA][uU][tT][hH]2|[aA][cC][cC][eE][sS][sS]-[tT][oO][kK][eE][nN][sS])(/|\z)`)
 )
 
-// reference says which decisions are right.
-func reference(r *Request) []Decision {
-	ds := referenceWithoutClient(r)
+// reference says which decisions are right, at a site that may lack a licence.
+func reference(r *Request, lacks Reason) []Decision {
+	ds := referenceWithoutClient(r, lacks)
 	if _, ok := fuzzedSites[r.Site]; ok && ds[0].Reason != ReasonCallerKeyMismatch {
 		address, _ := netip.AddrFromSlice(refClient(r))
 		for i := range ds {
@@ -396,7 +418,7 @@ func refImported(at SiteName, user, password string) (index int, found bool) {
 	return index, index >= 0
 }
 
-func referenceWithoutClient(r *Request) []Decision {
+func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 	refuse := func(reasons ...Reason) (ds []Decision) {
 		for _, reason := range reasons {
 			ds = append(ds, Decision{Verdict: Unauthorized, Reason: reason})
@@ -491,6 +513,8 @@ func referenceWithoutClient(r *Request) []Decision {
 		d.Reason = ReasonCredentialPath
 	case seraph:
 		d.Reason = ReasonCredentialParameter
+	case lacks != "":
+		d.Reason = lacks
 	case ofSite != "":
 		d.Reason = ofSite
 	case ofToken != "":

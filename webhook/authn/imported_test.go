@@ -234,3 +234,23 @@ func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
 		}
 	})
 }
+
+// Who had a place computes all that is pending: nobody waits in line for each, and is turned away between two.
+func TestAllSlowHashesAreComputedInOnePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := importing(t, weak, "another-"+weak)
+		release := f.HoldSlots(2)
+		defer release()
+		decided := make(chan authn.Decision, 1)
+		go func() { decided <- f.Decide(request("/jira/rest/x", basic("alice", "another-"+weak))) }()
+		synctest.Wait()
+		f.PassSlot()
+		synctest.Wait()
+		if len(decided) == 0 {
+			t.Fatal("waits again")
+		}
+		if d := <-decided; d.Verdict != authn.Allow {
+			t.Errorf("decided %+v", d)
+		}
+	})
+}

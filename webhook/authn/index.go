@@ -28,6 +28,8 @@ type Token struct {
 // Site is what the index needs of an AtlassianSite.
 type Site struct {
 	Name SiteName
+	// Product is what its licence has to be for.
+	Product string
 	// ContextPath is the path of the base URL, without a slash at the end.
 	ContextPath string
 	// TokenPaths are the prefixes below it where tokens count, each with a slash at both ends.
@@ -53,7 +55,7 @@ type UpstreamCredential struct {
 	Origin string
 }
 
-// Index joins what authenticates: APITokens, their records, sites, caller keys and upstream credentials.
+// Index joins what authenticates: APITokens, their records, sites, caller keys, upstream credentials and licences.
 // They arrive in any order; what is incomplete authenticates nothing.
 // What is put in must not be changed afterwards.
 type Index struct {
@@ -72,10 +74,14 @@ type Index struct {
 	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
+	licenses    map[SiteName]License
+	// licensesRequired says that a site without a licence is refused.
+	licensesRequired bool
 }
 
 // site is a Site with what every request would otherwise compute.
 type site struct {
+	product             string
 	contextPath, origin string
 	tokenPaths          []string
 	lifetime            lifetime.Policy
@@ -103,6 +109,7 @@ func NewIndex(now func() time.Time) *Index {
 		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
 		credentials: map[credentialKey]UpstreamCredential{},
+		licenses:    map[SiteName]License{},
 	}
 }
 
@@ -163,7 +170,7 @@ func (ix *Index) PutSite(s Site) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.sites[s.Name] = &site{
-		contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
+		product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits, allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 	}
 }

@@ -267,6 +267,11 @@ func TestNamespaces(t *testing.T) {
 	f.PutSite(site(jira))
 	f.want(t, "a permission that was withdrawn", r(), authn.Unauthorized, authn.ReasonNamespaceNotAllowed)
 
+	f = elsewhere(func(map[string]string) bool { return true })
+	f.want(t, "a namespace that was not seen, where any is allowed", r(), authn.Unauthorized, authn.ReasonNamespaceNotAllowed)
+	f.PutNamespace("ci", nil)
+	f.want(t, "any namespace", r(), authn.Allow, authn.ReasonAuthenticated)
+
 	f = limited(t, issued, func(s *authn.Site, _ *authn.Token, _ *record.Record) {
 		s.AllowsNamespace = func(map[string]string) bool { return false }
 	})

@@ -32,10 +32,16 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 	for reason, want := range map[authn.Reason]string{
 		authn.ReasonAuthenticated: "authenticated", authn.ReasonNoToken: "no_token",
 		authn.ReasonNotReady: "not_ready", authn.ReasonUnknownSite: "unknown_site", authn.ReasonCallerKeyMismatch: "caller_key_mismatch",
+		authn.ReasonBusy: "busy", authn.ReasonAmbiguousToken: "ambiguous_token", authn.ReasonNamespaceNotAllowed: "namespace_not_allowed",
+		authn.ReasonSuspended: "suspended", authn.ReasonExpired: "expired", authn.ReasonReplaced: "replaced", authn.ReasonRevokedByEpoch: "revoked_by_epoch",
 		authn.ReasonMalformedCredential: "malformed_credential", authn.ReasonSchemeNotAccepted: "scheme_not_accepted",
 		authn.ReasonMalformedToken: "malformed_token", authn.ReasonUnknownToken: "unknown_token", authn.ReasonWrongSecret: "wrong_secret",
 		authn.ReasonWrongUser: "wrong_user", authn.ReasonAmbiguousPath: "ambiguous_path", authn.ReasonPathNotAccepted: "path_not_accepted",
 		authn.ReasonCredentialPath: "CredentialPath", authn.ReasonCredentialParameter: "CredentialParameter",
+		authn.ReasonInvalidLicenseMissing: "InvalidLicenseMissing", authn.ReasonInvalidLicenseMalformed: "InvalidLicenseMalformed",
+		authn.ReasonInvalidLicenseSignature: "InvalidLicenseSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
+		authn.ReasonInvalidLicenseProduct: "InvalidLicenseProduct",
+		authn.ReasonSourceNotAllowed:      "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
 		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
 	} {
 		if string(reason) != want {

@@ -22,6 +22,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -29,11 +31,13 @@ import (
 
 // Config says where to read from.
 type Config struct {
-	// Namespace is the operator's own namespace, with records and caller keys;
+	// Namespace is the operator's own namespace, with records, caller keys and projections;
 	// CredentialsNamespace the one with the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// Lease is the one in the operator's own namespace that the leading controller renews.
 	Lease string
+	// Licenses verifies licences, without which tokens may do nothing then. Nil means that none are required.
+	Licenses *license.Verifier
 }
 
 // Feed fills an index and keeps it filled.
@@ -88,6 +92,11 @@ func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger,
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
+	}
+	if c.Licenses != nil {
+		index.RequireLicenses()
+		f.sources = append(f.sources,
+			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
 	}
 	return f, from, nil
 }

@@ -20,6 +20,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/kubetest"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -64,11 +65,18 @@ func (f *fixture) put(c client.Client, objects ...client.Object) {
 // start feeds an index with the rights of the webhook's own account.
 func (f *fixture) start() *feed.Feed {
 	f.Helper()
+	return f.startWith(nil)
+}
+
+// startWith feeds an index that requires licences, if there is somebody to verify them.
+func (f *fixture) startWith(licenses *license.Verifier) *feed.Feed {
+	f.Helper()
 	config, err := env.User(kubetest.Webhook)
 	must(f.T, err)
 	f.index, f.registry = authn.NewIndex(time.Now), prometheus.NewRegistry()
-	fed, err := feed.New(config, feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: "leader"},
-		f.index, testr.New(f.T), f.registry)
+	fed, err := feed.New(config, feed.Config{
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: "leader", Licenses: licenses,
+	}, f.index, testr.New(f.T), f.registry)
 	must(f.T, err)
 	ctx, cancel := context.WithCancel(f.Context())
 	done := make(chan error)
@@ -95,6 +103,20 @@ func (f *fixture) eventually(want authn.Reason) {
 		}
 		return nil
 	})
+}
+
+// damaged fails until so much damage of a resource was counted.
+func (f *fixture) damaged(resource string, want float64) error {
+	metrics, err := f.registry.Gather()
+	must(f.T, err)
+	for _, family := range metrics {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "apitoken_feed_damaged_objects_total" && m.GetLabel()[0].GetValue() == resource && m.GetCounter().GetValue() >= want {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s were not counted as damaged %v times", resource, want)
 }
 
 func TestReadyOnlyAfterTheInitialList(t *testing.T) {
@@ -251,6 +273,28 @@ func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
 		t.Logf("%s: damage was seen, and repair", name)
 	}
 	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 3 {
+		t.Errorf("damage was counted for %d resources", n)
+	}
+}
+
+// What the product accepts no longer is kept, and counts for none until it does. That is no damage.
+func TestRefusedCredentialCountsForNone(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	c, err := upstream.Decode(f.Credential.Data[upstream.DataKey])
+	must(t, err)
+	set := func(refused time.Time, want authn.Reason) {
+		t.Helper()
+		c.Refused = refused
+		f.Credential.Data[upstream.DataKey], err = c.Encode()
+		must(t, err)
+		must(t, f.Operator.Update(t.Context(), f.Credential))
+		f.eventually(want)
+	}
+	set(time.Now().UTC(), authn.ReasonUpstreamCredentialMissing)
+	set(time.Time{}, authn.ReasonAuthenticated)
+	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 0 {
 		t.Errorf("damage was counted for %d resources", n)
 	}
 }

@@ -1,10 +1,12 @@
 package feed
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/webhook/authn"
@@ -45,9 +47,25 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	// A selector that cannot be read selects nothing, and the condition of whoever is shut out by that says so.
 	others, _ := terms.OtherNamespaces(s)
 	return authn.Site{
-		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
+		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, Product: string(s.Spec.Product),
+		ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
 		Lifetime: terms.Policy(s), Limits: limits, AllowsNamespace: others, TrustedHops: int(s.Spec.TrustedHops),
 	}, nil
+}
+
+// readLicense verifies a licence. What is wrong with it is no damage, but what its holder is told.
+func readLicense(v *license.Verifier, text string) authn.License {
+	l, err := v.Verify(text)
+	switch {
+	case err == nil:
+		return authn.License{Products: l.Products, Expires: l.Expires}
+	case errors.Is(err, license.ErrMissing):
+		return authn.License{Invalid: authn.ReasonInvalidLicenseMissing}
+	case errors.Is(err, license.ErrSignature):
+		return authn.License{Invalid: authn.ReasonInvalidLicenseSignature}
+	default:
+		return authn.License{Invalid: authn.ReasonInvalidLicenseMalformed}
+	}
 }
 
 // readLimits takes what it does not know for read-only.

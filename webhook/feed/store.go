@@ -13,6 +13,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/webhook/authn"
@@ -46,8 +48,8 @@ type typed[T client.Object, I comparable] struct {
 	forget func(I)
 }
 
-// errEnded says that an object is there, but counts no more.
-var errEnded = errors.New("being deleted")
+// errEnded says that an object is there, but counts for none.
+var errEnded = errors.New("it does not count")
 
 func (s *typed[T, I]) put(o client.Object) error {
 	object, ok := o.(T)
@@ -163,6 +165,25 @@ func newCallerKeys(ix *authn.Index) store {
 	}
 }
 
+func newLicenses(ix *authn.Index, v *license.Verifier) store {
+	return &typed[*corev1.Secret, authn.SiteName]{
+		known:  map[key]authn.SiteName{},
+		forget: ix.DeleteLicense,
+		read: func(s *corev1.Secret) (authn.SiteName, error) {
+			p, err := projection.Decode(s.Data[projection.DataKey])
+			if err != nil {
+				return authn.SiteName{}, err
+			}
+			if p.SecretName() != s.Name {
+				return authn.SiteName{}, errMisnamed
+			}
+			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
+			ix.PutLicense(name, readLicense(v, p.License))
+			return name, nil
+		},
+	}
+}
+
 // owner is a user at a site.
 type owner struct {
 	site authn.SiteName
@@ -180,6 +201,9 @@ func newCredentials(ix *authn.Index) store {
 			}
 			if c.SecretName() != s.Name {
 				return owner{}, errMisnamed
+			}
+			if !c.Usable() {
+				return owner{}, errEnded // the product accepts it no longer: as if there were none
 			}
 			o := owner{authn.SiteName{Namespace: c.Namespace, Name: c.Site}, c.User}
 			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, Authorization: c.Authorization(), Origin: c.Origin})

@@ -19,6 +19,9 @@ import (
 // askTimeout is how long a product may take to say who somebody is, waiting for others included.
 const askTimeout = 5 * time.Second
 
+// ErrAPIToken means that somebody brought an API token, or something like it, which does not count there. On the page none does.
+var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid here for this user.")
+
 // Caller is who asks, and how that is known.
 type Caller struct {
 	*Site
@@ -59,7 +62,7 @@ func (p *Portal) Identify(r *http.Request, site *Site, target string) (*Caller, 
 			Authorization: r.Header.Get("Authorization"), Cookie: strings.Join(r.Header.Values("Cookie"), "; "),
 		})
 	case authn.Unauthorized:
-		return nil, problem(Unauthenticated, "This API token is not valid here for this user.")
+		return nil, ErrAPIToken
 	case authn.Forbidden:
 		return nil, &Problem{Kind: Forbidden, Reason: string(d.Reason), Message: forbidden(d.Reason)}
 	default:

@@ -40,6 +40,9 @@ type Wish struct {
 	Nonce string
 }
 
+// FieldNonce is the field that a Problem has if a form is none of the page, or was sent before.
+const FieldNonce = "nonce"
+
 // NewNonce returns a nonce for one wish.
 func NewNonce() string { return strings.ToLower(rand.Text()) }
 
@@ -94,7 +97,7 @@ func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.A
 	}
 	if w.Nonce != "" {
 		if !nonceForm.MatchString(w.Nonce) {
-			return nil, invalid("nonce", "The form is not one of this page. Open the page again.")
+			return nil, invalid(FieldNonce, "The form is not one of this page. Open the page again.")
 		}
 		t.GenerateName, t.Name = "", namePrefix(c.User)+w.Nonce
 	}
@@ -151,7 +154,7 @@ func (p *Portal) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
 }
 
 func tooMany(most int) *Problem {
-	return problem(Conflict, "You have %d API tokens, and no more are possible. Revoke one of them first.", most)
+	return problem(Conflict, "You may have %d here, and no more. Revoke one of your API tokens first.", most)
 }
 
 // settle waits until the new APIToken is seen, and with it all that came before. Then it is counted: of two that are made at the
@@ -273,7 +276,8 @@ func createProblem(err error) error {
 	status := apierrors.APIStatus(nil)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return problem(Conflict, "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one.")
+		return &Problem{Kind: Conflict, Field: FieldNonce,
+			Message: "This form was sent before, and its API token was made then. It is not shown again: revoke it and create another one."}
 	case apierrors.IsInvalid(err) && asStatus(err, &status) && status.Status().Details != nil && len(status.Status().Details.Causes) > 0:
 		return refusal(status.Status().Details.Causes[0])
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):

@@ -24,7 +24,13 @@ const MaxOverlap = 365 * 24 * time.Hour
 const maxTries = 3
 
 // Rotate makes a new secret of a token, and returns its plaintext. The one before it goes on for the overlap.
-func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (rotated Token, text string, err error) {
+func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (Token, string, error) {
+	return p.RotateOnce(ctx, c, id, overlap, time.Time{})
+}
+
+// RotateOnce does so only if its newest secret is the one of that time: a form that is sent twice makes one secret, and not a
+// second one in place of the first, which was shown. A zero time is any.
+func (p *Portal) RotateOnce(ctx context.Context, c *Caller, id string, overlap time.Duration, of time.Time) (rotated Token, text string, err error) {
 	t, err := p.Get(ctx, c, id)
 	if err != nil {
 		return Token{}, "", err
@@ -34,7 +40,7 @@ func (p *Portal) Rotate(ctx context.Context, c *Caller, id string, overlap time.
 	}
 	var issued time.Time
 	for range maxTries {
-		text, issued, err = p.replaceSecret(ctx, c, t, overlap)
+		text, issued, err = p.replaceSecret(ctx, c, t, overlap, of)
 		if !apierrors.IsConflict(err) {
 			break
 		}
@@ -80,7 +86,7 @@ func (p *Portal) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 }
 
 // replaceSecret changes the record under the precondition that it is the one that was read.
-func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration) (text string, issued time.Time, err error) {
+func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, of time.Time) (text string, issued time.Time, err error) {
 	var stored corev1.Secret
 	switch err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); {
 	case apierrors.IsNotFound(err):
@@ -91,6 +97,10 @@ func (p *Portal) replaceSecret(ctx context.Context, c *Caller, t Token, overlap 
 	r, err := record.Decode(stored.Data[record.DataKey])
 	if err != nil {
 		return "", issued, err
+	}
+	if newest := r.Entries[len(r.Entries)-1]; !of.IsZero() && !newest.Issued.Equal(of) {
+		return "", issued, &Problem{Kind: Conflict, Field: FieldNonce,
+			Message: "This API token was rotated since this form was opened. A new secret is not shown again: if you do not have it, rotate once more."}
 	}
 	text, fresh, err := p.mint(r.TokenID)
 	if err != nil {

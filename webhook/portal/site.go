@@ -16,7 +16,7 @@ import (
 
 // PagePath is where the page is, and APIPath the REST API, below the context path of the product.
 const (
-	PagePath = "/plugins/servlet/api-tokens"
+	PagePath = siteurl.PortalPath
 	APIPath  = "/rest/api-tokens"
 )
 
@@ -25,16 +25,18 @@ type Site struct {
 	*tokensv1alpha1.AtlassianSite
 
 	// Base is its base URL.
-	Base     siteurl.URL
-	upstream atlassian.Upstream
-	origin   string
+	Base siteurl.URL
+	// Unlicensed is why the webhook refuses the site's tokens for want of a licence, or empty.
+	Unlicensed authn.Reason
+	upstream   atlassian.Upstream
+	origin     string
 }
 
 // Ref is the name by which the index knows the site.
 func (s *Site) Ref() authn.SiteName { return authn.SiteName{Namespace: s.Namespace, Name: s.Name} }
 
 // PageURL is where people manage their tokens.
-func (s *Site) PageURL() string { return s.Spec.BaseURL + PagePath }
+func (s *Site) PageURL() string { return siteurl.Portal(s.Spec.BaseURL) }
 
 // defaultMaxTokens is how many a user may have where the site sets no limit. Whoever can sign in can also run a loop.
 const defaultMaxTokens = 1000
@@ -59,5 +61,6 @@ func (p *Portal) Site(ctx context.Context, name types.NamespacedName) (*Site, er
 		return nil, err
 	}
 	site := &Site{AtlassianSite: &object, Base: base}
+	site.Unlicensed = p.Index.Unlicensed(site.Ref())
 	return site, p.locate(ctx, site)
 }

@@ -80,7 +80,7 @@ func TestQuota(t *testing.T) {
 		alice.create(`{"label":"2"}`)
 		alice.create(`{"label":"3"}`)
 		for _, as := range []client{alice, alice.bearer("alice", text)} {
-			if refused := as.expect(http.StatusConflict, "POST", "/", `{"label":"4"}`); !refused.says(t, w, "", "3 API tokens") {
+			if refused := as.expect(http.StatusConflict, "POST", "/", `{"label":"4"}`); !refused.says(t, w, "", "may have 3 ") {
 				t.Error(refused.body)
 			}
 		}

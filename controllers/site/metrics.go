@@ -1,0 +1,76 @@
+package site
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
+)
+
+var (
+	licensedDesc = prometheus.NewDesc("apitoken_site_licensed",
+		"1 if the licence of a site is valid, else 0, with the reason of its condition Licensed. Only where sites need licences.",
+		[]string{"site", "reason"}, nil)
+	licenseEndsDesc = prometheus.NewDesc("apitoken_site_license_expiration_timestamp_seconds",
+		"When the licence of a site ends, if it was verified.", []string{"site"}, nil)
+)
+
+// Licenses tells, each time that it is asked, what became of the licences of sites by what their status says, and when they end.
+type Licenses struct {
+	Client   client.Reader
+	Verifier *license.Verifier
+	// Namespace holds the projections.
+	Namespace string
+}
+
+// Describe implements prometheus.Collector.
+func (l *Licenses) Describe(to chan<- *prometheus.Desc) {
+	to <- licensedDesc
+	to <- licenseEndsDesc
+}
+
+// Collect implements prometheus.Collector.
+func (l *Licenses) Collect(to chan<- prometheus.Metric) {
+	var sites tokensv1alpha1.AtlassianSiteList
+	if err := l.Client.List(context.Background(), &sites, client.UnsafeDisableDeepCopy); err != nil {
+		to <- prometheus.NewInvalidMetric(licensedDesc, err)
+		return
+	}
+	for i := range sites.Items {
+		s := &sites.Items[i]
+		c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionLicensed)
+		if c == nil {
+			continue
+		}
+		name, valid := s.Namespace+"/"+s.Name, 0.0
+		if c.Status == metav1.ConditionTrue {
+			valid = 1
+		}
+		to <- prometheus.MustNewConstMetric(licensedDesc, prometheus.GaugeValue, valid, name, c.Reason)
+		if held, ok := l.held(s); ok {
+			to <- prometheus.MustNewConstMetric(licenseEndsDesc, prometheus.GaugeValue, float64(held.Expires.Unix()), name)
+		}
+	}
+}
+
+// held is the licence of a site, whatever it is good for.
+func (l *Licenses) held(s *tokensv1alpha1.AtlassianSite) (license.License, bool) {
+	var stored corev1.Secret
+	name := client.ObjectKey{Namespace: l.Namespace, Name: projection.SecretName(s.Namespace, s.Name)}
+	if err := l.Client.Get(context.Background(), name, &stored); err != nil {
+		return license.License{}, false
+	}
+	p, err := projection.Decode(stored.Data[projection.DataKey])
+	if err != nil {
+		return license.License{}, false
+	}
+	held, err := l.Verifier.Verify(p.License)
+	return held, err == nil
+}

@@ -1,0 +1,90 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
+)
+
+// given is what lies where a site says that its authorities and its licence are.
+type given struct {
+	cas     authorities
+	license entry
+}
+
+func (r *Reconciler) readGiven(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (g given, err error) {
+	cas, err := r.read(ctx, s, s.Spec.UpstreamCARef.Name, caKey(s.Spec.UpstreamCARef))
+	if err != nil {
+		return g, err
+	}
+	g.cas = readAuthorities(s.Spec.UpstreamCARef, cas)
+	g.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef))
+	return g, err
+}
+
+// entry is what there is under a key of a Secret that a site names.
+type entry struct {
+	secret, key bool // whether they are there
+	data        []byte
+}
+
+// read reads an entry of a Secret beside the site. No name stands for no entry.
+func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, name, key string) (entry, error) {
+	if name == "" {
+		return entry{}, nil
+	}
+	var source corev1.Secret
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: name}, &source)
+	if apierrors.IsNotFound(err) {
+		return entry{}, nil
+	}
+	if err != nil {
+		return entry{}, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, name, err)
+	}
+	data, found := source.Data[key]
+	return entry{secret: true, key: found, data: data}, nil
+}
+
+// projectSite keeps in the operator's own namespace what others need of a site that is served and of the Secrets that it
+// names: they read none elsewhere.
+func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, given given) error {
+	p := projection.Projection{
+		Namespace: s.Namespace, Site: s.Name, UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: given.cas.text, License: license.Clip(given.license.data),
+	}
+	encoded, err := p.Encode()
+	if err != nil {
+		return err
+	}
+	want := map[string][]byte{projection.DataKey: encoded}
+	name := client.ObjectKey{Namespace: r.Namespace, Name: p.SecretName()}
+	var stored corev1.Secret
+	err = r.Live.Get(ctx, name, &stored)
+	switch {
+	case apierrors.IsNotFound(err):
+		err = r.Client.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: labels(client.ObjectKeyFromObject(s))},
+			Type:       projection.SecretType,
+			Data:       want,
+		})
+	case err != nil:
+	case stored.Type != projection.SecretType:
+		err = fmt.Errorf("secret %s was not written by the operator: delete it", name)
+	case !bytes.Equal(stored.Data[projection.DataKey], encoded):
+		stored.Data = want
+		err = r.Client.Update(ctx, &stored)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the projection of the site: %w", err)
+	}
+	return nil
+}

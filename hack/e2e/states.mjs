@@ -1,0 +1,56 @@
+// The page in a state that the Go test has brought about.
+import { browser, curlUntil, look, open, signIn } from './browser.mjs';
+import { expect, input, step } from './steps.mjs';
+
+const page = await open();
+const dialog = page.locator('dialog');
+
+/** Creates a token in the dialog, consenting if that is asked for. */
+async function create(label, asksForConsent) {
+  await page.getByRole('link', { name: 'Create API token' }).click();
+  await dialog.getByLabel('Label').fill(label);
+  expect('asks for consent', await dialog.getByRole('checkbox').count() > 0, asksForConsent);
+  if (asksForConsent) await dialog.getByRole('checkbox').check();
+  await dialog.getByRole('button', { name: 'Create' }).click();
+  await page.getByText('you will not see it again').waitFor();
+  const token = await page.locator('#token').textContent();
+  await page.getByRole('link', { name: 'I have copied it' }).click();
+  return token;
+}
+
+async function revoke(label) {
+  await page.getByRole('link', { name: `Revoke ${label}` }).click();
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('status').waitFor();
+}
+
+const states = {
+  'of the other product': async () => {
+    const token = await create('made in Confluence', input.consent);
+    await curlUntil(input.user, token, 200);
+    await look(page, 'confluence');
+    await revoke('made in Confluence');
+    await curlUntil(input.user, token, 401);
+  },
+  'enrolment ended': async () => {
+    await page.getByText('Your API tokens do not work.').waitFor();
+    await look(page, 'ended');
+    const token = await create('enrols again', true);
+    await curlUntil(input.user, token, 200);
+    await curlUntil(input.user, input.token, 200);
+    expect('still told', await page.getByText('Your API tokens do not work.').count(), 0);
+  },
+  unlicensed: async () => {
+    await page.getByText('has no licence').waitFor();
+    await look(page, 'unlicensed');
+    const token = await create('made without a licence', false);
+    await curlUntil(input.user, token, 403);
+    await revoke('made without a licence');
+  },
+};
+
+await step(`${input.product}: ${input.state}`, async () => {
+  await signIn(page, input.user, input.password);
+  await states[input.state]();
+});
+await browser.close();

@@ -1,0 +1,26 @@
+// What a Node program of these tests reads, and how it tells what came of each of its steps: a line of JSON on standard output,
+// which the Go test that started it makes a subtest of.
+import { text } from 'node:stream/consumers';
+
+export const input = JSON.parse(await text(process.stdin));
+
+const tell = (line) => process.stdout.write(JSON.stringify(line) + '\n');
+
+/** Runs one step. What it throws is why it failed; the steps behind it run all the same. */
+export async function step(name, run) {
+  const begun = Date.now();
+  const notes = [];
+  try {
+    await run((note) => notes.push(String(note)));
+    tell({ step: name, notes, seconds: (Date.now() - begun) / 1000 });
+  } catch (error) {
+    tell({ step: name, notes, seconds: (Date.now() - begun) / 1000, failure: error.stack ?? String(error) });
+  }
+}
+
+/** Fails with both values unless they are alike. */
+export function expect(what, got, want) {
+  if (JSON.stringify(got) !== JSON.stringify(want)) {
+    throw new Error(`${what}: ${JSON.stringify(got)}, want ${JSON.stringify(want)}`);
+  }
+}

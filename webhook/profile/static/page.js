@@ -1,0 +1,44 @@
+'use strict';
+
+// What the server opened becomes modal: the focus stays inside, and Esc leads back to the page.
+const dialog = document.querySelector('dialog[open]');
+if (dialog) {
+	dialog.removeAttribute('open');
+	dialog.showModal();
+	dialog.addEventListener('close', () => location.replace(dialog.querySelector('[data-back]').href));
+}
+
+// A form is sent once, however often its button is pressed: only the last answer would be seen.
+for (const form of document.forms) {
+	let sent = false;
+	form.addEventListener('submit', (event) => {
+		if (sent) event.preventDefault();
+		sent = true;
+	});
+	addEventListener('pageshow', () => { sent = false; });
+}
+
+async function copy(element) {
+	try {
+		await navigator.clipboard.writeText(element.textContent);
+		return true;
+	} catch { // not allowed, or the page came without TLS
+		getSelection().selectAllChildren(element);
+		return document.execCommand('copy');
+	}
+}
+
+const status = document.querySelector('.status');
+for (const button of document.querySelectorAll('[data-copy]')) {
+	button.hidden = false;
+	button.addEventListener('click', async () => {
+		const copied = await copy(document.getElementById(button.dataset.copy));
+		status.textContent = copied ? 'Copied.' : 'Selected: copy it with your keyboard.';
+	});
+}
+
+// Whoever comes back to this page does not find the token in it.
+addEventListener('pagehide', () => {
+	for (const secret of document.querySelectorAll('[data-secret]')) secret.textContent = '';
+	for (const note of document.querySelectorAll('.secret, .gone')) note.hidden = note.className === 'secret';
+});
