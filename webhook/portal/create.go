@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -262,11 +263,16 @@ func (p *Portal) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (made T
 	})
 }
 
-// takeBack removes an APIToken that could not be finished, also if who asked for it has left.
+// takeBack removes an APIToken that could not be finished, also if who asked for it has left, and waits until it is not seen any
+// more: it counts for as long.
 func (p *Portal) takeBack(ctx context.Context, t *tokensv1alpha1.APIToken) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	if err := p.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID}); client.IgnoreNotFound(err) != nil {
+	_, err := p.remove(ctx, t)
+	if err == nil {
+		err = p.forgotten(ctx, map[types.UID]types.NamespacedName{t.UID: client.ObjectKeyFromObject(t)})
+	}
+	if err != nil {
 		p.Logger.Error(err, "Removing an APIToken that could not be finished; the controller will", "namespace", t.Namespace, "name", t.Name)
 	}
 }

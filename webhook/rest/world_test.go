@@ -80,7 +80,7 @@ func declare(t *testing.T, w *portaltest.World, of *tokensv1alpha1.APIToken) dec
 	return declared{id, text}
 }
 
-// policy changes a site as an administrator of Kubernetes does, and waits until the portal knows.
+// policy changes a site as an administrator of Kubernetes does. The portal knows a moment later.
 func policy(t *testing.T, w *portaltest.World, change func(*tokensv1alpha1.AtlassianSite)) {
 	t.Helper()
 	if err := env.Admin.Get(t.Context(), kube.ObjectKeyFromObject(w.Site), w.Site); err != nil {
