@@ -205,7 +205,7 @@ func (c copyState) rejection(s *tokensv1alpha1.AtlassianSite) *rejection {
 			"the personal access token is for %s, and is not sent to %s: %s", c.credential.Origin, c.origin, signIn(s, user))}
 	case c.credential.Renamed:
 		return &rejection{tokensv1alpha1.ReasonCredentialUnusable, user,
-			"the product says that the personal access token is that of a user with another name: " + signIn(s, user)}
+			"the product says that the personal access token is that of a user with another name: " + underNewName(s, user)}
 	case !c.credential.Usable():
 		return &rejection{tokensv1alpha1.ReasonCredentialUnusable, user,
 			"the product does not accept the personal access token, because it was revoked or has ended, or because the user was deactivated: " + signIn(s, user)}
@@ -218,6 +218,12 @@ func (c copyState) rejection(s *tokensv1alpha1.AtlassianSite) *rejection {
 
 func signIn(s *tokensv1alpha1.AtlassianSite, user string) string {
 	return fmt.Sprintf("'%s' has to sign in and open %s", user, siteurl.Portal(s.Spec.BaseURL))
+}
+
+// underNewName is for two: who had the name, and who has it now.
+func underNewName(s *tokensv1alpha1.AtlassianSite, user string) string {
+	return fmt.Sprintf("who was renamed needs API tokens under the new name, and whoever is '%s' now has to sign in and open %s",
+		user, siteurl.Portal(s.Spec.BaseURL))
 }
 
 func notRenewed(c upstream.Credential) string {

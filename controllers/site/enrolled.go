@@ -74,7 +74,7 @@ func (u *upkeep) withdraw(ctx context.Context, secret *corev1.Secret, c upstream
 	}
 	u.log(ctx, c, "Withdrew a personal access token")
 	if c.Renamed {
-		u.findings = append(u.findings, foundAnothers(u.site, c, signIn(u.site, c.User)))
+		u.findings = append(u.findings, foundAnothers(u.site, c, underNewName(u.site, c.User)))
 	}
 	return nil
 }
@@ -135,9 +135,6 @@ func (u *upkeep) accepted(ctx context.Context, secret *corev1.Secret, c upstream
 		}
 		u.log(ctx, c, "A personal access token is accepted again")
 	}
-	if c.Source != upstream.Enrolled {
-		return nil
-	}
 	return u.sweep(ctx, c)
 }
 
@@ -180,13 +177,16 @@ func (u *upkeep) renamed(ctx context.Context, secret *corev1.Secret, c upstream.
 	if err := u.drop(ctx, secret, c); err != nil {
 		return err
 	}
-	u.findings = append(u.findings, foundAnothers(u.site, c, signIn(u.site, c.User)))
+	u.findings = append(u.findings, foundAnothers(u.site, c, underNewName(u.site, c.User)))
 	return nil
 }
 
-// sweep has the product revoke what was made for the site and is not in use. If that does not succeed, it does an hour
-// later: nothing depends on it.
+// sweep has the product revoke what was made for the site and is not in use, also what its owner pasted another one over. If
+// that does not succeed, it does an hour later: nothing depends on it.
 func (u *upkeep) sweep(ctx context.Context, c upstream.Credential) error {
+	if c.Source == upstream.Given {
+		return nil
+	}
 	as := atlassian.Bearer(c.Token)
 	listed, err := u.Product.ListPATs(ctx, *u.answering, as)
 	if err != nil {

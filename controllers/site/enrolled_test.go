@@ -437,37 +437,78 @@ func TestGivenIsCheckedAgain(t *testing.T) {
 	}
 }
 
-// A product that answers, but not about somebody, says nothing of him, and is not asked about everybody then.
+// A product that answers, but not about somebody, says nothing of him, and is not asked about everybody then, but about
+// another one the next time.
 func TestNothingFoundOut(t *testing.T) {
 	w := newWorld(t)
 	j := w.jira("jira", "alice", "bob", "carol")
+	held := map[string]string{}
 	for _, user := range []string{"alice", "bob", "carol"} {
 		w.give(user, pat(user, 1))
+		held[user] = pat(user, 1)
 	}
 	s := w.site("main", users("alice", "bob", "carol"))
 	w.reconcile(s)
-	asked := 0
-	w.serve("jira", onlyAnonymous(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		asked++
+	var asked []string
+	w.serve("jira", onlyAnonymous(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Authorization"))
 		rw.WriteHeader(http.StatusServiceUnavailable)
 	})))
 	w.later(100 * time.Minute)
-	for range 3 {
-		before := asked
+	for n := range 3 {
 		w.wait(s, time.Minute)
-		if asked != before+1 {
-			t.Errorf("the product was asked %d times in one pass", asked-before)
+		if len(asked) != n+1 || slices.Contains(asked[:n], asked[n]) {
+			t.Errorf("the product was asked with %q", asked)
 		}
 	}
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 	w.serve("jira", j)
+	j.Reset()
 	w.wait(s, time.Minute)
-	for _, user := range []string{"alice", "bob", "carol"} {
-		if !slices.Contains(sent(j), "Bearer "+pat(user, 1)) {
-			t.Errorf("%s was not asked about", user)
+	if n := len(sent(j)); n != 3 {
+		t.Errorf("the product was asked about %d", n)
+	}
+	w.expectHeld(s, held)
+}
+
+// What was verified just now is not asked about soon, and then once an hour.
+func TestChecksComeOnceAnHour(t *testing.T) {
+	w := newWorld(t)
+	var names []string
+	for i := range 6 {
+		names = append(names, fmt.Sprintf("u%02d", i))
+	}
+	j := w.jira("jira", names...)
+	for _, name := range names {
+		w.give(name, pat(name, 1))
+	}
+	s := w.site("main", users(names...))
+	w.reconcile(s)
+	for _, tc := range []struct {
+		wait        time.Duration
+		least, most int
+	}{{27 * time.Minute, 0, 0}, {63 * time.Minute, 6, 12}, {120 * time.Minute, 12, 12}} {
+		j.Reset()
+		for end := w.clock.Now().Add(tc.wait); w.clock.Now().Before(end); {
+			w.later(3 * time.Minute)
+			w.reconcile(s)
+		}
+		if n := len(sent(j)); n < tc.least || n > tc.most {
+			t.Errorf("in %s the product was asked %d times, want %d to %d", tc.wait, n, tc.least, tc.most)
 		}
 	}
-	w.expectHeld(s, map[string]string{"alice": pat("alice", 1), "bob": pat("bob", 1), "carol": pat("carol", 1)})
+}
+
+// Of somebody whose entry is no good, it is said once what is wrong.
+func TestOneRejectionForEachUser(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	w.change(s, users("alice"))
+	j.Deactivate("alice")
+	w.wait(s, 100*time.Minute)
+	c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+	if c.Message != "Not in use: 'alice': there is no Secret 'alice-pat': create it." || w.credential(s, "alice").Usable() {
+		t.Errorf("message %q", c.Message)
+	}
 }
 
 // Nothing of what the portal stored goes to another origin, nor is it released, nor told of more than once.
@@ -630,7 +671,7 @@ func TestChecksAreBounded(t *testing.T) {
 	asked := func() []string {
 		j.Reset()
 		w.reconcile(s)
-		return sent(j)
+		return slices.Compact(sent(j)) // of each whose it is, and then what else there is of its owner
 	}
 	first := asked()
 	w.later(time.Minute)

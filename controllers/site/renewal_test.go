@@ -248,3 +248,14 @@ func TestEnrolledAnew(t *testing.T) {
 		t.Errorf("held is %+v, want %+v", got, now)
 	}
 }
+
+// Its owner pastes one of his own over what was made: that is what is held, and the other one is revoked.
+func TestPastedOverEnrolled(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	w.paste(s, "alice", pat("alice", 1))
+	w.wait(s, 100*time.Minute)
+	if ids := ours(j, s, "alice"); len(ids) != 0 || w.held(s, "alice") != pat("alice", 1) || !w.accepts(s, pat("alice", 1)) {
+		t.Errorf("the product has %v, held is %+v", ids, w.credential(s, "alice"))
+	}
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+}

@@ -5,6 +5,8 @@ package portaltest
 import (
 	"bytes"
 	"context"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -49,7 +51,7 @@ func (e *Env) Main(m *testing.M) int {
 	defer func() {
 		if e.stop != nil {
 			e.stop()
-			<-e.ended
+			<-e.ended //nolint:errcheck // how it ended is of no interest any more
 		}
 	}()
 	return e.Env.Main(m)
@@ -198,7 +200,8 @@ func ingress(t *testing.T, portal, product string) http.Handler {
 		return u
 	}
 	portalURL, productURL := to(portal), to(product)
-	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	quiet := log.New(io.Discard, "", 0) // tests leave, and stop products, on purpose
+	return &httputil.ReverseProxy{ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
 		below, ok := strings.CutPrefix(r.In.URL.Path, "/jira")
 		if ok && (strings.HasPrefix(below, "/rest/api-tokens/") || strings.HasPrefix(below, "/plugins/servlet/api-tokens")) {
 			r.Out.URL.Path, r.Out.URL.RawPath = below, ""

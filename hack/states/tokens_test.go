@@ -2,6 +2,7 @@ package states_test
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -332,6 +333,7 @@ func withoutPolicy(w *world, name string) {
 // secrets are all that the page must not show.
 func (w *world) secrets() (all []string) {
 	w.Helper()
+	all = slices.Clone(w.made)
 	for _, namespace := range []string{w.jira, w.team} {
 		var list corev1.SecretList
 		w.must(env.Admin.List(w.Context(), &list, client.InNamespace(namespace)))

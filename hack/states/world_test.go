@@ -53,6 +53,7 @@ type world struct {
 	clock      *testclock.FakePassiveClock
 	network    *network
 	memory     *site.Memory
+	made       []string // personal access tokens that a product made
 	// licenses verifies those of sites, nil where none are needed.
 	licenses *license.Verifier
 	// created are when objects were, and told when Events of them were, both by the clock of the test.

@@ -274,12 +274,14 @@ func TestHandoffNeedsTheOwnersCredential(t *testing.T) {
 	f := newFixture(t)
 	r := request("/jira/rest/api", basic("alice", f.token))
 	f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: "http://elsewhere:8080"})
-	if d := f.Decide(r); d.Verdict != authn.Forbidden || d.Reason != authn.ReasonUpstreamChanged || d.Authorization != "" {
-		t.Errorf("with a credential of another origin: %+v", d)
+	want := authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonUpstreamChanged, User: "alice", TokenID: f.record.TokenID}
+	if d := f.Decide(r); d != want {
+		t.Errorf("with a credential of another origin: %+v, want %+v", d, want)
 	}
 	f.DeleteUpstreamCredential(jira, "alice")
-	if d := f.Decide(r); d.Verdict != authn.Forbidden || d.Reason != authn.ReasonUpstreamCredentialMissing {
-		t.Errorf("without a credential: %+v", d)
+	want.Reason = authn.ReasonUpstreamCredentialMissing
+	if d := f.Decide(r); d != want {
+		t.Errorf("without a credential: %+v, want %+v", d, want)
 	}
 }
 

@@ -33,7 +33,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	issued := e.record.Entries[newest].Issued
 	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
 	d.Reason = ix.standing(s, e, newest, e.site, now)
-	if d.Reason == "" && e.rival != nil {
+	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].rival != nil {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
@@ -42,10 +42,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 // Presented names the APIToken of a site that a text is a secret of, also of one that does not authenticate for another
 // reason: whoever holds it may have it revoked.
 func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
-	id, ok := token.Parse(text)
-	if !ok {
-		return APITokenName{}, false
-	}
+	id, _ := token.Parse(text) // what is no token has none, and is no token's secret either
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e, known := ix.find(id, at)

@@ -140,12 +140,39 @@ func TestDescribe(t *testing.T) {
 	twin := *f.record
 	twin.APIToken.Name = "twin"
 	f.PutRecord("uid-2", &twin)
-	if d, _ = f.Describe("uid-2"); d.Reason == "" {
-		t.Error("a token whose id exists twice is said to authenticate")
+	for _, u := range []string{uid, "uid-2"} {
+		if d, _ = f.Describe(u); d.Reason != authn.ReasonUnknownToken {
+			t.Errorf("a token whose id exists twice is described as %+v", d)
+		}
+	}
+	tok = alice(uid, "ci")
+	tok.Suspended = true
+	f.PutToken(tok)
+	if d, _ = f.Describe(uid); d.Reason != authn.ReasonSuspended {
+		t.Errorf("a suspended token whose id exists twice is described as %+v", d)
 	}
 	f.DeleteSite(jira)
 	if _, ok := f.Describe(uid); ok {
 		t.Error("a token without a site is described")
+	}
+}
+
+// An imported token has an id for its owner alone, by which it is not found: no other can have the same.
+func TestDescribeImported(t *testing.T) {
+	f := importing(t, strong)
+	if d, ok := f.Describe("imported-0"); !ok || d.Reason != "" || d.TokenID == "" || !d.Issued.Equal(time.Unix(1, 0)) {
+		t.Errorf("described as %+v, %t", d, ok)
+	}
+}
+
+// Whoever brings an imported secret is who he is everywhere, also when it is computed first.
+func TestIdentifyImported(t *testing.T) {
+	f := importing(t, strong, weak)
+	for _, secret := range []string{strong, weak} {
+		d := f.Identify(ownRequest("/jira/rest/api-tokens/latest/", basic("alice", secret)))
+		if d.Verdict != authn.Allow || d.User != "alice" || d.Authorization != "" {
+			t.Errorf("%s: decided %+v", secret, d)
+		}
 	}
 }
 

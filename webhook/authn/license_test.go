@@ -123,6 +123,33 @@ func TestLicensesAreNotRequired(t *testing.T) {
 	}
 }
 
+// What the page tells of a licence is what requests are told.
+func TestUnlicensed(t *testing.T) {
+	now := issued
+	f := newFixture(t)
+	f.Index = newIndex(t, func() time.Time { return now })
+	f.PutSite(site(jira))
+	want := func(name string, at authn.SiteName, want authn.Reason) {
+		t.Helper()
+		if got := f.Unlicensed(at); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	other := authn.SiteName{Namespace: jira.Namespace, Name: "other"}
+	want("not required", jira, "")
+	f.RequireLicenses()
+	want("none", jira, authn.ReasonInvalidLicenseMissing)
+	want("no site", other, "")
+	f.PutLicense(other, forJira)
+	want("another site's", jira, authn.ReasonInvalidLicenseMissing)
+	f.PutLicense(jira, forJira)
+	want("valid", jira, "")
+	now = licenseEnd
+	want("at its end", jira, authn.ReasonInvalidLicenseExpired)
+	f.PutLicense(jira, authn.License{Invalid: authn.ReasonInvalidLicenseSignature})
+	want("spoiled", jira, authn.ReasonInvalidLicenseSignature)
+}
+
 // The operator's own REST API is no use of the product: tokens are managed there without a licence, and judged all the same.
 func TestOwnPathsNeedNoLicense(t *testing.T) {
 	f := licensed(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) { k.Limits.ReadOnly = true })

@@ -10,6 +10,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 	"apitokens.dev/operator/webhook/authn"
 	"apitokens.dev/operator/webhook/contract"
@@ -84,9 +85,22 @@ func received(r *http.Request, site *Site, target string) (*Caller, *authn.Reque
 	}}
 	c.from.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
 	return c, &authn.Request{
-		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + target, Method: r.Method,
+		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + withoutIDs(target), Method: r.Method,
 		Client: authn.Client{Address: c.from.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
 	}
+}
+
+// withoutIDs leaves out of a query what is the id of a token: it is public, and whoever searches for one does not present a token.
+func withoutIDs(target string) string {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return target
+	}
+	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
+		_, value, _ := strings.Cut(parameter, "=")
+		return token.ValidID(value)
+	})
+	return path + "?" + strings.Join(parameters, "&")
 }
 
 func (c *Caller) cameFrom(d authn.Decision) {

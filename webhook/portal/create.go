@@ -87,17 +87,8 @@ func (p *Portal) Create(ctx context.Context, c *Caller, w Wish) (made Token, tex
 
 // plan is the APIToken that a wish asks for, if the caller may have it.
 func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.APIToken, error) {
-	t := &tokensv1alpha1.APIToken{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: c.Namespace, GenerateName: namePrefix(c.User),
-			Labels: map[string]string{managedByLabel: managedBy}, Annotations: map[string]string{tokensv1alpha1.AnnotationPending: "true"},
-		},
-		Spec: tokensv1alpha1.APITokenSpec{
-			SiteRef: tokensv1alpha1.SiteReference{Name: c.Name}, User: c.User, Label: w.Label,
-			Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal}, LifetimeDays: w.LifetimeDays,
-			Access: w.Access, AllowedSources: w.AllowedSources, AllowedPaths: w.AllowedPaths,
-		},
-	}
+	t := newAPIToken(c.Site, c.User, w.Label)
+	t.Spec.LifetimeDays, t.Spec.Access, t.Spec.AllowedSources, t.Spec.AllowedPaths = w.LifetimeDays, w.Access, w.AllowedSources, w.AllowedPaths
 	if !w.Expires.IsZero() {
 		t.Spec.ExpirationTime = metav1.NewTime(w.Expires.Truncate(time.Second)) // as it will be stored: what is checked is what counts
 	}
@@ -128,6 +119,20 @@ func (p *Portal) plan(ctx context.Context, c *Caller, w Wish) (*tokensv1alpha1.A
 	return t, nil
 }
 
+// newAPIToken is one of the portal's that is still being made.
+func newAPIToken(s *Site, user, label string) *tokensv1alpha1.APIToken {
+	return &tokensv1alpha1.APIToken{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.Namespace, GenerateName: namePrefix(user),
+			Labels: map[string]string{managedByLabel: managedBy}, Annotations: map[string]string{tokensv1alpha1.AnnotationPending: "true"},
+		},
+		Spec: tokensv1alpha1.APITokenSpec{
+			SiteRef: tokensv1alpha1.SiteReference{Name: s.Name}, User: user, Label: label,
+			Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal},
+		},
+	}
+}
+
 // checkPolicy says which rule of the site a wish breaks, in the words of the REST API.
 func (p *Portal) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
 	now, policy := p.Clock.Now(), terms.Policy(c.AtlassianSite)
@@ -149,12 +154,12 @@ func (p *Portal) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
 }
 
 func tooMany(most int) *Problem {
-	return problem(Conflict, "You have %d API tokens, and no more are possible. Revoke one of them first.", most)
+	return problem(Conflict, "You may have %d here, and no more. Revoke one of your API tokens first.", most)
 }
 
 // settle waits until the new APIToken is seen, and with it all that came before. Then it is counted: of two that are made at the
 // same time, at least one sees the other. And the token that the caller brought is looked at once more: if it was revoked or
-// narrowed before this one was there, whoever did so could not know of this one.
+// narrowed before this one was there, or all of his are being revoked, whoever does so could not know of this one.
 func (p *Portal) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
 	var all []tokensv1alpha1.APIToken
 	var failed error
@@ -170,10 +175,20 @@ func (p *Portal) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APITok
 	case len(all) > most:
 		return tooMany(most)
 	}
+	return c.standsBy(all)
+}
+
+// standsBy says why the token that the caller brought may not have made another one, looking at all that there are of his.
+func (c *Caller) standsBy(all []tokensv1alpha1.APIToken) error {
 	unchanged := func(o tokensv1alpha1.APIToken) bool {
 		return o.UID == c.Token.UID && equality.Semantic.DeepEqual(o.Spec, c.Token.Spec)
 	}
-	if c.Token != nil && !slices.ContainsFunc(all, unchanged) {
+	switch {
+	case c.Token == nil:
+		return nil
+	case slices.ContainsFunc(all, isBarrier):
+		return problem(Conflict, "All your API tokens are being revoked.")
+	case !slices.ContainsFunc(all, unchanged):
 		return problem(Conflict, "The API token that you brought was changed or revoked just now.")
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,49 +44,69 @@ func (p *Portal) RevokePresented(ctx context.Context, c *Caller, text string) er
 	return p.revoke(ctx, c, shown)
 }
 
-// maxRounds is how often it is looked for further tokens while all of a user are revoked.
-const maxRounds = 8
-
-// revokeAllOf goes on until there are none: a token that somebody else holds may be making another one. That one is either found
-// in the next round, or was made after its maker was gone, and then is not finished (see settle).
+// revokeAllOf ends all tokens of a user, also those that another token of his is making, on whatever replica. For that it puts up a
+// barrier: what was begun before is seen with it, and what is begun after sees it (see settle).
 func (p *Portal) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
-	for range maxRounds {
-		objects, err := p.objects(ctx, ownedBy(c.Site, user))
-		if err != nil {
-			return n, err
-		}
-		round, err := p.revokeRound(ctx, c, objects)
-		n += round.told
-		if err != nil || round.deleted == 0 {
-			return n, err
+	barrier := barrierFor(c.Site, user)
+	switch err := p.Client.Create(ctx, barrier); {
+	case apierrors.IsInvalid(err): // somebody of this name can have none
+		return 0, nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // there can be no new ones
+	case err != nil:
+		return 0, fmt.Errorf("creating a barrier: %w", err)
+	default:
+		defer p.takeBack(ctx, barrier)
+		if err := p.awaitSight(ctx, barrier); err != nil {
+			return 0, err
 		}
 	}
-	return n, problem(Conflict, "New API tokens are made as fast as they are revoked. Find out who does, and try again.")
+	objects, err := p.objects(ctx, ownedBy(c.Site, user))
+	if err != nil {
+		return 0, err
+	}
+	return p.revokeEach(ctx, c, objects)
 }
 
-type round struct{ deleted, told int }
+// raised is the value that the annotation of what is being made has on a barrier. It is removed like anything that was cut off.
+const raised = "barrier"
 
-// revokeRound deletes tokens, also those that are only being made, and waits until none of them is seen any more. What is declared
-// and was not issued yet is no token.
-func (p *Portal) revokeRound(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (r round, err error) {
+func barrierFor(s *Site, user string) *tokensv1alpha1.APIToken {
+	t := newAPIToken(s, user, "All API tokens of this user are being revoked.")
+	t.Annotations[tokensv1alpha1.AnnotationPending] = raised
+	return t
+}
+
+func isBarrier(t tokensv1alpha1.APIToken) bool {
+	return t.Annotations[tokensv1alpha1.AnnotationPending] == raised
+}
+
+func (p *Portal) awaitSight(ctx context.Context, t *tokensv1alpha1.APIToken) error {
+	return seen(ctx, func() bool {
+		var there tokensv1alpha1.APIToken
+		return p.Client.Get(ctx, client.ObjectKeyFromObject(t), &there) == nil && there.UID == t.UID
+	})
+}
+
+// revokeEach deletes tokens, also those that are only being made, and returns how many of them there were. It waits until none is
+// seen any more. What is declared and was not issued yet is no token.
+func (p *Portal) revokeEach(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (n int, err error) {
 	gone := map[types.UID]types.NamespacedName{}
 	for i := range objects {
 		t, shown := p.view(&objects[i])
-		if !shown && objects[i].Annotations[tokensv1alpha1.AnnotationPending] == "" {
+		if isBarrier(objects[i]) || !shown && objects[i].Annotations[tokensv1alpha1.AnnotationPending] == "" {
 			continue
 		}
 		ours, err := p.remove(ctx, &objects[i])
 		if err != nil {
-			return r, err
+			return n, err
 		}
 		if ours && shown {
 			p.tell(c, audit.Revoked, t)
-			r.told++
+			n++
 		}
 		gone[objects[i].UID] = client.ObjectKeyFromObject(&objects[i])
 	}
-	r.deleted = len(gone)
-	return r, p.forgotten(ctx, gone)
+	return n, p.forgotten(ctx, gone)
 }
 
 // forgotten waits until tokens neither authenticate here any more nor are listed.

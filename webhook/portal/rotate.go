@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,7 +78,11 @@ func (p *Portal) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 	if until := t.object.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(p.Clock.Now()) {
 		return problem(Conflict, "This API token ended at %s, and a new secret would not change that. Create another one.", until.UTC().Format(time.RFC3339))
 	}
-	return p.checkPolicy(c, t.object)
+	err := p.checkPolicy(c, t.object)
+	if broken := (*Problem)(nil); errors.As(err, &broken) && broken.Kind == Invalid { // of the token, and not of what was asked for
+		return problem(Conflict, "%s This one does not keep to that, so it is not rotated: create another one.", broken.Message)
+	}
+	return err
 }
 
 // replaceSecret changes the record under the precondition that it is the one that was read.

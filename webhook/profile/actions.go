@@ -9,11 +9,17 @@ import (
 	"apitokens.dev/operator/webhook/portal"
 )
 
+// errForm means that what was sent lacks what every form of the page has.
+var errForm = &portal.Problem{Kind: portal.Invalid, Message: "The form is not one of this page. Open the page again."}
+
 // create makes a token. Whoever is not enrolled has to agree that he will be.
 func create(c *call) error {
 	form, err := c.form()
 	if err != nil {
 		return err
+	}
+	if form.Get("nonce") == "" {
+		return errForm
 	}
 	d, err := c.createDialog(form)
 	if err != nil {
@@ -45,7 +51,7 @@ func rotate(c *call) error {
 	}
 	issued, err := time.Parse(time.RFC3339Nano, form.Get("issued"))
 	if err != nil {
-		return &portal.Problem{Kind: portal.Invalid, Message: "This form is not one of this page. Nothing was done."}
+		return errForm
 	}
 	hours, err := strconv.ParseInt(form.Get("overlapHours"), 10, 16)
 	if err != nil {

@@ -81,8 +81,8 @@ func (d *dialog) field(name string) string {
 }
 
 // jargon are the names of fields in the REST API, by what the page calls them.
-var jargon = strings.NewReplacer("each of allowedSources", "each network", "allowedSources", "the networks", "each of allowedPaths", "each path",
-	"allowedPaths", "the paths", "lifetimeDays", "the lifetime in days", "overlapHours", "the overlap in hours")
+var jargon = strings.NewReplacer("Each entry of allowedSources", "Each line", "Each entry of allowedPaths", "Each line",
+	"allowedSources", "allowed sources", "allowedPaths", "allowed paths", "lifetimeDays", "the lifetime in days", "overlapHours", "the overlap in hours")
 
 // inWords is a message of the REST API in the words of the page.
 func inWords(message string) string {

@@ -52,7 +52,7 @@ func (m mistakes) Of(field string) string {
 	return ""
 }
 
-// wish reads what a new token is to be. Only what has no counterpart in the REST API is checked here.
+// wish reads what a new token is to be. What can be said in better words than those of the REST API is checked here.
 func wish(form url.Values, site *portal.Site) (portal.Wish, mistakes) {
 	var wrong mistakes
 	w := portal.Wish{
@@ -67,9 +67,6 @@ func wish(form url.Values, site *portal.Site) (portal.Wish, mistakes) {
 		wrong.add("lifetimeDays", "Choose one of these lifetimes.")
 	} else if days, err := strconv.ParseInt(form.Get("lifetimeDays"), 10, 32); err == nil {
 		w.LifetimeDays = new(int32(days))
-	}
-	if !slices.Contains([]tokensv1alpha1.Access{"", tokensv1alpha1.AccessReadWrite, tokensv1alpha1.AccessReadOnly}, w.Access) {
-		wrong.add("access", "Choose what it may do.")
 	}
 	return w, wrong
 }

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"html"
 	"io"
 	"net/http"
@@ -92,7 +93,7 @@ func (b browser) send(method, below string, body io.Reader) answer {
 		b.t.Fatal(err)
 	}
 	a := answer{b.t, response.StatusCode, response.Header, string(text)}
-	a.protected(method+" "+below, strings.HasPrefix(below, "/static/") && a.status < 300)
+	a.protected(method+" "+below, strings.HasPrefix(below, "/static/") && a.status < 400)
 	return a
 }
 
@@ -121,19 +122,43 @@ func (b browser) get(status int, below string) answer {
 	return b.send(http.MethodGet, below, nil).expect(status, "GET "+below)
 }
 
+// origin is that of the page.
+func (b browser) origin() string { return strings.TrimSuffix(b.URL, "/jira") }
+
+// from is the same browser, which says that a page of this origin sends its forms.
+func (b browser) from(origin string) browser { return b.with("Origin", origin) }
+
+func (b browser) sendForm(below string, form url.Values) answer {
+	b.t.Helper()
+	return b.with("Content-Type", "application/x-www-form-urlencoded").send(http.MethodPost, below, strings.NewReader(form.Encode()))
+}
+
 // post sends a form of the page.
 func (b browser) post(status int, below string, form url.Values) answer {
 	b.t.Helper()
-	origin, err := url.Parse(b.URL)
-	if err != nil {
-		b.t.Fatal(err)
+	return b.from(b.origin()).sendForm(below, form).expect(status, "POST "+below)
+}
+
+// leads sends a form of the page whose answer leads to what is below it.
+func (b browser) leads(status int, below string, form url.Values, to string) {
+	b.t.Helper()
+	if got := b.post(status, below, form).header.Get("Location"); got != "/jira"+pagePath+to {
+		b.t.Errorf("%s leads to %s, want %s", below, got, to)
 	}
-	as := b
-	if b.as.Get("Origin") == "" {
-		as = b.with("Origin", "http://"+origin.Host)
-	}
-	return as.with("Content-Type", "application/x-www-form-urlencoded").
-		send(http.MethodPost, below, strings.NewReader(form.Encode())).expect(status, "POST "+below)
+}
+
+// pat has the product make a personal access token for somebody.
+func (b browser) pat(user string) string {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"own","expirationDuration":30}`))
+	must(b.t, err)
+	r.Header = http.Header{"Cookie": {b.Product.SignIn(user).String()}, "Content-Type": {"application/json"}}
+	response, err := http.DefaultTransport.RoundTrip(r)
+	must(b.t, err)
+	defer func() { _ = response.Body.Close() }()
+	var made struct{ RawToken string }
+	must(b.t, json.NewDecoder(response.Body).Decode(&made))
+	return made.RawToken
 }
 
 func (a answer) expect(status int, what string) answer {
@@ -145,7 +170,7 @@ func (a answer) expect(status int, what string) answer {
 }
 
 // shows checks that the page has these texts, once tags are taken out, and not those behind a "!".
-func (a answer) shows(texts ...string) answer {
+func (a answer) shows(texts ...string) {
 	a.t.Helper()
 	all := a.text()
 	for _, want := range texts {
@@ -157,17 +182,18 @@ func (a answer) shows(texts ...string) answer {
 			a.t.Errorf("the page does not show %q:\n%s", want, all)
 		}
 	}
-	return a
 }
 
 var (
-	tag   = regexp.MustCompile(`<[^>]*>`)
-	space = regexp.MustCompile(`\s+`)
+	inline = regexp.MustCompile(`</?(a|b|code|span|time)\b[^>]*>`)
+	tag    = regexp.MustCompile(`<[^>]*>`)
+	space  = regexp.MustCompile(`\s+`)
 )
 
 // text is what a page says.
 func (a answer) text() string {
-	return space.ReplaceAllString(html.UnescapeString(tag.ReplaceAllString(a.body, " ")), " ")
+	text := tag.ReplaceAllString(inline.ReplaceAllString(a.body, ""), " ")
+	return space.ReplaceAllString(html.UnescapeString(text), " ")
 }
 
 // field is the value of a hidden field of the form that is open.
@@ -192,6 +218,9 @@ func (a answer) secret() string {
 	if _, ok := token.Parse([]byte(found[0])); !ok {
 		a.t.Fatalf("%s is no token", found[0])
 	}
+	if a.header.Get("Location") != "" {
+		a.t.Errorf("a page with a token leads to %s", a.header.Get("Location"))
+	}
 	return found[0]
 }
 
@@ -207,9 +236,9 @@ func (b browser) filled(label string, more ...string) url.Values {
 }
 
 // create makes a token and returns its id.
-func (b browser) create(label string, more ...string) string {
+func (b browser) create(label string) (id string) {
 	b.t.Helper()
-	return b.post(http.StatusOK, "/create", b.filled(label, more...)).secret()[:token.IDLength]
+	return b.post(http.StatusOK, "/create", b.filled(label)).secret()[:token.IDLength]
 }
 
 // declare makes a token of alice as kubectl and the controller would.

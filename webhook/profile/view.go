@@ -34,7 +34,7 @@ type view struct {
 	Notice, Note string
 	Enrolment    portal.Enrolment
 	Tokens       []row
-	// Most is how many tokens a user may have, or 0.
+	// Most is how many tokens a user may have.
 	Most    int
 	Dialog  *dialog
 	Made    *made
@@ -42,7 +42,7 @@ type view struct {
 }
 
 // Full reports whether no more tokens are possible.
-func (v view) Full() bool { return v.Most > 0 && len(v.Tokens) >= v.Most }
+func (v view) Full() bool { return len(v.Tokens) >= v.Most }
 
 // Example is a path that a token can be limited to.
 func (v view) Example() string { return whoAmI[v.Product] }
@@ -78,7 +78,7 @@ type made struct {
 	Text    string
 	Curl    string
 	Rotated bool
-	// Before is until when the secret of before goes on; zero means no longer.
+	// Before is until when the previous secret goes on; zero means no longer.
 	Before time.Time
 }
 

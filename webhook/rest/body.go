@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,14 +8,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
-	"unicode/utf8"
-
-	kjson "sigs.k8s.io/json"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/rest/wire"
 )
 
 // maxBody is more than the largest wish has.
@@ -75,59 +71,11 @@ func (c *call) decode(body []byte, into any) error {
 	if media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errMediaType
 	}
-	return decode(body, into)
-}
-
-// decode reads a JSON object to the letter: what is not known, of another type or there twice is refused by name.
-func decode(body []byte, into any) error {
-	if !utf8.Valid(body) {
-		return invalid("", "The request is not in UTF-8.")
+	err := wire.Decode(body, into)
+	if wrong := (*wire.Error)(nil); errors.As(err, &wrong) {
+		return &portal.Problem{Kind: portal.Invalid, Field: wrong.Field, Message: wrong.Message}
 	}
-	if object := bytes.TrimLeft(body, " \t\r\n"); len(object) == 0 || object[0] != '{' {
-		return invalid("", "The request is not a JSON object.")
-	}
-	strict, err := kjson.UnmarshalStrict(body, into)
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		kind, _, _ := strings.Cut(wrong.Value, " ") // behind it stands what was sent
-		return invalid(wrong.Field, "%s must not be this %s.", named(wrong.Field), kind)
-	}
-	if err != nil {
-		return invalid("", "The request is not a JSON object: %v.", err)
-	}
-	if len(strict) > 0 {
-		return unexpected(strict[0])
-	}
-	return nil
-}
-
-// unexpected names the field that is unknown or repeated.
-func unexpected(err error) error {
-	of, ok := err.(kjson.FieldError) //nolint:errorlint // they are not wrapped
-	if !ok {
-		return invalid("", "The request is not as it should be.")
-	}
-	field, what := short(of.FieldPath()), "unknown"
-	if strings.HasPrefix(err.Error(), "duplicate") {
-		what = "repeated"
-	}
-	return invalid(field, "The request has the %s field %s.", what, strconv.Quote(field))
-}
-
-// maxEcho is how much of a name that somebody made up is told him.
-const maxEcho = 64
-
-func short(name string) string {
-	if len(name) <= maxEcho {
-		return name
-	}
-	return strings.ToValidUTF8(name[:maxEcho], "") + "…"
-}
-
-func named(field string) string {
-	if field == "" {
-		return "The request"
-	}
-	return field
+	return err
 }
 
 // answer writes JSON.

@@ -19,7 +19,7 @@ func basic(user, password string) string {
 // pat has the product make a personal access token for somebody, as he does in his profile.
 func pat(t *testing.T, w *portaltest.World, user string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), "POST", w.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"my own"}`))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"my own"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package rest_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -128,8 +129,13 @@ func (c client) send(method, path, body string, more ...string) answer {
 
 // try is send for those who may fail, from any goroutine.
 func (c client) try(method, path, body string, more ...string) (answer, error) {
+	return c.tryUntil(c.t.Context(), method, path, body, more...)
+}
+
+// tryUntil leaves when ctx is done.
+func (c client) tryUntil(ctx context.Context, method, path, body string, more ...string) (answer, error) {
 	target := "/" + cmp.Or(c.version, "latest") + path
-	request, err := http.NewRequestWithContext(c.t.Context(), method, c.URL+"/rest/api-tokens"+target, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, c.URL+"/rest/api-tokens"+target, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -47,19 +48,25 @@ var described = sync.OnceValue(func() *description {
 // at is what stands at a place of the document, with references followed, and the pointer to it.
 func (d *description) at(path ...string) (any, string) {
 	var here any = d.document
-	pointer := "#"
 	for i, key := range path {
 		object, _ := here.(map[string]any)
 		if here = object[key]; here == nil {
 			return nil, ""
 		}
-		pointer += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 		if object, _ := here.(map[string]any); object["$ref"] != nil && len(object) == 1 {
 			target, _ := object["$ref"].(string)
 			return d.at(append(strings.Split(strings.TrimPrefix(target, "#/"), "/"), path[i+1:]...)...)
 		}
 	}
-	return here, pointer
+	return here, pointerTo(path...)
+}
+
+func pointerTo(path ...string) string {
+	escaped := make([]string, len(path))
+	for i, key := range path {
+		escaped[i] = "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	}
+	return "#" + strings.Join(escaped, "")
 }
 
 // validate checks a value against the schema at a place of the document.
@@ -109,6 +116,9 @@ func (d *description) answerAt(method, target string, status int) []string {
 	}
 	known := d.pathOf(below)
 	operation, _ := d.at("paths", known, strings.ToLower(method))
+	if method != strings.ToUpper(method) { // methods are case-sensitive
+		operation = nil
+	}
 	switch {
 	case status == http.StatusNotFound && (known == "" || version != "latest" && version != "1.0"):
 		return []string{"components", "responses", "NotFound"}
@@ -207,13 +217,11 @@ func schemasIn(value any, pointer string) map[string][]any {
 		}
 	}
 	for key, inner := range object {
-		at := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+		at := pointer + pointerTo(key)[1:]
 		if key == "schema" {
 			found[at] = examplesOf(object)
 		}
-		for where, examples := range schemasIn(inner, at) {
-			found[where] = examples
-		}
+		maps.Copy(found, schemasIn(inner, at))
 	}
 	return found
 }

@@ -10,6 +10,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/rest/wire"
 )
 
 // shown is a token in an answer. The plugin's own fields come first, under the plugin's names.
@@ -157,7 +158,7 @@ func (c *call) parameters() (url.Values, error) {
 	}
 	for name, values := range q {
 		if len(values) > 1 {
-			return nil, invalid(short(name), "%s must be given once.", short(name))
+			return nil, invalid(wire.Short(name), "%s must be given once.", wire.Short(name))
 		}
 	}
 	return q, nil

@@ -194,7 +194,9 @@ func TestCreationByTokensForbidden(t *testing.T) {
 		}
 		script.expect(http.StatusOK, "POST", "/"+id+"/rotate", "")
 		alice.with("Authorization", "Bearer "+pat(t, w, "alice")).create(`{"label":"with a personal access token"}`)
-	}, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.CreationByTokens = tokensv1alpha1.CreationByTokensForbidden })
+	}, func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.TokenPolicy.CreationByTokens = tokensv1alpha1.CreationByTokensForbidden
+	})
 }
 
 // Where the site makes every token read-only, none manages tokens. Who is signed in does.
@@ -219,7 +221,8 @@ func TestRevokeAllAgainstSomebodyWhoGoesOnCreating(t *testing.T) {
 		for range 4 {
 			go func() {
 				defer func() { done <- struct{}{} }()
-				for text := leaked; ; {
+				text := leaked
+				for range 100 {
 					a, err := alice.bearer("alice", text).try("POST", "/", `{"label":"loot"}`)
 					if err != nil || a.status != http.StatusCreated {
 						return
