@@ -11,7 +11,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -686,4 +689,24 @@ func TestChecksAreBounded(t *testing.T) {
 	if len(all) != len(names) {
 		t.Errorf("of %d only %d were asked about", len(names), len(all))
 	}
+}
+
+// It is told also if the status has to be written again, because somebody else was first: the next pass finds out nothing new.
+func TestFindingOutlivesAConflict(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	j.Deactivate("alice")
+	w.told()
+	w.later(100 * time.Minute)
+	conflicting := *w.reconciler
+	conflicting.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		SubResourceApply: func(context.Context, client.Client, string, runtime.ApplyConfiguration, ...client.SubResourceApplyOption) error {
+			return apierrors.NewConflict(schema.GroupResource{}, s.Name, errors.New("somebody else was first"))
+		},
+	})
+	if _, err := w.pass(&conflicting, s); err != nil {
+		t.Fatal(err)
+	}
+	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated")
+	w.reconcile(s)
+	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 }

@@ -15,8 +15,12 @@ import (
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
-// report writes the status once, if it differs, and then tells by Event what a person has to do now.
+// report writes the status once, if it differs, and then tells by Event what a person has to do now. What was found out about
+// somebody's personal access token is told in any case: it is found out once, and stored already.
 func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o outcome) error {
+	for _, f := range o.findings {
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
+	}
 	status := o.status(s, metav1.NewTime(r.Clock.Now()))
 	if len(status.Conditions) > 0 && !equality.Semantic.DeepEqual(status, s.Status) {
 		apply := tokensac.AtlassianSiteStatus().WithConditions(conditions.ToApply(status.Conditions)...)
@@ -29,9 +33,6 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 		}
 	}
 	r.tell(s, status.Conditions)
-	for _, f := range o.findings {
-		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
-	}
 	return nil
 }
 

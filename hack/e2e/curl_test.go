@@ -91,7 +91,7 @@ func (w who) create(t *testing.T, body string) (id, text string) {
 // is fails unless the product takes him for this user.
 func (w who) is(t *testing.T, user string) {
 	t.Helper()
-	await(t, settleTimeout, "the product takes him for "+user, func() (bool, string) {
+	await(t, "the product takes him for "+user, func() (bool, string) {
 		a := w.curl(t, "GET", w.myself, "")
 		return a.status == http.StatusOK && a.object(t)[w.named] == user, a.body
 	})
@@ -101,7 +101,7 @@ func (w who) is(t *testing.T, user string) {
 func (w who) isRefused(t *testing.T, status int) answer {
 	t.Helper()
 	var a answer
-	await(t, settleTimeout, http.StatusText(status), func() (bool, string) {
+	await(t, http.StatusText(status), func() (bool, string) {
 		a = w.curl(t, "GET", w.myself, "")
 		return a.status == status, a.body
 	})

@@ -38,7 +38,7 @@ async function serve(pages) {
 
 export async function forgeries(step, signedIn, token) {
   const id = token.slice(0, 20);
-  const pages = { '/frame': `<iframe src="${input.page}" width="800" height="600"></iframe>` };
+  const pages = { '/frame': `<iframe src="${input.page}"></iframe><iframe src="${input.page}/create"></iframe>` };
   const names = Object.keys(attacks);
   names.forEach((name, i) => { pages[`/${i}`] = attacks[name](id); });
   const server = await serve(pages);
@@ -63,9 +63,13 @@ export async function forgeries(step, signedIn, token) {
     await step(`no frame in a page of ${host.split(':')[0]}`, async () => {
       const page = await signedIn.context().newPage();
       await page.goto(`http://${host}/frame`, { waitUntil: 'load' });
-      const [, frame] = page.frames();
-      expect('the page is in the frame', await frame.getByText('API token').count(), 0);
-      expect('what is there instead', frame.url(), 'chrome-error://chromewebdata/');
+      const [, list, refusal] = page.frames();
+      // Into a frame of another site the browser brings no cookies: the product asks to sign in there.
+      expect('the page is in the frame', await list.getByText('API token').count(), 0);
+      const says = 'There is nothing at this address';
+      expect('what refuses is in the frame', await refusal.getByText(says).count(), 0);
+      await page.goto(`${input.page}/create`);
+      expect('what refuses, without a frame', await page.getByText(says).count(), 1);
       await page.close();
     });
   }

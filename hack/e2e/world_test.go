@@ -157,7 +157,7 @@ func declare(ctx context.Context, namespace string, samples ...string) error {
 
 func (s *site) open(ctx context.Context, startNginx func(context.Context, string) error) error {
 	var urls corev1.Secret
-	err := eventually(ctx, settleTimeout, func(ctx context.Context) (bool, error) {
+	err := eventually(ctx, func(ctx context.Context) (bool, error) {
 		return get(ctx, &urls, "secret", s.namespace, s.name+"-auth-urls") == nil, nil
 	})
 	if err != nil {
@@ -166,7 +166,7 @@ func (s *site) open(ctx context.Context, startNginx func(context.Context, string
 	if err := startNginx(ctx, string(urls.Data["nginx"])); err != nil {
 		return err
 	}
-	err = eventually(ctx, settleTimeout, func(ctx context.Context) (bool, error) {
+	err = eventually(ctx, func(ctx context.Context) (bool, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/rest/api-tokens/latest/openapi.json", http.NoBody)
 		if err != nil {
 			return false, err
@@ -227,15 +227,15 @@ func (s *site) held(t *testing.T, user string) (upstream.Credential, bool) {
 	return held, true
 }
 
-func eventually(ctx context.Context, within time.Duration, done wait.ConditionWithContextFunc) error {
-	return wait.PollUntilContextTimeout(ctx, pollPeriod, within, true, done)
+func eventually(ctx context.Context, done wait.ConditionWithContextFunc) error {
+	return wait.PollUntilContextTimeout(ctx, pollPeriod, settleTimeout, true, done)
 }
 
 // await waits until something holds, which says what else is the case.
-func await(t *testing.T, within time.Duration, what string, holds func() (ok bool, instead string)) {
+func await(t *testing.T, what string, holds func() (ok bool, instead string)) {
 	t.Helper()
 	begun, instead := time.Now(), ""
-	err := eventually(t.Context(), within, func(context.Context) (ok bool, err error) {
+	err := eventually(t.Context(), func(context.Context) (ok bool, err error) {
 		ok, instead = holds()
 		return ok, nil
 	})

@@ -94,8 +94,8 @@ func makeMany(t *testing.T, n int) (texts []string) {
 }
 
 func (s *site) makeOne(ctx context.Context, cookie *http.Cookie, i int) (texts []string, err error) {
-	send := func(method, path, body string, want int) (object struct{ ID, Token string }, err error) {
-		request, err := http.NewRequestWithContext(ctx, method, s.url+tokensPath+path, strings.NewReader(body))
+	send := func(path, body string, want int) (object struct{ ID, Token string }, err error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+tokensPath+path, strings.NewReader(body))
 		if err != nil {
 			return object, err
 		}
@@ -103,13 +103,13 @@ func (s *site) makeOne(ctx context.Context, cookie *http.Cookie, i int) (texts [
 		request.Header.Set("Content-Type", "application/json")
 		return object, do(request, want, &object)
 	}
-	made, err := send("POST", "/", fmt.Sprintf(`{"label":"canary %d"}`, i), http.StatusCreated)
+	made, err := send("/", fmt.Sprintf(`{"label":"canary %d"}`, i), http.StatusCreated)
 	if err != nil {
 		return nil, err
 	}
 	texts = append(texts, made.Token)
 	if i%4 == 0 {
-		rotated, err := send("POST", "/"+made.ID+"/rotate", "{}", http.StatusOK)
+		rotated, err := send("/"+made.ID+"/rotate", "{}", http.StatusOK)
 		if err != nil {
 			return texts, err
 		}
@@ -134,12 +134,12 @@ func (s *site) makeOne(ctx context.Context, cookie *http.Cookie, i int) (texts [
 				return texts, err
 			}
 		}
-		if _, err = send("POST", "/", `{"label":"x","token":"`+text+`"}`, http.StatusBadRequest); err != nil {
+		if _, err = send("/", `{"label":"x","token":"`+text+`"}`, http.StatusBadRequest); err != nil {
 			return texts, err
 		}
 	}
 	if i%5 == 0 {
-		_, err = send("POST", "/revoke", `{"token":"`+texts[len(texts)-1]+`"}`, http.StatusAccepted)
+		_, err = send("/revoke", `{"token":"`+texts[len(texts)-1]+`"}`, http.StatusAccepted)
 	}
 	return texts, err
 }
