@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path"
 	"time"
@@ -34,20 +33,6 @@ import (
 	restapi "apitokens.dev/operator/webhook/rest"
 )
 
-// PortalOptions are the settings of the portal.
-type PortalOptions struct {
-	// BindAddress is where the ingress sends what people and scripts ask of the portal.
-	BindAddress string
-	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
-	HealthAddress, MetricsAddress string
-	// DrainDelay and ShutdownTimeout are as those of the webhook.
-	DrainDelay, ShutdownTimeout time.Duration
-
-	Feed feed.Config
-	// Audit is where the audit lines go.
-	Audit io.Writer
-}
-
 const (
 	// portalFieldOwner is the name under which the portal writes.
 	portalFieldOwner = "apitoken-portal"
@@ -56,7 +41,7 @@ const (
 )
 
 // RunPortal serves the REST API and the page until ctx is done.
-func RunPortal(ctx context.Context, config *rest.Config, o PortalOptions, log logr.Logger) error {
+func RunPortal(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
 	if err := setTransportEnv(); err != nil {
 		return err
 	}
@@ -126,7 +111,7 @@ func fillCache(ctx context.Context, mgr ctrl.Manager) error {
 }
 
 // newPortalManager caches what the portal lists, and of Secrets only what the controller projects of sites.
-func newPortalManager(config *rest.Config, o PortalOptions, log logr.Logger) (ctrl.Manager, error) {
+func newPortalManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)

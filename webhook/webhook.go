@@ -25,15 +25,15 @@ import (
 	"apitokens.dev/operator/webhook/usage"
 )
 
-// Options are the settings of the process.
+// Options are the settings of a process that serves: the webhook, or the portal.
 type Options struct {
-	// BindAddress is where gateways ask; nothing else is served there.
+	// BindAddress is where gateways ask, or the ingress sends what is for the portal. Nothing else is served there.
 	BindAddress string
 	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
 	HealthAddress, MetricsAddress string
 	// DrainDelay is for how long the process goes on serving after it was told to end, but says that it is not ready.
-	// ShutdownTimeout bounds how long requests in flight may take after that, and FlushTimeout how long it may take then
-	// to write when tokens were last used.
+	// ShutdownTimeout bounds how long requests in flight may take after that, and FlushTimeout how long the webhook may
+	// take then to write when tokens were last used.
 	DrainDelay, ShutdownTimeout, FlushTimeout time.Duration
 
 	Feed feed.Config

@@ -2,14 +2,17 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -109,70 +112,55 @@ func newControllerCommand() *cobra.Command {
 
 func newWebhookCommand() *cobra.Command {
 	o := webhook.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}
-	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Tell the ingress who is behind a request",
 		Long: "Tell the ingress who is behind a request.\n\n" +
 			"One line of JSON for each authentication and refusal goes to standard output, everything else to standard error.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			kubeconfig, err := config.GetConfig()
-			if err != nil {
-				return fmt.Errorf("finding the API server: %w", err)
-			}
-			if o.Feed.Licenses, err = keys.verifier(); err != nil {
-				return err
-			}
-			return webhook.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
-		},
 	}
-	keys.addTo(cmd)
-	f := cmd.Flags()
-	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that gateways ask at; nothing else is served there")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
-	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
-	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
-		"how long to go on serving after SIGTERM, not ready any more, until gateways have noticed")
-	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
-	f.DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second, "how long it may take then to write when tokens were last used")
-	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
-	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	serves(cmd, &o, webhook.Run, "address that gateways ask at; nothing else is served there")
+	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
+		"how long it may take after that to write when tokens were last used")
 	return cmd
 }
 
 func newPortalCommand() *cobra.Command {
-	o := webhook.PortalOptions{Audit: os.Stdout}
-	var keys licenseKeys
+	o := webhook.Options{Audit: os.Stdout}
 	cmd := &cobra.Command{
 		Use:   "portal",
 		Short: "Let people and scripts manage their own tokens, on a page and over REST",
 		Long: "Let people and scripts manage their own tokens, on a page and over REST.\n\n" +
 			"The ingress sends it what comes for /rest/api-tokens/ and /plugins/servlet/api-tokens of a site.\n" +
 			"One line of JSON for each token that was made, rotated or revoked goes to standard output, everything else to standard error.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			kubeconfig, err := config.GetConfig()
-			if err != nil {
-				return fmt.Errorf("finding the API server: %w", err)
-			}
-			if o.Feed.Licenses, err = keys.verifier(); err != nil {
-				return err
-			}
-			return webhook.RunPortal(cmd.Context(), kubeconfig, o, ctrl.Log)
-		},
+	}
+	serves(cmd, &o, webhook.RunPortal, "address that the ingress sends requests to")
+	return cmd
+}
+
+// serves makes a command that of a process that serves: it has the flags that all of these have.
+func serves(cmd *cobra.Command, o *webhook.Options, run func(context.Context, *rest.Config, webhook.Options, logr.Logger) error, address string) {
+	var keys licenseKeys
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		kubeconfig, err := config.GetConfig()
+		if err != nil {
+			return fmt.Errorf("finding the API server: %w", err)
+		}
+		if o.Feed.Licenses, err = keys.verifier(); err != nil {
+			return err
+		}
+		return run(cmd.Context(), kubeconfig, *o, ctrl.Log)
 	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.BindAddress, "bind-address", ":8080", "address that the ingress sends requests to")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
+	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
-		"how long to go on serving after SIGTERM, not ready any more, until the ingress has noticed")
+		"how long to go on serving after SIGTERM, not ready any more, until whoever sends requests has noticed")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
-	return cmd
 }
 
 func newVersionCommand() *cobra.Command {

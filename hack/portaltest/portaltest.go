@@ -74,7 +74,7 @@ func (e *Env) start(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
 		go func() {
-			e.ended <- webhook.RunPortal(ctx, config, webhook.PortalOptions{
+			e.ended <- webhook.RunPortal(ctx, config, webhook.Options{
 				BindAddress: free[0], HealthAddress: "0", MetricsAddress: "0", ShutdownTimeout: time.Second, Audit: &e.audit,
 				Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Licenses: e.Licenses},
 			}, logr.Discard())

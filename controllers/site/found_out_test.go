@@ -1,0 +1,313 @@
+package site_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// failing is a Jira that answers requests of one method in another way.
+func failing(j *double.Jira, method string, status int) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method == method {
+			rw.WriteHeader(status)
+			return
+		}
+		j.ServeHTTP(rw, r)
+	})
+}
+
+// Revoked at the product, or its owner deactivated: within an hour or so it is found out, told once, and kept.
+func TestRevokedIsFoundOut(t *testing.T) {
+	for name, source := range map[string]upstream.Source{"enrolled": upstream.Enrolled, "pasted": upstream.Pasted} {
+		t.Run(name, func(t *testing.T) {
+			w, j, s := enrolledWorld(t, double.Options{})
+			if source == upstream.Pasted {
+				w.paste(s, "alice", pat("alice", 1))
+				w.reconcile(s)
+			}
+			before := w.credential(s, "alice")
+			j.Deactivate("alice")
+			w.reconcile(s)
+			w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+			w.wait(s, 100*time.Minute)
+			c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+			const page = ".example/jira/plugins/servlet/api-tokens"
+			if !strings.Contains(c.Message, "'alice' has to sign in and open https://main."+w.ns+page) {
+				t.Errorf("message %q", c.Message)
+			}
+			w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated", page)
+			if got := w.credential(s, "alice"); got.Usable() || got.Token != before.Token || got.ID != before.ID || !got.Stored.Equal(before.Stored) {
+				t.Errorf("held is %+v", got)
+			}
+			j.Reset()
+			w.expectIdle(s)
+			if asked := sent(j); len(asked) != 1 {
+				t.Errorf("a minute later the product was asked %d times", len(asked))
+			}
+			// The portal stores another one over it.
+			w.jira("jira", "alice")
+			w.paste(s, "alice", pat("alice", 2))
+			w.reconcile(s)
+			w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+		})
+	}
+}
+
+// What the product refused for a while, and accepts again, is used again within a minute.
+func TestAcceptedAgain(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	down := true
+	w.serve("jira", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if down && r.Header.Get("Authorization") != "" {
+			rw.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		j.ServeHTTP(rw, r)
+	}))
+	w.wait(s, 100*time.Minute)
+	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused)
+	down = false
+	w.wait(s, time.Minute)
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.expectSound(j, s, "alice")
+	w.expectLogged(s, "is not accepted any more", "is accepted again")
+	if told := w.told(); len(told) != 0 {
+		t.Errorf("told %q", told)
+	}
+}
+
+// Whoever has the name now is somebody else: what is held is withdrawn, and revoked if it was ours.
+func TestRenamedIsWithdrawn(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	w.token("bob")
+	w.paste(s, "bob", pat("bob", 1))
+	w.reconcile(s)
+	j.Rename("alice", "alicia")
+	j.Rename("bob", "alice")
+	w.wait(s, 100*time.Minute)
+	w.expectWithdrawn(j, s, "alice", "alicia")
+	w.expectWithdrawn(j, s, "bob", "alice")
+	told := w.told()
+	for _, user := range []string{"alice", "bob"} {
+		if n := len(slices.DeleteFunc(slices.Clone(told), func(e string) bool {
+			return !strings.HasPrefix(e, "Warning UpstreamCredentialWithdrawn ") || !strings.Contains(e, "token of '"+user+"' is that of a user with another name")
+		})); n != 1 {
+			t.Errorf("of %s it was told %d times: %q", user, n, told)
+		}
+	}
+	w.expectLogged(s, "Withdrew a personal access token", "Revoked a personal access token at the product")
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	if len(j.PersonalAccessTokens("alice")) != 1 {
+		t.Error("what bob had pasted was revoked: it is his")
+	}
+	w.expectIdle(s)
+}
+
+// A renamed user's personal access token is not used from the moment that it is found out, though the product does not
+// revoke it yet.
+func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	j.Rename("alice", "alicia")
+	w.serve("jira", failing(j, http.MethodDelete, http.StatusBadGateway))
+	w.wait(s, 100*time.Minute)
+	if c := w.credential(s, "alice"); c.Token == "" || c.Usable() {
+		t.Errorf("held is %+v", c)
+	}
+	c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+	if !strings.Contains(c.Message, "is that of a user with another name") {
+		t.Errorf("message %q", c.Message)
+	}
+	w.expectIdle(s)
+	w.serve("jira", j)
+	w.wait(s, time.Minute)
+	w.expectWithdrawn(j, s, "alice", "alicia")
+	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialWithdrawn)
+}
+
+// Given ones are asked about too, though nothing of theirs changes: revoked in the product, they are no longer in use.
+func TestGivenIsCheckedAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		then   func(j *double.Jira)
+		event  string
+		says   string
+		remedy string
+	}{
+		"revoked": {
+			func(j *double.Jira) { j.RevokePAT(pat("alice", 1)) }, tokensv1alpha1.ReasonUpstreamCredentialRefused,
+			"the product does not accept the personal access token in Secret 'alice-pat'", "put a valid one into Secret 'alice-pat'",
+		},
+		"renamed": {
+			func(j *double.Jira) { j.Rename("alice", "alicia") }, tokensv1alpha1.ReasonUpstreamCredentialWithdrawn,
+			"in Secret 'alice-pat' is that of another user", "put one of 'alice' into Secret 'alice-pat'",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			j := w.jira("jira", "alice", "bob")
+			w.give("alice", pat("alice", 1))
+			w.give("bob", pat("bob", 1))
+			s := w.site("main", users("alice", "bob"))
+			w.reconcile(s)
+			w.told()
+			j.Reset()
+			w.wait(s, 100*time.Minute)
+			if asked := sent(j); len(asked) < 2 || len(asked) > 4 || !slices.Contains(asked, "Bearer "+pat("bob", 1)) {
+				t.Errorf("in 100 minutes the product was asked with %q", asked)
+			}
+			tc.then(j)
+			w.wait(s, 70*time.Minute)
+			c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+			if !strings.Contains(c.Message, tc.says) || strings.Contains(c.Message, "bob") {
+				t.Errorf("message %q", c.Message)
+			}
+			w.expectTold(tc.event, tc.remedy)
+			w.expectHeld(s, map[string]string{"alice": "", "bob": pat("bob", 1)})
+			w.expectIdle(s)
+		})
+	}
+}
+
+// A product that answers, but not about somebody, says nothing of him, and is not asked about everybody then, but about
+// another one the next time.
+func TestNothingFoundOut(t *testing.T) {
+	w := newWorld(t)
+	j := w.jira("jira", "alice", "bob", "carol")
+	held := map[string]string{}
+	for _, user := range []string{"alice", "bob", "carol"} {
+		w.give(user, pat(user, 1))
+		held[user] = pat(user, 1)
+	}
+	s := w.site("main", users("alice", "bob", "carol"))
+	w.reconcile(s)
+	var asked []string
+	w.serve("jira", onlyAnonymous(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Authorization"))
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	})))
+	w.later(100 * time.Minute)
+	for n := range 3 {
+		w.wait(s, time.Minute)
+		if len(asked) != n+1 || slices.Contains(asked[:n], asked[n]) {
+			t.Errorf("the product was asked with %q", asked)
+		}
+	}
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.serve("jira", j)
+	j.Reset()
+	w.wait(s, time.Minute)
+	if n := len(sent(j)); n != 3 {
+		t.Errorf("the product was asked about %d", n)
+	}
+	w.expectHeld(s, held)
+}
+
+// What was verified just now is not asked about soon, and then once an hour.
+func TestChecksComeOnceAnHour(t *testing.T) {
+	w := newWorld(t)
+	var names []string
+	for i := range 6 {
+		names = append(names, fmt.Sprintf("u%02d", i))
+	}
+	j := w.jira("jira", names...)
+	for _, name := range names {
+		w.give(name, pat(name, 1))
+	}
+	s := w.site("main", users(names...))
+	w.reconcile(s)
+	for _, tc := range []struct {
+		wait        time.Duration
+		least, most int
+	}{{27 * time.Minute, 0, 0}, {63 * time.Minute, 6, 12}, {120 * time.Minute, 12, 12}} {
+		j.Reset()
+		for end := w.clock.Now().Add(tc.wait); w.clock.Now().Before(end); {
+			w.later(3 * time.Minute)
+			w.reconcile(s)
+		}
+		if n := len(sent(j)); n < tc.least || n > tc.most {
+			t.Errorf("in %s the product was asked %d times, want %d to %d", tc.wait, n, tc.least, tc.most)
+		}
+	}
+}
+
+// Of somebody whose entry is no good, it is said once what is wrong.
+func TestOneRejectionForEachUser(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	w.change(s, users("alice"))
+	j.Deactivate("alice")
+	w.wait(s, 100*time.Minute)
+	c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+	if c.Message != "Not in use: 'alice': there is no Secret 'alice-pat': create it." || w.credential(s, "alice").Usable() {
+		t.Errorf("message %q", c.Message)
+	}
+}
+
+// However many there are, the product is asked about a hundred in a pass, and about those first who wait longest.
+func TestChecksAreBounded(t *testing.T) {
+	w := newWorld(t)
+	var names []string
+	for i := range 130 {
+		names = append(names, fmt.Sprintf("u%03d", i))
+	}
+	j := w.jira("jira", names...)
+	s := w.site("main")
+	for _, name := range names {
+		w.paste(s, name, pat(name, 1))
+	}
+	w.reconcile(s)
+	w.later(100 * time.Minute)
+	asked := func() []string {
+		j.Reset()
+		w.reconcile(s)
+		return slices.Compact(sent(j)) // of each whose it is, and then what else there is of its owner
+	}
+	first := asked()
+	w.later(time.Minute)
+	second := asked()
+	if len(first) != 100 || len(second) < 30 || len(second) > 60 {
+		t.Fatalf("asked were %d, then %d", len(first), len(second))
+	}
+	all := map[string]bool{}
+	for _, token := range slices.Concat(first, second) {
+		all[token] = true
+	}
+	if len(all) != len(names) {
+		t.Errorf("of %d only %d were asked about", len(names), len(all))
+	}
+}
+
+// It is told also if the status has to be written again, because somebody else was first: the next pass finds out nothing new.
+func TestFindingOutlivesAConflict(t *testing.T) {
+	w, j, s := enrolledWorld(t, double.Options{})
+	j.Deactivate("alice")
+	w.told()
+	w.later(100 * time.Minute)
+	conflicting := *w.reconciler
+	conflicting.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		SubResourceApply: func(context.Context, client.Client, string, runtime.ApplyConfiguration, ...client.SubResourceApplyOption) error {
+			return apierrors.NewConflict(schema.GroupResource{}, s.Name, errors.New("somebody else was first"))
+		},
+	})
+	if _, err := w.pass(&conflicting, s); err != nil {
+		t.Fatal(err)
+	}
+	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated")
+	w.reconcile(s)
+	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
+}
