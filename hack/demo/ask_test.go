@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"apitokens.dev/operator/hack/rig"
 )
 
 // echo is a path at which the product answers whatever the method is.
@@ -58,7 +60,7 @@ func (s *story) ask(ctx context.Context, a ask) (string, error) {
 
 func (s *story) outcome(response *http.Response, body string) (string, error) {
 	status, reason := strconv.Itoa(response.StatusCode), response.Header.Get("X-Api-Token-Reason")
-	seen := s.Product.Requests()
+	seen := rig.ThroughNginx(s.Product)
 	switch {
 	case len(seen) > 0 && response.StatusCode != http.StatusOK:
 		return "product " + status, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"apitokens.dev/operator/hack/rig"
 	"apitokens.dev/operator/internal/token"
 )
 
@@ -34,7 +35,7 @@ func (s *story) checkCookies(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := s.Product.Requests()
+	seen := rig.ThroughNginx(s.Product)
 	switch {
 	case response.StatusCode != http.StatusOK || len(seen) != 1 || seen[0].User != "alice":
 		return fmt.Errorf("answered %d, the product saw %+v", response.StatusCode, seen)
@@ -78,10 +79,10 @@ func (s *story) checkIdentityHeaders(ctx context.Context) error {
 		}
 		_ = response.Body.Close()
 	}
-	if n := len(s.Product.Requests()); n != 3 {
+	if n := len(rig.ThroughNginx(s.Product)); n != 3 {
 		return fmt.Errorf("the product saw %d of 3 requests", n)
 	}
-	for _, seen := range s.Product.Requests() {
+	for _, seen := range rig.ThroughNginx(s.Product) {
 		if strings.Contains(fmt.Sprint(seen.Header), "bob") {
 			return fmt.Errorf("the product received %v", seen.Header)
 		}

@@ -158,7 +158,7 @@ func (g gateway) accepts(t *testing.T) {
 	t.Helper()
 	g.product.Reset()
 	status, body := g.send(t, http.MethodGet, g.path, "alice", g.token, "")
-	seen := g.product.Requests()
+	seen := rig.ThroughNginx(g.product)
 	if status != http.StatusOK || len(seen) != 1 {
 		t.Fatalf("answered %d %s, the product saw %d requests", status, body, len(seen))
 	}
@@ -185,7 +185,7 @@ func (g gateway) refusesAs(t *testing.T, want int, path, user, password string) 
 	if status != want || !json.Valid([]byte(body)) || !strings.Contains(body, g.own) || strings.Contains(body, g.other) {
 		t.Errorf("%s with a token that is not good here: %d %s, want %d with %s", user, status, body, want, g.own)
 	}
-	if seen := g.product.Requests(); len(seen) != 0 {
+	if seen := rig.ThroughNginx(g.product); len(seen) != 0 {
 		t.Errorf("the product saw %v", seen)
 	}
 }

@@ -48,7 +48,7 @@ func (s *story) handedOver(t *testing.T, a ask, authorization, user string) {
 	if _, err := s.ask(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	seen := s.Product.Requests()
+	seen := rig.ThroughNginx(s.Product)
 	if len(seen) != 1 || seen[0].User != user || seen[0].Header.Get("Authorization") != authorization {
 		t.Errorf("the product saw %+v", seen)
 	}

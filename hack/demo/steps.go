@@ -193,7 +193,7 @@ func (s *story) authenticate(ctx context.Context) error {
 		return fmt.Errorf("the product answered %d: %s", status, body)
 	}
 	s.printf("    %s\n", strings.TrimSpace(body))
-	seen := s.Product.Requests()
+	seen := rig.ThroughNginx(s.Product)
 	if len(seen) != 1 {
 		return fmt.Errorf("the product saw %d requests", len(seen))
 	}
@@ -250,7 +250,7 @@ func (s *story) refuseOne(ctx context.Context, r refusal) error {
 		return err
 	}
 	s.printf("    %d  %s\n", status, r.what)
-	reached := len(s.Product.Requests()) > 0
+	reached := len(rig.ThroughNginx(s.Product)) > 0
 	switch {
 	case status != r.status:
 		return fmt.Errorf("answered %d, want %d: %s", status, r.status, body)

@@ -44,7 +44,7 @@ func TestMainJob(t *testing.T) {
 // sawOnly fails unless the product received one request, with this personal access token and nothing of the API token.
 func sawOnly(t *testing.T, product *double.Product, pat, text string) {
 	t.Helper()
-	seen := product.Requests()
+	seen := rig.ThroughNginx(product)
 	if len(seen) != 1 || seen[0].Header.Get("Authorization") != "Bearer "+pat {
 		t.Errorf("the product received %d requests, and not one with alice's own personal access token", len(seen))
 	}
