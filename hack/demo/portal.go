@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/portal"
 )
 
 const (
-	tokensPath = "/rest/api-tokens/latest/"
-	pagePath   = "/plugins/servlet/api-tokens"
+	tokensPath = portal.APIPath + "/latest/"
+	pagePath   = portal.PagePath
 )
 
 // createOverREST makes a token as the plugin's users did: signed in to Jira, without any right in Kubernetes.
