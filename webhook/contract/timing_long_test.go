@@ -102,8 +102,10 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		questions[class] = append(questions[class], []byte(ask("Authorization: Basic "+authorization)))
 	}
 	for n := range variants {
-		live, deleted := newToken(t), newToken(t)
+		// Each class has tokens of its own: those that two of them ask about would lie higher in the caches.
+		live, others, deleted := newToken(t), newToken(t), newToken(t)
 		put(t, ix, at, fmt.Sprintf("live-%d", n), live)
+		put(t, ix, at, fmt.Sprintf("others-%d", n), others)
 		put(t, ix, at, fmt.Sprintf("deleted-%d", n), deleted)
 		ix.DeleteToken(fmt.Sprintf("deleted-%d", n))
 		wrong, err := token.New(live[:token.IDLength], rand.Reader)
@@ -112,7 +114,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		}
 		add("unknown id", "alice", newToken(t))
 		add("wrong secret", "alice", wrong)
-		add("wrong user", "carol", live)
+		add("wrong user", "carol", others)
 		add("deleted", "alice", deleted)
 		for class, token := range map[string]authn.Token{
 			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Wish{Until: time.Unix(1, 0)}},
