@@ -15,7 +15,7 @@ import (
 var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
 
 // nobody stands in for an unknown token where there is no other.
-var nobody = &entry{record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
+var nobody = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
 
 // Decide judges one request that a gateway asks about, by what the index holds now. It writes nothing and asks nobody.
 //
@@ -80,7 +80,6 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 		return refuse(ReasonSchemeNotAccepted)
 	}
 	var e *entry
-	var secret int
 	var reason Reason
 	if c.kind == foreign {
 		if e, reason = ix.imported.find(c, r.Site, t); reason != "" {
@@ -98,11 +97,10 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 	if !s.accepts(path, own) {
 		return refuse(ReasonPathNotAccepted)
 	}
-	if e == nil {
-		e, secret, reason = ix.verify(c, r.Site)
-	}
-	if reason == "" {
-		reason = ix.standing(s, e, secret, r.Site, now)
+	if e != nil {
+		reason = ix.standing(s, e, 0, r.Site, now)
+	} else {
+		e, reason = ix.verify(c, s, r.Site, now)
 	}
 	switch {
 	case e == nil:
@@ -117,24 +115,25 @@ func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t 
 	return s.permit(r, e, path, client, unlicensed)
 }
 
-// verify finds the token that was presented and the secret of it, or says what is wrong. All that can be wrong costs the same.
-func (ix *Index) verify(c credential, at SiteName) (e *entry, secret int, wrong Reason) {
+// verify finds the token that was presented, or says why it does not authenticate. All that can be wrong costs the same:
+// everything is found out each time, and reads as much memory, before what comes first is told.
+func (ix *Index) verify(c credential, s *site, at SiteName, now time.Time) (e *entry, wrong Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
-		return nil, -1, ReasonMalformedToken
+		return nil, ReasonMalformedToken
 	}
 	e, known := ix.find(id, at)
-	// Both are always found out, so that what takes how long does not tell which of them failed.
 	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
+	standing := ix.standing(s, e, max(secret, 0), at, now)
 	switch {
 	case !known:
-		return nil, -1, ReasonUnknownToken
+		return nil, ReasonUnknownToken
 	case secret < 0:
-		return e, secret, ReasonWrongSecret
+		return e, ReasonWrongSecret
 	case !owned:
-		return e, secret, ReasonWrongUser
+		return e, ReasonWrongUser
 	}
-	return e, secret, ""
+	return e, standing
 }
 
 // permit decides what a verified token may do, at a site that may be unlicensed.

@@ -83,10 +83,11 @@ func agrees(t *Token, r *record.Record) bool {
 
 // find returns the entry to verify a token with, and whether it is the token's own: the only complete APIToken with this
 // id at the site. For an unknown id another entry stands in, and all is found out of it that would be of its own: being
-// unknown must cost what being known does. The lock is held.
+// unknown must cost what being known does, and so the other is looked up for known ids too. The lock is held.
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
+	other := ix.standIn(id)
 	if e = ix.byID[string(id)]; e == nil {
-		e = ix.standIn(id)
+		e = other
 	}
 	same, here, alone := e.record.TokenID == string(id), e.site == at, e.rival == nil
 	return e, same && here && alone
