@@ -55,7 +55,7 @@ func TestEveryField(t *testing.T) {
 	alice.post(http.StatusOK, "/create", alice.filled("  all of it ", "lifetimeDays", "7", "access", "ReadOnly",
 		"allowedSources", "10.0.0.0/8\r\n192.0.2.7", "allowedPaths", "/rest/api/2/search\r\n/rest/api/latest/search")).
 		shows("curl -s "+alice.URL+"/rest/api/2/search --user", "Read-only")
-	alice.get(http.StatusOK, "").shows("all of it", "Read-only", "from 10.0.0.0/8, 192.0.2.7/32", "at /rest/api/2/search, /rest/api/latest/search", "expires in 6 days")
+	alice.get(http.StatusOK, "").shows("all of it", "Read-only", "from 10.0.0.0/8, 192.0.2.7/32", "at /rest/api/2/search, /rest/api/latest/search", "expires in 7 days")
 }
 
 // A form makes one token, whether it is sent again later or twice at the same time. The token is in no other answer.

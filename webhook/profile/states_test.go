@@ -44,7 +44,7 @@ func TestList(t *testing.T) {
 	})
 	list.shows("made here", "!label of made")
 	for name, want := range map[string]string{
-		"used": used.UTC().Format("2 Jan 2006, 15:04") + " UTC from 192.0.2.44", "ending": "expires in 3 days", "ended": "Expired", "suspended": "Suspended",
+		"used": used.UTC().Format("2 Jan 2006, 15:04") + " UTC from 192.0.2.44", "ending": "expires in 4 days", "ended": "Expired", "suspended": "Suspended",
 	} {
 		row := alice.row(list, "label of "+name)
 		row.shows(want, ids[name], "Declared in Kubernetes, and rotated there: "+alice.Site.Namespace+"/"+name, "!Rotate")

@@ -176,10 +176,13 @@ func (c *call) row(t portal.Token) row {
 	}
 }
 
-// soonPeriod is how long before its end a token is marked.
-const soonPeriod = 14 * 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// soonPeriod is how long before its end a token is marked.
+	soonPeriod = 14 * day
+)
 
-// soon says in how many days something ends, if those are few.
+// soon says in how many days something ends, to the nearest, if those are few.
 func soon(ends, now time.Time) string {
 	left := ends.Sub(now)
 	switch {
@@ -187,10 +190,10 @@ func soon(ends, now time.Time) string {
 		return ""
 	case left < time.Hour:
 		return "expires within the hour"
-	case left < 48*time.Hour:
-		return "expires in " + count(int(left.Hours()), "hour")
+	case left < 2*day:
+		return "expires in " + count(int(left.Round(time.Hour)/time.Hour), "hour")
 	}
-	return "expires in " + count(int(left.Hours()/24), "day")
+	return "expires in " + count(int(left.Round(day)/day), "day")
 }
 
 // whoAmI are the resources at which the products say who asks.

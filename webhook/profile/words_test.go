@@ -38,8 +38,9 @@ func TestSoon(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	const day = 24 * time.Hour
 	for left, want := range map[time.Duration]string{
-		-1: "", 0: "", 1: "expires within the hour", time.Hour - 1: "expires within the hour", time.Hour: "expires in 1 hour", 2*time.Hour - 1: "expires in 1 hour",
-		47*time.Hour + 59*time.Minute: "expires in 47 hours", 2 * day: "expires in 2 days", 4*day - 1: "expires in 3 days", 14 * day: "expires in 14 days", 14*day + 1: "",
+		-1: "", 0: "", 1: "expires within the hour", time.Hour - 1: "expires within the hour", time.Hour: "expires in 1 hour",
+		90*time.Minute - 1: "expires in 1 hour", 90 * time.Minute: "expires in 2 hours", 47*time.Hour + 59*time.Minute: "expires in 48 hours",
+		2 * day: "expires in 2 days", 7*day - time.Second: "expires in 7 days", 3*day + 11*time.Hour: "expires in 3 days", 14 * day: "expires in 14 days", 14*day + 1: "",
 	} {
 		if got := profile.Soon(now.Add(left), now); got != want {
 			t.Errorf("%v before its end: %q, want %q", left, got, want)
