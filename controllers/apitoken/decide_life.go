@@ -24,7 +24,8 @@ func (s state) end() time.Time {
 // undelivered says that the record knows only of secrets that were cut off on their way to a Secret that is not there.
 // Nobody has had the use of a lifetime: the next attempt begins it anew.
 func (s state) undelivered() bool {
-	return s.delivered == nil && !slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return e.State != record.Candidate })
+	delivers := s.source == nil && !s.ofPortal()
+	return delivers && s.delivered == nil && !slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return e.State != record.Candidate })
 }
 
 // nextRotation is when the delivered secret is to be replaced; zero means never.

@@ -113,7 +113,7 @@ func (s *scene) meddle(kind byte) {
 		s.bury()
 		drop(delivered)
 	case kind == replacePassword && delivered != nil:
-		delivered.Data = map[string][]byte{"password": []byte(canary)}
+		delivered.Data = map[string][]byte{"password": s.another()}
 		update(delivered)
 	case kind == replaceUsername && delivered != nil && delivered.Data != nil:
 		delivered.Data["username"] = []byte("mallory")
@@ -139,7 +139,7 @@ func (s *scene) meddle(kind byte) {
 		if t := s.current(); t != nil {
 			if kind == suspend {
 				t.Spec.State = tokensv1alpha1.StateSuspended
-			} else {
+			} else if s.kind == kindGenerated {
 				t.Spec.Rotation.RequestedTime = metav1.NewTime(s.clock.Now())
 			}
 			update(t)

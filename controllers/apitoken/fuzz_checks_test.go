@@ -26,7 +26,8 @@ func (s *scene) ourRecord(o *corev1.Secret) *record.Record {
 	}
 	t := s.token
 	want := []string{folded(t.Spec.User), s.siteKey.Namespace, t.Spec.SiteRef.Name, t.Namespace, t.Name, t.Spec.Delivery.SecretName}
-	if !slices.Equal(want, []string{r.User, r.Site.Namespace, r.Site.Name, r.APIToken.Namespace, r.APIToken.Name, r.DeliverySecret}) {
+	if !slices.Equal(want, []string{r.User, r.Site.Namespace, r.Site.Name, r.APIToken.Namespace, r.APIToken.Name, r.DeliverySecret}) ||
+		r.Imported != s.imported() || r.Portal != s.ofPortal() {
 		return nil
 	}
 	return r
@@ -54,9 +55,9 @@ func holds(o *corev1.Secret, r *record.Record) *record.Entry {
 	return nil
 }
 
-// holdsOurs reports whether a Secret holds a token of the record in the store.
+// holdsOurs reports whether a Secret holds a token of the record in the store, that was delivered to it.
 func (s *scene) holdsOurs(o *corev1.Secret) bool {
-	return holds(o, s.ourRecord(s.stored(s.recordKey))) != nil
+	return s.kind == kindGenerated && holds(o, s.ourRecord(s.stored(s.recordKey))) != nil
 }
 
 // leavesBehind reports whether a Secret holds a token of the record that was written for an APIToken of this name: then
@@ -79,7 +80,7 @@ func (s *scene) checkCreate(o client.Object) {
 			s.Fatalf("created the record %s", created.Data)
 		}
 		s.checkNew(r.Entries[0], nil)
-	case created.Type == corev1.SecretTypeBasicAuth && key == s.deliverKey:
+	case created.Type == corev1.SecretTypeBasicAuth && key == s.deliverKey && s.kind == kindGenerated:
 		s.checkDelivery(created)
 	default:
 		s.Fatalf("created Secret %s of type %s", key, created.Type)
@@ -119,6 +120,10 @@ func (s *scene) checkKnown(delivered *corev1.Secret) {
 // checkNew: a secret enters the record as a candidate, and only when one may be issued; replaced is what lies delivered.
 func (s *scene) checkNew(e record.Entry, before *record.Record) {
 	s.hideHash(e.Hash)
+	if s.kind != kindGenerated {
+		s.checkImport(e, before)
+		return
+	}
 	if age := s.clock.Since(e.Issued); e.State != record.Candidate || age < 0 || age >= time.Minute || s.policy != policyInForce {
 		s.Fatalf("there is a new secret %+v, policy %d", e, s.policy)
 	}
@@ -147,6 +152,8 @@ func (s *scene) checkUpdate(o client.Object) {
 	case key == s.recordKey && was.Type == record.SecretType:
 		s.checkRecordChange(was, changed)
 		return
+	case s.kind != kindGenerated:
+		s.Fatalf("changed somebody's Secret: %q", was.Data)
 	case s.meddledNow:
 		s.deliveredNow = s.deliveredNow || !bytes.Equal(was.Data["password"], changed.Data["password"])
 		return // it was ours when that was decided, and it has not changed; the record may have
@@ -191,6 +198,10 @@ func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
 	before, after := s.ourRecord(was), s.ourRecord(changed)
 	if before == nil || after == nil || before.TokenID != after.TokenID {
 		s.Fatalf("changed the record\n%s to\n%s", was.Data, changed.Data)
+	}
+	if s.kind != kindGenerated {
+		s.checkNew(after.Entries[len(after.Entries)-1], before)
+		return
 	}
 	delivered := s.stored(s.deliverKey)
 	c := recordChange{scene: s, deleted: delivered == nil, full: len(before.Entries) == record.MaxEntries, confirmed: holds(delivered, after)}
@@ -315,7 +326,7 @@ func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 	}
 }
 
-// checkRemove: the APIToken itself goes only if it expired for good, as long ago as its site says.
+// checkRemove: the APIToken itself goes only if it expired for good, as long ago as its site says, or the portal was cut off.
 func (s *scene) checkRemove(t *tokensv1alpha1.APIToken, precondition *metav1.Preconditions) {
 	if client.ObjectKeyFromObject(t) != client.ObjectKeyFromObject(s.token) || precondition == nil || precondition.UID == nil ||
 		*precondition.UID != s.token.UID || precondition.ResourceVersion == nil {
@@ -326,7 +337,7 @@ func (s *scene) checkRemove(t *tokensv1alpha1.APIToken, precondition *metav1.Pre
 		return
 	}
 	if !s.rules().removes(s.basis(s.ourRecord(s.stored(s.recordKey)))) {
-		s.Fatal("removed an APIToken that has not expired for so long")
+		s.Fatal("removed an APIToken that has not expired for so long, and was not cut off")
 	}
 }
 

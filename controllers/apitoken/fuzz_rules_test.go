@@ -18,6 +18,10 @@ type rules struct {
 	// site is nil if there is none.
 	site       *tokensv1alpha1.AtlassianSite
 	open, full bool
+	// replaced says that another secret lies where one is followed, and final that the operator makes none in place of this one.
+	replaced, final bool
+	// pending says that the portal is making it, and cutOff that it has had all the time that this may take.
+	pending, cutOff bool
 }
 
 func (s *scene) rules() rules {
@@ -28,6 +32,12 @@ func (s *scene) rules() rules {
 	if t := s.current(); t != nil {
 		r.spec = t.Spec
 	}
+	if s.kind == kindFollowed {
+		held, source := s.ourRecord(s.stored(s.recordKey)), s.source()
+		r.replaced = held != nil && len(source) > 0 && held.Verify(source) < 0
+	}
+	r.pending, r.cutOff = s.kind == kindPending, s.clock.Since(s.start) >= 10*time.Minute
+	r.final = s.kind != kindGenerated && !r.replaced
 	var site tokensv1alpha1.AtlassianSite
 	switch err := s.store.Get(s.Context(), s.siteKey, &site); {
 	case err == nil:
@@ -43,10 +53,13 @@ func (s *scene) basis(r *record.Record) *record.Entry {
 	if r == nil {
 		return nil
 	}
+	newest := r.Entries[len(r.Entries)-1]
+	if s.kind != kindGenerated {
+		return &newest
+	}
 	if e := holds(s.stored(s.deliverKey), r); e != nil {
 		return e
 	}
-	newest := r.Entries[len(r.Entries)-1]
 	if s.stored(s.deliverKey) == nil && !slices.ContainsFunc(r.Entries, func(e record.Entry) bool { return e.State != record.Candidate }) {
 		newest.Issued = s.clock.Now() // nobody ever had one: its life has not begun
 	}
@@ -103,10 +116,13 @@ func (r rules) replaces(e *record.Entry) bool {
 
 // expired: it ended, and nobody wants the secret replaced, or that would be too late too.
 func (r rules) expired(basis *record.Entry) bool {
-	return r.over() || basis != nil && r.expiredFor(*basis, 0) && !r.due(*basis)
+	return r.over() || basis != nil && r.expiredFor(*basis, 0) && !r.due(*basis) && !r.replaced
 }
 
 func (r rules) removes(basis *record.Entry) bool {
+	if r.pending {
+		return r.cutOff
+	}
 	if r.site == nil || !r.open || !r.expired(basis) || r.site.Spec.TokenPolicy.ExpiredRetentionDays == nil {
 		return false
 	}
@@ -129,7 +145,7 @@ func (r rules) forbids(basis *record.Entry) string {
 		return tokensv1alpha1.ReasonExpired
 	case r.spec.State == tokensv1alpha1.StateSuspended:
 		return tokensv1alpha1.ReasonSuspended
-	case r.now.Before(r.site.Spec.IssuedAfter.Time):
+	case r.now.Before(r.site.Spec.IssuedAfter.Time), r.final && basis != nil && r.revoked(*basis):
 		return tokensv1alpha1.ReasonRevokedByEpoch
 	}
 	policy := r.site.Spec.TokenPolicy
