@@ -83,7 +83,7 @@ bench: ## Run the benchmarks of the serving path
 
 .PHONY: mutate
 mutate: ## Change the verdict in every small way, and fail if its tests do not notice (half an hour)
-	go run ./hack/mutate ./webhook/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/authurl
+	go run ./hack/mutate ./webhook/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl
 
 .PHONY: verify
 verify: generate ## Regenerate everything, and fail if anything differs from what is committed

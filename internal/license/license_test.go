@@ -269,6 +269,9 @@ func TestSign(t *testing.T) {
 			t.Errorf("without %s: %q, %v", want, text, err)
 		}
 	}
+	if text, err := both.Sign(nil); err == nil || text != "" {
+		t.Errorf("signed without a key: %q, %v", text, err)
+	}
 }
 
 // A text that was clipped is told to be what it was.

@@ -278,6 +278,33 @@ func TestNamespaces(t *testing.T) {
 	f.want(t, "the site's own namespace", r(), authn.Allow, authn.ReasonAuthenticated)
 }
 
+// Invariant 6: how the token stands is found out of every one that is refused, the unknown ones too, and not only of those
+// whose secret is right: it is read from memory that would otherwise tell by its slowness that the secret is.
+func TestStandingIsAlwaysFoundOut(t *testing.T) {
+	asked := 0
+	f := limited(t, issued, func(s *authn.Site, k *authn.Token, r *record.Record) {
+		s.AllowsNamespace = func(map[string]string) bool { asked++; return false }
+		k.Namespace, r.APIToken.Namespace = "ci", "ci"
+	})
+	f.PutNamespace("ci", nil)
+	_, unknown := newToken(t)
+	wrongSecret, err := token.New(f.record.TokenID, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reason, credential := range map[authn.Reason]string{
+		authn.ReasonUnknownToken: basic("alice", unknown), authn.ReasonWrongSecret: basic("alice", wrongSecret),
+		authn.ReasonWrongUser: basic("carol", f.token), authn.ReasonNamespaceNotAllowed: basic("alice", f.token),
+	} {
+		r := request("/jira/rest/x")
+		r.Authorization, asked = []string{credential}, 0
+		f.want(t, string(reason), r, authn.Unauthorized, reason)
+		if asked != 1 {
+			t.Errorf("refused as %s after the standing was asked for %d times, want once", reason, asked)
+		}
+	}
+}
+
 // Of several limits the same one is told each time: the site's before the token's, and of each where from, how, and where to.
 func TestOrderOfLimits(t *testing.T) {
 	f := limited(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
