@@ -55,7 +55,7 @@ func changesNothing(method string) bool {
 	return method == "GET" || method == "HEAD" || method == "OPTIONS"
 }
 
-// standing returns why a verified secret does not authenticate, or nothing. All of it is read live: a change of
+// standing returns why even the right secret of a token does not authenticate, or nothing. All of it is read live: a change of
 // APIToken or site takes effect when it is seen, and time when it comes.
 func (ix *Index) standing(s *site, e *entry, secret int, at SiteName, now time.Time) Reason {
 	t := e.token

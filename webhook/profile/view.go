@@ -220,13 +220,13 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// unlicensed says what is wrong with the licence of a site.
+// unlicensed says what is wrong with the licence for the API tokens of a site.
 var unlicensed = map[authn.Reason]string{
-	authn.ReasonInvalidLicenseMissing:   "has no licence",
-	authn.ReasonInvalidLicenseMalformed: "has a licence that cannot be read",
-	authn.ReasonInvalidLicenseSignature: "has a licence that was not issued for it",
-	authn.ReasonInvalidLicenseExpired:   "has a licence that has expired",
-	authn.ReasonInvalidLicenseProduct:   "has a licence for another product",
+	authn.ReasonInvalidLicenseMissing:   "there is no licence for them",
+	authn.ReasonInvalidLicenseMalformed: "their licence cannot be read",
+	authn.ReasonInvalidLicenseSignature: "their licence is not signed by a known issuer",
+	authn.ReasonInvalidLicenseExpired:   "their licence has expired",
+	authn.ReasonInvalidLicenseProduct:   "their licence is for another product",
 }
 
 // notice is what is wrong with the site, for everybody who uses it.
@@ -234,6 +234,6 @@ func notice(s *portal.Site) string {
 	if s.Unlicensed == "" {
 		return ""
 	}
-	return fmt.Sprintf("API tokens do not work at present: this %s %s. You can still create and revoke them. Ask the administrator of this site.",
-		s.Spec.Product, unlicensed[s.Unlicensed])
+	return fmt.Sprintf("API tokens do not work at present: %s. You can still create and revoke them. Ask the administrator of this %s.",
+		unlicensed[s.Unlicensed], s.Spec.Product)
 }

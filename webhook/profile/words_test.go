@@ -91,11 +91,12 @@ func TestNotice(t *testing.T) {
 	if got := profile.Notice(""); got != "" {
 		t.Errorf("a site with a licence says %q", got)
 	}
-	for _, why := range []authn.Reason{
-		authn.ReasonInvalidLicenseMissing, authn.ReasonInvalidLicenseMalformed, authn.ReasonInvalidLicenseSignature, authn.ReasonInvalidLicenseExpired,
-		authn.ReasonInvalidLicenseProduct,
+	for why, want := range map[authn.Reason]string{
+		authn.ReasonInvalidLicenseMissing: "there is no licence for them", authn.ReasonInvalidLicenseMalformed: "cannot be read",
+		authn.ReasonInvalidLicenseSignature: "is not signed by a known issuer", authn.ReasonInvalidLicenseExpired: "has expired",
+		authn.ReasonInvalidLicenseProduct: "for another product",
 	} {
-		if got := profile.Notice(why); !strings.Contains(got, "this Jira has ") || !strings.Contains(got, " licence") {
+		if got := profile.Notice(why); !strings.Contains(got, want+".") || !strings.HasSuffix(got, "Ask the administrator of this Jira.") {
 			t.Errorf("%s: %q", why, got)
 		}
 	}
