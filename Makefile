@@ -46,7 +46,7 @@ e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests wit
 
 .PHONY: test-long
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random lives, restarts, timing
-	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -p 1 -timeout 40m ./...
+	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 60 seconds
