@@ -21,46 +21,52 @@ func TestScenes(t *testing.T) {
 // plans are every state of the Secret and the record, everything else that a scene can begin with, and each fault at each
 // call of the API.
 func plans() (plans [][]byte) {
-	for secret := range secretKinds {
-		for stored := range recordKinds {
-			plans = append(plans, setting{secret: secret, record: stored, cleanUp: 1}.plan())
+	for kind := range kinds {
+		for secret := range secretKinds {
+			for stored := range recordKinds {
+				plans = append(plans, setting{kind: kind, secret: secret, record: stored, cleanUp: 1}.plan())
+			}
 		}
 	}
 	rotating := setting{secret: secretOurs, record: recordDelivered, age: ageDay, rotation: rotatesSinceLately}
 	for _, base := range []setting{{}, rotating, {secret: secretOurs, record: recordFull, cleanUp: 1}} {
-		for i, c := range base.choices() {
-			for kind := range c.kinds {
-				other := base
-				*other.choices()[i].chosen = kind
-				plans = append(plans, other.plan())
-			}
-		}
+		plans = append(plans, eachChoice(base)...)
 	}
 	const clock, cache, calls = 1, 1, 21 // of a pass that does the most
 	rotating.passes = 1
-	for _, base := range []setting{
-		{passes: 1},
-		rotating,
-		{passes: 1, record: recordFull, secret: secretOursUntidy},
-		{cleanUp: 1, record: recordCandidate, secret: secretOurs},
-	} {
-		last := clock + cache + calls
-		if base.passes == 0 {
-			last = 6
-		}
-		for call := range last {
-			for fault := range meddles {
-				plans = append(plans, base.plan(append(make([]byte, call), fault)...))
-			}
-			for meddling := range meddlings {
-				plans = append(plans, base.plan(append(make([]byte, call), meddles|meddling<<4)...))
-			}
-		}
+	for _, base := range []setting{{passes: 1}, rotating, {passes: 1, record: recordFull, secret: secretOursUntidy}} {
+		plans = append(plans, eachFault(base, clock+cache+calls)...)
 	}
+	plans = append(plans, eachFault(setting{cleanUp: 1, record: recordCandidate, secret: secretOurs}, 6)...)
 	plans = append(append(plans, termPlans()...), kindPlans()...)
 	// Of a token that was issued the cache shows no record yet, at the first look and at the second.
 	issued := append([]byte{0, 1}, make([]byte, 21)...)
 	return append(plans, setting{passes: 2}.plan(append(issued, 0, 0, 0, isStale, 0, 0, 0, isStale)...))
+}
+
+// eachChoice is a setting with one thing in it chosen otherwise.
+func eachChoice(base setting) (plans [][]byte) {
+	for i, c := range base.choices() {
+		for chosen := range c.kinds {
+			other := base
+			*other.choices()[i].chosen = chosen
+			plans = append(plans, other.plan())
+		}
+	}
+	return plans
+}
+
+// eachFault is a setting in which one of the first calls meets a fault, or somebody who meddles.
+func eachFault(base setting, calls int) (plans [][]byte) {
+	for call := range calls {
+		for fault := range meddles {
+			plans = append(plans, base.plan(append(make([]byte, call), fault)...))
+		}
+		for meddling := range meddlings {
+			plans = append(plans, base.plan(append(make([]byte, call), meddles|meddling<<4)...))
+		}
+	}
+	return plans
 }
 
 // termPlans are the terms that have to do with each other.
@@ -91,8 +97,7 @@ func termPlans() (plans [][]byte) {
 	return plans
 }
 
-// kindPlans are those of secrets that the operator does not make: all that can lie there, each of the other choices, and each
-// fault at each call of the first pass.
+// kindPlans are those of secrets that the operator does not make.
 func kindPlans() (plans [][]byte) {
 	for _, base := range []setting{
 		{kind: kindImported, secret: secretOurs},
@@ -103,29 +108,13 @@ func kindPlans() (plans [][]byte) {
 		{kind: kindPortal, record: recordCandidate, lifetime: livesADay},
 		{kind: kindPending, record: recordDelivered},
 	} {
-		for secret := range secretKinds {
-			for stored := range recordKinds {
-				plans = append(plans, setting{kind: base.kind, secret: secret, record: stored, cleanUp: 1}.plan())
-			}
-		}
-		for i, c := range base.choices()[:len(base.choices())-1] {
-			for chosen := range c.kinds {
-				for age := range ages {
-					other := base
-					other.passes, other.age, *other.choices()[i].chosen = 2, age, chosen
-					plans = append(plans, other.plan())
-				}
-			}
-		}
+		const anHourLater, calls = 3, 16
 		base.passes = 1
-		plans = append(plans, base.plan(3)) // an hour later
-		for call := range 16 {
-			for fault := range meddles {
-				plans = append(plans, base.plan(append(make([]byte, call), fault)...))
-			}
-			for meddling := range meddlings {
-				plans = append(plans, base.plan(append(make([]byte, call), meddles|meddling<<4)...))
-			}
+		plans = append(plans, base.plan(anHourLater))
+		plans = append(plans, eachFault(base, calls)...)
+		base.passes = 2
+		for base.age = range ages {
+			plans = append(plans, eachChoice(base)...)
 		}
 	}
 	return plans
