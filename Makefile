@@ -13,7 +13,7 @@ GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 
 # npm writes this file last.
-E2E_MODULES := hack/e2e/node_modules/.package-lock.json
+E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
 
 # A set of control plane binaries that is there already is used as it is.
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
@@ -26,35 +26,35 @@ help: ## List the targets
 
 .PHONY: demo
 demo: $(KUBE) prerequisites ## Show the main job on a real API server and through a real nginx; Ctrl-C ends it
-	@go build -o $(BIN)/demo ./hack/demo
+	@go build -o $(BIN)/demo ./hack/suites/demo
 	@exec $(BIN)/demo
 
 .PHONY: demo-check
 demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then end
-	@go build -o $(BIN)/demo ./hack/demo
+	@go build -o $(BIN)/demo ./hack/suites/demo
 	@exec $(BIN)/demo --check
 
 .PHONY: test
 test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/count.sh" -- -race -timeout 15m ./...
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
 
 .PHONY: e2e
 e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client and a real browser
 	@echo "Everything is started once (about 20 seconds); then about 100 steps follow, in 3 minutes. Screenshots go to $(BIN)/screenshots."
 	@rm -rf $(BIN)/screenshots
-	$(GOTESTSUM) --format testname --post-run-command "bash hack/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/e2e
+	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
 .PHONY: test-long
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random lives, restarts, timing
-	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
+	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 60 seconds
-	hack/fuzz.sh 60s
+	hack/tools/fuzz.sh 60s
 
 .PHONY: fuzz-long
 fuzz-long: ## Run each fuzz target for an hour
-	hack/fuzz.sh 1h
+	hack/tools/fuzz.sh 1h
 
 ##@ For developers
 
@@ -83,44 +83,44 @@ bench: ## Run the benchmarks of the serving path
 
 .PHONY: mutate
 mutate: ## Change the verdict in every small way, and fail if its tests do not notice (half an hour)
-	go run ./hack/mutate ./webhook/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl
+	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl
 
 .PHONY: verify
 verify: generate ## Regenerate everything, and fail if anything differs from what is committed
 	go mod tidy -diff
-	go -C hack/kube mod tidy -diff
-	go -C hack/tools mod tidy -diff
-	go -C hack/tools/golangci-lint mod tidy -diff
+	go -C hack/tools/kube mod tidy -diff
+	go -C hack/tools/pinned mod tidy -diff
+	go -C hack/tools/pinned/golangci-lint mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean
 clean: ## Remove everything that was built, the control plane too
-	rm -rf $(BIN) hack/e2e/node_modules
+	rm -rf $(BIN) hack/suites/e2e/node_modules
 
 ##@ What the others stand on
 
 .PHONY: kube
 kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless they are there
 
-$(BIN)/kube/kube: hack/kube/go.mod hack/kube/go.sum hack/kube/main.go hack/kube/build.sh
-	@hack/kube/build.sh $(@D)
+$(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/main.go hack/tools/kube/build.sh
+	@hack/tools/kube/build.sh $(@D)
 
 .PHONY: prerequisites
 prerequisites: ## Install nginx and a C compiler (for the race detector), unless they are there
-	@hack/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
+	@hack/tools/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
 
 .PHONY: browser
 browser: ## Install nginx, curl, Chromium and Node.js, unless they are there
-	@hack/prerequisites.sh nginx=nginx-light curl=curl chromium=chromium,fonts-liberation,fonts-noto-color-emoji node=nodejs npm=npm
+	@hack/tools/prerequisites.sh nginx=nginx-light curl=curl chromium=chromium,fonts-liberation,fonts-noto-color-emoji node=nodejs npm=npm
 
-$(E2E_MODULES): hack/e2e/package.json hack/e2e/package-lock.json
+$(E2E_MODULES): hack/suites/e2e/package.json hack/suites/e2e/package-lock.json
 	@echo "Installing what the end-to-end tests need of Node packages (some seconds)."
 	@npm ci --prefix $(dir $<) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/go.mod hack/tools/go.sum
-	go build -C hack/tools -trimpath -o ../../$(TOOLS)/ tool
+$(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/pinned/go.mod hack/tools/pinned/go.sum
+	go build -C hack/tools/pinned -trimpath -o ../../../$(TOOLS)/ tool
 
-$(GOLANGCI_LINT): hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/go.sum
+$(GOLANGCI_LINT): hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
 	@echo "Building golangci-lint (some minutes the first time)."
-	go build -C hack/tools/golangci-lint -trimpath -o ../../../$(TOOLS)/ tool
+	go build -C hack/tools/pinned/golangci-lint -trimpath -o ../../../../$(TOOLS)/ tool

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 // examples are the objects in the YAML of docs/access.md.

@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/controlplane"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 // The namespaces: two where people work, and the operator's own.

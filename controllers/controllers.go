@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,13 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/manager"
 )
 
 const (
@@ -41,8 +39,7 @@ const (
 
 // Options are the settings of the process.
 type Options struct {
-	// HealthAddress serves /healthz and /readyz, MetricsAddress serves /metrics.
-	HealthAddress, MetricsAddress string
+	manager.Addresses
 	// ExpiryNoticeDays are how many days before its end it is told that a token expires.
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
@@ -87,7 +84,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), o, notices),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
-		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("ping", healthz.Ping),
 	); err != nil {
 		return err
 	}
@@ -122,17 +119,8 @@ func expiryNotices(days []int) ([]time.Duration, error) {
 }
 
 func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("registering the API types: %w", err)
-	}
-	config = rest.CopyConfig(config)
-	config.QPS = -1 // the API server's priority and fairness limits us better than a number here
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
+	return manager.New(config, o.Addresses, ctrl.Options{
 		Logger:                        log,
-		HealthProbeBindAddress:        o.HealthAddress,
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              LeaderElectionID,
@@ -148,8 +136,4 @@ func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, 
 			},
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("making the manager: %w", err)
-	}
-	return mgr, nil
 }

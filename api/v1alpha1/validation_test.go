@@ -23,8 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/controlplane"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 // wantPrefix begins the first line of every refused file; a part of the API server's message follows.

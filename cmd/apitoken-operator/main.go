@@ -19,8 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"apitokens.dev/operator/controllers"
-	"apitokens.dev/operator/webhook"
-	"apitokens.dev/operator/webhook/feed"
+	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/webhook/gateway"
+	"apitokens.dev/operator/webhook/portal"
 )
 
 func main() {
@@ -105,27 +107,30 @@ func newControllerCommand() *cobra.Command {
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
 		"how many days before its end it is told that a token expires")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let only one of several replicas write")
-	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
-	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
+	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
 	return cmd
 }
 
 func newWebhookCommand() *cobra.Command {
-	o := webhook.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}
+	o := gateway.Options{Options: serving.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}}
 	cmd := &cobra.Command{
 		Use:   "webhook",
 		Short: "Tell the ingress who is behind a request",
 		Long: "Tell the ingress who is behind a request.\n\n" +
 			"One line of JSON for each authentication and refusal goes to standard output, everything else to standard error.",
 	}
-	serves(cmd, &o, webhook.Run, "address that gateways ask at; nothing else is served there")
+	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
+		return gateway.Run(ctx, config, o, log)
+	}
+	serves(cmd, &o.Options, run, "address that gateways ask at; nothing else is served there")
 	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
 		"how long it may take after that to write when tokens were last used")
 	return cmd
 }
 
 func newPortalCommand() *cobra.Command {
-	o := webhook.Options{Audit: os.Stdout}
+	o := serving.Options{Audit: os.Stdout}
 	cmd := &cobra.Command{
 		Use:   "portal",
 		Short: "Let people and scripts manage their own tokens, on a page and over REST",
@@ -133,12 +138,15 @@ func newPortalCommand() *cobra.Command {
 			"The ingress sends it what comes for /rest/api-tokens/ and /plugins/servlet/api-tokens of a site.\n" +
 			"One line of JSON for each token that was made, rotated or revoked goes to standard output, everything else to standard error.",
 	}
-	serves(cmd, &o, webhook.RunPortal, "address that the ingress sends requests to")
+	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
+		return portal.Run(ctx, config, o, log)
+	}
+	serves(cmd, &o, run, "address that the ingress sends requests to")
 	return cmd
 }
 
 // serves makes a command that of a process that serves: it has the flags that all of these have.
-func serves(cmd *cobra.Command, o *webhook.Options, run func(context.Context, *rest.Config, webhook.Options, logr.Logger) error, address string) {
+func serves(cmd *cobra.Command, o *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error, address string) {
 	var keys licenseKeys
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -149,7 +157,7 @@ func serves(cmd *cobra.Command, o *webhook.Options, run func(context.Context, *r
 		if o.Feed.Licenses, err = keys.verifier(); err != nil {
 			return err
 		}
-		return run(cmd.Context(), kubeconfig, *o, ctrl.Log)
+		return run(cmd.Context(), kubeconfig, ctrl.Log)
 	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
@@ -159,8 +167,8 @@ func serves(cmd *cobra.Command, o *webhook.Options, run func(context.Context, *r
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"how long to go on serving after SIGTERM, not ready any more, until whoever sends requests has noticed")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
-	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
-	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
+	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
 }
 
 func newVersionCommand() *cobra.Command {

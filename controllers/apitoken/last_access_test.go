@@ -14,7 +14,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 var firstUse = metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))

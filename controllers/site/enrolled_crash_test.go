@@ -12,7 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -92,51 +92,51 @@ func (p watched) DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassi
 var turns = map[string]struct {
 	// deeds is how many there are at least, the probe among them.
 	deeds int
-	then  func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite)
+	then  func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
 	// name is that of the user at the product in the end, and ended what is to be true then.
 	name  string
-	ended func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite)
+	ended func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
 }{
-	"renewal": {4, func(w *world, _ *double.Jira, _ *tokensv1alpha1.AtlassianSite) { w.later(61 * day) }, "alice", renewed},
-	"retirement": {3, func(w *world, _ *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+	"renewal": {4, func(w *world, _ *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) { w.later(61 * day) }, "alice", renewed},
+	"retirement": {3, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 		w.later(61 * day)
 		w.reconcile(s)
 		w.later(10 * time.Minute)
 	}, "alice", renewed},
-	"a stray": {3, func(w *world, _ *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+	"a stray": {3, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 		w.makePAT(s, pat("alice", 1), upstream.PATName(string(s.UID)))
-	}, "alice", func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) { w.expectSound(j, s, "alice") }},
-	"last token gone": {4, func(w *world, _ *double.Jira, _ *tokensv1alpha1.AtlassianSite) {
+	}, "alice", func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) { w.expectSound(j, s, "alice") }},
+	"last token gone": {4, func(w *world, _ *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
 		w.later(10 * time.Minute)
 		w.remove(w.tokenOf("alice"))
 	}, "alice", withdrawn},
-	"last token gone after a renewal": {5, func(w *world, _ *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+	"last token gone after a renewal": {5, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 		w.later(61 * day)
 		w.reconcile(s)
 		w.remove(w.tokenOf("alice"))
 		w.later(10 * time.Minute)
 	}, "alice", withdrawn},
-	"renamed": {5, func(_ *world, j *double.Jira, _ *tokensv1alpha1.AtlassianSite) {
+	"renamed": {5, func(_ *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
 		j.Rename("alice", "alicia")
 	}, "alicia", withdrawn},
-	"an entry": {5, func(w *world, _ *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+	"an entry": {5, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 		w.give("alice", pat("alice", 1))
 		w.change(s, users("alice"))
-	}, "alice", func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+	}, "alice", func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 		if w.held(s, "alice") != pat("alice", 1) || len(ours(j, s, "alice")) != 0 {
 			w.Errorf("held is %+v, and the product has %v", w.credential(s, "alice"), ours(j, s, "alice"))
 		}
 	}},
 }
 
-func renewed(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+func renewed(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	if c := w.expectSound(j, s, "alice"); c.Stored.Before(w.clock.Now().Add(-day)) {
 		w.Errorf("it was not renewed: %+v", c)
 	}
 }
 
-func withdrawn(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+func withdrawn(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	if w.copySecret(s, "alice") != nil {
 		w.Error("it is held still")
@@ -149,9 +149,9 @@ func withdrawn(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
 }
 
 // atTurn is a world in which a pass has something to do, and the check of what is held is due for each of two leaders.
-func atTurn(t *testing.T, turn string) (w *world, other *site.Reconciler, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+func atTurn(t *testing.T, turn string) (w *world, other *site.Reconciler, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	t.Helper()
-	w, j, s = enrolledWorld(t, double.Options{})
+	w, j, s = enrolledWorld(t, fakeproduct.Options{})
 	second := *w.reconciler
 	second.Memory = site.NewMemory()
 	if _, err := w.pass(&second, s); err != nil {
@@ -203,7 +203,7 @@ func TestKilledBetweenDeeds(t *testing.T) {
 }
 
 // expectEnd lets three hours go by, in which everything is checked at least twice.
-func (w *world) expectEnd(turn string, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+func (w *world) expectEnd(turn string, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	for range 5 {
 		w.later(40 * time.Minute)

@@ -12,14 +12,14 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/hack/double"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/upstream"
 )
 
 // What the portal stored stays, through whatever becomes of entries, and a site that is not served for a while.
 func TestWhatThePortalStoredStays(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
 	w.paste(s, "bob", pat("bob", 1))
 	expect := func(what string) {
@@ -62,7 +62,7 @@ func TestWhatThePortalStoredStays(t *testing.T) {
 
 // An entry wins over what the portal stored. Until it can be verified, nothing is lost.
 func TestEntryReplacesWhatThePortalStored(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.change(s, users("alice"))
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
@@ -95,7 +95,7 @@ func TestEntryReplacesWhatThePortalStored(t *testing.T) {
 
 // While the product does not revoke what an entry replaces, that stays in use, and it is said so.
 func TestEntryWaitsForTheRevocation(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.serve("jira", failing(j, http.MethodDelete, http.StatusServiceUnavailable))
 	w.give("alice", pat("alice", 1))
 	w.change(s, users("alice"))
@@ -116,7 +116,7 @@ func TestEntryWaitsForTheRevocation(t *testing.T) {
 
 // Nothing of what the portal stored goes to another origin, nor is it released, nor told of more than once.
 func TestEnrolledStaysWithItsOrigin(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.copySecret(s, "alice").ResourceVersion
 	moved := w.jira("moved", "alice")
 	j.Reset()
@@ -142,7 +142,7 @@ func TestEnrolledStaysWithItsOrigin(t *testing.T) {
 
 // Ten minutes after the last APIToken of its user went, whatever it was, what the portal had made is revoked and removed.
 func TestLastTokenGone(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	elsewhere := env.Namespace(t)
 	other := kubetest.Token(elsewhere, "ci", func(t *tokensv1alpha1.APIToken) {
 		t.Spec.User, t.Spec.SiteRef.Namespace = "Alice", w.ns
@@ -175,7 +175,7 @@ func TestLastTokenGone(t *testing.T) {
 
 // What was stored just now is for an APIToken that is about to be created.
 func TestNoTokenYet(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.enroll(j, s, "bob")
 	w.wait(s, 9*time.Minute)
 	w.expectSound(j, s, "bob")
@@ -196,7 +196,7 @@ func TestNoTokenYet(t *testing.T) {
 
 // The cache may not know of an APIToken yet: before anything is destroyed, the API server is asked.
 func TestCacheBehind(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(time.Hour)
 	behind := *w.reconciler
 	behind.Client = w.blind()
@@ -214,7 +214,7 @@ func TestCacheBehind(t *testing.T) {
 
 // While the product is away nothing is withdrawn, renewed or given up.
 func TestProductAwayForUpkeep(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
 	bob := w.enroll(j, s, "bob")
 	w.later(65 * day)
@@ -248,7 +248,7 @@ func (w *world) blind() client.WithWatch {
 
 // The site goes on, without its memory, as if nothing had happened.
 func TestRestartForgetsNothingThatMatters(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.RevokePAT(w.held(s, "alice"))
 	for range 20 {
 		w.reconciler.Memory = site.NewMemory()

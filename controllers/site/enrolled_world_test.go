@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/double"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -20,12 +20,12 @@ import (
 const day = 24 * time.Hour
 
 // enrolledWorld is a site where alice has an APIToken and signed in for it.
-func enrolledWorld(t *testing.T, o double.Options) (*world, *double.Jira, *tokensv1alpha1.AtlassianSite) {
+func enrolledWorld(t *testing.T, o fakeproduct.Options) (*world, *fakeproduct.Jira, *tokensv1alpha1.AtlassianSite) {
 	t.Helper()
 	w := newWorld(t)
 	o.ContextPath, o.Now = "/jira", w.clock.Now
-	o.Users = append(o.Users, double.User{Name: "alice", Key: "K1", PATs: []string{pat("alice", 1)}}, double.User{Name: "bob", PATs: []string{pat("bob", 1)}})
-	j := double.NewJira(o)
+	o.Users = append(o.Users, fakeproduct.User{Name: "alice", Key: "K1", PATs: []string{pat("alice", 1)}}, fakeproduct.User{Name: "bob", PATs: []string{pat("bob", 1)}})
+	j := fakeproduct.NewJira(o)
 	w.serve("jira", j)
 	s := w.site("main")
 	w.token("alice")
@@ -37,7 +37,7 @@ func enrolledWorld(t *testing.T, o double.Options) (*world, *double.Jira, *token
 }
 
 // enroll does what the portal does for somebody who is signed in.
-func (w *world) enroll(j *double.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
+func (w *world) enroll(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
 	w.Helper()
 	u := atlassian.Upstream{Product: atlassian.Jira, URL: s.Spec.UpstreamURL}
 	session := j.SignIn(user)
@@ -109,7 +109,7 @@ func (w *world) wait(s *tokensv1alpha1.AtlassianSite, d time.Duration) {
 }
 
 // ours are the ids of a user's personal access tokens that were made for a site.
-func ours(j *double.Jira, s *tokensv1alpha1.AtlassianSite, user string) (ids []int64) {
+func ours(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) (ids []int64) {
 	for _, p := range j.PersonalAccessTokens(user) {
 		if p.Name == upstream.PATName(string(s.UID)) {
 			ids = append(ids, p.ID)
@@ -119,7 +119,7 @@ func ours(j *double.Jira, s *tokensv1alpha1.AtlassianSite, user string) (ids []i
 }
 
 // expectSound expects that the product takes what is held of a user for his, and that there is no other of ours.
-func (w *world) expectSound(j *double.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
+func (w *world) expectSound(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
 	w.Helper()
 	c := w.credential(s, user)
 	named, err := w.network.WhoAmI(w.Context(), atlassian.Upstream{Product: atlassian.Jira, URL: s.Spec.UpstreamURL}, atlassian.Bearer(c.Token))
@@ -133,7 +133,7 @@ func (w *world) expectSound(j *double.Jira, s *tokensv1alpha1.AtlassianSite, use
 }
 
 // expectWithdrawn expects that nothing is held of a user, here or there.
-func (w *world) expectWithdrawn(j *double.Jira, s *tokensv1alpha1.AtlassianSite, user, name string) {
+func (w *world) expectWithdrawn(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user, name string) {
 	w.Helper()
 	if w.copySecret(s, user) != nil {
 		w.Errorf("a personal access token of %s is held", user)

@@ -17,12 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/upstream"
 )
 
 // failing is a Jira that answers requests of one method in another way.
-func failing(j *double.Jira, method string, status int) http.Handler {
+func failing(j *fakeproduct.Jira, method string, status int) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method == method {
 			rw.WriteHeader(status)
@@ -36,7 +36,7 @@ func failing(j *double.Jira, method string, status int) http.Handler {
 func TestRevokedIsFoundOut(t *testing.T) {
 	for name, source := range map[string]upstream.Source{"enrolled": upstream.Enrolled, "pasted": upstream.Pasted} {
 		t.Run(name, func(t *testing.T) {
-			w, j, s := enrolledWorld(t, double.Options{})
+			w, j, s := enrolledWorld(t, fakeproduct.Options{})
 			if source == upstream.Pasted {
 				w.paste(s, "alice", pat("alice", 1))
 				w.reconcile(s)
@@ -71,7 +71,7 @@ func TestRevokedIsFoundOut(t *testing.T) {
 
 // What the product refused for a while, and accepts again, is used again within a minute.
 func TestAcceptedAgain(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	down := true
 	w.serve("jira", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if down && r.Header.Get("Authorization") != "" {
@@ -95,7 +95,7 @@ func TestAcceptedAgain(t *testing.T) {
 
 // Whoever has the name now is somebody else: what is held is withdrawn, and revoked if it was ours.
 func TestRenamedIsWithdrawn(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
 	w.paste(s, "bob", pat("bob", 1))
 	w.reconcile(s)
@@ -123,7 +123,7 @@ func TestRenamedIsWithdrawn(t *testing.T) {
 // A renamed user's personal access token is not used from the moment that it is found out, though the product does not
 // revoke it yet.
 func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.Rename("alice", "alicia")
 	w.serve("jira", failing(j, http.MethodDelete, http.StatusBadGateway))
 	w.wait(s, 100*time.Minute)
@@ -144,17 +144,17 @@ func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
 // Given ones are asked about too, though nothing of theirs changes: revoked in the product, they are no longer in use.
 func TestGivenIsCheckedAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
-		then   func(j *double.Jira)
+		then   func(j *fakeproduct.Jira)
 		event  string
 		says   string
 		remedy string
 	}{
 		"revoked": {
-			func(j *double.Jira) { j.RevokePAT(pat("alice", 1)) }, tokensv1alpha1.ReasonUpstreamCredentialRefused,
+			func(j *fakeproduct.Jira) { j.RevokePAT(pat("alice", 1)) }, tokensv1alpha1.ReasonUpstreamCredentialRefused,
 			"the product does not accept the personal access token in Secret 'alice-pat'", "put a valid one into Secret 'alice-pat'",
 		},
 		"renamed": {
-			func(j *double.Jira) { j.Rename("alice", "alicia") }, tokensv1alpha1.ReasonUpstreamCredentialWithdrawn,
+			func(j *fakeproduct.Jira) { j.Rename("alice", "alicia") }, tokensv1alpha1.ReasonUpstreamCredentialWithdrawn,
 			"in Secret 'alice-pat' is that of another user", "put one of 'alice' into Secret 'alice-pat'",
 		},
 	} {
@@ -248,7 +248,7 @@ func TestChecksComeOnceAnHour(t *testing.T) {
 
 // Of somebody whose entry is no good, it is said once what is wrong.
 func TestOneRejectionForEachUser(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.change(s, users("alice"))
 	j.Deactivate("alice")
 	w.wait(s, 100*time.Minute)
@@ -294,7 +294,7 @@ func TestChecksAreBounded(t *testing.T) {
 
 // It is told also if the status has to be written again, because somebody else was first: the next pass finds out nothing new.
 func TestFindingOutlivesAConflict(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.Deactivate("alice")
 	w.told()
 	w.later(100 * time.Minute)

@@ -16,7 +16,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/license"
 )
 

@@ -17,8 +17,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/double"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
 )
 
@@ -141,7 +141,7 @@ func TestWatches(t *testing.T) {
 
 // The last APIToken of a user is seen to go.
 func TestLastTokenIsWatched(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(time.Hour)
 	w.change(s, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPaths = []string{"/rest/", "/plugins/"} })
 	w.manage()

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 )
 
 func TestUpstreamChanged(t *testing.T) {
@@ -82,7 +82,7 @@ func TestUpstreamChanged(t *testing.T) {
 // A new context path at the same origin is the same product.
 func TestUpstreamPathChanged(t *testing.T) {
 	w := newWorld(t)
-	jira := double.NewJira(double.Options{Users: []double.User{{Name: "alice", PATs: []string{pat("alice", 1)}}}})
+	jira := fakeproduct.NewJira(fakeproduct.Options{Users: []fakeproduct.User{{Name: "alice", PATs: []string{pat("alice", 1)}}}})
 	w.serve("jira", http.StripPrefix("/jira", jira))
 	w.give("alice", pat("alice", 1))
 	s := w.site("main", users("alice"))

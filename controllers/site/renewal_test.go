@@ -12,7 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -33,7 +33,7 @@ func TestRenewalOverAYear(t *testing.T) {
 		renewals      int
 	}{"90 days": {0, 365, 5 * day, 6}, "no more than 30 days": {30, 90, 2 * day, 4}} {
 		t.Run(name, func(t *testing.T) {
-			w, j, s := enrolledWorld(t, double.Options{MaxPATDays: tc.maxDays})
+			w, j, s := enrolledWorld(t, fakeproduct.Options{MaxPATDays: tc.maxDays})
 			held := map[string]bool{}
 			before := w.held(s, "alice")
 			for end := w.clock.Now().Add(time.Duration(tc.days) * day); w.clock.Now().Before(end); {
@@ -64,7 +64,7 @@ func TestRenewalOverAYear(t *testing.T) {
 
 // The one before is revoked ten minutes after it was replaced, and not sooner.
 func TestReplacedIsRevokedLater(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.credential(s, "alice")
 	w.later(61 * day)
 	w.reconcile(s)
@@ -89,32 +89,36 @@ func TestReplacedIsRevokedLater(t *testing.T) {
 // A product that makes no new one: the old one goes on, it is said what to do, and tried again each hour.
 func TestRenewalRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
-		obstruct, clear func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite)
+		obstruct, clear func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
 	}{
 		"as many as a user may have": {
-			func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+			func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 				for len(j.PersonalAccessTokens("alice")) < 10 {
 					w.makePAT(s, pat("alice", 1), "a script of hers")
 				}
 			},
-			func(w *world, j *double.Jira, s *tokensv1alpha1.AtlassianSite) {
+			func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 				mine := j.PersonalAccessTokens("alice")
 				w.deletePAT(s, pat("alice", 1), mine[len(mine)-1].ID)
 			},
 		},
 		"30 days are too long": {
-			func(w *world, j *double.Jira, _ *tokensv1alpha1.AtlassianSite) { w.serve("jira", noLongerThan(j, 29)) },
-			func(w *world, j *double.Jira, _ *tokensv1alpha1.AtlassianSite) { w.serve("jira", noLongerThan(j, 30)) },
+			func(w *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
+				w.serve("jira", noLongerThan(j, 29))
+			},
+			func(w *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
+				w.serve("jira", noLongerThan(j, 30))
+			},
 		},
 		"the resource is closed": {
-			func(w *world, j *double.Jira, _ *tokensv1alpha1.AtlassianSite) {
+			func(w *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
 				w.serve("jira", failing(j, http.MethodPost, http.StatusForbidden))
 			},
-			func(w *world, j *double.Jira, _ *tokensv1alpha1.AtlassianSite) { w.serve("jira", j) },
+			func(w *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) { w.serve("jira", j) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, j, s := enrolledWorld(t, double.Options{})
+			w, j, s := enrolledWorld(t, fakeproduct.Options{})
 			before := w.credential(s, "alice")
 			tc.obstruct(w, j, s)
 			w.later(61 * day)
@@ -145,7 +149,7 @@ func TestRenewalRefused(t *testing.T) {
 }
 
 // noLongerThan is a Jira that makes personal access tokens for so many days at most.
-func noLongerThan(j *double.Jira, days int) http.Handler {
+func noLongerThan(j *fakeproduct.Jira, days int) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		var asked struct{ ExpirationDuration int }
@@ -185,7 +189,7 @@ func (w *world) deletePAT(s *tokensv1alpha1.AtlassianSite, as string, id int64) 
 
 // Renewals that are cut short leave no more behind than one each hour, and that is swept up.
 func TestRenewalThatIsNeverConfirmed(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.credential(s, "alice")
 	w.later(61 * day)
 	w.serve("jira", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -214,7 +218,7 @@ func TestRenewalThatIsNeverConfirmed(t *testing.T) {
 
 // What is in the product's list under our name, and not held, is revoked within an hour or so. Nothing else is.
 func TestStraysAreSweptUp(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	name := upstream.PATName(string(s.UID))
 	w.makePAT(s, pat("alice", 1), name)
 	for _, hers := range []string{"a script of hers", name + " 2", "API tokens at the ingress 00000000", strings.ToLower(name)} {
@@ -238,7 +242,7 @@ func TestStraysAreSweptUp(t *testing.T) {
 
 // The portal stores another one over a renewal: that is the one that counts, and the others go.
 func TestEnrolledAnew(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(61 * day)
 	w.reconcile(s)
 	w.wait(s, 5*time.Minute)
@@ -251,7 +255,7 @@ func TestEnrolledAnew(t *testing.T) {
 
 // Its owner pastes one of his own over what was made: that is what is held, and the other one is revoked.
 func TestPastedOverEnrolled(t *testing.T) {
-	w, j, s := enrolledWorld(t, double.Options{})
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.paste(s, "alice", pat("alice", 1))
 	w.wait(s, 100*time.Minute)
 	if ids := ours(j, s, "alice"); len(ids) != 0 || w.held(s, "alice") != pat("alice", 1) || !w.accepts(s, pat("alice", 1)) {

@@ -18,8 +18,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/hack/double"
-	"apitokens.dev/operator/hack/kubetest"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/siteurl"
@@ -128,12 +128,12 @@ func (w *world) serve(service string, h http.Handler) {
 func (w *world) origin(service string) string { return "http://" + service + "." + w.ns + ".svc:8080" }
 
 // jira puts a Jira behind the name of a Service. Every user has two personal access tokens, pat(name, 1) and pat(name, 2).
-func (w *world) jira(service string, users ...string) *double.Jira {
-	o := double.Options{ContextPath: "/jira", Now: w.clock.Now}
+func (w *world) jira(service string, users ...string) *fakeproduct.Jira {
+	o := fakeproduct.Options{ContextPath: "/jira", Now: w.clock.Now}
 	for _, name := range users {
-		o.Users = append(o.Users, double.User{Name: name, PATs: []string{pat(name, 1), pat(name, 2)}})
+		o.Users = append(o.Users, fakeproduct.User{Name: name, PATs: []string{pat(name, 1), pat(name, 2)}})
 	}
-	j := double.NewJira(o)
+	j := fakeproduct.NewJira(o)
 	w.serve(service, j)
 	return j
 }
@@ -141,7 +141,7 @@ func (w *world) jira(service string, users ...string) *double.Jira {
 func pat(user string, n int) string { return fmt.Sprintf("%s.%s.%d", canary, user, n) }
 
 // sent are the credentials that a product received.
-func sent(j *double.Jira) (all []string) {
+func sent(j *fakeproduct.Jira) (all []string) {
 	for _, r := range j.Requests() {
 		all = append(all, r.Header.Values("Authorization")...)
 	}

@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/authority"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/authority"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 )
 
 func (w *world) authority(name string) *authority.Authority {
@@ -70,8 +70,8 @@ func caRef(key string) func(*tokensv1alpha1.AtlassianSite) {
 func ofConfluence(s *tokensv1alpha1.AtlassianSite) { s.Spec.Product = tokensv1alpha1.ProductConfluence }
 
 // confluence is a Confluence at /wiki where alice has two personal access tokens.
-func confluence() *double.Confluence {
-	return double.NewConfluence(double.Options{ContextPath: "/wiki", Users: []double.User{{Name: "alice", PATs: []string{pat("alice", 1), pat("alice", 2)}}}})
+func confluence() *fakeproduct.Confluence {
+	return fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/wiki", Users: []fakeproduct.User{{Name: "alice", PATs: []string{pat("alice", 1), pat("alice", 2)}}}})
 }
 
 func TestUpstreamCA(t *testing.T) {
@@ -200,8 +200,8 @@ func TestWrongProduct(t *testing.T) {
 		upstream http.Handler
 		says     string
 	}{
-		"Confluence for Jira": {func(*tokensv1alpha1.AtlassianSite) {}, double.NewConfluence(double.Options{ContextPath: "/jira"}), "is Confluence, not Jira. Correct `upstreamURL`"},
-		"Jira for Confluence": {ofConfluence, double.NewJira(double.Options{ContextPath: "/jira"}), "is Jira, not Confluence. Correct `upstreamURL`"},
+		"Confluence for Jira": {func(*tokensv1alpha1.AtlassianSite) {}, fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira"}), "is Confluence, not Jira. Correct `upstreamURL`"},
+		"Jira for Confluence": {ofConfluence, fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira"}), "is Jira, not Confluence. Correct `upstreamURL`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -229,7 +229,7 @@ func TestWrongProduct(t *testing.T) {
 // A Confluence that takes no notice of a personal access token answers 200 all the same: to nobody.
 func TestAnonymousCredential(t *testing.T) {
 	w := newWorld(t)
-	product := double.NewConfluence(double.Options{ContextPath: "/jira", Users: []double.User{{Name: "alice", PATs: []string{pat("alice", 1)}}}})
+	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: []fakeproduct.User{{Name: "alice", PATs: []string{pat("alice", 1)}}}})
 	w.serve("jira", product)
 	w.give("alice", pat("alice", 1))
 	s := w.site("main", ofConfluence, users("alice"))

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 )
 
 // dropped ends the connection without an answer.
@@ -24,7 +24,7 @@ func answer(status int, body string) http.HandlerFunc {
 
 // onlyAnonymous is a Jira that gives its ordinary answer to who brings no credential, and another to who does.
 func onlyAnonymous(h http.Handler) http.Handler {
-	jira := double.NewJira(double.Options{ContextPath: "/jira"})
+	jira := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
 			jira.ServeHTTP(w, r)
@@ -41,10 +41,10 @@ func TestUpstreamReachable(t *testing.T) {
 		reason  string
 		says    string
 	}{
-		"Jira":                        {double.NewJira(double.Options{ContextPath: "/jira"}), tokensv1alpha1.ReasonAnswered, "Jira answers at "},
+		"Jira":                        {fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira"}), tokensv1alpha1.ReasonAnswered, "Jira answers at "},
 		"nobody there":                {nil, tokensv1alpha1.ReasonNoAnswer, nothing},
 		"connection dropped":          {http.HandlerFunc(dropped), tokensv1alpha1.ReasonNoAnswer, nothing},
-		"Jira at another path":        {double.NewJira(double.Options{}), tokensv1alpha1.ReasonNoAnswer, other},
+		"Jira at another path":        {fakeproduct.NewJira(fakeproduct.Options{}), tokensv1alpha1.ReasonNoAnswer, other},
 		"redirect":                    {http.RedirectHandler("/login", http.StatusFound), tokensv1alpha1.ReasonNoAnswer, other},
 		"unavailable":                 {answer(http.StatusServiceUnavailable, ""), tokensv1alpha1.ReasonNoAnswer, "What answers at "},
 		"a page for whatever address": {answer(http.StatusOK, "<html>Welcome</html>"), tokensv1alpha1.ReasonNoAnswer, other},

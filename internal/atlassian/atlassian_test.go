@@ -6,7 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 )
 
@@ -15,7 +15,7 @@ func jira(url string) atlassian.Upstream {
 }
 
 func TestWhoAmIAtTheDouble(t *testing.T) {
-	product := double.NewJira(double.Options{ContextPath: "/jira", Users: []double.User{{Name: "Alice", PATs: []string{"pat"}}}})
+	product := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: []fakeproduct.User{{Name: "Alice", PATs: []string{"pat"}}}})
 	server := httptest.NewServer(product)
 	defer server.Close()
 	c := atlassian.NewClient()

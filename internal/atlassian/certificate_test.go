@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"apitokens.dev/operator/hack/authority"
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/authority"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 )
 
@@ -62,7 +62,7 @@ func TestCertificates(t *testing.T) {
 		"no TLS":                       {nil, soon, ours.PEM, true, atlassian.ErrNoTLS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			product := double.NewConfluence(double.Options{Users: []double.User{{Name: "alice", PATs: []string{"pat"}}}})
+			product := fakeproduct.NewConfluence(fakeproduct.Options{Users: []fakeproduct.User{{Name: "alice", PATs: []string{"pat"}}}})
 			u := atlassian.Upstream{Product: atlassian.Confluence}
 			if tc.noTLS {
 				u.URL = strings.Replace(serve(t, product), "http:", "https:", 1)
@@ -93,7 +93,7 @@ func TestCertificates(t *testing.T) {
 // Trust ends at once: no connection is kept that was trusted before.
 func TestTrustEnds(t *testing.T) {
 	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
-	u := atlassian.Upstream{Product: atlassian.Jira, URL: serveTLS(t, double.NewJira(double.Options{}), ours, time.Now().Add(time.Hour), "127.0.0.1")}
+	u := atlassian.Upstream{Product: atlassian.Jira, URL: serveTLS(t, fakeproduct.NewJira(fakeproduct.Options{}), ours, time.Now().Add(time.Hour), "127.0.0.1")}
 	client := atlassian.NewClient()
 	for _, step := range []struct {
 		trusted []byte

@@ -10,20 +10,20 @@ import (
 	"testing"
 	"time"
 
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 )
 
 const days = 24 * time.Hour
 
 // bothProducts serves both doubles with the same users, and a clock that stands still.
-func bothProducts(t *testing.T, o double.Options) map[atlassian.Upstream]*double.Product {
+func bothProducts(t *testing.T, o fakeproduct.Options) map[atlassian.Upstream]*fakeproduct.Product {
 	t.Helper()
 	now := time.Date(2026, 9, 4, 22, 35, 14, 728_000_000, time.UTC)
 	o.ContextPath, o.Now = "/base", func() time.Time { return now }
-	o.Users = []double.User{{Name: "alice", Key: "K1", PATs: []string{"pat-of-alice"}}, {Name: "bob", PATs: []string{"pat-of-bob"}}}
-	j, c := double.NewJira(o), double.NewConfluence(o)
-	return map[atlassian.Upstream]*double.Product{
+	o.Users = []fakeproduct.User{{Name: "alice", Key: "K1", PATs: []string{"pat-of-alice"}}, {Name: "bob", PATs: []string{"pat-of-bob"}}}
+	j, c := fakeproduct.NewJira(o), fakeproduct.NewConfluence(o)
+	return map[atlassian.Upstream]*fakeproduct.Product{
 		{Product: atlassian.Jira, URL: serve(t, j) + "/base"}:       &j.Product,
 		{Product: atlassian.Confluence, URL: serve(t, c) + "/base"}: &c.Product,
 	}
@@ -32,7 +32,7 @@ func bothProducts(t *testing.T, o double.Options) map[atlassian.Upstream]*double
 // A user's session makes one, with itself it is renewed, and the new one revokes the old one.
 func TestPATIsMadeListedAndRevoked(t *testing.T) {
 	c := atlassian.NewClient()
-	for u, product := range bothProducts(t, double.Options{}) {
+	for u, product := range bothProducts(t, fakeproduct.Options{}) {
 		session := product.SignIn("alice")
 		first, err := c.CreatePAT(t.Context(), u, atlassian.Credential{Cookie: session.Name + "=" + session.Value}, "ours", 90)
 		if err != nil || first.Name != "ours" || first.ID == 0 || first.Token == "" || first.Expires.Sub(first.Created) != 90*days {
@@ -66,7 +66,7 @@ func TestPATIsMadeListedAndRevoked(t *testing.T) {
 // What is somebody else's is not there for whom does not own it: nothing happens to it, and nothing is told of it.
 func TestForeignPATIsNotRevoked(t *testing.T) {
 	c := atlassian.NewClient()
-	for u, product := range bothProducts(t, double.Options{}) {
+	for u, product := range bothProducts(t, fakeproduct.Options{}) {
 		bobs := product.PersonalAccessTokens("bob")[0]
 		if err := c.DeletePAT(t.Context(), u, atlassian.Bearer("pat-of-alice"), bobs.ID); err != nil {
 			t.Errorf("%s: %v", u.Product, err)
@@ -79,7 +79,7 @@ func TestForeignPATIsNotRevoked(t *testing.T) {
 
 func TestPATIsRefused(t *testing.T) {
 	c := atlassian.NewClient()
-	for u, product := range bothProducts(t, double.Options{MaxPATs: 2, MaxPATDays: 30}) {
+	for u, product := range bothProducts(t, fakeproduct.Options{MaxPATs: 2, MaxPATDays: 30}) {
 		alice := atlassian.Bearer("pat-of-alice")
 		if made, err := c.CreatePAT(t.Context(), u, alice, "ours", 90); !errors.Is(err, atlassian.ErrPATRefused) || made != (atlassian.PAT{}) {
 			t.Errorf("%s: for too long: %+v, %v", u.Product, made, err)

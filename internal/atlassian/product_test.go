@@ -6,7 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"apitokens.dev/operator/hack/double"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 )
 
@@ -22,7 +22,7 @@ func serve(t *testing.T, h http.Handler) string {
 }
 
 func TestWhoAmIAtConfluence(t *testing.T) {
-	product := double.NewConfluence(double.Options{ContextPath: "/wiki", Users: []double.User{{Name: "Alice", PATs: []string{"pat"}}}})
+	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/wiki", Users: []fakeproduct.User{{Name: "Alice", PATs: []string{"pat"}}}})
 	url := serve(t, product)
 	c := atlassian.NewClient()
 
@@ -50,7 +50,7 @@ func TestWhoAmIAtConfluence(t *testing.T) {
 
 // A Confluence that takes no notice of a credential answers 200, as it does to anonymous callers.
 func TestAnonymousIsRefused(t *testing.T) {
-	product := double.NewConfluence(double.Options{})
+	product := fakeproduct.NewConfluence(fakeproduct.Options{})
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del("Authorization")
 		product.ServeHTTP(w, r)
@@ -109,8 +109,8 @@ func TestAnswers(t *testing.T) {
 
 // Another product is told by name, without showing it a credential.
 func TestOtherProduct(t *testing.T) {
-	user := []double.User{{Name: "alice", PATs: []string{"pat"}}}
-	jiras, confluences := double.NewJira(double.Options{Users: user}), double.NewConfluence(double.Options{Users: user})
+	user := []fakeproduct.User{{Name: "alice", PATs: []string{"pat"}}}
+	jiras, confluences := fakeproduct.NewJira(fakeproduct.Options{Users: user}), fakeproduct.NewConfluence(fakeproduct.Options{Users: user})
 	for _, tc := range []struct {
 		asked atlassian.Upstream
 		is    atlassian.Product

@@ -28,11 +28,12 @@ func TestDependencies(t *testing.T) {
 		"internal/strictjson": machinery,
 		"internal/license":    machinery,
 		"internal/projection": machinery,
-		"webhook/authn":       append([]string{"k8s.io/", "net/http"}, machinery...),
-		"webhook/contract":    machinery,
+		"internal/authn":      append([]string{"k8s.io/", "net/http"}, machinery...),
+		"internal/...":        {module + "controllers", module + "webhook", module + "cmd", module + "hack"},
 		"api/v1alpha1":        machinery,
-		"webhook":             {module + "controllers", module + "hack"},
-		"controllers":         {module + "webhook", module + "hack"},
+		"controllers/...":     {module + "webhook", module + "hack"},
+		"webhook/gateway/...": {module + "controllers", module + "webhook/portal", module + "hack"},
+		"webhook/portal/...":  {module + "controllers", module + "webhook/gateway", module + "hack"},
 		"cmd/...":             {module + "hack"},
 	} {
 		deps, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+pattern).Output()

@@ -1,135 +1,127 @@
-// Package portal is what owners do with their tokens: list, create, rotate and revoke them, and let the operator act for
-// them at the product. The REST API and the page stand on it.
+// Package portal is the process that people and scripts use to manage their own tokens: a REST API and a page.
 package portal
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"fmt"
-	"io"
-	"net"
+	"net/http"
+	"path"
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
-	"apitokens.dev/operator/webhook/audit"
-	"apitokens.dev/operator/webhook/authn"
-	"apitokens.dev/operator/webhook/contract"
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/manager"
+	"apitokens.dev/operator/internal/projection"
+	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/webhook/portal/page"
+	restapi "apitokens.dev/operator/webhook/portal/rest"
+	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
 const (
-	// seenTimeout is how long the portal's own watch may take to show what was written, pollPeriod how often it is looked at.
-	seenTimeout = 10 * time.Second
-	pollPeriod  = 2 * time.Millisecond
-	// cleanUpTimeout bounds taking back what could not be finished. What is left then, the controller removes.
-	cleanUpTimeout = 5 * time.Second
+	// fieldOwner is the field manager of everything that the portal writes.
+	fieldOwner = "apitoken-portal"
+	// requestTimeout bounds a request, which may wait for the product and for the API server.
+	requestTimeout = time.Minute
 )
 
-// Product is asked on behalf of owners. It is an *atlassian.Client.
-type Product interface {
-	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
-	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
-	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
-}
-
-// Log tells what became of tokens, and who brought one. It is an *audit.Log.
-type Log interface {
-	Observe(x contract.Exchange)
-	Tell(e audit.Event)
-}
-
-// Portal acts for the owners of tokens.
-type Portal struct {
-	// Client reads APITokens, AtlassianSites and what the controller projects of them from a cache, and writes.
-	// Live reads records from the API server.
-	Client client.Client
-	Live   client.Reader
-	// Index knows which tokens authenticate.
-	Index   *authn.Index
-	Product Product
-	// Log is for what became of tokens, Logger for what went wrong.
-	Log    Log
-	Logger logr.Logger
-	Clock  clock.PassiveClock
-	Random io.Reader
-	// Namespace holds the records and what is projected of sites, CredentialsNamespace the upstream credentials.
-	Namespace, CredentialsNamespace string
-
-	turns turns
-}
-
-// Kind says what kind of problem a Problem is.
-type Kind int
-
-const (
-	// Internal means that something went wrong that nobody here can help.
-	Internal Kind = iota
-	// Invalid means that the request asks for something that cannot be.
-	Invalid
-	// Unauthenticated means that nobody is known to ask.
-	Unauthenticated
-	// Forbidden means that who asks may not.
-	Forbidden
-	// NotFound means that there is no such thing, or that it is somebody else's.
-	NotFound
-	// Conflict means that it cannot be as things are.
-	Conflict
-	// Unavailable means that it cannot be found out now.
-	Unavailable
-)
-
-// Problem is why something was not done, in words for who asked for it.
-type Problem struct {
-	Kind Kind
-	// Field is what in the request is wrong, if it is one thing.
-	Field string
-	// Reason is a word for programs, as in the answers of the webhook, or empty.
-	Reason  string
-	Message string
-}
-
-func (p *Problem) Error() string { return p.Message }
-
-func problem(kind Kind, format string, args ...any) *Problem {
-	return &Problem{Kind: kind, Message: fmt.Sprintf(format, args...)}
-}
-
-func invalid(field, format string, args ...any) *Problem {
-	return &Problem{Kind: Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
-}
-
-// AsProblem returns the problem that an error is. All that is none was not foreseen, and is nobody's business.
-func AsProblem(err error) *Problem {
-	if p := (*Problem)(nil); errors.As(err, &p) {
-		return p
+// Run serves the REST API and the page until ctx is done.
+func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) error {
+	if err := serving.SetTransportEnv(); err != nil {
+		return err
 	}
-	if passes(err) {
-		return problem(Unavailable, "This took too long, or Kubernetes does not answer. Look whether it was done, and try again.")
-	}
-	return problem(Internal, "Something went wrong, and was logged. Try again, or ask the administrator of this site.")
-}
-
-// passes reports whether an error is one of the API server, or of the way to it, that will pass by itself.
-func passes(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return true
-	}
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return true
-	}
-	return apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
-}
-
-// seen waits until the portal's own watch shows what was written: replicas follow within milliseconds.
-func seen(ctx context.Context, done func() bool) error {
-	err := wait.PollUntilContextTimeout(ctx, pollPeriod, seenTimeout, true, func(context.Context) (bool, error) { return done(), nil })
+	mgr, err := newManager(ctx, config, o, log)
 	if err != nil {
-		return problem(Unavailable, "What was written could not be seen yet. Look whether it is there before trying again.")
+		return err
+	}
+	index := authn.NewIndex(time.Now)
+	fed, err := feed.NewOfTokens(config, o.Feed, index, log.WithName("feed"), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	lines := audit.NewLog(o.Audit, metrics.Registry)
+	defer lines.Close()
+	service := &selfservice.Service{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: lines, Logger: log.WithName("portal"),
+		Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
+	}
+	handler := newHandler(newMetrics(metrics.Registry), service)
+	server := serving.NewServer(o, serving.NewHTTP(handler, requestTimeout), fed, nil)
+	if err := server.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the portal: %w", err)
 	}
 	return nil
+}
+
+// newHandler returns the handler of the REST API and the page. A path that is not clean is not found: it is not redirected.
+func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
+	mux := http.NewServeMux()
+	api, pages := m.of("rest", restapi.NewHandler(service)), m.of("page", page.NewHandler(service))
+	for path, face := range map[string]http.Handler{selfservice.APIPath: api, selfservice.PagePath: pages} {
+		mux.Handle(selfservice.Mount+path, face) // or the library would answer with a redirect, to a path that is none of the client's
+		mux.Handle(selfservice.Mount+path+"/", face)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		selfservice.Protect(w.Header(), selfservice.NothingLoads)
+		clean := path.Clean("/" + r.URL.Path)
+		if r.URL.Path != clean && r.URL.Path != clean+"/" {
+			http.NotFound(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// fillCache says what is cached. Whatever else is read from the cache fails.
+func fillCache(ctx context.Context, mgr ctrl.Manager) error {
+	if err := selfservice.Indices(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	for _, object := range []client.Object{&tokensv1alpha1.APIToken{}, &tokensv1alpha1.AtlassianSite{}, &corev1.Secret{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
+			return fmt.Errorf("watching what the portal lists: %w", err)
+		}
+	}
+	return nil
+}
+
+// newManager returns a manager that caches what the portal lists: of Secrets only the projections of sites.
+func newManager(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) (ctrl.Manager, error) {
+	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
+		Logger:                  log,
+		GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
+		Client:                  client.Options{FieldOwner: fieldOwner},
+		Cache: cache.Options{
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&tokensv1alpha1.APIToken{}:      {},
+				&tokensv1alpha1.AtlassianSite{}: {},
+				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Feed.Namespace: {
+					FieldSelector: fields.OneTermEqualSelector("type", projection.SecretType),
+				}}},
+			},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return mgr, fillCache(ctx, mgr)
 }

@@ -1,0 +1,99 @@
+package fakeproduct
+
+import "sync"
+
+// accounts are the people that a product knows. Names change, keys do not: what
+// belongs to somebody (sessions, tokens, issues) is kept under the key.
+// https://support.atlassian.com/jira/kb/what-is-the-impact-of-renaming-jira-users-on-portfolio-users-and-permissions/
+type accounts struct {
+	mu       sync.Mutex
+	byKey    map[string]User
+	inactive map[string]bool // by key
+}
+
+// add returns the key under which what belongs to the user is kept.
+func (a *accounts) add(user User) (key string) {
+	if user.Key == "" {
+		user.Key = user.Name
+	}
+	if user.DisplayName == "" {
+		user.DisplayName = user.Name
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byKey == nil {
+		a.byKey, a.inactive = map[string]User{}, map[string]bool{}
+	}
+	a.byKey[user.Key] = user
+	return user.Key
+}
+
+// known is the user of a key, active or not.
+func (a *accounts) known(key string) User {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byKey[key]
+}
+
+// active is the user of a key who may sign in.
+func (a *accounts) active(key string) (User, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	user, ok := a.byKey[key]
+	return user, ok && !a.inactive[key]
+}
+
+// named is the user of a name, active or not.
+func (a *accounts) named(name string) (User, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.find(name)
+}
+
+func (a *accounts) find(name string) (User, bool) {
+	for _, user := range a.byKey {
+		if user.Name == name {
+			return user, true
+		}
+	}
+	return User{}, false
+}
+
+func (a *accounts) deactivate(name string) (User, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	user, ok := a.find(name)
+	if ok {
+		a.inactive[user.Key] = true
+	}
+	return user, ok
+}
+
+// rename refuses a name that is taken, by somebody inactive too.
+func (a *accounts) rename(from, to string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	user, ok := a.find(from)
+	_, taken := a.find(to)
+	if !ok || taken || to == "" {
+		return false
+	}
+	user.Name = to
+	a.byKey[user.Key] = user
+	return true
+}
+
+// Deactivate does what an administrator does to somebody who left: their
+// sessions end, and their password and tokens sign nobody in. It reports
+// whether there is such a user.
+func (p *Product) Deactivate(name string) bool {
+	user, ok := p.accounts.deactivate(name)
+	if ok {
+		p.sessions.closeAll(user.Key)
+	}
+	return ok
+}
+
+// Rename gives a user another name. The key stays, and with it sessions and
+// tokens. It reports whether there is such a user and the new name was free.
+func (p *Product) Rename(from, to string) bool { return p.accounts.rename(from, to) }

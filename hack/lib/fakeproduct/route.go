@@ -1,0 +1,82 @@
+package fakeproduct
+
+import (
+	"net/http"
+	pathpkg "path"
+	"slices"
+	"strings"
+)
+
+// call is a request whose credentials were judged.
+type call struct {
+	seen    Seen
+	path    string // inside the context path, as it stands in the routes
+	by      User   // nobody when anonymous
+	session string // id of the session that signed by in, "" for any other credential
+	reason  string // value of X-Seraph-LoginReason
+}
+
+func (c call) anonymous() bool { return c.by.Name == "" }
+
+// last is the last segment of the path.
+func (c call) last() string { return pathpkg.Base(c.path) }
+
+// endpoint is one page or resource of the double.
+type endpoint struct {
+	methods []string         // any when empty
+	refuse  http.HandlerFunc // answers anonymous callers instead, when set
+	answer  func(w http.ResponseWriter, r *http.Request, in call)
+}
+
+// route answers by the path. Above methods and credentials stands whether
+// there is such a path at all.
+func (p *Product) route(w http.ResponseWriter, r *http.Request, in call) {
+	in.path = p.resource(in.path)
+	e, ok := p.endpoints[in.path]
+	if !ok {
+		e, ok = p.endpoints[pathpkg.Dir(in.path)+"/*"]
+	}
+	switch {
+	case !ok && strings.HasPrefix(in.path, "/rest/"):
+		// https://github.com/qoomon/Jira-Issue-Card-Printer/issues/48
+		writeStatus(w, http.StatusNotFound, "null for uri: "+origin(r)+r.URL.RequestURI())
+	case !ok:
+		writePage(w, http.StatusNotFound, p.deadLink, "")
+	case len(e.methods) > 0 && !slices.Contains(e.methods, r.Method):
+		w.Header().Set("Allow", strings.Join(e.methods, ", "))
+		writeStatus(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
+	case e.refuse != nil && in.anonymous():
+		e.refuse(w, r)
+	default:
+		e.answer(w, r, in)
+	}
+}
+
+// resource is the key of a path in the routes. "latest" is the current version
+// of an API, and JAX-RS ignores a slash at the end.
+func (p *Product) resource(path string) string {
+	for latest, current := range p.latest {
+		if name, ok := strings.CutPrefix(path, latest); ok {
+			path = current + name
+		}
+	}
+	if strings.HasPrefix(path, "/rest/") {
+		path = strings.TrimSuffix(path, "/")
+	}
+	return path
+}
+
+// echo answers what the product received, credentials included, which is the
+// point of a double and a reason to give it made-up ones only.
+func echo(w http.ResponseWriter, _ *http.Request, in call) {
+	writeJSON(w, http.StatusOK, in.seen)
+}
+
+// origin is the scheme and host the client asked for. The product has a
+// configured base URL instead.
+func origin(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}

@@ -1,0 +1,212 @@
+// Package kubetest gives the tests of a package one real control plane with the operator's manifests installed,
+// and the objects they begin with.
+package kubetest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/controlplane"
+)
+
+// The operator's namespaces and accounts.
+const (
+	SystemNamespace      = "apitoken-system"
+	CredentialsNamespace = "apitoken-credentials"
+
+	Controller = "system:serviceaccount:apitoken-system:apitoken-controller"
+	Webhook    = "system:serviceaccount:apitoken-system:apitoken-webhook"
+	Portal     = "system:serviceaccount:apitoken-system:apitoken-portal"
+)
+
+const timeout = 30 * time.Second
+
+// Env is the control plane of a test package.
+type Env struct {
+	*controlplane.ControlPlane
+
+	// Admin is a cluster administrator's client.
+	Admin client.WithWatch
+
+	// credentials are made one after the other: the control plane's authority is not for parallel tests.
+	credentials sync.Mutex
+}
+
+// Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
+func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status int) {
+	ctrl.SetLogger(logr.Discard())
+	if !needed() {
+		return m.Run()
+	}
+	cp, err := controlplane.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if err := cp.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}()
+	if err := prepare(cp); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// fuzzAlone is what -run says where no test is to run, or a fuzz target with its seeds.
+var fuzzAlone = regexp.MustCompile(`^\^?(Fuzz\w*(/.*)?|\$)\$?$`)
+
+// needed reports whether there is anything to run on a control plane. Fuzz targets do without, and each of the processes that
+// Go starts for one would start its own.
+func needed() bool {
+	flag.Parse()
+	value := func(name string) string { return flag.Lookup("test." + name).Value.String() }
+	return value("list") == "" && value("fuzzworker") == "false" && !fuzzAlone.MatchString(value("run"))
+}
+
+// Main runs the tests of a package on a control plane with the operator's manifests installed.
+func (e *Env) Main(m *testing.M) int {
+	return Run(m, func(cp *controlplane.ControlPlane) (err error) {
+		e.ControlPlane = cp
+		if e.Admin, err = e.connect("admin", "system:masters"); err != nil {
+			return err
+		}
+		return errors.Join(cp.Install("config/default"), e.awaitPolicies())
+	})
+}
+
+// Client is a client of a user with these groups.
+func (e *Env) Client(t *testing.T, user string, groups ...string) client.WithWatch {
+	t.Helper()
+	c, err := e.connect(user, groups...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
+	s := runtime.NewScheme()
+	if err := errors.Join(scheme.AddToScheme(s), tokensv1alpha1.AddToScheme(s)); err != nil {
+		return nil, fmt.Errorf("registering the API types: %w", err)
+	}
+	config, err := e.User(user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1
+	return client.NewWithWatch(config, client.Options{Scheme: s, FieldOwner: "apitoken-controller"})
+}
+
+// User is the configuration of a user with these groups.
+func (e *Env) User(name string, groups ...string) (*rest.Config, error) {
+	e.credentials.Lock()
+	defer e.credentials.Unlock()
+	return e.ControlPlane.User(name, groups...)
+}
+
+// WriteKubeconfig writes a kubeconfig for a user with these groups.
+func (e *Env) WriteKubeconfig(path, name string, groups ...string) error {
+	e.credentials.Lock()
+	defer e.credentials.Unlock()
+	return e.ControlPlane.WriteKubeconfig(path, name, groups...)
+}
+
+// Namespace makes a namespace for one test.
+func (e *Env) Namespace(t *testing.T) string {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	if err := e.Admin.Create(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	return n.Name
+}
+
+// awaitPolicies waits until the API server enforces what was installed: it takes it a moment to notice.
+func (e *Env) awaitPolicies() error {
+	ctx := context.Background()
+	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, GenerateName: "probe-"}, Type: "Opaque"}
+	c, err := e.connect(Controller)
+	if err != nil {
+		return err
+	}
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		secret, token := probe.DeepCopy(), Token(SystemNamespace, "probe")
+		return c.Create(ctx, secret, client.DryRunAll) != nil && c.Create(ctx, token, client.DryRunAll) != nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the admission policies: %w", err)
+	}
+	return nil
+}
+
+// Eventually waits until check is satisfied, or fails with what it said last.
+func Eventually(t *testing.T, check func() error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
+		last = check()
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatal(errors.Join(last, err))
+	}
+}
+
+// Site returns a site of Jira.
+func Site(namespace, name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *tokensv1alpha1.AtlassianSite {
+	s := &tokensv1alpha1.AtlassianSite{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: tokensv1alpha1.AtlassianSiteSpec{
+			Product:            tokensv1alpha1.ProductJira,
+			BaseURL:            "https://" + name + "." + namespace + ".example/jira",
+			UpstreamURL:        "http://jira." + namespace + ".svc:8080/jira",
+			TokenPaths:         []string{"/rest/"},
+			Handoff:            tokensv1alpha1.Handoff{Type: tokensv1alpha1.HandoffPersonalAccessToken},
+			CallerVerification: tokensv1alpha1.CallerVerification{Type: tokensv1alpha1.CallerVerificationSharedKey},
+		},
+	}
+	for _, mod := range mods {
+		mod(s)
+	}
+	return s
+}
+
+// Token returns a token of alice for the site "main", delivered to a Secret with "-token" behind its own name.
+func Token(namespace, name string, mods ...func(*tokensv1alpha1.APIToken)) *tokensv1alpha1.APIToken {
+	t := &tokensv1alpha1.APIToken{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: tokensv1alpha1.APITokenSpec{
+			SiteRef:    tokensv1alpha1.SiteReference{Name: "main"},
+			User:       "alice",
+			Label:      "for a test",
+			Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialGenerated},
+			Delivery:   tokensv1alpha1.Delivery{SecretName: name + "-token"},
+		},
+	}
+	for _, mod := range mods {
+		mod(t)
+	}
+	return t
+}

@@ -1,0 +1,237 @@
+// Package portaltest runs the portal for tests: on a real API server, with its own rights, behind what stands in for an
+// ingress, and in front of product doubles.
+package portaltest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/hack/lib/ports"
+	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/manager"
+	"apitokens.dev/operator/internal/projection"
+	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/webhook/portal"
+)
+
+// Env is the control plane of a test package, and the portal at it.
+type Env struct {
+	kubetest.Env
+
+	// Licenses has the portal require licences. It is set before the first world.
+	Licenses *license.Verifier
+
+	once    sync.Once
+	address string
+	stop    context.CancelFunc
+	ended   chan error
+	// audit is what the portal told.
+	audit lockedBuffer
+}
+
+// Main runs the tests of a package.
+func (e *Env) Main(m *testing.M) int {
+	defer func() {
+		if e.stop != nil {
+			e.stop()
+			<-e.ended //nolint:errcheck // how it ended is of no interest any more
+		}
+	}()
+	return e.Env.Main(m)
+}
+
+// start starts the portal, once for all tests of a package.
+func (e *Env) start(t *testing.T) {
+	t.Helper()
+	e.once.Do(func() {
+		free, err := ports.Free(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := e.User(kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		klog.SetLogger(logr.Discard())                        // clients leave on purpose, and client-go says so
+		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
+		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
+		go func() {
+			e.ended <- portal.Run(ctx, config, serving.Options{
+				BindAddress: free[0], Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
+				Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Licenses: e.Licenses},
+			}, logr.Discard())
+		}()
+		kubetest.Eventually(t, func() error {
+			select {
+			case err := <-e.ended:
+				t.Fatal("the portal ended:", err)
+			default:
+			}
+			response, err := http.Get(e.address)
+			if err != nil {
+				return err
+			}
+			return response.Body.Close()
+		})
+	})
+}
+
+// Audit returns what the portal told of tokens.
+func (e *Env) Audit() string { return e.audit.String() }
+
+// World is one site with a product, and an ingress in front of both.
+type World struct {
+	Site *tokensv1alpha1.AtlassianSite
+	// Product is the double.
+	Product *fakeproduct.Product
+	// URL is the base URL of the site, with the context path.
+	URL string
+	// Portal is where the ingress sends what is the portal's.
+	Portal string
+	// Controller writes with the rights of the controller, which does not run.
+	Controller client.Client
+}
+
+// Users are those of the doubles. Alice and bob may sign in; carol is an administrator of API tokens.
+func Users() []fakeproduct.User {
+	return []fakeproduct.User{
+		{Name: "alice", Key: "JIRAUSER10001", DisplayName: "Alice Example", Password: "alices password"},
+		{Name: "bob", Key: "JIRAUSER10002", DisplayName: "Bob Example", Password: "bobs password"},
+		{Name: "carol", Key: "JIRAUSER10003", DisplayName: "Carol Example", Password: "carols password"},
+	}
+}
+
+// Jira makes a site of Jira with the context path /jira.
+func (e *Env) Jira(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
+	t.Helper()
+	product := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
+	return e.world(t, product, &product.Product, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.Product = tokensv1alpha1.ProductJira
+	}}, mods...)...)
+}
+
+// Confluence makes a site of Confluence with the context path /jira, which is as good as any.
+func (e *Env) Confluence(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
+	t.Helper()
+	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
+	return e.world(t, product, &product.Product, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.Product = tokensv1alpha1.ProductConfluence
+	}}, mods...)...)
+}
+
+func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Product, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
+	t.Helper()
+	e.start(t)
+	ns := e.Namespace(t)
+	upstream := httptest.NewServer(handler)
+	t.Cleanup(upstream.Close)
+	ingress := httptest.NewServer(ingress(t, e.address+"/portal/"+ns+"/main", upstream.URL))
+	t.Cleanup(ingress.Close)
+	w := &World{Product: product, URL: ingress.URL + "/jira", Portal: e.address + "/portal/" + ns + "/main", Controller: e.Client(t, kubetest.Controller)}
+	w.Site = kubetest.Site(ns, "main", append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.Administrators = w.URL, upstream.URL+"/jira", []string{"carol"}
+	}}, mods...)...)
+	if err := e.Admin.Create(t.Context(), w.Site); err != nil {
+		t.Fatal(err)
+	}
+	w.Project(t, projection.Projection{})
+	kubetest.Eventually(t, func() error { return w.served() })
+	return w
+}
+
+// Project writes what the controller would project of the site.
+func (w *World) Project(t *testing.T, p projection.Projection) {
+	t.Helper()
+	p.Namespace, p.Site, p.UpstreamURL = w.Site.Namespace, w.Site.Name, w.Site.Spec.UpstreamURL
+	encoded, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
+		Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: encoded},
+	}
+	err = w.Controller.Create(t.Context(), s)
+	if err != nil && client.IgnoreAlreadyExists(err) == nil {
+		err = w.Controller.Update(t.Context(), s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// served asks as nobody, which the portal answers once it knows the site in every way that it has to: from its cache and its index.
+func (w *World) served() error {
+	response, err := http.Get(w.URL + "/rest/api-tokens/latest/")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusUnauthorized {
+		return &url.Error{Op: "GET", URL: w.URL, Err: http.ErrNotSupported}
+	}
+	return nil
+}
+
+// ingress sends to the portal what is the portal's, and all else to the product: as config/samples/nginx.conf does.
+func ingress(t *testing.T, portal, product string) http.Handler {
+	t.Helper()
+	to := func(target string) *url.URL {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	portalURL, productURL := to(portal), to(product)
+	quiet := log.New(io.Discard, "", 0) // tests leave, and stop products, on purpose
+	return &httputil.ReverseProxy{ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
+		below, ok := strings.CutPrefix(r.In.URL.Path, "/jira")
+		if ok && (strings.HasPrefix(below, "/rest/api-tokens/") || strings.HasPrefix(below, "/plugins/servlet/api-tokens")) {
+			r.Out.URL.Path, r.Out.URL.RawPath = below, ""
+			r.SetURL(portalURL)
+			r.Out.Header.Set("X-Real-Ip", "192.0.2.7")
+			r.SetXForwarded()
+		} else {
+			r.SetURL(productURL)
+		}
+		r.Out.Host = r.In.Host
+	}}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

@@ -1,0 +1,129 @@
+package rig
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/authority"
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/ports"
+)
+
+// Names of the samples for Confluence.
+const (
+	ConfluenceNamespace = "confluence"
+	ConfluenceSite      = "wiki"
+	confluenceHost      = "confluence.confluence.svc"
+)
+
+// ConfluencePersonalAccessToken is that of alice at Confluence.
+const ConfluencePersonalAccessToken = "MDQzNzE2NTEzOTU4OmConfluence5vKzalice"
+
+// Confluence is a second product beside Jira, with a gateway of its own. It speaks TLS, with a certificate of an
+// authority that nobody knows who was not told.
+type Confluence struct {
+	// Product is the double; it remembers what it received.
+	Product *fakeproduct.Confluence
+	// URL is where nginx serves the product.
+	URL string
+	// Nginx is the gateway.
+	Nginx *Process
+
+	server *httptest.Server
+	// ca is the file with the authority's certificate.
+	ca      string
+	samples *strings.Replacer
+}
+
+// StartConfluence starts the second product. Its gateway starts later, once there is a site for it.
+func (r *Rig) StartConfluence() error {
+	signer, err := authority.New("authority of the rig")
+	if err != nil {
+		return err
+	}
+	certificate, err := signer.Server(time.Now().Add(24*time.Hour), "127.0.0.1", confluenceHost)
+	if err != nil {
+		return err
+	}
+	free, err := ports.Free(1)
+	if err != nil {
+		return err
+	}
+	c := &Confluence{
+		URL: "http://" + free[0], ca: filepath.Join(r.dir, "confluence-ca.crt"),
+		Product: fakeproduct.NewConfluence(fakeproduct.Options{Now: r.productTime, Users: users(ConfluencePersonalAccessToken)}),
+	}
+	if err := os.WriteFile(c.ca, signer.PEM, 0o600); err != nil {
+		return fmt.Errorf("writing the certificate of the authority: %w", err)
+	}
+	c.server = httptest.NewUnstartedServer(c.Product)
+	c.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	c.server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	c.server.StartTLS()
+	c.samples = strings.NewReplacer(
+		"https://confluence.example.com", c.URL,
+		"https://"+confluenceHost+":8443", c.server.URL,
+		"PUT-THE-PERSONAL-ACCESS-TOKEN-OF-CONFLUENCE-HERE", ConfluencePersonalAccessToken,
+		"PUT-THE-CERTIFICATE-OF-THE-AUTHORITY-HERE", strings.ReplaceAll(strings.TrimSpace(string(signer.PEM)), "\n", "\n    "),
+	)
+	r.Confluence = c
+	return nil
+}
+
+// StartConfluenceNginx starts an nginx for Confluence with the sample configuration, changed as docs/nginx.md says, and
+// this auth URL.
+func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err error) {
+	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", "nginx.conf"))
+	if err != nil {
+		return fmt.Errorf("reading a sample: %w", err)
+	}
+	c := r.Confluence
+	site := string(text)
+	for _, change := range [][2]string{
+		{"listen LISTEN;", "listen " + strings.TrimPrefix(c.URL, "http://") + ";\n" +
+			"proxy_ssl_verify on;\nproxy_ssl_trusted_certificate " + c.ca + ";\nproxy_ssl_name " + confluenceHost + ";\nproxy_ssl_server_name on;"},
+		{"server PRODUCT;", "server " + strings.TrimPrefix(c.server.URL, "https://") + ";"},
+		{"proxy_pass http://product", "proxy_pass https://product"},
+		{"open BASE_URL", "open " + c.URL},
+		{"proxy_pass PORTAL_URL", "proxy_pass " + r.PortalURL + "/portal/" + ConfluenceNamespace + "/" + ConfluenceSite},
+		{"proxy_pass AUTH_URL;", "proxy_pass " + authURL + ";"},
+		{`return 401 '{"errorMessages":["This API token is not valid here for this user."],"errors":{}}';`,
+			`return 401 '{"statusCode":401,"message":"This API token is not valid here for this user."}';`},
+		{`return 403 '{"errorMessages":["$api_token_help"],"errors":{}}';`, `return 403 '{"statusCode":403,"message":"$api_token_help"}';`},
+	} {
+		if !strings.Contains(site, change[0]) {
+			return fmt.Errorf("changing the sample for Confluence: there is no %q in it", change[0])
+		}
+		site = strings.ReplaceAll(site, change[0], change[1])
+	}
+	if c.Nginx, err = r.startNginx("nginx-confluence", []byte(site)); err != nil {
+		return err
+	}
+	return c.Nginx.await(ctx, c.URL+"/login.action")
+}
+
+// fill replaces the placeholders of the samples for Confluence, once it was started.
+func (c *Confluence) fill(text string) string {
+	if c == nil {
+		return text
+	}
+	return c.samples.Replace(text)
+}
+
+func (c *Confluence) stop() error {
+	if c == nil {
+		return nil
+	}
+	err := c.Nginx.Stop()
+	c.server.Close()
+	return err
+}

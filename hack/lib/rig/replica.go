@@ -1,0 +1,71 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/ports"
+)
+
+// Replica is one more webhook, beside the rig's own. It can be stopped and started again at the same addresses.
+type Replica struct {
+	*Process
+
+	// URL is where gateways ask.
+	URL string
+	// HealthURL and MetricsURL are as those of the rig.
+	HealthURL, MetricsURL string
+
+	rig  *Rig
+	name string
+	args []string
+}
+
+// Bare returns a rig that is no more than the operator's binary, for replicas at a control plane that somebody else started.
+func Bare(ctx context.Context) (*Rig, error) {
+	r := &Rig{}
+	if err := r.build(ctx); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.dir))
+	}
+	return r, nil
+}
+
+// NewReplica returns a webhook that is not started yet.
+func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
+	free, err := ports.Free(3)
+	if err != nil {
+		return nil, err
+	}
+	return &Replica{
+		URL: "http://" + free[0], HealthURL: "http://" + free[1], MetricsURL: "http://" + free[2] + "/metrics", rig: r, name: name,
+		args: []string{
+			"webhook", "--kubeconfig", kubeconfig, "--bind-address", free[0],
+			"--health-probe-bind-address", free[1], "--metrics-bind-address", free[2], "--drain-delay", drainDelay.String(),
+		},
+	}, nil
+}
+
+// StartReplica starts one more webhook, which goes on serving for drainDelay when it is stopped.
+func (r *Rig) StartReplica(ctx context.Context, name string, drainDelay time.Duration) (*Replica, error) {
+	replica, err := r.NewReplica(name, r.Kubeconfig("apitoken-webhook"), drainDelay)
+	if err != nil {
+		return nil, err
+	}
+	return replica, replica.Start(ctx)
+}
+
+// Start starts the replica, again if it was stopped, and waits until it is ready.
+func (r *Replica) Start(ctx context.Context) error {
+	if err := r.Launch(); err != nil {
+		return err
+	}
+	return r.await(ctx, r.HealthURL+"/readyz")
+}
+
+// Launch starts the replica and does not wait.
+func (r *Replica) Launch() (err error) {
+	r.Process, err = r.rig.startOperator(r.name, r.args...)
+	return err
+}

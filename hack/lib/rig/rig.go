@@ -1,0 +1,350 @@
+// Package rig starts everything that a request and a change flow through, each part a real one: etcd and
+// kube-apiserver, the operator's three processes with their own accounts, nginx, and the product double for Jira.
+// The demo, the end-to-end tests and the benchmarks stand on it.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/ports"
+)
+
+// Names of the samples.
+const (
+	Namespace = "jira"
+	Site      = "main"
+)
+
+// PersonalAccessToken is that of alice at the product.
+const PersonalAccessToken = "NjE2MTE2NTEzOTU4OpjlEO6GuF3vKzalice"
+
+// Rig is a running set of parts.
+type Rig struct {
+	*controlplane.ControlPlane
+
+	// Product is the double; it remembers what it received.
+	Product *fakeproduct.Jira
+	// URL is where nginx serves the product. WebhookURL is where nginx asks, and where nobody else is meant to.
+	URL, WebhookURL string
+	// HealthURL and MetricsURL are those of the webhook.
+	HealthURL, MetricsURL string
+	// Confluence is a second product, once it was started.
+	Confluence *Confluence
+	// PortalURL is where nginx reaches the portal.
+	PortalURL string
+	// ControllerMetricsURL and PortalMetricsURL are where the metrics of these two are.
+	ControllerMetricsURL, PortalMetricsURL string
+	// Controller, Webhook, Portal and Nginx are the processes.
+	Controller, Webhook, Portal, Nginx *Process
+
+	dir, binary string
+	// productAhead is by how much the clock of the product is ahead of ours.
+	productAhead atomic.Int64
+	// logsRequests has nginx write an access log, and more than errors.
+	logsRequests bool
+	// operatorArgs go to each of the operator's processes.
+	operatorArgs []string
+	product      *httptest.Server
+}
+
+// users are those of a product. Alice has a personal access token already.
+func users(pat string) []fakeproduct.User {
+	return []fakeproduct.User{
+		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
+		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
+		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
+		{Name: "dave", DisplayName: "Dave", Password: "daves password"},
+	}
+}
+
+// Start starts the control plane, the product and the operator, telling on progress what it does.
+// nginx starts later, once there is a site for it. Stop must be called, also after an error.
+func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
+	r := &Rig{operatorArgs: operatorArgs}
+	r.Product = fakeproduct.NewJira(fakeproduct.Options{Now: r.productTime, Users: users(PersonalAccessToken)})
+	for _, part := range []struct {
+		what  string
+		start func(context.Context) error
+	}{
+		{"building the operator", r.build},
+		{"starting etcd and kube-apiserver", r.startControlPlane},
+		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/default") }},
+		{"starting the product double", r.startProduct},
+		{"starting the operator's controller", r.startController},
+		{"starting the operator's webhook", r.startWebhook},
+		{"starting the operator's portal", r.startPortal},
+	} {
+		begun := time.Now()
+		_, _ = fmt.Fprintf(progress, "  %s ... ", part.what)
+		if err := part.start(ctx); err != nil {
+			_, _ = fmt.Fprintln(progress, "failed")
+			return r, fmt.Errorf("%s: %w", part.what, err)
+		}
+		_, _ = fmt.Fprintf(progress, "%.1f s\n", time.Since(begun).Seconds())
+	}
+	return r, nil
+}
+
+// Stop ends every part and leaves nothing behind.
+func (r *Rig) Stop() error {
+	errs := []error{r.Confluence.stop(), r.Nginx.Stop(), r.Portal.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
+	if r.product != nil {
+		r.product.Close()
+	}
+	if r.ControlPlane != nil {
+		errs = append(errs, r.ControlPlane.Stop())
+	}
+	if r.dir != "" {
+		errs = append(errs, os.RemoveAll(r.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// SetProductAhead sets by how much the clocks of the products are ahead of ours, or behind.
+func (r *Rig) SetProductAhead(d time.Duration) { r.productAhead.Store(int64(d)) }
+
+func (r *Rig) productTime() time.Time { return time.Now().Add(time.Duration(r.productAhead.Load())) }
+
+func (r *Rig) build(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "apitoken-rig-")
+	if err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	r.dir, r.binary = dir, filepath.Join(dir, "apitoken-operator")
+	build := exec.CommandContext(ctx, "go", "build", "-o", r.binary, "./cmd/apitoken-operator")
+	build.Dir = controlplane.RepositoryRoot()
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (r *Rig) startControlPlane(context.Context) (err error) {
+	if r.ControlPlane, err = controlplane.Start(); err != nil {
+		return err
+	}
+	for name, groups := range map[string][]string{
+		"admin":   {"system:masters"},
+		"alice":   {"jira-team"},
+		"mallory": {"jira-team"},
+		"system:serviceaccount:apitoken-system:apitoken-controller": {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+		"system:serviceaccount:apitoken-system:apitoken-webhook":    {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+		"system:serviceaccount:apitoken-system:apitoken-portal":     {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
+	} {
+		if err := r.WriteKubeconfig(r.Kubeconfig(name), name, groups...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kubeconfig is the kubeconfig of admin, of alice, who may issue for herself, or of mallory, who may not.
+func (r *Rig) Kubeconfig(name string) string {
+	return filepath.Join(r.dir, name[strings.LastIndexByte(name, ':')+1:]+".kubeconfig")
+}
+
+func (r *Rig) startProduct(context.Context) error {
+	r.product = httptest.NewServer(r.Product)
+	return nil
+}
+
+func (r *Rig) startController(ctx context.Context) error {
+	free, err := ports.Free(2)
+	if err != nil {
+		return err
+	}
+	if r.WebhookURL == "" {
+		serving, err := ports.Free(5)
+		if err != nil {
+			return err
+		}
+		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+serving[0], "http://"+serving[1], "http://"+serving[2]+"/metrics"
+		r.PortalURL, r.PortalMetricsURL = "http://"+serving[3], "http://"+serving[4]+"/metrics"
+	}
+	r.ControllerMetricsURL = "http://" + free[1] + "/metrics"
+	r.Controller, err = r.startOperator("controller", "controller",
+		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--portal-url", r.PortalURL, "--allow-external-upstreams",
+		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1])
+	if err != nil {
+		return err
+	}
+	return r.Controller.await(ctx, "http://"+free[0]+"/readyz")
+}
+
+// startOperator starts one process of the operator, whose log is known by this name.
+func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
+	return startProcess(filepath.Join(r.dir, log+".log"), r.binary, append(args, r.operatorArgs...)...)
+}
+
+func (r *Rig) startWebhook(ctx context.Context) (err error) {
+	r.Webhook, err = r.startOperator("webhook", "webhook", "--drain-delay", "100ms",
+		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
+		"--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
+		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))
+	if err != nil {
+		return err
+	}
+	return r.Webhook.await(ctx, r.HealthURL+"/readyz")
+}
+
+func (r *Rig) startPortal(ctx context.Context) error {
+	health, err := ports.Free(1)
+	if err != nil {
+		return err
+	}
+	r.Portal, err = r.startOperator("portal", "portal", "--drain-delay", "100ms",
+		"--kubeconfig", r.Kubeconfig("apitoken-portal"), "--bind-address", strings.TrimPrefix(r.PortalURL, "http://"),
+		"--health-probe-bind-address", health[0],
+		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.PortalMetricsURL, "http://"), "/metrics"))
+	if err != nil {
+		return err
+	}
+	return r.Portal.await(ctx, "http://"+health[0]+"/readyz")
+}
+
+// Sample returns a file of config/samples, with the placeholders for this rig filled in.
+func (r *Rig) Sample(name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", name))
+	if err != nil {
+		return nil, fmt.Errorf("reading a sample: %w", err)
+	}
+	if r.URL == "" {
+		free, err := ports.Free(1)
+		if err != nil {
+			return nil, err
+		}
+		r.URL = "http://" + free[0]
+	}
+	return []byte(strings.NewReplacer(
+		"https://jira.example.com", r.URL,
+		"open BASE_URL", "open "+r.URL,
+		"proxy_pass PORTAL_URL", "proxy_pass "+r.PortalURL+"/portal/"+Namespace+"/"+Site,
+		"http://jira.jira.svc:8080", r.product.URL,
+		"PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", PersonalAccessToken,
+		"LISTEN;", strings.TrimPrefix(r.URL, "http://")+";",
+		"server PRODUCT;", "server "+strings.TrimPrefix(r.product.URL, "http://")+";",
+	).Replace(r.Confluence.fill(string(text)))), nil
+}
+
+// KubectlAs runs kubectl as one of the people, with a text on its standard input, and returns what it prints.
+func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, r.Kubectl(), append([]string{"--kubeconfig", r.Kubeconfig(as), "--namespace", Namespace}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s as %s: %w: %s", strings.Join(args, " "), as, err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// StartNginx starts nginx with the sample configuration and this auth URL. More configuration goes before it.
+func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) error {
+	site, err := r.Sample("nginx.conf")
+	if err != nil {
+		return err
+	}
+	site = bytes.ReplaceAll(site, []byte("proxy_pass AUTH_URL;"), []byte("proxy_pass "+authURL+";"))
+	site = append([]byte(strings.Join(more, "\n")+"\n"), site...)
+	if r.Nginx, err = r.startNginx("nginx", site); err != nil {
+		return err
+	}
+	return r.Nginx.await(ctx, r.URL+"/login.jsp")
+}
+
+// startNginx starts an nginx that serves one site, in a folder and with a log of this name.
+func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
+	dir := filepath.Join(r.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making nginx's folder: %w", err)
+	}
+	logs := "error_log stderr warn;\naccess_log off;"
+	if r.logsRequests {
+		logs = "error_log stderr info;\naccess_log /dev/stdout;"
+	}
+	for file, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir, logs)), "site.conf": site} {
+		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
+			return nil, fmt.Errorf("writing nginx's configuration: %w", err)
+		}
+	}
+	binary, err := nginxBinary()
+	if err != nil {
+		return nil, err
+	}
+	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
+}
+
+// LogRequests has every nginx that starts from now on write each request into its log.
+func (r *Rig) LogRequests() { r.logsRequests = true }
+
+// nginxMain is what surrounds the sample: where everything lies that nginx would otherwise write outside its folder.
+func nginxMain(dir, logs string) string {
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n" // a worker of another user could not enter the folder
+	}
+	return user + `daemon off;
+worker_processes 2;
+pid ` + dir + `/nginx.pid;
+events { worker_connections 1024; }
+http {
+    ` + logs + `
+    client_body_temp_path ` + dir + `/body;
+    proxy_temp_path ` + dir + `/proxy;
+    fastcgi_temp_path ` + dir + `/fastcgi;
+    uwsgi_temp_path ` + dir + `/uwsgi;
+    scgi_temp_path ` + dir + `/scgi;
+    include ` + dir + `/site.conf;
+}
+`
+}
+
+// nginxBinary finds nginx where Debian puts it too: that is not in everybody's PATH.
+func nginxBinary() (string, error) {
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
+}
+
+// await waits until a process answers, or fails as soon as it has ended.
+func (p *Process) await(ctx context.Context, url string) error {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.ended:
+			return false, fmt.Errorf("%s ended by itself", p.name())
+		default:
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, nil
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s at %s: %w; its log ends with:\n%s", p.name(), url, err, p.tail())
+	}
+	return nil
+}

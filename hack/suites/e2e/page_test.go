@@ -1,0 +1,74 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"maps"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"apitokens.dev/operator/hack/lib/controlplane"
+)
+
+// browsing is what the programs that drive a browser are told.
+func (s *site) browsing(t *testing.T) map[string]any {
+	t.Helper()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	product, login := "Jira", "/login.jsp"
+	if s == world.wiki {
+		product, login = "Confluence", "/login.action"
+	}
+	return map[string]any{
+		"url": s.url, "page": s.page(), "myself": s.myself, "product": product, "login": login, "chromium": chromium,
+		"screenshots": filepath.Join(controlplane.RepositoryRoot(), "bin", "screenshots"),
+	}
+}
+
+// The page in a real browser: what people do on it, how it looks, and what other pages cannot do to it.
+func TestPage(t *testing.T) {
+	if steps := node(t, "page.mjs", world.jira.browsing(t)); steps < 40 {
+		t.Errorf("only %d steps", steps)
+	}
+}
+
+// inState has the page looked at that a user finds, and has him do there what there is to do.
+func (s *site) inState(t *testing.T, state, user string, more map[string]any) {
+	t.Helper()
+	told := s.browsing(t)
+	told["state"], told["user"], told["password"] = state, user, user+"s password"
+	maps.Copy(told, more)
+	if steps := node(t, "states.mjs", told); steps != 1 {
+		t.Errorf("%d steps", steps)
+	}
+}
+
+func TestPageOfConfluence(t *testing.T) {
+	_, enrolled := world.wiki.held(t, "carol")
+	world.wiki.inState(t, "of the other product", "carol", map[string]any{"consent": !enrolled})
+}
+
+// Without a licence tokens can be managed, and nobody is authenticated by one.
+func TestPageWithoutLicense(t *testing.T) {
+	s := world.jira
+	bob := s.session("bob")
+	id, text := bob.create(t, `{"label":"licensed"}`)
+	s.basic("bob", text).is(t, "bob")
+	licence := func(key string) {
+		s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch", `{"spec":{"licenseSecretRef":{"key":"`+key+`"}}}`)
+	}
+	licence("nothing")
+	refused := s.basic("bob", text).isRefused(t, http.StatusForbidden)
+	if reason := refused.header.Get("X-Api-Token-Reason"); !strings.HasPrefix(reason, "InvalidLicense") {
+		t.Errorf("refused for %q", reason)
+	}
+	s.inState(t, "unlicensed", "bob", nil)
+	licence("license")
+	s.basic("bob", text).is(t, "bob")
+	bob.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
+}

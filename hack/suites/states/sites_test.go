@@ -1,0 +1,146 @@
+package states_test
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/authority"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/authurl"
+)
+
+// products puts a Jira and a Confluence behind the names of Services. Each has alice and bob.
+func (w *world) products() {
+	users := []fakeproduct.User{{Name: "alice", PATs: []string{"pat-of-alice"}}, {Name: "bob", PATs: []string{"pat-of-bob"}}}
+	jira := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: users})
+	w.serveHTTP("jira", jira)
+	w.serveHTTP("jira-new", jira)
+	w.serveHTTP("wiki", fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: users}))
+	w.put("alice-pat", "token", "pat-of-alice")
+	w.put("bob-pat", "token", "pat-of-bob")
+}
+
+func (w *world) upstream(url string) siteMod {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamURL = url }
+}
+
+func pats(entries ...tokensv1alpha1.UpstreamCredential) siteMod {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamCredentials = entries }
+}
+
+func ca(secret string) siteMod {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamCARef.Name = secret }
+}
+
+var siteExamples = []example{
+	{"main", 0, func(w *world, name string) { w.site(name, baseURL("https://jira.example.com/jira")) }},
+	{"second", 0, func(w *world, name string) { w.site(name, baseURL("https://jira.example.com/jira")) }},
+	{"outside", 0, func(w *world, name string) { w.site(name, w.upstream("https://jira.example.net/jira")) }},
+	{"auth-urls-taken", 0, func(w *world, name string) {
+		w.put(name+"-auth-urls", "note", "somebody else's")
+		w.site(name)
+	}},
+	{"keys-damaged", 0, func(w *world, name string) {
+		s := w.site(name)
+		keys := w.secret(kubetest.SystemNamespace, authurl.KeysSecretName(w.jira, name))
+		keys.Data = map[string][]byte{authurl.KeysDataKey: []byte("{")}
+		w.must(w.api.Update(w.Context(), keys))
+		w.lookAtSite(s)
+	}},
+	{"down", hour, func(w *world, name string) {
+		s := w.site(name)
+		w.later(hour)
+		up := w.network.servers
+		w.network.servers = nil
+		w.lookAtSite(s)
+		w.network.servers = up
+	}},
+	{"no-context-path", 0, func(w *world, name string) { w.site(name, w.upstream(w.origin("jira"))) }},
+	{"no-tls", 0, func(w *world, name string) {
+		origin := "https://jira." + w.jira + ".svc:8080"
+		w.network.servers[origin] = "https" + w.network.servers[w.origin("jira")][len("http"):]
+		w.site(name, w.upstream(origin+"/jira"))
+	}},
+	{"a-wiki", 0, func(w *world, name string) { w.site(name, w.upstream(w.origin("wiki")+"/jira")) }},
+	{"no-ca", 0, func(w *world, name string) {
+		w.site(name, w.upstream("https://jira."+w.jira+".svc:8443/jira"), ca("product-ca"))
+	}},
+	{"ca-without-key", 0, func(w *world, name string) {
+		w.put("other-ca", "tls.crt", "in another key")
+		w.site(name, w.upstream("https://jira."+w.jira+".svc:8443/jira"), ca("other-ca"))
+	}},
+	{"ca-garbled", 0, func(w *world, name string) {
+		w.put("garbled-ca", "ca.crt", "not PEM")
+		w.site(name, w.upstream("https://jira."+w.jira+".svc:8443/jira"), ca("garbled-ca"))
+	}},
+	{"certificate-of-nobody", 0, func(w *world, name string) { w.site(name, w.upstream(w.secure("jira", "127.0.0.1")+"/jira")) }},
+	{"certificate-of-others", 0, func(w *world, name string) {
+		other, err := authority.New("other")
+		w.must(err)
+		w.putCA("ca-of-others", other)
+		w.site(name, w.upstream(w.secure("jira", "127.0.0.1")+"/jira"), ca("ca-of-others"))
+	}},
+	{"certificate-host", 0, func(w *world, name string) {
+		w.site(name, w.upstream(w.secure("other-host", "jira.example.com")+"/jira"), ca("other-host-ca"))
+	}},
+	{"certificate-expired", 0, func(w *world, name string) {
+		w.site(name, w.upstream(w.secure("expired", "127.0.0.1")+"/jira"), ca("expired-ca"))
+	}},
+	{"moved", day, func(w *world, name string) {
+		s := w.site(name)
+		w.later(day)
+		change(w, s, w.upstream(w.origin("jira-new")+"/jira"))
+		w.lookAtSite(s)
+	}},
+	{"pats-unusable", 0, func(w *world, name string) {
+		w.put("carol-pat", "token", "the pat of carol")
+		w.put("dan-pat", "token", "pat-of-dan")
+		w.site(name, pats(
+			tokensv1alpha1.UpstreamCredential{User: "alice", SecretName: "bob-pat"},
+			tokensv1alpha1.UpstreamCredential{User: "bob", SecretName: "bobs-pat"},
+			tokensv1alpha1.UpstreamCredential{User: "carol", SecretName: "carol-pat"},
+			tokensv1alpha1.UpstreamCredential{User: "dan", SecretName: "dan-pat"},
+		))
+	}},
+}
+
+func baseURL(url string) siteMod {
+	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.BaseURL = url }
+}
+
+func (w *world) putCA(name string, a *authority.Authority) {
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: name}, Data: map[string][]byte{"ca.crt": a.PEM}})
+}
+
+// secure puts a server with a certificate for a host behind the https name of a Service, once, and its authority into a
+// Secret with "-ca" behind the Service's name. The network of the test leads to an address, so that is the right host.
+func (w *world) secure(service, host string) string {
+	origin := "https://" + service + "." + w.jira + ".svc:8443"
+	if w.network.servers[origin] != "" {
+		return origin
+	}
+	a, err := authority.New(service)
+	w.must(err)
+	w.putCA(service+"-ca", a)
+	until := time.Now().Add(hour)
+	if service == "expired" {
+		until = time.Now().Add(-hour)
+	}
+	certificate, err := a.Server(until, host)
+	w.must(err)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.StartTLS()
+	w.serve(origin, server)
+	return origin
+}

@@ -1,0 +1,227 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/authn"
+)
+
+func exchange(d authn.Decision) audit.Exchange {
+	return audit.Exchange{
+		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Decision: d, Peer: "10.0.0.1:4711", Took: time.Microsecond,
+		Claimed: audit.Claimed{Client: "192.0.2.1", Method: "GET", Path: "/rest/api", RequestID: "r1"},
+	}
+}
+
+func lines(t *testing.T, written string) (parsed []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(written) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		parsed = append(parsed, fields)
+	}
+	return parsed
+}
+
+func TestAuthenticationLine(t *testing.T) {
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	l.Observe(exchange(authn.Decision{
+		Verdict: authn.Allow, Reason: authn.ReasonAuthenticated, User: "alice", TokenID: "asp_DquJoZLwlsNJm6gU", Authorization: "Bearer pat",
+	}))
+	l.Close()
+	got := lines(t, out.String())
+	if len(got) != 1 {
+		t.Fatalf("%d lines", len(got))
+	}
+	delete(got[0], "time")
+	want := map[string]any{
+		"level": "INFO", "msg": "alice has been authenticated via API Token (asp_DquJoZLwlsNJm6gU)",
+		"verdict": "allow", "reason": "authenticated", "site": "jira/main", "user": "alice", "tokenID": "asp_DquJoZLwlsNJm6gU",
+		"client": "192.0.2.1", "method": "GET", "path": "/rest/api", "requestID": "r1", "peer": "10.0.0.1:4711",
+	}
+	if diff := cmp.Diff(want, got[0]); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(out.String(), "pat\"") || strings.Contains(out.String(), "Bearer") {
+		t.Error("the upstream credential is in the log")
+	}
+}
+
+func TestHostileFields(t *testing.T) {
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	for _, hostile := range []string{
+		"\r\n{\"msg\":\"forged\"}", "\x00\x1b[31m", "\u2028", strings.Repeat("x", 100_000), "\xff\xfe", `"}`,
+		"/rest/asp_DquJoZLwlsNJm6gU_secret",
+	} {
+		x := exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonUnknownToken})
+		x.Claimed = audit.Claimed{Client: hostile, Method: hostile, Path: hostile, RequestID: hostile}
+		l.Observe(x)
+	}
+	l.Close()
+	got := lines(t, out.String())
+	if len(got) != 7 {
+		t.Errorf("%d lines for 7 refusals", len(got))
+	}
+	for _, line := range got {
+		if line["msg"] != "An API Token has been refused" {
+			t.Errorf("message %q", line["msg"])
+		}
+	}
+	if strings.Contains(out.String(), "secret") || out.Len() > 7*5000 {
+		t.Errorf("wrote %d bytes, or a token", out.Len())
+	}
+}
+
+func TestForwardedRequestsAreCountedNotLogged(t *testing.T) {
+	var out bytes.Buffer
+	registry := prometheus.NewRegistry()
+	l := audit.NewLog(&out, registry)
+	for range 3 {
+		l.Observe(exchange(authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonNoToken}))
+	}
+	l.Close()
+	if out.Len() != 0 {
+		t.Errorf("logged %q", out.String())
+	}
+	want := `
+# HELP apitoken_authentications_total Requests that gateways asked about, by site, outcome and reason.
+# TYPE apitoken_authentications_total counter
+apitoken_authentications_total{outcome="forward",reason="no_token",site="jira/main"} 3
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "apitoken_authentications_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// told sums up the refusals of a log: those with a line of their own, and those in sums.
+func told(t *testing.T, written string) (sum float64, n int) {
+	t.Helper()
+	for _, line := range lines(t, written) {
+		n++
+		if count, ok := line["count"].(float64); ok {
+			sum += count
+		} else {
+			sum++
+		}
+	}
+	return sum, n
+}
+
+// A flood fills neither the disk nor the metrics, and not one refusal is lost: not even while the disk hangs.
+func TestFloodIsToldInSum(t *testing.T) {
+	for name, out := range map[string]*slow{"": {}, "with a disk that hangs": {gate: make(chan struct{})}} {
+		registry := prometheus.NewRegistry()
+		l := audit.NewLog(out, registry)
+		const senders, each = 8, 20_000
+		var group sync.WaitGroup
+		for i := range senders {
+			group.Go(func() {
+				for range each {
+					l.Observe(exchange(authn.Decision{
+						Verdict: authn.Unauthorized,
+						Reason:  []authn.Reason{authn.ReasonUnknownToken, authn.ReasonMalformedToken}[i%2],
+					}))
+				}
+			})
+		}
+		group.Wait()
+		if out.gate != nil {
+			close(out.gate)
+		}
+		l.Close()
+		if sum, n := told(t, out.String()); sum != senders*each || n > 500 {
+			t.Errorf("%s: %v refusals told in %d lines, want %d", name, sum, n, senders*each)
+		}
+	}
+}
+
+// slow is a disk that hangs until its gate is closed.
+type slow struct {
+	bytes.Buffer
+
+	gate chan struct{}
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	if s.gate != nil {
+		<-s.gate
+	}
+	return s.Buffer.Write(p)
+}
+
+// Anyone inside the cluster can call with a wrong key, and name as many sites as he likes.
+func TestStrangersAreLimited(t *testing.T) {
+	var out bytes.Buffer
+	registry := prometheus.NewRegistry()
+	l := audit.NewLog(&out, registry)
+	for i := range 5000 {
+		x := exchange(authn.Decision{Reason: authn.ReasonCallerKeyMismatch})
+		x.Site.Name = strings.Repeat("x", i%100)
+		l.Observe(x)
+	}
+	l.Close()
+	if sum, n := told(t, out.String()); sum != 5000 || n > 50 {
+		t.Errorf("%v strangers told in %d lines", sum, n)
+	}
+	if n := testutil.CollectAndCount(registry, "apitoken_authentications_total"); n != 1 {
+		t.Errorf("%d time series for one reason", n)
+	}
+}
+
+func TestObserveNeverBlocksAndCountsLosses(t *testing.T) {
+	out, registry := &slow{gate: make(chan struct{})}, prometheus.NewRegistry()
+	l := audit.NewLog(out, registry)
+	const n = 40_000
+	for range n {
+		l.Observe(exchange(authn.Decision{Verdict: authn.Allow, Reason: authn.ReasonAuthenticated}))
+	}
+	close(out.gate)
+	l.Close()
+	metrics, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, written := told(t, out.String())
+	for _, m := range metrics {
+		if m.GetName() != "apitoken_audit_dropped_total" {
+			continue
+		}
+		if lost := int(m.GetMetric()[0].GetCounter().GetValue()); lost == 0 || lost+written != n {
+			t.Errorf("%d lines written and %d counted as lost, of %d", written, lost, n)
+		}
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestWriteErrorsAreCounted(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	l := audit.NewLog(failing{}, registry)
+	l.Observe(exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonUnknownToken}))
+	l.Close()
+	want := `
+# HELP apitoken_audit_write_errors_total Failed writes of audit lines. Must stay 0.
+# TYPE apitoken_audit_write_errors_total counter
+apitoken_audit_write_errors_total 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "apitoken_audit_write_errors_total"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,320 @@
+package authn_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+)
+
+const (
+	key    = "caller-key-of-the-site"
+	bearer = "Bearer alices-personal-access-token"
+	origin = "http://jira.jira.svc:8080"
+	uid    = "uid-1"
+)
+
+var jira = authn.SiteName{Namespace: "jira", Name: "main"}
+
+// fixture is an index with one site, at the context path /jira, and one token of alice.
+type fixture struct {
+	*authn.Index
+	token  string
+	record *record.Record
+}
+
+func newToken(t testing.TB) (id, text string) {
+	t.Helper()
+	id, err := token.NewID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = token.New(id, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	return id, text
+}
+
+func newRecord(t testing.TB, name, id, text string) *record.Record {
+	t.Helper()
+	hash, err := record.NewHash(text, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &record.Record{
+		TokenID: id, User: "alice", DeliverySecret: "delivered",
+		Site:     record.Ref{Namespace: jira.Namespace, Name: jira.Name},
+		APIToken: record.Ref{Namespace: jira.Namespace, Name: name},
+		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0)}},
+	}
+}
+
+func alice(uid, name string) authn.Token {
+	return authn.Token{UID: uid, Namespace: jira.Namespace, Name: name, User: "Alice", Site: jira}
+}
+
+func site(name authn.SiteName) authn.Site {
+	return authn.Site{Name: name, Product: "Jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: origin}
+}
+
+func newFixture(t testing.TB) fixture {
+	t.Helper()
+	ix := newIndex(t, time.Now)
+	id, text := newToken(t)
+	r := newRecord(t, "ci", id, text)
+	ix.PutSite(site(jira))
+	ix.PutToken(alice(uid, "ci"))
+	ix.PutRecord(uid, r)
+	return fixture{Index: ix, token: text, record: r}
+}
+
+// newIndex is an index with all that belongs to the site, but the site.
+func newIndex(t testing.TB, now func() time.Time) *authn.Index {
+	t.Helper()
+	ix := authn.NewIndex(now)
+	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}})
+	ix.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
+	ix.SetReady()
+	return ix
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func request(target string, authorization ...string) *authn.Request {
+	return &authn.Request{
+		Contract: authurl.Nginx, CallerKey: key, Site: jira, Authorization: authorization, Target: target,
+	}
+}
+
+func TestDecide(t *testing.T) {
+	f := newFixture(t)
+	ours := basic("alice", f.token)
+	_, unknown := newToken(t)
+	wrong, err := token.New(f.record.TokenID, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path = "/jira/rest/api/2/myself"
+
+	type want struct {
+		verdict authn.Verdict
+		reason  authn.Reason
+	}
+	allowed := want{authn.Allow, authn.ReasonAuthenticated}
+	forwarded := want{authn.Forward, authn.ReasonNoToken}
+	refused := func(reason authn.Reason) want { return want{authn.Unauthorized, reason} }
+	forbidden := func(reason authn.Reason) want { return want{authn.Forbidden, reason} }
+
+	for name, tc := range map[string]struct {
+		target        string
+		authorization []string
+		want          want
+	}{
+		"a token":                          {path, []string{ours}, allowed},
+		"folded user name":                 {path, []string{basic("ALICE", f.token)}, allowed},
+		"scheme in lower case":             {path, []string{"basic" + ours[5:]}, allowed},
+		"parameters and dots in the path":  {"/x/../jira;a=b/rest/api", []string{ours}, allowed},
+		"a query":                          {path + "?os_user=x&expand=os_username", []string{ours}, allowed},
+		"a tab after the scheme":           {path, []string{"Basic\t" + ours[6:]}, allowed},
+		"a scheme that Unicode would fold": {path, []string{"Ba\u017fic" + ours[5:]}, forwarded},
+		"no credential":                    {path, nil, forwarded},
+		"a password":                       {path, []string{basic("alice", "secret")}, forwarded},
+		"an empty password":                {path, []string{basic("alice", "")}, forwarded},
+		"a personal access token":          {path, []string{"Bearer NjE2"}, forwarded},
+		"negotiate":                        {path, []string{"Negotiate " + strings.Repeat("YII", 1500)}, forwarded},
+		"a password at an ambiguous path":  {"/jira/rest/%2f", []string{basic("alice", "secret")}, forwarded},
+		"a password outside token paths":   {"/jira/secure/", []string{basic("alice", "secret")}, forwarded},
+		"os_ parameters without a token":   {path + "?os_username=bob&os_password=x", nil, forwarded},
+		"two of them":                      {path, []string{ours, ours}, refused(authn.ReasonMalformedCredential)},
+		"two passwords":                    {path, []string{basic("a", "b"), basic("a", "b")}, refused(authn.ReasonMalformedCredential)},
+		"joined":                           {path, []string{ours + ", " + ours}, refused(authn.ReasonMalformedCredential)},
+		"folded":                           {path, []string{ours[:20] + " " + ours[20:]}, refused(authn.ReasonMalformedCredential)},
+		"not base64":                       {path, []string{"Basic !!!!"}, refused(authn.ReasonMalformedCredential)},
+		"no padding":                       {path, []string{"Basic YWI6Yw"}, refused(authn.ReasonMalformedCredential)},
+		"no colon":                         {path, []string{"Basic YWxpY2U="}, refused(authn.ReasonMalformedCredential)},
+		"no value":                         {path, []string{"Basic"}, refused(authn.ReasonMalformedCredential)},
+		"too long":                         {path, []string{basic("alice", strings.Repeat("x", 4000))}, refused(authn.ReasonMalformedCredential)},
+		"a token in the clear":             {path, []string{"Basic " + f.token}, refused(authn.ReasonMalformedCredential)},
+		"as bearer":                        {path, []string{"Bearer " + f.token}, refused(authn.ReasonSchemeNotAccepted)},
+		"as bearer with two spaces":        {path, []string{"Bearer  " + f.token}, refused(authn.ReasonSchemeNotAccepted)},
+		"as bearer behind a tab":           {path, []string{"Bearer\t" + f.token}, refused(authn.ReasonSchemeNotAccepted)},
+		"without a scheme":                 {path, []string{f.token}, refused(authn.ReasonSchemeNotAccepted)},
+		"quoted":                           {path, []string{`Token token="` + f.token + `"`}, refused(authn.ReasonSchemeNotAccepted)},
+		"as a part of the password":        {path, []string{basic("alice", "pass "+f.token)}, refused(authn.ReasonSchemeNotAccepted)},
+		"as user name":                     {path, []string{basic(f.token, "")}, refused(authn.ReasonSchemeNotAccepted)},
+		"as os_password":                   {path + "?os_username=alice&os_password=" + f.token, nil, refused(authn.ReasonSchemeNotAccepted)},
+		"as os_password, encoded":          {path + "?os_password=%61sp_x", nil, refused(authn.ReasonSchemeNotAccepted)},
+		"as os_password beside a password": {path + "?os_password=" + f.token, []string{basic("a", "b")}, refused(authn.ReasonSchemeNotAccepted)},
+		"only the prefix":                  {path, []string{basic("alice", "asp_")}, refused(authn.ReasonMalformedToken)},
+		"bad checksum":                     {path, []string{basic("alice", f.token[:len(f.token)-1]+"!")}, refused(authn.ReasonMalformedToken)},
+		"trailing space":                   {path, []string{basic("alice", f.token+" ")}, refused(authn.ReasonMalformedToken)},
+		"unknown id":                       {path, []string{basic("alice", unknown)}, refused(authn.ReasonUnknownToken)},
+		"wrong secret":                     {path, []string{basic("alice", wrong)}, refused(authn.ReasonWrongSecret)},
+		"wrong user":                       {path, []string{basic("bob", f.token)}, refused(authn.ReasonWrongUser)},
+		"no user":                          {path, []string{basic("", f.token)}, refused(authn.ReasonWrongUser)},
+		"user with a space":                {path, []string{basic("alice ", f.token)}, refused(authn.ReasonWrongUser)},
+		"user that Unicode would fold":     {path, []string{basic("al\u0131ce", f.token)}, refused(authn.ReasonWrongUser)},
+		"outside the token paths":          {"/jira/secure/Dashboard.jspa", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"outside the context path":         {"/rest/api/2/myself", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"a prefix of a token path":         {"/jira/rest", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"another case":                     {"/jira/REST/api", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"climbing out":                     {"/jira/rest/..;/secure/x", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"an encoded slash":                 {"/jira/rest/%2fapi", []string{ours}, refused(authn.ReasonAmbiguousPath)},
+		"no path":                          {"", []string{ours}, refused(authn.ReasonAmbiguousPath)},
+		"making a PAT":                     {"/jira/rest/pat/latest/tokens", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making a PAT, folded":             {"/jira/rest/PAT;x/latest", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making a PAT, dotted":             {"/jira/rest/api/../pat", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making a session":                 {"/jira/rest/auth/1/session", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making an OAuth token":            {"/jira/rest/oauth2/latest/token", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making an access token":           {"/jira/rest/access-tokens/1.0/x", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"a path that only begins alike":    {"/jira/rest/patterns", []string{ours}, allowed},
+		"wrong secret at a forbidden path": {"/jira/rest/pat/latest/tokens", []string{basic("alice", wrong)}, refused(authn.ReasonWrongSecret)},
+		"os_username":                      {path + "?os_username=bob", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_password, encoded":             {path + "?a=b&os%5Fpassword=x", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType":                      {path + "?os_authType=none", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_cookie without a value":        {path + "?os_cookie", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := f.Decide(request(tc.target, tc.authorization...))
+			if got := (want{d.Verdict, d.Reason}); got != tc.want {
+				t.Fatalf("got %v %s, want %v %s", got.verdict, got.reason, tc.want.verdict, tc.want.reason)
+			}
+			checkWhatLeaves(t, f, tc.authorization, d)
+		})
+	}
+}
+
+// checkWhatLeaves holds invariants 1 and 2: an identity leaves if and only if a token verified, it is the stored
+// owner's, and a credential of ours never goes on to the product.
+func checkWhatLeaves(t *testing.T, f fixture, sent []string, d authn.Decision) {
+	t.Helper()
+	want := authn.Decision{Verdict: d.Verdict, Reason: d.Reason}
+	switch d.Verdict {
+	case authn.Allow:
+		want.User, want.TokenID, want.Authorization = "alice", f.record.TokenID, bearer
+		want.APIToken = authn.APITokenName{Namespace: jira.Namespace, Name: "ci", UID: uid}
+	case authn.Forbidden:
+		want.User, want.TokenID = "alice", f.record.TokenID
+	case authn.Forward:
+		want.Authorization = strings.Join(sent, "")
+	case authn.Unauthorized:
+		if d.Reason == authn.ReasonWrongSecret || d.Reason == authn.ReasonWrongUser {
+			want.TokenID = f.record.TokenID // for the log
+		}
+	}
+	if d != want {
+		t.Errorf("decided %+v, want %+v", d, want)
+	}
+	if strings.Contains(d.Authorization, token.Prefix) {
+		t.Error("a token would reach the product")
+	}
+}
+
+func TestDecideAsksWhoIsCallingFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(fixture, *authn.Request)
+		want   authn.Reason
+	}{
+		"wrong key":           {func(_ fixture, r *authn.Request) { r.CallerKey = "x" + key[1:] }, authn.ReasonCallerKeyMismatch},
+		"no key":              {func(_ fixture, r *authn.Request) { r.CallerKey = "" }, authn.ReasonCallerKeyMismatch},
+		"longer key":          {func(_ fixture, r *authn.Request) { r.CallerKey = key + "\x00" }, authn.ReasonCallerKeyMismatch},
+		"huge key":            {func(_ fixture, r *authn.Request) { r.CallerKey = strings.Repeat("k", 10_000) }, authn.ReasonCallerKeyMismatch},
+		"key of another kind": {func(_ fixture, r *authn.Request) { r.Contract = "forward" }, authn.ReasonCallerKeyMismatch},
+		"keys withdrawn":      {func(f fixture, _ *authn.Request) { f.DeleteCallerKeys(jira) }, authn.ReasonCallerKeyMismatch},
+		"empty key on file": {func(f fixture, r *authn.Request) {
+			f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {""}})
+			r.CallerKey = ""
+		}, authn.ReasonCallerKeyMismatch},
+		"key of another site": {func(f fixture, r *authn.Request) {
+			other := authn.SiteName{Namespace: "jira", Name: "other"}
+			f.PutSite(site(other))
+			f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {"other"}})
+			r.CallerKey = "other"
+		}, authn.ReasonCallerKeyMismatch},
+		"site unknown": {func(_ fixture, r *authn.Request) { r.Site.Name = "nowhere" }, authn.ReasonUnknownSite},
+		"site gone":    {func(f fixture, _ *authn.Request) { f.DeleteSite(jira) }, authn.ReasonUnknownSite},
+	} {
+		for _, authorization := range []string{"", basic("alice", "secret"), "ours"} {
+			f := newFixture(t)
+			if authorization == "ours" {
+				authorization = basic("alice", f.token)
+			}
+			r := request("/jira/rest/api", authorization)
+			tc.change(f, r)
+			if got, want := f.Decide(r), (authn.Decision{Verdict: authn.CannotDecide, Reason: tc.want}); got != want {
+				t.Errorf("%s: %+v, want %+v", name, got, want)
+			}
+		}
+	}
+}
+
+func TestDecideNothingBeforeReady(t *testing.T) {
+	if d := authn.NewIndex(time.Now).Decide(request("/jira/rest/api")); d.Verdict != authn.CannotDecide || d.Reason != authn.ReasonNotReady {
+		t.Errorf("an empty index decided %+v", d)
+	}
+}
+
+func TestPreviousCallerKeyWorks(t *testing.T) {
+	f := newFixture(t)
+	f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {"current", key}})
+	if d := f.Decide(request("/jira/rest/api", basic("alice", f.token))); d.Verdict != authn.Allow {
+		t.Errorf("decided %+v", d)
+	}
+}
+
+func TestHandoffNeedsTheOwnersCredential(t *testing.T) {
+	f := newFixture(t)
+	r := request("/jira/rest/api", basic("alice", f.token))
+	f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: "http://elsewhere:8080"})
+	want := authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonUpstreamChanged, User: "alice", TokenID: f.record.TokenID}
+	if d := f.Decide(r); d != want {
+		t.Errorf("with a credential of another origin: %+v, want %+v", d, want)
+	}
+	f.DeleteUpstreamCredential(jira, "alice")
+	want.Reason = authn.ReasonUpstreamCredentialMissing
+	if d := f.Decide(r); d != want {
+		t.Errorf("without a credential: %+v, want %+v", d, want)
+	}
+}
+
+func TestDecideAllocations(t *testing.T) {
+	f := newFixture(t)
+	known := request("/jira/rest/api/2/issue/ABC-1;x=y?expand=all&fields=%2A", basic("alice", f.token))
+	if n := testing.AllocsPerRun(1000, func() { f.Decide(known) }); n > 2 {
+		t.Errorf("a known token costs %v allocations, at most 2 are wanted", n)
+	}
+	_, unknown := newToken(t)
+	for name, garbage := range map[string]string{
+		"nothing": "", "malformed": "Basic !", "bad checksum": basic("alice", "asp_x"), "unknown": basic("alice", unknown),
+		"password": basic("alice", "secret"), "bearer": "Bearer " + f.token, "one long word": strings.Repeat("x", 4096),
+	} {
+		r := request("/jira/rest/api/2/issue/ABC-1?a=b", garbage)
+		if n := testing.AllocsPerRun(1000, func() { f.Decide(r) }); n != 0 {
+			t.Errorf("%s: garbage costs %v allocations, none is wanted", name, n)
+		}
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	f := newFixture(b)
+	_, unknown := newToken(b)
+	for name, authorization := range map[string]string{
+		"known": basic("alice", f.token), "unknown": basic("alice", unknown), "checksum": basic("alice", "asp_x"), "password": basic("alice", "secret"),
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := request("/jira/rest/api/2/issue/ABC-1", authorization)
+			b.ReportAllocs()
+			for b.Loop() {
+				f.Decide(r)
+			}
+		})
+	}
+}

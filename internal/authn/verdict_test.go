@@ -1,0 +1,200 @@
+package authn_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+)
+
+const myself = "/jira/rest/api/2/myself"
+
+func (f fixture) expect(t *testing.T, what string, r *authn.Request, verdict authn.Verdict, reason authn.Reason) {
+	t.Helper()
+	if d := f.Decide(r); d.Verdict != verdict || d.Reason != reason {
+		t.Errorf("%s: decided %v %s, want %v %s", what, d.Verdict, d.Reason, verdict, reason)
+	}
+}
+
+// Logs, metrics and clients know verdicts and reasons by these names.
+func TestNamesOfVerdictsAndReasons(t *testing.T) {
+	for verdict, want := range map[authn.Verdict]string{
+		authn.CannotDecide: "cannot_decide", authn.Unauthorized: "unauthorized", authn.Forbidden: "forbidden",
+		authn.Forward: "forward", authn.Allow: "allow",
+	} {
+		if got := verdict.String(); got != want {
+			t.Errorf("a verdict is called %s, want %s", got, want)
+		}
+	}
+	for reason, want := range map[authn.Reason]string{
+		authn.ReasonAuthenticated: "authenticated", authn.ReasonNoToken: "no_token",
+		authn.ReasonNotReady: "not_ready", authn.ReasonUnknownSite: "unknown_site", authn.ReasonCallerKeyMismatch: "caller_key_mismatch",
+		authn.ReasonBusy: "busy", authn.ReasonAmbiguousToken: "ambiguous_token", authn.ReasonNamespaceNotAllowed: "namespace_not_allowed",
+		authn.ReasonSuspended: "suspended", authn.ReasonExpired: "expired", authn.ReasonReplaced: "replaced", authn.ReasonRevokedByEpoch: "revoked_by_epoch",
+		authn.ReasonMalformedCredential: "malformed_credential", authn.ReasonSchemeNotAccepted: "scheme_not_accepted",
+		authn.ReasonMalformedToken: "malformed_token", authn.ReasonUnknownToken: "unknown_token", authn.ReasonWrongSecret: "wrong_secret",
+		authn.ReasonWrongUser: "wrong_user", authn.ReasonAmbiguousPath: "ambiguous_path", authn.ReasonPathNotAccepted: "path_not_accepted",
+		authn.ReasonCredentialPath: "CredentialPath", authn.ReasonCredentialParameter: "CredentialParameter",
+		authn.ReasonInvalidLicenseMissing: "InvalidLicenseMissing", authn.ReasonInvalidLicenseMalformed: "InvalidLicenseMalformed",
+		authn.ReasonInvalidLicenseSignature: "InvalidLicenseSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
+		authn.ReasonInvalidLicenseProduct: "InvalidLicenseProduct",
+		authn.ReasonSourceNotAllowed:      "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
+		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
+	} {
+		if string(reason) != want {
+			t.Errorf("a reason is called %s, want %s", reason, want)
+		}
+	}
+	if got := jira.String(); got != "jira/main" {
+		t.Errorf("a site is called %s", got)
+	}
+}
+
+// Whoever forgets to set a verdict lets nothing pass.
+func TestNoVerdictLetsNothingPass(t *testing.T) {
+	if v := (authn.Decision{}).Verdict; v != authn.CannotDecide {
+		t.Errorf("the zero verdict is %v", v)
+	}
+}
+
+// What begins with asp_ is ours behind whatever cannot be a part of a credential (token68, RFC 9110 section 11.2); in the
+// middle of one it is not.
+func TestWhereTokensAreRecognised(t *testing.T) {
+	f := newFixture(t)
+	for i := range 256 {
+		before := string([]byte{byte(i)})
+		verdict, reason := authn.Unauthorized, authn.ReasonSchemeNotAccepted
+		if strings.Trim(before, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/") == "" {
+			verdict, reason = authn.Forward, authn.ReasonNoToken
+		}
+		f.expect(t, fmt.Sprintf("behind %q", before), request(myself, "Custom "+before+f.token), verdict, reason)
+		f.expect(t, fmt.Sprintf("behind x%q", before), request(myself, "Custom x"+before+f.token), verdict, reason)
+		f.expect(t, fmt.Sprintf("behind =%q", before), request(myself, "Custom="+before+f.token), verdict, reason)
+	}
+	f.expect(t, "behind a tab", request(myself, "Bearer\t"+f.token), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
+	for _, short := range []string{"Bearer asp_", "Bearer asp_x", "Bearer x=asp_", "asp_", "Custom asp_, x"} {
+		f.expect(t, short, request(myself, short), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
+	}
+	f.expect(t, "less than the prefix", request(myself, "Bearer asp"), authn.Forward, authn.ReasonNoToken)
+	f.expect(t, "a JWT with it inside", request(myself, "Bearer eyJhbGciOi.J9asp_x.y"), authn.Forward, authn.ReasonNoToken)
+	f.expect(t, "behind a JWT with it inside", request(myself, "Bearer J9asp_x,"+f.token), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
+	f.expect(t, "as user and as password", request(myself, basic(f.token, f.token)), authn.Unauthorized, authn.ReasonWrongUser)
+	f.expect(t, "two credentials and one in the query", request(myself+"?os_password="+f.token, "Bearer x", "Bearer y"),
+		authn.Unauthorized, authn.ReasonMalformedCredential)
+}
+
+func TestSpellingOfBasic(t *testing.T) {
+	f := newFixture(t)
+	ours := strings.TrimPrefix(basic("alice", f.token), "Basic ")
+	f.expect(t, "more space behind the scheme", request(myself, "Basic   "+ours), authn.Allow, authn.ReasonAuthenticated)
+	f.expect(t, "a tab behind the space", request(myself, "Basic \t"+ours), authn.Allow, authn.ReasonAuthenticated)
+	f.expect(t, "a tab", request(myself, "Basic\t"+ours), authn.Allow, authn.ReasonAuthenticated)
+	for _, scheme := range []string{"Basi", "Basicx", "Basid", "Casic", ""} {
+		f.expect(t, "the scheme "+scheme, request(myself, scheme+" "+ours), authn.Forward, authn.ReasonNoToken)
+	}
+
+	// "a:b" is YTpi; "a:" is YTo=, of which the last two bits are thrown away: YTp= says the same otherwise.
+	f.expect(t, "the one spelling", request(myself, "Basic YTo="), authn.Forward, authn.ReasonNoToken)
+	f.expect(t, "another spelling", request(myself, "Basic YTp="), authn.Unauthorized, authn.ReasonMalformedCredential)
+
+	longest := strings.Repeat("x", 1024/4*3-len("alice:"))
+	f.expect(t, "1024 characters", request(myself, basic("alice", longest)), authn.Forward, authn.ReasonNoToken)
+	f.expect(t, "more", request(myself, basic("alice", longest+"x")), authn.Unauthorized, authn.ReasonMalformedCredential)
+}
+
+// Only what stands before the first question mark is the path, and only what stands behind it the query.
+func TestQueryIsNoPath(t *testing.T) {
+	f := newFixture(t)
+	ours := basic("alice", f.token)
+	f.expect(t, "an ambiguous query", request(myself+"?a=%2f\\#/../../..", ours), authn.Allow, authn.ReasonAuthenticated)
+	f.expect(t, "a folder that was left again", request("/jira/rest/pat/../", ours), authn.Allow, authn.ReasonAuthenticated)
+	for _, query := range []string{"%", "a%", "a%6", "a%6g", "%6", "&", "os_userna", "os_usernames", "os_%75serna", "%os_username"} {
+		f.expect(t, query, request(myself+"?"+query, ours), authn.Allow, authn.ReasonAuthenticated)
+	}
+	for _, query := range []string{"os_%75sername", "%6fs_username=", "os_cooki%65", "OS_USERNAME=x", "&&a&os_authType"} {
+		f.expect(t, query, request(myself+"?"+query, ours), authn.Forbidden, authn.ReasonCredentialParameter)
+	}
+}
+
+func TestEveryTokenPathCounts(t *testing.T) {
+	f := newFixture(t)
+	s := site(jira)
+	s.TokenPaths = []string{"/rest/", "/plugins/", "/download/"}
+	f.PutSite(s)
+	ours := basic("alice", f.token)
+	for _, below := range []string{"/rest/x", "/plugins/x", "/download/x"} {
+		f.expect(t, below, request("/jira"+below, ours), authn.Allow, authn.ReasonAuthenticated)
+	}
+	f.expect(t, "none of them", request("/jira/secure/x", ours), authn.Unauthorized, authn.ReasonPathNotAccepted)
+}
+
+// Each of a site's keys opens, in whatever order they are and whatever else is on file; one that is too long never does.
+func TestCallerKeys(t *testing.T) {
+	f := newFixture(t)
+	longest := strings.Repeat("k", 128)
+	for name, tc := range map[string]struct {
+		keys []string
+		with string
+		want authn.Reason
+	}{
+		"the first":                      {[]string{key, "previous"}, key, authn.ReasonAuthenticated},
+		"the last":                       {[]string{"current", key}, key, authn.ReasonAuthenticated},
+		"beside an empty one":            {[]string{"", key}, key, authn.ReasonAuthenticated},
+		"before an empty one":            {[]string{key, ""}, key, authn.ReasonAuthenticated},
+		"twice on file":                  {[]string{key, key}, key, authn.ReasonAuthenticated},
+		"128 bytes":                      {[]string{longest}, longest, authn.ReasonAuthenticated},
+		"129 bytes":                      {[]string{longest + "k"}, longest + "k", authn.ReasonCallerKeyMismatch},
+		"129 bytes, the last is another": {[]string{longest + "k"}, longest + "x", authn.ReasonCallerKeyMismatch},
+		"128 of 129 bytes":               {[]string{longest + "k"}, longest, authn.ReasonCallerKeyMismatch},
+		"129 instead of 128 bytes":       {[]string{longest}, longest + "k", authn.ReasonCallerKeyMismatch},
+		"a part":                         {[]string{key}, key[:len(key)-1], authn.ReasonCallerKeyMismatch},
+	} {
+		f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: tc.keys})
+		r := request(myself, basic("alice", f.token))
+		r.CallerKey = tc.with
+		if d := f.Decide(r); d.Reason != tc.want {
+			t.Errorf("%s: %+v, want %s", name, d, tc.want)
+		}
+	}
+}
+
+// A record of nothing agrees with no APIToken that is missing.
+func TestRecordWithoutNamesBelongsToNobody(t *testing.T) {
+	f := newFixture(t)
+	id, text := newToken(t)
+	blank := newRecord(t, "", id, text)
+	blank.User, blank.Site, blank.APIToken = "", record.Ref{}, record.Ref{}
+	f.PutRecord("uid-2", blank)
+	if f.Size() != 1 {
+		t.Errorf("%d tokens authenticate, want the one of the fixture", f.Size())
+	}
+}
+
+// However many have the same token id, in whatever order they go: only the one that is left authenticates again.
+func TestTokenIDThatExistsFourTimes(t *testing.T) {
+	uids := []string{"uid-1", "uid-2", "uid-3", "uid-4"}
+	for i := range 4 * 4 * 4 {
+		order := []int{i % 4, i / 4 % 4, i / 16}
+		if order[0] == order[1] || order[0] == order[2] || order[1] == order[2] {
+			continue
+		}
+		f := newFixture(t)
+		f.DeleteToken(uid)
+		for _, u := range uids {
+			f.PutRecord(u, f.record)
+			f.PutToken(alice(u, "ci"))
+		}
+		for _, i := range order {
+			if f.authenticates() {
+				t.Errorf("order %v: authenticates although there are others", order)
+			}
+			f.DeleteToken(uids[i])
+		}
+		if !f.authenticates() || f.Size() != 1 {
+			t.Errorf("order %v: does not authenticate although the others are gone", order)
+		}
+	}
+}

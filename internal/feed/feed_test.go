@@ -1,0 +1,328 @@
+package feed_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+var env kubetest.Env
+
+func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
+
+// fixture is a token that authenticates, in a namespace of its own, and an index that is fed.
+type fixture struct {
+	*testing.T
+	*kubetest.ReadySite
+
+	token    *kubetest.IssuedToken
+	index    *authn.Index
+	registry *prometheus.Registry
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{T: t, ReadySite: env.ReadySite(t)}
+	f.token = f.Issue(t, "ci", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Alice" })
+	return f
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) put(c client.Client, objects ...client.Object) {
+	f.Helper()
+	for _, o := range objects {
+		o.SetResourceVersion("")
+		must(f.T, c.Create(f.Context(), o))
+	}
+}
+
+// start feeds an index with the rights of the webhook's own account.
+func (f *fixture) start() *feed.Feed {
+	f.Helper()
+	return f.startWith(nil)
+}
+
+// startWith feeds an index that requires licences, if there is somebody to verify them.
+func (f *fixture) startWith(licenses *license.Verifier) *feed.Feed {
+	f.Helper()
+	config, err := env.User(kubetest.Webhook)
+	must(f.T, err)
+	f.index, f.registry = authn.NewIndex(time.Now), prometheus.NewRegistry()
+	fed, err := feed.New(config, feed.Config{
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: "leader", Licenses: licenses,
+	}, f.index, testr.New(f.T), f.registry)
+	must(f.T, err)
+	ctx, cancel := context.WithCancel(f.Context())
+	done := make(chan error)
+	go func() { done <- fed.Start(ctx) }()
+	f.Cleanup(func() {
+		cancel()
+		must(f.T, <-done)
+	})
+	return fed
+}
+
+func (f *fixture) decide() authn.Decision {
+	return f.index.Decide(&authn.Request{
+		Contract: authurl.Nginx, CallerKey: f.Keys.Keys[authurl.Nginx][0], Site: authn.SiteName{Namespace: f.Site.Namespace, Name: "main"},
+		Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+f.token.Text))}, Target: "/jira/rest/api",
+	})
+}
+
+func (f *fixture) eventually(want authn.Reason) {
+	f.Helper()
+	kubetest.Eventually(f.T, func() error {
+		if d := f.decide(); d.Reason != want {
+			return fmt.Errorf("decided %v %s, want %s", d.Verdict, d.Reason, want)
+		}
+		return nil
+	})
+}
+
+// damaged fails until so much damage of a resource was counted.
+func (f *fixture) damaged(resource string, want float64) error {
+	metrics, err := f.registry.Gather()
+	must(f.T, err)
+	for _, family := range metrics {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "apitoken_feed_damaged_objects_total" && m.GetLabel()[0].GetValue() == resource && m.GetCounter().GetValue() >= want {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s were not counted as damaged %v times", resource, want)
+}
+
+func TestReadyOnlyAfterTheInitialList(t *testing.T) {
+	f := newFixture(t)
+	fed := f.start()
+	kubetest.Eventually(t, func() error {
+		err := fed.Ready(nil)
+		if d := f.decide(); err != nil && d.Verdict == authn.Allow {
+			t.Fatal("authenticated before it was ready")
+		}
+		return err
+	})
+	if d := f.decide(); d.Verdict != authn.Allow || d.User != "alice" || d.Authorization != "Bearer pat" {
+		t.Errorf("once it is ready: %+v", d)
+	}
+}
+
+// No controller runs here: what the index knows it has from the API server alone.
+func TestEveryChangeIsSeen(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	for name, part := range map[string]struct {
+		object  client.Object
+		writer  client.Client
+		without authn.Reason
+	}{
+		"record":              {f.token.Record, f.Operator, authn.ReasonUnknownToken},
+		"site":                {f.Site, env.Admin, authn.ReasonUnknownSite},
+		"caller keys":         {f.CallerKeys, f.Operator, authn.ReasonCallerKeyMismatch},
+		"upstream credential": {f.Credential, f.Operator, authn.ReasonUpstreamCredentialMissing},
+	} {
+		must(t, part.writer.Delete(t.Context(), part.object))
+		f.eventually(part.without)
+		f.put(part.writer, part.object)
+		f.eventually(authn.ReasonAuthenticated)
+		t.Logf("%s: seen to go and to come", name)
+	}
+	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
+	f.eventually(authn.ReasonUnknownToken)
+	f.put(env.Admin, f.token.APIToken) // a new UID: it is another one
+	if d := f.decide(); d.Reason != authn.ReasonUnknownToken {
+		t.Errorf("an APIToken of the same name revived the record: %+v", d)
+	}
+}
+
+// What limits a token is followed at watch speed: without the controller, and without a new record.
+func TestLimitsAreFollowed(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	token, site := f.token.APIToken, f.Site
+	for name, tc := range map[string]struct {
+		object  client.Object
+		set     func()
+		reset   func()
+		without authn.Reason
+	}{
+		"suspended": {
+			token, func() { token.Spec.State = tokensv1alpha1.StateSuspended }, func() { token.Spec.State = tokensv1alpha1.StateActive }, authn.ReasonSuspended,
+		},
+		"expirationTime": {
+			token, func() { token.Spec.ExpirationTime = metav1.Unix(1, 0) }, func() { token.Spec.ExpirationTime = metav1.Time{} }, authn.ReasonExpired,
+		},
+		"paths": {
+			token, func() { token.Spec.AllowedPaths = []string{"/rest/other"} }, func() { token.Spec.AllowedPaths = nil }, authn.ReasonPathNotAllowed,
+		},
+		"sources": {
+			token, func() { token.Spec.AllowedSources = []string{"10.0.0.0/8"} }, func() { token.Spec.AllowedSources = nil }, authn.ReasonSourceNotAllowed,
+		},
+		"read-only": {
+			token, func() { token.Spec.Access = tokensv1alpha1.AccessReadOnly }, func() { token.Spec.Access = tokensv1alpha1.AccessReadWrite }, authn.ReasonReadOnly,
+		},
+		"sources of the site": {
+			site, func() { site.Spec.AllowedSources = []string{"10.0.0.0/8"} }, func() { site.Spec.AllowedSources = nil }, authn.ReasonSourceNotAllowed,
+		},
+		"a site that is read-only": {
+			site, func() { site.Spec.TokenPolicy.Access = tokensv1alpha1.AccessReadOnly },
+			func() { site.Spec.TokenPolicy = tokensv1alpha1.TokenPolicy{} }, authn.ReasonReadOnly,
+		},
+	} {
+		tc.set()
+		must(t, env.Admin.Update(t.Context(), tc.object))
+		f.eventually(tc.without)
+		tc.reset()
+		must(t, env.Admin.Update(t.Context(), tc.object))
+		f.eventually(authn.ReasonAuthenticated)
+		t.Logf("%s: seen to come and to go", name)
+	}
+	site.Spec.IssuedAfter = metav1.NewTime(time.Now().Add(time.Hour))
+	must(t, env.Admin.Update(t.Context(), site))
+	f.eventually(authn.ReasonRevokedByEpoch)
+}
+
+// How late a change is seen is measured by the lease that the leading controller renews, whatever else there is.
+func TestLatencyIsMeasured(t *testing.T) {
+	f := newFixture(t)
+	l := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: "leader"},
+		Spec:       coordinationv1.LeaseSpec{RenewTime: new(metav1.NowMicro())},
+	}
+	f.put(env.Admin, l)
+	t.Cleanup(func() { _ = env.Admin.Delete(context.Background(), l) })
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	kubetest.Eventually(t, func() error {
+		l.Spec.RenewTime = new(metav1.NowMicro())
+		must(t, env.Admin.Update(t.Context(), l))
+		metrics, err := f.registry.Gather()
+		must(t, err)
+		for _, m := range metrics {
+			if m.GetName() == "apitoken_feed_latency_seconds" && m.GetMetric()[0].GetHistogram().GetSampleCount() > 0 {
+				return nil
+			}
+		}
+		return errors.New("nothing was measured")
+	})
+}
+
+// A finalizer keeps the object, not the token: it counts until the deletion begins.
+func TestBeingDeletedIsDeleted(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	f.token.Finalizers = []string{"example.com/wait"}
+	must(t, env.Admin.Update(t.Context(), f.token.APIToken))
+	f.eventually(authn.ReasonAuthenticated)
+	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
+	f.eventually(authn.ReasonUnknownToken)
+	must(t, client.IgnoreNotFound(env.Admin.Patch(t.Context(), f.token.APIToken, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
+}
+
+func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	for name, part := range map[string]struct {
+		object  *corev1.Secret
+		key     string
+		damage  []byte
+		without authn.Reason
+	}{
+		"record":              {f.token.Record, record.DataKey, []byte(`{"version":1}`), authn.ReasonUnknownToken},
+		"caller keys":         {f.CallerKeys, authurl.KeysDataKey, nil, authn.ReasonCallerKeyMismatch},
+		"upstream credential": {f.Credential, upstream.DataKey, []byte("x"), authn.ReasonUpstreamCredentialMissing},
+	} {
+		f.eventually(authn.ReasonAuthenticated)
+		good := part.object.Data[part.key]
+		part.object.Data[part.key] = part.damage
+		must(t, f.Operator.Update(t.Context(), part.object))
+		f.eventually(part.without)
+		part.object.Data[part.key] = good
+		must(t, f.Operator.Update(t.Context(), part.object))
+		f.eventually(authn.ReasonAuthenticated)
+		t.Logf("%s: damage was seen, and repair", name)
+	}
+	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 3 {
+		t.Errorf("damage was counted for %d resources", n)
+	}
+}
+
+// What the product accepts no longer is kept, and counts for none until it does. That is no damage.
+func TestRefusedCredentialCountsForNone(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	c, err := upstream.Decode(f.Credential.Data[upstream.DataKey])
+	must(t, err)
+	set := func(refused time.Time, want authn.Reason) {
+		t.Helper()
+		c.Refused = refused
+		f.Credential.Data[upstream.DataKey], err = c.Encode()
+		must(t, err)
+		must(t, f.Operator.Update(t.Context(), f.Credential))
+		f.eventually(want)
+	}
+	set(time.Now().UTC(), authn.ReasonUpstreamCredentialMissing)
+	set(time.Time{}, authn.ReasonAuthenticated)
+	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 0 {
+		t.Errorf("damage was counted for %d resources", n)
+	}
+}
+
+// Secrets that say they are about something that another name is for, or that lie elsewhere, count for nothing.
+func TestMisplacedSecretsCountForNothing(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	for _, s := range []*corev1.Secret{f.CallerKeys, f.Credential, f.token.Record} {
+		must(t, f.Operator.Delete(t.Context(), s))
+		misplaced := s.DeepCopy()
+		misplaced.Name += "-copy"
+		f.put(f.Operator, misplaced)
+		elsewhere := s.DeepCopy()
+		elsewhere.Namespace = f.Site.Namespace
+		f.put(f.Operator, elsewhere)
+	}
+	// What comes last is seen last: then everything before it was seen too.
+	kubetest.Eventually(t, func() error {
+		if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n < 2 {
+			return errors.New("the misplaced Secrets have not been seen")
+		}
+		return nil
+	})
+	f.eventually(authn.ReasonCallerKeyMismatch)
+	f.put(f.Operator, f.CallerKeys)
+	f.eventually(authn.ReasonUnknownToken)
+	f.put(f.Operator, f.token.Record)
+	f.eventually(authn.ReasonUpstreamCredentialMissing)
+}

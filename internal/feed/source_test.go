@@ -1,0 +1,103 @@
+package feed
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"apitokens.dev/operator/internal/authn"
+)
+
+// newTestSource keeps, by name, what an index would.
+func newTestSource(kept map[string]string) *source {
+	return &source{
+		name: "test", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), authn.NewIndex(time.Now)),
+		store: &typed[*corev1.Secret, string]{
+			known: map[key]string{},
+			read: func(s *corev1.Secret) (string, error) {
+				switch s.Labels["is"] {
+				case "damaged":
+					return "", errors.New("damaged")
+				case "ended":
+					return "", errEnded
+				}
+				kept[s.Name] = string(s.UID)
+				return s.Name, nil
+			},
+			forget: func(name string) { delete(kept, name) },
+		},
+	}
+}
+
+func object(name, uid, is string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid), Labels: map[string]string{"is": is}}}
+}
+
+func TestSource(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*source) error
+		want   map[string]string
+	}{
+		"added":    {func(s *source) error { return s.Add(object("c", "3", "")) }, map[string]string{"a": "1", "b": "2", "c": "3"}},
+		"deleted":  {func(s *source) error { return s.Delete(object("a", "1", "")) }, map[string]string{"b": "2"}},
+		"damaged":  {func(s *source) error { return s.Update(object("a", "1", "damaged")) }, map[string]string{"b": "2"}},
+		"ended":    {func(s *source) error { return s.Update(object("a", "1", "ended")) }, map[string]string{"b": "2"}},
+		"unknown":  {func(s *source) error { return s.Delete(object("x", "9", "")) }, map[string]string{"a": "1", "b": "2"}},
+		"resynced": {(*source).Resync, map[string]string{"a": "1", "b": "2"}},
+		"relisted without one": {func(s *source) error {
+			return s.Replace([]any{object("b", "2", "")}, "")
+		}, map[string]string{"b": "2"}},
+		"relisted with a successor of the same name": {func(s *source) error {
+			return s.Replace([]any{object("a", "7", ""), object("b", "2", "")}, "")
+		}, map[string]string{"a": "7", "b": "2"}},
+		"relisted empty": {func(s *source) error { return s.Replace(nil, "") }, map[string]string{}},
+	} {
+		kept := map[string]string{}
+		s := newTestSource(kept)
+		if err := s.Replace([]any{object("a", "1", ""), object("b", "2", "")}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := tc.change(s); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tc.want, kept); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestSourceRefusesWhatIsNoObject(t *testing.T) {
+	s := newTestSource(map[string]string{})
+	if s.Add("x") == nil || s.Delete("x") == nil || s.Replace([]any{object("a", "1", ""), "x"}, "") == nil {
+		t.Error("something that is no object was taken")
+	}
+	select {
+	case <-s.synced:
+		t.Error("synced by a list that could not be read")
+	default:
+	}
+}
+
+// A watch that begins with everything there is makes nothing fresh before all of it was put in.
+func TestSourceIsFreshOnceAllIsPutIn(t *testing.T) {
+	s := newTestSource(map[string]string{})
+	s.lost.Store(1)
+	s.beginning = true
+	if err := s.Add(object("a", "1", "")); err != nil || s.staleness() == 0 {
+		t.Errorf("fresh while the watch begins, %v", err)
+	}
+	if err := s.Replace([]any{object("a", "1", "")}, ""); err != nil || s.staleness() != 0 {
+		t.Errorf("stale although all was put in, %v", err)
+	}
+	s.lost.Store(1)
+	if err := s.Replace(nil, ""); err != nil || s.staleness() == 0 {
+		t.Errorf("fresh by a list alone, %v", err)
+	}
+}

@@ -1,0 +1,43 @@
+// Package manager makes the controller-runtime manager that each process runs in.
+package manager
+
+import (
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// Addresses are the addresses that a process observes itself at. "0" turns one off.
+type Addresses struct {
+	// Health serves /healthz and /readyz, Metrics serves /metrics.
+	Health, Metrics string
+}
+
+// New returns a manager that knows the API types, serves at the addresses, and is healthy while it runs.
+// The caller adds a readiness check.
+func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
+	o.Scheme = runtime.NewScheme()
+	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme)); err != nil {
+		return nil, fmt.Errorf("registering the API types: %w", err)
+	}
+	o.HealthProbeBindAddress = at.Health
+	o.Metrics = metricsserver.Options{BindAddress: at.Metrics}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // the API server's priority and fairness limits us better than a number here
+	mgr, err := ctrl.NewManager(config, o)
+	if err == nil {
+		err = mgr.AddHealthzCheck("ping", healthz.Ping)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}

@@ -1,0 +1,150 @@
+// Package serving runs the processes that answer requests, the gateway and the portal: their port, the feed behind it,
+// and an orderly end.
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/manager"
+)
+
+// Options are the settings that the gateway and the portal share.
+type Options struct {
+	manager.Addresses
+	// BindAddress is the address of the handler. Nothing else is served there.
+	BindAddress string
+	// DrainDelay is how long the process keeps serving after SIGTERM while it reports not ready.
+	// ShutdownTimeout bounds how long requests in flight may take after that.
+	DrainDelay, ShutdownTimeout time.Duration
+
+	Feed feed.Config
+	// Audit receives the audit lines.
+	Audit io.Writer
+}
+
+// Server serves one handler from what a feed keeps fresh.
+//
+// On shutdown it reports not ready but keeps serving for drainDelay, then finishes the requests in flight. The feed and
+// the background work stop last, so that the last answer is as fresh as the first.
+type Server struct {
+	http *http.Server
+	feed *feed.Feed
+	// background runs as long as the feed does. It may be nil.
+	background                  func(context.Context)
+	drainDelay, shutdownTimeout time.Duration
+
+	draining atomic.Bool
+}
+
+// NewServer returns a server at the BindAddress. background runs beside it until the last request is answered; it may be nil.
+func NewServer(o Options, server *http.Server, f *feed.Feed, background func(context.Context)) *Server {
+	server.Addr = o.BindAddress
+	return &Server{http: server, feed: f, background: background, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout}
+}
+
+// SetupWithManager starts the server with the manager, and makes its readiness the manager's.
+func (s *Server) SetupWithManager(mgr ctrl.Manager) error {
+	if err := errors.Join(mgr.Add(s), mgr.AddReadyzCheck("serving", s.Ready)); err != nil {
+		return fmt.Errorf("setting up the server: %w", err)
+	}
+	return nil
+}
+
+// NeedLeaderElection is false: every replica serves.
+func (s *Server) NeedLeaderElection() bool { return false }
+
+// Ready fails until the feed is ready, and again as soon as the process is told to end.
+func (s *Server) Ready(r *http.Request) error {
+	if s.draining.Load() {
+		return errors.New("shutting down: gateways should ask another replica")
+	}
+	return s.feed.Ready(r)
+}
+
+// Start serves until ctx is done and all requests in flight are answered.
+func (s *Server) Start(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.http.Addr)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.feed.Start(afterCtx) })
+	if s.background != nil {
+		group.Go(func() error {
+			s.background(afterCtx)
+			return nil
+		})
+	}
+	group.Go(func() error {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer stop()
+		<-ctx.Done()
+		return s.drain(context.WithoutCancel(ctx))
+	})
+	return group.Wait()
+}
+
+func (s *Server) drain(ctx context.Context) error {
+	s.draining.Store(true)
+	<-time.After(s.drainDelay)
+	ctx, cancel := context.WithTimeout(ctx, s.shutdownTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return fmt.Errorf("waiting for requests in flight: %w", err)
+	}
+	return nil
+}
+
+// Limits of both ports. A question of a gateway is one header block.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// Browsers' cookies and Negotiate come along: nginx's large_client_header_buffers are 4 of 8 KiB.
+	maxHeaderBytes = 64 << 10
+)
+
+// NewHTTP returns an HTTP server whose handler answers every request: the library answers none by itself.
+// timeout bounds reading a request, and writing its answer.
+func NewHTTP(handler http.Handler, timeout time.Duration) *http.Server {
+	return &http.Server{
+		Handler: handler,
+		// `OPTIONS *` too is for the handler: the library would answer 200.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  timeout,
+		WriteTimeout:                 timeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+	}
+}
+
+// SetTransportEnv sets the environment variables of feed.TransportEnv, unless they are set. Call it before the first
+// client is made.
+func SetTransportEnv() error {
+	for name, value := range feed.TransportEnv() {
+		if _, set := os.LookupEnv(name); !set {
+			if err := os.Setenv(name, value); err != nil {
+				return fmt.Errorf("setting %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package contract
+
+import (
+	"net/http"
+
+	"apitokens.dev/operator/internal/authn"
+)
+
+const (
+	headerUser          = "X-Forwarded-User"
+	headerTokenID       = "X-Api-Token-Id"
+	headerAuthorization = "Authorization"
+	// headerReason tells a gateway why a verified token was refused.
+	headerReason = "X-Api-Token-Reason"
+
+	challenge = `Basic realm="API token", charset="UTF-8"`
+)
+
+// answer writes a decision. It writes nothing that a gateway could pass on by mistake, not even a Date, and what it
+// says of a refusal depends on the class of the refusal alone.
+func answer(w http.ResponseWriter, d authn.Decision) {
+	h := w.Header()
+	h["Date"] = nil
+	switch d.Verdict {
+	case authn.Allow:
+		identify(h, d.User, d.TokenID, d.Authorization)
+		w.WriteHeader(http.StatusOK)
+	case authn.Forward:
+		identify(h, "", "", d.Authorization)
+		w.WriteHeader(http.StatusOK)
+	case authn.Unauthorized:
+		h.Set("WWW-Authenticate", challenge)
+		w.WriteHeader(http.StatusUnauthorized)
+	case authn.Forbidden:
+		h.Set(headerReason, string(d.Reason))
+		w.WriteHeader(http.StatusForbidden)
+	default:
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+}
+
+// identify sets every identity header, the empty ones too: gateways that find one missing let the client's own pass.
+func identify(h http.Header, user, tokenID, authorization string) {
+	h.Set(headerUser, user)
+	h.Set(headerTokenID, tokenID)
+	h.Set(headerAuthorization, authorization)
+}

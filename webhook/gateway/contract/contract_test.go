@@ -1,0 +1,244 @@
+package contract_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+const authURL = "/nginx/KEY/jira/main"
+
+// decider answers what it is told to and remembers what it was asked.
+type decider struct {
+	answer authn.Decision
+	asked  []authn.Request
+}
+
+func (d *decider) Decide(r *authn.Request) authn.Decision {
+	d.asked = append(d.asked, *r)
+	return d.answer
+}
+
+func ignore(audit.Exchange) {}
+
+// exchange sends raw bytes over a real connection and returns the answer, status line and headers, byte for byte.
+func exchange(t *testing.T, d *decider, raw string) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(contract.NewHandler(d, ignore))
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, raw); err != nil {
+		t.Fatal(err)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	answer, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+func ask(headers ...string) string {
+	lines := append([]string{"GET " + authURL + " HTTP/1.1", "Host: webhook", "X-Original-URL: https://jira.example/rest/api"}, headers...)
+	return strings.Join(lines, "\r\n") + "\r\n\r\n"
+}
+
+// Invariants 3 and 4: the whole answer, byte for byte.
+func TestAnswers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		decision authn.Decision
+		want     string
+	}{
+		"allow": {
+			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
+			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nX-Api-Token-Id: asp_x\r\nX-Forwarded-User: alice\r\nContent-Length: 0\r\n\r\n",
+		},
+		"forward with a credential": {
+			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi"},
+			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+		},
+		"forward without": {
+			authn.Decision{Verdict: authn.Forward},
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+		},
+		// An identity beside any other verdict is a defect elsewhere, and still does not leave.
+		"forward with an identity": {
+			authn.Decision{Verdict: authn.Forward, User: "alice", TokenID: "asp_x"},
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+		},
+		"unauthorized": {
+			authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonWrongSecret, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
+			"HTTP/1.1 401 Unauthorized\r\nWww-Authenticate: Basic realm=\"API token\", charset=\"UTF-8\"\r\nContent-Length: 0\r\n\r\n",
+		},
+		"forbidden": {
+			authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonCredentialPath, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
+			"HTTP/1.1 403 Forbidden\r\nX-Api-Token-Reason: CredentialPath\r\nContent-Length: 0\r\n\r\n",
+		},
+		"cannot decide": {
+			authn.Decision{Reason: authn.ReasonCallerKeyMismatch, User: "alice", Authorization: "Bearer pat"},
+			"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+		},
+		"a verdict that is none": {
+			authn.Decision{Verdict: 99, User: "alice", Authorization: "Bearer pat"},
+			"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, exchange(t, &decider{answer: tc.decision}, ask())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// Invariant 6: why a token was refused does not show, whatever the reason.
+func TestRefusalsOfOneClassAreIdentical(t *testing.T) {
+	seen := map[string]bool{}
+	for _, reason := range []authn.Reason{
+		authn.ReasonMalformedCredential, authn.ReasonSchemeNotAccepted, authn.ReasonMalformedToken, authn.ReasonUnknownToken,
+		authn.ReasonWrongSecret, authn.ReasonWrongUser, authn.ReasonAmbiguousPath, authn.ReasonPathNotAccepted,
+	} {
+		seen[exchange(t, &decider{answer: authn.Decision{Verdict: authn.Unauthorized, Reason: reason}}, ask())] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("the 401s differ: %v", seen)
+	}
+}
+
+func TestNginxReadsItsOwnHeadersOnly(t *testing.T) {
+	d := &decider{}
+	exchange(t, d, ask("Authorization: Basic YTpi", "X-Original-URI: /evil", "X-Forwarded-Uri: /evil", "X-Forwarded-Host: evil",
+		"X-Original-Method: DELETE", "X-Real-IP: 10.1.2.3", "X-Forwarded-For: 10.1.2.4, 10.1.2.3", "Path: /evil", "Connection: close"))
+	want := []authn.Request{{
+		Contract: authurl.Nginx, CallerKey: "KEY", Site: authn.SiteName{Namespace: "jira", Name: "main"},
+		Authorization: []string{"Basic YTpi"}, Target: "/rest/api",
+		Method: "DELETE", Client: authn.Client{Address: "10.1.2.3", Forwarded: []string{"10.1.2.4, 10.1.2.3"}},
+	}}
+	if diff := cmp.Diff(want, d.asked); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Invariant 5: whatever other headers a client sends, the question put to the decision is the same.
+func TestNginxIgnoresRandomHeaders(t *testing.T) {
+	names := []string{
+		"X-Original-URI", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto",
+		"X-Forwarded-User", "X_Forwarded_For", "X_Original_URL", "X-Rewrite-URL", "Path", "Method", "Cookie", "Host2", "Forwarded",
+		"X-Http-Method-Override", "Proxy-Authorization", "X-Auth-Request-Redirect", "X-Envoy-Original-Path", "Te", "Via",
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	d := &decider{answer: authn.Decision{Verdict: authn.Forward}}
+	handler := contract.NewHandler(d, ignore)
+	for range 10_000 {
+		r := httptest.NewRequest(http.MethodGet, authURL, nil)
+		r.Header.Set("X-Original-URL", "http://h/rest/api")
+		r.Header.Set("Authorization", "Basic YTpi")
+		for range random.IntN(5) {
+			r.Header.Add(names[random.IntN(len(names))], fmt.Sprintf("/rest/%d", random.Uint64()))
+		}
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for _, asked := range d.asked {
+		if diff := cmp.Diff(d.asked[0], asked); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	if len(d.asked) != 10_000 {
+		t.Errorf("decided %d times", len(d.asked))
+	}
+}
+
+// Which of several was the gateway's own nobody knows. Without a method or an address nothing that asks for one passes.
+func TestNginxBelievesOneValueOnly(t *testing.T) {
+	d := &decider{}
+	exchange(t, d, ask("X-Original-Method: GET", "X-Original-Method: DELETE", "X-Real-IP: 10.1.2.3", "X-Real-IP: 10.9.9.9", "Connection: close"))
+	if len(d.asked) != 1 || d.asked[0].Method != "" || d.asked[0].Client.Address != "" {
+		t.Errorf("asked %+v", d.asked)
+	}
+}
+
+// Invariant 7: one handler for every method and path. What is no auth URL is 503 and never reaches the decision.
+func TestEverythingElseIsUnavailable(t *testing.T) {
+	const url = "X-Original-URL: http://h/rest/\r\n"
+	for _, request := range []string{
+		"GET /healthz", "GET /metrics", "GET /readyz", "GET /debug/pprof/", "GET /", "OPTIONS *", "OPTIONS /", "DELETE /nginx", "TRACE /",
+		"GET /nginx/KEY/jira", "GET /nginx//jira/main", "GET /forward/KEY/jira/main", "GET //nginx/KEY/jira/main", "POST /nginx/KEY/jira/main/x",
+		"GET /nginx/KEY/jira/../jira/main", "GET http://other/nginx/KEY/jira/main",
+	} {
+		d := &decider{answer: authn.Decision{Verdict: authn.Allow, User: "alice"}}
+		answer := exchange(t, d, request+" HTTP/1.1\r\nHost: webhook\r\n"+url+"\r\n")
+		if want := "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"; answer != want || len(d.asked) != 0 {
+			t.Errorf("%s: asked %d times, answered %q", request, len(d.asked), answer)
+		}
+	}
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND", "PATCH", "TRACE"} {
+		d := &decider{answer: authn.Decision{Verdict: authn.Unauthorized}}
+		answer := exchange(t, d, method+" "+authURL+" HTTP/1.1\r\nHost: webhook\r\n"+url+"\r\n")
+		if !strings.HasPrefix(answer, "HTTP/1.1 401 ") || len(d.asked) != 1 {
+			t.Errorf("%s: asked %d times, answered %q", method, len(d.asked), answer)
+		}
+	}
+}
+
+func TestNginxTarget(t *testing.T) {
+	const unavailable = "(503)"
+	for url, want := range map[string]string{
+		"https://jira.example/rest/api?a=b":     "/rest/api?a=b",
+		"http://jira.example:8080//rest/../x;y": "//rest/../x;y",
+		"http://[::1]:80/rest/":                 "/rest/",
+		"http:///rest/":                         "/rest/",
+		"http://h/rest/?u=http://other/secure/": "/rest/?u=http://other/secure/",
+
+		"http://h?/rest//secure/":   unavailable,
+		"http://h#/rest//secure/":   unavailable,
+		"http://u@h/rest/":          unavailable,
+		"http://h\\/rest//secure/x": unavailable,
+		"http://h":                  unavailable,
+		"/rest/":                    unavailable,
+		"":                          unavailable,
+	} {
+		d := &decider{}
+		r := httptest.NewRequest(http.MethodGet, authURL, nil)
+		r.Header.Set("X-Original-URL", url)
+		w := httptest.NewRecorder()
+		contract.NewHandler(d, ignore).ServeHTTP(w, r)
+		got := unavailable
+		if len(d.asked) == 1 {
+			got = d.asked[0].Target
+		}
+		if got != want || w.Code != http.StatusServiceUnavailable {
+			t.Errorf("%q: target %q with %d, want %q", url, got, w.Code, want)
+		}
+	}
+	for name, values := range map[string][]string{"missing": nil, "twice": {"http://h/rest/", "http://h/rest/"}} {
+		d := &decider{answer: authn.Decision{Verdict: authn.Allow}}
+		r := httptest.NewRequest(http.MethodGet, authURL, nil)
+		r.Header["X-Original-Url"] = values
+		w := httptest.NewRecorder()
+		contract.NewHandler(d, ignore).ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || len(d.asked) != 0 {
+			t.Errorf("X-Original-URL %s: %d", name, w.Code)
+		}
+	}
+}

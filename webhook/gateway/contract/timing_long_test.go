@@ -1,0 +1,201 @@
+//go:build long
+
+package contract_test
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"math"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+// samplesPerClass is how often each kind of refusal is timed.
+const samplesPerClass = 200_000
+
+// maxDifference bounds what is left of a difference once the slowest tenth of the samples is cropped: less than the hash
+// that an early return would save. It is some tens of nanoseconds, from what lies how deep in the caches, in either direction.
+const maxDifference = 150 * time.Nanosecond
+
+// How long a refusal takes does not tell why a token was refused, as far as somebody can see who asks over a connection
+// that nobody else uses (Reparaz, Balasch, Verbauwhede: "dude, is my code constant time?", 2016: Welch's t-test of
+// interleaved samples, |t| < 4.5).
+func TestLongRefusalsTakeTheSameTime(t *testing.T) {
+	site, questions := refusals(t)
+	server := httptest.NewServer(contract.NewHandler(site, ignore))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answers := bufio.NewReader(conn)
+
+	names := make([]string, 0, len(questions))
+	for name := range questions {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	samples := map[string][]float64{}
+	random := mathrand.New(mathrand.NewPCG(1, 1))
+	first, buffer := "", make([]byte, 0, 1024)
+	for n := range samplesPerClass * len(names) {
+		name := names[random.IntN(len(names))]
+		// From one and the same place in memory: where each question lies must not be what is measured.
+		buffer = append(buffer[:0], questions[name][random.IntN(variants)]...)
+		begun := time.Now()
+		if _, err := conn.Write(buffer); err != nil {
+			t.Fatal(err)
+		}
+		answer := read(t, answers)
+		samples[name] = append(samples[name], float64(time.Since(begun)))
+		if first == "" {
+			first = answer
+		}
+		if answer != first || !strings.HasPrefix(answer, "HTTP/1.1 401 ") {
+			t.Fatalf("%s: %q, and before it was %q", name, answer, first)
+		}
+		if n == 10_000 {
+			clear(samples) // warmed up
+		}
+	}
+	for i, a := range names {
+		for _, b := range names[i+1:] {
+			score, _ := welch(samples[a], samples[b])
+			cropped, difference := welch(crop(samples[a]), crop(samples[b]))
+			t.Logf("%-12s against %-12s t = %5.2f; cropped t = %6.2f, %+.0f ns of %.0f ns; %d and %d samples",
+				a, b, score, cropped, difference, mean(samples[a]), len(samples[a]), len(samples[b]))
+			if math.Abs(score) > 4.5 || math.Abs(difference) > float64(maxDifference) {
+				t.Errorf("%s and %s can be told apart", a, b)
+			}
+		}
+	}
+}
+
+// variants is how many questions there are of each kind: with a few, their luck with caches would be measured.
+const variants = 20_000
+
+// refusals are an index with tokens, and questions that are refused, each for another reason and all of one length.
+func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
+	t.Helper()
+	ix := authn.NewIndex(time.Now)
+	at := authn.SiteName{Namespace: "jira", Name: "main"}
+	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}})
+	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}})
+	questions := map[string][][]byte{}
+	add := func(class, user, password string) {
+		authorization := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+		questions[class] = append(questions[class], []byte(ask("Authorization: Basic "+authorization)))
+	}
+	for n := range variants {
+		// Each class has tokens of its own: those that two of them ask about would lie higher in the caches.
+		live, others, deleted := newToken(t), newToken(t), newToken(t)
+		put(t, ix, at, fmt.Sprintf("live-%d", n), live)
+		put(t, ix, at, fmt.Sprintf("others-%d", n), others)
+		put(t, ix, at, fmt.Sprintf("deleted-%d", n), deleted)
+		ix.DeleteToken(fmt.Sprintf("deleted-%d", n))
+		wrong, err := token.New(live[:token.IDLength], rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add("unknown id", "alice", newToken(t))
+		add("wrong secret", "alice", wrong)
+		add("wrong user", "carol", others)
+		add("deleted", "alice", deleted)
+		for class, token := range map[string]authn.Token{
+			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Wish{Until: time.Unix(1, 0)}},
+		} {
+			text, uid := newToken(t), fmt.Sprintf("%s-%d", class, n)
+			put(t, ix, at, uid, text)
+			token.UID, token.Namespace, token.Name, token.User, token.Site = uid, at.Namespace, uid, "alice", at
+			ix.PutToken(token)
+			add(class, "alice", text)
+		}
+	}
+	ix.SetReady()
+	return ix, questions
+}
+
+// put makes a token of alice.
+func put(t *testing.T, ix *authn.Index, at authn.SiteName, uid, text string) {
+	t.Helper()
+	hash, err := record.NewHash(text, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix.PutToken(authn.Token{UID: uid, Namespace: at.Namespace, Name: uid, User: "alice", Site: at})
+	ix.PutRecord(uid, &record.Record{
+		TokenID: text[:token.IDLength], User: "alice", Site: record.Ref(at), APIToken: record.Ref{Namespace: at.Namespace, Name: uid},
+		Entries: []record.Entry{{Hash: hash}},
+	})
+}
+
+func newToken(t *testing.T) string {
+	t.Helper()
+	id, err := token.NewID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := token.New(id, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// read reads one answer without a body.
+func read(t *testing.T, from *bufio.Reader) string {
+	t.Helper()
+	var answer strings.Builder
+	for {
+		line, err := from.ReadString('\n')
+		if err != nil {
+			t.Fatal(fmt.Errorf("reading an answer: %w", err))
+		}
+		answer.WriteString(line)
+		if line == "\r\n" {
+			return answer.String()
+		}
+	}
+}
+
+// crop drops the slowest tenth: the scheduler's and the network's, not ours.
+func crop(samples []float64) []float64 {
+	sorted := slices.Sorted(slices.Values(samples))
+	return sorted[:len(sorted)*9/10]
+}
+
+func mean(samples []float64) float64 {
+	sum := 0.0
+	for _, s := range samples {
+		sum += s
+	}
+	return sum / float64(len(samples))
+}
+
+// welch returns Welch's t and the difference of the means.
+func welch(a, b []float64) (t, difference float64) {
+	ma, mb := mean(a), mean(b)
+	variance := func(of []float64, m float64) float64 {
+		sum := 0.0
+		for _, s := range of {
+			sum += (s - m) * (s - m)
+		}
+		return sum / float64(len(of)-1)
+	}
+	return (ma - mb) / math.Sqrt(variance(a, ma)/float64(len(a))+variance(b, mb)/float64(len(b))), ma - mb
+}

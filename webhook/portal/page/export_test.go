@@ -1,0 +1,69 @@
+package page
+
+import (
+	"bytes"
+	"net/url"
+	"testing"
+	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/webhook/portal/selfservice"
+)
+
+// What is tested without a portal.
+var (
+	Soon    = soon
+	Quoted  = quoted
+	InWords = inWords
+)
+
+// Networks reads what was typed into the field for sources.
+func Networks(text string) []string { return lines(text, network) }
+
+// Lifetimes are the values and texts that are offered under a policy.
+func Lifetimes(policy tokensv1alpha1.TokenPolicy) (offered []string) {
+	site := &selfservice.Site{AtlassianSite: &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{TokenPolicy: policy}}}
+	for _, c := range lifetimes(site) {
+		offered = append(offered, c.Value+": "+c.Text)
+	}
+	return offered
+}
+
+// Notice is what the page says of a site whose licence does not count for this reason.
+func Notice(why authn.Reason) string {
+	return notice(&selfservice.Site{AtlassianSite: &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{Product: "Jira"}}, Unlicensed: why})
+}
+
+// Pages are all pages that show what somebody typed, for one who typed this wherever he can.
+func Pages(t *testing.T, typed string) map[string]string {
+	t.Helper()
+	token := row{Token: selfservice.Token{
+		ID: "asp_0123456789abcdef", Label: typed, UsedFrom: typed, Used: time.Unix(1, 0), AllowedPaths: []string{typed}, AllowedSources: []string{typed},
+		Namespace: typed, Name: typed,
+	}}
+	declared := token
+	declared.Declared = true
+	form := url.Values{"label": {typed}, "lifetimeDays": {typed}, "access": {typed}, "allowedSources": {typed}, "allowedPaths": {typed}, "nonce": {typed}, "consent": {typed}}
+	wrong := mistakes{{"label", typed}, {"", typed}, {"allowedSources", typed}, {"allowedPaths", typed}, {"access", typed}, {"consent", typed}}
+	pages := map[string]string{}
+	for name, v := range map[string]view{
+		"list":     {Tokens: []row{token, declared}, Notice: typed, Note: typed},
+		"create":   {Dialog: &dialog{Name: "create", Form: form, Wrong: wrong, Consent: true}},
+		"rotate":   {Dialog: &dialog{Name: "rotate", Form: form, Wrong: wrong, Token: token}},
+		"declared": {Dialog: &dialog{Name: "rotate", Form: form, Wrong: wrong, Token: declared}},
+		"revoke":   {Dialog: &dialog{Name: "revoke", Token: declared}},
+		"paste":    {Dialog: &dialog{Name: "paste", Wrong: wrong}},
+		"made":     {Made: &made{Token: token, Text: typed, Curl: typed}},
+		"refusal":  {Refusal: &refusal{Heading: typed, Message: typed}},
+	} {
+		v.Title, v.Product, v.User, v.DisplayName, v.Most = typed, tokensv1alpha1.ProductJira, typed, typed+"!", 10
+		v.Home, v.Page, v.BaseURL = "/jira/", "/jira"+selfservice.PagePath, "https://example.com/jira"
+		var page bytes.Buffer
+		if err := templates.ExecuteTemplate(&page, "page.html", v); err != nil {
+			t.Fatal(err)
+		}
+		pages[name] = page.String()
+	}
+	return pages
+}

@@ -1,0 +1,131 @@
+// Package page is the page on which people manage their own tokens, at selfservice.PagePath. It works without JavaScript: which
+// dialog is open stands in the query, and what is done is posted as a form. A token is shown in the answer to its form, and
+// nowhere else.
+package page
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/webhook/portal/selfservice"
+)
+
+// contentSecurityPolicy lets the page load its own two files and send its own forms, and nothing else.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+	"frame-ancestors 'none'; base-uri 'none'"
+
+// call is one request.
+type call struct {
+	*selfservice.Service
+
+	w      http.ResponseWriter
+	r      *http.Request
+	site   *selfservice.Site
+	caller *selfservice.Caller
+}
+
+// actions are what forms are sent to.
+var actions = map[string]func(*call) error{
+	"/create": create, "/rotate": rotate, "/revoke": revoke, "/revoke-all": revokeAll, "/paste": paste,
+}
+
+// NewHandler returns the handler of all sites' pages. It expects what selfservice.Mount names, and a path that begins with selfservice.PagePath.
+func NewHandler(p *selfservice.Service) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		selfservice.Protect(w.Header(), contentSecurityPolicy)
+		c := &call{Service: p, w: w, r: r}
+		if err := c.serve(); err != nil {
+			c.refuse(err)
+		}
+	})
+}
+
+func (c *call) serve() (err error) {
+	name, target := selfservice.Mounted(c.r)
+	address, _, _ := strings.Cut(target, "?")
+	path := strings.TrimPrefix(address, selfservice.PagePath)
+	if file, ok := strings.CutPrefix(path, staticPath); ok {
+		return c.serveFile(file)
+	}
+	if c.site, err = c.Site(c.r.Context(), name); err != nil {
+		return err
+	}
+	run, err := c.operation(path)
+	if err != nil {
+		return err
+	}
+	if err := c.sameOrigin(); err != nil {
+		return err
+	}
+	// Without the query: an id in it is not a token that somebody presents in the wrong place.
+	c.caller, err = c.Identify(c.r, c.site, address)
+	switch {
+	case errors.Is(err, selfservice.ErrAPIToken):
+		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "This page is for people who are signed in, without an API token. " +
+			"Programs use the REST API at " + c.site.Spec.BaseURL + selfservice.APIPath + "/latest/."}
+	case err != nil && c.reads() && selfservice.AsProblem(err).Kind == selfservice.Unauthenticated:
+		c.redirect(http.StatusFound, c.signIn())
+		return nil
+	case err != nil:
+		return err
+	}
+	return run(c)
+}
+
+// operation is what a path below that of the page stands for.
+func (c *call) operation(path string) (func(*call) error, error) {
+	if path == "" || path == "/" {
+		if !c.reads() {
+			return nil, notAllowed(http.MethodGet, http.MethodHead)
+		}
+		return show, nil
+	}
+	run := actions[path]
+	switch {
+	case run == nil:
+		return nil, &selfservice.Problem{Kind: selfservice.NotFound, Message: "There is no such page."}
+	case c.r.Method != http.MethodPost:
+		return nil, notAllowed(http.MethodPost)
+	}
+	return run, nil
+}
+
+func (c *call) reads() bool { return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead }
+
+// sameOrigin is stricter than that of the REST API: who sends a form is a browser, and all of them say where it comes from.
+func (c *call) sameOrigin() error {
+	h := c.r.Header
+	if !c.reads() && cmp.Or(h.Get("Origin"), h.Get("Sec-Fetch-Site")) == "" {
+		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "Your browser does not say which page this form comes from. Use another one, or the REST API."}
+	}
+	return c.site.SameOrigin(c.r)
+}
+
+// home is where the page is.
+func (c *call) home() string { return c.site.Base.Path + selfservice.PagePath }
+
+// logins are the pages at which the products ask for a password.
+var logins = map[tokensv1alpha1.Product]string{tokensv1alpha1.ProductJira: "/login.jsp", tokensv1alpha1.ProductConfluence: "/login.action"}
+
+// signIn is the product's own login, which leads back. The context path is not part of os_destination.
+func (c *call) signIn() string {
+	back := selfservice.PagePath
+	if asked := c.r.URL.Query(); c.reads() && asked.Has("dialog") {
+		kept := url.Values{"dialog": {asked.Get("dialog")}}
+		if asked.Has("id") {
+			kept.Set("id", asked.Get("id"))
+		}
+		back += "?" + kept.Encode()
+	}
+	return c.site.Base.Path + logins[c.site.Spec.Product] + "?" + url.Values{"os_destination": {back}}.Encode()
+}
+
+// redirect leads to another page of the same origin.
+func (c *call) redirect(status int, to string) {
+	c.w.Header().Set("Location", to)
+	c.w.WriteHeader(status)
+}

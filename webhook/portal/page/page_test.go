@@ -1,0 +1,297 @@
+package page_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+type site = tokensv1alpha1.AtlassianSite
+
+// What people do on the page: create, look, rotate, revoke.
+func TestLifeOfAToken(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	alice.get(http.StatusOK, "").shows("You have no API tokens yet", "Signed in as Alice Example (alice)", alice.URL)
+
+	made := alice.post(http.StatusOK, "/create", alice.filled("CI scripts"))
+	text := made.secret()
+	id := text[:20]
+	made.shows("CI scripts", "you will not see it again", "curl -s "+alice.URL+"/rest/api/2/myself --user alice:"+text)
+	alice.get(http.StatusOK, "").shows("CI scripts", id, "Active", "Read-write", "Never", "!"+text[21:])
+
+	dialog := alice.get(http.StatusOK, "?dialog=rotate&id="+id)
+	rotated := alice.post(http.StatusOK, "/rotate", url.Values{"id": {id}, "issued": {dialog.field("issued")}, "overlapHours": {"24"}})
+	if again := rotated.secret(); again == text || !strings.HasPrefix(again, id) {
+		t.Errorf("rotated %s to %s", text, again)
+	}
+	rotated.shows("Previous secret works until")
+
+	alice.get(http.StatusOK, "?dialog=revoke&id="+id).shows("CI scripts", "It was never used", "This cannot be undone")
+	alice.leads(http.StatusSeeOther, "/revoke", url.Values{"id": {id}}, "?note=revoked")
+	alice.get(http.StatusOK, "?note=revoked").shows("was revoked", "You have no API tokens yet")
+	alice.post(http.StatusNotFound, "/revoke", url.Values{"id": {id}})
+	for _, line := range []string{`"msg":"alice has created API Token (` + id, `"msg":"alice has rotated API Token (` + id, `"msg":"alice has revoked API Token (` + id} {
+		if !strings.Contains(env.Audit(), line) {
+			t.Errorf("not told: %s", line)
+		}
+	}
+}
+
+func TestConfluence(t *testing.T) {
+	alice := signedIn(t, env.Confluence(t), "alice")
+	made := alice.post(http.StatusOK, "/create", alice.filled("CI scripts"))
+	made.shows("curl -s "+alice.URL+"/rest/api/user/current --user alice:"+made.secret(), "Back to Confluence")
+}
+
+// A wish that is filled in to the last field is granted to the last field, and the command that tries it out is one that may.
+func TestEveryField(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	alice.post(http.StatusOK, "/create", alice.filled("  all of it ", "lifetimeDays", "7", "access", "ReadOnly",
+		"allowedSources", "10.0.0.0/8\r\n192.0.2.7", "allowedPaths", "/rest/api/2/search\r\n/rest/api/latest/search")).
+		shows("curl -s "+alice.URL+"/rest/api/2/search --user", "Read-only")
+	alice.get(http.StatusOK, "").shows("all of it", "Read-only", "from 10.0.0.0/8, 192.0.2.7/32", "at /rest/api/2/search, /rest/api/latest/search", "expires in 7 days")
+}
+
+// A form makes one token, whether it is sent again later or twice at the same time. The token is in no other answer.
+func TestAFormCountsOnce(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	form := alice.filled("once")
+	var text string
+	for _, a := range alice.atOnce(3, "/create", form) {
+		switch {
+		case a.status == http.StatusOK && text == "":
+			text = a.secret()
+		case a.status != http.StatusConflict:
+			t.Errorf("a form that is sent at the same time: %d\n%s", a.status, a.body)
+		default:
+			a.shows("This form was sent before")
+		}
+	}
+	if text == "" {
+		t.Fatal("none of them made a token")
+	}
+	id, secret := text[:20], text[21:]
+	alice.post(http.StatusConflict, "/create", form).shows("It is not shown again", "!"+secret, "!There is a problem")
+	for _, below := range []string{"", "?note=revoked", "?dialog=create", "?dialog=revoke&id=" + id, "?dialog=rotate&id=" + id, "?dialog=revoke-all", "?id=" + id} {
+		if page := alice.get(http.StatusOK, below); strings.Contains(page.body, secret) || plaintext.MatchString(page.body) {
+			t.Errorf("the token is in GET %s", below)
+		}
+	}
+	if list := alice.get(http.StatusOK, "").body; strings.Count(list, ">once<") != 1 {
+		t.Errorf("there is another number of tokens than one:\n%s", list)
+	}
+	alice.send(http.MethodGet, "/create", nil).expect(http.StatusMethodNotAllowed, "reload without the form")
+}
+
+func TestRotateCountsOnce(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	id := alice.create("once")
+	form := url.Values{"id": {id}, "issued": {alice.get(http.StatusOK, "?dialog=rotate&id="+id).field("issued")}, "overlapHours": {"0"}}
+	var texts []string
+	for _, a := range alice.atOnce(3, "/rotate", form) {
+		if a.status == http.StatusOK {
+			a.shows("Previous secret does not work any more")
+			texts = append(texts, a.secret())
+		} else if a.status != http.StatusConflict {
+			t.Errorf("a form that is sent at the same time: %d\n%s", a.status, a.body)
+		}
+	}
+	if len(texts) != 1 {
+		t.Fatalf("one form made %d secrets", len(texts))
+	}
+	alice.post(http.StatusConflict, "/rotate", form).shows("was rotated since", "!"+texts[0][21:])
+	form.Set("issued", "yesterday")
+	alice.post(http.StatusBadRequest, "/rotate", form).shows("not one of this page")
+	form.Set("issued", alice.get(http.StatusOK, "?dialog=rotate&id="+id).field("issued"))
+	for _, hours := range []string{"", "soon", "-1", "8761", "99999999999999999999"} {
+		form.Set("overlapHours", hours)
+		if a := alice.post(http.StatusBadRequest, "/rotate", form); !strings.Contains(a.body, `id="overlapHours-error"`) {
+			t.Errorf("%q for an overlap: nothing is said beside the field:\n%s", hours, a.body)
+		}
+	}
+}
+
+// atOnce sends a form several times at the same time.
+func (b browser) atOnce(times int, below string, form url.Values) []answer {
+	answers := make([]answer, times)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() { answers[i] = b.from(b.origin()).sendForm(below, form) })
+	}
+	all.Wait()
+	return answers
+}
+
+// Without consent nobody is enrolled, whatever a browser leaves out.
+func TestConsent(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	alice.get(http.StatusOK, "?dialog=create").shows("make a personal access token for you", "renewed before it ends", "revoked with the last of your API tokens", "Yes, have a personal")
+	form := alice.filled("CI", "access", "ReadOnly", "lifetimeDays", "30", "allowedSources", "10.0.0.0/8", "allowedPaths", "/rest/api\n/rest/agile")
+	for _, consent := range []string{"", "no", "on", "yes "} {
+		form.Set("consent", consent)
+		a := alice.post(http.StatusBadRequest, "/create", form)
+		a.shows("There is a problem", "Tick this box")
+		for _, kept := range []string{
+			`value="CI"`, `<option value="30" selected>`, `value="ReadOnly" checked`, ">\n10.0.0.0/8</textarea>", ">\n/rest/api\n/rest/agile</textarea>", "<details open>",
+			`name="nonce" value="` + form.Get("nonce") + `"`, `aria-describedby="consent-error" aria-invalid="true"`, `<title>Error: Create API token - Jira</title>`, `href="#consent"`,
+		} {
+			if !strings.Contains(a.body, kept) {
+				t.Errorf("the form has no %s any more:\n%s", kept, a.body)
+			}
+		}
+	}
+	if made := alice.Product.PersonalAccessTokens("alice"); len(made) != 0 {
+		t.Fatalf("without consent there is %+v", made)
+	}
+	form.Set("consent", "yes")
+	alice.post(http.StatusOK, "/create", form).secret()
+	if made := alice.Product.PersonalAccessTokens("alice"); len(made) != 1 {
+		t.Errorf("with consent there is %+v", made)
+	}
+	alice.get(http.StatusOK, "?dialog=create").shows("!consent", "kept for you")
+	again := alice.filled("another")
+	again.Del("consent")
+	alice.post(http.StatusOK, "/create", again).secret()
+}
+
+// What is wrong is said beside the field, and what was typed stays.
+func TestMistakes(t *testing.T) {
+	alice := signedIn(t, env.Jira(t, func(s *site) { s.Spec.TokenPolicy.MaxLifetimeDays = new(int32(90)) }), "alice")
+	var many strings.Builder
+	for i := range 33 {
+		fmt.Fprintf(&many, "192.0.2.%d\n", i)
+	}
+	for name, tc := range map[string]struct{ field, value, want string }{
+		"no label":           {"label", "", "Give it a label"},
+		"a blank label":      {"label", " \u00a0\t", "Give it a label"},
+		"a long label":       {"label", strings.Repeat("\u0416", 256), "at most 255 characters"},
+		"a label that turns": {"label", "a\u202eb", "turn the direction of text"},
+		"a label in lines":   {"label", "a\nb", "line breaks"},
+		"no such lifetime":   {"lifetimeDays", "8", "Choose one of these lifetimes"},
+		"a long lifetime":    {"lifetimeDays", "365", "Choose one of these lifetimes"},
+		"no lifetime":        {"lifetimeDays", "never", "Choose one of these lifetimes"},
+		"no such access":     {"access", "Admin", "Access must be ReadWrite or ReadOnly"},
+		"no network":         {"allowedSources", "10.0.0.0/8\nhome", "Each line must be a network"},
+		"bits behind":        {"allowedSources", "10.0.0.1/8", "Each line must be a network"},
+		"no path":            {"allowedPaths", "rest/api", "Each line must be a path"},
+		"a path upwards":     {"allowedPaths", "/rest/../secure", "Each line must be a path"},
+		"many networks":      {"allowedSources", many.String(), "Allowed sources must have 1 to 32"},
+	} {
+		form := alice.filled("kept", tc.field, tc.value)
+		a := alice.post(http.StatusBadRequest, "/create", form)
+		a.shows("There is a problem", tc.want)
+		for _, want := range []string{`id="` + tc.field + `-error">`, `aria-invalid="true"`, `<a href="#` + tc.field + `">`} {
+			if tc.field == "access" && strings.HasPrefix(want, "aria") {
+				continue
+			}
+			if !strings.Contains(a.body, want) {
+				t.Errorf("%s: there is no %s in\n%s", name, want, a.body)
+			}
+		}
+		if tc.field != "label" && !strings.Contains(a.body, `value="kept"`) {
+			t.Errorf("%s: the label is gone", name)
+		}
+	}
+	form := alice.filled("", "consent", "no", "lifetimeDays", "8")
+	alice.post(http.StatusBadRequest, "/create", form).shows("There are 3 problems")
+	for _, nonce := range []string{"", "x", strings.Repeat("A", 26)} {
+		alice.post(http.StatusBadRequest, "/create", alice.filled("x", "nonce", nonce)).shows("not one of this page", "!There is a problem")
+	}
+	alice.get(http.StatusOK, "").shows("You have no API tokens yet")
+}
+
+// Whoever has as many as he may is told before and after he tries.
+func TestFull(t *testing.T) {
+	alice := signedIn(t, env.Jira(t, func(s *site) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(1)) }), "alice")
+	second := alice.filled("second")
+	alice.create("first")
+	alice.get(http.StatusOK, "").shows("You have 1 API token, and no more are possible here", "!Create API token")
+	alice.post(http.StatusConflict, "/create", second).shows("and no more", "There is a problem")
+}
+
+func TestRevokeAll(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	bob := signedIn(t, alice.World, "bob")
+	bob.create("bobs own")
+	alice.get(http.StatusOK, "?dialog=revoke-all").shows("You have no API tokens.", "!Revoke all 0")
+	alice.create("one")
+	alice.get(http.StatusOK, "?dialog=revoke-all").shows("Your only API token is revoked")
+	alice.create("two")
+	dialog := alice.get(http.StatusOK, "?dialog=revoke-all")
+	dialog.shows("All 2 of your API tokens are revoked", "Revoke all 2")
+	alice.create("three")
+	again := alice.post(http.StatusConflict, "/revoke-all", url.Values{"count": {dialog.field("count")}})
+	again.shows("You have 3 API tokens by now", "Revoke all 3", "three")
+	alice.leads(http.StatusSeeOther, "/revoke-all", url.Values{"count": {again.field("count")}}, "?note=revoked-all")
+	alice.get(http.StatusOK, "?note=revoked-all").shows("All your API tokens were revoked", "You have no API tokens yet")
+	bob.get(http.StatusOK, "").shows("bobs own")
+}
+
+// The personal access token that somebody pastes is checked, kept, and never shown.
+func TestPaste(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	paste := func(status int, text string) answer {
+		return alice.post(status, "/paste", url.Values{"personalAccessToken": {text}})
+	}
+	alice.get(http.StatusOK, "?dialog=paste").shows("Paste a personal access token", "not renewed")
+	for text, want := range map[string]string{
+		"":                         "not a personal access token",
+		"two words":                "not a personal access token",
+		"NjE2MTE2NTEzOTU4OpjlEO6G": "does not accept",
+		alice.pat("bob"):           "is not yours",
+		"asp_0123456789abcdef_x":   "This is an API token",
+	} {
+		a := paste(http.StatusBadRequest, text)
+		a.shows("There is a problem", want)
+		if text != "" && strings.Contains(a.body, text) || !strings.Contains(a.body, `id="personalAccessToken-error"`) {
+			t.Errorf("%q is answered with\n%s", text, a.body)
+		}
+	}
+	alice.leads(http.StatusSeeOther, "/paste", url.Values{"personalAccessToken": {alice.pat("alice")}}, "?note=pasted")
+	alice.get(http.StatusOK, "?note=pasted").shows("was stored", "kept for you")
+	form := alice.filled("with it")
+	form.Del("consent")
+	alice.post(http.StatusOK, "/create", form).secret()
+}
+
+// Of what belongs to others, and of what does not exist, the same is told.
+func TestTokensOfOthers(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	bob := signedIn(t, alice.World, "bob")
+	theirs := bob.create("bobs own")
+	nobodys := "asp_" + strings.Repeat("0", 16)
+	alice.get(http.StatusOK, "").shows("!bobs own", "!"+theirs)
+	for _, ask := range []func(id string) answer{
+		func(id string) answer { return alice.get(http.StatusNotFound, "?dialog=revoke&id="+id) },
+		func(id string) answer { return alice.get(http.StatusNotFound, "?dialog=rotate&id="+id) },
+		func(id string) answer { return alice.post(http.StatusNotFound, "/revoke", url.Values{"id": {id}}) },
+		func(id string) answer {
+			return alice.post(http.StatusNotFound, "/rotate", url.Values{"id": {id}, "issued": {"2026-11-25T00:00:00Z"}, "overlapHours": {"0"}})
+		},
+	} {
+		if a, b := ask(theirs), ask(nobodys); a.body != b.body {
+			t.Errorf("of a token of bob's:\n%s\nof none:\n%s", a.body, b.body)
+		}
+	}
+	bob.get(http.StatusOK, "").shows("bobs own")
+}
+
+// What was done is told by a word from a list. Nothing else in the query is shown.
+func TestNotes(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	plain := alice.get(http.StatusOK, "").body
+	for _, below := range []string{"?note=hacked", "?note=Revoked", "?note=", "?note=<b>x</b>", "?dialog=", "?dialog=hack", "?message=hello", "?x=%zz", "/", "?note=a;b"} {
+		if got := alice.get(http.StatusOK, below).body; got != plain {
+			t.Errorf("%s changes the page:\n%s", below, got)
+		}
+	}
+	if slices.Contains(strings.Fields(plain), "hello") {
+		t.Error("it says hello")
+	}
+}

@@ -1,0 +1,143 @@
+package page_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/kubetest"
+)
+
+const day = 24 * time.Hour
+
+// Every token in the list says what it is: how it stands, when it ends, who used it from where, and where it comes from.
+func TestList(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	alice.create("made here")
+	now := time.Now()
+	used := now.Add(-2 * time.Hour).Truncate(time.Second)
+	ids := map[string]string{}
+	for name, tc := range map[string]struct {
+		age time.Duration
+		mod func(*tokensv1alpha1.APIToken)
+	}{
+		"used": {day, func(a *tokensv1alpha1.APIToken) {
+			a.Status.LastAccessedTime, a.Status.LastAccessedFrom = metav1.NewTime(used), "192.0.2.44"
+		}},
+		"ending":    {day, func(a *tokensv1alpha1.APIToken) { a.Spec.LifetimeDays = new(int32(5)) }},
+		"ended":     {10 * day, func(a *tokensv1alpha1.APIToken) { a.Spec.LifetimeDays = new(int32(5)) }},
+		"suspended": {day, func(a *tokensv1alpha1.APIToken) { a.Spec.State = tokensv1alpha1.StateSuspended }},
+	} {
+		ids[name] = declare(t, alice.World, name, now.Add(-tc.age), func(a *tokensv1alpha1.APIToken) { a.Spec.Label = "label of " + name }, tc.mod)
+	}
+	var list answer
+	kubetest.Eventually(t, func() error { // what is not the portal's own, its watch shows later
+		list = alice.get(http.StatusOK, "")
+		return complete(list, ids)
+	})
+	list.shows("made here", "!label of made")
+	for name, want := range map[string]string{
+		"used": used.UTC().Format("2 Jan 2006, 15:04") + " UTC from 192.0.2.44", "ending": "expires in 4 days", "ended": "Expired", "suspended": "Suspended",
+	} {
+		row := alice.row(list, "label of "+name)
+		row.shows(want, ids[name], "Declared in Kubernetes, and rotated there: "+alice.Site.Namespace+"/"+name, "!Rotate")
+		alice.get(http.StatusOK, "?dialog=rotate&id="+ids[name]).shows("declared in Kubernetes, as APIToken "+alice.Site.Namespace+"/"+name, "!Its id")
+		alice.get(http.StatusOK, "?dialog=revoke&id="+ids[name]).shows("made again from there")
+	}
+	if !strings.Contains(list.body, `<time datetime="`+used.UTC().Format(time.RFC3339)+`">`) {
+		t.Errorf("there is no datetime in %s", list.body)
+	}
+	alice.row(list, "made here").shows("Active", "Rotate", "Revoke", "!Declared")
+	alice.get(http.StatusOK, "?dialog=revoke&id="+ids["used"]).shows("It was used last on", "from 192.0.2.44")
+}
+
+func complete(list answer, ids map[string]string) error {
+	for name, id := range ids {
+		if !strings.Contains(list.body, id) || name == "used" && !strings.Contains(list.body, "192.0.2.44") {
+			return fmt.Errorf("%s is not shown yet", id)
+		}
+	}
+	return nil
+}
+
+// row is that part of the list.
+func (b browser) row(list answer, label string) answer {
+	b.t.Helper()
+	for row := range strings.SplitSeq(list.body, "<tr") {
+		if strings.Contains(row, ">"+label+"<") {
+			list.body = row
+			return list
+		}
+	}
+	b.t.Fatalf("there is no %q in\n%s", label, list.body)
+	return list
+}
+
+// The site's own rules are in the form before anybody breaks them, and forced access in the list.
+func TestPolicyOfTheSite(t *testing.T) {
+	alice := signedIn(t, env.Jira(t, func(s *site) {
+		s.Spec.TokenPolicy.MaxLifetimeDays, s.Spec.TokenPolicy.Access = new(int32(60)), tokensv1alpha1.AccessReadOnly
+	}), "alice")
+	alice.get(http.StatusOK, "?dialog=create").shows("60 days, as is usual here", "30 days", "!90 days", "!No expiry", "API tokens of this site are read-only", "!Read-write")
+	alice.create("CI")
+	alice.get(http.StatusOK, "").shows("Read-only", "!Read-write")
+}
+
+// Who acts for whom at the product is said where it matters.
+func TestEnrolments(t *testing.T) {
+	t.Run("given by the administrator", func(t *testing.T) {
+		alice := signedIn(t, env.Jira(t, func(s *site) {
+			s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice"}}
+		}), "alice")
+		alice.get(http.StatusOK, "").shows("that the administrator of this site gave", "!Replace it")
+		alice.get(http.StatusOK, "?dialog=create").shows("!consent")
+	})
+	t.Run("none, but there are tokens", func(t *testing.T) {
+		alice := signedIn(t, env.Jira(t), "alice")
+		alice.get(http.StatusOK, "").shows("!do not work")
+		id := declare(t, alice.World, "early", time.Now())
+		kubetest.Eventually(t, func() error { return complete(alice.get(http.StatusOK, ""), map[string]string{"": id}) })
+		alice.get(http.StatusOK, "").shows("Your API tokens do not work yet", "Does not work", "!Active", "paste a personal access token")
+	})
+	t.Run("ended", func(t *testing.T) {
+		alice := signedIn(t, env.Jira(t), "alice")
+		alice.create("CI")
+		alice.refuse(t)
+		kubetest.Eventually(t, func() error {
+			if !strings.Contains(alice.get(http.StatusOK, "").body, "does not accept the personal access token any more") {
+				return errors.New("nothing is said")
+			}
+			return nil
+		})
+		alice.get(http.StatusOK, "").shows("Your API tokens do not work.", "Enrol again by creating an API token", "Does not work")
+		form := alice.filled("again", "consent", "")
+		alice.post(http.StatusBadRequest, "/create", form).shows("Tick this box")
+		form.Set("consent", "yes")
+		alice.post(http.StatusOK, "/create", form).secret()
+		if made := alice.Product.PersonalAccessTokens("alice"); len(made) != 2 {
+			t.Errorf("the product made %+v, want another one", made)
+		}
+	})
+}
+
+// refuse has the controller say of all tokens that nobody can act for their owner.
+func (b browser) refuse(t *testing.T) {
+	t.Helper()
+	var all tokensv1alpha1.APITokenList
+	must(t, env.Admin.List(t.Context(), &all, client.InNamespace(b.Site.Namespace)))
+	for i := range all.Items {
+		before := all.Items[i].DeepCopy()
+		all.Items[i].Status.Conditions = []metav1.Condition{{
+			Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing,
+			Message: "for a test", LastTransitionTime: metav1.Now(),
+		}}
+		must(t, b.Controller.Status().Patch(t.Context(), &all.Items[i], client.MergeFrom(before)))
+	}
+}

@@ -1,0 +1,314 @@
+package rest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	kube "sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/hack/lib/portaltest"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// workingCopy is what the operator keeps of alice's personal access token, or nothing.
+func workingCopy(t *testing.T, w *portaltest.World) *upstream.Credential {
+	t.Helper()
+	var stored corev1.Secret
+	name := types.NamespacedName{Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(w.Site.Namespace, w.Site.Name, "alice")}
+	err := env.Admin.Get(t.Context(), name, &stored)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := upstream.Decode(stored.Data[upstream.DataKey])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// accepted reports whether the product takes a personal access token.
+func accepted(t *testing.T, w *portaltest.World, token string) bool {
+	t.Helper()
+	path := map[tokensv1alpha1.Product]string{tokensv1alpha1.ProductJira: "/rest/api/2/myself", tokensv1alpha1.ProductConfluence: "/rest/api/user/current"}[w.Site.Spec.Product]
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Site.Spec.UpstreamURL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	a, err := roundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.status == http.StatusOK
+}
+
+// apiTokens is how many APITokens there are in the namespace of a site, whatever became of them.
+func apiTokens(t *testing.T, w *portaltest.World) []tokensv1alpha1.APIToken {
+	t.Helper()
+	var list tokensv1alpha1.APITokenList
+	if err := env.Admin.List(t.Context(), &list, kube.InNamespace(w.Site.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// With the first token the product makes a personal access token, with the second none.
+func TestEnrolment(t *testing.T) {
+	for name, as := range map[string]func(*testing.T, *portaltest.World) client{
+		"with a session": func(t *testing.T, w *portaltest.World) client { return session(t, w, "alice") },
+		"with a personal access token": func(t *testing.T, w *portaltest.World) client {
+			return client{World: w, t: t}.with("Authorization", "Bearer "+pat(t, w, "alice"))
+		},
+		"with a password": func(t *testing.T, w *portaltest.World) client {
+			w.Product.SetBasicAuth(true)
+			return client{World: w, t: t}.with("Authorization", basic("alice", "alices password"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachProduct(t, func(t *testing.T, w *portaltest.World) {
+				alice := as(t, w)
+				before := len(w.Product.PersonalAccessTokens("alice"))
+				alice.expect(http.StatusOK, "GET", "/", "")
+				if workingCopy(t, w) != nil {
+					t.Fatal("whoever only looks is not enrolled")
+				}
+				_, text := alice.create(`{"label":"first"}`)
+				made := w.Product.PersonalAccessTokens("alice")[before:]
+				if len(made) != 1 || made[0].Name != upstream.PATName(string(w.Site.UID)) || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
+					t.Fatalf("the product made %+v", made)
+				}
+				c := workingCopy(t, w)
+				if c == nil || c.ID != made[0].ID || c.Source != upstream.Enrolled || c.UserKey != "JIRAUSER10001" || c.Stored.IsZero() ||
+					c.Expires.Sub(made[0].ExpiresAt).Abs() > time.Second || !strings.HasPrefix(w.Site.Spec.UpstreamURL, c.Origin+"/") || !accepted(t, w, c.Token) {
+					t.Fatalf("the working copy is of user %+v", c)
+				}
+				alice.create(`{"label":"second"}`)
+				alice.bearer("alice", text).create(`{"label":"third"}`)
+				if now := w.Product.PersonalAccessTokens("alice"); len(now) != before+1 {
+					t.Errorf("now there are %+v", now)
+				}
+				if strings.Contains(env.Audit(), c.Token) {
+					t.Error("it is in the log")
+				}
+			})
+		})
+	}
+}
+
+// Requests at the same time enrol once: what the others had made is revoked at the product.
+func TestEnrolmentInARace(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		var group sync.WaitGroup
+		for range 6 {
+			group.Go(func() {
+				if a, err := alice.try("POST", "/", `{"label":"x"}`); err != nil || a.status != http.StatusCreated {
+					t.Errorf("%d %s %v", a.status, a.body, err)
+				}
+			})
+		}
+		group.Wait()
+		c, made := workingCopy(t, w), w.Product.PersonalAccessTokens("alice")
+		if c == nil || len(made) != 1 || made[0].ID != c.ID || !accepted(t, w, c.Token) {
+			t.Errorf("%+v, and at the product %+v", c, made)
+		}
+	})
+}
+
+// Whoever has as many personal access tokens as the product allows is told what to do, and nothing is left.
+func TestTooManyPersonalAccessTokens(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		var last string
+		for range 10 {
+			last = pat(t, w, "alice")
+		}
+		if refused := alice.expect(http.StatusConflict, "POST", "/", `{"label":"x"}`); !refused.says(t, w, "", "Delete one of them in your profile") ||
+			!strings.Contains(refused.body, w.URL+"/plugins/servlet/api-tokens") {
+			t.Errorf("not said what to do: %s", refused.body)
+		}
+		if left := apiTokens(t, w); len(left) != 0 {
+			t.Errorf("%d APITokens are left", len(left))
+		}
+		if workingCopy(t, w) != nil {
+			t.Error("there is a working copy")
+		}
+		w.Product.RevokePAT(last)
+		alice.create(`{"label":"x"}`)
+	})
+}
+
+// The site's administrator gave one, in upstreamCredentials: then none is made.
+func TestGivenPersonalAccessToken(t *testing.T) {
+	w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice-pat"}}
+	})
+	session(t, w, "alice").create(`{"label":"x"}`)
+	if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 || workingCopy(t, w) != nil {
+		t.Errorf("%+v", made)
+	}
+}
+
+// A token whose owner cannot act at the product is not enough to make another one: it says where to go.
+func TestTokenWithoutPersonalAccessToken(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		of := declare(t, w, kubetest.Token(w.Site.Namespace, "ci"))
+		script := alice.bearer("alice", of.text)
+		eventually(t, script, http.StatusOK)
+		refused := script.expect(http.StatusForbidden, "POST", "/", `{"label":"child"}`)
+		if refused.header.Get("X-Api-Token-Reason") != "UpstreamCredentialMissing" || !refused.says(t, w, "", w.URL+"/plugins/servlet/api-tokens") {
+			t.Errorf("%v %s", refused.header, refused.body)
+		}
+		if left := apiTokens(t, w); len(left) != 1 {
+			t.Errorf("%d APITokens are left", len(left))
+		}
+		alice.create(`{"label":"signed in"}`)
+		script.create(`{"label":"child"}`)
+	})
+}
+
+// between stands before a product and answers some requests itself.
+func between(t *testing.T, s *tokensv1alpha1.AtlassianSite, answers func(w http.ResponseWriter, r *http.Request) bool) {
+	t.Helper()
+	product, err := url.Parse(strings.TrimSuffix(s.Spec.UpstreamURL, "/jira"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(product)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answers(w, r) {
+			pass.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	s.Spec.UpstreamURL = server.URL + "/jira"
+}
+
+// A personal access token that is somebody else's is not kept, nor left at the product; nor is one of which nobody knows whose it is.
+func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer string
+		status int
+	}{
+		"another user": {`{"name":"mallory","key":"x","type":"known","username":"mallory"}`, http.StatusConflict},
+		"nobody":       {`{"type":"anonymous"}`, http.StatusServiceUnavailable},
+		"no answer":    {`<html>`, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachProduct(t, func(t *testing.T, w *portaltest.World) {
+				alice := session(t, w, "alice")
+				got := alice.send("POST", "/", `{"label":"x"}`)
+				anonymous := name == "nobody" && w.Site.Spec.Product == tokensv1alpha1.ProductConfluence
+				if got.status != tc.status && !anonymous || got.status == http.StatusCreated {
+					t.Errorf("%d %s, want %d", got.status, got.body, tc.status)
+				}
+				if left := apiTokens(t, w); len(left) != 0 || workingCopy(t, w) != nil {
+					t.Errorf("%d APITokens are left", len(left))
+				}
+				if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 {
+					t.Errorf("at the product is left %+v", made)
+				}
+			}, func(s *tokensv1alpha1.AtlassianSite) {
+				between(t, s, func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") || r.Method != http.MethodGet {
+						return false
+					}
+					w.Header().Set("Content-Type", "application/json")
+					_, _ = w.Write([]byte(tc.answer))
+					return true
+				})
+			})
+		})
+	}
+}
+
+// A product that allows no more than a month gets a shorter wish.
+func TestShorterPersonalAccessToken(t *testing.T) {
+	w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) {
+		between(t, s, func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPost {
+				return false
+			}
+			var wish struct{ ExpirationDuration int }
+			body, err := io.ReadAll(r.Body)
+			if err != nil || json.Unmarshal(body, &wish) != nil || wish.ExpirationDuration > 30 {
+				w.WriteHeader(http.StatusBadRequest)
+				return true
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			return false
+		})
+	})
+	session(t, w, "alice").create(`{"label":"x"}`)
+	made := w.Product.PersonalAccessTokens("alice")
+	if len(made) != 1 || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 30*24*time.Hour {
+		t.Errorf("%+v", made)
+	}
+}
+
+// Whoever leaves at any moment leaves nothing half done: no APIToken that is not marked has no record, no more than one personal
+// access token is at the product, and what was answered works.
+func TestCallersThatLeave(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		begun := time.Now()
+		alice.create(`{"label":"how long it takes"}`)
+		takes := time.Since(begun)
+		answered := make(chan string, 200)
+		for i := range cap(answered) {
+			ctx, cancel := context.WithTimeout(t.Context(), takes*time.Duration(i)/100)
+			a, err := alice.tryUntil(ctx, "POST", "/", fmt.Sprintf(`{"label":"%d"}`, i))
+			cancel()
+			if err == nil && a.status == http.StatusCreated {
+				answered <- a.text(t, "token")
+			}
+		}
+		close(answered)
+		n := len(answered)
+		for text := range answered {
+			alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+		}
+		if n == 0 || n == cap(answered) {
+			t.Errorf("%d of %d were answered", n, cap(answered))
+		}
+		kubetest.Eventually(t, func() error { return nothingHalfDone(t, w) })
+		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w).ID {
+			t.Errorf("at the product are %+v", made)
+		}
+	})
+}
+
+// nothingHalfDone says which APIToken has neither a record nor the mark of being made.
+func nothingHalfDone(t *testing.T, w *portaltest.World) error {
+	t.Helper()
+	recorded := map[string]bool{}
+	for _, r := range records(t, w) {
+		recorded[r.APIToken.Name] = true
+	}
+	for _, of := range apiTokens(t, w) {
+		if !recorded[of.Name] && of.Annotations[tokensv1alpha1.AnnotationPending] == "" {
+			return fmt.Errorf("%s has no record", of.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package rest_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/hack/lib/portaltest"
+	"apitokens.dev/operator/internal/token"
+)
+
+// Whoever holds a token may have it revoked, and nobody learns whether what he holds is one.
+func TestRevokePresented(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		other := env.Confluence(t)
+		alice, finder := session(t, w, "alice"), client{World: w, t: t}
+		id, text := alice.create(`{"label":"leaked"}`)
+		_, foreign := session(t, other, "alice").create(`{"label":"of another site"}`)
+		wrong, err := token.New(id, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		present := func(text string) answer {
+			encoded, _ := json.Marshal(map[string]string{"token": text}) // a string can be encoded
+			return finder.expect(http.StatusAccepted, "POST", "/revoke", string(encoded))
+		}
+		for _, presented := range []string{wrong, foreign, id, text[:66], text + "x", " " + text, "", "x", "\x00", strings.Repeat("asp_", 1000), strings.ToUpper(text)} {
+			present(presented)
+		}
+		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+		if err := wantIDs(alice, id); err != nil {
+			t.Error(err)
+		}
+		session(t, other, "alice").bearer("alice", foreign).expect(http.StatusOK, "GET", "/", "")
+		if got := present(text); got.body != "" {
+			t.Errorf("%s", got.body)
+		}
+		alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		if err := wantIDs(alice); err != nil {
+			t.Error(err)
+		}
+		present(text)
+		line := auditLine(t, `"action":"revoked"`, `"tokenID":"`+id+`"`)
+		for _, part := range []string{"Whoever presented it has revoked API Token (" + id + ")", `"actor":""`, `"client":"192.0.2.7"`, `"user":"alice"`} {
+			if !strings.Contains(line, part) {
+				t.Errorf("%s is not in %s", part, line)
+			}
+		}
+	})
+}
+
+// Also one that is declared, suspended, limited or replaced.
+func TestRevokePresentedOfEveryKind(t *testing.T) {
+	w := env.Jira(t)
+	alice, finder := session(t, w, "alice"), client{World: w, t: t}
+	generated := declare(t, w, kubetest.Token(w.Site.Namespace, "ci", func(tok *tokensv1alpha1.APIToken) { tok.Spec.State = tokensv1alpha1.StateSuspended }))
+	kubetest.Eventually(t, func() error { return wantIDs(alice, generated.id) })
+	_, limited := alice.create(`{"label":"limited","access":"ReadOnly","allowedSources":["198.51.100.0/24"],"allowedPaths":["/rest/api"]}`)
+	id, replaced := alice.create(`{"label":"replaced"}`)
+	alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":1}`)
+	for _, text := range []string{generated.text, limited, replaced} {
+		finder.expect(http.StatusAccepted, "POST", "/revoke", `{"token":"`+text+`"}`)
+	}
+	if err := wantIDs(alice); err != nil {
+		t.Error(err)
+	}
+}
+
+// auditLine is the first line with all of these parts. What somebody did is written before he is answered.
+func auditLine(t *testing.T, parts ...string) string {
+	t.Helper()
+next:
+	for line := range strings.Lines(env.Audit()) {
+		for _, part := range parts {
+			if !strings.Contains(line, part) {
+				continue next
+			}
+		}
+		return line
+	}
+	t.Errorf("there is no line with %q", parts)
+	return ""
+}
+
+func TestAdministrators(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice, bob, carol := session(t, w, "alice"), session(t, w, "bob"), session(t, w, "carol")
+		one, text := alice.create(`{"label":"CI scripts"}`)
+		two, _ := alice.create(`{"label":"Reports"}`)
+		three, bobs := bob.create(`{"label":"ci of Bob"}`)
+		four, carols := carol.create(`{"label":"own"}`)
+		newest, _ := search(t, carol, "") // within a second, in any order that stays
+		for query, want := range map[string][]string{
+			"": newest, "?": newest, "?user=": newest, "?q=": newest, "?user=alice": {two, one}, "?user=ALICE": {two, one}, "?user=alic": {}, "?q=ci": {three, one},
+			"?q=REPORTS": {two}, "?q=bob": {three}, "?q=" + one: {one}, "?startAt=0&q=" + one + "&maxResults=9": {one}, "?q=" + one[4:]: {one}, "?user=alice&q=ci": {one}, "?q=%25": {}, "?q=" + url.QueryEscape("' or 1=1"): {},
+			"?maxResults=1": newest[:1], "?maxResults=1&startAt=1": newest[1:2], "?startAt=4": {}, "?startAt=3&maxResults=1000": newest[3:], "?startAt=9223372036854775807": {},
+			"?unknown=x": newest,
+		} {
+			for _, as := range []client{carol, carol.bearer("carol", carols)} {
+				got, total := search(t, as, query)
+				if !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+					t.Errorf("%q: %q, want %q", query, got, want)
+				}
+				if !strings.Contains(query, "startAt") && !strings.Contains(query, "maxResults") && total != len(want) {
+					t.Errorf("%q: total is %d, want %d", query, total, len(want))
+				}
+			}
+		}
+		for query, field := range map[string]string{
+			"?maxResults=0": "maxResults", "?maxResults=1001": "maxResults", "?maxResults=-1": "maxResults", "?maxResults=x": "maxResults", "?maxResults=": "maxResults",
+			"?maxResults=1e3": "maxResults", "?maxResults=99999999999999999999": "maxResults", "?startAt=-1": "startAt", "?startAt=1.5": "startAt",
+			"?user=alice&user=bob": "user",
+		} {
+			if refused := carol.expect(http.StatusBadRequest, "GET", "/admin"+query, ""); !refused.says(t, w, field, "") {
+				t.Errorf("%q: %s", query, refused.body)
+			}
+		}
+		carol.expect(http.StatusUnauthorized, "GET", "/admin?q="+carols, "") // a token in a URL is in logs
+		for _, as := range []client{alice, alice.bearer("alice", text), bob.bearer("bob", bobs)} {
+			for _, request := range [][2]string{{"GET", "/admin"}, {"DELETE", "/admin/" + four}, {"DELETE", "/admin/" + two}, {"DELETE", "/admin/tokens?user=alice"}} {
+				if refused := as.expect(http.StatusForbidden, request[0], request[1], ""); !refused.says(t, w, "", "administrators") {
+					t.Error(refused.body)
+				}
+			}
+		}
+		client{World: w, t: t}.expect(http.StatusUnauthorized, "GET", "/admin", "")
+		carol.expect(http.StatusNotFound, "GET", "/"+one, "")
+		carol.expect(http.StatusNotFound, "DELETE", "/"+one, "")
+		carol.expect(http.StatusNoContent, "DELETE", "/admin/"+one, "")
+		alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		carol.expect(http.StatusNotFound, "DELETE", "/admin/"+one, "")
+		carol.expect(http.StatusNotFound, "DELETE", "/admin/nothing", "")
+		for _, query := range []string{"", "?user=", "?user=bob&user=alice", "?user=%zz"} {
+			carol.expect(http.StatusBadRequest, "DELETE", "/admin/tokens"+query, "")
+		}
+		carol.expect(http.StatusNoContent, "DELETE", "/admin/tokens?user=nobody", "")
+		carol.expect(http.StatusNoContent, "DELETE", "/admin/tokens?user=BOB", "")
+		if left, _ := search(t, carol, ""); !slices.Equal(slices.Sorted(slices.Values(left)), slices.Sorted(slices.Values([]string{four, two}))) {
+			t.Errorf("left are %q", left)
+		}
+		auditLine(t, `"msg":"carol has revoked API Token (`+one+`)"`, `"user":"alice"`, `"actor":"carol"`)
+	})
+}
+
+func search(t *testing.T, as client, query string) (ids []string, total int) {
+	t.Helper()
+	var page struct {
+		Total  int
+		Values []struct {
+			ID        string
+			User      string
+			CreatedAt int64
+		}
+	}
+	if err := json.Unmarshal([]byte(as.expect(http.StatusOK, "GET", "/admin"+query, "").body), &page); err != nil {
+		t.Fatal(err)
+	}
+	newest := int64(0)
+	for i, one := range page.Values {
+		if i > 0 && one.CreatedAt > newest {
+			t.Errorf("%s comes after an older one", one.ID)
+		}
+		newest, ids = one.CreatedAt, append(ids, one.ID)
+	}
+	return ids, page.Total
+}
+
+// An administrator who is none any more is refused at once.
+func TestAdministratorNoMore(t *testing.T) {
+	w := env.Jira(t)
+	carol := session(t, w, "carol")
+	carol.expect(http.StatusOK, "GET", "/admin", "")
+	policy(t, w, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.Administrators = []string{"carola"} })
+	for begun := time.Now(); carol.send("GET", "/admin", "").status != http.StatusForbidden; {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("she still is")
+		}
+	}
+}
+
+// All of many are revoked, and told one by one.
+func TestRevokeAllOfMany(t *testing.T) {
+	w := env.Confluence(t)
+	alice := session(t, w, "alice")
+	var ids []string
+	for i := range 30 {
+		id, _ := alice.create(`{"label":"` + strconv.Itoa(i) + `"}`)
+		ids = append(ids, id)
+	}
+	alice.expect(http.StatusNoContent, "DELETE", "/all", "")
+	if err := wantIDs(alice); err != nil {
+		t.Error(err)
+	}
+	for _, id := range ids {
+		auditLine(t, `alice has revoked API Token (`+id+`)`)
+	}
+}
