@@ -16,10 +16,10 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// examples are the objects in the YAML of docs/access.md.
+// examples are the objects in the YAML of docs/how-to/grant-rights.md.
 func examples(t *testing.T) (objects []*unstructured.Unstructured) {
 	t.Helper()
-	page, err := os.ReadFile("../docs/access.md")
+	page, err := os.ReadFile("../docs/how-to/grant-rights.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func examples(t *testing.T) (objects []*unstructured.Unstructured) {
 	return objects
 }
 
-// Whoever follows the examples of docs/access.md may do what they say, and no more.
+// Whoever follows the examples of docs/how-to/grant-rights.md may do what they say, and no more.
 func TestAccessExamples(t *testing.T) {
 	var token *unstructured.Unstructured
 	for _, o := range examples(t) {
@@ -52,7 +52,7 @@ func TestAccessExamples(t *testing.T) {
 		create(t, o)
 	}
 	if token == nil {
-		t.Fatal("there is no APIToken in docs/access.md")
+		t.Fatal("there is no APIToken in docs/how-to/grant-rights.md")
 	}
 	const deployer = serviceAccountPrefix + "team-a:deployer"
 	people := map[string]client.Client{"alice": as(t, "alice"), deployer: as(t, deployer), "root": as(t, "root", "jira-admins"), "bob": as(t, "bob")}

@@ -233,7 +233,7 @@ func deliveryIsOurs(s state) *decision {
 	case s.record == nil && s.orphan != "":
 		return block(tokensv1alpha1.ReasonRecordOrphaned,
 			"The token in Secret '%s' belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
-				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/operations.md); to have a new one issued, delete Secret '%s'.",
+				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/how-to/restore.md); to have a new one issued, delete Secret '%s'.",
 			s.secretName(), s.orphan, s.recordName, s.secretName())
 	case s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID:
 		return block(tokensv1alpha1.ReasonRecordMissing,

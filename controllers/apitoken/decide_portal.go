@@ -55,7 +55,7 @@ func wasRecorded(s state) *decision {
 	case s.orphan != "":
 		return block(tokensv1alpha1.ReasonRecordOrphaned,
 			"The token belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
-				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/operations.md); else delete this APIToken.", s.orphan, s.recordName)
+				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/how-to/restore.md); else delete this APIToken.", s.orphan, s.recordName)
 	}
 	return block(tokensv1alpha1.ReasonRecordMissing,
 		"There is no record of this token, Secret '%s', so it does not authenticate. Restore it, or delete this APIToken: "+

@@ -89,7 +89,7 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 		}
 		r.Events.Eventf(stored, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonRecordOrphaned, "Keep",
 			"APIToken '%s' in namespace '%s', of token %s, is gone, and its deletion was not seen: the record is dead, and kept for %d days. "+
-				"If there was a restore from a backup, repair it (see docs/operations.md).",
+				"If there was a restore from a backup, repair it (see docs/how-to/restore.md).",
 			decoded.APIToken.Name, decoded.APIToken.Namespace, decoded.TokenID, orphanRetention/(24*time.Hour))
 		return orphanRecheckPeriod, nil
 	}

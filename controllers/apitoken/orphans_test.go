@@ -102,7 +102,7 @@ func TestRestoreIsDeadAndSaysHowToRepair(t *testing.T) {
 	w := newWorld(t)
 	old, restored := w.restored()
 	ready := w.reconcile(restored, tokensv1alpha1.ReasonRecordOrphaned)
-	for _, name := range []string{string(old.UID), string(restored.UID), "'ci-token'", "docs/operations.md"} {
+	for _, name := range []string{string(old.UID), string(restored.UID), "'ci-token'", "docs/how-to/restore.md"} {
 		if !strings.Contains(ready.Message, name) {
 			t.Errorf("the message does not name %s: %s", name, ready.Message)
 		}
@@ -119,7 +119,7 @@ func TestRestoreIsDeadAndSaysHowToRepair(t *testing.T) {
 	}
 }
 
-// The repair of docs/operations.md: the record is copied under the new UID by somebody with the right to restore.
+// The repair of docs/how-to/restore.md: the record is copied under the new UID by somebody with the right to restore.
 func TestRestoreRepaired(t *testing.T) {
 	w := newWorld(t)
 	old, restored := w.restored()

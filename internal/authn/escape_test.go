@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ambiguous is what docs/requests.md says of paths: where two servers could disagree, nothing is judged.
+// ambiguous is what docs/reference/requests.md says of paths: where two servers could disagree, nothing is judged.
 func ambiguous(c byte, encoded bool) bool {
 	switch {
 	case c < ' ' || c == 0x7f || strings.IndexByte(`\#%`, c) >= 0:

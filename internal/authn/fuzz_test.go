@@ -194,8 +194,8 @@ func licensedIndex(f *testing.F) *Index {
 	return ix
 }
 
-// FuzzDecide judges what an independent verifier judges too, which is written from docs/requests.md and
-// docs/token-format.md with the standard library's parsers. {t} in the target and in raw stands for the token that
+// FuzzDecide judges what an independent verifier judges too, which is written from docs/reference/requests.md and
+// docs/reference/token-format.md with the standard library's parsers. {t} in the target and in raw stands for the token that
 // mutation makes of one of the index; raw has one Authorization in each line, client the address that connected and below it
 // one X-Forwarded-For in each line.
 func FuzzDecide(f *testing.F) {

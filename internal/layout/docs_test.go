@@ -16,7 +16,7 @@ var (
 
 // The threat model names the test that fails when a rule is broken. It has to be there.
 func TestThreatModelNamesRealTests(t *testing.T) {
-	document, err := os.ReadFile("../../docs/security.md")
+	document, err := os.ReadFile("../../docs/explanation/threat-model.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,12 +35,12 @@ func TestThreatModelNamesRealTests(t *testing.T) {
 	tests, steps := namedTest.FindAllSubmatch(document, -1), namedStep.FindAllSubmatch(document, -1)
 	for _, name := range tests {
 		if !strings.Contains(code.String(), "func "+string(name[1])+"(") {
-			t.Errorf("docs/security.md names %s, which is not there", name[1])
+			t.Errorf("docs/explanation/threat-model.md names %s, which is not there", name[1])
 		}
 	}
 	for _, name := range steps {
 		if !strings.Contains(code.String(), "func (s *story) "+string(name[1])+"(") {
-			t.Errorf("docs/security.md names the step %s of the demo, which is not there", name[1])
+			t.Errorf("docs/explanation/threat-model.md names the step %s of the demo, which is not there", name[1])
 		}
 	}
 	if len(tests) < 30 || len(steps) < 3 {

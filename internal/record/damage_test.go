@@ -84,7 +84,7 @@ func TestRecordOfSeveralSecrets(t *testing.T) {
 		texts = append(texts, text)
 	}
 	if len(texts) != 4 {
-		t.Fatalf("a record has up to %d entries, docs/token-format.md says 4", len(texts))
+		t.Fatalf("a record has up to %d entries, docs/reference/token-format.md says 4", len(texts))
 	}
 	r := sample(t, id, texts...)
 	r.Entries[3].State = record.Candidate

@@ -9,7 +9,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// signed appends the checksum as docs/token-format.md describes it.
+// signed appends the checksum as docs/reference/token-format.md describes it.
 func signed(body string) []byte {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	var checksum []byte

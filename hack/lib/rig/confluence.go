@@ -79,7 +79,7 @@ func (r *Rig) StartConfluence() error {
 	return nil
 }
 
-// StartConfluenceNginx starts an nginx for Confluence with the sample configuration, changed as docs/nginx.md says, and
+// StartConfluenceNginx starts an nginx for Confluence with the sample configuration, changed as docs/how-to/nginx.md says, and
 // this auth URL.
 func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err error) {
 	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", "nginx.conf"))

@@ -1,4 +1,4 @@
-// Package states_test brings APITokens and AtlassianSites into every state that they can be in, and holds docs/states.md
+// Package states_test brings APITokens and AtlassianSites into every state that they can be in, and holds docs/reference/states.md
 // to what kubectl shows of them then.
 package states_test
 
@@ -19,9 +19,9 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-var update = flag.Bool("update", false, "write into docs/states.md what kubectl shows")
+var update = flag.Bool("update", false, "write into docs/reference/states.md what kubectl shows")
 
-func page() string { return filepath.Join(controlplane.RepositoryRoot(), "docs/states.md") }
+func page() string { return filepath.Join(controlplane.RepositoryRoot(), "docs/reference/states.md") }
 func conditions() string {
 	return filepath.Join(controlplane.RepositoryRoot(), "api/v1alpha1/conditions.go")
 }

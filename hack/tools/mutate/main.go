@@ -1,5 +1,5 @@
 // Command mutate changes packages in many small ways, one at a time, and runs their tests on each: what no test
-// notices is a survivor. docs/mutants.md says what is made of them, and lists those that are allowed.
+// notices is a survivor. docs/explanation/mutants.md says what is made of them, and lists those that are allowed.
 //
 // The tree is never touched: each mutant is compiled from an overlay.
 package main
@@ -46,7 +46,7 @@ func (o outcome) String() string {
 }
 
 func main() {
-	list := flag.String("allow", "docs/mutants.md", "file that lists the survivors that are allowed, with reasons")
+	list := flag.String("allow", "docs/explanation/mutants.md", "file that lists the survivors that are allowed, with reasons")
 	workers := flag.Int("workers", 2, "mutants that are tried at once")
 	only := flag.String("only", "", "try only the mutants whose name matches this regular expression")
 	verbose := flag.Bool("v", false, "tell of each mutant what became of it, as soon as it is known")
