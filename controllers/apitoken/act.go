@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -65,31 +66,16 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 
 func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) error {
 	t := s.token
-	fresh := &record.Record{
+	return r.records().Create(ctx, t.UID, &record.Record{
 		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
 		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 		Entries:  []record.Entry{entry},
-	}
-	encoded, err := fresh.Encode()
-	if err != nil {
-		return err
-	}
-	stored := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.Namespace, Name: string(t.UID),
-			Labels: map[string]string{
-				managedByLabel: managedBy, record.LabelTokenID: fresh.TokenID,
-				record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name,
-			},
-		},
-		Type: record.SecretType,
-		Data: map[string][]byte{record.DataKey: encoded},
-	}
-	if err := r.Client.Create(ctx, stored); err != nil {
-		return fmt.Errorf("creating the record: %w", err)
-	}
-	return nil
+	})
+}
+
+func (r *Reconciler) records() recordstore.Store {
+	return recordstore.Store{Client: r.Client, Namespace: r.Namespace, ManagedBy: managedBy}
 }
 
 // adopt imports a secret. Its owner has it already: it is delivered.
@@ -143,16 +129,9 @@ func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, erro
 	return text, r.changeRecord(ctx, s, entries)
 }
 
+// mint makes a secret that has to be delivered yet.
 func (r *Reconciler) mint(id string, s observed) (string, record.Entry, error) {
-	text, err := token.New(id, r.Random)
-	if err != nil {
-		return "", record.Entry{}, fmt.Errorf("making a token: %w", err)
-	}
-	hash, err := record.NewHash(text, r.Random)
-	if err != nil {
-		return "", record.Entry{}, err
-	}
-	return text, record.Entry{Hash: hash, State: record.Candidate, Issued: s.now.UTC()}, nil
+	return record.Mint(id, record.Candidate, s.now, r.Random)
 }
 
 // deliver creates the Secret. One that is there by now is not touched: the next look finds out whose it is.
@@ -183,15 +162,7 @@ func (r *Reconciler) confirm(ctx context.Context, s observed) error {
 // changeRecord changes the record under the precondition that it is the one that was decided on.
 func (r *Reconciler) changeRecord(ctx context.Context, s observed, entries []record.Entry) error {
 	s.record.Entries = entries
-	encoded, err := s.record.Encode()
-	if err != nil {
-		return err
-	}
-	s.recordSecret.Data = map[string][]byte{record.DataKey: encoded}
-	if err := r.Client.Update(ctx, s.recordSecret); err != nil {
-		return fmt.Errorf("changing the record: %w", err)
-	}
-	return nil
+	return r.records().Update(ctx, s.recordSecret, s.record)
 }
 
 // repair restores user name and URL beside the token, under the same precondition.

@@ -18,6 +18,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 )
 
 // Gone is an APIToken whose deletion was observed. The UID tells it from a later one of the same name.
@@ -78,7 +79,7 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 		return err
 	}
 	// What a record of another APIToken says, copied here by mistake, is about Secrets of that one.
-	if r, err := decodeRecord(stored); err == nil && r.APIToken == (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
+	if r, err := recordstore.Decode(stored); err == nil && r.APIToken == (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
 		if err := c.removeDelivered(ctx, g, r); err != nil {
 			return err
 		}

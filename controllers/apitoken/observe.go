@@ -12,6 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
@@ -43,7 +44,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 		return observed{}, fmt.Errorf("reading the record: %w", err)
 	}
 	if s.recordSecret != nil {
-		s.record, s.recordErr = decodeRecord(s.recordSecret)
+		s.record, s.recordErr = recordstore.Decode(s.recordSecret)
 	}
 	if err := r.observeSecret(ctx, &s); err != nil {
 		return observed{}, err
@@ -150,13 +151,6 @@ func isOlder(a, b *tokensv1alpha1.APIToken) bool {
 	return a.UID < b.UID
 }
 
-func decodeRecord(s *corev1.Secret) (*record.Record, error) {
-	if s.Type != record.SecretType {
-		return nil, fmt.Errorf("its Secret is of type '%s'", s.Type)
-	}
-	return record.Decode(s.Data[record.DataKey])
-}
-
 // inspect looks at the Secret of the name to deliver to. No secret of it leaves this function.
 func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	password := s.Data[corev1.BasicAuthPasswordKey]
@@ -185,7 +179,7 @@ func (r *Reconciler) findOrphan(
 		return "", false, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
 	}
 	for i := range records.Items {
-		candidate, err := decodeRecord(&records.Items[i])
+		candidate, err := recordstore.Decode(&records.Items[i])
 		if err == nil && wanted(candidate) && recordAgrees(state{token: t, record: candidate}) == nil {
 			return r.Namespace + "/" + records.Items[i].Name, records.Items[i].Annotations[orphanedSince] != "", nil
 		}

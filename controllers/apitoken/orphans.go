@@ -19,6 +19,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 )
 
 const (
@@ -59,7 +60,7 @@ func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
 
 // Reconcile looks whether a record has its APIToken.
 func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Result, error) {
-	decoded, err := decodeRecord(stored)
+	decoded, err := recordstore.Decode(stored)
 	if err != nil {
 		return ctrl.Result{}, nil // whose it was cannot be told; it is dead, and stays
 	}

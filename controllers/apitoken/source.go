@@ -9,6 +9,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -52,7 +53,7 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		return fmt.Errorf("looking for the same secret among those of the user: %w", err)
 	}
 	for i := range records.Items {
-		other, err := decodeRecord(&records.Items[i])
+		other, err := recordstore.Decode(&records.Items[i])
 		if err != nil || !other.Imported || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
 			continue
 		}

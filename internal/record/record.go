@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"apitokens.dev/operator/internal/strictjson"
@@ -96,6 +97,19 @@ type storedEntry struct {
 	State  State     `json:"state"`
 	Issued time.Time `json:"issued"`
 	Ends   time.Time `json:"ends,omitzero"`
+}
+
+// Mint returns a new secret of the token with this id, and its entry in the record.
+func Mint(id string, state State, now time.Time, random io.Reader) (text string, e Entry, err error) {
+	text, err = token.New(id, random)
+	if err != nil {
+		return "", Entry{}, fmt.Errorf("making a token: %w", err)
+	}
+	hash, err := NewHash(text, random)
+	if err != nil {
+		return "", Entry{}, err
+	}
+	return text, Entry{Hash: hash, State: state, Issued: now.UTC()}, nil
 }
 
 // Verify returns the index of the entry that text verifies against, or -1.

@@ -19,6 +19,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
 )
@@ -205,43 +206,24 @@ func (p *Service) issue(ctx context.Context, t *tokensv1alpha1.APIToken) (string
 	if err != nil {
 		return "", err
 	}
-	r := &record.Record{
+	err = p.records().Create(ctx, t.UID, &record.Record{
 		TokenID: id, User: t.Spec.User, Portal: true, Entries: []record.Entry{entry},
 		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
-	}
-	encoded, err := r.Encode()
-	if err != nil {
-		return "", err
-	}
-	err = p.Client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.Namespace, Name: string(t.UID),
-			Labels: map[string]string{
-				managedByLabel: managedBy, record.LabelTokenID: id,
-				record.LabelSiteNamespace: t.Namespace, record.LabelSite: t.Spec.SiteRef.Name,
-			},
-		},
-		Type: record.SecretType,
-		Data: map[string][]byte{record.DataKey: encoded},
 	})
 	if err != nil {
-		return "", fmt.Errorf("creating the record: %w", err)
+		return "", err
 	}
 	return text, nil
 }
 
+func (p *Service) records() recordstore.Store {
+	return recordstore.Store{Client: p.Client, Namespace: p.Namespace, ManagedBy: managedBy}
+}
+
 // mint makes a secret. It is delivered by being shown.
 func (p *Service) mint(id string) (string, record.Entry, error) {
-	text, err := token.New(id, p.Random)
-	if err != nil {
-		return "", record.Entry{}, fmt.Errorf("making a token: %w", err)
-	}
-	hash, err := record.NewHash(text, p.Random)
-	if err != nil {
-		return "", record.Entry{}, err
-	}
-	return text, record.Entry{Hash: hash, State: record.Delivered, Issued: p.Clock.Now().UTC()}, nil
+	return record.Mint(id, record.Delivered, p.Clock.Now(), p.Random)
 }
 
 // finish takes the mark off, and waits until the token authenticates here.

@@ -14,6 +14,7 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/terms"
 )
 
@@ -94,7 +95,7 @@ func (p *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap
 	case err != nil:
 		return "", issued, fmt.Errorf("reading the record: %w", err)
 	}
-	r, err := record.Decode(stored.Data[record.DataKey])
+	r, err := recordstore.Decode(&stored)
 	if err != nil {
 		return "", issued, err
 	}
@@ -111,13 +112,8 @@ func (p *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap
 		return "", issued, problem(Conflict, "The last %d secrets of this API token all go on still. Wait for one of them to end, or create another API token.",
 			record.MaxEntries)
 	}
-	encoded, err := r.Encode()
-	if err != nil {
+	if err := p.records().Update(ctx, &stored, r); err != nil {
 		return "", issued, err
-	}
-	stored.Data = map[string][]byte{record.DataKey: encoded}
-	if err := p.Client.Update(ctx, &stored); err != nil {
-		return "", issued, fmt.Errorf("changing the record: %w", err)
 	}
 	return text, fresh.Issued, nil
 }
