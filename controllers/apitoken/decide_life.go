@@ -18,7 +18,7 @@ func (s state) end() time.Time {
 	if s.record == nil || s.undelivered() {
 		return s.token.Spec.ExpirationTime.Time
 	}
-	return lifetime.End(terms.Wish(s.token), terms.Policy(s.site), s.current().Issued)
+	return lifetime.End(terms.Requested(s.token), terms.Policy(s.site), s.current().Issued)
 }
 
 // undelivered says that the record knows only of secrets that were cut off on their way to a Secret that is not there.

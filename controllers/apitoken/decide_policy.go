@@ -53,7 +53,7 @@ func lifetimeAllowed(s state) *decision {
 	case terms.LifetimeTooLong:
 		return block(tokensv1alpha1.ReasonPolicyViolation,
 			"`lifetimeDays` is %d, but AtlassianSite '%s' allows at most %d (`tokenPolicy.maxLifetimeDays`). Lower it.",
-			terms.Wish(s.token).Days, s.site.Name, most)
+			terms.Requested(s.token).Days, s.site.Name, most)
 	case terms.ExpirationTooLate:
 		return block(tokensv1alpha1.ReasonPolicyViolation,
 			"`expirationTime` is more than the %d days away that AtlassianSite '%s' allows (`tokenPolicy.maxLifetimeDays`). Choose an earlier one.",

@@ -18,8 +18,8 @@ func (s state) current() record.Entry {
 	return s.record.Entries[len(s.record.Entries)-1]
 }
 
-func (s state) standing(e record.Entry) lifetime.Standing {
-	return lifetime.Of(&e, terms.Wish(s.token), terms.Policy(s.site), s.now)
+func (s state) standing(e record.Entry) lifetime.Validity {
+	return lifetime.ValidityOf(&e, terms.Requested(s.token), terms.Policy(s.site), s.now)
 }
 
 // withCandidate returns the record's entries with another candidate, as they are stored before it is delivered.

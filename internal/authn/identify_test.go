@@ -52,7 +52,7 @@ func TestIdentify(t *testing.T) {
 		"somebody else's parameters": {ownRequest(path+"?os_username=bob", ours), nil, nil, authn.Forbidden, authn.ReasonCredentialParameter},
 		"suspended": {ownRequest(path, ours), nil, func(t *authn.Token) { t.Suspended = true },
 			authn.Unauthorized, authn.ReasonSuspended},
-		"expired": {ownRequest(path, ours), nil, func(t *authn.Token) { t.Lifetime = lifetime.Wish{Days: 1} },
+		"expired": {ownRequest(path, ours), nil, func(t *authn.Token) { t.Lifetime = lifetime.Requested{Days: 1} },
 			authn.Unauthorized, authn.ReasonExpired},
 		"before the epoch": {ownRequest(path, ours), func(s *authn.Site) { s.Lifetime.IssuedAfter = time.Unix(2, 0) }, nil,
 			authn.Unauthorized, authn.ReasonRevokedByEpoch},
@@ -122,7 +122,7 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("described as %+v, want %+v", d, want)
 	}
 	tok := alice(uid, "ci")
-	tok.Lifetime = lifetime.Wish{Days: 1}
+	tok.Lifetime = lifetime.Requested{Days: 1}
 	f.PutToken(tok)
 	if d, _ = f.Describe(uid); d.Reason != authn.ReasonExpired || !d.Ends.Equal(time.Unix(1, 0).Add(24*time.Hour)) {
 		t.Errorf("an expired token is described as %+v", d)

@@ -18,7 +18,7 @@ type Token struct {
 	User string
 	Site SiteName
 	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
-	Lifetime  lifetime.Wish
+	Lifetime  lifetime.Requested
 	Suspended bool
 	// Imported says that its secret is not of our making, Portal that it was shown once to its owner.
 	Imported, Portal bool

@@ -65,7 +65,7 @@ func (ix *Index) standing(s *site, e *entry, secret int, at SiteName, now time.T
 	case t.Suspended:
 		return ReasonSuspended
 	}
-	return standings[lifetime.Of(&e.record.Entries[secret], t.Lifetime, s.lifetime, now)]
+	return standings[lifetime.ValidityOf(&e.record.Entries[secret], t.Lifetime, s.lifetime, now)]
 }
 
 var standings = [...]Reason{

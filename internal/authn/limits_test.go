@@ -342,7 +342,7 @@ func TestNothingIsAllowedByAnEmptyList(t *testing.T) {
 // What a token may do is found out after whose it is: who does not hold it learns nothing of it.
 func TestLimitsAreToldToTheHolderOnly(t *testing.T) {
 	f := limited(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) {
-		k.Suspended, k.Lifetime, k.Limits = true, lifetime.Wish{Until: issued}, authn.Limits{ReadOnly: true, Paths: []string{"/rest/none"}, Sources: networks}
+		k.Suspended, k.Lifetime, k.Limits = true, lifetime.Requested{Until: issued}, authn.Limits{ReadOnly: true, Paths: []string{"/rest/none"}, Sources: networks}
 	})
 	f.want(t, "wrong user", request("/jira/rest/x", basic("bob", f.token)), authn.Unauthorized, authn.ReasonWrongUser)
 	_, other := newToken(t)

@@ -22,7 +22,7 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	return authn.Token{
 		UID: string(t.UID), Namespace: t.Namespace, Name: t.Name, User: t.Spec.User,
 		Site:      authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
-		Lifetime:  terms.Wish(t),
+		Lifetime:  terms.Requested(t),
 		Imported:  t.Spec.Credential.Type == tokensv1alpha1.CredentialImported,
 		Portal:    t.Spec.Credential.Type == tokensv1alpha1.CredentialPortal,
 		Suspended: t.Spec.State != "" && t.Spec.State != tokensv1alpha1.StateActive,

@@ -1,5 +1,5 @@
-// Package lifetime says until when a secret of a token authenticates. The controller that tells people and the webhook
-// that decides both ask here.
+// Package lifetime says until when a secret of a token authenticates. The controller shows it, the gateway decides by it,
+// and both ask here.
 package lifetime
 
 import (
@@ -8,28 +8,28 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// Wish is what an APIToken asks for. At most one of its fields is set.
-type Wish struct {
-	// Days is how long each secret is to live, from when it was issued.
+// Requested is the lifetime that an APIToken asks for. At most one of its fields is set.
+type Requested struct {
+	// Days is how long each secret lives after it was issued. 0 is not set.
 	Days int32
-	// Until is when the token is to end.
+	// Until is when the token ends.
 	Until time.Time
 }
 
-// Policy is what a site lays down.
+// Policy is what a site sets.
 type Policy struct {
-	// DefaultDays is for tokens that ask for nothing; MaxDays ends every secret. 0 is none.
+	// DefaultDays counts for tokens that ask for nothing. MaxDays limits every secret. 0 is not set.
 	DefaultDays, MaxDays int32
-	// IssuedAfter is the revocation epoch: what was issued before it is dead.
+	// IssuedAfter is the revocation epoch: secrets that were issued before it are dead.
 	IssuedAfter time.Time
 }
 
-// Standing says whether a secret authenticates, and why not.
-type Standing int
+// Validity says whether a secret authenticates, and why not.
+type Validity int
 
 const (
-	// Valid means that it does.
-	Valid Standing = iota
+	// Valid means that it authenticates.
+	Valid Validity = iota
 	// Expired means that it reached its end.
 	Expired
 	// Replaced means that a rotation replaced it, and the overlap is over.
@@ -38,10 +38,10 @@ const (
 	Revoked
 )
 
-// End returns the first moment at which a secret that was issued then authenticates no longer; zero means never.
-func End(w Wish, p Policy, issued time.Time) time.Time {
-	end := w.Until
-	days := w.Days
+// End returns the first moment at which a secret issued at `issued` does not authenticate. Zero means never.
+func End(r Requested, p Policy, issued time.Time) time.Time {
+	end := r.Until
+	days := r.Days
 	if end.IsZero() && days == 0 {
 		days = p.DefaultDays
 	}
@@ -53,9 +53,9 @@ func End(w Wish, p Policy, issued time.Time) time.Time {
 	return end
 }
 
-// Of says how a secret stands at a moment.
-func Of(e *record.Entry, w Wish, p Policy, now time.Time) Standing {
-	switch end := End(w, p, e.Issued); {
+// ValidityOf returns the validity of a secret at the moment now.
+func ValidityOf(e *record.Entry, r Requested, p Policy, now time.Time) Validity {
+	switch end := End(r, p, e.Issued); {
 	case e.Issued.Before(p.IssuedAfter):
 		return Revoked
 	case !end.IsZero() && !now.Before(end):
@@ -66,10 +66,10 @@ func Of(e *record.Entry, w Wish, p Policy, now time.Time) Standing {
 	return Valid
 }
 
-// After is so many days of 24 hours later.
+// After returns the moment so many days of 24 hours after t.
 func After(t time.Time, days int32) time.Time { return t.Add(time.Duration(days) * 24 * time.Hour) }
 
-// earlier takes a zero a for never.
+// earlier returns the earlier of two moments. A zero a means never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b

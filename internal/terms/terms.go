@@ -1,5 +1,5 @@
-// Package terms reads the terms under which tokens live from APITokens and AtlassianSites, so that the controller that
-// tells people, the webhook that decides and the portal that issues understand them alike.
+// Package terms reads the terms under which tokens live from APITokens and AtlassianSites. The controller, the gateway and
+// the portal share it, so that all three read them alike.
 package terms
 
 import (
@@ -14,12 +14,12 @@ import (
 	"apitokens.dev/operator/internal/lifetime"
 )
 
-// Wish is how long an APIToken asks to live.
-func Wish(t *tokensv1alpha1.APIToken) lifetime.Wish {
-	return lifetime.Wish{Days: ptr.Deref(t.Spec.LifetimeDays, 0), Until: t.Spec.ExpirationTime.Time}
+// Requested returns the lifetime that an APIToken asks for.
+func Requested(t *tokensv1alpha1.APIToken) lifetime.Requested {
+	return lifetime.Requested{Days: ptr.Deref(t.Spec.LifetimeDays, 0), Until: t.Spec.ExpirationTime.Time}
 }
 
-// Policy is how long a site lets its tokens live.
+// Policy returns how long a site lets its tokens live.
 func Policy(s *tokensv1alpha1.AtlassianSite) lifetime.Policy {
 	p := s.Spec.TokenPolicy
 	return lifetime.Policy{
@@ -27,37 +27,37 @@ func Policy(s *tokensv1alpha1.AtlassianSite) lifetime.Policy {
 	}
 }
 
-// Violation is a rule of a site that a secret to be issued would break.
+// Violation is a rule of a site that a new secret would break.
 type Violation int
 
 const (
-	// None means that it breaks none.
+	// None means that it breaks no rule.
 	None Violation = iota
-	// LifetimeTooLong means that it is to live for more days than the site allows.
+	// LifetimeTooLong means that the token asks for more days than the site allows.
 	LifetimeTooLong
-	// ExpirationTooLate means that it is to end later than the site allows.
+	// ExpirationTooLate means that the token asks for a later end than the site allows.
 	ExpirationTooLate
-	// NeverExpires means that it is not to end, and has to.
+	// NeverExpires means that the token would have no end, and the site requires one.
 	NeverExpires
 )
 
-// Violates says which rule a secret would break that is issued now.
+// Violates returns the rule that a secret issued now would break.
 func Violates(t *tokensv1alpha1.APIToken, s *tokensv1alpha1.AtlassianSite, now time.Time) Violation {
-	wish, policy, never := Wish(t), Policy(s), s.Spec.TokenPolicy.NeverExpiring
+	requested, policy, never := Requested(t), Policy(s), s.Spec.TokenPolicy.NeverExpiring
 	most := policy.MaxDays
 	switch {
-	case most != 0 && wish.Days > most:
+	case most != 0 && requested.Days > most:
 		return LifetimeTooLong
-	case most != 0 && !wish.Until.IsZero() && wish.Until.After(lifetime.After(now, most)):
+	case most != 0 && !requested.Until.IsZero() && requested.Until.After(lifetime.After(now, most)):
 		return ExpirationTooLate
-	case never != "" && never != tokensv1alpha1.NeverExpiringAllowed && lifetime.End(wish, policy, now).IsZero():
+	case never != "" && never != tokensv1alpha1.NeverExpiringAllowed && lifetime.End(requested, policy, now).IsZero():
 		return NeverExpires
 	}
 	return None
 }
 
-// OtherNamespaces says by its labels whether a namespace beside the site's own may refer to it.
-// A selector that cannot be read selects none.
+// OtherNamespaces returns a function that says by its labels whether another namespace than the site's may refer to it.
+// An unreadable selector selects none, and is an error.
 func OtherNamespaces(s *tokensv1alpha1.AtlassianSite) (allows func(labels map[string]string) bool, err error) {
 	none := func(map[string]string) bool { return false }
 	switch a := s.Spec.AllowedNamespaces; a.From {

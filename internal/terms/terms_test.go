@@ -16,13 +16,13 @@ var day = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 func TestWish(t *testing.T) {
 	for _, tc := range []struct {
 		spec tokensv1alpha1.APITokenSpec
-		want lifetime.Wish
+		want lifetime.Requested
 	}{
 		{},
-		{tokensv1alpha1.APITokenSpec{LifetimeDays: new(int32(30))}, lifetime.Wish{Days: 30}},
-		{tokensv1alpha1.APITokenSpec{ExpirationTime: metav1.NewTime(day)}, lifetime.Wish{Until: day}},
+		{tokensv1alpha1.APITokenSpec{LifetimeDays: new(int32(30))}, lifetime.Requested{Days: 30}},
+		{tokensv1alpha1.APITokenSpec{ExpirationTime: metav1.NewTime(day)}, lifetime.Requested{Until: day}},
 	} {
-		if got := terms.Wish(&tokensv1alpha1.APIToken{Spec: tc.spec}); got != tc.want {
+		if got := terms.Requested(&tokensv1alpha1.APIToken{Spec: tc.spec}); got != tc.want {
 			t.Errorf("%+v, want %+v", got, tc.want)
 		}
 	}
@@ -31,7 +31,7 @@ func TestWish(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	site := &tokensv1alpha1.AtlassianSite{}
 	if got := terms.Policy(site); got != (lifetime.Policy{}) {
-		t.Errorf("a site that says nothing lays down %+v", got)
+		t.Errorf("a site that says nothing sets %+v", got)
 	}
 	site.Spec.IssuedAfter = metav1.NewTime(day)
 	site.Spec.TokenPolicy = tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: new(int32(30)), MaxLifetimeDays: new(int32(90))}

@@ -117,7 +117,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		add("wrong user", "carol", others)
 		add("deleted", "alice", deleted)
 		for class, token := range map[string]authn.Token{
-			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Wish{Until: time.Unix(1, 0)}},
+			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Requested{Until: time.Unix(1, 0)}},
 		} {
 			text, uid := newToken(t), fmt.Sprintf("%s-%d", class, n)
 			put(t, ix, at, uid, text)

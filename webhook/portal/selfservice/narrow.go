@@ -45,9 +45,9 @@ func (p *Service) shorten(t *tokensv1alpha1.APIToken, c *Caller) error {
 	case d.Ends.IsZero():
 		return nil
 	}
-	wish := terms.Wish(t)
+	wish := terms.Requested(t)
 	end := lifetime.End(wish, terms.Policy(c.AtlassianSite), p.Clock.Now())
-	if end.IsZero() || end.After(d.Ends) && wish == (lifetime.Wish{}) {
+	if end.IsZero() || end.After(d.Ends) && wish == (lifetime.Requested{}) {
 		end = d.Ends
 	}
 	if end.After(d.Ends) {

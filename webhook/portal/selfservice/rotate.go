@@ -126,7 +126,7 @@ func (p *Service) outlived(c *Caller, t Token, entries []record.Entry, overlap t
 		if e.State != record.Ending {
 			e.State, e.Ends = record.Ending, now.Add(overlap)
 		}
-		if lifetime.Of(&e, terms.Wish(t.object), terms.Policy(c.AtlassianSite), now) == lifetime.Valid {
+		if lifetime.ValidityOf(&e, terms.Requested(t.object), terms.Policy(c.AtlassianSite), now) == lifetime.Valid {
 			left = append(left, e)
 		}
 	}
