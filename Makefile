@@ -58,6 +58,13 @@ fuzz-long: ## Run each fuzz target for an hour
 
 ##@ For developers
 
+# Tests that need an API server are skipped by -short. Where all of them do, the package is left out.
+UNIT := ./cmd/... ./controllers/... ./internal/... ./webhook/... ./hack/lib/... ./hack/tools/...
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no API server, nginx or browser (seconds, once compiled)
+	go test -short $(UNIT)
+
 .PHONY: build
 build: ## Build the operator into bin/
 	go build -trimpath -o $(BIN)/ ./cmd/...

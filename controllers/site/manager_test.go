@@ -25,10 +25,7 @@ import (
 // manage runs the reconciler in a manager, as the controller does, until the test ends.
 func (w *world) manage() {
 	w.Helper()
-	user, err := env.User(kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
-	if err != nil {
-		w.Fatal(err)
-	}
+	user := env.User(w.T, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	mgr, err := ctrl.NewManager(user, ctrl.Options{
 		Scheme: w.reconciler.Client.Scheme(), Logger: logr.Discard(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},

@@ -71,8 +71,7 @@ func (f *fixture) start() *feed.Feed {
 // startWith feeds an index that requires licences, if there is somebody to verify them.
 func (f *fixture) startWith(licenses *license.Verifier) *feed.Feed {
 	f.Helper()
-	config, err := env.User(kubetest.Webhook)
-	must(f.T, err)
+	config := env.User(f.T, kubetest.Webhook)
 	f.index, f.registry = authn.NewIndex(time.Now), prometheus.NewRegistry()
 	fed, err := feed.New(config, feed.Config{
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: "leader", Licenses: licenses,

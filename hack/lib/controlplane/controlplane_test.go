@@ -10,6 +10,9 @@ import (
 
 // The version is stamped at link time: without it a client would take the API server for an ancient one.
 func TestServesTheStampedVersion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an API server, and -short is set")
+	}
 	cp, err := controlplane.Start()
 	if err != nil {
 		t.Fatal(err)

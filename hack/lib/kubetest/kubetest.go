@@ -51,6 +51,7 @@ type Env struct {
 }
 
 // Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
+// With -short it starts none, and only tests that need none run: see Env.Required.
 func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status int) {
 	ctrl.SetLogger(logr.Discard())
 	if !needed() {
@@ -81,6 +82,9 @@ var fuzzAlone = regexp.MustCompile(`^\^?(Fuzz\w*(/.*)?|\$)\$?$`)
 // Go starts for one would start its own.
 func needed() bool {
 	flag.Parse()
+	if testing.Short() {
+		return false
+	}
 	value := func(name string) string { return flag.Lookup("test." + name).Value.String() }
 	return value("list") == "" && value("fuzzworker") == "false" && !fuzzAlone.MatchString(value("run"))
 }
@@ -96,9 +100,22 @@ func (e *Env) Main(m *testing.M) int {
 	})
 }
 
+// Required ends a test that needs the control plane: with -short there is none, and the test is skipped.
+func (e *Env) Required(t *testing.T) {
+	t.Helper()
+	if e.ControlPlane != nil {
+		return
+	}
+	if testing.Short() {
+		t.Skip("needs an API server, and -short is set")
+	}
+	t.Fatal("the control plane does not run: does TestMain call Env.Main?")
+}
+
 // Client is a client of a user with these groups.
 func (e *Env) Client(t *testing.T, user string, groups ...string) client.WithWatch {
 	t.Helper()
+	e.Required(t)
 	c, err := e.connect(user, groups...)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +128,7 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 	if err := errors.Join(scheme.AddToScheme(s), tokensv1alpha1.AddToScheme(s)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
-	config, err := e.User(user, groups...)
+	config, err := e.user(user, groups...)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +137,17 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 }
 
 // User is the configuration of a user with these groups.
-func (e *Env) User(name string, groups ...string) (*rest.Config, error) {
+func (e *Env) User(t *testing.T, name string, groups ...string) *rest.Config {
+	t.Helper()
+	e.Required(t)
+	config, err := e.user(name, groups...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func (e *Env) user(name string, groups ...string) (*rest.Config, error) {
 	e.credentials.Lock()
 	defer e.credentials.Unlock()
 	return e.ControlPlane.User(name, groups...)
@@ -136,6 +163,7 @@ func (e *Env) WriteKubeconfig(path, name string, groups ...string) error {
 // Namespace makes a namespace for one test.
 func (e *Env) Namespace(t *testing.T) string {
 	t.Helper()
+	e.Required(t)
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := e.Admin.Create(t.Context(), n); err != nil {
 		t.Fatal(err)

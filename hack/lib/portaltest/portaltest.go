@@ -63,15 +63,13 @@ func (e *Env) Main(m *testing.M) int {
 // start starts the portal, once for all tests of a package.
 func (e *Env) start(t *testing.T) {
 	t.Helper()
+	e.Required(t)
 	e.once.Do(func() {
 		free, err := ports.Free(1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := e.User(kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
-		if err != nil {
-			t.Fatal(err)
-		}
+		config := e.User(t, kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 		klog.SetLogger(logr.Discard())                        // clients leave on purpose, and client-go says so
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)

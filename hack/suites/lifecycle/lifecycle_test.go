@@ -68,11 +68,7 @@ func webhookConfig(t *testing.T) *rest.Config {
 	accounts.Lock()
 	defer accounts.Unlock()
 	if accounts.webhook == nil {
-		config, err := env.User(kubetest.Webhook)
-		if err != nil {
-			t.Fatal(err)
-		}
-		accounts.webhook = config
+		accounts.webhook = env.User(t, kubetest.Webhook)
 	}
 	return accounts.webhook
 }

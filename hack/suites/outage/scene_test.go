@@ -256,9 +256,7 @@ func newLine(t *testing.T, target string) *fault.Line {
 // newAPI is an API server that answers with the rights of the webhook.
 func newAPI(t *testing.T) *fault.API {
 	t.Helper()
-	config, err := env.User(kubetest.Webhook)
-	must(t, err)
-	api, err := fault.NewAPI(config)
+	api, err := fault.NewAPI(env.User(t, kubetest.Webhook))
 	must(t, err)
 	t.Cleanup(api.Close)
 	return api

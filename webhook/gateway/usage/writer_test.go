@@ -27,10 +27,7 @@ func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 // writer writes with the rights of the webhook's own account.
 func writer(t *testing.T) usage.Writer {
 	t.Helper()
-	config, err := env.User(kubetest.Webhook)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := env.User(t, kubetest.Webhook)
 	write, err := usage.NewWriter(config)
 	if err != nil {
 		t.Fatal(err)
@@ -177,10 +174,7 @@ func TestWriterKnowsTheUID(t *testing.T) {
 
 // The controller may report for the first time just when a token is first used: neither undoes the other.
 func TestWriterMeetsTheController(t *testing.T) {
-	config, err := env.User(kubetest.Webhook)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := env.User(t, kubetest.Webhook)
 	token, requests := newToken(t), 0
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -210,11 +204,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // What the API server says about something else than the object may be otherwise later.
 func TestWriterFails(t *testing.T) {
-	config, err := env.User("nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write, err := usage.NewWriter(config)
+	write, err := usage.NewWriter(env.User(t, "nobody"))
 	if err != nil {
 		t.Fatal(err)
 	}
