@@ -1,4 +1,4 @@
-// Package authn decides: who is behind a request, and may it pass. It keeps the index of what authenticates,
+// Package authn decides who is behind a request and whether it may pass. It keeps the index of what authenticates,
 // and knows neither Kubernetes nor HTTP servers.
 package authn
 
@@ -14,19 +14,22 @@ type SiteName struct{ Namespace, Name string }
 
 func (s SiteName) String() string { return s.Namespace + "/" + s.Name }
 
-// Request is what a gateway asks about, as its contract tells it.
+// APITokenName names one APIToken. Another object that later has the same name has another UID.
+type APITokenName struct{ Namespace, Name, UID string }
+
+// Request is a client's request, as the contract of a gateway describes it.
 type Request struct {
 	// Contract, CallerKey and Site come from the URL that the gateway calls.
 	Contract  authurl.Contract
 	CallerKey string
 	Site      SiteName
-	// Authorization are the client's Authorization headers, as they came.
+	// Authorization has the values of the client's Authorization headers, unchanged.
 	Authorization []string
 	// Target is the client's raw request target: path and query.
 	Target string
-	// Method is the client's, or empty if the gateway does not say.
+	// Method is the client's method. It is empty if the gateway does not send it.
 	Method string
-	// Client is where the request came from.
+	// Client says where the request came from.
 	Client Client
 }
 
@@ -40,7 +43,7 @@ func (r *Request) query() string {
 	return query
 }
 
-// Verdict is what becomes of a request. The zero value lets nothing pass.
+// Verdict is the outcome for a request. The zero value lets nothing pass.
 type Verdict int
 
 const (
@@ -48,11 +51,11 @@ const (
 	CannotDecide Verdict = iota
 	// Unauthorized means that a credential of ours was presented and does not authenticate: 401.
 	Unauthorized
-	// Forbidden means that a token was verified and may not do this: 403.
+	// Forbidden means that the request carries a credential of ours and may not do this: 403.
 	Forbidden
-	// Forward means that no credential of ours was presented: the product decides, and no identity goes along.
+	// Forward means that no credential of ours was presented. The product decides, and gets no identity from us: 200.
 	Forward
-	// Allow means that a token was verified in this very request.
+	// Allow means that a token was verified in this very request: 200.
 	Allow
 )
 
@@ -60,60 +63,18 @@ func (v Verdict) String() string {
 	return [...]string{"cannot_decide", "unauthorized", "forbidden", "forward", "allow"}[v]
 }
 
-// Reason says why, from a closed set: for logs and metrics, and to the client only where the verdict is Forbidden.
-type Reason string
-
-// Reasons of each verdict.
-const (
-	ReasonAuthenticated Reason = "authenticated"
-	ReasonNoToken       Reason = "no_token"
-
-	ReasonNotReady          Reason = "not_ready"
-	ReasonUnknownSite       Reason = "unknown_site"
-	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
-	ReasonBusy              Reason = "busy"
-
-	ReasonMalformedCredential Reason = "malformed_credential"
-	ReasonSchemeNotAccepted   Reason = "scheme_not_accepted"
-	ReasonMalformedToken      Reason = "malformed_token"
-	ReasonUnknownToken        Reason = "unknown_token"
-	ReasonAmbiguousToken      Reason = "ambiguous_token"
-	ReasonWrongSecret         Reason = "wrong_secret"
-	ReasonWrongUser           Reason = "wrong_user"
-	ReasonAmbiguousPath       Reason = "ambiguous_path"
-	ReasonPathNotAccepted     Reason = "path_not_accepted"
-	ReasonNamespaceNotAllowed Reason = "namespace_not_allowed"
-	ReasonSuspended           Reason = "suspended"
-	ReasonExpired             Reason = "expired"
-	ReasonReplaced            Reason = "replaced"
-	ReasonRevokedByEpoch      Reason = "revoked_by_epoch"
-
-	ReasonCredentialPath            Reason = "CredentialPath"
-	ReasonCredentialParameter       Reason = "CredentialParameter"
-	ReasonInvalidLicenseMissing     Reason = "InvalidLicenseMissing"
-	ReasonInvalidLicenseMalformed   Reason = "InvalidLicenseMalformed"
-	ReasonInvalidLicenseSignature   Reason = "InvalidLicenseSignature"
-	ReasonInvalidLicenseProduct     Reason = "InvalidLicenseProduct"
-	ReasonInvalidLicenseExpired     Reason = "InvalidLicenseExpired"
-	ReasonSourceNotAllowed          Reason = "SourceNotAllowed"
-	ReasonReadOnly                  Reason = "ReadOnly"
-	ReasonPathNotAllowed            Reason = "PathNotAllowed"
-	ReasonUpstreamCredentialMissing Reason = "UpstreamCredentialMissing"
-	ReasonUpstreamChanged           Reason = "UpstreamChanged"
-)
-
-// Decision is the verdict on one request.
+// Decision is the verdict on one request, with the details that the answer and the log need.
 type Decision struct {
 	Verdict Verdict
 	Reason  Reason
 	// User is the stored owner of a verified token, else empty.
 	User string
-	// TokenID is the public id of the stored token that was meant. It is verified only if User is set.
+	// TokenID is the public id of the stored token that the client named. It is verified only if User is set.
 	TokenID string
-	// Authorization is what the product is to receive: the owner's on Allow, the client's own on Forward.
+	// Authorization is the value that the product receives: the owner's on Allow, the client's own on Forward.
 	Authorization string
-	// Client is the address that the request came from, by the rules of the site; the zero Addr if it is not known.
+	// Client is the address that the request came from, by the rules of the site. It is the zero Addr if unknown.
 	Client netip.Addr
-	// APIToken is the object that the token of an Allow belongs to, and empty otherwise.
+	// APIToken names the object of the verified token on Allow. Otherwise it is empty.
 	APIToken APITokenName
 }

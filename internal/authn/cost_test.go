@@ -9,8 +9,8 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// askForUnknown returns an index without tokens, and a request with a token that no index knows.
-func askForUnknown() (*Index, *Request) {
+// requestWithUnknownToken returns an index without tokens, and a request with a token that no index knows.
+func requestWithUnknownToken() (*Index, *Request) {
 	ix := NewIndex(time.Now)
 	at := SiteName{"jira", "main"}
 	ix.PutSite(Site{Name: at, TokenPaths: []string{"/rest/"}})
@@ -23,44 +23,44 @@ func askForUnknown() (*Index, *Request) {
 	}
 }
 
-// Invariant 6: an unknown id costs what a wrong secret costs, because it is verified too, against a record that stands in.
-// In an empty index that is nobody's; without it there is nothing to verify against, and that shows.
+// Invariant 6: an unknown id costs what a wrong secret costs, because it is verified too, against a decoy. In an empty index
+// that is emptyIndexDecoy. The test takes it away, so that the verification panics.
 func TestUnknownTokensAreVerified(t *testing.T) {
-	ix, r := askForUnknown()
+	ix, r := requestWithUnknownToken()
 	if d := ix.Decide(r); d.Reason != ReasonUnknownToken {
 		t.Fatalf("decided %+v", d)
 	}
-	saved := nobody
+	saved := emptyIndexDecoy
 	defer func() {
-		nobody = saved
+		emptyIndexDecoy = saved
 		if recover() == nil {
 			t.Error("an unknown id was refused without a verification")
 		}
 	}()
-	nobody = nil
+	emptyIndexDecoy = nil
 	ix.Decide(r)
 }
 
-// Where there are tokens, they stand in, and not nobody: his record would always be at hand, and theirs are not.
-func TestTokensStandInForUnknownOnes(t *testing.T) {
-	ix, r := askForUnknown()
+// In an index with tokens, these are the decoys. The record of emptyIndexDecoy would always be in the processor's cache.
+func TestTokensAreDecoysForUnknownOnes(t *testing.T) {
+	ix, r := requestWithUnknownToken()
 	ix.PutToken(Token{UID: "1", Namespace: "jira", Name: "ci", User: "alice", Site: r.Site})
 	ix.PutRecord("1", &record.Record{
 		TokenID: "asp_another", User: "alice", Site: record.Ref(r.Site), APIToken: record.Ref{Namespace: "jira", Name: "ci"},
 		Entries: make([]record.Entry, 1),
 	})
-	saved := nobody
-	defer func() { nobody = saved }()
-	nobody = nil
+	saved := emptyIndexDecoy
+	defer func() { emptyIndexDecoy = saved }()
+	emptyIndexDecoy = nil
 	if d := ix.Decide(r); d.Reason != ReasonUnknownToken {
 		t.Errorf("decided %+v", d)
 	}
 }
 
-// What verified is remembered under a key that no other process has, nor this one after a restart.
-func TestWhatIsRememberedIsKeyed(t *testing.T) {
-	one, other := newImports(), newImports()
+// The key of the remembered hashes differs between processes.
+func TestRememberedHashesAreKeyed(t *testing.T) {
+	one, other := newImportedTokens(), newImportedTokens()
 	if string(one.mac([]byte("secret"))) == string(other.mac([]byte("secret"))) {
-		t.Error("two indexes remember the same of a secret")
+		t.Error("two indexes remember the same hash of a secret")
 	}
 }

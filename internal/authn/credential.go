@@ -9,31 +9,40 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// kind says what a request presented as its credential.
+// kind classifies the credential of a request.
 type kind int
 
 const (
-	// malformed Basic, or more than one Authorization. As the zero value it is what nobody decided.
+	// malformed: Basic that cannot be read, or more than one Authorization. It is the zero value, so that what is forgotten
+	// is refused.
 	malformed kind = iota
-	// none of ours: no credential at all, one that is the product's business, or an imported one.
+	// foreign: no credential, one of the product's, or an imported token.
 	foreign
-	// ours, but not as the password of HTTP Basic.
+	// misplaced: a token, but not as the password of Basic.
 	misplaced
-	// ours, as the password of HTTP Basic.
-	basic
+	// ours: a token as the password of Basic.
+	ours
 )
 
-// maxBasic bounds the base64 of user:password; more is malformed.
-const maxBasic = 1024
+func (k kind) String() string { return [...]string{"malformed", "foreign", "misplaced", "ours"}[k] }
 
-// credential is what a request presented.
+const (
+	// maxBasic is the maximum length of base64(user:password), in bytes. A longer one is malformed.
+	maxBasic = 1024
+	// maxPath is the length of paths that need no memory of their own, in bytes.
+	maxPath = 1024
+)
+
+// credential is the credential that a request presents.
 type credential struct {
 	kind           kind
 	user, password []byte
+	// imported is the imported token that a foreign credential turned out to be.
+	imported *entry
 }
 
-// parseCredential finds out what a request presented. A value that begins with asp_ is ours wherever it stands:
-// it must never reach the product, whatever is wrong with it. User and password are decoded into buf.
+// parseCredential reads the credential of a request. A value that begins with asp_ is ours in any place, and must never
+// reach the product. It decodes user and password into buf.
 func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 	c := credential{kind: malformed}
 	switch len(r.Authorization) {
@@ -49,13 +58,13 @@ func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 }
 
 func parseAuthorization(value string, buf *[maxBasic]byte) credential {
-	// Some servers take a tab for the space.
+	// Some servers accept a tab instead of the space.
 	scheme, rest := value, ""
 	if i := strings.IndexAny(value, " \t"); i >= 0 {
 		scheme, rest = value[:i], strings.TrimLeft(value[i:], " \t")
 	}
 	switch {
-	// Folded as ASCII: to Unicode, the long s of "Ba\u017fic" is an s.
+	// Fold only ASCII: in Unicode, the long s of "Ba\u017fic" folds to s.
 	case username.Is("basic", []byte(scheme)):
 		return parseBasic(rest, buf)
 	case presentsToken(scheme), presentsToken(rest):
@@ -69,7 +78,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	if len(encoded) > len(src) {
 		return credential{kind: malformed}
 	}
-	// Strict, and nothing trimmed: a folded or joined header has spaces and commas in it.
+	// Decode strictly and trim nothing: a folded or joined header contains spaces or commas.
 	n, err := base64.StdEncoding.Strict().Decode(buf[:], src[:copy(src[:], encoded)])
 	if err != nil {
 		return credential{kind: malformed}
@@ -79,7 +88,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	case !ok:
 		return credential{kind: malformed}
 	case hasPrefix(password):
-		return credential{kind: basic, user: user, password: password}
+		return credential{kind: ours, user: user, password: password}
 	case presentsToken(user), presentsToken(password):
 		return credential{kind: misplaced}
 	}
@@ -88,8 +97,8 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 
 func hasPrefix(value []byte) bool { return bytes.HasPrefix(value, []byte(token.Prefix)) }
 
-// presentsToken also looks behind whatever cannot be a part of a credential, as in `Token token="asp_…"`
-// (token68, RFC 9110 section 11.2).
+// presentsToken reports whether a credential in value begins with asp_: at the start, or behind a character that cannot be
+// part of a credential, as in `Token token="asp_…"` (token68, RFC 9110 section 11.2).
 func presentsToken[T string | []byte](value T) bool {
 	for i := range len(value) - len(token.Prefix) + 1 {
 		if string(value[i:i+len(token.Prefix)]) == token.Prefix && (i == 0 || !isToken68(value[i-1])) {

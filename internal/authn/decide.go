@@ -1,215 +1,209 @@
 package authn
 
 import (
-	"bytes"
 	"net/netip"
-	"strings"
 	"time"
 
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/token"
-	"apitokens.dev/operator/internal/username"
 )
 
-// credentialPaths hand out or accept other credentials: a token must not turn itself into one that outlives it.
-var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
-
-// nobody stands in for an unknown token where there is no other.
-var nobody = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
-
-// Decide judges one request that a gateway asks about, by what the index holds now. It writes nothing and asks nobody.
+// Decide judges one request that a gateway asks about. It reads only the index: it writes nothing and calls nobody.
 //
-// The order is a contract: the caller first, then whose credential it is, then whether it verifies, and only of a
-// verified token what it may do.
-func (ix *Index) Decide(r *Request) Decision { return ix.patiently(r, false) }
+// It takes five steps, and their order is a contract: caller, credential, authenticate, authorize, attach.
+// docs/reference/requests.md describes them.
+func (ix *Index) Decide(r *Request) Decision { return ix.decideWithSlowHashes(r, gatewayRequest) }
 
-// Identify judges a request to the operator's own REST API, which nobody asks about: there is no caller key, no product to
-// reach and so no credential for it. All else of a token is judged as everywhere.
-func (ix *Index) Identify(r *Request) Decision { return ix.patiently(r, true) }
+// Identify judges a request to the operator's own REST API. No gateway asks about it, so there is no caller key. It does
+// not reach the product, so it needs neither a licence nor an upstream credential. All other rules are the same.
+func (ix *Index) Identify(r *Request) Decision { return ix.decideWithSlowHashes(r, ownAPIRequest) }
 
-func (ix *Index) patiently(r *Request, own bool) Decision {
+// mode says where a request goes.
+type mode int
+
+const (
+	// gatewayRequest goes to the product. As the zero value it is the stricter mode.
+	gatewayRequest mode = iota
+	// ownAPIRequest goes to the operator's own REST API.
+	ownAPIRequest
+)
+
+func (m mode) String() string { return [...]string{"gateway request", "own API request"}[m] }
+
+// question is a request with what the steps after the caller need beside it.
+type question struct {
+	*Request
+	mode   mode
+	site   *site
+	client netip.Addr
+	now    time.Time
+	slow   *slowHashAttempt
+}
+
+// decideWithSlowHashes decides, and computes the slow hashes that the decision needs.
+//
+// Slow path: a weak imported secret must be hashed outside the lock. Retry after that, because the index may have
+// changed meanwhile.
+func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
+	var slow slowHashAttempt
 	now := ix.now()
-	var t trial
-	d := ix.decide(r, now, &t, own)
-	// Almost never: an imported secret that is weak is tried for the first time. What it is tried against may change
-	// meanwhile, but not for ever.
+	d := ix.decide(r, m, now, &slow)
 	for range record.MaxSlow {
-		if t.pending == nil {
+		if slow.pending == nil {
 			return d
 		}
-		if !ix.imported.compute(&t) {
+		if !ix.imported.compute(&slow) {
 			break
 		}
-		d = ix.decide(r, now, &t, own)
+		d = ix.decide(r, m, now, &slow)
 	}
-	if t.pending != nil {
+	if slow.pending != nil {
 		return Decision{Verdict: CannotDecide, Reason: ReasonBusy}
 	}
 	return d
 }
 
-// decide judges with what is known of slow hashes.
-func (ix *Index) decide(r *Request, now time.Time, t *trial, own bool) Decision {
+// decide takes the five steps. Each step but the last either ends with a Decision or leads to the next.
+func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) Decision {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	t.pending = nil
-	s, reason := ix.site(r)
-	if s != nil && !own && !ix.admitted(r) {
-		s, reason = nil, ReasonCallerKeyMismatch
-	}
+	slow.pending = nil
+	s, reason := ix.caller(r, m)
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
 	client := r.Client.address(s.trustedHops)
-	d := ix.judge(r, s, client, now, t, own)
-	if d.Verdict == Allow && !own {
-		d = ix.handOver(d, r, s)
-	}
+	d := ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow})
 	d.Client = client
 	return d
 }
 
-// judge judges what may be asked about.
-func (ix *Index) judge(r *Request, s *site, client netip.Addr, now time.Time, t *trial, own bool) Decision {
+// judge takes the steps that follow when the caller is known.
+func (ix *Index) judge(q *question) Decision {
 	var decoded [maxBasic]byte
-	c := parseCredential(r, &decoded)
+	c, d, ended := ix.credential(q, &decoded)
+	if ended {
+		return d
+	}
+	var buf [maxPath]byte
+	v, d, ended := ix.authenticate(q, c, buf[:0])
+	if ended {
+		return d
+	}
+	if d, ended = ix.authorize(q, v); ended {
+		return d
+	}
+	return ix.attach(q, v)
+}
+
+// caller returns the site that the caller may ask for. Without one it returns the reason.
+func (ix *Index) caller(r *Request, m mode) (*site, Reason) {
+	s := ix.sites[r.Site]
+	switch {
+	case !ix.ready:
+		return nil, ReasonNotReady
+	case s == nil:
+		return nil, ReasonUnknownSite
+	case m == gatewayRequest && !ix.knowsCallerKey(r):
+		return nil, ReasonCallerKeyMismatch
+	}
+	return s, ""
+}
+
+// credential finds out whether the request presents a credential of ours. A malformed or misplaced one ends here, and so
+// does a credential that is not ours.
+func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, d Decision, ended bool) {
+	c = parseCredential(q.Request, decoded)
 	switch c.kind {
 	case malformed:
-		return refuse(ReasonMalformedCredential)
+		return c, unauthorized(ReasonMalformedCredential), true
 	case misplaced:
-		return refuse(ReasonSchemeNotAccepted)
+		return c, unauthorized(ReasonSchemeNotAccepted), true
+	case ours:
+		return c, Decision{}, false
 	}
-	var e *entry
-	var reason Reason
-	if c.kind == foreign {
-		if e, reason = ix.imported.find(c, r.Site, t); reason != "" {
-			return refuse(reason)
-		}
-		if e == nil {
-			return forward(r)
-		}
+	e, reason := ix.imported.find(c, q.Site, q.slow)
+	switch {
+	case reason != "":
+		return c, unauthorized(reason), true
+	case e == nil:
+		return c, forward(q.Request), true
 	}
-	var buf [1024]byte
-	path, ok := canonicalPath(buf[:0], r.path())
+	c.imported = e
+	return c, Decision{}, false
+}
+
+// authenticate returns the token that the credential verifies as. A credential of ours that does not verify ends here.
+// It appends the path to buf.
+func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified, d Decision, ended bool) {
+	path, ok := canonicalPath(buf, q.path())
 	if !ok {
-		return refuse(ReasonAmbiguousPath)
+		return verified{}, unauthorized(ReasonAmbiguousPath), true
 	}
-	if !s.accepts(path, own) {
-		return refuse(ReasonPathNotAccepted)
+	if !q.site.acceptsTokensAt(path, q.mode) {
+		return verified{}, unauthorized(ReasonPathNotAccepted), true
 	}
-	if e != nil {
-		reason = ix.standing(s, e, 0, r.Site, now)
-	} else {
-		e, reason = ix.verify(c, s, r.Site, now)
-	}
+	e, reason := ix.verify(q, c)
 	switch {
 	case e == nil:
-		return refuse(reason)
+		return verified{}, unauthorized(reason), true
 	case reason != "":
-		return Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}
+		return verified{}, Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}, true
 	}
-	var unlicensed Reason
-	if !own { // tokens are managed without a licence
-		unlicensed = ix.unlicensed(s, r.Site, now)
-	}
-	return s.permit(r, e, path, client, unlicensed)
+	return verified{entry: e, path: path[len(q.site.contextPath):]}, Decision{}, false
 }
 
-// verify finds the token that was presented, or says why it does not authenticate. All that can be wrong costs the same:
-// everything is found out each time, and reads as much memory, before what comes first is told.
-func (ix *Index) verify(c credential, s *site, at SiteName, now time.Time) (e *entry, wrong Reason) {
-	id, ok := token.Parse(c.password)
-	if !ok {
-		return nil, ReasonMalformedToken
-	}
-	e, known := ix.find(id, at)
-	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
-	standing := ix.standing(s, e, max(secret, 0), at, now)
+// authorize decides what the verified token may do. The first rule that forbids the request ends it.
+func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 	switch {
-	case !known:
-		return nil, ReasonUnknownToken
-	case secret < 0:
-		return e, ReasonWrongSecret
-	case !owned:
-		return e, ReasonWrongUser
+	case issuesCredentials(v.path):
+		return v.forbidden(ReasonCredentialPath), true
+	case queryHasSeraphParameter(q.query()):
+		return v.forbidden(ReasonCredentialParameter), true
 	}
-	return e, standing
-}
-
-// permit decides what a verified token may do, at a site that may be unlicensed.
-func (s *site) permit(r *Request, e *entry, path []byte, client netip.Addr, unlicensed Reason) Decision {
-	d := Decision{Verdict: Forbidden, User: e.record.User, TokenID: e.record.TokenID}
-	below := path[len(s.contextPath):]
-	if handsOutCredentials(below) {
-		d.Reason = ReasonCredentialPath
-		return d
-	}
-	if queryHasSeraphParameter(r.query()) {
-		d.Reason = ReasonCredentialParameter
-		return d
-	}
-	if unlicensed != "" {
-		d.Reason = unlicensed
-		return d
-	}
-	for _, limits := range [...]*Limits{&s.limits, &e.token.Limits} {
-		if d.Reason = limits.allows(r.Method, client, below); d.Reason != "" {
-			return d
+	// Tokens are managed without a licence.
+	if q.mode == gatewayRequest {
+		if reason := ix.unlicensed(q.site, q.now); reason != "" {
+			return v.forbidden(reason), true
 		}
 	}
-	d.Verdict, d.Reason, d.APIToken = Allow, ReasonAuthenticated, e.token.name()
+	for _, limits := range [...]*Limits{&q.site.limits, &v.token.Limits} {
+		if reason := limits.forbid(q.Method, q.client, v.path); reason != "" {
+			return v.forbidden(reason), true
+		}
+	}
+	return Decision{}, false
+}
+
+// attach adds the credential that the owner acts with at the product. A request to the operator's own API needs none.
+func (ix *Index) attach(q *question, v verified) Decision {
+	d := Decision{Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, TokenID: v.record.TokenID, APIToken: v.token.name()}
+	if q.mode == ownAPIRequest {
+		return d
+	}
+	c, ok := ix.credentials[credentialKey{q.Site, d.User}]
+	switch {
+	case !ok:
+		return v.forbidden(ReasonUpstreamCredentialMissing)
+	case c.Origin != q.site.origin:
+		return v.forbidden(ReasonUpstreamChanged)
+	}
+	d.Authorization = c.Authorization
 	return d
 }
 
-// handOver adds to an Allow what its user acts with at the product, without which it is none.
-func (ix *Index) handOver(d Decision, r *Request, s *site) Decision {
-	switch c, ok := ix.credentials[credentialKey{r.Site, d.User}]; {
-	case !ok:
-		return Decision{Verdict: Forbidden, Reason: ReasonUpstreamCredentialMissing, User: d.User, TokenID: d.TokenID}
-	case c.Origin != s.origin:
-		return Decision{Verdict: Forbidden, Reason: ReasonUpstreamChanged, User: d.User, TokenID: d.TokenID}
-	default:
-		d.Authorization = c.Authorization
-		return d
-	}
+// unauthorized is the Decision about a credential that names no stored token.
+func unauthorized(reason Reason) Decision { return Decision{Verdict: Unauthorized, Reason: reason} }
+
+// forbidden is the Decision about a verified token that may not do this.
+func (v verified) forbidden(reason Reason) Decision {
+	return Decision{Verdict: Forbidden, Reason: reason, User: v.record.User, TokenID: v.record.TokenID}
 }
 
-func refuse(reason Reason) Decision {
-	return Decision{Verdict: Unauthorized, Reason: reason}
-}
-
-// forward hands the client's own credential on: a gateway told to copy Authorization would otherwise blank it.
+// forward passes the client's own credential on. A gateway that copies Authorization would otherwise blank it.
 func forward(r *Request) Decision {
 	d := Decision{Verdict: Forward, Reason: ReasonNoToken}
 	if len(r.Authorization) == 1 {
 		d.Authorization = r.Authorization[0]
 	}
 	return d
-}
-
-// ownPath is where the operator's own REST API is, below the context path. Tokens count there whatever the site says.
-const ownPath = "/rest/api-tokens"
-
-// accepts reports whether tokens count at this path of the product, or of the operator's own.
-func (s *site) accepts(path []byte, own bool) bool {
-	if own {
-		below, ok := bytes.CutPrefix(path, []byte(s.contextPath+ownPath))
-		return ok && (len(below) == 0 || below[0] == '/')
-	}
-	for _, prefix := range s.tokenPaths {
-		if bytes.HasPrefix(path, []byte(prefix)) {
-			return true
-		}
-	}
-	return false
-}
-
-// handsOutCredentials compares without case: that refuses too much rather than too little.
-func handsOutCredentials(below []byte) bool {
-	for _, p := range credentialPaths {
-		if len(below) >= len(p) && strings.EqualFold(string(below[:len(p)]), p) && (len(below) == len(p) || below[len(p)] == '/') {
-			return true
-		}
-	}
-	return false
 }

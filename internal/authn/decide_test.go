@@ -22,7 +22,7 @@ const (
 
 var jira = authn.SiteName{Namespace: "jira", Name: "main"}
 
-// fixture is an index with one site, at the context path /jira, and one token of alice.
+// fixture is an index with one site at the context path /jira, and one token of alice.
 type fixture struct {
 	*authn.Index
 	token  string
@@ -74,7 +74,7 @@ func newFixture(t testing.TB) fixture {
 	return fixture{Index: ix, token: text, record: r}
 }
 
-// newIndex is an index with all that belongs to the site, but the site.
+// newIndex returns an index with caller keys and an upstream credential, but without the site itself.
 func newIndex(t testing.TB, now func() time.Time) *authn.Index {
 	t.Helper()
 	ix := authn.NewIndex(now)
@@ -187,14 +187,14 @@ func TestDecide(t *testing.T) {
 			if got := (want{d.Verdict, d.Reason}); got != tc.want {
 				t.Fatalf("got %v %s, want %v %s", got.verdict, got.reason, tc.want.verdict, tc.want.reason)
 			}
-			checkWhatLeaves(t, f, tc.authorization, d)
+			checkAnswer(t, f, tc.authorization, d)
 		})
 	}
 }
 
-// checkWhatLeaves holds invariants 1 and 2: an identity leaves if and only if a token verified, it is the stored
-// owner's, and a credential of ours never goes on to the product.
-func checkWhatLeaves(t *testing.T, f fixture, sent []string, d authn.Decision) {
+// checkAnswer checks invariants 1 and 2: an identity leaves if and only if a token verified, it is the stored owner's, and
+// a credential of ours never goes on to the product.
+func checkAnswer(t *testing.T, f fixture, sent []string, d authn.Decision) {
 	t.Helper()
 	want := authn.Decision{Verdict: d.Verdict, Reason: d.Reason}
 	switch d.Verdict {
@@ -218,7 +218,7 @@ func checkWhatLeaves(t *testing.T, f fixture, sent []string, d authn.Decision) {
 	}
 }
 
-func TestDecideAsksWhoIsCallingFirst(t *testing.T) {
+func TestDecideChecksTheCallerFirst(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(fixture, *authn.Request)
 		want   authn.Reason

@@ -7,21 +7,22 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// Description is what the index knows of a token, for its owner.
+// Description is what the owner of a token may know of it.
 type Description struct {
 	TokenID string
-	// Issued is when its newest secret was, and Ends when that ends; zero means never.
+	// Issued is the time at which the newest secret was issued. Ends is the time at which it ends; zero means never.
 	Issued, Ends time.Time
-	// Reason is why it does not authenticate, whoever brings it; empty if it does.
+	// Reason says why the token does not authenticate, whoever presents it. It is empty if the token does.
 	Reason Reason
 }
 
-// Describe describes the token of the APIToken with this UID, if it is complete and its site is there.
+// Describe returns the Description of the APIToken with this UID. It returns false if the APIToken, its record or its
+// site is missing.
 func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	now := ix.now()
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	e := ix.joined[uid]
+	e := ix.linked[uid]
 	if e == nil {
 		return Description{}, false
 	}
@@ -32,17 +33,17 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	newest := len(e.record.Entries) - 1
 	issued := e.record.Entries[newest].Issued
 	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
-	d.Reason = ix.standing(s, e, newest, e.site, now)
-	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].rival != nil {
+	d.Reason = ix.validity(s, e, newest, now)
+	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].duplicate != nil {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
 }
 
-// Presented names the APIToken of a site that a text is a secret of, also of one that does not authenticate for another
-// reason: whoever holds it may have it revoked.
+// Presented returns the APIToken of the site that text is a secret of, even of one that does not authenticate for another
+// reason: whoever holds a leaked token may have it revoked.
 func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
-	id, _ := token.Parse(text) // what is no token has none, and is no token's secret either
+	id, _ := token.Parse(text) // without an id, find returns a decoy, and text is no secret of it
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e, known := ix.find(id, at)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// ambiguous is what docs/reference/requests.md says of paths: where two servers could disagree, nothing is judged.
+// ambiguous is the rule of docs/reference/requests.md for a byte of a path that two servers could read differently.
 func ambiguous(c byte, encoded bool) bool {
 	switch {
 	case c < ' ' || c == 0x7f || strings.IndexByte(`\#%`, c) >= 0:
@@ -33,7 +33,7 @@ func TestEveryByteOfAPath(t *testing.T) {
 	}
 }
 
-// Every percent sign with two bytes behind it, in the middle and at the end of a path and in its parameters.
+// The test has every percent sign with two bytes behind it, in the middle of a path, at its end, and in its parameters.
 func TestEveryEscapeOfAPath(t *testing.T) {
 	for i := range 256 * 256 {
 		escape := "%" + string([]byte{byte(i >> 8), byte(i)})
@@ -55,7 +55,7 @@ func TestEveryEscapeOfAPath(t *testing.T) {
 
 var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// A form is decoded once; what is no escape stands for itself.
+// A form is decoded once. A broken escape stands for itself.
 func TestUnescapedForms(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	check := func(s string) {
@@ -86,9 +86,9 @@ func TestUnescapedForms(t *testing.T) {
 	}
 }
 
-// To refuse an unknown token in an empty index is as much work as to refuse a wrong secret: one entry, and a user.
-func TestNobodyHasWhatIsVerified(t *testing.T) {
-	if n := len(nobody.record.Entries); n != 1 || nobody.record.User == "" {
-		t.Errorf("nobody has %d entries and the user %q", n, nobody.record.User)
+// The decoy of an empty index needs as much work as any other entry: it has one secret and a user.
+func TestEmptyIndexDecoyIsComplete(t *testing.T) {
+	if n := len(emptyIndexDecoy.record.Entries); n != 1 || emptyIndexDecoy.record.User == "" {
+		t.Errorf("emptyIndexDecoy has %d entries and the user %q", n, emptyIndexDecoy.record.User)
 	}
 }

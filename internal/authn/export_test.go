@@ -1,6 +1,6 @@
 package authn
 
-// HoldSlots takes so many of the places where slow hashes are computed, until it is told to release them.
+// HoldSlots occupies n of the slots in which slow hashes are computed, until release is called.
 func (ix *Index) HoldSlots(n int) (release func()) {
 	for range n {
 		ix.imported.slots <- struct{}{}
@@ -12,7 +12,7 @@ func (ix *Index) HoldSlots(n int) (release func()) {
 	}
 }
 
-// PassSlot lets the first of those that wait have a place, and takes it back when it is given back.
+// PassSlot gives a slot to the first request that waits, and occupies it again afterwards.
 func (ix *Index) PassSlot() {
 	<-ix.imported.slots
 	ix.imported.slots <- struct{}{}

@@ -25,16 +25,16 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// issued is a token of the fuzzed index, as somebody knows it who only reads the documentation.
+// issued is a token of the fuzzed index, in the terms of the documentation.
 type issued struct {
 	text, owner, record string
 	site                SiteName
-	// imported is the id of an imported one, which is not a part of its text.
+	// imported is the id of an imported token. It is not part of its text.
 	imported string
 	limits   fuzzedLimits
-	// standing is why it does not authenticate now.
-	standing Reason
-	// grant is what its owner acts with, or why he cannot act.
+	// invalid is the reason why it does not authenticate now, or "".
+	invalid Reason
+	// grant is the upstream credential of its owner, or grantReason says why there is none.
 	grant       string
 	grantReason Reason
 }
@@ -53,7 +53,7 @@ type fuzzedSite struct {
 	limits       fuzzedLimits
 }
 
-// fuzzedLimits are in the words of the documentation: networks and paths, and what they come to.
+// fuzzedLimits are limits as an APIToken or AtlassianSite states them.
 type fuzzedLimits struct {
 	readOnly        bool
 	networks, paths []string
@@ -67,7 +67,7 @@ func (l fuzzedLimits) limits() Limits {
 	return of
 }
 
-// refuses is what a verified token is told.
+// refuses returns the reason that a verified token gets, or "".
 func (l fuzzedLimits) refuses(method, inside string, client net.IP) Reason {
 	switch {
 	case l.networks != nil && !slices.ContainsFunc(l.networks, func(network string) bool {
@@ -110,18 +110,18 @@ var (
 			text: checksummed("asp_eeeeEEEE00001111_" + secretOf), owner: "alice", site: mainSite, grant: "Bearer pat-of-alice", grantReason: ReasonAuthenticated,
 			limits: fuzzedLimits{readOnly: true, networks: []string{"10.1.0.0/16", "2001:db8::1/128"}, paths: []string{"/rest/api/2", "/plugins/"}},
 		},
-		{text: checksummed("asp_ffffFFFF00001111_" + secretOf), owner: "alice", site: mainSite, grantReason: ReasonAuthenticated, standing: ReasonExpired},
+		{text: checksummed("asp_ffffFFFF00001111_" + secretOf), owner: "alice", site: mainSite, grantReason: ReasonAuthenticated, invalid: ReasonExpired},
 		{
 			text: oldSecret, imported: "asp_ggggGGGG00001111", owner: "alice", site: mainSite, grant: "Bearer pat-of-alice", grantReason: ReasonAuthenticated,
 			limits: fuzzedLimits{readOnly: true},
 		},
-		{text: oldSecret, imported: "asp_hhhhHHHH00001111", owner: "bob", site: mainSite, grantReason: ReasonUpstreamChanged, standing: ReasonSuspended},
+		{text: oldSecret, imported: "asp_hhhhHHHH00001111", owner: "bob", site: mainSite, grantReason: ReasonUpstreamChanged, invalid: ReasonSuspended},
 	}
 )
 
 // checksummed appends the checksum to the body of a token.
 func checksummed(body string) string {
-	// math/big puts the lower-case digits first.
+	// math/big orders the lower-case digits first.
 	swap := func(r rune) rune {
 		if unicode.IsUpper(r) {
 			return unicode.ToLower(r)
@@ -132,7 +132,7 @@ func checksummed(body string) string {
 	return body + strings.Repeat("0", 6-len(sum)) + sum
 }
 
-// fuzzedIndex holds two sites and the tokens. What it is told of them the reference reads from their records.
+// fuzzedIndex returns an index with two sites and the tokens. It stores their records for the reference.
 func fuzzedIndex(f *testing.F) *Index {
 	ix := NewIndex(time.Now)
 	for name, s := range fuzzedSites {
@@ -153,9 +153,9 @@ func fuzzedIndex(f *testing.F) *Index {
 		site := record.Ref{Namespace: tok.site.Namespace, Name: tok.site.Name}
 		v := Token{
 			UID: uid, Namespace: tok.site.Namespace, Name: uid, User: strings.ToUpper(tok.owner[:1]) + tok.owner[1:], Site: tok.site,
-			Imported: tok.imported != "", Limits: tok.limits.limits(), Suspended: tok.standing == ReasonSuspended,
+			Imported: tok.imported != "", Limits: tok.limits.limits(), Suspended: tok.invalid == ReasonSuspended,
 		}
-		if tok.standing == ReasonExpired {
+		if tok.invalid == ReasonExpired {
 			v.Lifetime.Days = 1
 		}
 		ix.PutToken(v)
@@ -164,7 +164,7 @@ func fuzzedIndex(f *testing.F) *Index {
 			APIToken: record.Ref{Namespace: tok.site.Namespace, Name: uid},
 			Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0)}},
 		})
-		if tok.standing != "" {
+		if tok.invalid != "" {
 			continue
 		}
 		c := UpstreamCredential{Site: tok.site, User: tok.owner, Authorization: tok.grant, Origin: fuzzOrigin}
@@ -182,7 +182,7 @@ func fuzzedIndex(f *testing.F) *Index {
 
 const saltLength = 16
 
-// unlicensed are the sites of licensedIndex that lack a licence, with the reason.
+// unlicensed has the sites of licensedIndex without a valid licence, and the reason.
 var unlicensed = map[SiteName]Reason{mainSite: ReasonInvalidLicenseExpired}
 
 // licensedIndex is a fuzzedIndex that requires licences. One of its sites has a valid one.
@@ -194,10 +194,9 @@ func licensedIndex(f *testing.F) *Index {
 	return ix
 }
 
-// FuzzDecide judges what an independent verifier judges too, which is written from docs/reference/requests.md and
-// docs/reference/token-format.md with the standard library's parsers. {t} in the target and in raw stands for the token that
-// mutation makes of one of the index; raw has one Authorization in each line, client the address that connected and below it
-// one X-Forwarded-For in each line.
+// FuzzDecide compares Decide with an independent reference, written from docs/reference/requests.md and docs/reference/token-format.md with the
+// parsers of the standard library. {t} in target and raw stands for a token of the index after mutation. raw has one
+// Authorization per line. client has the address of the peer, then one X-Forwarded-For per line.
 func FuzzDecide(f *testing.F) {
 	free, licensed := fuzzedIndex(f), licensedIndex(f)
 	for _, seed := range []struct {
@@ -289,7 +288,7 @@ func FuzzDecide(f *testing.F) {
 		}
 		for _, value := range append(r.Authorization, r.Target) {
 			if strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
-				return // no header of HTTP
+				return // no HTTP header can hold this
 			}
 		}
 		ix, lacks := free, Reason("")
@@ -309,7 +308,7 @@ func FuzzDecide(f *testing.F) {
 
 const mutations = 13
 
-// mutated is a token, or what somebody made of it.
+// mutated returns the text of a token after one of the mutations.
 func mutated(tok issued, mutation uint16, raw string) string {
 	text := tok.text
 	i := int(mutation/mutations) % len(text)
@@ -375,17 +374,17 @@ func authorizations(shape uint16, user, text, raw string) []string {
 	return []string{ours}
 }
 
-// What follows knows nothing of the code that it judges.
+// The reference below shares no code with the package.
 
 var (
 	refToken = regexp.MustCompile(`^asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}\z`)
-	// refPresented: asp_ behind what cannot be a part of a credential (token68, RFC 9110 section 11.2).
+	// refPresented matches asp_ behind a character that cannot be part of a credential (token68, RFC 9110 section 11.2).
 	refPresented = regexp.MustCompile(`(^|[^-0-9A-Za-z._~+/])asp_`)
 	refAmbiguous = regexp.MustCompile(`(?i)%(2f|5c|00|25|3b|23|7f|[01][0-9a-f])|%([^0-9a-f]|.[^0-9a-f]|.?\z)|[\x00-\x20\x7f\\#]|[^\x00-\x7f]`)
 	refGivesAway = regexp.MustCompile(`^/rest/([pP][aA][tT]|[aA][uU][tT][hH]|[oO][aA][uU][tT][hH]2|[aA][cC][cC][eE][sS][sS]-[tT][oO][kK][eE][nN][sS])(/|\z)`)
 )
 
-// reference says which decisions are right, at a site that may lack a licence.
+// reference returns the right decisions, at a site that may lack a licence.
 func reference(r *Request, lacks Reason) []Decision {
 	ds := referenceWithoutClient(r, lacks)
 	if _, ok := fuzzedSites[r.Site]; ok && ds[0].Reason != ReasonCallerKeyMismatch {
@@ -397,7 +396,7 @@ func reference(r *Request, lacks Reason) []Decision {
 	return ds
 }
 
-// refClient is where a request came from: who connected, or what was told by as many proxies as the site has.
+// refClient returns the client's address: the peer's, or the one that the first trusted proxy added.
 func refClient(r *Request) net.IP {
 	text := r.Client.Address
 	if hops := fuzzedSites[r.Site].hops; hops > 0 {
@@ -410,7 +409,7 @@ func refClient(r *Request) net.IP {
 	return net.ParseIP(text)
 }
 
-// refImported returns the imported token that a password is.
+// refImported returns the imported token whose secret a password is.
 func refImported(at SiteName, user, password string) (index int, found bool) {
 	index = slices.IndexFunc(fuzzedTokens, func(tok issued) bool {
 		return tok.imported != "" && tok.site == at && tok.owner == asciiLower(user) && tok.text == password
@@ -497,8 +496,8 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		d.Reason = ReasonWrongUser
 		return []Decision{d}
 	}
-	if tok.standing != "" {
-		d.Reason = tok.standing
+	if tok.invalid != "" {
+		d.Reason = tok.invalid
 		return []Decision{d}
 	}
 	d.Verdict, d.User = Forbidden, tok.owner
@@ -537,7 +536,7 @@ func asciiLower(s string) string {
 	return string(b)
 }
 
-// refParameter looks for a parameter of a query.
+// refParameter reports whether a query has a matching parameter.
 func refParameter(query string, is func(name, value string) bool) bool {
 	for parameter := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(parameter, "=")
@@ -548,7 +547,7 @@ func refParameter(query string, is func(name, value string) bool) bool {
 	return false
 }
 
-// brokenEscape is a percent sign that begins none.
+// brokenEscape matches a percent sign that begins no escape.
 var brokenEscape = regexp.MustCompile(`%([0-9A-Fa-f]{2})?`)
 
 func unescaped(s string) string {
@@ -562,7 +561,7 @@ func unescaped(s string) string {
 	return s
 }
 
-// refPath is the path of a raw one as Tomcat maps it, or false if another server could read it differently.
+// refPath returns the path as Tomcat maps it, or false if another server could read it differently.
 func refPath(raw string) (string, bool) {
 	if !strings.HasPrefix(raw, "/") || refAmbiguous.MatchString(raw) {
 		return "", false
@@ -587,7 +586,7 @@ func refPath(raw string) (string, bool) {
 	return path, true
 }
 
-// checkInvariants holds whatever the reference says.
+// checkInvariants checks what must hold for every decision, without the reference.
 func checkInvariants(t *testing.T, r *Request, d Decision) {
 	t.Helper()
 	if (d.User != "") != (d.Verdict == Allow || d.Verdict == Forbidden) {
@@ -612,8 +611,8 @@ func checkInvariants(t *testing.T, r *Request, d Decision) {
 	}
 }
 
-// leaks finds a credential of ours in a header, read as tolerantly as any product may: white space is white space, and
-// base64 of every kind is base64.
+// leaks finds a credential of ours in a header. It reads as tolerantly as any product may: any white space separates, and any
+// variant of base64 counts.
 func leaks(authorization string) string {
 	for _, part := range strings.FieldsFunc(authorization, func(c rune) bool { return strings.ContainsRune(" \t\"',;=:", c) }) {
 		if strings.HasPrefix(part, "asp_") {
@@ -637,7 +636,7 @@ func leaks(authorization string) string {
 	return ""
 }
 
-// FuzzCanonicalPath asks the product double, which judges paths as Tomcat does and was written without this code.
+// FuzzCanonicalPath compares canonicalPath with the fake product, which maps paths as Tomcat does and shares no code with it.
 func FuzzCanonicalPath(f *testing.F) {
 	for _, raw := range []string{
 		"/rest/..;/%2e/a//b;c=d/", "/rest/%2e%2e;x=y/secure", "/rest/.", "/rest/..", "/rest/;x", "/a/..;/b/.;/", "/%C3%A4%3F%20/{}|^`\"<>",
@@ -645,7 +644,7 @@ func FuzzCanonicalPath(f *testing.F) {
 	} {
 		f.Add(raw)
 	}
-	// A context that no path lies in: the double maps every request, and serves none.
+	// No path lies in this context: the fake product maps every request, and serves none.
 	tomcat := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/\x00"})
 	f.Fuzz(func(t *testing.T, raw string) {
 		raw, _, _ = strings.Cut(raw, "?")
@@ -667,8 +666,8 @@ func FuzzCanonicalPath(f *testing.F) {
 			return
 		}
 		mapped := tomcat.Requests()[0].Path
-		// Tomcat takes what ends in a dot segment, or in nothing but parameters, for a folder. A path without the slash
-		// lies in fewer of tokenPaths, which end in one, and in no fewer of the paths that are refused.
+		// Tomcat reads a path that ends in a dot segment, or only in parameters, as a folder. Without the slash it lies in fewer
+		// of the tokenPaths, which end in one, and in no fewer of the refused paths.
 		folder := mapped == string(path)+"/" && endsInNothing(raw)
 		if mapped != string(path) && !folder {
 			t.Errorf("%q became %q, but Tomcat maps it to %q", raw, path, mapped)
@@ -679,7 +678,7 @@ func FuzzCanonicalPath(f *testing.F) {
 	})
 }
 
-// endsInNothing reports whether the last segment of a raw path names nothing of its own.
+// endsInNothing reports whether the last segment of a raw path is empty, a dot segment, or only parameters.
 func endsInNothing(raw string) bool {
 	last, _, _ := strings.Cut(raw[strings.LastIndexByte(raw, '/')+1:], ";")
 	last, _ = url.PathUnescape(last)

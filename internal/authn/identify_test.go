@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// ownRequest is one to the operator's own REST API: it comes without a caller key.
+// ownRequest is a request to the operator's own REST API. It has no caller key.
 func ownRequest(target string, authorization ...string) *authn.Request {
 	return &authn.Request{Site: jira, Authorization: authorization, Target: target, Method: "GET"}
 }
@@ -84,13 +84,13 @@ func TestIdentify(t *testing.T) {
 				t.Errorf("identified as %+v", d)
 			}
 			if d.Verdict == authn.Allow && d.Authorization != "" {
-				t.Error("a credential of the product is released to nobody's gateway")
+				t.Error("a credential of the product is released without a gateway")
 			}
 		})
 	}
 }
 
-// A user whom nobody can act for at the product may still manage his tokens; and nobody's caller key is asked for.
+// Users without an upstream credential may manage their tokens, and no caller key is needed.
 func TestIdentifyNeedsNoUpstreamCredential(t *testing.T) {
 	f := newFixture(t)
 	f.DeleteUpstreamCredential(jira, "alice")
@@ -127,7 +127,7 @@ func TestDescribe(t *testing.T) {
 	if d, _ = f.Describe(uid); d.Reason != authn.ReasonExpired || !d.Ends.Equal(time.Unix(1, 0).Add(24*time.Hour)) {
 		t.Errorf("an expired token is described as %+v", d)
 	}
-	// The newest secret counts: one that was replaced says nothing.
+	// The newest secret is described, not the replaced one.
 	r := *f.record
 	r.Entries = append([]record.Entry{{Hash: r.Entries[0].Hash, State: record.Ending, Issued: time.Unix(1, 0), Ends: time.Unix(2, 0)}}, r.Entries[0])
 	r.Entries[1].Issued = time.Now()
@@ -135,7 +135,7 @@ func TestDescribe(t *testing.T) {
 	if d, _ = f.Describe(uid); d.Reason != "" || !d.Issued.Equal(r.Entries[1].Issued) {
 		t.Errorf("a rotated token is described as %+v", d)
 	}
-	// Two of the same id: neither is believed.
+	// Two tokens with the same id: neither authenticates.
 	f.PutToken(alice("uid-2", "twin"))
 	twin := *f.record
 	twin.APIToken.Name = "twin"
@@ -157,7 +157,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// An imported token has an id for its owner alone, by which it is not found: no other can have the same.
+// The id of an imported token is only for its owner to read. It is not found by it, so duplicates do not matter.
 func TestDescribeImported(t *testing.T) {
 	f := importing(t, strong)
 	if d, ok := f.Describe("imported-0"); !ok || d.Reason != "" || d.TokenID == "" || !d.Issued.Equal(time.Unix(1, 0)) {
@@ -165,7 +165,7 @@ func TestDescribeImported(t *testing.T) {
 	}
 }
 
-// Whoever brings an imported secret is who he is everywhere, also when it is computed first.
+// An imported secret identifies its owner at the own API too, also when its slow hash is computed first.
 func TestIdentifyImported(t *testing.T) {
 	f := importing(t, strong, weak)
 	for _, secret := range []string{strong, weak} {
@@ -190,7 +190,7 @@ func TestPresented(t *testing.T) {
 	tok.Suspended = true
 	f.PutToken(tok)
 	if _, ok := f.Presented(jira, []byte(f.token)); !ok {
-		t.Error("a suspended token cannot be revoked by who holds it")
+		t.Error("the holder of a suspended token cannot revoke it")
 	}
 	for what, text := range map[string]string{"wrong secret": wrong, "unknown": unknown, "cut": f.token[:len(f.token)-1], "nothing": ""} {
 		if name, ok := f.Presented(jira, []byte(text)); ok || name != (authn.APITokenName{}) {
@@ -202,7 +202,7 @@ func TestPresented(t *testing.T) {
 	}
 }
 
-// A record of the portal goes with an APIToken of the portal, and with no other.
+// A record made by the portal agrees only with an APIToken made by the portal.
 func TestPortalAndRecordAgree(t *testing.T) {
 	f := newFixture(t)
 	for _, tc := range []struct{ token, record, want bool }{{true, true, true}, {true, false, false}, {false, true, false}, {false, false, true}} {

@@ -12,41 +12,42 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// Imported secrets carry no id: they are found by user, and each of the user's is tried. Weak ones are hashed slowly, so
-// what is tried is bounded: how many a user may have, how many are computed at once, and how many requests wait for it.
+// An imported secret has no id in it. It is found by its user, and each secret of the user is compared. Weak ones have slow
+// hashes, so the work is bounded: how many secrets a user may have, how many slow hashes are computed at the same time, and
+// how many requests wait for that.
 const (
 	maxComputing = 2
 	maxWaiting   = 32
 )
 
-// imports are the complete imported tokens.
-type imports struct {
+// importedTokens are the complete imported tokens.
+type importedTokens struct {
 	byUser map[credentialKey][]*entry
-	// key is what the texts that verified are hashed with: it never leaves the process.
+	// key is the key of the hashes of texts that verified. It never leaves the process.
 	key     [sha256.Size]byte
 	slots   chan struct{}
 	waiting *atomic.Int64
 }
 
-func newImports() imports {
-	i := imports{byUser: map[credentialKey][]*entry{}, slots: make(chan struct{}, maxComputing), waiting: &atomic.Int64{}}
+func newImportedTokens() importedTokens {
+	i := importedTokens{byUser: map[credentialKey][]*entry{}, slots: make(chan struct{}, maxComputing), waiting: &atomic.Int64{}}
 	_, _ = rand.Read(i.key[:]) // never fails
 	return i
 }
 
-func (i *imports) size() (n int) {
+func (i *importedTokens) size() (n int) {
 	for _, entries := range i.byUser {
 		n += len(entries)
 	}
 	return n
 }
 
-func (i *imports) add(e *entry) {
+func (i *importedTokens) add(e *entry) {
 	k := credentialKey{e.site, e.record.User}
 	i.byUser[k] = append(i.byUser[k], e)
 }
 
-func (i *imports) remove(e *entry) {
+func (i *importedTokens) remove(e *entry) {
 	k := credentialKey{e.site, e.record.User}
 	left := slices.DeleteFunc(i.byUser[k], func(other *entry) bool { return other == e })
 	if i.byUser[k] = left; len(left) == 0 {
@@ -54,20 +55,20 @@ func (i *imports) remove(e *entry) {
 	}
 }
 
-// trial is what one request knows of slow hashes: those that have to be computed, and those that were and are not it.
-type trial struct {
+// slowHashAttempt is what one request knows of slow hashes: those to compute, and those that did not match.
+type slowHashAttempt struct {
 	pending, failed []*entry
 	password        []byte
 }
 
-// find returns the one imported token that a credential is, or nothing, or why there is none although it could be.
-// It lists in the trial what has to be computed before that is known.
-func (i *imports) find(c credential, at SiteName, t *trial) (found *entry, wrong Reason) {
+// find returns the one imported token that a credential is, or nil. It returns a reason if there is more than one. The
+// attempt lists the slow hashes that have to be computed first.
+func (i *importedTokens) find(c credential, at SiteName, a *slowHashAttempt) (found *entry, reason Reason) {
 	username.FoldInPlace(c.user)
 	entries := i.byUser[credentialKey{at, string(c.user)}]
 	for _, e := range entries[:min(len(entries), record.MaxImported)] {
 		switch {
-		case !i.verifies(e, c.password, t):
+		case !i.verifies(e, c.password, a):
 		case found != nil:
 			return nil, ReasonAmbiguousToken
 		default:
@@ -76,15 +77,15 @@ func (i *imports) find(c credential, at SiteName, t *trial) (found *entry, wrong
 	}
 	switch {
 	case found != nil:
-		t.pending = nil
-	case t.pending != nil:
-		t.password = bytes.Clone(c.password)
+		a.pending = nil
+	case a.pending != nil:
+		a.password = bytes.Clone(c.password)
 	}
 	return found, ""
 }
 
-// verifies reports whether a text is the secret of an entry. Of a slow one it is known only if it verified before.
-func (i *imports) verifies(e *entry, text []byte, t *trial) bool {
+// verifies reports whether text is the secret of an entry. For a slow hash it can say so only if text verified before.
+func (i *importedTokens) verifies(e *entry, text []byte, a *slowHashAttempt) bool {
 	hash := &e.record.Entries[0].Hash
 	if !hash.Slow() {
 		return hash.Verify(text)
@@ -92,41 +93,41 @@ func (i *imports) verifies(e *entry, text []byte, t *trial) bool {
 	if i.remembers(e, text) {
 		return true
 	}
-	if !slices.Contains(t.failed, e) && len(t.pending)+len(t.failed) < record.MaxSlow {
-		t.pending = append(t.pending, e)
+	if !slices.Contains(a.failed, e) && len(a.pending)+len(a.failed) < record.MaxSlow {
+		a.pending = append(a.pending, e)
 	}
 	return false
 }
 
-func (i *imports) remembers(e *entry, text []byte) bool {
+func (i *importedTokens) remembers(e *entry, text []byte) bool {
 	known := e.verified.Load()
 	return known != nil && hmac.Equal(known[:], i.mac(text))
 }
 
-// compute verifies what is pending, without the lock, and remembers what verifies. It fails if too many wait already.
-// Of a crowd that comes with the same text, those that waited find it remembered.
-func (i *imports) compute(t *trial) bool {
+// compute computes the pending slow hashes and remembers the one that matches. Call it without the lock. It returns false
+// if too many requests wait already. Requests with the same text that waited find it remembered.
+func (i *importedTokens) compute(a *slowHashAttempt) bool {
 	defer i.waiting.Add(-1)
 	if i.waiting.Add(1) > maxWaiting {
 		return false
 	}
 	i.slots <- struct{}{}
 	defer func() { <-i.slots }()
-	for _, e := range t.pending {
-		if i.remembers(e, t.password) {
+	for _, e := range a.pending {
+		if i.remembers(e, a.password) {
 			break
 		}
-		if e.record.Entries[0].Hash.Verify(t.password) {
-			e.verified.Store((*[sha256.Size]byte)(i.mac(t.password)))
+		if e.record.Entries[0].Hash.Verify(a.password) {
+			e.verified.Store((*[sha256.Size]byte)(i.mac(a.password)))
 			break
 		}
-		t.failed = append(t.failed, e)
+		a.failed = append(a.failed, e)
 	}
 	return true
 }
 
-func (i *imports) mac(text []byte) []byte {
+func (i *importedTokens) mac(text []byte) []byte {
 	m := hmac.New(sha256.New, i.key[:])
-	_, _ = m.Write(bytes.Clone(text)) // so that what is asked about need not lie on the heap
+	_, _ = m.Write(bytes.Clone(text)) // a copy, so that the caller's text need not be on the heap
 	return m.Sum(nil)
 }

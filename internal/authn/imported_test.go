@@ -16,13 +16,13 @@ const (
 	strong = "Zm9vYmFyYmF6cXV4MDEyMzQ1Njc4OUFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFla"
 )
 
-// writtenDown are written down, because each takes as long to make as to verify.
-var writtenDown = map[string]string{
+// precomputed has the slow hashes of the weak secrets: making one takes as long as verifying it.
+var precomputed = map[string]string{
 	weak:              "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$IE9ffwkxOLgteKK0H7s8i+RtFwgh68urDzGEofyBCP0",
 	"another-" + weak: "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$rAKpzlXY2xqNMJlkJHBV0hH920kUsi+qJIz7N3RNaD4",
 }
 
-// importing puts imported tokens of alice, one for each secret, into an index.
+// importing returns a fixture with an imported token of alice for each secret.
 func importing(t testing.TB, secrets ...string) fixture {
 	t.Helper()
 	f := newFixture(t)
@@ -34,8 +34,8 @@ func importing(t testing.TB, secrets ...string) fixture {
 
 func (f fixture) importSecret(t testing.TB, i int, secret string) {
 	t.Helper()
-	hash, err := record.ParseHash(writtenDown[secret])
-	if writtenDown[secret] == "" {
+	hash, err := record.ParseHash(precomputed[secret])
+	if precomputed[secret] == "" {
 		hash, err = record.NewImportedHash(secret, rand.Reader)
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func (f fixture) importSecret(t testing.TB, i int, secret string) {
 func TestImported(t *testing.T) {
 	f := importing(t, strong, weak)
 	for _, secret := range []string{strong, weak} {
-		for range 2 { // computed, and remembered
+		for range 2 { // first computed, then remembered
 			f.want(t, secret, request("/jira/rest/x", basic("alice", secret)), authn.Allow, authn.ReasonAuthenticated)
 		}
 		f.want(t, "folded", request("/jira/rest/x", basic("ALICE", secret)), authn.Allow, authn.ReasonAuthenticated)
@@ -71,7 +71,7 @@ func TestImported(t *testing.T) {
 	}
 }
 
-// What is ours is never forwarded, whatever is wrong with it.
+// A secret of ours is never forwarded, even if it does not authenticate.
 func TestImportedButNotValid(t *testing.T) {
 	f := importing(t, weak)
 	token := alice("imported-0", "old-0")
@@ -90,7 +90,7 @@ func TestImportedButNotValid(t *testing.T) {
 	f.want(t, "record gone", request("/jira/rest/x", basic("alice", weak)), authn.Forward, authn.ReasonNoToken)
 }
 
-// Remembered is only what verified, and only as long as the record is the same.
+// A text that verified is remembered only as long as the record is the same.
 func TestReplacedSecretIsForgotten(t *testing.T) {
 	f := importing(t, weak)
 	f.want(t, "first", request("/jira/rest/x", basic("alice", weak)), authn.Allow, authn.ReasonAuthenticated)
@@ -99,7 +99,7 @@ func TestReplacedSecretIsForgotten(t *testing.T) {
 	f.want(t, "the new one", request("/jira/rest/x", basic("alice", "another-"+weak)), authn.Allow, authn.ReasonAuthenticated)
 }
 
-// Two that have the same secret cannot be told apart: which of them was meant nobody knows.
+// Two imported tokens with the same secret cannot be told apart, so neither authenticates.
 func TestImportedTwice(t *testing.T) {
 	f := importing(t, strong, strong)
 	f.want(t, "both", request("/jira/rest/x", basic("alice", strong)), authn.Unauthorized, authn.ReasonAmbiguousToken)
@@ -107,7 +107,7 @@ func TestImportedTwice(t *testing.T) {
 	f.want(t, "one", request("/jira/rest/x", basic("alice", strong)), authn.Allow, authn.ReasonAuthenticated)
 }
 
-// However many a user has, each request tries no more than the limits say.
+// Each request compares at most MaxImported secrets and computes at most MaxSlow slow hashes.
 func TestImportedLimits(t *testing.T) {
 	secret := func(i int) string { return fmt.Sprintf("%s-%02d", strong, i) }
 	f := newFixture(t)
@@ -127,11 +127,11 @@ func TestImportedLimits(t *testing.T) {
 	f.want(t, "the last slow one", request("/jira/rest/x", basic("alice", "another-"+weak)), authn.Allow, authn.ReasonAuthenticated)
 }
 
-// A crowd that waits for slow hashes is turned away, and lets everybody else pass. Who waited finds what was computed.
+// Requests beyond maxWaiting are refused as busy, and requests without slow hashes pass. Those that waited share the result.
 func TestSlowHashesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		for range 2 { // whoever has left makes place
+		for range 2 { // the first crowd frees its slots
 			f.DeleteToken("imported-0")
 			f.importSecret(t, 0, weak)
 			f.crowd(t)
@@ -157,19 +157,19 @@ func (f fixture) crowd(t *testing.T) {
 	}
 	f.want(t, "everybody else", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
 	if n := slowHashes(func() { release(); synctest.Wait() }); n > 2 {
-		t.Errorf("%d computed what two at most have to", n)
+		t.Errorf("%d slow hashes, want at most two", n)
 	}
 	if len(seen) != 32 {
 		t.Errorf("%d of 32 are served", len(seen))
 	}
 	for range len(seen) {
 		if d := <-seen; d.Verdict != authn.Allow {
-			t.Errorf("decided %+v for who waited", d)
+			t.Errorf("decided %+v for a request that waited", d)
 		}
 	}
 }
 
-// slowHashes counts how many were computed: each takes 19 MiB.
+// slowHashes returns the number of slow hashes computed during a call. Each needs 19 MiB.
 func slowHashes(during func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -178,7 +178,7 @@ func slowHashes(during func()) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / (19 << 20)
 }
 
-// What is remembered waits for nobody, and what is wrong is tried once against each.
+// A remembered text does not wait for slots. A wrong one is hashed once per secret.
 func TestSlowHashesAreComputedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := importing(t, weak, "another-"+weak)
@@ -203,14 +203,14 @@ func TestSlowHashesAreComputedOnce(t *testing.T) {
 		}
 		release := f.HoldSlots(2)
 		defer release()
-		f.importSecret(t, 1, "another-"+weak) // as after each change of its status
+		f.importSecret(t, 1, "another-"+weak) // a change of status puts it in again
 		if d := f.Decide(right); d.Verdict != authn.Allow {
 			t.Errorf("while others compute, and the APIToken changed: %+v", d)
 		}
 	})
 }
 
-// What changes while slow hashes are computed is tried too, as often as there are limits for one request.
+// A token that changes while slow hashes are computed is tried too, up to the limit of one request.
 func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := importing(t, weak)
@@ -235,8 +235,8 @@ func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
 	})
 }
 
-// Who had a place computes all that is pending: nobody waits in line for each, and is turned away between two.
-func TestAllSlowHashesAreComputedInOnePlace(t *testing.T) {
+// A request that has a slot computes all its pending hashes. It does not wait again between two of them.
+func TestAllSlowHashesAreComputedInOneSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := importing(t, weak, "another-"+weak)
 		release := f.HoldSlots(2)

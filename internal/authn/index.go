@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"crypto/subtle"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -11,16 +10,16 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// Token is what the index needs of an APIToken that exists and is not being deleted.
+// Token is what the index needs of an APIToken. One that is being deleted is not put in.
 type Token struct {
 	UID, Namespace, Name string
-	// User is the product user of the spec; Site the site that it refers to.
+	// User is the product user of the spec. Site is the site that it refers to.
 	User string
 	Site SiteName
-	// Lifetime is what it asks for, Suspended that it is not to authenticate, Limits what it may do.
+	// Lifetime is the requested lifetime. A Suspended token does not authenticate. Limits narrow what it may do.
 	Lifetime  lifetime.Requested
 	Suspended bool
-	// Imported says that its secret is not of our making, Portal that it was shown once to its owner.
+	// Imported says that its secret comes from a Secret. Portal says that the portal made it.
 	Imported, Portal bool
 	Limits           Limits
 }
@@ -28,83 +27,89 @@ type Token struct {
 // Site is what the index needs of an AtlassianSite.
 type Site struct {
 	Name SiteName
-	// Product is what its licence has to be for.
+	// Product is the product that its licence must cover.
 	Product string
 	// ContextPath is the path of the base URL, without a slash at the end.
 	ContextPath string
-	// TokenPaths are the prefixes below it where tokens count, each with a slash at both ends.
+	// TokenPaths are the folders below it where tokens count, each with a slash at both ends.
 	TokenPaths []string
-	// Origin is scheme, host and port that upstream credentials are sent to.
+	// Origin is the scheme, host and port that upstream credentials are sent to.
 	Origin string
-	// Lifetime and Limits hold for every token of the site.
+	// Lifetime and Limits apply to every token of the site.
 	Lifetime lifetime.Policy
 	Limits   Limits
-	// AllowsNamespace says by its labels whether another namespace's tokens count. Nil means that none's do.
+	// AllowsNamespace reports whether tokens of another namespace with these labels count. Nil means no.
 	AllowsNamespace func(labels map[string]string) bool
-	// TrustedHops is how many proxies in front of the gateway tell the client's address.
+	// TrustedHops is the number of trusted proxies in front of the gateway.
 	TrustedHops int
 }
 
-// UpstreamCredential is what a user acts with at the product.
+// UpstreamCredential is the credential that a user acts with at the product.
 type UpstreamCredential struct {
 	Site SiteName
 	User string
 	// Authorization is the value of the header.
 	Authorization string
-	// Origin is where it was obtained, and the only place it is released to.
+	// Origin is the server that it was obtained from. It is released to no other.
 	Origin string
 }
 
-// Index joins what authenticates: APITokens, their records, sites, caller keys, upstream credentials and licences.
-// They arrive in any order; what is incomplete authenticates nothing.
-// What is put in must not be changed afterwards.
+// Index links what authenticates: APITokens, their records, sites, caller keys, upstream credentials and licences. They
+// arrive in any order, and nothing authenticates until all its parts are there.
+//
+// The caller must not change what it has put in.
 type Index struct {
-	now     func() time.Time
-	mu      sync.RWMutex
+	now func() time.Time
+	mu  sync.RWMutex
+	// ready says that the index has seen the whole initial list.
 	ready   bool
 	tokens  map[string]*Token         // by UID
 	records map[string]*record.Record // by UID
-	byID    map[string]*entry         // by token id: complete ones only
-	// joined are the same entries by UID, and decoys in any order: each stands in for tokens that are unknown.
-	joined      map[string]*entry
+	// linked are the complete tokens by UID, byID the generated ones among them by token id.
+	linked map[string]*entry
+	byID   map[string]*entry
+	// decoys are the same entries as in byID, in any order.
 	decoys      []*entry
 	seed        maphash.Seed
-	imported    imports
+	imported    importedTokens
 	sites       map[SiteName]*site
 	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
 	credentials map[credentialKey]UpstreamCredential
 	licenses    map[SiteName]License
-	// licensesRequired says that a site without a licence is refused.
+	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
 
-// site is a Site with what every request would otherwise compute.
+// site is a Site in the form that requests need.
 type site struct {
+	name                SiteName
 	product             string
 	contextPath, origin string
-	tokenPaths          []string
-	lifetime            lifetime.Policy
-	limits              Limits
-	allowsNamespace     func(map[string]string) bool
-	trustedHops         int
+	// tokenPaths begin with the context path.
+	tokenPaths      []string
+	lifetime        lifetime.Policy
+	limits          Limits
+	allowsNamespace func(map[string]string) bool
+	trustedHops     int
 }
 
+// credentialKey identifies a user of a site.
 type credentialKey struct {
 	site SiteName
 	user string
 }
 
-// NewIndex returns an empty index that is not ready, and goes by this clock.
+// NewIndex returns an empty index that is not ready. now is its clock.
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
 		now:         now,
 		tokens:      map[string]*Token{},
 		records:     map[string]*record.Record{},
 		byID:        map[string]*entry{},
-		joined:      map[string]*entry{},
+		linked:      map[string]*entry{},
 		seed:        maphash.MakeSeed(),
-		imported:    newImports(),
+		imported:    newImportedTokens(),
 		sites:       map[SiteName]*site{},
 		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
@@ -113,7 +118,7 @@ func NewIndex(now func() time.Time) *Index {
 	}
 }
 
-// SetReady says that the index has seen the whole initial list. Before that it decides nothing.
+// SetReady declares that the index has seen the whole initial list. Until then every Decision is CannotDecide.
 func (ix *Index) SetReady() {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -131,16 +136,16 @@ func (ix *Index) Size() int {
 func (ix *Index) PutToken(t Token) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	old := ix.leave(t.UID)
+	old := ix.unlink(t.UID)
 	ix.tokens[t.UID] = &t
-	ix.join(t.UID, old)
+	ix.link(t.UID, old)
 }
 
-// DeleteToken removes an APIToken: from now on it does not authenticate, whatever is left of it.
+// DeleteToken removes an APIToken. From now on it does not authenticate, even if its record remains.
 func (ix *Index) DeleteToken(uid string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.leave(uid)
+	ix.unlink(uid)
 	delete(ix.tokens, uid)
 }
 
@@ -148,16 +153,16 @@ func (ix *Index) DeleteToken(uid string) {
 func (ix *Index) PutRecord(uid string, r *record.Record) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	old := ix.leave(uid)
+	old := ix.unlink(uid)
 	ix.records[uid] = r
-	ix.join(uid, old)
+	ix.link(uid, old)
 }
 
 // DeleteRecord removes the record of the APIToken with this UID.
 func (ix *Index) DeleteRecord(uid string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.leave(uid)
+	ix.unlink(uid)
 	delete(ix.records, uid)
 }
 
@@ -170,7 +175,7 @@ func (ix *Index) PutSite(s Site) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.sites[s.Name] = &site{
-		product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
+		name: s.Name, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits, allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 	}
 }
@@ -196,63 +201,30 @@ func (ix *Index) DeleteNamespace(name string) {
 	delete(ix.namespaces, name)
 }
 
-// PutCallerKeys replaces the keys with which each contract of a site may be called.
+// PutCallerKeys replaces the caller keys of a site.
 func (ix *Index) PutCallerKeys(name SiteName, keys map[authurl.Contract][]string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.callerKeys[name] = keys
 }
 
-// DeleteCallerKeys removes all keys of a site: nobody may call for it.
+// DeleteCallerKeys removes all caller keys of a site. Then nobody may call for it.
 func (ix *Index) DeleteCallerKeys(name SiteName) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	delete(ix.callerKeys, name)
 }
 
-// PutUpstreamCredential adds or replaces what a user acts with at a site.
+// PutUpstreamCredential adds or replaces the credential of a user at a site.
 func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.credentials[credentialKey{c.Site, c.User}] = c
 }
 
-// DeleteUpstreamCredential removes what a user acts with at a site.
+// DeleteUpstreamCredential removes the credential of a user at a site.
 func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	delete(ix.credentials, credentialKey{name, user})
-}
-
-// site returns the site of a request, or why there is none. The lock is held.
-func (ix *Index) site(r *Request) (*site, Reason) {
-	if !ix.ready {
-		return nil, ReasonNotReady
-	}
-	s := ix.sites[r.Site]
-	if s == nil {
-		return nil, ReasonUnknownSite
-	}
-	return s, ""
-}
-
-// admitted reports whether the caller is the site's own ingress. The lock is held.
-func (ix *Index) admitted(r *Request) bool {
-	match := 0
-	for _, key := range ix.callerKeys[r.Site][r.Contract] {
-		match |= equal(key, r.CallerKey)
-	}
-	return match == 1
-}
-
-// maxCallerKey is more than a caller key has; a longer one is none.
-const maxCallerKey = 128
-
-// equal compares two short strings in constant time. It returns 1 if they are equal.
-func equal(want, got string) int {
-	var a, b [maxCallerKey]byte
-	if want == "" || len(want) > len(a) || len(got) > len(b) {
-		return 0
-	}
-	return subtle.ConstantTimeCompare(a[:copy(a[:], want)], b[:copy(b[:], got)])
 }

@@ -15,9 +15,9 @@ func (f fixture) authenticates() bool {
 	return f.Decide(request("/jira/rest/api", basic("alice", f.token))).Verdict == authn.Allow
 }
 
-// APIToken, record, site, caller keys and credential come and go in any order: the token authenticates exactly while
-// all are there.
-func TestJoinInAnyOrder(t *testing.T) {
+// APIToken, record, site, caller keys and credential come and go in any order. The token authenticates exactly while all of
+// them are there.
+func TestLinkInAnyOrder(t *testing.T) {
 	f := newFixture(t)
 	parts := []struct{ put, remove func() }{
 		{func() { f.PutToken(alice(uid, "ci")) }, func() { f.DeleteToken(uid) }},
@@ -73,19 +73,19 @@ func TestRecordMustAgreeWithItsAPIToken(t *testing.T) {
 	}
 }
 
-// A token id that exists twice can only be a damaged or a copied record: neither is believed.
+// A token id that exists twice can only be a damaged or copied record. Neither authenticates.
 func TestTokenIDThatExistsTwice(t *testing.T) {
 	f := newFixture(t)
 	text, err := token.New(f.record.TokenID, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rival := newRecord(t, "rival", f.record.TokenID, text)
-	f.PutRecord("uid-2", rival)
+	duplicate := newRecord(t, "duplicate", f.record.TokenID, text)
+	f.PutRecord("uid-2", duplicate)
 	if !f.authenticates() {
 		t.Error("a record without an APIToken disturbed another")
 	}
-	f.PutToken(alice("uid-2", "rival"))
+	f.PutToken(alice("uid-2", "duplicate"))
 	for _, secret := range []string{f.token, text} {
 		if d := f.Decide(request("/jira/rest/api", basic("alice", secret))); d.Verdict != authn.Unauthorized {
 			t.Errorf("%v although another APIToken has the same token id", d.Verdict)
@@ -93,9 +93,9 @@ func TestTokenIDThatExistsTwice(t *testing.T) {
 	}
 	f.DeleteToken("uid-2")
 	if !f.authenticates() {
-		t.Error("does not authenticate although the rival is gone")
+		t.Error("does not authenticate although the duplicate is gone")
 	}
-	f.PutToken(alice("uid-2", "rival"))
+	f.PutToken(alice("uid-2", "duplicate"))
 	f.DeleteRecord("uid-2")
 	f.DeleteToken(uid)
 	f.DeleteToken("uid-2")
@@ -104,7 +104,7 @@ func TestTokenIDThatExistsTwice(t *testing.T) {
 	}
 }
 
-// A token is good for one site, also where the same ingress and the same user are behind another.
+// A token is valid at one site, even if the same ingress and the same user exist at another.
 func TestTokenIsGoodForItsSiteOnly(t *testing.T) {
 	f := newFixture(t)
 	other := authn.SiteName{Namespace: "jira", Name: "other"}

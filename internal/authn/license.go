@@ -5,38 +5,38 @@ import (
 	"time"
 )
 
-// License is what the index needs of a site's licence: what one says whose signature was verified, or why there is none.
+// License is what the index needs of a site's licence. The signature was verified before.
 type License struct {
-	// Products are those that it is for. Expires is when it ends.
+	// Products are the products that it covers. It does not count from Expires on.
 	Products []string
 	Expires  time.Time
-	// Invalid is the reason where there is none, and empty where there is.
+	// Invalid is the reason why there is no licence. It is empty if there is one.
 	Invalid Reason
 }
 
-// RequireLicenses says that tokens of a site that has no valid licence may do nothing at the product. It is said before
-// the index is used.
+// RequireLicenses makes tokens of a site without a valid licence do nothing at the product. Call it before the index is
+// used.
 func (ix *Index) RequireLicenses() {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.licensesRequired = true
 }
 
-// PutLicense adds or replaces what is known of the licence of a site.
+// PutLicense adds or replaces the licence of a site.
 func (ix *Index) PutLicense(name SiteName, l License) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.licenses[name] = l
 }
 
-// DeleteLicense removes what is known of the licence of a site.
+// DeleteLicense removes the licence of a site.
 func (ix *Index) DeleteLicense(name SiteName) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	delete(ix.licenses, name)
 }
 
-// Unlicensed returns why the licence of a site does not count now, or nothing, also for a site that is not known.
+// Unlicensed returns the reason why the licence of a site does not count now, or "". It returns "" for an unknown site.
 func (ix *Index) Unlicensed(at SiteName) Reason {
 	now := ix.now()
 	ix.mu.RLock()
@@ -45,12 +45,12 @@ func (ix *Index) Unlicensed(at SiteName) Reason {
 	if s == nil {
 		return ""
 	}
-	return ix.unlicensed(s, at, now)
+	return ix.unlicensed(s, now)
 }
 
-// unlicensed returns why the licence of a site does not count now, or nothing. The lock is held.
-func (ix *Index) unlicensed(s *site, at SiteName, now time.Time) Reason {
-	l, known := ix.licenses[at]
+// unlicensed is Unlicensed at a time. The caller holds the lock.
+func (ix *Index) unlicensed(s *site, now time.Time) Reason {
+	l, known := ix.licenses[s.name]
 	if !known {
 		l.Invalid = ReasonInvalidLicenseMissing
 	}

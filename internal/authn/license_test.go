@@ -14,7 +14,7 @@ var (
 	forJira    = authn.License{Products: []string{"Confluence", "Jira"}, Expires: licenseEnd}
 )
 
-// licensed is a fixture that requires licences, at a moment.
+// licensed is a fixture at the time now that requires licences.
 func licensed(t *testing.T, now time.Time, change func(*authn.Site, *authn.Token, *record.Record)) fixture {
 	t.Helper()
 	f := limited(t, now, change)
@@ -22,7 +22,7 @@ func licensed(t *testing.T, now time.Time, change func(*authn.Site, *authn.Token
 	return f
 }
 
-// Each reason why a licence does not count, and the end of one to the nanosecond: at request time, without an event.
+// The table has each reason why a licence does not count. The end of a licence counts to the nanosecond and needs no event.
 func TestLicenses(t *testing.T) {
 	const pat, parameter = "/jira/rest/pat/latest/tokens", "/jira/rest/x?os_username=bob"
 	for name, tc := range map[string]struct {
@@ -56,11 +56,11 @@ func TestLicenses(t *testing.T) {
 				verdict = authn.Allow
 			}
 			f.want(t, "a token", request("/jira/rest/x"), verdict, tc.want)
-			// What is wrong with the request is said first.
+			// Other faults of the request come first.
 			f.want(t, "a path", request(pat), authn.Forbidden, authn.ReasonCredentialPath)
 			f.want(t, "a parameter", request(parameter), authn.Forbidden, authn.ReasonCredentialParameter)
 			f.want(t, "another path", request("/jira/secure/x"), authn.Unauthorized, authn.ReasonPathNotAccepted)
-			// Whoever brings no token that verifies is told nothing of a licence, and nothing but tokens needs one.
+			// A client without a verified token learns nothing about the licence. A password needs none.
 			f.want(t, "another user", request("/jira/rest/x", basic("bob", f.token)), authn.Unauthorized, authn.ReasonWrongUser)
 			f.want(t, "a password", request("/jira/rest/x", basic("alice", "secret")), authn.Forward, authn.ReasonNoToken)
 			f.checkForbidden(t, request("/jira/rest/x", basic("alice", f.token)))
@@ -68,7 +68,7 @@ func TestLicenses(t *testing.T) {
 	}
 }
 
-// checkForbidden expects that what is refused takes no credential along.
+// checkForbidden checks that a forbidden request gets no credential.
 func (f fixture) checkForbidden(t *testing.T, r *authn.Request) {
 	t.Helper()
 	d := f.Decide(r)
@@ -77,8 +77,8 @@ func (f fixture) checkForbidden(t *testing.T, r *authn.Request) {
 	}
 }
 
-// A site without a licence has no use for a token that may do more: the licence is told before what limits it.
-func TestLicenseIsToldBeforeLimits(t *testing.T) {
+// The licence is reported before the limits: without one, a wider token would be refused too.
+func TestLicenseIsReportedBeforeLimits(t *testing.T) {
 	f := licensed(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
 		s.Limits = authn.Limits{Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, ReadOnly: true}
 		k.Limits = authn.Limits{Paths: []string{"/rest/other"}}
@@ -93,7 +93,7 @@ func TestLicenseIsToldBeforeLimits(t *testing.T) {
 	f.want(t, "no credential", request("/jira/rest/x"), authn.Forbidden, authn.ReasonInvalidLicenseMissing)
 }
 
-// A licence is that of one site, and what comes last counts.
+// A licence belongs to one site, and the latest one counts.
 func TestLicensesComeAndGo(t *testing.T) {
 	f := licensed(t, issued, nil)
 	f.PutLicense(authn.SiteName{Namespace: jira.Namespace, Name: "other"}, forJira)
@@ -113,7 +113,7 @@ func TestLicensesComeAndGo(t *testing.T) {
 	f.want(t, "gone", request("/jira/rest/x"), authn.Forbidden, authn.ReasonInvalidLicenseMissing)
 }
 
-// Where none are required, nothing of a licence is asked, whatever is known of one.
+// An operator that requires no licences ignores those that it knows.
 func TestLicensesAreNotRequired(t *testing.T) {
 	f := limited(t, licenseEnd, nil)
 	f.want(t, "no licence", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
@@ -123,7 +123,7 @@ func TestLicensesAreNotRequired(t *testing.T) {
 	}
 }
 
-// What the page tells of a licence is what requests are told.
+// Unlicensed, which the page shows, gives the same reasons as requests get.
 func TestUnlicensed(t *testing.T) {
 	now := issued
 	f := newFixture(t)
@@ -150,7 +150,7 @@ func TestUnlicensed(t *testing.T) {
 	want("spoiled", jira, authn.ReasonInvalidLicenseSignature)
 }
 
-// The operator's own REST API is no use of the product: tokens are managed there without a licence, and judged all the same.
+// Tokens are managed over the operator's own REST API without a licence. All other rules apply there.
 func TestOwnPathsNeedNoLicense(t *testing.T) {
 	f := licensed(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) { k.Limits.ReadOnly = true })
 	own := request("/jira/rest/api-tokens/latest/", basic("alice", f.token))

@@ -14,11 +14,11 @@ import (
 )
 
 var (
-	issued   = time.Unix(1, 0) // as newRecord has it
+	issued   = time.Unix(1, 0) // as in newRecord
 	networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}
 )
 
-// limited is a fixture whose site and token were changed, at a moment.
+// limited is a fixture at the time now, after change was applied to its site, token and record.
 func limited(t *testing.T, now time.Time, change func(*authn.Site, *authn.Token, *record.Record)) fixture {
 	t.Helper()
 	f := newFixture(t)
@@ -43,7 +43,7 @@ func (f fixture) want(t *testing.T, name string, r *authn.Request, verdict authn
 	}
 }
 
-// Each limit of time, tried a nanosecond before it, at it, and a nanosecond after it: at request time, without an event.
+// Each end of a secret is tried a nanosecond before it, at it, and a nanosecond after it. It needs no event.
 func TestTimeLimits(t *testing.T) {
 	day := 24 * time.Hour
 	for name, tc := range map[string]struct {
@@ -78,7 +78,7 @@ func TestTimeLimits(t *testing.T) {
 	}
 }
 
-// Of several secrets each has its own end.
+// Each of several secrets has its own end.
 func TestSecretsEndOneByOne(t *testing.T) {
 	var newer string
 	f := limited(t, issued.Add(time.Hour), func(_ *authn.Site, _ *authn.Token, r *record.Record) {
@@ -132,7 +132,7 @@ func TestAllowedSources(t *testing.T) {
 	for name, tc := range map[string]struct {
 		hops   int
 		client authn.Client
-		want   string // the address, or none
+		want   string // the address, or ""
 		passes bool
 	}{
 		"in the network":                     {0, direct("10.1.2.3"), "10.1.2.3", true},
@@ -186,7 +186,7 @@ func TestAllowedSources(t *testing.T) {
 	}
 }
 
-// Both limits hold: what the site allows a token may narrow, and not widen.
+// Both limits apply: a token may narrow what the site allows, and not widen it.
 func TestSourcesOfSiteAndToken(t *testing.T) {
 	f := limited(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
 		s.Limits.Sources = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -278,8 +278,8 @@ func TestNamespaces(t *testing.T) {
 	f.want(t, "the site's own namespace", r(), authn.Allow, authn.ReasonAuthenticated)
 }
 
-// Invariant 6: how the token stands is found out of every one that is refused, the unknown ones too, and not only of those
-// whose secret is right: it is read from memory that would otherwise tell by its slowness that the secret is.
+// Invariant 6: the validity is computed for every refused token, unknown ones too. If it were computed only for the right
+// secret, the time to read its memory would reveal that the secret is right.
 func TestStandingIsAlwaysFoundOut(t *testing.T) {
 	asked := 0
 	f := limited(t, issued, func(s *authn.Site, k *authn.Token, r *record.Record) {
@@ -300,12 +300,12 @@ func TestStandingIsAlwaysFoundOut(t *testing.T) {
 		r.Authorization, asked = []string{credential}, 0
 		f.want(t, string(reason), r, authn.Unauthorized, reason)
 		if asked != 1 {
-			t.Errorf("refused as %s after the standing was asked for %d times, want once", reason, asked)
+			t.Errorf("refused as %s after %d computations of the validity, want one", reason, asked)
 		}
 	}
 }
 
-// Of several limits the same one is told each time: the site's before the token's, and of each where from, how, and where to.
+// The order of limits is fixed: the site's before the token's, and in each the source, the method, then the path.
 func TestOrderOfLimits(t *testing.T) {
 	f := limited(t, issued, func(s *authn.Site, k *authn.Token, _ *record.Record) {
 		s.Limits = authn.Limits{ReadOnly: true, Paths: []string{"/rest/a"}, Sources: networks}
@@ -329,7 +329,7 @@ func TestOrderOfLimits(t *testing.T) {
 	}
 }
 
-// An empty list of limits is one that nothing is in; none is no limit.
+// An empty list allows nothing. Nil is no limit.
 func TestNothingIsAllowedByAnEmptyList(t *testing.T) {
 	for reason, limits := range map[authn.Reason]authn.Limits{
 		authn.ReasonSourceNotAllowed: {Sources: []netip.Prefix{}}, authn.ReasonPathNotAllowed: {Paths: []string{}},
@@ -339,8 +339,8 @@ func TestNothingIsAllowedByAnEmptyList(t *testing.T) {
 	}
 }
 
-// What a token may do is found out after whose it is: who does not hold it learns nothing of it.
-func TestLimitsAreToldToTheHolderOnly(t *testing.T) {
+// The limits are checked after the secret and the user, so that only the holder of a token learns of them.
+func TestOnlyTheHolderLearnsOfLimits(t *testing.T) {
 	f := limited(t, issued, func(_ *authn.Site, k *authn.Token, _ *record.Record) {
 		k.Suspended, k.Lifetime, k.Limits = true, lifetime.Requested{Until: issued}, authn.Limits{ReadOnly: true, Paths: []string{"/rest/none"}, Sources: networks}
 	})

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// canonicalPath appends to dst the path of a raw request target as Tomcat judges it: parameters behind ';' are
-// stripped from each segment, percent-encoding is decoded once, dot segments are resolved, slashes are merged.
+// canonicalPath appends to dst the path of a raw request target as Tomcat reads it: it strips `;parameters` from each
+// segment, decodes percent-encoding once, resolves dot segments and merges slashes.
 //
-// What another server on the way could read differently is refused instead of judged: an encoded slash, backslash,
-// NUL, percent sign, semicolon or number sign, the same unencoded where a path may not have them, control bytes,
-// bytes beyond ASCII that are not encoded, and dots that climb above the root.
+// It refuses what another server on the way could read differently: an encoded slash, backslash, NUL, percent sign,
+// semicolon or number sign, the same unencoded where a path may not have them, control bytes, bytes beyond ASCII that are
+// not encoded, and dot segments that climb above the root.
 func canonicalPath(dst []byte, raw string) (path []byte, ok bool) {
 	if raw == "" || raw[0] != '/' {
 		return nil, false
@@ -26,14 +26,14 @@ func canonicalPath(dst []byte, raw string) (path []byte, ok bool) {
 			return nil, false
 		}
 	}
-	// The slash at the end tells a folder from a file of the same name.
+	// A slash at the end distinguishes a folder from a file of the same name.
 	if len(dst) == root || raw[len(raw)-1] == '/' {
 		dst = append(dst, '/')
 	}
 	return dst, true
 }
 
-// appendSegment appends one raw segment to the path that begins at root.
+// appendSegment appends one raw segment to the path that begins at index root of dst.
 func appendSegment(dst []byte, root int, raw string) ([]byte, bool) {
 	start := len(dst)
 	dst, ok := appendDecoded(append(dst, '/'), raw)
@@ -53,9 +53,9 @@ func appendSegment(dst []byte, root int, raw string) ([]byte, bool) {
 	return dst, true
 }
 
-// appendDecoded appends the part of a raw segment before its parameters, decoded once.
+// appendDecoded decodes a raw segment once and appends the part before its parameters.
 func appendDecoded(dst []byte, raw string) ([]byte, bool) {
-	// Parameters are not judged, but what is ambiguous in them can still be read as a path by others.
+	// Check the parameters too: another server could read what is ambiguous in them as a path.
 	params := false
 	for i := 0; i < len(raw); i++ {
 		c, encoded := raw[i], raw[i] == '%'

@@ -54,7 +54,7 @@ func TestCanonicalPath(t *testing.T) {
 		"/rest;\\/api":      refused,
 	} {
 		got, ok := canonicalPath(nil, raw)
-		// What is there already is no part of the path, and nothing climbs into it.
+		// The bytes that dst already has are no part of the path, and no dot segment climbs into them.
 		behind, again := canonicalPath([]byte("/before"), raw)
 		if again != ok || ok && string(behind) != "/before"+string(got) {
 			t.Errorf("canonicalPath(%q) behind another path = %q, %v", raw, behind, again)

@@ -10,9 +10,9 @@ import (
 // Authorization (com.atlassian.seraph.filter.PasswordBasedLoginFilter, com.atlassian.seraph.auth.AuthType).
 var seraphParameters = [...]string{"os_username", "os_password", "os_authType", "os_cookie"}
 
-// queryHasSeraphParameter reports whether a raw query names one of them, however it is encoded.
+// queryHasSeraphParameter reports whether a raw query names one of the seraphParameters, however it is encoded.
 func queryHasSeraphParameter(query string) bool {
-	return eachParameter(query, func(name, _ string) bool {
+	return anyParameter(query, func(name, _ string) bool {
 		var buf [16]byte
 		decoded := appendUnescaped(buf[:0], name, cap(buf))
 		for _, p := range seraphParameters {
@@ -26,26 +26,27 @@ func queryHasSeraphParameter(query string) bool {
 
 // queryPresentsToken reports whether the value of a parameter in a raw query begins with asp_, however it is encoded.
 func queryPresentsToken(query string) bool {
-	return eachParameter(query, func(_, value string) bool {
+	return anyParameter(query, func(_, value string) bool {
 		var buf [len(token.Prefix)]byte
 		return string(appendUnescaped(buf[:0], value, cap(buf))) == token.Prefix
 	})
 }
 
-func eachParameter(query string, found func(name, value string) bool) bool {
+// anyParameter reports whether match is true for one of the parameters in a raw query.
+func anyParameter(query string, match func(name, value string) bool) bool {
 	for query != "" {
 		var parameter string
 		parameter, query, _ = strings.Cut(query, "&")
 		name, value, _ := strings.Cut(parameter, "=")
-		if found(name, value) {
+		if match(name, value) {
 			return true
 		}
 	}
 	return false
 }
 
-// appendUnescaped appends the first limit bytes that s stands for in a form-encoded text.
-// What is not an escape stands for itself: some servers read it so. So does a plus: nothing that is looked for has a space.
+// appendUnescaped decodes the form-encoded text s and appends the first limit bytes. A broken escape stands for itself,
+// because some servers read it so. A plus stands for itself too: nothing that we look for contains a space.
 func appendUnescaped(dst []byte, s string, limit int) []byte {
 	for i := 0; i < len(s) && len(dst) < limit; i++ {
 		c := s[i]

@@ -19,7 +19,7 @@ func (f fixture) expect(t *testing.T, what string, r *authn.Request, verdict aut
 	}
 }
 
-// Logs, metrics and clients know verdicts and reasons by these names.
+// Logs, metrics and clients use these names of verdicts and reasons.
 func TestNamesOfVerdictsAndReasons(t *testing.T) {
 	for verdict, want := range map[authn.Verdict]string{
 		authn.CannotDecide: "cannot_decide", authn.Unauthorized: "unauthorized", authn.Forbidden: "forbidden",
@@ -53,15 +53,15 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 	}
 }
 
-// Whoever forgets to set a verdict lets nothing pass.
-func TestNoVerdictLetsNothingPass(t *testing.T) {
+// A Decision without a verdict lets nothing pass.
+func TestZeroVerdictLetsNothingPass(t *testing.T) {
 	if v := (authn.Decision{}).Verdict; v != authn.CannotDecide {
 		t.Errorf("the zero verdict is %v", v)
 	}
 }
 
-// What begins with asp_ is ours behind whatever cannot be a part of a credential (token68, RFC 9110 section 11.2); in the
-// middle of one it is not.
+// asp_ begins a credential of ours behind any character that cannot be part of one (token68, RFC 9110 section 11.2). In the
+// middle of another credential it does not.
 func TestWhereTokensAreRecognised(t *testing.T) {
 	f := newFixture(t)
 	for i := range 256 {
@@ -96,7 +96,7 @@ func TestSpellingOfBasic(t *testing.T) {
 		f.expect(t, "the scheme "+scheme, request(myself, scheme+" "+ours), authn.Forward, authn.ReasonNoToken)
 	}
 
-	// "a:b" is YTpi; "a:" is YTo=, of which the last two bits are thrown away: YTp= says the same otherwise.
+	// "a:b" is YTpi, and "a:" is YTo=. A lenient decoder ignores the last two bits, so YTp= would be the same.
 	f.expect(t, "the one spelling", request(myself, "Basic YTo="), authn.Forward, authn.ReasonNoToken)
 	f.expect(t, "another spelling", request(myself, "Basic YTp="), authn.Unauthorized, authn.ReasonMalformedCredential)
 
@@ -105,7 +105,7 @@ func TestSpellingOfBasic(t *testing.T) {
 	f.expect(t, "more", request(myself, basic("alice", longest+"x")), authn.Unauthorized, authn.ReasonMalformedCredential)
 }
 
-// Only what stands before the first question mark is the path, and only what stands behind it the query.
+// The path ends at the first question mark, and the query begins there.
 func TestQueryIsNoPath(t *testing.T) {
 	f := newFixture(t)
 	ours := basic("alice", f.token)
@@ -131,7 +131,7 @@ func TestEveryTokenPathCounts(t *testing.T) {
 	f.expect(t, "none of them", request("/jira/secure/x", ours), authn.Unauthorized, authn.ReasonPathNotAccepted)
 }
 
-// Each of a site's keys opens, in whatever order they are and whatever else is on file; one that is too long never does.
+// Each caller key of a site works, in any order and beside any other stored key. One that is too long never works.
 func TestCallerKeys(t *testing.T) {
 	f := newFixture(t)
 	longest := strings.Repeat("k", 128)
@@ -161,7 +161,7 @@ func TestCallerKeys(t *testing.T) {
 	}
 }
 
-// A record of nothing agrees with no APIToken that is missing.
+// An empty record without an APIToken authenticates nothing.
 func TestRecordWithoutNamesBelongsToNobody(t *testing.T) {
 	f := newFixture(t)
 	id, text := newToken(t)
@@ -173,7 +173,7 @@ func TestRecordWithoutNamesBelongsToNobody(t *testing.T) {
 	}
 }
 
-// However many have the same token id, in whatever order they go: only the one that is left authenticates again.
+// Several entries have the same token id and go in any order. Only the last one left authenticates again.
 func TestTokenIDThatExistsFourTimes(t *testing.T) {
 	uids := []string{"uid-1", "uid-2", "uid-3", "uid-4"}
 	for i := range 4 * 4 * 4 {

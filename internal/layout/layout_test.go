@@ -32,6 +32,8 @@ func TestDependencies(t *testing.T) {
 		"internal/strictjson": machinery,
 		"internal/license":    machinery,
 		"internal/projection": machinery,
+		"internal/pathprefix": machinery,
+		"internal/httpheader": machinery,
 		"internal/authn":      append([]string{"k8s.io/", "net/http"}, machinery...),
 		"internal/...":        {module + "controllers", module + "webhook", module + "cmd", module + "hack"},
 		"api/v1alpha1":        append([]string{module + "internal"}, machinery...),

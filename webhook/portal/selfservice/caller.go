@@ -12,6 +12,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/httpheader"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -81,7 +82,7 @@ func (p *Service) Stranger(r *http.Request, site *Site, target string) *Caller {
 // received is what a request says of itself, for the log and for the index.
 func received(r *http.Request, site *Site, target string) (*Caller, *authn.Request) {
 	c := &Caller{Site: site, from: audit.Claimed{
-		Client: one(r.Header.Values("X-Real-Ip")), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
+		Client: httpheader.Only(r.Header, "X-Real-Ip"), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
 	}}
 	c.from.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
 	return c, &authn.Request{
@@ -162,14 +163,6 @@ func (p *Service) ask(client context.Context, s *Site, question func(context.Con
 		p.Logger.Error(err, "Asking the product on behalf of a user; the like is not logged again at once", "site", s.Ref().String())
 	}
 	return silent
-}
-
-// one returns the one value there is. Of several, nobody knows which one the ingress set.
-func one(values []string) string {
-	if len(values) != 1 {
-		return ""
-	}
-	return values[0]
 }
 
 // forbidden says in words why a token may not do something.

@@ -3,13 +3,13 @@ package selfservice
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/pathprefix"
 	"apitokens.dev/operator/internal/terms"
 )
 
@@ -79,9 +79,5 @@ func sourceWithin(inner, outer string) bool {
 	return err == nil && failed == nil && i.Bits() >= o.Bits() && o.Contains(i.Addr())
 }
 
-// pathWithin compares paths as the decision does: each stands for all that is below it.
-func pathWithin(inner, outer string) bool {
-	outer = strings.TrimSuffix(outer, "/")
-	rest, ok := strings.CutPrefix(inner, outer)
-	return ok && (rest == "" || rest[0] == '/')
-}
+// pathWithin reports whether everything at or below inner is at or below outer too.
+func pathWithin(inner, outer string) bool { return pathprefix.Covers(outer, inner) }

@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// model is what the index should make of what it was told: a few maps, and no cleverness.
+// model is a simple model of the index: a few maps, and no further structure.
 type model struct {
 	tokens     map[string]Token
 	records    map[string]*record.Record
@@ -23,7 +23,7 @@ type model struct {
 	grants     map[credentialKey]UpstreamCredential
 }
 
-// meant returns the one complete APIToken that user means by a text at a site, or why there is none.
+// meant returns the one complete APIToken that user and text mean at a site, or the reason why there is none.
 func (m *model) meant(at SiteName, user, text string) (Token, Reason) {
 	generated := strings.HasPrefix(text, token.Prefix)
 	var found []string
@@ -52,7 +52,7 @@ func (m *model) meant(at SiteName, user, text string) (Token, Reason) {
 	return m.tokens[found[0]], ""
 }
 
-// authenticates says what becomes of a text that user presents at a site, called with this key, and of which APIToken it is.
+// authenticates returns the expected outcome for user and text at a site with this caller key, and the APIToken.
 func (m *model) authenticates(at SiteName, key, user, text, method string) (Token, Reason) {
 	site, ok := m.sites[at]
 	switch {
@@ -81,7 +81,7 @@ func (m *model) authenticates(at SiteName, key, user, text, method string) (Toke
 	return t, ReasonAuthenticated
 }
 
-// seeded is a source of randomness that is the same each time.
+// seeded is a source of randomness that repeats itself in each run.
 type seeded struct{ *rand.Rand }
 
 func (s seeded) Read(p []byte) (int, error) {
@@ -93,9 +93,9 @@ func (s seeded) Read(p []byte) (int, error) {
 
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-// Everything arrives, changes and leaves in random order, with few names and ids, so that they meet. The index is right
-// after each event, and empty at the end.
-func TestJoinAgainstModel(t *testing.T) {
+// Objects arrive, change and leave in random order. There are few names and ids, so that they collide. The index must agree
+// with the model after each event, and be empty at the end.
+func TestIndexAgainstModel(t *testing.T) {
 	seen := map[Reason]int{}
 	for seed := range uint64(20) {
 		random := seeded{rand.New(rand.NewPCG(seed, 1))}
@@ -105,7 +105,7 @@ func TestJoinAgainstModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // two secrets of one id: rotated, copied, or forged
+			for range 2 { // two secrets of one id: rotated, copied or forged
 				text, err := token.New(id, random)
 				if err != nil {
 					t.Fatal(err)
@@ -150,7 +150,7 @@ type joining struct {
 	sites                                                []SiteName
 }
 
-// event lets one thing come, change or go.
+// event adds, changes or removes one object.
 func (j *joining) event() {
 	r, uid, user, at := j.random.Rand, pick(j.random.Rand, j.uids), pick(j.random.Rand, j.users), pick(j.random.Rand, j.sites)
 	gone := r.IntN(3) == 0
@@ -193,7 +193,7 @@ func put[K comparable, V any](gone bool, in map[K]V, key K, value V, add, remove
 	add()
 }
 
-// record mostly agrees with the APIToken that is there, if there is one.
+// record returns a record that mostly agrees with the existing APIToken, if there is one.
 func (j *joining) record(uid, user string, at SiteName) *record.Record {
 	r := j.random.Rand
 	of := Token{Namespace: pick(r, j.namespaces), Name: pick(r, j.names), User: user, Site: at, Imported: r.IntN(2) == 0}
@@ -210,7 +210,7 @@ func (j *joining) record(uid, user string, at SiteName) *record.Record {
 	}
 	var err error
 	if of.Imported {
-		// With an id that others have too: none of it counts.
+		// Another token has this id too, so none of them counts.
 		v.TokenID = j.texts[len(j.texts)-1][:token.IDLength]
 		v.Entries[0].Hash, err = record.NewImportedHash(text, j.random)
 	} else {
@@ -267,7 +267,7 @@ func (j *joining) empty() {
 		}
 	}
 	ix := j.index
-	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.joined) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
+	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
 		len(ix.namespaces) + len(ix.imported.byUser); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}

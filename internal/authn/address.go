@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Client is where a request came from, as the gateway tells it.
+// Client says where a request came from, as the gateway describes it.
 type Client struct {
-	// Address is who connected to the gateway.
+	// Address is the peer of the gateway's connection.
 	Address string
-	// Forwarded are the X-Forwarded-For headers, to which the gateway has added that address.
+	// Forwarded has the values of the X-Forwarded-For headers. The gateway has appended Address to them.
 	Forwarded []string
 }
 
-// address returns the client's address, or the zero Addr. Behind so many trusted proxies it is what the first of them
-// added; whatever stands before that could have been written by anybody.
+// address returns the client's address, or the zero Addr if it is unknown. With trusted proxies in front of the gateway it
+// is the address that the first of them added. Anybody could have written what stands before that.
 func (c Client) address(trustedHops int) netip.Addr {
 	text := c.Address
 	if trustedHops > 0 {
 		text = c.fromRight(trustedHops)
 	}
-	// A zone is of no use to anybody else, and would be remembered for ever.
+	// A zone means nothing on another machine, and netip would remember each one for ever.
 	if text == "" || strings.IndexByte(text, '%') >= 0 {
 		return netip.Addr{}
 	}
@@ -32,7 +32,7 @@ func (c Client) address(trustedHops int) netip.Addr {
 	return a.Unmap()
 }
 
-// fromRight returns the nth address from the right, counted from 0, or nothing.
+// fromRight returns the nth address from the right, counted from 0, or "".
 func (c Client) fromRight(n int) string {
 	for _, header := range slices.Backward(c.Forwarded) {
 		for rest, more := header, true; more; n-- {

@@ -1,0 +1,82 @@
+package authn
+
+// Reason says why a request got its verdict, from a closed set. Logs and metrics have it. The client sees it only where
+// the verdict is Forbidden.
+type Reason string
+
+// Allow and Forward: 200.
+const (
+	// ReasonAuthenticated: a token was verified, and its owner acts.
+	ReasonAuthenticated Reason = "authenticated"
+	// ReasonNoToken: no token of ours was presented.
+	ReasonNoToken Reason = "no_token"
+)
+
+// Unauthorized: 401. The credential does not authenticate. All of them look the same to the client.
+const (
+	// ReasonMalformedCredential: several Authorization headers, or Basic that is not base64 of user:password.
+	ReasonMalformedCredential Reason = "malformed_credential"
+	// ReasonSchemeNotAccepted: a token in another place than the password of Basic.
+	ReasonSchemeNotAccepted Reason = "scheme_not_accepted"
+	// ReasonMalformedToken: wrong length, alphabet or checksum.
+	ReasonMalformedToken Reason = "malformed_token"
+	// ReasonUnknownToken: no token of the site has this id, or more than one has.
+	ReasonUnknownToken Reason = "unknown_token"
+	// ReasonAmbiguousToken: two imported tokens of the user have this secret.
+	ReasonAmbiguousToken Reason = "ambiguous_token"
+	// ReasonWrongSecret: the id is known, the secret is not its own.
+	ReasonWrongSecret Reason = "wrong_secret"
+	// ReasonWrongUser: the token belongs to another user.
+	ReasonWrongUser Reason = "wrong_user"
+	// ReasonAmbiguousPath: two servers could read the path differently.
+	ReasonAmbiguousPath Reason = "ambiguous_path"
+	// ReasonPathNotAccepted: the path is not below one of the `tokenPaths`.
+	ReasonPathNotAccepted Reason = "path_not_accepted"
+	// ReasonNamespaceNotAllowed: the site does not accept tokens of this namespace.
+	ReasonNamespaceNotAllowed Reason = "namespace_not_allowed"
+	// ReasonSuspended: the `state` of the APIToken is not Active.
+	ReasonSuspended Reason = "suspended"
+	// ReasonExpired: the secret has reached its end.
+	ReasonExpired Reason = "expired"
+	// ReasonReplaced: a rotation replaced the secret, and the overlap is over.
+	ReasonReplaced Reason = "replaced"
+	// ReasonRevokedByEpoch: the secret was issued before `issuedAfter` of the site.
+	ReasonRevokedByEpoch Reason = "revoked_by_epoch"
+)
+
+// Forbidden: 403. The token was verified and may not do this. The client is told which of these it is.
+const (
+	// ReasonCredentialPath: the path issues or sets credentials.
+	ReasonCredentialPath Reason = "CredentialPath"
+	// ReasonCredentialParameter: the query carries a credential.
+	ReasonCredentialParameter Reason = "CredentialParameter"
+	// ReasonInvalidLicenseMissing: the site has no licence, and the operator requires one. So for the next four: there is
+	// one, and this is wrong with it.
+	ReasonInvalidLicenseMissing   Reason = "InvalidLicenseMissing"
+	ReasonInvalidLicenseMalformed Reason = "InvalidLicenseMalformed"
+	ReasonInvalidLicenseSignature Reason = "InvalidLicenseSignature"
+	ReasonInvalidLicenseProduct   Reason = "InvalidLicenseProduct"
+	ReasonInvalidLicenseExpired   Reason = "InvalidLicenseExpired"
+	// ReasonSourceNotAllowed: the request does not come from one of the `allowedSources`.
+	ReasonSourceNotAllowed Reason = "SourceNotAllowed"
+	// ReasonReadOnly: a read-only token, and a method that may change something.
+	ReasonReadOnly Reason = "ReadOnly"
+	// ReasonPathNotAllowed: the path is not below one of the `allowedPaths`.
+	ReasonPathNotAllowed Reason = "PathNotAllowed"
+	// ReasonUpstreamCredentialMissing: there is no personal access token of the owner for this site.
+	ReasonUpstreamCredentialMissing Reason = "UpstreamCredentialMissing"
+	// ReasonUpstreamChanged: the personal access token was obtained from another server.
+	ReasonUpstreamChanged Reason = "UpstreamChanged"
+)
+
+// CannotDecide: 503. There is no verdict. Only the log says which of these it is.
+const (
+	// ReasonNotReady: the index has not seen the whole initial list.
+	ReasonNotReady Reason = "not_ready"
+	// ReasonUnknownSite: there is no such AtlassianSite.
+	ReasonUnknownSite Reason = "unknown_site"
+	// ReasonCallerKeyMismatch: the caller key is not one of the site and contract.
+	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
+	// ReasonBusy: too many requests wait for slow hashes.
+	ReasonBusy Reason = "busy"
+)

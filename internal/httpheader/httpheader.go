@@ -1,0 +1,14 @@
+// Package httpheader reads headers that a proxy sets.
+package httpheader
+
+import "net/http"
+
+// Only returns the value of a header that has exactly one, else "". With several values nobody knows which one the proxy
+// set and which one the client sent.
+func Only(h http.Header, name string) string {
+	values := h.Values(name)
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
+}
