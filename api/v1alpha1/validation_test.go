@@ -27,10 +27,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// wantPrefix begins the first line of every refused file; a part of the API server's message follows.
-const wantPrefix = "# want: "
-
-// admin may do everything and, like kubectl, has fields refused that the API does not have.
+// admin may do everything. Like kubectl, it asks the API server to refuse unknown fields.
 var admin client.Client
 
 func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, prepare)) }
@@ -76,53 +73,58 @@ func waitUntilServed(ctx context.Context, c client.Client, kind string) error {
 }
 
 func TestAccepted(t *testing.T) {
-	for name, file := range readFiles(t, "accepted") {
-		t.Run(name, func(t *testing.T) {
-			if err := apply(t, file.documents); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	forEachCase(t, func(t *testing.T, kind kindCases, c schemaCase) {
+		if err := apply(t, kind.base, c.accepted); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestRefused(t *testing.T) {
-	for name, file := range readFiles(t, "refused") {
-		t.Run(name, func(t *testing.T) {
-			err := apply(t, file.documents)
-			if err == nil {
-				t.Fatalf("accepted, want %q", file.want)
-			}
-			if !strings.Contains(err.Error(), file.want) {
-				t.Errorf("refused with %q, want %q", err, file.want)
-			}
-		})
+	forEachCase(t, func(t *testing.T, kind kindCases, c schemaCase) {
+		err := apply(t, kind.base, c.refused)
+		if err == nil {
+			t.Fatalf("accepted, want %q", c.want)
+		}
+		if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("refused with %q, want %q", err, c.want)
+		}
+	})
+}
+
+func forEachCase(t *testing.T, test func(*testing.T, kindCases, schemaCase)) {
+	for name, kind := range kinds {
+		for _, c := range kind.cases {
+			t.Run(name+"/"+c.name, func(t *testing.T) { test(t, kind, c) })
+		}
 	}
 }
 
-// apply answers with what the API server says to the last document: to a create if there is one,
-// and else to the last update of the first by each of the others, of its status by one that has a status.
-func apply(t *testing.T, documents []*unstructured.Unstructured) error {
+// apply returns what the API server says to the last change: to a creation if it is the only one, and else to an update.
+// A change of the status is an update of the status.
+func apply(t *testing.T, base string, changes []change) error {
 	t.Helper()
 	ctx := t.Context()
-	if len(documents) == 1 {
-		return admin.Create(ctx, documents[0], client.DryRunAll)
+	if len(changes) == 1 {
+		return admin.Create(ctx, changes[0].of(t, base), client.DryRunAll)
 	}
-	before, last := documents[0], len(documents)-1
+	before, last := changes[0].of(t, base), len(changes)-1
 	if err := admin.Create(ctx, before); err != nil {
-		t.Fatalf("creating the first document: %v", err)
+		t.Fatalf("creating: %v", err)
 	}
 	defer func() {
-		if err := admin.Delete(ctx, documents[0]); err != nil {
+		if err := admin.Delete(ctx, before); err != nil {
 			t.Error(err)
 		}
 	}()
-	for i, after := range documents[1:last] {
+	for i, change := range changes[1:last] {
+		after := change.of(t, base)
 		if err := update(ctx, before, after); err != nil {
-			t.Fatalf("updating by document %d: %v", i+2, err)
+			t.Fatalf("update %d: %v", i+1, err)
 		}
 		before = after
 	}
-	return update(ctx, before, documents[last])
+	return update(ctx, before, changes[last].of(t, base))
 }
 
 func update(ctx context.Context, before, after *unstructured.Unstructured) error {
@@ -133,19 +135,12 @@ func update(ctx context.Context, before, after *unstructured.Unstructured) error
 	return admin.Update(ctx, after)
 }
 
-// A rule that nothing refuses by, or that nothing passes, may as well not be there.
-func TestEveryRuleHasItsFiles(t *testing.T) {
-	accepted, refused := readFiles(t, "accepted"), readFiles(t, "refused")
+// A rule without a case could be removed and no test would fail.
+func TestEveryRuleHasACase(t *testing.T) {
 	wants := map[string][]string{}
-	for name, file := range refused {
-		if _, found := accepted[name]; !found {
-			t.Errorf("there is testdata/refused/%s, but no testdata/accepted/%s", name, name)
-		}
-		wants[file.kind] = append(wants[file.kind], withoutIndex(file.want))
-	}
-	for name := range accepted {
-		if _, found := refused[name]; !found {
-			t.Errorf("there is testdata/accepted/%s, but no testdata/refused/%s", name, name)
+	for kind, k := range kinds {
+		for _, c := range k.cases {
+			wants[kind] = append(wants[kind], withoutIndex(c.want))
 		}
 	}
 	crds, err := readCRDs()
@@ -166,14 +161,14 @@ func TestEveryRuleHasItsFiles(t *testing.T) {
 			}
 			for _, rule := range rules {
 				if !slices.ContainsFunc(wants[kind], regexp.MustCompile(rule).MatchString) {
-					t.Errorf("no %s in testdata/refused wants %q", kind, rule)
+					t.Errorf("no case of %s wants %q", kind, rule)
 				}
 			}
 		}
 	}
 }
 
-// ruleMessages are patterns of what the API server says when a keyword of a schema is not kept to.
+// ruleMessages are patterns of the message with which the API server refuses a value, by keyword of the schema.
 var ruleMessages = map[string]string{
 	"enum":                   "%s: Unsupported value",
 	"format":                 "%s: Invalid value: .* in body must be of type",
@@ -187,7 +182,7 @@ var ruleMessages = map[string]string{
 	"x-kubernetes-list-type": "%s\\[]: Duplicate value",
 }
 
-// rulesOf lists for every rule of a schema a pattern of what the API server says when it is broken.
+// rulesOf returns, for every rule of a schema, a pattern of the API server's message when a value breaks it.
 func rulesOf(path string, schema map[string]any) (rules []string, err error) {
 	for keyword, value := range schema {
 		switch keyword {
@@ -272,38 +267,6 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(site, createdSite.Spec); diff != "" {
 		t.Errorf("AtlassianSite (-want +got):\n%s", diff)
 	}
-}
-
-type testFile struct {
-	want, kind string
-	documents  []*unstructured.Unstructured
-}
-
-// readFiles reads the files of a folder of testdata, by name.
-func readFiles(t *testing.T, folder string) map[string]testFile {
-	t.Helper()
-	files := map[string]testFile{}
-	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.yaml"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no files in testdata/%s: %v", folder, err)
-	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		documents, err := decode(text)
-		if err != nil || len(documents) == 0 {
-			t.Fatalf("%s: %d documents: %v", path, len(documents), err)
-		}
-		line, _, _ := strings.Cut(string(text), "\n")
-		want, _ := strings.CutPrefix(line, wantPrefix)
-		if refused := folder == "refused"; refused != strings.HasPrefix(line, wantPrefix) || refused && want == "" {
-			t.Fatalf("%s begins with %q", path, line)
-		}
-		files[filepath.Base(path)] = testFile{want: want, kind: documents[0].GetKind(), documents: documents}
-	}
-	return files
 }
 
 func readCRDs() (crds []*unstructured.Unstructured, err error) {

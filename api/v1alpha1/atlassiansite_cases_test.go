@@ -1,0 +1,319 @@
+package v1alpha1_test
+
+import (
+	"slices"
+	"strings"
+)
+
+// atlassianSite is an AtlassianSite with the fewest fields.
+const atlassianSite = `{
+	"apiVersion": "apitokens.dev/v1alpha1",
+	"kind": "AtlassianSite",
+	"metadata": {"name": "jira"},
+	"spec": {
+		"product": "Jira",
+		"baseURL": "https://example.com/jira",
+		"upstreamURL": "http://jira.atlassian.svc:8080/jira"
+	}
+}`
+
+var (
+	https      = change{"spec.upstreamURL": "https://jira.atlassian.svc:8080/jira"}
+	licensed   = change{"spec.licenseSecretRef.name": "jira-license"}
+	confluence = change{
+		"spec.product":     "Confluence",
+		"spec.baseURL":     "https://example.com/wiki",
+		"spec.upstreamURL": "http://confluence.atlassian.svc:8090/wiki",
+	}
+)
+
+// patOf is the list upstreamCredentials with one of user, and patIn with one in the Secret of a name.
+func patOf(user string) list { return list{fields{"user": user, "secretName": "pat"}} }
+
+func patIn(secretName string) list { return list{fields{"user": "alice", "secretName": secretName}} }
+
+func numberedCredentials(n int) (credentials list) {
+	for _, user := range numbered(1, n, "u%d") {
+		credentials = append(credentials, patOf(user.(string))...)
+	}
+	return credentials
+}
+
+const (
+	wantBaseURL        = "`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
+	wantUpstreamURL    = "`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
+	wantAdministrator  = "each of `administrators` must not contain upper-case letters, ':' or control characters"
+	wantCredentialUser = "`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
+	wantTokenPath      = "each of `tokenPaths` must begin and end with '/', such as '/rest/'"
+	wantSelector       = "`allowedNamespaces.selector` goes with `from: Selector`, and with nothing else"
+	wantEpochForward   = "`issuedAfter` must not go back, or away: what was revoked stays revoked"
+)
+
+var atlassianSiteCases = slices.Concat(
+	field("spec.administrators", rows{
+		{"colon", list{`domain\alice@example.com`}, list{"alice:bob"}, wantAdministrator},
+		{"control-character", list{"alice smith"}, list{"alice\x00smith"}, wantAdministrator},
+		{"empty", list{"a"}, list{""}, `spec.administrators[0]: Invalid value: "": spec.administrators[0] in body should be at least 1 chars long`},
+		{"format-character", list{"alice-2"}, list{"alice\u202e"}, wantAdministrator},
+		{"line-separator", list{"alice\u00a0smith"}, list{"alice\u2028smith"}, wantAdministrator},
+		// ǆ is lower case. ǅ is title case: neither upper nor lower.
+		{"title-case", list{"ǆ"}, list{"ǅ"}, wantAdministrator},
+		// The limit counts characters, not bytes.
+		{"too-long", list{strings.Repeat("é", 255)}, list{strings.Repeat("a", 256)}, "spec.administrators[0]: Too long: may not be more than 255"},
+		{"too-many", numbered(1, 64, "u%d"), numbered(1, 65, "u%d"), "spec.administrators: Too many: 65: must have at most 64 items"},
+		{"twice", list{"alice", "bob"}, list{"alice", "alice"}, `spec.administrators[1]: Duplicate value: "alice"`},
+		// Unlike in an APIToken: Alice and alice would be one user twice.
+		{"upper-case", list{"alice"}, list{"Alice"}, wantAdministrator},
+		{"white-space-after", list{"alice in ci"}, list{"alice "}, "each of `administrators` must not begin or end with white space"},
+		{"white-space-before", list{"alice in ci"}, list{" alice"}, "each of `administrators` must not begin or end with white space"},
+	}),
+	field("spec.allowedNamespaces", rows{
+		{"from-required", fields{"from": "Same"}, fields{}, "spec.allowedNamespaces.from: Required value"},
+	}),
+	field("spec.allowedNamespaces.from", rows{
+		{"unknown", "All", "Some", `spec.allowedNamespaces.from: Unsupported value: "Some"`},
+	}),
+	field("spec.allowedSources", allowedSources),
+	field("spec.baseURL", rows{
+		{"dot-dot", "https://example.com/..jira", "https://example.com/jira/..", "`baseURL` must not contain '.' or '..' as a part of its path"},
+		// Dots may be part of a name.
+		{"dot", "https://example.com/.well-known/v1.2", "https://example.com/./jira", "`baseURL` must not contain '.' or '..' as a part of its path"},
+		{"double-slash", "https://example.com/a/b/c", "https://example.com//jira", wantBaseURL},
+		{"empty", "http://h", "", `spec.baseURL: Invalid value: "": spec.baseURL in body should be at least 1 chars long`},
+		{"escape", "https://example.com/jira-2", "https://example.com/jira%2f..", wantBaseURL},
+		{"fragment", "https://example.com/jira_1", "https://example.com/jira#rest", wantBaseURL},
+		// The host may be an IPv6 address.
+		{"host", "http://[2001:db8::1]:8080/jira", "http:///jira", wantBaseURL},
+		{"port-zero", "https://example.com:1/jira", "https://example.com:0/jira", "`baseURL` must be a URL"},
+		{"port", "https://example.com:8443", "https://example.com:", wantBaseURL},
+		{"query", "https://example.com/jira~1", "https://example.com/jira?os_authType=basic", wantBaseURL},
+		{"required", keep, nil, "spec.baseURL: Required value"},
+		{"scheme", "https://example.com", "ftp://example.com", wantBaseURL},
+		{"slash-at-the-end", "https://example.com/tools/jira", "https://example.com/jira/", wantBaseURL},
+		{"too-long", "http://h/" + strings.Repeat("x", 1015), "http://h/" + strings.Repeat("x", 1016), "spec.baseURL: Too long: may not be more than 1024"},
+		{"user", keep, "https://alice:secret@example.com/jira", wantBaseURL},
+		// In some engines `$` matches before a line break at the end.
+		{"white-space", keep, "https://example.com/jira\n", wantBaseURL},
+	}),
+	field("spec.callerVerification", rows{
+		// The whole of callerVerification may be absent.
+		{"type-required", keep, fields{}, "spec.callerVerification.type: Required value"},
+	}),
+	field("spec.callerVerification.type", rows{
+		// Verification of the caller cannot be switched off.
+		{"unknown", "SharedKey", "None", `spec.callerVerification.type: Unsupported value: "None"`},
+	}),
+	field("spec.handoff", rows{
+		// The whole of handoff may be absent.
+		{"type-required", keep, fields{}, "spec.handoff.type: Required value"},
+	}),
+	field("spec.handoff.type", rows{
+		{"unknown", "PersonalAccessToken", "Password", `spec.handoff.type: Unsupported value: "Password"`},
+	}),
+	field("spec.issuedAfter", rows{
+		{"format", "2026-11-23T10:00:00Z", "now", `spec.issuedAfter: Invalid value: "now": spec.issuedAfter in body must be of type date-time`},
+	}),
+	fieldOf(licensed, "spec.licenseSecretRef.key", rows{
+		{"empty", "a", "", `spec.licenseSecretRef.key: Invalid value: "": spec.licenseSecretRef.key in body should be at least 1 chars long`},
+		{"format", "Jira_license-2.jws", "licenses/jira", "`licenseSecretRef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.licenseSecretRef.key: Too long"},
+	}),
+	field("spec.licenseSecretRef.name", rows{
+		{"empty", "a", "", `spec.licenseSecretRef.name: Invalid value: "": spec.licenseSecretRef.name in body should be at least 1 chars long`},
+		{"format", "jira-license.2", "jira_license", "`licenseSecretRef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.licenseSecretRef.name: Too long"},
+	}),
+	field("metadata.name", rows{
+		{"too-long", strings.Repeat("j", 63), strings.Repeat("j", 64), "`metadata.name` of an AtlassianSite must have at most 63 characters"},
+	}),
+	field("spec.product", rows{
+		{"unknown", "Confluence", "Bamboo", `spec.product: Unsupported value: "Bamboo"`},
+		{"required", keep, nil, "spec.product: Required value"},
+	}),
+	field("spec", rows{
+		{"required", keep, nil, "spec: Required value"},
+	}),
+	field("spec.tokenPaths", rows{
+		{"dot-dot", list{"/rest/..v2/"}, list{"/rest/../"}, "`tokenPaths` must not contain '.' or '..' as a part of a path"},
+		{"dot", list{"/rest/.v2/"}, list{"/rest/./"}, "`tokenPaths` must not contain '.' or '..' as a part of a path"},
+		// A single slash means every path.
+		{"double-slash", list{"/"}, list{"//"}, wantTokenPath},
+		{"empty", list{"/rest/"}, list{}, "spec.tokenPaths: Invalid value: 0: spec.tokenPaths in body should have at least 1 items"},
+		{"escape", list{"/rest~1/"}, list{"/rest%2f/"}, wantTokenPath},
+		// Without a slash at the end, /rest would also be a prefix of /restricted.
+		{"slash-after", list{"/rest/api/2/"}, list{"/rest"}, wantTokenPath},
+		{"slash-before", list{"/rest/"}, list{"rest/"}, wantTokenPath},
+		{"too-long", list{"/" + strings.Repeat("p", 254) + "/"}, list{"/" + strings.Repeat("p", 255) + "/"}, "spec.tokenPaths[0]: Too long: may not be more than 256"},
+		{"too-many", numbered(1, 16, "/p%d/"), numbered(1, 17, "/p%d/"), "spec.tokenPaths: Too many: 17: must have at most 16 items"},
+		// Paths are case-sensitive.
+		{"twice", list{"/rest/", "/REST/"}, list{"/rest/", "/rest/"}, `spec.tokenPaths[1]: Duplicate value: "/rest/"`},
+	}),
+	field("spec.tokenPolicy.access", rows{
+		{"unknown", "ReadOnly", "None", `spec.tokenPolicy.access: Unsupported value: "None"`},
+	}),
+	field("spec.tokenPolicy.creationByTokens", rows{
+		{"unknown", "Forbidden", "Never", `spec.tokenPolicy.creationByTokens: Unsupported value: "Never"`},
+	}),
+	field("spec.tokenPolicy.defaultLifetimeDays", rows{
+		{"too-large", 3650, 3651, "spec.tokenPolicy.defaultLifetimeDays: Invalid value: 3651: spec.tokenPolicy.defaultLifetimeDays in body should be less than or equal to 3650"},
+		{"too-small", 1, 0, "spec.tokenPolicy.defaultLifetimeDays: Invalid value: 0: spec.tokenPolicy.defaultLifetimeDays in body should be greater than or equal to 1"},
+	}),
+	field("spec.tokenPolicy.expiredRetentionDays", rows{
+		{"too-large", 3650, 3651, "spec.tokenPolicy.expiredRetentionDays: Invalid value: 3651: spec.tokenPolicy.expiredRetentionDays in body should be less than or equal to 3650"},
+		{"too-small", 0, -1, "spec.tokenPolicy.expiredRetentionDays: Invalid value: -1: spec.tokenPolicy.expiredRetentionDays in body should be greater than or equal to 0"},
+	}),
+	field("spec.tokenPolicy.maxLifetimeDays", rows{
+		{"too-large", 3650, 3651, "spec.tokenPolicy.maxLifetimeDays: Invalid value: 3651: spec.tokenPolicy.maxLifetimeDays in body should be less than or equal to 3650"},
+		{"too-small", 1, 0, "spec.tokenPolicy.maxLifetimeDays: Invalid value: 0: spec.tokenPolicy.maxLifetimeDays in body should be greater than or equal to 1"},
+	}),
+	field("spec.tokenPolicy.maxTokensPerUser", rows{
+		{"too-large", 10000, 10001, "spec.tokenPolicy.maxTokensPerUser: Invalid value: 10001: spec.tokenPolicy.maxTokensPerUser in body should be less than or equal to 10000"},
+		{"too-small", 1, 0, "spec.tokenPolicy.maxTokensPerUser: Invalid value: 0: spec.tokenPolicy.maxTokensPerUser in body should be greater than or equal to 1"},
+	}),
+	field("spec.tokenPolicy.neverExpiring", rows{
+		{"unknown", "Forbidden", "Maybe", `spec.tokenPolicy.neverExpiring: Unsupported value: "Maybe"`},
+	}),
+	field("spec.trustedHops", rows{
+		{"too-large", 16, 17, "spec.trustedHops: Invalid value: 17: spec.trustedHops in body should be less than or equal to 16"},
+		{"too-small", 1, 0, "spec.trustedHops: Invalid value: 0: spec.trustedHops in body should be greater than or equal to 1"},
+	}),
+	fieldOf(https.and(change{"spec.upstreamCARef.name": "jira-ca"}), "spec.upstreamCARef.key", rows{
+		{"empty", "a", "", `spec.upstreamCARef.key: Invalid value: "": spec.upstreamCARef.key in body should be at least 1 chars long`},
+		{"format", "Root_CA-2.crt", "ca/root.crt", "`upstreamCARef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.upstreamCARef.key: Too long"},
+	}),
+	fieldOf(https, "spec.upstreamCARef.name", rows{
+		{"empty", "a", "", `spec.upstreamCARef.name: Invalid value: "": spec.upstreamCARef.name in body should be at least 1 chars long`},
+		{"format", "jira-ca.2", "jira_ca", "`upstreamCARef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.upstreamCARef.name: Too long"},
+	}),
+	field("spec.upstreamCredentials", rows{
+		{"secret-name-empty", patIn("p"), patIn(""), `spec.upstreamCredentials[0].secretName: Invalid value: "": spec.upstreamCredentials[0].secretName in body should be at least 1 chars long`},
+		{"secret-name-format", patIn("alice.pat-2"), patIn("alice_pat"), "`upstreamCredentials[].secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
+		{"secret-name-required", patOf("alice"), list{fields{"user": "alice"}}, "spec.upstreamCredentials[0].secretName: Required value"},
+		{"secret-name-too-long", patIn(strings.Repeat("p", 253)), patIn(strings.Repeat("p", 254)), "spec.upstreamCredentials[0].secretName: Too long: may not be more than 253"},
+		{"too-many", numberedCredentials(256), numberedCredentials(257), "spec.upstreamCredentials: Too many: 257: must have at most 256 items"},
+		{
+			"twice",
+			list{fields{"user": "alice", "secretName": "pat"}, fields{"user": "bob", "secretName": "pat"}},
+			list{fields{"user": "alice", "secretName": "pat"}, fields{"user": "alice", "secretName": "other"}},
+			`spec.upstreamCredentials[1]: Duplicate value: {"user":"alice"}`,
+		},
+		{"user-colon", patOf(`domain\alice@example.com`), patOf("alice:bob"), wantCredentialUser},
+		{"user-control-character", patOf("alice smith"), patOf("alice\x00smith"), wantCredentialUser},
+		{"user-empty", patOf("a"), patOf(""), `spec.upstreamCredentials[0].user: Invalid value: "": spec.upstreamCredentials[0].user in body should be at least 1 chars long`},
+		{"user-format-character", patOf("alice-2"), patOf("alice\u202e"), wantCredentialUser},
+		{"user-line-separator", patOf("alice\u00a0smith"), patOf("alice\u2028smith"), wantCredentialUser},
+		{"user-required", patOf("alice"), list{fields{"secretName": "pat"}}, "spec.upstreamCredentials[0].user: Required value"},
+		// ǆ is lower case. ǅ is title case: neither upper nor lower.
+		{"user-title-case", patOf("ǆ"), patOf("ǅ"), wantCredentialUser},
+		{"user-token-prefix", patOf("aspen_alice"), patOf("asp_alice"), "`upstreamCredentials[].user` must not begin with 'asp_', the beginning of every token"},
+		// The limit counts characters, not bytes.
+		{"user-too-long", patOf(strings.Repeat("é", 255)), patOf(strings.Repeat("a", 256)), "spec.upstreamCredentials[0].user: Too long: may not be more than 255"},
+		// Unlike in an APIToken: Alice and alice would be one user twice.
+		{"user-upper-case", patOf("alice"), patOf("Alice"), wantCredentialUser},
+		{"user-white-space-after", patOf("alice in ci"), patOf("alice "), "`upstreamCredentials[].user` must not begin or end with white space"},
+		{"user-white-space-before", patOf("alice in ci"), patOf(" alice"), "`upstreamCredentials[].user` must not begin or end with white space"},
+	}),
+	field("spec.upstreamURL", rows{
+		{"dot-dot", "http://jira.atlassian.svc:8080/..jira", "http://jira.atlassian.svc:8080/jira/..", "`upstreamURL` must not contain '.' or '..' as a part of its path"},
+		// Dots may be part of a name.
+		{"dot", "http://jira.atlassian.svc:8080/.well-known/v1.2", "http://jira.atlassian.svc:8080/./jira", "`upstreamURL` must not contain '.' or '..' as a part of its path"},
+		{"double-slash", "http://jira.atlassian.svc:8080/a/b/c", "http://jira.atlassian.svc:8080//jira", wantUpstreamURL},
+		{"empty", "http://h", "", `spec.upstreamURL: Invalid value: "": spec.upstreamURL in body should be at least 1 chars long`},
+		{"escape", "http://jira.atlassian.svc:8080/jira-2", "http://jira.atlassian.svc:8080/jira%2f..", wantUpstreamURL},
+		{"fragment", "http://jira.atlassian.svc:8080/jira_1", "http://jira.atlassian.svc:8080/jira#rest", wantUpstreamURL},
+		// The host may be an IPv6 address.
+		{"host", "http://[2001:db8::1]:8080/jira", "http:///jira", wantUpstreamURL},
+		{"port-zero", "http://jira.atlassian.svc:1/jira", "http://jira.atlassian.svc:0/jira", "`upstreamURL` must be a URL"},
+		{"port", "http://jira.atlassian.svc:8443", "http://jira.atlassian.svc:", wantUpstreamURL},
+		{"query", "http://jira.atlassian.svc:8080/jira~1", "http://jira.atlassian.svc:8080/jira?os_authType=basic", wantUpstreamURL},
+		{"required", keep, nil, "spec.upstreamURL: Required value"},
+		{"scheme", "http://jira.atlassian.svc:8080", "ftp://jira.atlassian.svc:8080", wantUpstreamURL},
+		{"slash-at-the-end", "http://jira.atlassian.svc:8080/tools/jira", "http://jira.atlassian.svc:8080/jira/", wantUpstreamURL},
+		{"too-long", "http://h/" + strings.Repeat("x", 1015), "http://h/" + strings.Repeat("x", 1016), "spec.upstreamURL: Too long: may not be more than 1024"},
+		{"user", keep, "http://alice:secret@jira.atlassian.svc:8080/jira", wantUpstreamURL},
+		// In some engines `$` matches before a line break at the end.
+		{"white-space", keep, "http://jira.atlassian.svc:8080/jira\n", wantUpstreamURL},
+	}),
+	statusField("status.authURLSecretName", rows{
+		{"empty", "a", "", `status.authURLSecretName: Invalid value: "": authURLSecretName in body should be at least 1 chars long`},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "status.authURLSecretName: Too long: may not be more than 253"},
+	}),
+	statusField("status.conditions", conditions),
+	field("spec.licenseSecretRef", rows{
+		{"name-required", fields{"name": "jira-license", "key": "license"}, fields{"key": "license"}, "spec.licenseSecretRef.name: Required value"},
+	}),
+	fieldOf(https, "spec.upstreamCARef", rows{
+		{"name-required", fields{"name": "jira-ca", "key": "tls.crt"}, fields{"key": "tls.crt"}, "spec.upstreamCARef.name: Required value"},
+	}),
+	siteRules,
+	siteUpdates,
+)
+
+// siteRules are cases of rules about more than one field.
+var siteRules = []schemaCase{
+	{
+		name:     "allowedNamespaces/selector-missing",
+		accepted: []change{{"spec.allowedNamespaces.from": "Selector", "spec.allowedNamespaces.selector.matchLabels.team": "ci"}},
+		refused:  []change{{"spec.allowedNamespaces.from": "Selector"}},
+		want:     wantSelector,
+	},
+	{
+		name:     "allowedNamespaces/selector-unused",
+		accepted: []change{{"spec.allowedNamespaces.from": "Selector", "spec.allowedNamespaces.selector": fields{}}},
+		refused:  []change{{"spec.allowedNamespaces.from": "All", "spec.allowedNamespaces.selector": fields{}}},
+		want:     wantSelector,
+	},
+	{
+		name:     "tokenPolicy/default-above-max",
+		accepted: []change{{"spec.tokenPolicy.defaultLifetimeDays": 90, "spec.tokenPolicy.maxLifetimeDays": 90}},
+		refused:  []change{{"spec.tokenPolicy.defaultLifetimeDays": 91, "spec.tokenPolicy.maxLifetimeDays": 90}},
+		want:     "`tokenPolicy.defaultLifetimeDays` must not be more than `tokenPolicy.maxLifetimeDays`",
+	},
+	{
+		name:     "upstreamCARef/http",
+		accepted: []change{https.and(change{"spec.upstreamCARef.name": "jira-ca"})},
+		refused:  []change{{"spec.upstreamCARef.name": "jira-ca"}},
+		want:     "`upstreamCARef` must be left out unless `upstreamURL` begins with 'https://'",
+	},
+	{
+		name: "unknown-field",
+		accepted: []change{{
+			"spec.callerVerification.type": "SharedKey",
+			"spec.handoff.type":            "PersonalAccessToken",
+			"spec.tokenPaths":              list{"/rest/", "/plugins/servlet/"},
+			"spec.upstreamCredentials":     patIn("alice-pat"),
+		}},
+		refused: []change{{"spec.callerVerification.type": "SharedKey", "spec.callerVerification.optional": true}},
+		want:    `unknown field "spec.callerVerification.optional"`,
+	},
+}
+
+// siteUpdates are cases of rules about a field before and after.
+var siteUpdates = []schemaCase{
+	{
+		name:     "update/issued-after-away",
+		accepted: []change{unchanged, {"spec.issuedAfter": "2026-11-23T10:00:00Z"}},
+		refused:  []change{{"spec.issuedAfter": "2026-11-23T10:00:00Z"}, unchanged},
+		want:     wantEpochForward,
+	},
+	{
+		name:     "update/issued-after-back",
+		accepted: []change{{"spec.issuedAfter": "2026-11-23T10:00:00Z"}, {"spec.issuedAfter": "2026-11-23T10:00:01Z"}},
+		refused:  []change{{"spec.issuedAfter": "2026-11-23T10:00:00Z"}, {"spec.issuedAfter": "2026-11-23T09:59:59Z"}},
+		want:     wantEpochForward,
+	},
+	{
+		name:     "update/product",
+		accepted: []change{confluence, confluence.and(change{"spec.upstreamURL": "http://confluence-2.atlassian.svc:8090/wiki"})},
+		refused:  []change{confluence, confluence.and(change{"spec.product": "Jira"})},
+		want:     "`product` must not change: delete this AtlassianSite and create another",
+	},
+	{
+		name:     "status/empty",
+		accepted: []change{unchanged, {"status.authURLSecretName": "jira-auth-urls"}},
+		refused:  []change{unchanged, {"status": fields{}}},
+		want:     "status: Invalid value: 0:  in body should have at least 1 properties",
+	},
+}
