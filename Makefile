@@ -11,6 +11,7 @@ TOOLS := $(BIN)/tools
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+KUBE_API_LINTER := $(TOOLS)/golangci-lint-kube-api-linter
 
 # npm writes this file last.
 E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
@@ -80,9 +81,10 @@ fmt: $(GOLANGCI_LINT) ## Format the code
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run the linters, the import rules among them
+lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) ## Run the linters: of the code, of its imports and of the API
 	go vet ./...
 	$(GOLANGCI_LINT) run
+	$(KUBE_API_LINTER) run --config .golangci-kal.yml ./api/...
 
 .PHONY: bench
 bench: ## Run the benchmarks of the serving path
@@ -128,6 +130,6 @@ $(E2E_MODULES): hack/suites/e2e/package.json hack/suites/e2e/package-lock.json
 $(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/pinned/go.mod hack/tools/pinned/go.sum
 	go build -C hack/tools/pinned -trimpath -o ../../../$(TOOLS)/ tool
 
-$(GOLANGCI_LINT): hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
-	@echo "Building golangci-lint (some minutes the first time)."
+$(GOLANGCI_LINT) $(KUBE_API_LINTER): hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
+	@echo "Building $(@F) (some minutes the first time)."
 	go build -C hack/tools/pinned/golangci-lint -trimpath -o ../../../../$(TOOLS)/ tool

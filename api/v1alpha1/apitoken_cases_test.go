@@ -46,6 +46,7 @@ var apiTokenCases = slices.Concat(
 		{"dot", list{"/rest/.x"}, list{"/rest/."}, wantNoDotsInPaths},
 		{"double-slash", list{"/rest/api/"}, list{"/rest//api"}, wantPath},
 		{"empty", list{"/rest/"}, list{}, "spec.allowedPaths: Invalid value: 0: spec.allowedPaths in body should have at least 1 items"},
+		{"element-empty", list{"/a"}, list{""}, `spec.allowedPaths[0]: Invalid value: "": spec.allowedPaths[0] in body should be at least 1 chars long`},
 		{"escape", list{"/rest/a-p_i~2.0"}, list{"/rest/%61pi"}, wantPath},
 		{"query", list{"/rest/search"}, list{"/rest/search?jql=x"}, wantPath},
 		{"relative", list{"/rest/api"}, list{"rest/api"}, wantPath},

@@ -139,6 +139,7 @@ var atlassianSiteCases = slices.Concat(
 		// A single slash means every path.
 		{"double-slash", list{"/"}, list{"//"}, wantTokenPath},
 		{"empty", list{"/rest/"}, list{}, "spec.tokenPaths: Invalid value: 0: spec.tokenPaths in body should have at least 1 items"},
+		{"element-empty", list{"/"}, list{""}, `spec.tokenPaths[0]: Invalid value: "": spec.tokenPaths[0] in body should be at least 1 chars long`},
 		{"escape", list{"/rest~1/"}, list{"/rest%2f/"}, wantTokenPath},
 		// Without a slash at the end, /rest would also be a prefix of /restricted.
 		{"slash-after", list{"/rest/api/2/"}, list{"/rest"}, wantTokenPath},

@@ -150,6 +150,7 @@ var allowedSources = rows{
 	{"address", list{"10.0.0.1/32"}, list{"10.0.0.1"}, wantSource},
 	{"bits-behind-the-prefix", list{"10.0.0.0/8"}, list{"10.0.0.1/8"}, wantSource},
 	{"empty", list{"0.0.0.0/0"}, list{}, "spec.allowedSources: Invalid value: 0: spec.allowedSources in body should have at least 1 items"},
+	{"element-empty", list{"::/0"}, list{""}, `spec.allowedSources[0]: Invalid value: "": spec.allowedSources[0] in body should be at least 1 chars long`},
 	{"ipv4-in-ipv6", list{"2001:db8::/32"}, list{"::ffff:10.0.0.0/104"}, wantSource},
 	{"prefix-too-long", list{"10.0.0.0/32"}, list{"10.0.0.0/33"}, wantSource},
 	{"too-long", list{"2001:db8:1111:2222:3333:4444:5555:6666/128"}, list{strings.Repeat("0", 61) + "::/8"}, "spec.allowedSources[0]: Too long: may not be more than 64 bytes"},
