@@ -1,4 +1,4 @@
-// Package controllers is the process that writes: it brings APITokens and AtlassianSites about.
+// Package controllers runs the process that writes: it reconciles APITokens and AtlassianSites.
 package controllers
 
 import (
@@ -21,6 +21,7 @@ import (
 
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/manager"
@@ -29,9 +30,9 @@ import (
 const (
 	// LeaderElectionID names the lease that the leading replica renews.
 	LeaderElectionID = "apitoken-controller"
-	// fieldOwner is the one name under which everything is applied, and events are reported.
+	// fieldOwner is the field owner of every write, and the reporter of Events.
 	fieldOwner = "apitoken-controller"
-	// workers is how many APITokens are brought about at the same time. Each spends its time waiting for the API server.
+	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
 	workers = 8
 
 	shutdownTimeout = 30 * time.Second
@@ -40,19 +41,19 @@ const (
 // Options are the settings of the process.
 type Options struct {
 	manager.Addresses
-	// ExpiryNoticeDays are how many days before its end it is told that a token expires.
+	// ExpiryNoticeDays are the days before expiry at which to warn.
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
 	LeaderElection bool
 	// Namespace holds records, caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
-	// WebhookURL is where gateways reach the webhook: the beginning of every auth URL.
+	// WebhookURL is the URL of the webhook for gateways, the beginning of every auth URL.
 	WebhookURL string
-	// PortalURL is where the ingress reaches the portal.
+	// PortalURL is the URL of the portal for the ingress.
 	PortalURL string
-	// Licenses verifies the licences of sites. Nil means that none are needed.
+	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
-	// AllowExternalUpstreams lets sites have an `upstreamURL` that is no Service of their namespace.
+	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }
 
@@ -77,7 +78,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: site.NewMemory(),
+		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses,
 	}
@@ -94,7 +95,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	return nil
 }
 
-// registerMetrics registers what is counted anew each time that somebody asks.
+// registerMetrics registers the collectors, which compute their metrics at each scrape.
 func registerMetrics(c client.Reader, o Options, notices []time.Duration) error {
 	err := metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices})
 	if err == nil && o.Licenses != nil {
@@ -106,7 +107,7 @@ func registerMetrics(c client.Reader, o Options, notices []time.Duration) error 
 	return nil
 }
 
-// expiryNotices returns the longest first.
+// expiryNotices converts days to durations, the longest first.
 func expiryNotices(days []int) ([]time.Duration, error) {
 	notices := make([]time.Duration, len(days))
 	for i, d := range slices.Sorted(slices.Values(days)) {
@@ -128,7 +129,7 @@ func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, 
 		LeaderElectionReleaseOnCancel: true, // safe: nothing runs after Start returns
 		Client:                        client.Options{FieldOwner: fieldOwner},
 		Cache: cache.Options{
-			// A read of what is not cached must fail, not quietly cache every Secret of the cluster.
+			// A read of a kind that is not cached must fail, and not start to cache every Secret of the cluster.
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 )
@@ -59,7 +60,7 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 
 // Reconcile removes what is left of an APIToken that is gone.
 func (c *Cleaner) Reconcile(ctx context.Context, g Gone) (ctrl.Result, error) {
-	if err := c.clean(ctx, g); isRace(err) {
+	if err := c.clean(ctx, g); apierror.IsRace(err) {
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err

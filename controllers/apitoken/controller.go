@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -90,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 		err = r.report(ctx, t, o)
 	}
 	switch {
-	case isRace(err):
+	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	case err != nil, o.decision.step == remove:
 		return ctrl.Result{}, err
@@ -160,11 +160,6 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 }
 
 var errUnsettled = errors.New("the APIToken did not settle: something else keeps changing its Secrets")
-
-// isRace reports whether a pass only met another writer, or an object that went.
-func isRace(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
-}
 
 // ofSite names the APITokens of a site.
 func (r *Reconciler) ofSite(ctx context.Context, site client.Object) []reconcile.Request {

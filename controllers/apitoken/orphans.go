@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 )
@@ -65,7 +66,7 @@ func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Re
 		return ctrl.Result{}, nil // whose it was cannot be told; it is dead, and stays
 	}
 	again, err := r.look(ctx, stored, decoded)
-	if isRace(err) {
+	if apierror.IsRace(err) {
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	}
 	return ctrl.Result{RequeueAfter: again}, err

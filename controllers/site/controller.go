@@ -1,5 +1,5 @@
-// Package site brings AtlassianSites about: caller keys and auth URLs for their ingress, and working copies of the
-// personal access tokens that token owners act with.
+// Package site reconciles AtlassianSites: caller keys and auth URLs for their ingress, a projection of their Secrets for the
+// gateway and the portal, and their status. Its subpackage credential keeps personal access tokens.
 package site
 
 import (
@@ -23,50 +23,46 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 )
 
 const (
-	// reconcileTimeout bounds one pass, in which the product may be asked about every personal access token.
+	// reconcileTimeout bounds one pass, which may ask the product about many personal access tokens.
 	reconcileTimeout = 2 * time.Minute
-	// recheckPeriod is how often given Secrets and the product are looked at.
+	// recheckPeriod is how often the Secrets of a site and its product are looked at.
 	recheckPeriod = time.Minute
-	// retryPeriod follows a pass that others kept changing things under.
+	// retryPeriod follows a pass that met another writer.
 	retryPeriod = time.Second
-
-	labelNamespace = record.LabelSiteNamespace
-	labelSite      = record.LabelSite
 )
 
-// Product asks the product. It is an *atlassian.Client.
+// Product is what a site's product is asked. It is an *atlassian.Client.
 type Product interface {
-	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
+	credential.Product
 	Probe(ctx context.Context, u atlassian.Upstream) error
-	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
-	ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error)
-	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
 }
 
-// Reconciler brings one AtlassianSite about.
+// Reconciler reconciles AtlassianSites.
 type Reconciler struct {
-	// Client reads from the cache. Live reads from the API server, in namespaces that are not cached too.
+	// Client reads from the cache. Live reads from the API server, also in namespaces that are not cached.
 	Client  client.Client
 	Live    client.Reader
 	Events  events.EventRecorder
 	Clock   clock.PassiveClock
 	Product Product
-	Memory  *Memory
+	Memory  *credential.Memory
 	// Namespace holds the caller keys and projections, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
 	PortalURL string
-	// Licenses verifies the licences of sites. Nil means that none are needed.
+	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
-	// AllowExternalUpstreams lets `upstreamURL` be something else than a Service of the site's namespace.
+	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }
 
@@ -74,12 +70,12 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		// Whatever becomes of one site can end or begin a conflict with another.
+		// A change of one site can begin or end a conflict with another.
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.otherSites),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		// Secrets that lost their site name it too, so that they are removed.
+		// Secrets of a site that is gone name it too, and are removed.
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
-		// Whose last APIToken goes needs no personal access token any more.
+		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(deletions)).
 		WithOptions(controller.Options{ReconciliationTimeout: reconcileTimeout}).
 		Complete(r)
@@ -89,45 +85,45 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// Reconcile brings an AtlassianSite about, or removes what is left of one.
+// Reconcile makes one pass over an AtlassianSite, or removes what is kept for one that is gone.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var s tokensv1alpha1.AtlassianSite
 	err := r.Client.Get(ctx, request.NamespacedName, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.Memory.keep(request.NamespacedName, nil)
-		return quiet(ctrl.Result{}, r.removeAll(ctx, request.NamespacedName, ofSite))
+		return retryRace(ctrl.Result{}, r.removeSite(ctx, request.NamespacedName, r.keeper().RemoveAll))
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the AtlassianSite: %w", err)
 	case !s.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, &s)
-	return quiet(ctrl.Result{RequeueAfter: next(o.licensing, r.Clock.Now())}, errors.Join(err, r.report(ctx, &s, o)))
+	return retryRace(ctrl.Result{RequeueAfter: nextPass(o.licensing, r.Clock.Now())}, errors.Join(err, r.report(ctx, &s, o)))
 }
 
-// quiet takes a race with another writer for what it is: something to look at again.
-func quiet(result ctrl.Result, err error) (ctrl.Result, error) {
+// retryRace turns a race with another writer into another pass. It is no error.
+func retryRace(result ctrl.Result, err error) (ctrl.Result, error) {
 	switch {
 	case err == nil:
 		return result, nil
-	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	default:
 		return ctrl.Result{}, err
 	}
 }
 
-// outcome is what a pass found out. What it could not find out is nil.
+// outcome is the result of a pass. Fields that the pass did not get to are zero.
 type outcome struct {
-	problem     *problem
-	probed      bool
-	probe       error
+	problem *problem
+	// probed means that the product was asked, with the result probe.
+	probed bool
+	probe  error
+	// checked means that credentials are the findings of a complete pass over the working copies.
 	checked     bool
-	rejected    []rejection
-	findings    []finding
+	credentials credential.Findings
 	authURLName string
-	// licenses says whether sites need licences here, and licensing what became of this one's.
+	// licenses means that sites need licences here. licensing is the judgement of this one's.
 	licenses  bool
 	licensing *licensing
 }
@@ -138,13 +134,9 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if err := r.Client.List(ctx, &all); err != nil {
 		return o, fmt.Errorf("listing the AtlassianSites: %w", err)
 	}
-	if o.problem = baseURLConflict(s, all.Items); o.problem == nil {
-		o.problem = upstreamNotAllowed(s, r.AllowExternalUpstreams)
-	}
-	if o.problem != nil {
-		// It is not served: without keys nobody can call for it, and nothing is sent to its upstream. What its users would
-		// have to sign in for once more is kept.
-		return o, r.removeAll(ctx, client.ObjectKeyFromObject(s), func(s *corev1.Secret) bool { return ofSite(s) && !fromPortal(s) })
+	if o.problem = notServed(s, all.Items, r.AllowExternalUpstreams); o.problem != nil {
+		// Without caller keys no gateway can ask for the site, and nothing is sent to its upstream.
+		return o, r.removeSite(ctx, client.ObjectKeyFromObject(s), r.keeper().Remove)
 	}
 	keys, problem, err := r.ensureKeys(ctx, s)
 	if err != nil || problem != nil {
@@ -157,19 +149,26 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if o.problem == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
-	given, err := r.readGiven(ctx, s)
+	named, err := r.readNamed(ctx, s)
 	if err != nil {
 		return o, err
 	}
-	if err := r.projectSite(ctx, s, given); err != nil {
+	if err := r.projectSite(ctx, s, named); err != nil {
 		return o, err
 	}
 	if o.licenses {
-		o.licensing = judgeLicense(r.Licenses, s.Spec, given.license, r.Clock.Now())
+		o.licensing = judgeLicense(r.Licenses, s.Spec, named.license, r.Clock.Now())
 	}
-	err = r.credentials(ctx, s, r.probe(ctx, s, given.cas, &o), &o)
+	product := r.probe(ctx, s, named.cas, &o)
+	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
 	o.checked = err == nil
 	return o, err
+}
+
+func (r *Reconciler) keeper() *credential.Keeper {
+	return &credential.Keeper{
+		Client: r.Client, Live: r.Live, Clock: r.Clock, Product: r.Product, Memory: r.Memory, Namespace: r.CredentialsNamespace,
+	}
 }
 
 func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []reconcile.Request {
@@ -187,7 +186,7 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 	return others
 }
 
-// deletions are all that is of interest about APITokens.
+// deletions passes only deletions.
 var deletions = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	UpdateFunc:  func(event.UpdateEvent) bool { return false },
@@ -202,13 +201,13 @@ func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
 }
 
-// siteOfSecret reads the labels that the operator put on its own Secrets. They only say where to look.
+// siteOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile.
 func siteOfSecret(_ context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
 	if !ok || !ofSite(s) {
 		return nil
 	}
-	name := types.NamespacedName{Namespace: s.Labels[labelNamespace], Name: s.Labels[labelSite]}
+	name := types.NamespacedName{Namespace: s.Labels[record.LabelSiteNamespace], Name: s.Labels[record.LabelSite]}
 	if name.Namespace == "" || name.Name == "" {
 		return nil
 	}

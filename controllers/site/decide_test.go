@@ -1,7 +1,6 @@
 package site
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -112,38 +111,6 @@ func TestUpstreamNotAllowed(t *testing.T) {
 			if p := upstreamNotAllowed(&s, allowAny); p == nil || p.reason != tokensv1alpha1.ReasonUpstreamNotAllowed {
 				t.Errorf("%q is no URL to send anything to, where all are allowed: %v: %+v", url, allowAny, p)
 			}
-		}
-	}
-}
-
-func TestCredentialsCondition(t *testing.T) {
-	const unusable, changed = tokensv1alpha1.ReasonCredentialUnusable, tokensv1alpha1.ReasonUpstreamChanged
-	many := func(n int, reason string) (all []rejection, lines []string) {
-		for i := range n {
-			user := fmt.Sprintf("u%02d", i)
-			all = append(all, rejection{reason, user, "why"})
-			lines = append(lines, "'"+user+"': why")
-		}
-		return all, lines
-	}
-	ten, tenLines := many(10, unusable)
-	twelve, _ := many(12, changed)
-	for name, tc := range map[string]struct {
-		rejected        []rejection
-		reason, message string
-	}{
-		"none":            {nil, tokensv1alpha1.ReasonVerified, "The product confirmed the owner of every personal access token."},
-		"one":             {[]rejection{{unusable, "alice", "it is gone"}}, unusable, "Not in use: 'alice': it is gone."},
-		"two":             {[]rejection{{unusable, "b", "x"}, {unusable, "a", "y"}}, unusable, "Not in use: 'b': x; 'a': y."},
-		"moved":           {[]rejection{{changed, "a", "x"}, {changed, "b", "y"}}, changed, "Not in use: 'a': x; 'b': y."},
-		"moved and other": {[]rejection{{changed, "a", "x"}, {unusable, "b", "y"}}, unusable, "Not in use: 'a': x; 'b': y."},
-		"other and moved": {[]rejection{{unusable, "a", "x"}, {changed, "b", "y"}}, unusable, "Not in use: 'a': x; 'b': y."},
-		"ten":             {ten, unusable, "Not in use: " + strings.Join(tenLines, "; ") + "."},
-		"twelve":          {twelve, changed, "Not in use: " + strings.Join(tenLines, "; ") + "; and 2 more."},
-		"other, unlisted": {append(twelve[:11:11], ten[0]), unusable, "Not in use: " + strings.Join(tenLines, "; ") + "; and 2 more."},
-	} {
-		if reason, message := credentialsCondition(tc.rejected); reason != tc.reason || message != tc.message {
-			t.Errorf("%s: %s, %q; want %s, %q", name, reason, message, tc.reason, tc.message)
 		}
 	}
 }

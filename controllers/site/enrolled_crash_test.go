@@ -12,6 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
@@ -153,7 +154,7 @@ func atTurn(t *testing.T, turn string) (w *world, other *site.Reconciler, j *fak
 	t.Helper()
 	w, j, s = enrolledWorld(t, fakeproduct.Options{})
 	second := *w.reconciler
-	second.Memory = site.NewMemory()
+	second.Memory = credential.NewMemory()
 	if _, err := w.pass(&second, s); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func TestKilledBetweenDeeds(t *testing.T) {
 			if alive && (err != nil || done < tc.deeds) {
 				t.Errorf("%s: %d deeds and %v, want %d", turn, done, err, tc.deeds)
 			}
-			w.reconciler.Memory = site.NewMemory() // that of a process that was started again
+			w.reconciler.Memory = credential.NewMemory() // that of a process that was started again
 			w.reconcile(s)
 			if c := w.credential(s, "alice"); tc.name == "alice" && c.Usable() && c.Token != "" && !w.accepts(s, c.Token) {
 				t.Errorf("%s, killed after %d deeds: what is in use is not accepted", turn, n)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/upstream"
@@ -251,7 +251,7 @@ func TestRestartForgetsNothingThatMatters(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.RevokePAT(w.held(s, "alice"))
 	for range 20 {
-		w.reconciler.Memory = site.NewMemory()
+		w.reconciler.Memory = credential.NewMemory()
 		w.wait(s, 40*time.Minute)
 	}
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)

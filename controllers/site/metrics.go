@@ -22,7 +22,7 @@ var (
 		"When the licence of a site ends, if it was verified.", []string{"site"}, nil)
 )
 
-// Licenses tells, each time that it is asked, what became of the licences of sites by what their status says, and when they end.
+// Licenses collects metrics about the licences of sites from their status and projections.
 type Licenses struct {
 	Client   client.Reader
 	Verifier *license.Verifier
@@ -60,7 +60,7 @@ func (l *Licenses) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// held is the licence of a site, whatever it is good for.
+// held returns the licence of a site if its signature is valid, expired or not.
 func (l *Licenses) held(s *tokensv1alpha1.AtlassianSite) (license.License, bool) {
 	var stored corev1.Secret
 	name := client.ObjectKey{Namespace: l.Namespace, Name: projection.SecretName(s.Namespace, s.Name)}

@@ -12,33 +12,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/projection"
 )
 
-// given is what lies where a site says that its authorities and its licence are.
-type given struct {
+// named is the content of the Secrets that a site names for its authorities and its licence.
+type named struct {
 	cas     authorities
 	license entry
 }
 
-func (r *Reconciler) readGiven(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (g given, err error) {
+func (r *Reconciler) readNamed(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (n named, err error) {
 	cas, err := r.read(ctx, s, s.Spec.UpstreamCARef.Name, caKey(s.Spec.UpstreamCARef))
 	if err != nil {
-		return g, err
+		return n, err
 	}
-	g.cas = readAuthorities(s.Spec.UpstreamCARef, cas)
-	g.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef))
-	return g, err
+	n.cas = readAuthorities(s.Spec.UpstreamCARef, cas)
+	n.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef))
+	return n, err
 }
 
-// entry is what there is under a key of a Secret that a site names.
+// entry is the value of a key in a Secret that a site names.
 type entry struct {
-	secret, key bool // whether they are there
+	secret, key bool // whether the Secret and the key exist
 	data        []byte
 }
 
-// read reads an entry of a Secret beside the site. No name stands for no entry.
+// read reads a key of a Secret beside the site. Without a name it returns an empty entry.
 func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, name, key string) (entry, error) {
 	if name == "" {
 		return entry{}, nil
@@ -55,11 +56,11 @@ func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 	return entry{secret: true, key: found, data: data}, nil
 }
 
-// projectSite keeps in the operator's own namespace what others need of a site that is served and of the Secrets that it
-// names: they read none elsewhere.
-func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, given given) error {
+// projectSite writes the projection of a site that is served. The gateway and the portal read it, because they may not read
+// the Secrets that a site names.
+func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, n named) error {
 	p := projection.Projection{
-		Namespace: s.Namespace, Site: s.Name, UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: given.cas.text, License: license.Clip(given.license.data),
+		Namespace: s.Namespace, Site: s.Name, UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: n.cas.text, License: license.Clip(n.license.data),
 	}
 	encoded, err := p.Encode()
 	if err != nil {
@@ -72,7 +73,7 @@ func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.Atlassia
 	switch {
 	case apierrors.IsNotFound(err):
 		err = r.Client.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: labels(client.ObjectKeyFromObject(s))},
+			ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: owned.Labels(client.ObjectKeyFromObject(s))},
 			Type:       projection.SecretType,
 			Data:       want,
 		})

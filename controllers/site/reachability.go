@@ -10,22 +10,22 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 )
 
-// caError is why `upstreamCARef` leads to no certificates. It says so in words for a condition.
+// caError says why `upstreamCARef` leads to no certificates, in words for a condition.
 type caError struct{ message string }
 
 func (e *caError) Error() string { return e.message }
 
-// authorities are those that may have signed the product's certificate, or why there are none though the site names some.
+// authorities are the CAs that may sign the product's certificate. problem says why they cannot be read.
 type authorities struct {
 	text    string
 	pool    *x509.CertPool
 	problem error
 }
 
-// maxCAs is how much of PEM fits into a projection beside everything else. All that Debian trusts is half of it.
+// maxCAs bounds the PEM in bytes, so that a projection fits into a Secret. The CA bundle of Debian has half of that.
 const maxCAs = 512 << 10
 
-// readAuthorities reads what lies where a site says that its authorities are.
+// readAuthorities parses the Secret that `upstreamCARef` names.
 func readAuthorities(ref tokensv1alpha1.UpstreamCAReference, found entry) authorities {
 	if ref.Name == "" {
 		return authorities{}
@@ -43,8 +43,7 @@ func readAuthorities(ref tokensv1alpha1.UpstreamCAReference, found entry) author
 	return authorities{text: string(found.data), pool: pool}
 }
 
-// probe finds out whether the product answers, and returns it if so. Without the authorities that it was told to trust it
-// asks nothing.
+// probe asks the product whether it answers, and returns it if it does. It does not ask if the authorities cannot be read.
 func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite, cas authorities, o *outcome) *atlassian.Upstream {
 	u := atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: s.Spec.UpstreamURL, CAs: cas.pool}
 	if o.probe, o.probed = cas.problem, true; o.probe == nil {
@@ -80,8 +79,8 @@ func garbledCA(ref tokensv1alpha1.UpstreamCAReference, why error) error {
 		"Put those of the authorities there, and nothing else. Until then the product is not asked.", caKey(ref), ref.Name, why)}
 }
 
-// reachability tells apart the cases that call for different things. It repeats no text of the network's: that differs
-// each time, and a condition must not.
+// reachability returns the reason and message for the result of a probe. The message leaves out the text of the error, which
+// differs each time: a condition must not.
 func reachability(site tokensv1alpha1.AtlassianSiteSpec, err error) (reason, message string) {
 	var (
 		ca    *caError

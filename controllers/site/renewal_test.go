@@ -11,7 +11,7 @@ import (
 	"time"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
@@ -135,7 +135,7 @@ func TestRenewalRefused(t *testing.T) {
 			if got := w.credential(s, "alice"); got != before || !w.accepts(s, before.Token) {
 				t.Errorf("held is %+v", got)
 			}
-			w.reconciler.Memory = site.NewMemory() // a restart changes nothing of what is said
+			w.reconciler.Memory = credential.NewMemory() // a restart changes nothing of what is said
 			w.expectSame(s)
 
 			tc.clear(w, j, s)

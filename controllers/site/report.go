@@ -15,11 +15,11 @@ import (
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
-// report writes the status once, if it differs, and then tells by Event what a person has to do now. What was found out about
-// somebody's personal access token is told in any case: it is found out once, and stored already.
+// report writes the status once, if it differs, then emits Events for what a person has to do. The Events about personal
+// access tokens come first and in any case: they are found once, and the change is stored already.
 func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o outcome) error {
-	for _, f := range o.findings {
-		r.Events.Eventf(s, nil, corev1.EventTypeWarning, f.reason, "Check", "%s", conditions.Note(f.note))
+	for _, e := range o.credentials.Events {
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, e.Reason, "Check", "%s", conditions.Note(e.Note))
 	}
 	status := o.status(s, metav1.NewTime(r.Clock.Now()))
 	if len(status.Conditions) > 0 && !equality.Semantic.DeepEqual(status, s.Status) {
@@ -32,12 +32,11 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
-	r.tell(s, status.Conditions)
+	r.emitEvents(s, status.Conditions)
 	return nil
 }
 
-// status is what was observed. What the pass found out nothing about stays as it is, but of a site that is not served
-// nothing is known any more.
+// status returns the new status. Conditions that the pass did not get to stay. For a site that is not served, they go.
 func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokensv1alpha1.AtlassianSiteStatus {
 	status := tokensv1alpha1.AtlassianSiteStatus{
 		Conditions:        conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
@@ -57,7 +56,7 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 	return status
 }
 
-// conditions are those that the pass found something out about.
+// conditions returns the conditions that the pass got to.
 func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition {
 	var found []metav1.Condition
 	add := func(conditionType string, ok bool, reason, message string) {
@@ -79,8 +78,8 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
 	}
 	if o.checked {
-		reason, message := credentialsCondition(o.rejected)
-		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, len(o.rejected) == 0, reason, message)
+		ok, reason, message := o.credentials.Condition()
+		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message)
 	}
 	if l := o.licensing; l != nil {
 		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
@@ -88,7 +87,8 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	return found
 }
 
-func (r *Reconciler) tell(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
+// emitEvents emits an Event for each condition that became False, and for a site that became Ready.
+func (r *Reconciler) emitEvents(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
 	for _, c := range now {
 		before := apimeta.FindStatusCondition(s.Status.Conditions, c.Type)
 		changed := before == nil || before.Status != c.Status || before.Reason != c.Reason

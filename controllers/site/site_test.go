@@ -18,6 +18,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
@@ -103,7 +104,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(w.clear)
 	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	w.reconciler = &site.Reconciler{
-		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: site.NewMemory(),
+		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: credential.NewMemory(),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL, PortalURL: portalURL,
 	}
 	return w

@@ -25,6 +25,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	sites "apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 )
@@ -74,7 +75,7 @@ func newAhead(t *testing.T) *ahead {
 	}
 	clock := testclock.NewFakePassiveClock(time.Now())
 	return &ahead{&sites.Reconciler{
-		Client: api, Live: api, Events: told.NewRecorder(types, "apitoken-controller"), Clock: clock, Product: atlassian.NewClient(), Memory: sites.NewMemory(),
+		Client: api, Live: api, Events: told.NewRecorder(types, "apitoken-controller"), Clock: clock, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: systemNamespace, CredentialsNamespace: credentialsNamespace, WebhookURL: world.WebhookURL, PortalURL: world.PortalURL,
 		AllowExternalUpstreams: true, Licenses: license.NewVerifier(keys...),
 	}, clock}

@@ -24,6 +24,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
@@ -52,7 +53,7 @@ type world struct {
 	api        client.WithWatch // with the controller's own rights
 	clock      *testclock.FakePassiveClock
 	network    *network
-	memory     *site.Memory
+	memory     *credential.Memory
 	made       []string // personal access tokens that a product made
 	// licenses verifies those of sites, nil where none are needed.
 	licenses *license.Verifier
@@ -68,7 +69,7 @@ func newWorld(t *testing.T) *world {
 		T: t, jira: env.Namespace(t), team: env.Namespace(t),
 		api:     env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace),
 		clock:   testclock.NewFakePassiveClock(noon),
-		network: &network{atlassian.NewClient(), map[string]string{}}, memory: site.NewMemory(),
+		network: &network{atlassian.NewClient(), map[string]string{}}, memory: credential.NewMemory(),
 		created: map[string]time.Time{}, told: map[types.UID][]time.Time{},
 	}
 }

@@ -1,19 +1,16 @@
-package site
+package credential
 
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 const (
 	day  = 24 * time.Hour
@@ -21,8 +18,8 @@ const (
 )
 
 // held is a working copy with which all is well: of alice, who has APITokens, made an hour ago for 90 days.
-func held(source upstream.Source) copyState {
-	s := copyState{
+func held(source upstream.Source) state {
+	s := state{
 		now: noon, name: "copy", readable: true, owned: true, origin: here, answering: true,
 		credential: upstream.Credential{Namespace: "dev", Site: "main", User: "alice", Origin: here, Token: "x", Source: source},
 		note:       &note{tried: noon.Add(-time.Hour), checkAt: noon.Add(time.Second)},
@@ -40,10 +37,10 @@ func held(source upstream.Source) copyState {
 }
 
 // change is one thing that is different.
-type change func(*copyState)
+type change func(*state)
 
 func aged(age, left time.Duration) change {
-	return func(s *copyState) {
+	return func(s *state) {
 		s.credential.Stored = noon.Add(-age)
 		if s.credential.Source == upstream.Enrolled {
 			s.credential.Expires = noon.Add(left)
@@ -51,17 +48,17 @@ func aged(age, left time.Duration) change {
 	}
 }
 
-func due(s *copyState)       { s.checkAt = noon }
-func orphaned(s *copyState)  { s.owned = false }
-func moved(s *copyState)     { s.credential.Origin = "http://elsewhere" }
-func silent(s *copyState)    { s.answering = false }
-func unlisted(s *copyState)  { s.listed = false }
-func listed(s *copyState)    { s.listed = true }
-func rejected(s *copyState)  { s.credential.Refused = noon.Add(-day) }
-func justAsked(s *copyState) { s.tried = noon.Add(1 - recheckPeriod) }
-func garbled(s *copyState)   { s.readable, s.credential = false, upstream.Credential{} }
-func renamed(s *copyState)   { s.credential.Refused, s.credential.Renamed = noon, true }
-func replaced(s *copyState)  { s.credential.Replaced = 6 }
+func due(s *state)       { s.checkAt = noon }
+func orphaned(s *state)  { s.owned = false }
+func moved(s *state)     { s.credential.Origin = "http://elsewhere" }
+func silent(s *state)    { s.answering = false }
+func unlisted(s *state)  { s.listed = false }
+func listed(s *state)    { s.listed = true }
+func rejected(s *state)  { s.credential.Refused = noon.Add(-day) }
+func justAsked(s *state) { s.tried = noon.Add(1 - recheckPeriod) }
+func garbled(s *state)   { s.readable, s.credential = false, upstream.Credential{} }
+func renamed(s *state)   { s.credential.Refused, s.credential.Renamed = noon, true }
+func replaced(s *state)  { s.credential.Replaced = 6 }
 
 func TestNextStep(t *testing.T) {
 	const given, enrolled, pasted = upstream.Given, upstream.Enrolled, upstream.Pasted
@@ -69,10 +66,10 @@ func TestNextStep(t *testing.T) {
 		what    string
 		source  upstream.Source
 		changes []change
-		want    copyStep
+		want    step
 	}{
 		{"given", given, nil, leave},
-		{"given, to be checked", given, []change{due}, ask},
+		{"given, to be checked", given, []change{due}, check},
 		{"given, to be checked, product away", given, []change{due, silent}, leave},
 		{"given, to be checked, moved", given, []change{due, moved}, leave},
 		{"given, entry gone", given, []change{unlisted}, drop},
@@ -80,20 +77,20 @@ func TestNextStep(t *testing.T) {
 		{"given, entry gone, moved", given, []change{unlisted, moved}, drop},
 
 		{"pasted", pasted, nil, leave},
-		{"pasted, to be checked", pasted, []change{due}, ask},
+		{"pasted, to be checked", pasted, []change{due}, check},
 		{"pasted, a year ago", pasted, []change{aged(365*day, 0)}, leave},
 		{"pasted, no APIToken yet", pasted, []change{aged(pastedPeriod-1, 0), orphaned}, leave},
 		{"pasted, no APIToken any more", pasted, []change{aged(pastedPeriod, 0), orphaned}, drop},
 		{"pasted, no APIToken any more, product away", pasted, []change{aged(pastedPeriod, 0), orphaned, silent}, drop},
-		{"pasted, refused", pasted, []change{rejected}, ask},
+		{"pasted, refused", pasted, []change{rejected}, check},
 		{"pasted, beside an entry that is not verified", pasted, []change{listed}, leave},
 
 		{"enrolled", enrolled, nil, leave},
-		{"enrolled, to be checked", enrolled, []change{due}, ask},
+		{"enrolled, to be checked", enrolled, []change{due}, check},
 		{"enrolled, to be checked, moved", enrolled, []change{due, moved}, leave},
 		{"enrolled, to be checked, product away", enrolled, []change{due, silent}, leave},
-		{"enrolled, beside an entry that is not verified", enrolled, []change{listed, due}, ask},
-		{"enrolled, refused a while ago", enrolled, []change{rejected}, ask},
+		{"enrolled, beside an entry that is not verified", enrolled, []change{listed, due}, check},
+		{"enrolled, refused a while ago", enrolled, []change{rejected}, check},
 		{"enrolled, refused just now", enrolled, []change{rejected, justAsked}, leave},
 		{"enrolled, refused just now, and to be checked", enrolled, []change{rejected, justAsked, due}, leave},
 
@@ -113,20 +110,20 @@ func TestNextStep(t *testing.T) {
 		{"more than a third of its life is left", enrolled, []change{aged(60*day-1, 30*day+1)}, leave},
 		{"a short life", enrolled, []change{aged(20*day, 10*day)}, renew},
 		{"more than a third of a short life", enrolled, []change{aged(19*day, 11*day)}, leave},
-		{"the product did not say how long it lives", enrolled, []change{aged(60*day, 0), func(s *copyState) { s.credential.Expires = time.Time{} }}, renew},
-		{"nor is it old", enrolled, []change{aged(59*day, 0), func(s *copyState) { s.credential.Expires = time.Time{} }}, leave},
+		{"the product did not say how long it lives", enrolled, []change{aged(60*day, 0), func(s *state) { s.credential.Expires = time.Time{} }}, renew},
+		{"nor is it old", enrolled, []change{aged(59*day, 0), func(s *state) { s.credential.Expires = time.Time{} }}, leave},
 		{"the product's clock is off", enrolled, []change{aged(checkPeriod-1, -day)}, leave},
 		{"the product's clock is off still", enrolled, []change{aged(checkPeriod, -day)}, renew},
-		{"to be renewed, and to be checked", enrolled, []change{aged(60*day, 30*day), due}, ask},
-		{"to be renewed, tried just now", enrolled, []change{aged(60*day, 30*day), func(s *copyState) { s.renewAt = noon.Add(1) }}, leave},
+		{"to be renewed, and to be checked", enrolled, []change{aged(60*day, 30*day), due}, check},
+		{"to be renewed, tried just now", enrolled, []change{aged(60*day, 30*day), func(s *state) { s.renewAt = noon.Add(1) }}, leave},
 		{"to be renewed, refused", enrolled, []change{aged(60*day, 30*day), rejected, justAsked}, leave},
 		{"to be renewed, moved", enrolled, []change{aged(60*day, 30*day), moved}, leave},
 		{"to be renewed, product away", enrolled, []change{aged(60*day, 30*day), silent}, leave},
 
 		{"renewed just now", enrolled, []change{aged(settlePeriod-1, 90*day), replaced}, leave},
 		{"renewed a while ago", enrolled, []change{aged(settlePeriod, 90*day), replaced}, retire},
-		{"renewed, the old one tried just now", enrolled, []change{replaced, func(s *copyState) { s.retireAt = noon.Add(1) }}, leave},
-		{"renewed, the old one cannot be revoked", enrolled, []change{aged(60*day, 30*day), replaced, func(s *copyState) { s.retireAt = noon.Add(1) }}, renew},
+		{"renewed, the old one tried just now", enrolled, []change{replaced, func(s *state) { s.retireAt = noon.Add(1) }}, leave},
+		{"renewed, the old one cannot be revoked", enrolled, []change{aged(60*day, 30*day), replaced, func(s *state) { s.retireAt = noon.Add(1) }}, renew},
 		{"renewed, and moved", enrolled, []change{replaced, moved}, leave},
 
 		{"damaged, with an entry", given, []change{garbled}, leave},
@@ -137,14 +134,14 @@ func TestNextStep(t *testing.T) {
 			change(&s)
 		}
 		if got := s.next(); got != tc.want {
-			t.Errorf("%s: step %d, want %d", tc.what, got, tc.want)
+			t.Errorf("%s: step %s, want %s", tc.what, got, tc.want)
 		}
 		if got := s.next(); s.moved() && got.asks() {
 			t.Errorf("%s: it is sent to another origin", tc.what)
 		}
 		s.answering = false
 		if got := s.next(); got.asks() {
-			t.Errorf("%s: step %d asks a product that does not answer", tc.what, got)
+			t.Errorf("%s: step %s asks a product that does not answer", tc.what, got)
 		}
 	}
 }
@@ -161,7 +158,7 @@ func TestNothingIsDestroyedThatIsNeeded(t *testing.T) {
 				}
 			}
 			if step := s.next(); s.destroys(step) {
-				t.Fatalf("%s, %b: step %d", source, set, step)
+				t.Fatalf("%s, %b: step %s", source, set, step)
 			}
 			if s.owned = false; s.abandoned() && s.credential.Source == upstream.Enrolled && s.next() == drop && !s.moved() {
 				t.Fatalf("%s, %b: it is forgotten, and not revoked", source, set)
@@ -218,12 +215,12 @@ func TestJudge(t *testing.T) {
 		"refused, whatever it names": {atlassian.User{Name: "alice"}, atlassian.ErrRefused, refused},
 	} {
 		if got := judge(c, tc.named, tc.err); got != tc.want {
-			t.Errorf("%s: %d, want %d", name, got, tc.want)
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}
 	c.UserKey = ""
 	if got := judge(c, atlassian.User{Name: "alice", Key: "K1"}, nil); got != accepted {
-		t.Errorf("a key that nobody noted: %d", got)
+		t.Errorf("a key that nobody noted: %s", got)
 	}
 }
 
@@ -243,103 +240,6 @@ func TestIsStray(t *testing.T) {
 	} {
 		if got := isStray(tc.pat, "ours", c, noon); got != tc.want {
 			t.Errorf("%s: %t", name, got)
-		}
-	}
-}
-
-func TestRejections(t *testing.T) {
-	site := siteAt("dev/main", noon, "https://example.com/jira")
-	const unusable, changed, ending = tokensv1alpha1.ReasonCredentialUnusable, tokensv1alpha1.ReasonUpstreamChanged, tokensv1alpha1.ReasonRenewalRefused
-	const page = "'alice' has to sign in and open https://example.com/jira/plugins/servlet/api-tokens"
-	stuck := func(s *copyState) { s.stuck = true }
-	for name, tc := range map[string]struct {
-		source  upstream.Source
-		changes []change
-		reason  string // "" for none
-		says    []string
-	}{
-		"all well": {upstream.Enrolled, nil, "", nil},
-		"refused":  {upstream.Enrolled, []change{rejected}, unusable, []string{page, "revoked", "deactivated"}},
-		"of another user": {upstream.Enrolled, []change{renamed}, unusable, []string{
-			"another name", "whoever is 'alice' now has to sign in and open https://example.com/jira/plugins/servlet/api-tokens",
-		}},
-		"refused, pasted":         {upstream.Pasted, []change{rejected}, unusable, []string{page}},
-		"moved":                   {upstream.Enrolled, []change{moved}, changed, []string{page, here, "http://elsewhere"}},
-		"moved, and refused":      {upstream.Enrolled, []change{moved, rejected}, changed, []string{page}},
-		"not renewed":             {upstream.Enrolled, []change{stuck}, ending, []string{"delete some", "raise the limit", "until 2026-04-01"}},
-		"not renewed, no end":     {upstream.Enrolled, []change{stuck, func(s *copyState) { s.credential.Expires = time.Time{} }}, ending, []string{"until it ends"}},
-		"not renewed, refused":    {upstream.Enrolled, []change{stuck, rejected}, unusable, []string{page}},
-		"refused, nobody waits":   {upstream.Enrolled, []change{rejected, orphaned}, "", nil},
-		"moved, nobody waits":     {upstream.Enrolled, []change{moved, orphaned}, "", nil},
-		"given, its entry tells":  {upstream.Given, []change{moved, rejected}, "", nil},
-		"damaged, its entry does": {upstream.Given, []change{garbled}, "", nil},
-	} {
-		s := held(tc.source)
-		for _, change := range tc.changes {
-			change(&s)
-		}
-		r := s.rejection(&site)
-		switch {
-		case (r == nil) != (tc.reason == ""):
-			t.Errorf("%s: %+v, want reason %q", name, r, tc.reason)
-		case r != nil && (r.reason != tc.reason || r.user != "alice"):
-			t.Errorf("%s: %+v, want reason %q", name, r, tc.reason)
-		}
-		for _, want := range tc.says {
-			if r != nil && !strings.Contains(r.why, want) {
-				t.Errorf("%s: it does not say %q: %s", name, want, r.why)
-			}
-		}
-	}
-}
-
-func TestMemory(t *testing.T) {
-	m, site := NewMemory(), types.NamespacedName{Namespace: "dev", Name: "main"}
-	of := func(name string, stored time.Time) *note { return m.of(site, name, stored, noon) }
-	a := of("a", noon)
-	a.stuck = true
-	if of("a", noon) != a {
-		t.Error("it is not remembered")
-	}
-	if other := of("a", noon.Add(1)); other.stuck || other.checkAt.Sub(noon) < checkPeriod/2 {
-		t.Error("another one in its place is taken for it, or checked just after it was stored")
-	}
-	if old := of("a", noon.Add(-day)); !old.checkAt.Equal(nextCheck("a", noon)) {
-		t.Errorf("one that was stored long ago is checked at %s", old.checkAt)
-	}
-	b := of("b", time.Time{})
-	m.keep(site, map[string]bool{"b": true})
-	if of("b", time.Time{}) != b || len(m.notes[site]) != 1 {
-		t.Errorf("kept is %v", m.notes)
-	}
-	if m.keep(site, nil); len(m.notes) != 0 {
-		t.Errorf("of a site that is gone %v is kept", m.notes)
-	}
-}
-
-func TestConditionTellsWhatIsNotRenewedApart(t *testing.T) {
-	const unusable, ending = tokensv1alpha1.ReasonCredentialUnusable, tokensv1alpha1.ReasonRenewalRefused
-	line := func(reason string, n int) []rejection {
-		var all []rejection
-		for i := range n {
-			all = append(all, rejection{reason, fmt.Sprintf("u%02d", i), "why"})
-		}
-		return all
-	}
-	for name, tc := range map[string]struct {
-		rejected        []rejection
-		reason, message string
-	}{
-		"one":  {line(ending, 1), ending, "Not renewed: 'u00': why."},
-		"both": {[]rejection{{ending, "a", "x"}, {unusable, "b", "y"}, {ending, "c", "z"}}, unusable, "Not in use: 'b': y. Not renewed: 'a': x; 'c': z."},
-		"many": {
-			slices.Concat(line(ending, 12), line(unusable, 8)), unusable,
-			"Not in use: 'u00': why; 'u01': why; 'u02': why; 'u03': why; 'u04': why; 'u05': why; 'u06': why; 'u07': why. " +
-				"Not renewed: 'u00': why; 'u01': why; and 10 more.",
-		},
-	} {
-		if reason, message := credentialsCondition(tc.rejected); reason != tc.reason || message != tc.message {
-			t.Errorf("%s: %s, %q; want %s, %q", name, reason, message, tc.reason, tc.message)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestNext(t *testing.T) {
 		"ends soon":    {&licensing{ends: noon.Add(time.Millisecond)}, time.Millisecond},
 		"has ended":    {&licensing{ends: noon}, time.Minute},
 	} {
-		if got := next(tc.l, noon); got != tc.want {
+		if got := nextPass(tc.l, noon); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}

@@ -10,17 +10,17 @@ import (
 	"apitokens.dev/operator/internal/license"
 )
 
-// licensing is what became of the licence of a site: a reason, and what to do.
+// licensing is the judgement of a site's licence, as a condition.
 type licensing struct {
 	reason, message string
-	// ends is when a valid one ends.
+	// ends is the end of a valid licence.
 	ends time.Time
 }
 
-// untilThen ends every message of a licence that does not count.
+// untilThen ends every message about a licence that is not valid.
 const untilThen = " Until then tokens of this site are refused with 403."
 
-// judgeLicense verifies what lies where a site says that its licence is.
+// judgeLicense verifies the licence in the Secret that `licenseSecretRef` names.
 func judgeLicense(v *license.Verifier, site tokensv1alpha1.AtlassianSiteSpec, found entry, now time.Time) *licensing {
 	l, err := v.Verify(string(found.data))
 	if err == nil {
@@ -73,7 +73,7 @@ func licenseKey(ref tokensv1alpha1.LicenseSecretReference) string {
 	return ref.Key
 }
 
-// list puts names into a sentence.
+// list joins names as in a sentence.
 func list(names []string) string {
 	last := len(names) - 1
 	if last == 0 {
@@ -82,8 +82,8 @@ func list(names []string) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// next is when a site is to be looked at again.
-func next(l *licensing, now time.Time) time.Duration {
+// nextPass returns the time until the next pass over a site: at the end of its licence, or after recheckPeriod.
+func nextPass(l *licensing, now time.Time) time.Duration {
 	if l != nil && l.ends.After(now) {
 		return min(recheckPeriod, l.ends.Sub(now))
 	}

@@ -1,4 +1,4 @@
-package site
+package credential
 
 import (
 	"maps"
@@ -8,17 +8,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Memory is what the process remembers of working copies from one pass to the next: when the product was last asked about
-// each. Nothing is lost with it.
+// Memory remembers, from one pass to the next, when the product was last asked about each working copy. A restart loses it
+// without harm.
 type Memory struct {
 	mu    sync.Mutex
 	notes map[types.NamespacedName]map[string]*note
 }
 
-// NewMemory returns one that remembers nothing.
+// NewMemory returns an empty memory.
 func NewMemory() *Memory { return &Memory{notes: map[types.NamespacedName]map[string]*note{}} }
 
-// of is what is remembered of a working copy, which was stored at this time: another one in its place is another matter.
+// of returns the note of a working copy that was stored at this time. Another one under the same name gets a new note. The
+// note belongs to the caller until the pass over its site ends: there is one pass over a site at a time.
 func (m *Memory) of(site types.NamespacedName, name string, stored, now time.Time) *note {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -29,14 +30,14 @@ func (m *Memory) of(site types.NamespacedName, name string, stored, now time.Tim
 	if n == nil || !n.stored.Equal(stored) {
 		n = &note{stored: stored, tried: now, checkAt: nextCheck(name, now)}
 		if stored.Add(checkPeriod / 2).After(now) {
-			n.checked(name, stored) // by whoever stored it
+			n.checked(name, stored) // before it was stored
 		}
 		m.notes[site][name] = n
 	}
 	return n
 }
 
-// keep forgets all working copies of a site but these.
+// keep forgets the working copies of a site except these.
 func (m *Memory) keep(site types.NamespacedName, names map[string]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

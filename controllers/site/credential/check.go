@@ -1,0 +1,111 @@
+package credential
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// check asks the product whose a personal access token is, and acts on the answer.
+func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error {
+	user, err := p.Product.WhoAmI(ctx, *p.product, atlassian.Bearer(s.credential.Token))
+	found := judge(s.credential, user, err)
+	if found == unclear {
+		s.checkAt = s.now.Add(recheckPeriod)
+		return p.stopAsking(ctx, err)
+	}
+	s.checked(s.name, s.now)
+	switch {
+	case found == accepted:
+		return p.accepted(ctx, secret, s.credential)
+	case s.credential.Source == upstream.Given:
+		return p.takeBack(ctx, secret, s, found)
+	case found == refused:
+		return p.refused(ctx, secret, s.credential)
+	default:
+		return p.renamed(ctx, secret, s.credential)
+	}
+}
+
+func (p *pass) accepted(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
+	if !c.Usable() {
+		c.Refused = time.Time{}
+		if err := p.store(ctx, c, secret); err != nil {
+			return err
+		}
+		p.log(ctx, c, "A personal access token is accepted again")
+	}
+	return p.sweep(ctx, c)
+}
+
+// refused keeps the copy, but not in use: the product may accept it again, as when its owner is reactivated.
+func (p *pass) refused(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
+	if !c.Usable() {
+		return nil
+	}
+	if err := p.disuse(ctx, secret, c); err != nil {
+		return err
+	}
+	p.log(ctx, c, "A personal access token is not accepted any more")
+	p.Events = append(p.Events, refusedEvent(p.site, c, signIn(p.site, c.User)))
+	return nil
+}
+
+// takeBack removes the copy for an entry of `upstreamCredentials`. The next pass finds the same about the entry's Secret.
+func (p *pass) takeBack(ctx context.Context, secret *corev1.Secret, s state, found answer) error {
+	if err := owned.Remove(ctx, p.Client, secret); err != nil {
+		return err
+	}
+	in := p.entries[s.name].SecretName
+	if found == refused {
+		p.add(*unusable(s.credential.User, "%s", givenRefused(in)))
+		p.Events = append(p.Events, refusedEvent(p.site, s.credential, fmt.Sprintf("put a valid one into Secret '%s'", in)))
+		return nil
+	}
+	p.add(*unusable(s.credential.User, "%s", givenAnothers(in, s.credential.User)))
+	p.Events = append(p.Events, withdrawnEvent(p.site, s.credential, fmt.Sprintf("put one of '%s' into Secret '%s'", s.credential.User, in)))
+	return nil
+}
+
+// renamed takes away a personal access token that would let one user act as another. An enrolled one goes out of use at
+// once, and is revoked next.
+func (p *pass) renamed(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
+	if c.Source == upstream.Enrolled {
+		c.Renamed = true
+		return p.disuse(ctx, secret, c)
+	}
+	if err := p.drop(ctx, secret, c); err != nil {
+		return err
+	}
+	p.Events = append(p.Events, withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
+	return nil
+}
+
+// sweep has the product revoke personal access tokens that were made for the site and are not in use. They are left over
+// from a renewal that did not end, or their owner pasted another one. If it fails, the next check repeats it.
+func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
+	if c.Source == upstream.Given {
+		return nil
+	}
+	as := atlassian.Bearer(c.Token)
+	listed, err := p.Product.ListPATs(ctx, *p.product, as)
+	if err != nil {
+		return ctx.Err()
+	}
+	for _, pat := range listed {
+		if !isStray(pat, upstream.PATName(string(p.site.UID)), c, p.Clock.Now()) {
+			continue
+		}
+		if err := p.Product.DeletePAT(ctx, *p.product, as, pat.ID); err != nil {
+			return ctx.Err()
+		}
+		p.log(ctx, c, "Revoked a personal access token that was left over")
+	}
+	return nil
+}

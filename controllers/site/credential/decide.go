@@ -1,0 +1,218 @@
+package credential
+
+import (
+	"errors"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+const (
+	// checkPeriod is how often the product is asked whose a personal access token is.
+	checkPeriod = time.Hour
+	// recheckPeriod is how often it is asked about one that it did not accept.
+	recheckPeriod = time.Minute
+	// lifetimeDays is the lifetime of a new personal access token. shortLifetimeDays is for a product that refuses it.
+	lifetimeDays, shortLifetimeDays = 90, 30
+	// settlePeriod is longer than the webhook's replicas take to use a new personal access token. It is also longer than a
+	// user takes to store a new one and to create the APIToken that needs it.
+	settlePeriod = 10 * time.Minute
+	// pastedPeriod is how long a pasted one is kept for a user without an APIToken. They would have to paste it again.
+	pastedPeriod = 24 * time.Hour
+)
+
+// note is the memory of one working copy.
+type note struct {
+	// stored is when the copy was stored.
+	stored time.Time
+	// tried is when the product was last asked about it. The oldest comes first.
+	tried time.Time
+	// checkAt, retireAt and renewAt are the earliest times of these steps.
+	checkAt, retireAt, renewAt time.Time
+	// stuck means that the product refused to make a new personal access token.
+	stuck bool
+}
+
+// nextCheck returns the first time at or after earliest at which a working copy is due for a check. Its name gives the minute
+// in each hour. So not all are due at once, and a restarted process knows the time too.
+func nextCheck(name string, earliest time.Time) time.Time {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	next := earliest.Truncate(checkPeriod).Add(time.Duration(h.Sum64() % uint64(checkPeriod)))
+	if next.Before(earliest) {
+		next = next.Add(checkPeriod)
+	}
+	return next
+}
+
+// checked records a successful check: the next one is in about an hour.
+func (n *note) checked(name string, when time.Time) {
+	n.checkAt = nextCheck(name, when.Add(checkPeriod/2))
+}
+
+// state is all that the decision about a working copy rests on.
+type state struct {
+	now  time.Time
+	name string
+	// readable means that the Secret holds the credential that its name stands for.
+	readable   bool
+	credential upstream.Credential
+	// listed means that `upstreamCredentials` has an entry for it, owned that its user has an APIToken at the site.
+	listed, owned bool
+	// origin is that of the site's product. answering means that the product answers.
+	origin    string
+	answering bool
+	*note
+}
+
+// step is the next thing to do about a working copy.
+type step int
+
+const (
+	// leave: nothing to do, or nothing now.
+	leave step = iota + 1
+	// drop: remove the copy, without the product.
+	drop
+	// disuse: mark the copy, so that the webhook stops using it before it is revoked.
+	disuse
+	// withdraw: have the product revoke the personal access token, then remove the copy.
+	withdraw
+	// check: ask the product whose it is.
+	check
+	// retire: have the product revoke the one that a renewal replaced.
+	retire
+	// renew: have the product make a new one, and store it instead.
+	renew
+)
+
+var stepNames = map[step]string{
+	leave: "leave", drop: "drop", disuse: "disuse", withdraw: "withdraw", check: "check", retire: "retire", renew: "renew",
+}
+
+// String returns the name of a step.
+func (s step) String() string {
+	if name, ok := stepNames[s]; ok {
+		return name
+	}
+	return "step(" + strconv.Itoa(int(s)) + ")"
+}
+
+// asks reports whether a step sends a request to the product.
+func (s step) asks() bool { return s > disuse }
+
+// next returns the next step. No step sends a credential to an origin other than its own.
+func (s state) next() step {
+	gone := s.abandoned() || s.credential.Renamed
+	switch {
+	case !s.readable && s.listed:
+		return leave // it is replaced as soon as its entry can be verified
+	case !s.readable, s.credential.Source == upstream.Given && !s.listed:
+		return drop
+	case gone && (s.credential.Source == upstream.Pasted || s.moved()):
+		return drop
+	case s.moved() || !s.answering:
+		return leave
+	case gone && s.credential.Usable():
+		return disuse
+	case gone:
+		return withdraw
+	case s.checkDue():
+		return check
+	case !s.credential.Usable() || s.credential.Source != upstream.Enrolled:
+		return leave
+	case s.credential.Replaced != 0 && s.age() >= settlePeriod && !s.now.Before(s.retireAt):
+		return retire
+	case !s.now.Before(renewal(s.credential)) && !s.now.Before(s.renewAt):
+		return renew
+	default:
+		return leave
+	}
+}
+
+// destroys reports whether a step takes away a copy from the portal because no APIToken needs it.
+func (s state) destroys(next step) bool {
+	return s.readable && s.credential.Source != upstream.Given && !s.credential.Renamed && (next == drop || next == disuse || next == withdraw)
+}
+
+// abandoned reports whether a copy from the portal has outlived its user's APITokens.
+func (s state) abandoned() bool {
+	switch {
+	case !s.readable || s.owned:
+		return false
+	case s.credential.Source == upstream.Enrolled:
+		return s.age() >= settlePeriod
+	case s.credential.Source == upstream.Pasted:
+		return s.age() >= pastedPeriod
+	default:
+		return false
+	}
+}
+
+func (s state) age() time.Duration { return s.now.Sub(s.credential.Stored) }
+func (s state) moved() bool        { return s.credential.Origin != s.origin }
+
+// checkDue reports whether a check is due. One that is not accepted is checked in each pass: somebody waits for it.
+func (s state) checkDue() bool {
+	if !s.credential.Usable() {
+		return s.now.Sub(s.tried) >= recheckPeriod
+	}
+	return !s.now.Before(s.checkAt)
+}
+
+// renewal returns the time at which a third of the lifetime is left: 30 days of 90. It is at least checkPeriod after the
+// copy was stored, so that a product with a wrong clock is not asked again and again.
+func renewal(c upstream.Credential) time.Time {
+	life := c.Expires.Sub(c.Stored)
+	if c.Expires.IsZero() { // the product did not say
+		life = lifetimeDays * 24 * time.Hour
+	}
+	return c.Stored.Add(max(life/3*2, checkPeriod))
+}
+
+// answer is the product's answer to the question whose a personal access token is.
+type answer int
+
+const (
+	// unclear: the answer says nothing about the token.
+	unclear answer = iota + 1
+	// accepted: it is the expected user's.
+	accepted
+	// refused: the product does not accept it.
+	refused
+	// anothers: it is another user's.
+	anothers
+)
+
+var answerNames = map[answer]string{unclear: "unclear", accepted: "accepted", refused: "refused", anothers: "another user's"}
+
+// String returns the name of an answer.
+func (a answer) String() string {
+	if name, ok := answerNames[a]; ok {
+		return name
+	}
+	return "answer(" + strconv.Itoa(int(a)) + ")"
+}
+
+// judge compares the user that the product named with the expected one. A name can change hands, a user key cannot.
+func judge(c upstream.Credential, named atlassian.User, err error) answer {
+	switch {
+	case errors.Is(err, atlassian.ErrRefused):
+		return refused
+	case err != nil:
+		return unclear
+	case username.Fold(named.Name) != c.User, c.UserKey != "" && named.Key != "" && named.Key != c.UserKey:
+		return anothers
+	default:
+		return accepted
+	}
+}
+
+// isStray reports whether a personal access token was made for the site and is not the stored one. Either it could not be
+// stored, or its owner stored another one. A recent one may still be about to be stored.
+func isStray(p atlassian.PAT, name string, c upstream.Credential, now time.Time) bool {
+	return p.Name == name && p.ID != c.ID && p.ID != c.Replaced && !p.Created.IsZero() && now.Sub(p.Created) >= settlePeriod
+}

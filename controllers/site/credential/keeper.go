@@ -1,0 +1,202 @@
+// Package credential keeps the working copies of personal access tokens, with which token owners act at a product. For
+// each copy of a site it observes, decides the next step, and acts. The site reports the findings in its status.
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+const (
+	// maxCopies and copiesTimeout bound one pass over the working copies of a site: there can be thousands.
+	maxCopies     = 100
+	copiesTimeout = 30 * time.Second
+	// maxSteps is more than any working copy needs.
+	maxSteps = 8
+)
+
+// Product answers who a user is, and manages their personal access tokens. It is an *atlassian.Client.
+type Product interface {
+	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
+	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
+	ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error)
+	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
+}
+
+// Keeper keeps the working copies of all sites.
+type Keeper struct {
+	// Client reads from the cache. Live reads from the API server, also in namespaces that are not cached.
+	Client  client.Client
+	Live    client.Reader
+	Clock   clock.PassiveClock
+	Product Product
+	Memory  *Memory
+	// Namespace holds the working copies.
+	Namespace string
+}
+
+// Findings are the results of one pass over the working copies of a site.
+type Findings struct {
+	// Rejections are personal access tokens that are not in use, or soon will not be. Each user has at most one.
+	Rejections []Rejection
+	// Events are changes at the product. A pass finds each once, so each has to be emitted even if the status is not written.
+	Events []Event
+}
+
+// pass is one pass over the working copies of a site.
+type pass struct {
+	*Keeper
+	Findings
+
+	site *tokensv1alpha1.AtlassianSite
+	name types.NamespacedName
+	// origin is the scheme, host and port of `upstreamURL`.
+	origin string
+	// product is nil if the product does not answer, or gave an unclear answer in this pass.
+	product *atlassian.Upstream
+	// entries holds `upstreamCredentials` by the name of the working copy.
+	entries map[string]tokensv1alpha1.UpstreamCredential
+	// owners are the users with APITokens at the site. confirmed means that they were read from the API server.
+	owners    map[string]bool
+	confirmed bool
+}
+
+// Reconcile makes one pass over the working copies of a site: first those for `upstreamCredentials`, then those that are
+// stored. product is nil if the product does not answer. The findings are valid even if there is an error.
+func (k *Keeper) Reconcile(ctx context.Context, s *tokensv1alpha1.AtlassianSite, product *atlassian.Upstream) (Findings, error) {
+	p, err := k.newPass(s, product)
+	if err != nil {
+		return Findings{}, err
+	}
+	projectErr := p.projectGiven(ctx)
+	return p.Findings, errors.Join(projectErr, p.keepStored(ctx))
+}
+
+func (k *Keeper) newPass(s *tokensv1alpha1.AtlassianSite, product *atlassian.Upstream) (*pass, error) {
+	url, err := siteurl.Parse(s.Spec.UpstreamURL)
+	if err != nil {
+		return nil, err
+	}
+	p := &pass{
+		Keeper: k, site: s, name: client.ObjectKeyFromObject(s), origin: url.Origin, product: product,
+		entries: map[string]tokensv1alpha1.UpstreamCredential{}, owners: map[string]bool{},
+	}
+	for _, c := range s.Spec.UpstreamCredentials {
+		p.entries[upstream.SecretName(s.Namespace, s.Name, c.User)] = c
+	}
+	return p, nil
+}
+
+// keepStored takes the due steps for the stored working copies. The cache tells which copies may need one. The step itself is
+// decided on a live read. The copy that was asked about longest ago comes first.
+func (p *pass) keepStored(ctx context.Context) error {
+	all, err := p.observe(ctx)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
+	var errs []error
+	begun, given, busy := p.Clock.Now(), len(p.Rejections), 0
+	for _, s := range all {
+		if s.next() == leave || busy >= maxCopies || p.Clock.Since(begun) > copiesTimeout {
+			p.reject(s)
+			continue
+		}
+		busy++
+		errs = append(errs, p.settle(ctx, s.name))
+	}
+	// The order must be the same in each pass: entries first, then users by name.
+	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
+	return errors.Join(errs...)
+}
+
+var errUnsettled = errors.New("a working copy did not settle: something else keeps changing it")
+
+// settle takes steps until a working copy needs none. Before it destroys a copy that nobody seems to need, it asks the API
+// server for the APITokens.
+func (p *pass) settle(ctx context.Context, name string) error {
+	for range maxSteps {
+		secret, c, err := p.stored(ctx, name)
+		if err != nil && !errors.Is(err, errForeign) {
+			return err
+		}
+		if secret == nil {
+			return nil
+		}
+		s := p.state(name, c)
+		if s.destroys(s.next()) && !p.confirmed {
+			if err := p.findOwners(ctx, p.Live, client.MatchingFields{"spec.siteRef.name": p.name.Name}); err != nil {
+				return err
+			}
+			p.confirmed = true
+			s = p.state(name, c)
+		}
+		next := s.next()
+		if next == leave {
+			p.reject(s)
+			return nil
+		}
+		if err := p.act(ctx, next, secret, s); err != nil {
+			return client.IgnoreNotFound(err) // another leader removed it meanwhile
+		}
+	}
+	return errUnsettled
+}
+
+// log records a change of a user's personal access token, without the token.
+func (p *pass) log(ctx context.Context, c upstream.Credential, message string) {
+	ctrl.LoggerFrom(ctx).Info(message, "user", c.User, "site", c.Site, "source", string(c.Source))
+}
+
+// Remove removes the working copies of a site that is not served. Copies from the portal stay: their owners would have to
+// sign in again.
+func (k *Keeper) Remove(ctx context.Context, site types.NamespacedName) error {
+	return k.remove(ctx, site, func(s *corev1.Secret) bool { return !fromPortal(s) })
+}
+
+// RemoveAll removes every working copy of a site that is gone.
+func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error {
+	k.Memory.keep(site, nil)
+	return k.remove(ctx, site, func(*corev1.Secret) bool { return true })
+}
+
+func (k *Keeper) remove(ctx context.Context, site types.NamespacedName, which func(*corev1.Secret) bool) error {
+	copies, err := k.list(ctx, site)
+	if err != nil {
+		return err
+	}
+	for i := range copies {
+		if !which(&copies[i]) {
+			continue
+		}
+		if err := owned.Remove(ctx, k.Client, &copies[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list returns the working copies of a site from the cache, readable or not.
+func (k *Keeper) list(ctx context.Context, site types.NamespacedName) ([]corev1.Secret, error) {
+	var list corev1.SecretList
+	if err := k.Client.List(ctx, &list, client.InNamespace(k.Namespace), client.MatchingLabels(owned.Labels(site))); err != nil {
+		return nil, fmt.Errorf("listing the working copies of personal access tokens: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != upstream.SecretType }), nil
+}

@@ -1,0 +1,95 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+// observe returns the states of the working copies in the cache. It lists APITokens only if a copy is from the portal.
+func (p *pass) observe(ctx context.Context) ([]state, error) {
+	copies, err := p.list(ctx, p.name)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(copies, func(s corev1.Secret) bool { return fromPortal(&s) }) {
+		if err := p.findOwners(ctx, p.Client, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, err
+		}
+	}
+	states, names := make([]state, len(copies)), map[string]bool{}
+	for i := range copies {
+		states[i] = p.state(copies[i].Name, decode(&copies[i]))
+		names[copies[i].Name] = true
+	}
+	p.Memory.keep(p.name, names)
+	return states, nil
+}
+
+// findOwners adds the users with APITokens at the site, whatever state these are in.
+func (p *pass) findOwners(ctx context.Context, from client.Reader, o client.ListOption) error {
+	var tokens tokensv1alpha1.APITokenList
+	if err := from.List(ctx, &tokens, o); err != nil {
+		return fmt.Errorf("listing the APITokens of the site: %w", err)
+	}
+	for i := range tokens.Items {
+		if t := &tokens.Items[i]; t.SiteNamespace() == p.name.Namespace && t.Spec.SiteRef.Name == p.name.Name {
+			p.owners[username.Fold(t.Spec.User)] = true
+		}
+	}
+	return nil
+}
+
+// state returns what the decision about a working copy needs. c is nil if the copy cannot be read.
+func (p *pass) state(name string, c *upstream.Credential) state {
+	_, listed := p.entries[name]
+	s := state{now: p.Clock.Now(), name: name, readable: c != nil, listed: listed, origin: p.origin, answering: p.product != nil}
+	if c != nil {
+		s.credential, s.owned = *c, p.owners[c.User]
+	}
+	s.note = p.Memory.of(p.name, name, s.credential.Stored, s.now)
+	return s
+}
+
+var errForeign = errors.New("not written by the operator")
+
+// stored reads a working copy live. The credential is nil if it cannot be decoded: such a copy is replaced.
+func (k *Keeper) stored(ctx context.Context, name string) (*corev1.Secret, *upstream.Credential, error) {
+	var s corev1.Secret
+	err := k.Live.Get(ctx, types.NamespacedName{Namespace: k.Namespace, Name: name}, &s)
+	if apierrors.IsNotFound(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the working copy of a personal access token: %w", err)
+	}
+	if s.Type != upstream.SecretType {
+		return nil, nil, errForeign
+	}
+	return &s, decode(&s), nil
+}
+
+// decode returns nil if a Secret does not hold the credential that its name stands for.
+func decode(s *corev1.Secret) *upstream.Credential {
+	c, err := upstream.Decode(s.Data[upstream.DataKey])
+	if err != nil || c.SecretName() != s.Name {
+		return nil
+	}
+	return &c
+}
+
+// fromPortal reports whether only the owner could give a personal access token again.
+func fromPortal(s *corev1.Secret) bool {
+	c := decode(s)
+	return c != nil && c.Source != upstream.Given
+}
