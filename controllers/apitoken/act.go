@@ -26,8 +26,8 @@ const (
 	managedBy      = "apitoken-operator"
 )
 
-// act takes one step. The order of writes is what makes every kill between them harmless: the record knows a secret
-// before anybody gets it, and forgets older ones only after the new one was read back from where it was delivered.
+// act takes one step. The order of writes makes every kill between them harmless: the record knows a secret before
+// anybody gets it, and forgets older secrets only after the new one was read back from the delivered Secret.
 func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 	switch next {
 	case issue:
@@ -44,9 +44,9 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.repair(ctx, s)
 	case remove:
 		return r.remove(ctx, s)
-	default:
-		return nil
+	case none, settled, blocked:
 	}
+	return nil
 }
 
 func (r *Reconciler) issue(ctx context.Context, s observed) error {
@@ -78,7 +78,7 @@ func (r *Reconciler) records() recordstore.Store {
 	return recordstore.Store{Client: r.Client, Namespace: r.Namespace, ManagedBy: managedBy}
 }
 
-// adopt imports a secret. Its owner has it already: it is delivered.
+// adopt imports a secret. Its owner has it already, so its state is Delivered.
 func (r *Reconciler) adopt(ctx context.Context, s observed) error {
 	hash, err := record.NewImportedHash(s.secret, r.Random)
 	if err != nil {
@@ -103,7 +103,7 @@ func (r *Reconciler) reissue(ctx context.Context, s observed) error {
 	return r.deliver(ctx, s, text)
 }
 
-// rotate replaces the delivered secret, under the precondition that it is the one that was looked at.
+// rotate replaces the delivered secret. It fails with Conflict if the delivered Secret changed since it was read.
 func (r *Reconciler) rotate(ctx context.Context, s observed) error {
 	text, err := r.addCandidate(ctx, s)
 	if err != nil {
@@ -116,7 +116,7 @@ func (r *Reconciler) rotate(ctx context.Context, s observed) error {
 	return nil
 }
 
-// addCandidate lets the record know a new secret.
+// addCandidate makes a new secret of the token and adds it to the record.
 func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, error) {
 	text, entry, err := r.mint(s.record.TokenID, s)
 	if err != nil {
@@ -124,17 +124,17 @@ func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, erro
 	}
 	entries, ok := withCandidate(s.state, entry)
 	if !ok {
-		return "", errUnsettled // decide saw that there is room
+		return "", errUnsettled // decide found room before
 	}
 	return text, r.changeRecord(ctx, s, entries)
 }
 
-// mint makes a secret that has to be delivered yet.
+// mint makes a secret that is not delivered yet.
 func (r *Reconciler) mint(id string, s observed) (string, record.Entry, error) {
 	return record.Mint(id, record.Candidate, s.now, r.Random)
 }
 
-// deliver creates the Secret. One that is there by now is not touched: the next look finds out whose it is.
+// deliver creates the Secret. It leaves an existing one alone: the next step finds out whose it is.
 func (r *Reconciler) deliver(ctx context.Context, s observed, text string) error {
 	err := r.Client.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -159,13 +159,13 @@ func (r *Reconciler) confirm(ctx context.Context, s observed) error {
 	return r.changeRecord(ctx, s, tidied(s.state))
 }
 
-// changeRecord changes the record under the precondition that it is the one that was decided on.
+// changeRecord stores other entries. It fails with Conflict if the record changed since it was read.
 func (r *Reconciler) changeRecord(ctx context.Context, s observed, entries []record.Entry) error {
 	s.record.Entries = entries
 	return r.records().Update(ctx, s.recordSecret, s.record)
 }
 
-// repair restores user name and URL beside the token, under the same precondition.
+// repair restores user name and URL in the delivered Secret. It fails with Conflict if that changed since it was read.
 func (r *Reconciler) repair(ctx context.Context, s observed) error {
 	s.deliveredSecret.Data[corev1.BasicAuthUsernameKey] = []byte(s.token.Spec.User)
 	s.deliveredSecret.Data[urlKey] = []byte(s.site.Spec.BaseURL)
@@ -175,7 +175,7 @@ func (r *Reconciler) repair(ctx context.Context, s observed) error {
 	return nil
 }
 
-// remove deletes the very APIToken that was looked at. What it leaves is removed as after every deletion.
+// remove deletes exactly the APIToken that was read. The Cleaner then removes its Secrets, as after every deletion.
 func (r *Reconciler) remove(ctx context.Context, s observed) error {
 	t := s.token
 	if err := r.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID, ResourceVersion: &t.ResourceVersion}); client.IgnoreNotFound(err) != nil {

@@ -96,7 +96,7 @@ func (w *world) create(objects ...client.Object) {
 	}
 }
 
-// as is the operator itself, for what nobody else may write.
+// as returns the client of the operator's account, for objects that nobody else may write.
 func (w *world) as() client.Client { return w.reconciler.Client }
 
 func (w *world) holdUpstream(user, origin string) {
@@ -125,7 +125,7 @@ func (w *world) hold(c upstream.Credential) {
 	}
 }
 
-// pass lets a reconciler look at the APIToken once.
+// pass runs one pass over the APIToken.
 func (w *world) pass(r *apitoken.Reconciler, t *tokensv1alpha1.APIToken) (ctrl.Result, error) {
 	w.Helper()
 	var current tokensv1alpha1.APIToken
@@ -139,7 +139,7 @@ func (w *world) pass(r *apitoken.Reconciler, t *tokensv1alpha1.APIToken) (ctrl.R
 	return result, err
 }
 
-// reconcile passes until nothing asks to be looked at soon, and expects this reason in the end.
+// reconcile runs passes until none asks for another one soon, and expects this reason in the end.
 func (w *world) reconcile(t *tokensv1alpha1.APIToken, reason string) *metav1.Condition {
 	w.Helper()
 	for range 5 {
@@ -192,7 +192,7 @@ func (w *world) password(t *tokensv1alpha1.APIToken) []byte {
 	return s.Data["password"]
 }
 
-// settled expects that what is delivered is the one secret of the record.
+// settled expects that the delivered token is the only secret of the record.
 func (w *world) settled(t *tokensv1alpha1.APIToken) {
 	w.Helper()
 	w.reconcile(t, tokensv1alpha1.ReasonIssued)
@@ -266,7 +266,7 @@ func TestSiteMissing(t *testing.T) {
 	}
 	w.reconcile(tok, tokensv1alpha1.ReasonSiteNotFound)
 	if got := w.eventsSoFar(); len(got) != 0 {
-		t.Errorf("the same was told again: %q", got)
+		t.Errorf("another Event for the same: %q", got)
 	}
 	w.create(kubetest.Site(w.ns, "later"))
 	w.reconcile(tok, tokensv1alpha1.ReasonUpstreamCredentialMissing)
@@ -431,7 +431,7 @@ func TestRecordDamaged(t *testing.T) {
 	w.settled(tok)
 }
 
-// The webhook looks records up by the id in the token: one with another id is no use, although the hash is the right one.
+// The gateway finds records by the id in the token. A record with another id is no use, although its hash is right.
 func TestRecordWithAnotherID(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -464,7 +464,7 @@ func TestUpstreamCredential(t *testing.T) {
 	w.settled(tok)
 }
 
-// What its owner signed in for counts like one that was given, until the product accepts it no longer.
+// A personal access token from the user's session counts like a given one, until the product refuses it.
 func TestUpstreamCredentialRefused(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "bobs", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Bob" })

@@ -22,25 +22,25 @@ import (
 	"apitokens.dev/operator/internal/recordstore"
 )
 
-// Gone is an APIToken whose deletion was observed. The UID tells it from a later one of the same name.
+// Gone is an APIToken whose deletion was observed. Its UID distinguishes it from a later one of the same name.
 type Gone struct {
 	types.NamespacedName
 
 	UID types.UID
 }
 
-// Cleaner removes what a deleted APIToken leaves behind: the delivered Secret, then the record.
+// Cleaner removes the Secrets of a deleted APIToken: the delivered Secret, then the record.
 //
-// There are no owner references and no finalizers: a record lies in another namespace, a deletion must not wait for
-// the operator, and after a restore from a backup, with new UIDs, garbage collection would take everything.
-// So only a deletion that was seen to happen is followed; other records without an APIToken are dead and stay.
+// There are no owner references and no finalizers: the record is in another namespace, a deletion must not wait for the
+// operator, and after a restore from a backup, with new UIDs, garbage collection would delete everything.
+// So the Cleaner acts only on deletions that it observed. Orphans keeps the other records without an APIToken.
 type Cleaner struct {
 	Client    client.Client
 	Live      client.Reader
 	Namespace string
 }
 
-// SetupWithManager starts the cleaner with the manager.
+// SetupWithManager adds the cleaner to the manager.
 func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	deleted := handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
 		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
@@ -58,7 +58,7 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
-// Reconcile removes what is left of an APIToken that is gone.
+// Reconcile implements reconcile.TypedReconciler.
 func (c *Cleaner) Reconcile(ctx context.Context, g Gone) (ctrl.Result, error) {
 	if err := c.clean(ctx, g); apierror.IsRace(err) {
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
@@ -79,7 +79,7 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	if exists, err := c.exists(ctx, g); err != nil || exists {
 		return err
 	}
-	// What a record of another APIToken says, copied here by mistake, is about Secrets of that one.
+	// A record of another APIToken, copied here by mistake, names the delivered Secret of that one.
 	if r, err := recordstore.Decode(stored); err == nil && r.APIToken == (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
 		if err := c.removeDelivered(ctx, g, r); err != nil {
 			return err
@@ -88,11 +88,11 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	if err := c.remove(ctx, stored); err != nil {
 		return fmt.Errorf("removing the record: %w", err)
 	}
-	ctrl.LoggerFrom(ctx).Info("Removed what a deleted APIToken left", "tokenID", stored.Labels[record.LabelTokenID])
+	ctrl.LoggerFrom(ctx).Info("Removed the Secrets of a deleted APIToken", "tokenID", stored.Labels[record.LabelTokenID])
 	return nil
 }
 
-// exists asks the API server itself whether the very APIToken is there still.
+// exists asks the API server whether the APIToken with this UID still exists.
 func (c *Cleaner) exists(ctx context.Context, g Gone) (bool, error) {
 	var t tokensv1alpha1.APIToken
 	err := c.Live.Get(ctx, g.NamespacedName, &t)
@@ -102,10 +102,10 @@ func (c *Cleaner) exists(ctx context.Context, g Gone) (bool, error) {
 	return err == nil && t.UID == g.UID, nil
 }
 
-// removeDelivered removes the delivered Secret if it holds a token of this record. Anything else is somebody else's.
+// removeDelivered removes the delivered Secret if it holds a token of this record. Every other Secret is somebody else's.
 func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record) error {
 	if r.DeliverySecret == "" {
-		return nil // what was imported was never ours
+		return nil // an imported secret was never ours
 	}
 	s, err := getSecret(ctx, c.Live, g.Namespace, r.DeliverySecret)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *Cleaner) removeDelivered(ctx context.Context, g Gone, r *record.Record)
 	return nil
 }
 
-// remove deletes exactly what was looked at.
+// remove deletes exactly the version that was read.
 func (c *Cleaner) remove(ctx context.Context, s *corev1.Secret) error {
 	return client.IgnoreNotFound(c.Client.Delete(ctx, s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion}))
 }

@@ -1,5 +1,5 @@
-// Package apitoken brings APITokens about: it makes tokens, stores their records, delivers them, and removes what a
-// deleted APIToken leaves behind.
+// Package apitoken reconciles APITokens: it makes tokens, stores their records, delivers them, and removes the Secrets of
+// deleted APITokens.
 package apitoken
 
 import (
@@ -29,22 +29,22 @@ import (
 )
 
 const (
-	// reconcileTimeout bounds one pass.
+	// reconcileTimeout limits one pass.
 	reconcileTimeout = 30 * time.Second
-	// recheckPeriod is how often delivered Secrets are looked at: they are never watched, because that takes the
-	// right to list everybody's Secrets.
+	// recheckPeriod is how often delivered Secrets are read. They are never watched, because a watch takes the right to
+	// list everybody's Secrets.
 	recheckPeriod = time.Minute
-	// retryPeriod follows a pass that others kept changing things under.
+	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
-	// maxSteps is more than any state is away from a settled one.
+	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
 	maxSteps = 8
 
 	bySite = "spec.siteRef.name"
 )
 
-// Reconciler brings one APIToken about, one step at a time: observe, decide, act, observe again.
+// Reconciler reconciles APITokens. A pass takes one step at a time: observe, decide, act, observe again.
 type Reconciler struct {
-	// Client reads from the cache. Live reads from the API server, in namespaces that are not cached too.
+	// Client reads from the cache. Live reads from the API server, also in namespaces that are not cached.
 	Client client.Client
 	Live   client.Reader
 	Events events.EventRecorder
@@ -52,11 +52,11 @@ type Reconciler struct {
 	Random io.Reader
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
-	// ExpiryNotices are how long before its end it is told that a token expires, the longest first, in whole days.
+	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
 	ExpiryNotices []time.Duration
 }
 
-// SetupWithManager starts the reconciler with the manager.
+// SetupWithManager adds the reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, bySite, func(o client.Object) []string {
 		t, _ := o.(*tokensv1alpha1.APIToken)
@@ -66,10 +66,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.ofSite),
+		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofSecret)).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.OnlyMetadata,
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
@@ -79,10 +79,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
-// Reconcile brings an APIToken about.
+// Reconcile implements reconcile.ObjectReconciler.
 func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) (ctrl.Result, error) {
 	if !t.DeletionTimestamp.IsZero() {
-		// It authenticates no longer. What it leaves is removed once it is gone.
+		// It does not authenticate any more. The Cleaner removes its Secrets once it is gone.
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, t)
@@ -98,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	return ctrl.Result{RequeueAfter: o.state.wakeAfter()}, nil
 }
 
-// wakeAfter is when to look again: at the latest after a period, and at every moment that changes something by itself.
+// wakeAfter returns when to reconcile again: after recheckPeriod, or earlier if the passing of time changes something.
 func (s state) wakeAfter() time.Duration {
 	after := recheckPeriod
 	if s.site == nil {
@@ -112,16 +112,16 @@ func (s state) wakeAfter() time.Duration {
 	return after
 }
 
-// outcome is where a pass ended.
+// outcome is the result of a pass.
 type outcome struct {
 	state    state
 	decision decision
-	// minted is the step that made a new secret, if one did.
+	// minted is the last step that made a new secret, or none.
 	minted step
 }
 
-// pass takes steps until nothing is left to write. The first look is at the cache, and believed only if it finds
-// nothing to do: everything else is decided on what the API server says now.
+// pass takes steps until nothing is left to write. It trusts the cache only for the answer that nothing is to be done.
+// Every other decision rests on live reads.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
 	s, err := r.observe(ctx, t, r.Client)
 	if err != nil {
@@ -161,19 +161,19 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 
 var errUnsettled = errors.New("the APIToken did not settle: something else keeps changing its Secrets")
 
-// ofSite names the APITokens of a site.
-func (r *Reconciler) ofSite(ctx context.Context, site client.Object) []reconcile.Request {
+// tokensOfSite returns requests for the APITokens of a site.
+func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []reconcile.Request {
 	return r.requests(ctx, site.GetNamespace(), site.GetName(), func(*tokensv1alpha1.APIToken) bool { return true })
 }
 
-// ofNamespace names the APITokens of a namespace that refer to sites elsewhere.
-func (r *Reconciler) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+// tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere.
+func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
 	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }, client.InNamespace(namespace.GetName()))
 }
 
-// ofSecret names the APITokens that one of the operator's own Secrets is about. Damaged Secrets name none:
-// the next periodic look finds them.
-func (r *Reconciler) ofSecret(ctx context.Context, o client.Object) []reconcile.Request {
+// tokensOfSecret returns requests for the APITokens of a record or an upstream credential. A damaged Secret names no
+// APIToken: the next periodic pass finds it.
+func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
 	switch {
 	case !ok:
@@ -196,7 +196,7 @@ func (r *Reconciler) requests(ctx context.Context, namespace, site string, wante
 func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {
 	var list tokensv1alpha1.APITokenList
 	if err := r.Client.List(ctx, &list, append(scope, client.UnsafeDisableDeepCopy)...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Listing the APITokens that something is about")
+		ctrl.LoggerFrom(ctx).Error(err, "Listing APITokens to reconcile")
 		return nil
 	}
 	var requests []reconcile.Request

@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// Killed before any one of its writes, the next pass ends in a delivered, valid credential.
+// After a kill before any of its writes, the next pass ends in a delivered, valid credential.
 func TestKilledBetweenWrites(t *testing.T) {
 	for _, stage := range []string{"issue", "reissue", "rotate"} {
 		for n := range 4 {
@@ -28,7 +28,7 @@ func TestKilledBetweenWrites(t *testing.T) {
 			if wasCut := err != nil; wasCut != (n < 3) {
 				t.Errorf("%s, cut after %d writes: %v", stage, n, err)
 			}
-			// Whatever was delivered so far is valid already, and what was there before still is.
+			// A secret that was delivered so far is valid already, and an earlier one still is.
 			if s := w.secret(w.ns, "ci-token"); s != nil && w.record(tok).Verify(s.Data["password"]) < 0 {
 				t.Errorf("%s, cut after %d writes: what was delivered does not authenticate", stage, n)
 			}
@@ -37,7 +37,7 @@ func TestKilledBetweenWrites(t *testing.T) {
 	}
 }
 
-// atStage is an APIToken of which so much is done, and the rest is next.
+// atStage is an APIToken that has come to this stage.
 func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
 	w.Helper()
 	tok := kubetest.Token(w.ns, "ci")
@@ -52,7 +52,7 @@ func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
 			w.Fatal(err)
 		}
 	case "rotate":
-		w.sleep(time.Second) // a spec has no less
+		w.sleep(time.Second) // times in a spec are whole seconds
 		w.change(tok, func(t *tokensv1alpha1.APIToken) {
 			t.Spec.Rotation.OverlapHours = new(int32)
 			t.Spec.Rotation.RequestedTime = metav1.NewTime(w.clock.Now())
@@ -61,8 +61,8 @@ func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
 	return tok
 }
 
-// Killed each time just before the delivery, the record fills up with secrets that may be on their way still.
-// They are waited for, and then the oldest makes room.
+// Repeated kills just before the delivery fill the record with candidates that may still be delivered.
+// The controller waits for candidateGrace, and then drops the oldest.
 func TestKilledAgainAndAgain(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -202,7 +202,7 @@ func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
 	}
 }
 
-// What somebody does just before the delivery is no delivery, and is not told as one.
+// A foreign write just before the delivery is not reported as a delivery.
 func TestDeliveryForestalled(t *testing.T) {
 	for name, forestall := range map[string]func(w *world, tok *tokensv1alpha1.APIToken) error{
 		"by a Secret": func(*world, *tokensv1alpha1.APIToken) error { return nil },
@@ -237,7 +237,7 @@ func TestDeliveryForestalled(t *testing.T) {
 	}
 }
 
-// A record of another APIToken, copied to the wrong name, has that one's Secret in it.
+// A record of another APIToken, copied to the wrong name, names the delivered Secret of that one.
 func TestCleanUpLeavesTheSecretOfAnotherAPIToken(t *testing.T) {
 	w := newWorld(t)
 	tok, other := kubetest.Token(w.ns, "ci"), kubetest.Token(w.ns, "other")
@@ -262,7 +262,7 @@ func TestCleanUpLeavesTheSecretOfAnotherAPIToken(t *testing.T) {
 	}
 }
 
-// Deleted and declared again under the same name, it is another token, whichever is looked at first.
+// An APIToken that is deleted and declared again is another token, in whichever order the two are reconciled.
 func TestSameNameNeverRevives(t *testing.T) {
 	w := newWorld(t)
 	first := kubetest.Token(w.ns, "ci")

@@ -12,48 +12,48 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// state is all that a decision rests on.
+// state is everything that a decision rests on.
 type state struct {
 	now   time.Time
 	token *tokensv1alpha1.APIToken
-	// recordName is where the record lies, for people.
+	// recordName is the namespace and name of the record's Secret, for messages.
 	recordName string
 	site       *tokensv1alpha1.AtlassianSite
 	record     *record.Record
-	// recordErr says why the record that is there cannot be read.
+	// recordErr says why the record cannot be read, or is nil.
 	recordErr error
-	// orphan is the name of a record that the delivered token verifies against, written for an earlier APIToken of the
-	// same name, or empty; orphanKept says that nobody saw that one's deletion, so that nothing of it is being removed.
+	// orphan is the name of a record of an earlier APIToken of the same name that the delivered token verifies against, or
+	// empty. orphanKept means that the deletion of that APIToken was not observed, so its Secrets are not being removed.
 	orphan     string
 	orphanKept bool
-	// delivered is nil if there is no Secret of the name to deliver to.
+	// delivered is the delivered Secret, or nil if there is none.
 	delivered *delivered
-	// source is where the secret is imported from, and nil of a token that is generated.
-	source *origin
-	// upstreamHeld says that the operator holds a personal access token of the user.
+	// source is the Secret to import from, or nil for other kinds of credential.
+	source *importSource
+	// upstreamHeld means that the operator holds a personal access token of the user.
 	upstreamHeld bool
 	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
 	namespaceErr error
-	// unguarded says that the admission policy is not in force: it is asked only before something is issued.
+	// unguarded means that the admission policy is not in force. It is checked only before something is issued.
 	unguarded bool
 	// older is how many older APITokens the user has at the site.
 	older int
 }
 
-// delivered is the Secret of the name to deliver to, without the secret in it.
+// delivered is the delivered Secret, without the token in it.
 type delivered struct {
 	basicAuth     bool
 	username, url string
-	// tokenID is that of the token in it, if it is one.
+	// tokenID is the id of the token in it, or empty if it holds none.
 	tokenID string
-	// entry is the record's entry that it verifies against, or -1.
+	// entry is the index of the record's entry that the token verifies against, or -1.
 	entry int
 }
 
-// ours reports whether it is there and holds a token of the record.
+// ours reports whether the Secret exists and holds a token of the record.
 func (d *delivered) ours() bool { return d != nil && d.basicAuth && d.entry >= 0 }
 
-// inPlace reports whether people have what the record holds.
+// inPlace reports whether the owner has the secret that the record holds.
 func (s state) inPlace() bool {
 	if s.source != nil {
 		return s.record != nil && s.record.Imported
@@ -61,45 +61,54 @@ func (s state) inPlace() bool {
 	return s.delivered.ours()
 }
 
-// step is what a pass does next.
+// step is the next step of a pass.
 type step int
 
 const (
+	// none is no step.
+	none step = iota
 	// blocked: nothing can be written; the condition says why.
-	blocked step = iota
+	blocked
 	// settled: nothing is left to write.
 	settled
 	// issue: make a token and its record, and deliver it.
 	issue
 	// reissue: the delivered Secret is gone: make a new secret of the same token, and deliver it.
 	reissue
-	// rotate: make a new secret of the same token, and put it into the delivered Secret.
+	// rotate: make a new secret of the same token, and write it to the delivered Secret.
 	rotate
-	// confirm: mark what was delivered in the record, give what it replaced its end, and drop what has ended.
+	// confirm: mark the delivered secret in the record, give the replaced one its end, and drop ended ones.
 	confirm
-	// adopt: import the secret that lies at the source.
+	// adopt: import the secret.
 	adopt
-	// repair: restore what lies around the token in the delivered Secret.
+	// repair: restore user name and URL in the delivered Secret.
 	repair
-	// remove: the APIToken expired, and was kept for as long as its site says; or the portal did not finish it.
+	// remove: delete the APIToken, because its retention after expiry is over, or because the portal did not finish it.
 	remove
 )
 
-// mints reports whether a step makes a new secret authenticate.
+var stepNames = map[step]string{
+	none: "none", blocked: "blocked", settled: "settled", issue: "issue", reissue: "reissue", rotate: "rotate",
+	confirm: "confirm", adopt: "adopt", repair: "repair", remove: "remove",
+}
+
+func (s step) String() string { return stepNames[s] }
+
+// mints reports whether the step makes a secret that authenticates.
 func (s step) mints() bool { return s == issue || s == reissue || s == rotate || s == adopt }
 
-// decision is a step, and what the Ready condition says if nothing follows it.
+// decision is the next step, with the reason and message of the Ready condition if it is the last one.
 type decision struct {
 	step            step
 	reason, message string
 }
 
-// candidateGrace is how long a candidate may still be on its way: longer than a pass can take, also one of a former
-// leader that does not know yet that it is none.
+// candidateGrace is how long the delivery of a candidate may still be under way. A pass cannot take longer, not even that of
+// a former leader that does not know yet that it lost the lease.
 const candidateGrace = 2 * reconcileTimeout
 
-// generated and imported decide of such tokens, the first that has something to say.
-// Each sees only states that those before it had nothing to say to.
+// generated and imported are the checks of these kinds of tokens, in order. The first check that returns a decision wins,
+// so each sees only states that passed the checks before it.
 var (
 	generated = []func(state) *decision{
 		siteExists,
@@ -124,7 +133,7 @@ var (
 		hasNotEnded,
 		isActive,
 		isImported,
-		hasNoTwin,
+		isNotDuplicate,
 		upstreamIsHeld,
 	}
 )
@@ -149,13 +158,13 @@ func decide(s state) decision {
 		return decision{settled, tokensv1alpha1.ReasonIssued, shownOnce(s)}
 	}
 	message := fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())
-	if note := s.overlapping(); note != "" {
+	if note := s.overlapNote(); note != "" {
 		message += " " + note
 	}
-	return decision{settled, tokensv1alpha1.ReasonIssued, message + postponed(s)}
+	return decision{settled, tokensv1alpha1.ReasonIssued, message + postponedRotation(s)}
 }
 
-// secretName is where the secret lies that people use.
+// secretName returns the name of the Secret with the token.
 func (s state) secretName() string {
 	if s.source != nil {
 		return s.token.Spec.Credential.Imported.SecretName
@@ -193,10 +202,10 @@ func recordReadable(s state) *decision {
 	return block(tokensv1alpha1.ReasonRecordDamaged,
 		"The record of this token, Secret '%s', cannot be read (%s), so the token does not authenticate. "+
 			"Restore it, or delete %s and create the APIToken again.",
-		s.recordName, strings.TrimPrefix(s.recordErr.Error(), "decoding a record: "), s.all())
+		s.recordName, strings.TrimPrefix(s.recordErr.Error(), "decoding a record: "), s.toDelete())
 }
 
-// recordAgrees also guards the webhook's own check: what one of them refuses the other must not call ready.
+// recordAgrees refuses the same records as the gateway, so that no token is called ready that the gateway refuses.
 func recordAgrees(s state) *decision {
 	if s.record == nil {
 		return nil
@@ -210,11 +219,12 @@ func recordAgrees(s state) *decision {
 	}
 	return block(tokensv1alpha1.ReasonRecordDamaged,
 		"The record of this token, Secret '%s', was not written for this APIToken, so the token does not authenticate. "+
-			"Restore the right one, or delete %s and create the APIToken again.", s.recordName, s.all())
+			"Restore the right one, or delete %s and create the APIToken again.", s.recordName, s.toDelete())
 }
 
-// all is what has to be deleted before there can be another token. What was imported is not ours to have deleted.
-func (s state) all() string {
+// toDelete names the objects to delete before another token can be issued. A Secret that was imported from belongs to
+// somebody else, so it is not named.
+func (s state) toDelete() string {
 	if s.source != nil || s.ofPortal() {
 		return "this APIToken"
 	}
@@ -249,7 +259,7 @@ func isIssued(s state) *decision {
 	if s.record != nil {
 		return nil
 	}
-	if d := mayMint(s); d != nil {
+	if d := mintRefusal(s); d != nil {
 		return d
 	}
 	return &decision{step: issue}
@@ -259,7 +269,7 @@ func isDelivered(s state) *decision {
 	if s.delivered != nil {
 		return nil
 	}
-	if d := mayMint(s); d != nil {
+	if d := mintRefusal(s); d != nil {
 		return d
 	}
 	if _, ok := withCandidate(s, record.Entry{}); !ok {
@@ -293,11 +303,11 @@ func upstreamIsHeld(s state) *decision {
 		"%s, but the operator holds no personal access token with which '%s' could act at the product, "+
 			"so requests are refused with 403. '%s' can sign in and open %s, or have one added to `upstreamCredentials` of AtlassianSite '%s'; "+
 			"if it is there, the site's conditions say what is wrong with it.",
-		s.whereabouts(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
+		s.deliveredTo(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
 }
 
-// whereabouts says where the token is.
-func (s state) whereabouts() string {
+// deliveredTo says where the token was delivered to.
+func (s state) deliveredTo() string {
 	if s.ofPortal() {
 		return "The token was issued"
 	}

@@ -9,21 +9,21 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// origin is what lies where a secret is imported from, without the secret in it.
-type origin struct {
-	// found says that there is something; err why it cannot be imported; slow that its hash would be slow.
+// importSource is the Secret to import from, without the secret in it.
+type importSource struct {
+	// found means that there is a secret. err says why it cannot be imported. slow means that its hash is slow.
 	found bool
 	err   error
 	slow  bool
-	// held says that it is what the record holds.
+	// held means that the record holds this secret already.
 	held bool
-	// twin names another APIToken of the same user that has the same secret, or nobody.
-	twin record.Ref
-	// others and slowOthers are how many more imported tokens the user has, and how many of them with a slow hash.
+	// duplicate names an earlier APIToken of the same user with the same secret. It is empty if there is none.
+	duplicate record.Ref
+	// others counts the user's other imported tokens. slowOthers counts those of them with a slow hash.
 	others, slowOthers int
 }
 
-func (i *origin) message(s state) string {
+func (i *importSource) message(s state) string {
 	of := s.token.Spec.Credential.Imported
 	message := fmt.Sprintf("The secret under the key '%s' of Secret '%s' is imported.", of.Key, of.SecretName)
 	if of.Mode == tokensv1alpha1.ImportFollow && !i.found {
@@ -33,24 +33,24 @@ func (i *origin) message(s state) string {
 	return message
 }
 
-// sourceChanged reports whether another secret lies where one is followed: also one that expired is replaced by it.
+// sourceChanged reports whether a followed Secret holds another secret than the record. It replaces an expired one too.
 func (s state) sourceChanged() bool {
 	return s.source != nil && s.token.Spec.Credential.Imported.Mode == tokensv1alpha1.ImportFollow && s.source.found && !s.source.held
 }
 
-// isImported has the secret imported at first, and when what is followed has changed. A source that is gone takes nothing
-// away: that is what deleting and suspending are for.
+// isImported imports the secret once, and again when a followed Secret changes. An imported secret stays valid when the
+// Secret is deleted: to end it, delete or suspend the APIToken.
 func isImported(s state) *decision {
 	held := s.record != nil
-	revoked := held && s.standing(s.current()) == lifetime.Revoked
+	revoked := held && s.validity(s.current()) == lifetime.Revoked
 	switch {
 	case held && !revoked && !s.sourceChanged():
 		return nil
 	case revoked && !s.sourceChanged():
 		return revokedByEpoch(s)
 	}
-	d := refused(s)
-	if d != nil && held && s.standing(s.current()) == lifetime.Valid {
+	d := importRefusal(s)
+	if d != nil && held && s.validity(s.current()) == lifetime.Valid {
 		d.message += " Until then what was imported before goes on."
 	}
 	if d == nil {
@@ -59,8 +59,8 @@ func isImported(s state) *decision {
 	return d
 }
 
-// refused returns why what lies at the source cannot be imported, or nil.
-func refused(s state) *decision {
+// importRefusal returns why the secret cannot be imported, or nil.
+func importRefusal(s state) *decision {
 	of := s.token.Spec.Credential.Imported
 	switch {
 	case !s.source.found:
@@ -70,10 +70,10 @@ func refused(s state) *decision {
 		return block(tokensv1alpha1.ReasonWeakCredential,
 			"What lies under the key '%s' of Secret '%s' %v. Put another secret there.", of.Key, of.SecretName, s.source.err)
 	}
-	if d := hasNoTwin(s); d != nil {
+	if d := isNotDuplicate(s); d != nil {
 		return d
 	}
-	if d := mayMint(s); d != nil {
+	if d := mintRefusal(s); d != nil {
 		return d
 	}
 	return withinImports(s)
@@ -88,17 +88,17 @@ func revokedByEpoch(s state) *decision {
 		"The secret was imported before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. %s.", s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time), what)
 }
 
-// hasNoTwin: with one secret for two tokens nobody could tell which of them was meant, so neither authenticates.
-func hasNoTwin(s state) *decision {
-	if s.source.twin == (record.Ref{}) {
+// isNotDuplicate: the gateway cannot tell two tokens with the same secret apart, so neither authenticates.
+func isNotDuplicate(s state) *decision {
+	if s.source.duplicate == (record.Ref{}) {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonDuplicateCredential,
 		"APIToken '%s' of '%s' in namespace '%s' has the same secret already. Delete one of the two, or put another secret into Secret '%s'.",
-		s.source.twin.Name, username.Fold(s.token.Spec.User), s.source.twin.Namespace, s.secretName())
+		s.source.duplicate.Name, username.Fold(s.token.Spec.User), s.source.duplicate.Namespace, s.secretName())
 }
 
-// withinImports: each imported token of a user is tried with each of his requests.
+// withinImports: each request of a user tries all of their imported tokens, so their number is limited.
 func withinImports(s state) *decision {
 	switch user := username.Fold(s.token.Spec.User); {
 	case s.source.others >= record.MaxImported:

@@ -7,10 +7,10 @@ import (
 	"apitokens.dev/operator/internal/lifetime"
 )
 
-// makingGrace is how long the portal may take to make a token: longer than any of its requests can.
+// makingGrace is how long the portal may take to make a token. None of its requests takes longer.
 const makingGrace = 10 * time.Minute
 
-// portal decides of tokens that the portal makes. Their records are its to write.
+// portal are the checks of tokens that the portal makes. Only the portal writes their records.
 var portal = []func(state) *decision{
 	wasFinished,
 	siteExists,
@@ -24,7 +24,7 @@ var portal = []func(state) *decision{
 	upstreamIsHeld,
 }
 
-// ofPortal reports whether the token was made by its owner, on the page or over REST.
+// ofPortal reports whether the owner made the token, on the page or over REST.
 func (s state) ofPortal() bool {
 	return s.token.Spec.Credential.Type == tokensv1alpha1.CredentialPortal
 }
@@ -32,7 +32,7 @@ func (s state) ofPortal() bool {
 // pending reports whether the portal is still making the token, or was cut off.
 func (s state) pending() bool { return s.token.Annotations[tokensv1alpha1.AnnotationPending] != "" }
 
-// cutOff reports whether it was: nobody has been shown the token, or ever will be.
+// cutOff reports whether the portal was cut off. Nobody was shown the token then.
 func (s state) cutOff() bool {
 	return s.ofPortal() && s.pending() && s.now.Sub(s.token.CreationTimestamp.Time) >= makingGrace
 }
@@ -63,7 +63,7 @@ func wasRecorded(s state) *decision {
 }
 
 func wasNotRevoked(s state) *decision {
-	if s.standing(s.current()) != lifetime.Revoked {
+	if s.validity(s.current()) != lifetime.Revoked {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,
@@ -73,7 +73,7 @@ func wasNotRevoked(s state) *decision {
 
 func shownOnce(s state) string {
 	message := "The token was shown once to its owner."
-	if note := s.overlapping(); note != "" {
+	if note := s.overlapNote(); note != "" {
 		message += " " + note
 	}
 	return message

@@ -14,7 +14,7 @@ import (
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// ready is a state that nothing is left to do in.
+// ready is a settled state.
 func ready() state {
 	return state{
 		now: now, recordName: "apitoken-system/uid", upstreamHeld: true,
@@ -107,7 +107,7 @@ func TestDecide(t *testing.T) {
 		tc.change(&s)
 		d := decide(s)
 		if d.step != tc.step || d.reason != tc.reason {
-			t.Errorf("%s: step %d, reason %q; want %d, %q", name, d.step, d.reason, tc.step, tc.reason)
+			t.Errorf("%s: step %s, reason %q; want %s, %q", name, d.step, d.reason, tc.step, tc.reason)
 		}
 		if d.step == blocked && (len(d.message) < 40 || !strings.HasSuffix(d.message, ".")) {
 			t.Errorf("%s: the message does not say what to do: %q", name, d.message)
@@ -115,7 +115,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A secret that was imported is somebody's: nobody is told to delete it for a record of ours.
+// An imported secret belongs to somebody else: no message says to delete it because of a record of ours.
 func TestDamagedRecordOfAnImport(t *testing.T) {
 	for name, damage := range map[string]func(*state){
 		"unreadable": func(s *state) { s.record, s.recordErr = nil, errors.New("decoding a record: why") },
@@ -124,7 +124,7 @@ func TestDamagedRecordOfAnImport(t *testing.T) {
 		for _, imported := range []bool{false, true} {
 			s := ready()
 			if imported {
-				s.source = &origin{}
+				s.source = &importSource{}
 				s.token.Spec.Delivery = tokensv1alpha1.Delivery{}
 				s.token.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: "ci-token", Key: "password"}
 			}
@@ -134,5 +134,16 @@ func TestDamagedRecordOfAnImport(t *testing.T) {
 				t.Errorf("%s, imported: %v: %s: %s", name, imported, d.reason, d.message)
 			}
 		}
+	}
+}
+
+// Logs name steps.
+func TestStepsHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for s := none; s <= remove; s++ {
+		if seen[s.String()] || s.String() == "" {
+			t.Errorf("step %d is named %q", s, s)
+		}
+		seen[s.String()] = true
 	}
 }

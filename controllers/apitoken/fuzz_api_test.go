@@ -20,7 +20,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// What can become of a call of the API. Every other choice lets it pass.
+// The faults that an API call can meet. Every other choice lets it succeed.
 const (
 	passes byte = iota
 	fails
@@ -28,11 +28,11 @@ const (
 	isStale // a read is of the cache before this pass, a write meets a conflict
 	isOvertaken
 	isLate  // a write is given up, and comes about when the next one is made
-	meddles // what comes of it is in the upper half of the choice
+	meddles // the upper half of the choice says how
 	faults  = 16
 )
 
-// What a person with more rights than sense does.
+// The interference of a person with too many rights.
 const (
 	deleteSecret byte = iota
 	replacePassword
@@ -49,7 +49,7 @@ const (
 	meddlings
 )
 
-// call is a call of the API, and what can become of it.
+// call is an API call, and its fault.
 func (s *scene) call(do, stale func() error) error {
 	if s.calm {
 		return do()
@@ -81,7 +81,7 @@ func (s *scene) write(name string, do func() error) error {
 	return s.call(do, func() error { return apierrors.NewConflict(schema.GroupResource{}, name, errors.New("injected")) })
 }
 
-// arrive lets the writes come about that were given up.
+// arrive performs the writes that were given up.
 func (s *scene) arrive() {
 	meddledNow, late := s.meddledNow, s.late
 	s.meddledNow, s.late = s.meddledNow || s.meddledEver, nil
@@ -91,7 +91,7 @@ func (s *scene) arrive() {
 	s.meddledNow = meddledNow
 }
 
-// overtake lets another leader do all of its work first.
+// overtake runs a whole pass of another leader first.
 func (s *scene) overtake() {
 	t := s.current()
 	if t == nil {
@@ -102,7 +102,7 @@ func (s *scene) overtake() {
 	s.calm = false
 }
 
-// meddle is somebody with more rights than sense.
+// meddle is the interference of a person with too many rights.
 func (s *scene) meddle(kind byte) {
 	s.meddled, s.meddledNow, s.meddledEver = s.meddled || kind < suspend, true, true
 	drop := func(o client.Object) { _ = s.store.Delete(s.Context(), o) }
@@ -152,7 +152,7 @@ func (s *scene) meddle(kind byte) {
 	}
 }
 
-// stored returns the Secret that lies in the store, or nil.
+// stored returns the Secret from the store, or nil.
 func (s *scene) stored(key client.ObjectKey) *corev1.Secret {
 	o, err := s.tracker.Get(corev1.SchemeGroupVersion.WithResource("secrets"), key.Namespace, key.Name)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *scene) stored(key client.ObjectKey) *corev1.Secret {
 	return found
 }
 
-// catchUp lets the cache see what there is now.
+// catchUp brings the cache up to date.
 func (s *scene) catchUp() {
 	s.cached = map[client.ObjectKey]*corev1.Secret{}
 	for _, key := range []client.ObjectKey{s.recordKey, s.deliverKey} {
@@ -246,7 +246,7 @@ func (s *scene) staleGet(key client.ObjectKey, o client.Object, live bool) error
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// admit answers the question whether the admission policy is in force.
+// admit answers the probe of the admission policy.
 func (s *scene) admit(probe *tokensv1alpha1.APIToken, opts []client.CreateOption) error {
 	if !slices.Equal((&client.CreateOptions{}).ApplyOptions(opts).DryRun, []string{metav1.DryRunAll}) || probe.Spec.User != s.token.Spec.User {
 		s.Fatalf("created an APIToken: %+v", probe)
@@ -262,7 +262,7 @@ func (s *scene) admit(probe *tokensv1alpha1.APIToken, opts []client.CreateOption
 		fmt.Errorf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: may not issue", by, by))
 }
 
-// applyStatus is server-side apply by the only one who writes the status, under the preconditions that come with it.
+// applyStatus is server-side apply of the status by its only writer, with its preconditions.
 func (s *scene) applyStatus(ctx context.Context, o runtime.ApplyConfiguration) error {
 	var applied, current tokensv1alpha1.APIToken
 	text, err := json.Marshal(o)

@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// ourRecord returns the record if it can be read and belongs to the APIToken, told in other words than those of decide.
+// ourRecord returns the record if it can be read and belongs to the APIToken, by other code than that of decide.
 func (s *scene) ourRecord(o *corev1.Secret) *record.Record {
 	r := decoded(o)
 	if r == nil {
@@ -44,7 +44,7 @@ func decoded(o *corev1.Secret) *record.Record {
 	return r
 }
 
-// holds returns the entry of the record whose token a Secret holds, one that the webhook finds by its id, or nil.
+// holds returns the entry of the record that the token in a Secret verifies against, or nil.
 func holds(o *corev1.Secret, r *record.Record) *record.Entry {
 	if o == nil || r == nil || o.Type != corev1.SecretTypeBasicAuth || !bytes.HasPrefix(o.Data["password"], []byte(r.TokenID+"_")) {
 		return nil
@@ -60,8 +60,8 @@ func (s *scene) holdsOurs(o *corev1.Secret) bool {
 	return s.kind == kindGenerated && holds(o, s.ourRecord(s.stored(s.recordKey))) != nil
 }
 
-// leavesBehind reports whether a Secret holds a token of the record that was written for an APIToken of this name: then
-// it goes with the APIToken, also where user or site of the record are wrong.
+// leavesBehind reports whether a Secret holds a token of the record of this APIToken. It is then deleted with the APIToken,
+// also if user or site of the record are wrong.
 func (s *scene) leavesBehind(o *corev1.Secret) bool {
 	r := decoded(s.stored(s.recordKey))
 	return r != nil && r.APIToken == (record.Ref{Namespace: s.token.Namespace, Name: s.token.Name}) && r.DeliverySecret == s.deliverKey.Name && holds(o, r) != nil
@@ -102,7 +102,7 @@ func (s *scene) checkDelivery(created *corev1.Secret) {
 	s.checkKnown(created)
 }
 
-// checkKnown: what is delivered is a candidate of the record as it is stored, and may be.
+// checkKnown: the delivered token is a candidate of the stored record, and may be delivered.
 func (s *scene) checkKnown(delivered *corev1.Secret) {
 	if s.meddledNow {
 		return
@@ -117,7 +117,7 @@ func (s *scene) checkKnown(delivered *corev1.Secret) {
 	}
 }
 
-// checkNew: a secret enters the record as a candidate, and only when one may be issued; replaced is what lies delivered.
+// checkNew: a secret enters the record as a candidate, and only when one may be issued. replaced is the delivered secret.
 func (s *scene) checkNew(e record.Entry, before *record.Record) {
 	s.hideHash(e.Hash)
 	if s.kind != kindGenerated {
@@ -156,11 +156,11 @@ func (s *scene) checkUpdate(o client.Object) {
 		s.Fatalf("changed somebody's Secret: %q", was.Data)
 	case s.meddledNow:
 		s.deliveredNow = s.deliveredNow || !bytes.Equal(was.Data["password"], changed.Data["password"])
-		return // it was ours when that was decided, and it has not changed; the record may have
+		return // it was ours at the decision and has not changed; the record may have
 	case !s.holdsOurs(was):
 		s.Fatalf("changed somebody's Secret: %q", was.Data)
 	}
-	// What somebody put beside the token stays.
+	// Foreign content beside the token stays.
 	old, text := was.Data["password"], changed.Data["password"]
 	if bytes.Equal(old, text) {
 		was.Data["username"], was.Data["url"] = changed.Data["username"], changed.Data["url"]
@@ -192,8 +192,8 @@ func (s *scene) overlapWanted() time.Duration {
 	return []time.Duration{24 * time.Hour, 0, time.Hour}[s.overlap]
 }
 
-// checkRecordChange: a secret enters as a candidate, and is called delivered where it was read back; then what it replaced
-// goes on through the overlap, and only what cannot be on its way any more, or has ended, is dropped.
+// checkRecordChange: a secret enters as a candidate, and becomes delivered where it was read back. The replaced secret then
+// stays valid for the overlap. Only ended secrets, and candidates that cannot be delivered any more, are dropped.
 func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
 	before, after := s.ourRecord(was), s.ourRecord(changed)
 	if before == nil || after == nil || before.TokenID != after.TokenID {
@@ -239,13 +239,13 @@ func indexOf(r *record.Record, e record.Entry) int {
 	return slices.IndexFunc(r.Entries, func(other record.Entry) bool { return other.Hash == e.Hash })
 }
 
-// recordChange is what the entries of a record are changed by.
+// recordChange is a change of the entries of a record.
 type recordChange struct {
 	*scene
 
-	// deleted says that there is no delivered Secret, and full that the record had no room.
+	// deleted means that there is no delivered Secret, full that the record had no room.
 	deleted, full bool
-	// confirmed is the entry that the delivered Secret holds; news says that it is called delivered for the first time.
+	// confirmed is the entry of the delivered token. news means that it becomes delivered now.
 	confirmed *record.Entry
 	news      bool
 }
@@ -272,7 +272,7 @@ func (c recordChange) dropped(e record.Entry) {
 	ok := false
 	switch e.State {
 	case record.Candidate:
-		// Those beside a candidate that was delivered were to replace the same, and cannot any more.
+		// Candidates beside a delivered candidate were to replace the same secret, and cannot any more.
 		ok = c.news || c.clock.Since(e.Issued) >= time.Minute
 	case record.Delivered:
 		ok = c.deleted && c.full || c.news && (c.overlapWanted() == 0 || c.rules().dead(e))
@@ -284,7 +284,7 @@ func (c recordChange) dropped(e record.Entry) {
 	}
 }
 
-// checkPromises: what was replaced goes on through its overlap.
+// checkPromises: a replaced secret stays valid for its overlap.
 func (s *scene) checkPromises() {
 	r, rules := s.ourRecord(s.stored(s.recordKey)), s.rules()
 	for _, p := range s.promised {
@@ -302,7 +302,7 @@ func (s *scene) checkPromises() {
 	}
 }
 
-// checkDelete: only exactly what was looked at is deleted, of an APIToken that is gone, and the record last.
+// checkDelete: a deletion names the version that was read, of an APIToken that is gone. The record goes last.
 func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 	key := client.ObjectKeyFromObject(o)
 	precondition := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions
@@ -341,25 +341,25 @@ func (s *scene) checkRemove(t *tokensv1alpha1.APIToken, precondition *metav1.Pre
 	}
 }
 
-// checkTold: Events tell of deliveries that were made, and nothing that people can read has a secret in it.
-func (s *scene) checkTold(t *tokensv1alpha1.APIToken, err error) {
+// checkEvents: Events report only deliveries that were made, and nothing that people can read contains a secret.
+func (s *scene) checkEvents(t *tokensv1alpha1.APIToken, err error) {
 	text, marshalErr := json.Marshal(t)
 	if marshalErr != nil {
 		s.Fatal(marshalErr)
 	}
-	told := []string{s.logs.String(), string(text), fmt.Sprint(err)}
+	output := []string{s.logs.String(), string(text), fmt.Sprint(err)}
 	for len(s.events.Events) > 0 {
 		event := <-s.events.Events
 		if strings.HasPrefix(event, corev1.EventTypeNormal) && !s.deliveredNow {
-			s.Fatalf("nothing was delivered, and told is %q", event)
+			s.Fatalf("nothing was delivered, but there is an Event %q", event)
 		}
-		told = append(told, event)
+		output = append(output, event)
 	}
-	all := strings.Join(told, "\n")
+	all := strings.Join(output, "\n")
 	for secret := range s.hidden {
-		// A user name and a forged status tell what they like.
+		// A user name and a forged status may contain anything.
 		if strings.Contains(all, secret) && !strings.Contains(s.forgedID+s.token.Spec.User, secret) {
-			s.Fatalf("%q is told in %s", secret, all)
+			s.Fatalf("%q is in the output %s", secret, all)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (s *scene) setKind(t *tokensv1alpha1.APIToken) {
 	}
 }
 
-// another is a secret that the record does not know. Of one that is to be imported no slow hash is taken.
+// another is a secret that the record does not know. One to import needs no slow hash.
 func (s *scene) another() []byte {
 	if s.imported() {
 		return []byte(s.ours[2])
@@ -43,7 +43,7 @@ func (s *scene) another() []byte {
 	return []byte(canary)
 }
 
-// source is what lies where a secret is imported from.
+// source is the Secret to import from.
 func (s *scene) source() []byte {
 	if o := s.stored(s.deliverKey); o != nil {
 		return o.Data["password"]
@@ -51,8 +51,8 @@ func (s *scene) source() []byte {
 	return nil
 }
 
-// checkImport: what enters the record is what lies at the source, when there was nothing or what is followed was replaced.
-// Nothing enters a record of the portal's.
+// checkImport: only the secret at the source enters the record, at first or when a followed Secret changed.
+// Nothing enters a record of the portal.
 func (s *scene) checkImport(e record.Entry, before *record.Record) {
 	if age := s.clock.Since(e.Issued); !s.imported() || e.State != record.Delivered || age < 0 || age >= time.Minute || s.policy != policyInForce {
 		s.Fatalf("there is a new secret %+v, policy %d", e, s.policy)
@@ -75,7 +75,7 @@ func (s *scene) checkImport(e record.Entry, before *record.Record) {
 	}
 }
 
-// readyReason is that of a token that is ready.
+// readyReason is the reason of a ready token.
 func (s *scene) readyReason() string {
 	if s.imported() {
 		return tokensv1alpha1.ReasonImported
@@ -83,7 +83,7 @@ func (s *scene) readyReason() string {
 	return tokensv1alpha1.ReasonIssued
 }
 
-// otherVerdict is what Ready has to say in the end of an APIToken whose secret the operator does not make.
+// otherVerdict is the final reason of Ready for a token that the operator does not generate.
 func (s *scene) otherVerdict(rules rules, basis *record.Entry) string {
 	forbidden := rules.forbids(basis)
 	_, unfit := record.CheckImported(string(s.source()))

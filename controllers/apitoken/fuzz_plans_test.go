@@ -8,7 +8,7 @@ import (
 // damaged is a record that a scene may have instead of its own.
 const damaged = `{"version":1,"tokenID":"` + canary + `"}`
 
-// Every scene that was thought of, or that fuzzing found.
+// TestScenes plays every scene that was thought of, or that fuzzing found.
 func TestScenes(t *testing.T) {
 	p := makeProps(t)
 	for i, plan := range plans() {
@@ -39,7 +39,7 @@ func plans() (plans [][]byte) {
 	}
 	plans = append(plans, eachFault(setting{cleanUp: 1, record: recordCandidate, secret: secretOurs}, 6)...)
 	plans = append(append(plans, termPlans()...), kindPlans()...)
-	// Of a token that was issued the cache shows no record yet, at the first look and at the second.
+	// The cache does not show the record of an issued token yet, at the first read and at the second.
 	issued := append([]byte{0, 1}, make([]byte, 21)...)
 	return append(plans, setting{passes: 2}.plan(append(issued, 0, 0, 0, isStale, 0, 0, 0, isStale)...))
 }
@@ -69,7 +69,7 @@ func eachFault(base setting, calls int) (plans [][]byte) {
 	return plans
 }
 
-// termPlans are the terms that have to do with each other.
+// termPlans are combinations of terms that influence each other.
 func termPlans() (plans [][]byte) {
 	add := func(s setting) { plans = append(plans, s.plan()) }
 	for age := range ages {
@@ -97,7 +97,7 @@ func termPlans() (plans [][]byte) {
 	return plans
 }
 
-// kindPlans are those of secrets that the operator does not make.
+// kindPlans are the plans for secrets that the operator does not make.
 func kindPlans() (plans [][]byte) {
 	for _, base := range []setting{
 		{kind: kindImported, secret: secretOurs},

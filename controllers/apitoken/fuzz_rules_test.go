@@ -11,16 +11,16 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// rules are the terms of the APIToken and its site as they are now, read in other words than those of decide and lifetime.
+// rules are the present terms of the APIToken and its site, read by other code than that of decide and lifetime.
 type rules struct {
 	now  time.Time
 	spec tokensv1alpha1.APITokenSpec
 	// site is nil if there is none.
 	site       *tokensv1alpha1.AtlassianSite
 	open, full bool
-	// replaced says that another secret lies where one is followed, and final that the operator makes none in place of this one.
+	// replaced means that a followed Secret changed. final means that the operator makes no secret in place of this one.
 	replaced, final bool
-	// pending says that the portal is making it, and cutOff that it has had all the time that this may take.
+	// pending means that the portal is making it. cutOff means that its time for that is over.
 	pending, cutOff bool
 }
 
@@ -48,7 +48,7 @@ func (s *scene) rules() rules {
 	return r
 }
 
-// basis is the secret that lies delivered, or else the newest one.
+// basis is the delivered secret, or else the newest one.
 func (s *scene) basis(r *record.Record) *record.Entry {
 	if r == nil {
 		return nil
@@ -61,12 +61,12 @@ func (s *scene) basis(r *record.Record) *record.Entry {
 		return e
 	}
 	if s.stored(s.deliverKey) == nil && !slices.ContainsFunc(r.Entries, func(e record.Entry) bool { return e.State != record.Candidate }) {
-		newest.Issued = s.clock.Now() // nobody ever had one: its life has not begun
+		newest.Issued = s.clock.Now() // nobody ever had one: its lifetime has not begun
 	}
 	return &newest
 }
 
-// bounds are the moments of which each ends a secret that was issued then.
+// bounds are the moments at which a secret issued at this time ends.
 func (r rules) bounds(issued time.Time) (bounds []time.Time) {
 	add := func(days *int32) {
 		if days != nil {
@@ -90,7 +90,7 @@ func (r rules) expiredFor(e record.Entry, long time.Duration) bool {
 	return slices.ContainsFunc(r.bounds(e.Issued), func(bound time.Time) bool { return !r.now.Before(bound.Add(long)) })
 }
 
-// over: no secret of it authenticates any more.
+// over reports whether no secret of the token authenticates.
 func (r rules) over() bool {
 	return !r.spec.ExpirationTime.IsZero() && !r.now.Before(r.spec.ExpirationTime.Time)
 }
@@ -101,7 +101,7 @@ func (r rules) dead(e record.Entry) bool {
 	return r.expiredFor(e, 0) || r.revoked(e) || e.State == record.Ending && !r.now.Before(e.Ends)
 }
 
-// due: somebody wants the secret replaced by now.
+// due reports whether a rotation is due.
 func (r rules) due(e record.Entry) bool {
 	rotation := r.spec.Rotation
 	asked := rotation.RequestedTime.Time
@@ -109,12 +109,12 @@ func (r rules) due(e record.Entry) bool {
 		rotation.IntervalDays != nil && r.now.Sub(e.Issued) >= time.Duration(*rotation.IntervalDays)*day
 }
 
-// replaces: a secret that lies delivered is to be replaced, if that is allowed.
+// replaces reports whether the delivered secret is to be replaced, if that is allowed.
 func (r rules) replaces(e *record.Entry) bool {
 	return e != nil && (r.due(*e) || r.revoked(*e) || e.State == record.Ending)
 }
 
-// expired: it ended, and nobody wants the secret replaced, or that would be too late too.
+// expired reports whether the token ended, and no rotation is due or can help.
 func (r rules) expired(basis *record.Entry) bool {
 	return r.over() || basis != nil && r.expiredFor(*basis, 0) && !r.due(*basis) && !r.replaced
 }
@@ -133,8 +133,8 @@ func (r rules) removes(basis *record.Entry) bool {
 	return r.expiredFor(*basis, long)
 }
 
-// forbids is the reason for which no secret may be made now, or empty. The first two and those of the state of the
-// APIToken also keep one from authenticating.
+// forbids is the reason why no secret may be made now, or empty. The first two, and those of the state of the APIToken,
+// also keep a secret from authenticating.
 func (r rules) forbids(basis *record.Entry) string {
 	switch {
 	case r.site == nil:
@@ -158,7 +158,7 @@ func (r rules) forbids(basis *record.Entry) string {
 	return ""
 }
 
-// silences are reasons of forbids for which also what was delivered does not authenticate.
+// silences are the reasons of forbids for which a delivered secret does not authenticate either.
 var silences = []string{
 	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended,
 }

@@ -35,12 +35,12 @@ const (
 	patCanary = "canary-of-the-product"
 )
 
-// props are what every scene has at hand, made once: the same input is the same scene.
+// props are the secrets of every scene, made once, so that the same input is the same scene.
 type props struct {
 	scheme *runtime.Scheme
 	codecs serializer.CodecFactory
 	id     string
-	// minted are secrets of the token with this id, and imports are of people's own making; foreign is a token of somebody else.
+	// minted are secrets of the token with this id, imports are secrets to import, foreign is a token of somebody else.
 	minted, imports [record.MaxEntries]string
 	foreign         string
 	hashes          map[string]record.Hash
@@ -100,31 +100,31 @@ type scene struct {
 	logs                  *bytes.Buffer
 	damage, forgedID      string
 
-	// ours are secrets that can be the APIToken's.
+	// ours are the secrets that the APIToken can have.
 	ours [record.MaxEntries]string
-	// start is when it all begins.
+	// start is the time at the beginning.
 	start time.Time
-	// plain says that nothing but faults and the terms keeps it from being issued.
+	// plain means that only faults and terms can keep it from being issued.
 	plain bool
-	// calm says that there are no faults.
+	// calm means that there are no faults.
 	calm bool
-	// meddled says that a person did something to Secrets, meddledNow that one did anything in this pass, meddledEver at all.
+	// meddled means that a person changed Secrets, meddledNow that one changed anything in this pass, meddledEver at all.
 	meddled, meddledNow, meddledEver bool
-	// deliveredNow says that a token of the record came to lie in the Secret in this pass, and writes how many there were.
+	// deliveredNow means that a token of the record was delivered in this pass. writes counts the deliveries.
 	deliveredNow bool
 	writes       int
-	// cached is what the cache holds where it lags behind.
+	// cached are the objects of the cache that are behind.
 	cached map[client.ObjectKey]*corev1.Secret
 	// late are writes that were given up and are under way still.
 	late []func() error
-	// promised are secrets that a rotation replaced, and buried are those whose delivered Secret was deleted.
+	// promised are secrets that a rotation replaced. buried are secrets that died with their delivered Secret.
 	promised []promise
 	buried   map[record.Hash]bool
-	// hidden must not be told anywhere.
+	// hidden are texts that must not appear anywhere.
 	hidden map[string]bool
 }
 
-// promise says that a secret goes on until then.
+// promise notes that a secret stays valid until then.
 type promise struct {
 	text  []byte
 	entry record.Entry
@@ -176,7 +176,7 @@ func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []b
 	return s
 }
 
-// setTerms is what the APIToken asks for.
+// setTerms sets the terms that the APIToken asks for.
 func (s *scene) setTerms(spec *tokensv1alpha1.APITokenSpec) {
 	if s.remote != siteHere {
 		spec.SiteRef.Namespace = s.siteKey.Namespace
@@ -195,7 +195,7 @@ func (s *scene) setTerms(spec *tokensv1alpha1.APITokenSpec) {
 		spec.ExpirationTime = metav1.NewTime(s.start.Add(30 * day))
 	}
 	if s.kind != kindGenerated {
-		return // rotations are of what is generated
+		return // only generated tokens rotate
 	}
 	switch s.rotation {
 	case rotatesSinceLately:
@@ -210,7 +210,7 @@ func (s *scene) setTerms(spec *tokensv1alpha1.APITokenSpec) {
 	spec.Rotation.OverlapHours = []*int32{nil, new(int32(0)), new(int32(1))}[s.overlap]
 }
 
-// newSite is the site with all that it lays down.
+// newSite is the site with its policy.
 func (s *scene) newSite() *tokensv1alpha1.AtlassianSite {
 	site := kubetest.Site(s.siteKey.Namespace, s.siteKey.Name)
 	spec := &site.Spec
@@ -248,7 +248,7 @@ func (s *scene) newSite() *tokensv1alpha1.AtlassianSite {
 	return site
 }
 
-// bury remembers what was in the delivered Secret, or in use beside it, when that was deleted.
+// bury remembers the secrets that die when the delivered Secret is deleted.
 func (s *scene) bury() {
 	s.buried = map[record.Hash]bool{}
 	if r := s.ourRecord(s.stored(s.recordKey)); r != nil {
@@ -258,7 +258,7 @@ func (s *scene) bury() {
 	}
 }
 
-// build fills the store, and lets the controllers at it.
+// build fills the store and makes the controllers.
 func (s *scene) build() {
 	objects := []client.Object{s.token}
 	there := map[client.ObjectKey]bool{}
@@ -293,13 +293,13 @@ func (s *scene) build() {
 	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Namespace: kubetest.SystemNamespace}
 }
 
-// hide keeps a text from being told, also in the form that a Secret has in JSON.
+// hide adds a text to hidden, also in base64.
 func (s *scene) hide(text string) {
 	s.hidden[text] = true
 	s.hidden[base64.RawStdEncoding.EncodeToString([]byte(text))] = true
 }
 
-// hideToken hides what follows the id, which is public.
+// hideToken hides a token but for its id, which is public.
 func (s *scene) hideToken(text string) { s.hide(text[token.IDLength+1:]) }
 
 func (s *scene) hideHash(hash record.Hash) {
@@ -309,7 +309,7 @@ func (s *scene) hideHash(hash record.Hash) {
 	}
 }
 
-// forgedStatus is what somebody made of the status.
+// forgedStatus is a status that somebody forged.
 func (s *scene) forgedStatus() tokensv1alpha1.APITokenStatus {
 	now := metav1.NewTime(s.clock.Now())
 	return []tokensv1alpha1.APITokenStatus{
@@ -346,12 +346,12 @@ func (s *scene) upstreamSecret() *corev1.Secret {
 	}
 }
 
-// folded is username.Fold in other words.
+// folded is username.Fold by other code.
 func folded(user string) string {
 	return regexp.MustCompile(`[A-Z]+`).ReplaceAllStringFunc(user, strings.ToLower)
 }
 
-// deliveredSecret is what lies where the token is to be delivered.
+// deliveredSecret is the Secret of the name to deliver to.
 func (s *scene) deliveredSecret(kind byte) *corev1.Secret {
 	o := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.deliverKey.Namespace, Name: s.deliverKey.Name, Labels: map[string]string{"of": "somebody"}},
@@ -379,7 +379,7 @@ func (s *scene) deliveredSecret(kind byte) *corev1.Secret {
 	return o
 }
 
-// recordSecret is what lies where the record does.
+// recordSecret is the Secret of the name of the record.
 func (s *scene) recordSecret(kind byte) *corev1.Secret {
 	if kind == recordNone {
 		return nil

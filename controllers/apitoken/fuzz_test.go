@@ -38,7 +38,7 @@ func FuzzReconcile(f *testing.F) {
 	})
 }
 
-// play is all that happens in a scene.
+// play runs a scene.
 func (s *scene) play() {
 	for range s.passes {
 		step := []time.Duration{0, time.Second, 61 * time.Second, time.Hour}[s.of(4)]
@@ -58,7 +58,7 @@ func (s *scene) play() {
 	}
 }
 
-// pass is one look at the APIToken, and what holds after any.
+// pass runs one pass and checks the invariants that hold after any.
 func (s *scene) pass() error {
 	s.meddledNow, s.deliveredNow, s.writes = false, false, 0
 	t := s.current()
@@ -84,18 +84,18 @@ func (s *scene) pass() error {
 	if t = s.current(); t == nil {
 		return err
 	}
-	s.checkTold(t, err)
+	s.checkEvents(t, err)
 	if !s.meddled {
 		s.checkPromises()
 	}
-	// After a race nothing was told.
+	// After a race no Event was emitted.
 	if err == nil && result.RequeueAfter > time.Second && !s.meddled && !s.meddledNow {
 		s.checkReady(t)
 	}
 	return err
 }
 
-// checkReady holds after a pass that came to its end: what is called ready is, and what is ours is not called somebody's.
+// checkReady checks a pass that came to its end: a token that is called ready is ready, and one of ours is not called foreign.
 func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 	ready := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
 	switch {
@@ -137,8 +137,8 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 	}
 }
 
-// isReady reports whether a delivered token authenticates by its record, in which there is nothing that should not be.
-// What a cache that lags says is true enough until it has caught up.
+// isReady reports whether a delivered token authenticates by its record, and the record has no entry too many.
+// The answer of a cache that is behind counts until it has caught up.
 func (s *scene) isReady(r *record.Record, delivered *corev1.Secret) bool {
 	held, rules := holds(delivered, r), s.rules()
 	if s.kind != kindGenerated {
@@ -158,7 +158,7 @@ func (s *scene) isReady(r *record.Record, delivered *corev1.Secret) bool {
 	return true
 }
 
-// settle expects that what the faults left comes to an end, in which nothing is written any more.
+// settle expects that passes without faults come to an end at which nothing is written any more.
 func (s *scene) settle() {
 	s.calm = true
 	s.arrive()
@@ -198,7 +198,7 @@ func (s *scene) settle() {
 	}
 }
 
-// verdict is what Ready has to say in the end, if there is nothing in the way but the terms.
+// verdict is the final reason of Ready, if only the terms decide it.
 func (s *scene) verdict(rules rules, basis *record.Entry) string {
 	if s.kind != kindGenerated {
 		return s.otherVerdict(rules, basis)
@@ -211,7 +211,7 @@ func (s *scene) verdict(rules rules, basis *record.Entry) string {
 	return tokensv1alpha1.ReasonIssued
 }
 
-// clean deletes the APIToken, and expects that what was its own goes, whatever fails at first, and nothing else.
+// clean deletes the APIToken, and expects that exactly its own Secrets go, whatever fails at first.
 func (s *scene) clean() {
 	s.calm, s.meddledNow = false, false
 	if err := s.store.Delete(s.Context(), s.token.DeepCopy()); client.IgnoreNotFound(err) != nil {
@@ -240,7 +240,7 @@ func (s *scene) clean() {
 	}
 }
 
-// current is the APIToken as it is, or nil.
+// current returns the stored APIToken, or nil.
 func (s *scene) current() *tokensv1alpha1.APIToken {
 	var t tokensv1alpha1.APIToken
 	switch err := s.store.Get(s.Context(), client.ObjectKeyFromObject(s.token), &t); {

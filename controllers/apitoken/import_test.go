@@ -20,7 +20,7 @@ const (
 	weakImport   = "a-weak-one-hashed-slow"
 )
 
-// importing is an APIToken that imports what lies in the Secret with "-source" behind its name.
+// importing is an APIToken that imports from the Secret with its name and "-source".
 func (w *world) importing(name string, mode tokensv1alpha1.ImportMode) *tokensv1alpha1.APIToken {
 	return kubetest.Token(w.ns, name, func(t *tokensv1alpha1.APIToken) {
 		t.Spec.Delivery = tokensv1alpha1.Delivery{}
@@ -31,7 +31,7 @@ func (w *world) importing(name string, mode tokensv1alpha1.ImportMode) *tokensv1
 	})
 }
 
-// source puts a text where an APIToken of this name imports from.
+// source writes the Secret that an APIToken of this name imports from.
 func (w *world) source(name, text string) *corev1.Secret {
 	w.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: name + "-source"}, Data: map[string][]byte{"token": []byte(text)}}
@@ -62,7 +62,7 @@ func TestImport(t *testing.T) {
 		if w.record(tok).Entries[0].Hash.Slow() != (name == "weak") {
 			t.Errorf("%s: hashed otherwise", name)
 		}
-		w.told(tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonImported)
+		w.expectEvents(tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonImported)
 		if tok.Status.TokenID == "" || tok.Status.IssuedTime.IsZero() {
 			t.Errorf("the status is %+v", tok.Status)
 		}
@@ -113,13 +113,13 @@ func TestImportFollows(t *testing.T) {
 			ready := w.reconcile(tok, tokensv1alpha1.ReasonImported)
 			w.holds(tok, secret)
 			if !strings.Contains(ready.Message, "any more") {
-				t.Errorf("not told that the source is gone: %s", ready.Message)
+				t.Errorf("the message does not say that the source is gone: %s", ready.Message)
 			}
 		}
 	}
 	w.source("old", "short")
 	if ready := w.reconcile(tok, tokensv1alpha1.ReasonWeakCredential); !strings.Contains(ready.Message, "what was imported before goes on") {
-		t.Errorf("not told that the token authenticates still: %s", ready.Message)
+		t.Errorf("the message does not say that the token still authenticates: %s", ready.Message)
 	}
 	w.holds(tok, firstImport)
 }
@@ -140,7 +140,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// Of two with the same secret one is refused, also when both were imported at the same time.
+// Of two APITokens with the same secret one is refused, also when both were imported at the same time.
 func TestImportedTwice(t *testing.T) {
 	for _, secret := range []string{firstImport, weakImport} {
 		w := newWorld(t)
@@ -153,7 +153,7 @@ func TestImportedTwice(t *testing.T) {
 		if w.secret(kubetest.SystemNamespace, string(two.UID)) != nil {
 			t.Error("the second was imported too")
 		}
-		// As if the two had not seen each other.
+		// Both import before either sees the other.
 		r := w.record(one)
 		r.APIToken.Name = "two"
 		r.Entries[0].Issued = r.Entries[0].Issued.Add(time.Second)
@@ -191,7 +191,7 @@ func TestImportedAndEpoch(t *testing.T) {
 	w.holds(follow, secondImport+"new")
 }
 
-// A person can have so many imported tokens, and fewer weak ones: each is tried with each of his requests.
+// A user can have 20 imported tokens, 5 of them weak: each request tries all of them.
 func TestTooManyImported(t *testing.T) {
 	w := newWorld(t)
 	for i := range record.MaxSlow {
@@ -212,7 +212,7 @@ func TestTooManyImported(t *testing.T) {
 	}
 }
 
-// What is followed comes back with another secret, as a generated token does with a rotation.
+// An expired followed token comes back with another secret, as a generated token does with a rotation.
 func TestImportedAndExpired(t *testing.T) {
 	w := newWorld(t)
 	once, follow := w.importing("once", tokensv1alpha1.ImportOnce), w.importing("follow", tokensv1alpha1.ImportFollow)
@@ -232,7 +232,7 @@ func TestImportedAndExpired(t *testing.T) {
 	w.holds(follow, secondImport)
 }
 
-// A record that is kept although its APIToken is gone, as after a restore from a backup, holds no secret for itself.
+// An orphaned record, as after a restore from a backup, does not make its secret a duplicate.
 func TestImportedAgain(t *testing.T) {
 	w := newWorld(t)
 	tok := w.importing("old", tokensv1alpha1.ImportOnce)

@@ -19,7 +19,7 @@ import (
 
 var firstUse = metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 
-// used writes the use of a token, as the webhook does.
+// used writes the last access of a token, as the gateway does.
 func (w *world) used(t *tokensv1alpha1.APIToken, at metav1.Time) {
 	w.Helper()
 	text := `{"status":{"lastAccessedTime":"` + at.UTC().Format(time.RFC3339) + `","lastAccessedFrom":"192.0.2.1"}}`
@@ -36,7 +36,7 @@ func (w *world) expectLastAccess(t *tokensv1alpha1.APIToken, at metav1.Time) {
 	}
 }
 
-// A last access is not the controller's: it neither makes it write, nor goes when it does.
+// The controller does not own the last access: it neither writes because of it nor removes it.
 func TestLastAccessIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -71,7 +71,7 @@ func TestLastAccessIsLeftAlone(t *testing.T) {
 	}
 }
 
-// A token may be used between any two writes of a pass. What the pass did is told all the same, once, and at once.
+// A token may be used between any two writes of a pass. The Events of the pass are emitted all the same, once, and at once.
 func TestUsedDuringAPass(t *testing.T) {
 	for _, stage := range []string{"issue", "reissue"} {
 		t.Run(stage, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestUsedDuringAPass(t *testing.T) {
 	}
 }
 
-// Whatever else has changed since the pass began, it knows nothing of: another one has to look.
+// A pass does not report on any other change since it began: another pass has to.
 func TestChangedDuringAPass(t *testing.T) {
 	for name, change := range map[string]func(w *world, tok *tokensv1alpha1.APIToken) error{
 		"spec": func(w *world, tok *tokensv1alpha1.APIToken) error {
@@ -137,7 +137,7 @@ func TestChangedDuringAPass(t *testing.T) {
 	}
 }
 
-// usedBeforeReport lets something happen just before the status is first written.
+// usedBeforeReport runs a function just before the status is first written.
 func (w *world) usedBeforeReport(happen func()) *apitoken.Reconciler {
 	r := *w.reconciler
 	r.Client = interceptor.NewClient(env.Client(w.T, kubetest.Controller), interceptor.Funcs{

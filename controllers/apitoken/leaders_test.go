@@ -28,12 +28,12 @@ import (
 // ten goes wrong.
 func TestTwoLeadersUnderFaults(t *testing.T) { twoLeaders(t, 12, 4*time.Second) }
 
-// rivals are two controllers over the same APITokens.
-type rivals struct {
+// leaders are two controllers over the same APITokens.
+type leaders struct {
 	*world
 
 	names []string
-	// gone are the APITokens whose deletion both have seen.
+	// gone are the deleted APITokens that both cleaners know of.
 	mu   sync.Mutex
 	gone []apitoken.Gone
 
@@ -41,8 +41,8 @@ type rivals struct {
 }
 
 func twoLeaders(t *testing.T, tokens int, duration time.Duration) {
-	r := &rivals{world: newWorld(t)}
-	r.reconciler.Events = &events.FakeRecorder{} // tells nobody; the other one blocks when it is full
+	r := &leaders{world: newWorld(t)}
+	r.reconciler.Events = &events.FakeRecorder{} // without a channel: the default one blocks when it is full
 	for i := range tokens {
 		r.names = append(r.names, fmt.Sprintf("t%d", i))
 		r.create(kubetest.Token(r.ns, r.names[i]))
@@ -66,7 +66,7 @@ func twoLeaders(t *testing.T, tokens int, duration time.Duration) {
 }
 
 // lead passes over the APITokens in random order, with a client that fails.
-func (r *rivals) lead(ctx context.Context, random *rand.Rand, faulty client.Client) {
+func (r *leaders) lead(ctx context.Context, random *rand.Rand, faulty client.Client) {
 	tokens, cleaner := *r.reconciler, *r.cleaner
 	tokens.Client, cleaner.Client = faulty, faulty
 	for ctx.Err() == nil {
@@ -82,7 +82,7 @@ func (r *rivals) lead(ctx context.Context, random *rand.Rand, faulty client.Clie
 	}
 }
 
-func (r *rivals) someGone(random *rand.Rand) (apitoken.Gone, bool) {
+func (r *leaders) someGone(random *rand.Rand) (apitoken.Gone, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.gone) == 0 {
@@ -94,7 +94,7 @@ func (r *rivals) someGone(random *rand.Rand) (apitoken.Gone, bool) {
 var errInjected = errors.New("injected")
 
 // faulty fails one call in ten: before the write, after it as a timeout does, or by reading what was there before.
-func (r *rivals) faulty(random *rand.Rand) client.Client {
+func (r *leaders) faulty(random *rand.Rand) client.Client {
 	stale := map[client.ObjectKey]*corev1.Secret{}
 	write := func(write func() error) error {
 		if random.IntN(10) > 0 {
@@ -138,7 +138,7 @@ func (r *rivals) faulty(random *rand.Rand) client.Client {
 }
 
 // disturb deletes delivered Secrets, and APITokens, which it declares again.
-func (r *rivals) disturb(ctx context.Context) {
+func (r *leaders) disturb(ctx context.Context) {
 	random := rand.New(rand.NewPCG(9, 9))
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -168,8 +168,8 @@ func (r *rivals) disturb(ctx context.Context) {
 	}
 }
 
-// watch checks all the time that what lies delivered authenticates.
-func (r *rivals) watch(ctx context.Context) {
+// watch checks all the time that the delivered tokens authenticate.
+func (r *leaders) watch(ctx context.Context) {
 	random := rand.New(rand.NewPCG(5, 5))
 	for ctx.Err() == nil {
 		name := client.ObjectKey{Namespace: r.ns, Name: r.names[random.IntN(len(r.names))]}
@@ -201,9 +201,9 @@ func (r *rivals) watch(ctx context.Context) {
 }
 
 // settle lets one healthy controller finish, and compares the world with what it should be.
-func (r *rivals) settle() {
+func (r *leaders) settle() {
 	r.Helper()
-	r.clock.SetTime(r.clock.Now().Add(time.Hour)) // no candidate is on its way any more
+	r.clock.SetTime(r.clock.Now().Add(time.Hour)) // no candidate can be delivered any more
 	for _, g := range r.gone {
 		if _, err := r.cleaner.Reconcile(r.Context(), g); err != nil {
 			r.Error(err)

@@ -14,12 +14,12 @@ import (
 
 var (
 	expiringDesc = prometheus.NewDesc("apitoken_tokens_expiring",
-		"APITokens of a site that expire within so many days and are not rotated before. Each is counted with every number of days it is within.",
+		"APITokens of a site that expire within within_days days and are not rotated before. A token counts under every number of days that it is within.",
 		[]string{"site", "within_days"}, nil)
-	expiredDesc = prometheus.NewDesc("apitoken_tokens_expired", "APITokens of a site that have expired and are kept.", []string{"site"}, nil)
+	expiredDesc = prometheus.NewDesc("apitoken_tokens_expired", "Expired APITokens of a site that still exist.", []string{"site"}, nil)
 )
 
-// Expiry counts, each time that it is asked, the APITokens that expire soon, by what their status says.
+// Expiry is a collector that counts the APITokens that expire soon, by their status.
 type Expiry struct {
 	Client  client.Reader
 	Clock   clock.PassiveClock

@@ -40,10 +40,10 @@ func TestExpiryMetrics(t *testing.T) {
 	add("ci", "expired", -1*day, 0)
 	e := &Expiry{Client: build.Build(), Clock: testclock.NewFakePassiveClock(now), Notices: []time.Duration{7 * day, day}}
 	const want = `
-# HELP apitoken_tokens_expired APITokens of a site that have expired and are kept.
+# HELP apitoken_tokens_expired Expired APITokens of a site that still exist.
 # TYPE apitoken_tokens_expired gauge
 apitoken_tokens_expired{site="jira/main"} 1
-# HELP apitoken_tokens_expiring APITokens of a site that expire within so many days and are not rotated before. Each is counted with every number of days it is within.
+# HELP apitoken_tokens_expiring APITokens of a site that expire within within_days days and are not rotated before. A token counts under every number of days that it is within.
 # TYPE apitoken_tokens_expiring gauge
 apitoken_tokens_expiring{site="jira/main",within_days="1"} 2
 apitoken_tokens_expiring{site="jira/main",within_days="7"} 3

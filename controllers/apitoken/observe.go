@@ -20,16 +20,16 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// observed is a state with the objects that it was read from: writes name their versions as preconditions.
+// observed is a state with the objects that it was read from. Writes use their versions as preconditions.
 type observed struct {
 	state
 
 	recordSecret, deliveredSecret *corev1.Secret
-	// secret is what lies where it is imported from.
+	// secret is the secret to import.
 	secret string
 }
 
-// observe reads what a decision rests on. The delivered Secret is always read live: it is never cached.
+// observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached.
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
 	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
 	var site tokensv1alpha1.AtlassianSite
@@ -52,7 +52,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if s.site == nil {
 		return s, nil
 	}
-	if s.namespaceErr, err = r.shutOut(ctx, t, s.site); err != nil {
+	if s.namespaceErr, err = r.namespaceRefusal(ctx, t, s.site); err != nil {
 		return observed{}, err
 	}
 	if s.record == nil && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil {
@@ -64,7 +64,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	return s, err
 }
 
-// observeSecret looks where the secret lies that people have.
+// observeSecret reads the Secret with the token: the delivered one, or the one to import from.
 func (r *Reconciler) observeSecret(ctx context.Context, s *observed) error {
 	switch {
 	case s.token.Spec.Credential.Imported != nil:
@@ -76,7 +76,7 @@ func (r *Reconciler) observeSecret(ctx context.Context, s *observed) error {
 	}
 }
 
-// observePortal looks for the record of an earlier APIToken, exactly like this one.
+// observePortal looks for the record of an earlier APIToken of the same name, if this one has none.
 func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error) {
 	if s.record != nil || s.recordErr != nil || s.pending() {
 		return nil
@@ -87,7 +87,7 @@ func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error)
 	return err
 }
 
-// observeDelivery looks at the Secret that the token is delivered to.
+// observeDelivery reads the delivered Secret.
 func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err error) {
 	t := s.token
 	if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
@@ -106,8 +106,8 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 	return nil
 }
 
-// shutOut returns why a site is not open to the namespace of an APIToken, or nil.
-func (r *Reconciler) shutOut(ctx context.Context, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
+// namespaceRefusal returns why a site is not open to the namespace of an APIToken, or nil if it is.
+func (r *Reconciler) namespaceRefusal(ctx context.Context, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
 	if t.Namespace == site.Namespace {
 		return nil, nil
 	}
@@ -143,7 +143,7 @@ func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken)
 	return older, nil
 }
 
-// isOlder orders APITokens by age; those of the same second by UID.
+// isOlder orders APITokens by age, and APITokens of the same second by UID.
 func isOlder(a, b *tokensv1alpha1.APIToken) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
@@ -151,7 +151,7 @@ func isOlder(a, b *tokensv1alpha1.APIToken) bool {
 	return a.UID < b.UID
 }
 
-// inspect looks at the Secret of the name to deliver to. No secret of it leaves this function.
+// inspect reads a delivered Secret. The token in it does not leave this function.
 func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	password := s.Data[corev1.BasicAuthPasswordKey]
 	d := &delivered{
@@ -163,14 +163,15 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	if id, ok := token.Parse(password); ok {
 		d.tokenID = string(id)
 	}
-	// The webhook finds a record by the id of the token: with another one it does not authenticate, whatever it verifies against.
+	// The gateway finds a record by the id of the token. With another id the token does not authenticate, although it verifies.
 	if r != nil && d.tokenID == r.TokenID {
 		d.entry = r.Verify(password)
 	}
 	return d
 }
 
-// findOrphan looks for the record of an earlier APIToken, exactly like this one. The labels only say where to look.
+// findOrphan returns the name of a record that was written for an earlier APIToken with the same name and spec. The labels
+// only narrow the search.
 func (r *Reconciler) findOrphan(
 	ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool, where client.MatchingLabels,
 ) (name string, kept bool, err error) {
@@ -187,8 +188,8 @@ func (r *Reconciler) findOrphan(
 	return "", false, nil
 }
 
-// holdsUpstream asks what the webhook will ask: is there a credential that the product accepts, and is it for where the site
-// is now?
+// holdsUpstream reports whether the gateway has a personal access token for the user: one that the product accepts, and
+// that belongs to the site's present origin.
 func (r *Reconciler) holdsUpstream(ctx context.Context, site *tokensv1alpha1.AtlassianSite, user string) (bool, error) {
 	s, err := getSecret(ctx, r.Client, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
 	if err != nil {

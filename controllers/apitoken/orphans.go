@@ -24,16 +24,16 @@ import (
 )
 
 const (
-	// orphanedSince is the annotation that says when a record was first seen without its APIToken.
+	// orphanedSince is the annotation with the time at which a record was first seen without its APIToken.
 	orphanedSince = "apitokens.dev/orphaned-since"
-	// orphanRetention is for how long such a record is kept: as long as it takes to notice that a restore from a backup
-	// gave every APIToken a new UID. The record is dead all that time.
+	// orphanRetention is how long such a record is kept. In that time somebody notices that a restore from a backup gave every
+	// APIToken a new UID. The record does not authenticate.
 	orphanRetention = 30 * 24 * time.Hour
-	// orphanRecheckPeriod is how often an orphan is looked at again.
+	// orphanRecheckPeriod is how often an orphan is checked again.
 	orphanRecheckPeriod = time.Hour
 )
 
-// Orphans keeps the records of APITokens that went without their deletion having been seen, and removes them in the end.
+// Orphans marks the records of APITokens whose deletion was not observed, and removes them after orphanRetention.
 type Orphans struct {
 	Client    client.Client
 	Live      client.Reader
@@ -42,7 +42,7 @@ type Orphans struct {
 	Namespace string
 }
 
-// SetupWithManager starts it with the manager.
+// SetupWithManager adds it to the manager.
 func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		s, ok := o.(*corev1.Secret)
@@ -54,16 +54,16 @@ func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 	if err != nil {
-		return fmt.Errorf("setting up the care for orphaned records: %w", err)
+		return fmt.Errorf("setting up the controller of orphaned records: %w", err)
 	}
 	return nil
 }
 
-// Reconcile looks whether a record has its APIToken.
+// Reconcile implements reconcile.ObjectReconciler.
 func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Result, error) {
 	decoded, err := recordstore.Decode(stored)
 	if err != nil {
-		return ctrl.Result{}, nil // whose it was cannot be told; it is dead, and stays
+		return ctrl.Result{}, nil // its APIToken is unknown; it does not authenticate, and stays
 	}
 	again, err := r.look(ctx, stored, decoded)
 	if apierror.IsRace(err) {
@@ -101,7 +101,7 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 	return 0, r.remove(ctx, stored, decoded)
 }
 
-// owner reports whether the APIToken of a record is there. That it is not is believed of the API server alone.
+// owner reports whether the APIToken of a record exists. It trusts only the API server that it does not.
 func (r *Orphans) owner(ctx context.Context, uid types.UID, ref record.Ref) (bool, error) {
 	for _, reader := range []client.Reader{r.Client, r.Live} {
 		var t tokensv1alpha1.APIToken
@@ -116,7 +116,7 @@ func (r *Orphans) owner(ctx context.Context, uid types.UID, ref record.Ref) (boo
 	return false, nil
 }
 
-// mark sets the annotation, or takes it away.
+// mark sets the annotation orphanedSince, or removes it if since is empty.
 func (r *Orphans) mark(ctx context.Context, stored *corev1.Secret, since string) error {
 	marked := stored.DeepCopy()
 	if since == "" {
@@ -133,7 +133,8 @@ func (r *Orphans) mark(ctx context.Context, stored *corev1.Secret, since string)
 	return nil
 }
 
-// remove removes what an APIToken left 30 days ago. A Secret that another APIToken delivers to by now is that one's.
+// remove removes the Secrets of an APIToken that is gone for orphanRetention. It leaves a delivered Secret that another
+// APIToken delivers to by now.
 func (r *Orphans) remove(ctx context.Context, stored *corev1.Secret, decoded *record.Record) error {
 	var inUse tokensv1alpha1.APITokenList
 	if err := r.Client.List(ctx, &inUse, client.InNamespace(decoded.APIToken.Namespace)); err != nil {

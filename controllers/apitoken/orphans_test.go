@@ -19,7 +19,7 @@ const (
 	month = 30 * 24 * time.Hour
 )
 
-// care looks at the record of an APIToken once, if there is one, and returns it as it is then.
+// care reconciles the record of an APIToken once, if there is one, and returns it.
 func (w *world) care(tok *tokensv1alpha1.APIToken) *corev1.Secret {
 	w.Helper()
 	orphans := &apitoken.Orphans{
@@ -54,7 +54,7 @@ func TestRecordWithItsAPITokenIsNoOrphan(t *testing.T) {
 	w.settled(tok)
 }
 
-// The controller did not run while an APIToken was deleted: what it left is dead, kept for 30 days, then removed.
+// The controller did not run while an APIToken was deleted: its Secrets are dead, kept for 30 days, then removed.
 func TestUnseenDeletion(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -79,7 +79,7 @@ func TestUnseenDeletion(t *testing.T) {
 		t.Error("something is left after 30 days")
 	}
 	if got := w.eventsSoFar(); len(got) != 0 {
-		t.Errorf("told again: %q", got)
+		t.Errorf("another Event for the same: %q", got)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestRestoreRepaired(t *testing.T) {
 	}
 }
 
-// A token of somebody else that lies in the Secret is no reason to offer its revival.
+// A foreign token in the Secret is no reason to offer its revival.
 func TestOrphanOfAnotherAPITokenIsNotOffered(t *testing.T) {
 	w := newWorld(t)
 	other := kubetest.Token(w.ns, "other")

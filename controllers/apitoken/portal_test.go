@@ -30,7 +30,7 @@ func (w *world) shown(name string, pending bool) *tokensv1alpha1.APIToken {
 	return t
 }
 
-// recorded writes the record that the portal would, and returns the plaintext.
+// recorded writes the record as the portal does, and returns the plaintext.
 func (w *world) recorded(t *tokensv1alpha1.APIToken) string {
 	w.Helper()
 	id, err := token.NewID(w.reconciler.Random)
@@ -92,7 +92,7 @@ func TestTokenOfThePortal(t *testing.T) {
 	}
 }
 
-// What was issued before the epoch is dead, and nobody could be shown another one.
+// A token that was issued before the epoch is dead, and nobody can be shown another one.
 func TestTokenOfThePortalBeforeTheEpoch(t *testing.T) {
 	w := newWorld(t)
 	tok := w.shown("page", false)
@@ -103,7 +103,7 @@ func TestTokenOfThePortalBeforeTheEpoch(t *testing.T) {
 	w.reconcile(tok, tokensv1alpha1.ReasonRevokedByEpoch)
 }
 
-// The portal may have been killed: what it did not finish within ten minutes is removed, and before that left alone.
+// A pending token is left alone for ten minutes, and then removed: the portal was killed.
 func TestCutOffTokenOfThePortal(t *testing.T) {
 	for name, recorded := range map[string]bool{"before the record": false, "after the record": true} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestCutOffTokenOfThePortal(t *testing.T) {
 	}
 }
 
-// Without its record it is dead; the record of an earlier one of the same name, as after a restore, is named.
+// A token without its record is dead. The message names the record of an earlier one, as after a restore.
 func TestTokenOfThePortalWithoutRecord(t *testing.T) {
 	w := newWorld(t)
 	before := w.shown("page", false)
@@ -149,7 +149,7 @@ func TestTokenOfThePortalWithoutRecord(t *testing.T) {
 	w.reconcile(other, tokensv1alpha1.ReasonRecordMissing)
 }
 
-// A record of another kind is not believed.
+// A record of another kind is refused.
 func TestTokenOfThePortalWithAnotherRecord(t *testing.T) {
 	w := newWorld(t)
 	tok := w.shown("page", false)

@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
-// report writes the status once, if it differs, and then tells by Event what has happened.
+// report writes the status once, if it differs, and then emits Events.
 func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) error {
 	status := r.status(t, o)
 	if !equality.Semantic.DeepEqual(status, t.Status) {
@@ -29,16 +29,16 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 		setTime(status.IssuedTime, apply.WithIssuedTime)
 		setTime(status.ExpirationTime, apply.WithExpirationTime)
 		setTime(status.NextRotationTime, apply.WithNextRotationTime)
-		if err := r.write(ctx, t, apply); err != nil {
+		if err := r.writeStatus(ctx, t, apply); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
-	r.tell(ctx, t, o)
+	r.emitEvents(ctx, t, o)
 	return nil
 }
 
-// status is what was observed. The id of a record that is gone is kept: it tells whose the delivered token was.
-// So is the last access, which is the webhook's: it is neither applied nor a difference.
+// status returns the status after a pass. It keeps the token id when the record is gone, so that the delivered token can be
+// recognised. It keeps the last access too, which only the gateway writes.
 func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha1.APITokenStatus {
 	status := tokensv1alpha1.APITokenStatus{
 		TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime,
@@ -68,7 +68,7 @@ func setTime(t metav1.Time, set func(metav1.Time) *tokensac.APITokenStatusApplyC
 	}
 }
 
-// seconds is all that a status has.
+// seconds rounds down to the seconds that a status stores.
 func seconds(t time.Time) metav1.Time {
 	if t.IsZero() {
 		return metav1.Time{}
@@ -86,12 +86,14 @@ func (o outcome) ready() metav1.Condition {
 	return c
 }
 
-// tell says what this pass did, and what it is that a person has to do now and did not have to do before.
-func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
-	// What was made may not be what lies there: somebody's Secret came first, or the record went.
-	if o.minted != blocked && o.state.inPlace() {
+// emitEvents emits an Event for a new secret, for each expiry notice, and for a problem that a person has to solve and that
+// is new in this pass. It also logs new secrets.
+func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
+	// The new secret may not be in place: somebody else's Secret came first, or the record is gone.
+	if o.minted != none && o.state.inPlace() {
 		reason, action, note := o.made()
-		ctrl.LoggerFrom(ctx).Info(reason+" a token", "tokenID", o.state.record.TokenID, "user", o.state.record.User, "site", o.state.record.Site.Name)
+		rec := o.state.record
+		ctrl.LoggerFrom(ctx).Info("Made a token secret", "step", o.minted.String(), "tokenID", rec.TokenID, "user", rec.User, "site", rec.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", conditions.Note(note))
 	}
 	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
@@ -101,13 +103,13 @@ func (r *Reconciler) tell(ctx context.Context, t *tokensv1alpha1.APIToken, o out
 		}
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
-	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // by itself, and soon
+	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // soon, without a person's help
 	if o.decision.step == blocked && !passes && (before == nil || before.Reason != o.decision.reason) {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", conditions.Note(o.decision.message))
 	}
 }
 
-// made says what the step did that made a new secret.
+// made returns reason, action and note of the Event for a new secret.
 func (o outcome) made() (reason, action, note string) {
 	id, secret := o.state.record.TokenID, o.state.secretName()
 	switch o.minted {
@@ -117,7 +119,7 @@ func (o outcome) made() (reason, action, note string) {
 		return tokensv1alpha1.ReasonReissued, "Reissue",
 			fmt.Sprintf("Secret '%s' was gone: delivered a new secret of token %s. The one before it is dead.", secret, id)
 	case rotate:
-		return tokensv1alpha1.ReasonRotated, "Rotate", fmt.Sprintf("Delivered a new secret of token %s to Secret '%s'. %s", id, secret, o.state.replaced())
+		return tokensv1alpha1.ReasonRotated, "Rotate", fmt.Sprintf("Delivered a new secret of token %s to Secret '%s'. %s", id, secret, o.state.replacedSecret())
 	default: // adopt
 		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported what lies in Secret '%s' as token %s.", secret, id)
 	}

@@ -45,8 +45,8 @@ func (w *world) changeSite(edit func(*tokensv1alpha1.AtlassianSite)) {
 
 func (w *world) sleep(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
-// told expects that exactly these reasons were told by Event since the last time.
-func (w *world) told(reasons ...string) {
+// expectEvents expects Events with exactly these reasons since the last time.
+func (w *world) expectEvents(reasons ...string) {
 	w.Helper()
 	got := w.eventsSoFar()
 	ok := len(got) == len(reasons)
@@ -54,7 +54,7 @@ func (w *world) told(reasons ...string) {
 		ok = ok && strings.Contains(got[i], " "+reasons[i]+" ")
 	}
 	if !ok {
-		w.Errorf("told %q, want the reasons %q", got, reasons)
+		w.Errorf("Events %q, want the reasons %q", got, reasons)
 	}
 }
 
@@ -65,7 +65,7 @@ func TestRotation(t *testing.T) {
 	})
 	w.create(tok)
 	w.settled(tok)
-	w.told(tokensv1alpha1.ReasonIssued)
+	w.expectEvents(tokensv1alpha1.ReasonIssued)
 	first, id := w.password(tok), tok.Status.TokenID
 	issued := w.record(tok).Entries[0].Issued
 	if want := metav1.NewTime(issued.Add(30 * day)).Rfc3339Copy(); !tok.Status.NextRotationTime.Equal(&want) {
@@ -85,7 +85,7 @@ func TestRotation(t *testing.T) {
 
 	w.clock.SetTime(issued.Add(30 * day))
 	w.reconcile(tok, tokensv1alpha1.ReasonIssued)
-	w.told(tokensv1alpha1.ReasonRotated)
+	w.expectEvents(tokensv1alpha1.ReasonRotated)
 	second, r := w.password(tok), w.record(tok)
 	switch {
 	case string(second) == string(first):
@@ -107,7 +107,7 @@ func TestRotation(t *testing.T) {
 	}
 	w.sleep(1)
 	w.settled(tok)
-	w.told()
+	w.expectEvents()
 }
 
 func TestRequestedRotation(t *testing.T) {
@@ -130,10 +130,10 @@ func TestRequestedRotation(t *testing.T) {
 	}
 	w.sleep(day)
 	w.settled(tok)
-	w.told(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRotated)
+	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRotated)
 }
 
-// Whoever deletes the delivered Secret wants what was in it dead: there is no overlap, also not that of earlier rotations.
+// A person who deletes the delivered Secret wants its token dead: there is no overlap, not even of earlier rotations.
 func TestDeletedSecretHasNoOverlap(t *testing.T) {
 	w := newWorld(t)
 	tok := w.atStage("rotate")
@@ -153,8 +153,7 @@ func TestDeletedSecretHasNoOverlap(t *testing.T) {
 	}
 }
 
-// A Secret that was put back, as GitOps or a restore does, gets the secret of the day again. What was put back ends when
-// it was to.
+// An older Secret that GitOps or a restore puts back gets the present token again. The older token ends when it was to.
 func TestSecretPutBack(t *testing.T) {
 	w := newWorld(t)
 	tok := w.atStage("rotate")
@@ -182,14 +181,14 @@ func TestExpiry(t *testing.T) {
 	tok := kubetest.Token(w.ns, "ci", func(t *tokensv1alpha1.APIToken) { t.Spec.LifetimeDays = new(int32(30)) })
 	w.create(tok)
 	w.settled(tok)
-	w.told(tokensv1alpha1.ReasonIssued)
+	w.expectEvents(tokensv1alpha1.ReasonIssued)
 	end := w.record(tok).Entries[0].Issued.Add(30 * day)
 	if want := metav1.NewTime(end).Rfc3339Copy(); !tok.Status.ExpirationTime.Equal(&want) {
 		t.Errorf("said to expire at %s, want %s", tok.Status.ExpirationTime, want)
 	}
 	w.clock.SetTime(end.Add(-14*day - 1))
 	w.settled(tok)
-	w.told()
+	w.expectEvents()
 	for _, before := range []time.Duration{14 * day, 7 * day, day} {
 		for range 2 { // once each
 			w.clock.SetTime(end.Add(-before))
@@ -197,21 +196,21 @@ func TestExpiry(t *testing.T) {
 			w.sleep(time.Hour)
 			w.settled(tok)
 		}
-		w.told(tokensv1alpha1.ReasonExpiresSoon)
+		w.expectEvents(tokensv1alpha1.ReasonExpiresSoon)
 		if !apimeta.IsStatusConditionTrue(tok.Status.Conditions, tokensv1alpha1.ConditionExpiring) {
 			t.Errorf("%s before the end the condition is %+v", before, tok.Status.Conditions)
 		}
 	}
 	w.clock.SetTime(end)
 	w.reconcile(tok, tokensv1alpha1.ReasonExpired)
-	w.told(tokensv1alpha1.ReasonExpired)
+	w.expectEvents(tokensv1alpha1.ReasonExpired)
 	if apimeta.FindStatusCondition(tok.Status.Conditions, tokensv1alpha1.ConditionExpiring) != nil {
 		t.Error("what is over is still expiring")
 	}
-	// Extended, it goes on: nothing was thrown away.
+	// An extended token is valid again: nothing was thrown away.
 	w.change(tok, func(t *tokensv1alpha1.APIToken) { t.Spec.LifetimeDays = new(int32(60)) })
 	w.settled(tok)
-	w.told()
+	w.expectEvents()
 }
 
 func TestExpiredTokensAreRemovedAsTheSiteSays(t *testing.T) {
@@ -257,7 +256,7 @@ func TestEpoch(t *testing.T) {
 	if w.record(tok).Verify(first) >= 0 || string(w.password(tok)) == string(first) {
 		t.Error("the revoked secret is there still")
 	}
-	w.told(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonRotated)
+	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonRotated)
 }
 
 func TestSuspended(t *testing.T) {
@@ -275,7 +274,7 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// Of the tokens of a user the older ones are within the quota, in whatever order they are looked at.
+// A user's older tokens are within the quota, in whatever order they are reconciled.
 func TestQuota(t *testing.T) {
 	w := newWorld(t)
 	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(2)) })

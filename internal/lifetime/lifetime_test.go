@@ -69,7 +69,7 @@ func TestBoundaries(t *testing.T) {
 	}
 }
 
-// What was issued at the very moment of the epoch lives: the operator issues at once again.
+// A secret issued exactly at the epoch is valid: the operator issues again at that moment.
 func TestEpoch(t *testing.T) {
 	for at, want := range map[time.Duration]lifetime.Validity{-1: lifetime.Valid, 0: lifetime.Valid, 1: lifetime.Revoked} {
 		entry := record.Entry{Issued: issued, State: record.Ending, Ends: days(1)}

@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// What is in a cluster already is found under these names, also by admission policies and RBAC.
+// Objects in clusters, admission policies and RBAC use these names.
 func TestNamesInTheCluster(t *testing.T) {
 	for got, want := range map[string]string{
 		record.SecretType: "apitokens.dev/hash", record.DataKey: "record.json", record.LabelTokenID: "apitokens.dev/token-id",
@@ -200,7 +200,7 @@ func TestEndOfAReplacedSecret(t *testing.T) {
 	}
 }
 
-// Whoever reads a record can tell damage from a record that was written by another version.
+// The error distinguishes damage from a record of another version.
 func TestDamageIsToldApart(t *testing.T) {
 	if _, err := record.Decode([]byte("{")); !errors.Is(err, strictjson.ErrForeign) {
 		t.Errorf("half a record: %v", err)

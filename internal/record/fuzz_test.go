@@ -18,10 +18,10 @@ import (
 
 const goldenHash = "$sha256$v=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
-// secretText is what a salt or a hash looks like, whole or in part.
+// secretText matches a salt or a hash, whole or in part.
 var secretText = regexp.MustCompile(`[A-Za-z0-9+/]{16,}`)
 
-// FuzzDecode: a record has one spelling, and an error does not tell what it was read from.
+// FuzzDecode: a record has one spelling, and an error contains none of the stored bytes.
 func FuzzDecode(f *testing.F) {
 	golden, err := os.ReadFile("testdata/v1.json")
 	if err != nil {
@@ -42,7 +42,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			for _, s := range secretText.FindAll(b, -1) {
 				if strings.Contains(err.Error(), string(s)) {
-					t.Errorf("the error tells what is stored: %v", err)
+					t.Errorf("the error contains stored bytes: %v", err)
 				}
 			}
 			return
@@ -56,7 +56,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzEncode: what was encoded is read back the same.
+// FuzzEncode: an encoded record is read back the same.
 func FuzzEncode(f *testing.F) {
 	f.Add("alice", "jira", "main", "ci", int64(1_700_000_000), int64(1), uint8(1))
 	f.Add("<&>\u2028\U0001F600", "a/b", "\"", "\\", int64(-62135596800), int64(0), uint8(2))

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// MaxImported is how many imported tokens a user may have at a site: each of them is tried.
+	// MaxImported is how many imported tokens a user may have at a site. Each request of the user tries all of them.
 	MaxImported = 20
-	// MaxSlow is how many of them may have a slow hash.
+	// MaxSlow is how many of these may have a slow hash.
 	MaxSlow = 5
 
-	// minSecret is the shortest secret that is imported, in bytes.
+	// minSecret is the length in bytes of the shortest secret that can be imported.
 	minSecret = 20
-	// fastBits is what a random secret must have to need no slow hash (NIST SP 800-63B-4 section 3.1.2).
+	// fastBits is how many random bits a secret must have to need no slow hash (NIST SP 800-63B-4 section 3.1.2).
 	fastBits = 112
 )
 
-// ErrWeak says that a secret cannot be imported as it is.
+// ErrWeak means that a secret cannot be imported.
 var ErrWeak = errors.New("cannot be imported")
 
-// CheckImported returns why a secret that is not of our making cannot be imported, or whether its hash will be slow: that
-// it is, unless the secret is certainly as good as one of ours.
+// CheckImported returns why a secret cannot be imported, and whether its hash is slow. The hash is fast only for a secret
+// that certainly has fastBits random bits.
 func CheckImported(text string) (slow bool, err error) {
 	slow = strength(text) < fastBits
 	return slow, importable(text, slow)
@@ -52,7 +52,7 @@ func importable(text string, slow bool) error {
 	return nil
 }
 
-// NewImportedHash hashes a secret that is not of our making.
+// NewImportedHash hashes an imported secret.
 func NewImportedHash(text string, random io.Reader) (h Hash, err error) {
 	if h.slow, err = CheckImported(text); err != nil {
 		return Hash{}, err
@@ -64,8 +64,8 @@ func NewImportedHash(text string, random io.Reader) (h Hash, err error) {
 	return h, nil
 }
 
-// strength is a low estimate of how many random bits a text has: by its letters' own distribution, which is that of a
-// random text only if it is long, and by their kinds, which is less for one of hexadecimal digits.
+// strength is a low estimate of the random bits in a text. It is the lower of two: the entropy of its own distribution of
+// characters, and its length times the bits of an alphabet with the kinds of characters in it.
 func strength(text string) float64 {
 	var count [256]float64
 	for _, b := range []byte(text) {
@@ -80,7 +80,7 @@ func strength(text string) float64 {
 	return min(own, n*math.Log2(alphabetOf(text)))
 }
 
-// alphabetOf is how many letters a text could have been made of.
+// alphabetOf returns the size of the smallest alphabet with the kinds of characters in text.
 func alphabetOf(text string) float64 {
 	size := 0.0
 	for _, kind := range []struct {

@@ -22,14 +22,14 @@ const (
 	strongHash = "$sha256$v=1$MDEyMzQ1Njc4OWFiY2RlZg$xBnfOkd1B1ngVupPsEE24T2CNOPvKoyp1vz34AYsAk8"
 )
 
-// What a user may have, in numbers that the documentation and people know.
+// The limits of a user, as the documentation states them.
 func TestImportedLimits(t *testing.T) {
 	if record.MaxImported != 20 || record.MaxSlow != 5 {
 		t.Errorf("a user may have %d imported tokens, %d of them weak, want 20 and 5", record.MaxImported, record.MaxSlow)
 	}
 }
 
-// What can be imported, and whether that needs a slow hash.
+// CheckImported says which secrets can be imported, and which need a slow hash.
 func TestCheckImported(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 2)
 	for name, tc := range map[string]struct {
@@ -93,7 +93,7 @@ func TestImportedHashes(t *testing.T) {
 	}
 }
 
-// What is as long as it may be verifies, and of what is longer no part does.
+// The longest secret verifies, and no part of a longer one does.
 func TestLengthOfWhatIsVerified(t *testing.T) {
 	longest := strings.Repeat(strong, 4)
 	h, err := record.NewImportedHash(longest, rand.Reader)
@@ -153,9 +153,9 @@ func TestRecordOfAnImportedSecret(t *testing.T) {
 	}
 }
 
-// What is no letter or digit counts for nothing, so that each of these, alone among signs, tells how many it could have been
-// chosen from: with as many signs it is strong enough, with one less it is not.
-func TestLettersTellWhatWasChosenFrom(t *testing.T) {
+// Signs do not count for the alphabet, so one letter or digit among signs decides its size: with so many signs the text is
+// strong enough, and with one less it is not.
+func TestAlphabetOfOneLetterAmongSigns(t *testing.T) {
 	const signs = "!#$%&'()*+,-./:;<=>?@[]^_`{|}~!#$%&'()*+,-./:;<=>?@[]^_`{|}~"
 	for enough, letters := range map[int]string{
 		33: "0123456789", 43: "abcdefABCDEF", 25: "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ",
@@ -175,7 +175,7 @@ func TestLettersTellWhatWasChosenFrom(t *testing.T) {
 	}
 }
 
-// In FIPS mode, which this test starts itself in, Argon2id is not allowed: what is weak is not imported.
+// In FIPS mode, in which this test starts itself again, Argon2id is not allowed, so weak secrets are refused.
 func TestWeakSecretsInFIPSMode(t *testing.T) {
 	if !fips140.Enabled() {
 		again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWeakSecretsInFIPSMode$")

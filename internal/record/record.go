@@ -1,5 +1,5 @@
-// Package record is what the operator stores of a token: whose it is, for which site, and its salted hashes.
-// It knows the stored bytes, not where they are kept.
+// Package record is the stored part of a token: its owner, its site, and the salted hashes of its secrets.
+// It defines the stored bytes. Package recordstore keeps them in Secrets.
 package record
 
 import (
@@ -20,14 +20,14 @@ const (
 	SecretType = "apitokens.dev/hash"
 	// DataKey is the key of such a Secret's only entry.
 	DataKey = "record.json"
-	// LabelTokenID is the label with the token's id, for people: nothing is decided by it.
+	// LabelTokenID is the label with the token's id. People search by it; no decision rests on it.
 	LabelTokenID = "apitokens.dev/token-id"
 	// LabelSiteNamespace is the label with the namespace of the site.
 	LabelSiteNamespace = "apitokens.dev/site-namespace"
 	// LabelSite is the label with the name of the site.
 	LabelSite = "apitokens.dev/site"
 
-	// MaxEntries bounds the hashes of one record, and so the work of one verification.
+	// MaxEntries limits the hashes of one record, and so the work of one verification.
 	MaxEntries = 4
 
 	version = 1
@@ -35,17 +35,18 @@ const (
 
 // Record is the stored part of one APIToken.
 type Record struct {
-	// TokenID is the public id, the same for as long as the record lives.
+	// TokenID is the public id. It never changes.
 	TokenID string
 	// User is the owner's product username, folded.
 	User string
-	// Site and APIToken say what the record belongs to. Its APIToken's UID is the name it is stored under.
+	// Site and APIToken name the objects that the record belongs to. The record's Secret is named by the UID of the APIToken.
 	Site, APIToken Ref
 	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
 	DeliverySecret string
-	// Imported says instead that the secrets are not of our making: they are found by user, not by id.
+	// Imported means that the secret was imported: it is found by user, not by id.
 	Imported bool
-	// Portal says instead that the token was shown once to its owner.
+	// Portal means that the token was shown once to its owner.
+	// Exactly one of DeliverySecret, Imported and Portal is set.
 	Portal bool
 	// Entries are the secrets that authenticate, oldest first.
 	Entries []Entry
@@ -57,16 +58,16 @@ type Ref struct {
 	Name      string `json:"name"`
 }
 
-// State says how far a secret has come on its way to the workload.
+// State says how far the delivery of a secret has come.
 type State string
 
 const (
-	// Candidate is a secret whose delivery has not been confirmed. It authenticates: it may already be in the
-	// hands of the workload, and nobody else ever had it.
+	// Candidate is a secret without a confirmed delivery. It authenticates, because the workload may have it already
+	// and nobody else ever had it.
 	Candidate State = "Candidate"
-	// Delivered is the secret that was read back from the delivered Secret, or that its owner brought or was shown.
+	// Delivered is a secret that was read back from the delivered Secret, was imported, or was shown to its owner.
 	Delivered State = "Delivered"
-	// Ending is a secret that was replaced by a rotation, and authenticates until its end.
+	// Ending is a secret that a rotation replaced. It authenticates until its end.
 	Ending State = "Ending"
 )
 
@@ -75,11 +76,11 @@ type Entry struct {
 	Hash   Hash
 	State  State
 	Issued time.Time
-	// Ends is the first moment at which an Ending secret authenticates no longer; others have none.
+	// Ends is the first moment at which an Ending secret does not authenticate. It is zero in the other states.
 	Ends time.Time
 }
 
-// stored is the form in which a record lies in its Secret.
+// stored is the JSON form of a record.
 type stored struct {
 	Version        int           `json:"version"`
 	TokenID        string        `json:"tokenID"`
@@ -113,7 +114,7 @@ func Mint(id string, state State, now time.Time, random io.Reader) (text string,
 }
 
 // Verify returns the index of the entry that text verifies against, or -1.
-// Every entry is tried, so that the time taken tells nothing.
+// It tries every entry, so that its duration reveals nothing.
 func (r *Record) Verify(text []byte) int {
 	found := -1
 	for i := range r.Entries {
@@ -124,7 +125,7 @@ func (r *Record) Verify(text []byte) int {
 	return found
 }
 
-// Encode returns the stored form. It is the only spelling of a record that Decode accepts.
+// Encode returns the stored form, the only one that Decode accepts for this record.
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
 		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
@@ -143,7 +144,7 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads the stored form. Whatever Encode would not have written, down to a space, is refused:
+// Decode reads the stored form. It refuses everything that Encode does not write, down to a space:
 // an unknown version or field, a repeated key, a hash of another scheme.
 func Decode(b []byte) (*Record, error) {
 	s, err := strictjson.Decode[stored](b)
@@ -170,7 +171,7 @@ func Decode(b []byte) (*Record, error) {
 	return r, nil
 }
 
-// kinds is how many ways to its owner the token has: exactly one.
+// kinds counts the kinds of token that the record claims to be. One is right.
 func (s *stored) kinds() (n int) {
 	for _, is := range [...]bool{s.DeliverySecret != "", s.Imported, s.Portal} {
 		if is {
@@ -191,7 +192,7 @@ func (s *stored) validate() error {
 	case s.Site.Namespace == "" || s.Site.Name == "" || s.APIToken.Namespace == "" || s.APIToken.Name == "":
 		return errors.New("the site or the APIToken is not named")
 	case s.kinds() != 1:
-		return errors.New("the delivered Secret is not named, or there can be none")
+		return errors.New("exactly one of deliverySecret, imported and portal must be set")
 	case s.Imported && len(s.Entries) > 1:
 		return fmt.Errorf("%d entries of an imported secret, want 1", len(s.Entries))
 	case len(s.Entries) == 0 || len(s.Entries) > MaxEntries:

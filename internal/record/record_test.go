@@ -229,7 +229,7 @@ func TestDecodeRefusesDamage(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "$sha256$v=1$") && strings.Contains(err.Error(), text[:8]) {
-			t.Errorf("%s: the error tells what is stored: %v", name, err)
+			t.Errorf("%s: the error contains stored bytes: %v", name, err)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
-// Merge returns the stored conditions with what a pass found out. One whose status did not change keeps its transition
-// time; one that the pass found out nothing about stays as it is.
+// Merge returns the stored conditions with those that a pass found. A condition whose status did not change keeps its
+// transition time. A stored condition that is not among found stays as it is.
 func Merge(stored []metav1.Condition, now metav1.Time, generation int64, found ...metav1.Condition) []metav1.Condition {
 	merged := slices.Clone(stored)
 	for _, c := range found {
@@ -20,7 +20,7 @@ func Merge(stored []metav1.Condition, now metav1.Time, generation int64, found .
 	return merged
 }
 
-// ToApply returns conditions as server-side apply takes them.
+// ToApply returns the conditions as apply configurations.
 func ToApply(conditions []metav1.Condition) []*metav1ac.ConditionApplyConfiguration {
 	apply := make([]*metav1ac.ConditionApplyConfiguration, len(conditions))
 	for i, c := range conditions {

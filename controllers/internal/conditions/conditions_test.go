@@ -26,7 +26,7 @@ func TestMerge(t *testing.T) {
 	const yes, no = metav1.ConditionTrue, metav1.ConditionFalse
 	ready := condition("Ready", yes, "Good", 1, past)
 	reachable := condition("Reachable", no, "Down", 1, past)
-	// What a pass found has neither time nor generation.
+	// A found condition has neither time nor generation.
 	found := func(name string, status metav1.ConditionStatus, reason string) metav1.Condition {
 		return condition(name, status, reason, 0, metav1.Time{})
 	}

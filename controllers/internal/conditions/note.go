@@ -2,10 +2,10 @@ package conditions
 
 import "strings"
 
-// maxNote is what the API server takes in an Event.
+// maxNote is the longest note that the API server accepts in an Event, in bytes.
 const maxNote = 1024
 
-// Note is a message as an Event can have it. A condition has room for more.
+// Note returns a message, cut to the length that an Event may have.
 func Note(message string) string {
 	if len(message) <= maxNote {
 		return message

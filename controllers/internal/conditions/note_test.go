@@ -8,7 +8,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
-// An Event that is too long is refused, and nobody is told.
+// The API server refuses an Event that is too long.
 func TestNote(t *testing.T) {
 	const most = 1024
 	for _, fits := range []string{"", "short", strings.Repeat("a", most)} {

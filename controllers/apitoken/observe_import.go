@@ -13,9 +13,9 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// observeSource looks at the Secret that the secret is imported from: once, or each time if it is to be followed.
+// observeSource reads the Secret to import from: until the import, or in each pass with mode Follow.
 func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv1alpha1.ImportedCredential) error {
-	s.source = &origin{}
+	s.source = &importSource{}
 	if s.record != nil && of.Mode != tokensv1alpha1.ImportFollow && !s.justImported() {
 		return nil
 	}
@@ -37,13 +37,14 @@ func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv
 	return r.compare(ctx, s)
 }
 
-// justImported reports whether it was just now: another APIToken may have imported the same at the same time.
+// justImported reports whether the import is so recent that another APIToken may have imported the same secret at the same
+// time.
 func (s *observed) justImported() bool {
 	return s.now.Sub(s.current().Issued) < 2*recheckPeriod
 }
 
-// compare looks for the same secret among the other imported ones of the user. Of two that were imported at the same time
-// the later one is told.
+// compare looks for the same secret among the user's other imported ones, and counts them. Of two APITokens with the same
+// secret, only the later one is a duplicate.
 func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 	t := s.token
 	var records corev1.SecretList
@@ -57,10 +58,10 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		if err != nil || !other.Imported || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
 			continue
 		}
-		if lives, err := r.lives(ctx, records.Items[i].Name, other.APIToken); err != nil {
+		if lives, err := r.isLive(ctx, records.Items[i].Name, other.APIToken); err != nil {
 			return err
 		} else if !lives {
-			continue // dead, and kept for a while: after a restore from a backup it is this one's own
+			continue // an orphan: after a restore from a backup it is the earlier record of this APIToken
 		}
 		hash := &other.Entries[0].Hash
 		s.source.others++
@@ -69,14 +70,14 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 		}
 		first := s.record == nil || !s.source.held || !s.record.Entries[0].Issued.Before(other.Entries[0].Issued)
 		if first && hash.Verify([]byte(s.secret)) {
-			s.source.twin = other.APIToken
+			s.source.duplicate = other.APIToken
 		}
 	}
 	return nil
 }
 
-// lives reports whether the APIToken of a record is there.
-func (r *Reconciler) lives(ctx context.Context, uid string, ref record.Ref) (bool, error) {
+// isLive reports whether the APIToken of a record exists.
+func (r *Reconciler) isLive(ctx context.Context, uid string, ref record.Ref) (bool, error) {
 	var t tokensv1alpha1.APIToken
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &t)
 	if client.IgnoreNotFound(err) != nil {

@@ -6,8 +6,8 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// rules are what a site lays down for secrets that are issued now. What was issued before goes on, within the limits
-// that hold for every secret (internal/lifetime).
+// rules are the conditions for issuing a secret now. Secrets that were issued before stay valid, within the limits of package
+// lifetime.
 var rules = []func(state) *decision{
 	admissionGuarded,
 	epochHasCome,
@@ -15,8 +15,8 @@ var rules = []func(state) *decision{
 	withinQuota,
 }
 
-// mayMint returns why no secret may be issued now, or nil.
-func mayMint(s state) *decision {
+// mintRefusal returns why no secret may be issued now, or nil.
+func mintRefusal(s state) *decision {
 	for _, rule := range rules {
 		if d := rule(s); d != nil {
 			return d
@@ -37,7 +37,7 @@ func admissionGuarded(s state) *decision {
 			"Nothing is issued until it is installed, with its binding (config/admission).", issuePolicy)
 }
 
-// epochHasCome: a secret that is issued before the epoch would be dead from the beginning.
+// epochHasCome: a secret that is issued before the epoch would never authenticate.
 func epochHasCome(s state) *decision {
 	epoch := s.site.Spec.IssuedAfter.Time
 	if !s.now.Before(epoch) {
@@ -65,7 +65,7 @@ func lifetimeAllowed(s state) *decision {
 	return nil
 }
 
-// withinQuota: the older ones are within, so that it does not matter in which order they are looked at.
+// withinQuota counts only older APITokens, so that the order of reconciling does not matter.
 func withinQuota(s state) *decision {
 	most := s.site.Spec.TokenPolicy.MaxTokensPerUser
 	if s.record != nil || most == nil || s.older < int(*most) {

@@ -57,7 +57,7 @@ func isNew(s *state) { s.record, s.delivered = nil, nil }
 
 func secretGone(s *state) { s.delivered = nil }
 
-// holding puts these secrets into the record, of which the one with this index is delivered.
+// holding puts these secrets into the record. The one with this index is delivered.
 func holding(delivered int, entries ...record.Entry) func(*state) {
 	return func(s *state) {
 		s.record.Entries = entries
@@ -77,7 +77,7 @@ func ending(age, in time.Duration) record.Entry {
 	return record.Entry{State: record.Ending, Issued: now.Add(-age), Ends: now.Add(in)}
 }
 
-// What comes with time comes at its moment: a nanosecond before it has not.
+// Every change by time happens at its moment, and not a nanosecond before.
 func TestDecideLife(t *testing.T) {
 	const (
 		issued   = tokensv1alpha1.ReasonIssued
@@ -172,7 +172,7 @@ func TestDecideLife(t *testing.T) {
 	} {
 		d := decide(tc.state)
 		if d.step != tc.step || d.reason != tc.reason || !strings.Contains(d.message, tc.says) {
-			t.Errorf("%s: step %d, reason %q: %s; want %d, %q, %q", name, d.step, d.reason, d.message, tc.step, tc.reason, tc.says)
+			t.Errorf("%s: step %s, reason %q: %s; want %s, %q, %q", name, d.step, d.reason, d.message, tc.step, tc.reason, tc.says)
 		}
 		if d.step == blocked && (len(d.message) < 40 || !strings.HasSuffix(d.message, ".")) {
 			t.Errorf("%s: the message does not say what to do: %q", name, d.message)
@@ -268,7 +268,7 @@ func TestExpiring(t *testing.T) {
 	}
 }
 
-// What is said to help helps: an imported secret cannot be rotated, and no rotation outlives the end of the APIToken.
+// The advice in a message helps: an imported secret cannot be rotated, and no rotation outlives `expirationTime`.
 func TestLonger(t *testing.T) {
 	const days, later, rotate = "set a longer `lifetimeDays` within the `tokenPolicy` of AtlassianSite 'main'",
 		"choose a later `expirationTime` within the `tokenPolicy` of AtlassianSite 'main'", ", or rotate"
@@ -277,12 +277,12 @@ func TestLonger(t *testing.T) {
 		want  string
 	}{
 		"generated":                    {aged(day, lifetimeDays(30)), days + rotate},
-		"imported":                     {aged(day, lifetimeDays(30), func(s *state) { s.source = &origin{} }), days},
+		"imported":                     {aged(day, lifetimeDays(30), func(s *state) { s.source = &importSource{} }), days},
 		"at the end of the APIToken":   {aged(day, expirationTime(day)), later},
 		"ended by the site before":     {aged(day, expirationTime(60*day), policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(30))})), later + rotate},
-		"imported, of an APIToken too": {aged(day, expirationTime(day), func(s *state) { s.source = &origin{} }), later},
+		"imported, of an APIToken too": {aged(day, expirationTime(day), func(s *state) { s.source = &importSource{} }), later},
 	} {
-		if got := tc.state.longer("rotate"); got != tc.want {
+		if got := tc.state.howToExtend("rotate"); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
-// current is the secret that was delivered, or else the newest one.
+// current returns the delivered secret, or else the newest one.
 func (s state) current() record.Entry {
 	if s.delivered != nil && s.delivered.entry >= 0 {
 		return s.record.Entries[s.delivered.entry]
@@ -18,21 +18,21 @@ func (s state) current() record.Entry {
 	return s.record.Entries[len(s.record.Entries)-1]
 }
 
-func (s state) standing(e record.Entry) lifetime.Validity {
+func (s state) validity(e record.Entry) lifetime.Validity {
 	return lifetime.ValidityOf(&e, terms.Requested(s.token), terms.Policy(s.site), s.now)
 }
 
-// withCandidate returns the record's entries with another candidate, as they are stored before it is delivered.
-// It fails as long as there is no room: for overlaps that were promised, and candidates that may still be on their way.
+// withCandidate returns the record's entries with another candidate, as they are stored before its delivery.
+// ok is false while promised overlaps, and candidates whose delivery may be under way, leave no room.
 func withCandidate(s state, fresh record.Entry) (entries []record.Entry, ok bool) {
 	for i, e := range s.record.Entries {
 		delivered := s.delivered != nil && i == s.delivered.entry
 		switch {
 		case delivered:
 		case s.delivered == nil && e.State == record.Delivered:
-			// Whoever deletes the delivered Secret wants what was in it dead, without an overlap.
+			// A person who deletes the delivered Secret wants its token dead at once, without an overlap.
 			e.State = record.Candidate
-		case e.State == record.Ending && (s.delivered == nil || s.standing(e) != lifetime.Valid):
+		case e.State == record.Ending && (s.delivered == nil || s.validity(e) != lifetime.Valid):
 			continue
 		}
 		entries = append(entries, e)
@@ -49,10 +49,10 @@ func withCandidate(s state, fresh record.Entry) (entries []record.Entry, ok bool
 	return append(entries, fresh), true
 }
 
-// tidied returns the record's entries as they are to be once the delivered Secret was read back.
+// tidied returns the entries that the record must have after the delivered Secret was read back.
 func tidied(s state) []record.Entry {
-	// What was delivered before may yet be overwritten by a candidate that is on its way. A candidate that was delivered
-	// is not: all others were to replace what it replaced.
+	// A candidate under way may still overwrite a secret that was delivered before. It cannot overwrite a candidate that
+	// was delivered: both were to replace the same secret.
 	settled := s.current().State == record.Delivered
 	var entries []record.Entry
 	for i, e := range s.record.Entries {
@@ -66,7 +66,7 @@ func tidied(s state) []record.Entry {
 		case e.State == record.Delivered:
 			e.State, e.Ends = record.Ending, s.now.Add(s.overlap()).UTC()
 		}
-		if s.standing(e) == lifetime.Valid {
+		if s.validity(e) == lifetime.Valid {
 			entries = append(entries, e)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
-// end is when the token ends; zero means never, as far as is known.
+// end returns when the token ends. Zero means never, as far as is known.
 func (s state) end() time.Time {
 	if s.record == nil || s.undelivered() {
 		return s.token.Spec.ExpirationTime.Time
@@ -21,14 +21,13 @@ func (s state) end() time.Time {
 	return lifetime.End(terms.Requested(s.token), terms.Policy(s.site), s.current().Issued)
 }
 
-// undelivered says that the record knows only of secrets that were cut off on their way to a Secret that is not there.
-// Nobody has had the use of a lifetime: the next attempt begins it anew.
+// undelivered reports whether no secret of the record was ever delivered. The lifetime then begins with the next attempt.
 func (s state) undelivered() bool {
 	delivers := s.source == nil && !s.ofPortal()
 	return delivers && s.delivered == nil && !slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return e.State != record.Candidate })
 }
 
-// nextRotation is when the delivered secret is to be replaced; zero means never.
+// nextRotation returns when the delivered secret is to be replaced. Zero means never.
 func (s state) nextRotation() time.Time {
 	if s.record == nil {
 		return time.Time{}
@@ -44,7 +43,7 @@ func (s state) nextRotation() time.Time {
 	return next
 }
 
-// rotationDue: also of a secret that expired, for a new one is what was asked for.
+// rotationDue reports whether a rotation is due. An expired secret is rotated too.
 func (s state) rotationDue() bool {
 	next := s.nextRotation()
 	return !next.IsZero() && !s.now.Before(next)
@@ -68,12 +67,12 @@ func hasNotEnded(s state) *decision {
 		kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
 	}
 	return block(tokensv1alpha1.ReasonExpired,
-		"The token expired at %s. To go on using it, %s; else delete it.%s", inUTC(end), s.longer("set `rotation.requestedTime`"), kept)
+		"The token expired at %s. To go on using it, %s; else delete it.%s", inUTC(end), s.howToExtend("set `rotation.requestedTime`"), kept)
 }
 
-// longer says how to have a token for longer than it lasts. To rotate is of no use to an imported secret, or at an end that
-// the APIToken itself has.
-func (s state) longer(rotate string) string {
+// howToExtend says how to use the token for longer. It names rotation only where that helps: not for an imported secret, and
+// not at `expirationTime`.
+func (s state) howToExtend(rotate string) string {
 	until := s.token.Spec.ExpirationTime.Time
 	how := "set a longer `lifetimeDays`"
 	if !until.IsZero() {
@@ -97,18 +96,18 @@ func isActive(s state) *decision {
 		"The token is suspended and does not authenticate. To change that, set `state` to '%s'.", tokensv1alpha1.StateActive)
 }
 
-// isFresh has the delivered secret replaced when its time has come. What is dead already has to be replaced; what is
-// only due goes on as long as nothing new may be issued.
+// isFresh rotates the delivered secret when a rotation is due or the secret is dead. A secret that is only due stays valid
+// as long as nothing may be issued.
 func isFresh(s state) *decision {
 	e := s.current()
 	if e.State == record.Candidate {
-		return nil // confirmed first: it may be in use, and is to have its overlap
+		return nil // confirm it first: it may be in use, and then gets its overlap
 	}
-	must := s.standing(e) != lifetime.Valid || e.State == record.Ending
+	must := s.validity(e) != lifetime.Valid || e.State == record.Ending
 	if !must && !s.rotationDue() {
 		return nil
 	}
-	blocked := mayMint(s)
+	blocked := mintRefusal(s)
 	if _, room := withCandidate(s, record.Entry{}); blocked == nil && !room {
 		blocked = block(tokensv1alpha1.ReasonIssuePending,
 			"Secret '%s' is to get a new secret of the token, as soon as earlier rotations have come to their end.", s.secretName())
@@ -119,13 +118,13 @@ func isFresh(s state) *decision {
 	case must:
 		return blocked
 	default:
-		return nil // postponed says so
+		return nil // postponedRotation adds it to the message
 	}
 }
 
-// postponed says that a rotation is due and cannot be made.
-func postponed(s state) string {
-	switch blocked := mayMint(s); {
+// postponedRotation returns a note that a rotation is due and cannot be made, or nothing.
+func postponedRotation(s state) string {
+	switch blocked := mintRefusal(s); {
 	case !s.rotationDue():
 		return ""
 	case blocked != nil:
@@ -135,8 +134,8 @@ func postponed(s state) string {
 	}
 }
 
-// expiring is the condition of that name, or nil where there is nothing to notify of. Each of the notices, the longest
-// first, is how long before the end it is given: each changes the message.
+// expiring returns the Expiring condition, or nil for a token without an end. The notices are the times before the end at
+// which to warn, the longest first. Each changes the message, so that each sends an Event.
 func (s state) expiring(notices []time.Duration) *metav1.Condition {
 	if s.site == nil || s.record == nil {
 		return nil
@@ -149,14 +148,14 @@ func (s state) expiring(notices []time.Duration) *metav1.Condition {
 		Type: tokensv1alpha1.ConditionExpiring, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonExpiresLater,
 		Message: fmt.Sprintf("The token expires at %s.", inUTC(end)),
 	}
-	if !next.IsZero() && next.Before(end) && mayMint(s) == nil {
+	if !next.IsZero() && next.Before(end) && mintRefusal(s) == nil {
 		c.Message = fmt.Sprintf("The delivered secret expires at %s; it is rotated before.", inUTC(end))
 		return c
 	}
 	for _, notice := range notices {
 		if end.Sub(s.now) <= notice {
 			c.Status, c.Reason = metav1.ConditionTrue, tokensv1alpha1.ReasonExpiresSoon
-			c.Message = fmt.Sprintf("The token expires at %s, within %s. To go on using it, %s.", inUTC(end), inDays(notice), s.longer("have it rotated"))
+			c.Message = fmt.Sprintf("The token expires at %s, within %s. To go on using it, %s.", inUTC(end), inDays(notice), s.howToExtend("have it rotated"))
 		}
 	}
 	return c
@@ -169,16 +168,16 @@ func inDays(d time.Duration) string {
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
-// replaced says what becomes of the secret that a rotation replaced.
-func (s state) replaced() string {
-	if note := s.overlapping(); note != "" {
+// replacedSecret says whether the secret before a rotation still authenticates.
+func (s state) replacedSecret() string {
+	if note := s.overlapNote(); note != "" {
 		return note
 	}
 	return "The one before it is dead."
 }
 
-// overlapping says until when a secret that a rotation replaced goes on, or nothing if none does.
-func (s state) overlapping() string {
+// overlapNote says until when the secret before a rotation authenticates. It is empty if it does not.
+func (s state) overlapNote() string {
 	var last time.Time
 	for _, e := range s.record.Entries {
 		if e.Ends.After(last) {

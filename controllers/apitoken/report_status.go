@@ -13,9 +13,9 @@ import (
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
-// write applies a status to the APIToken as it was when the pass began. That a token was used meanwhile is no reason to
-// fail: what the pass did would never be told.
-func (r *Reconciler) write(ctx context.Context, t *tokensv1alpha1.APIToken, status *tokensac.APITokenStatusApplyConfiguration) error {
+// writeStatus applies a status to the APIToken as it was when the pass began. If only the last access changed meanwhile,
+// it applies the status to the newer version: a busy token would never get a status otherwise.
+func (r *Reconciler) writeStatus(ctx context.Context, t *tokensv1alpha1.APIToken, status *tokensac.APITokenStatusApplyConfiguration) error {
 	apply := func(version string) error {
 		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(version).WithStatus(status)
 		return r.Client.Status().Apply(ctx, object, client.ForceOwnership)
@@ -34,7 +34,7 @@ func (r *Reconciler) write(ctx context.Context, t *tokensv1alpha1.APIToken, stat
 	return apply(now.ResourceVersion)
 }
 
-// onlyUsed reports whether nothing that a pass rests on is different now.
+// onlyUsed reports whether before and now differ in the last access alone.
 func onlyUsed(before, now *tokensv1alpha1.APIToken) bool {
 	ours := func(s tokensv1alpha1.APITokenStatus) tokensv1alpha1.APITokenStatus {
 		s.LastAccessedTime, s.LastAccessedFrom = metav1.Time{}, ""
