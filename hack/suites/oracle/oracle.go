@@ -1,0 +1,427 @@
+// Package oracle says what the answer to a gateway's question has to be. It is written from docs/requests.md and
+// docs/token-format.md, and shares no code with the product: it imports nothing but the standard library. Its tests ask the
+// real handler millions of questions about worlds that change, and compare each answer.
+package oracle
+
+import (
+	"hash/crc32"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// question is what a gateway asks, as it comes over the wire.
+type question struct {
+	uri    string
+	header http.Header
+}
+
+// absent stands for a header that an answer does not have.
+const absent = "(absent)"
+
+// answer is what the gateway gets, header by header, and what the log is told.
+type answer struct {
+	status                                                  int
+	user, tokenID, authorization, target, reason, challenge string
+	log                                                     logged
+}
+
+// logged is what the log line says. The answer names the reason of a 403 alone.
+type logged struct{ reason, user, tokenID, client, apiToken string }
+
+// identity is a token that verified, or that could have.
+type identity struct {
+	uid    string
+	token  *apiToken
+	record *tokenRecord
+	secret *secret
+}
+
+// presented is the credential of a request.
+type presented struct {
+	kind           string
+	user, password string
+}
+
+// Kinds of credentials.
+const (
+	malformed = "malformed"
+	foreign   = "foreign"
+	misplaced = "misplaced"
+	ours      = "ours"
+)
+
+// judge says what the answer to a question has to be. The order of its steps is that of docs/requests.md.
+func (w *world) judge(q question) answer {
+	at, s, target, wrong := w.caller(q)
+	if wrong != "" {
+		return refusal(503, wrong, "")
+	}
+	client := clientOf(q.header, s.trustedHops)
+	a := w.judgeAsked(q, at, s, target, client)
+	if client != nil {
+		a.log.client = client.String()
+	}
+	return a
+}
+
+func (w *world) judgeAsked(q question, at siteName, s *site, target string, client clientAddress) answer {
+	authorization := q.header["Authorization"]
+	rawPath, query, _ := strings.Cut(target, "?")
+	c := credentialOf(authorization)
+	if c.kind == malformed {
+		return refusal(401, "malformed_credential", "")
+	}
+	if a, found := tokenInQuery(c, query); found {
+		return a
+	}
+	if c.kind == misplaced {
+		return refusal(401, "scheme_not_accepted", "")
+	}
+	var imported *identity
+	if c.kind == foreign {
+		candidates := w.importedBy(at, c)
+		switch len(candidates) {
+		case 0:
+			return forward(authorization)
+		case 1:
+			imported = &candidates[0]
+		default:
+			return refusal(401, "ambiguous_token", "")
+		}
+	}
+	path, wrong := judgePath(s, rawPath)
+	if wrong != "" {
+		return refusal(401, wrong, "")
+	}
+	i, wrong := imported, ""
+	if i == nil {
+		i, wrong = w.generated(at, c)
+	}
+	if wrong == "" {
+		wrong = w.validity(at, s, i)
+	}
+	switch {
+	case i == nil:
+		return refusal(401, wrong, "")
+	case wrong != "":
+		return refusal(401, wrong, i.record.tokenID)
+	}
+	return w.authorize(q, at, s, i, target, path[len(s.contextPath):], client)
+}
+
+// caller finds out which site is asked for, about which target of a client, or why nobody is answered.
+func (w *world) caller(q question) (at siteName, s *site, target, wrong string) {
+	url, _, _ := strings.Cut(q.uri, "?")
+	parts := strings.Split(url, "/")
+	if len(parts) != 5 || parts[0] != "" || parts[1] != "nginx" || parts[2] == "" || parts[3] == "" || parts[4] == "" {
+		return at, nil, "", "unknown_contract"
+	}
+	original := q.header["X-Original-Url"]
+	if len(original) != 1 {
+		return at, nil, "", "unknown_contract"
+	}
+	_, rest, isURL := strings.Cut(original[0], "://")
+	slash := strings.Index(rest, "/")
+	if !isURL || slash < 0 || strings.ContainsFunc(rest[:slash], func(c rune) bool { return !isAlphanumeric(c) && !strings.ContainsRune(".-_:[]", c) }) {
+		return at, nil, "", "unknown_contract"
+	}
+	at = siteName{parts[3], parts[4]}
+	switch s = w.sites[at]; {
+	case !w.ready:
+		return at, nil, "", "not_ready"
+	case s == nil:
+		return at, nil, "", "unknown_site"
+	case !slices.Contains(w.callerKeys[at]["nginx"], parts[2]):
+		return at, nil, "", "caller_key_mismatch"
+	}
+	return at, s, rest[slash:], ""
+}
+
+// credentialOf says what the Authorization headers present.
+func credentialOf(values []string) presented {
+	switch {
+	case len(values) == 0:
+		return presented{kind: foreign}
+	case len(values) > 1:
+		return presented{kind: malformed}
+	}
+	scheme, rest := values[0], ""
+	if i := strings.IndexAny(scheme, " \t"); i >= 0 {
+		scheme, rest = scheme[:i], strings.TrimLeft(scheme[i:], " \t")
+	}
+	if lower(scheme) != "basic" {
+		if contained(scheme) || contained(rest) {
+			return presented{kind: misplaced}
+		}
+		return presented{kind: foreign}
+	}
+	decoded, ok := decodeBase64(rest)
+	user, password, colon := strings.Cut(decoded, ":")
+	switch {
+	case !ok || !colon || len(rest) > 1024:
+		return presented{kind: malformed}
+	case strings.HasPrefix(password, "asp_"):
+		return presented{ours, user, password}
+	case contained(user) || contained(password):
+		return presented{kind: misplaced}
+	}
+	return presented{foreign, user, password}
+}
+
+// contained reports whether a text has asp_ in it where a credential can begin (token68, RFC 9110 section 11.2).
+func contained(text string) bool {
+	for i := range len(text) {
+		if strings.HasPrefix(text[i:], "asp_") && (i == 0 || !isAlphanumeric(rune(text[i-1])) && !strings.ContainsRune("-._~+/", rune(text[i-1]))) {
+			return true
+		}
+	}
+	return false
+}
+
+// complete lists the tokens of this kind whose APIToken and record agree, and that are one in question.
+func (w *world) complete(imported bool, one func(*tokenRecord) bool) (found []identity) {
+	for uid, r := range w.records {
+		if (r.credential == "Imported") != imported || !one(r) {
+			continue
+		}
+		if t := w.apiTokens[uid]; t != nil && agree(t, r) {
+			found = append(found, identity{uid: uid, token: t, record: r})
+		}
+	}
+	return found
+}
+
+// agree reports whether a record was written for an APIToken as it is now.
+func agree(t *apiToken, r *tokenRecord) bool {
+	return lower(t.user) == r.user && t.site == r.site && t.credential == r.credential && r.apiToken == siteName{t.namespace, t.name}
+}
+
+// importedBy lists the user's imported tokens at a site that have this secret.
+func (w *world) importedBy(at siteName, c presented) []identity {
+	user := lower(c.user)
+	found := w.complete(true, func(r *tokenRecord) bool {
+		return r.site == at && r.user == user && r.secrets[0].text == c.password
+	})
+	for i := range found {
+		found[i].secret = &found[i].record.secrets[0]
+	}
+	return found
+}
+
+// generated returns the token that was presented, or why there is none. Nothing is returned of a token that is not known.
+func (w *world) generated(at siteName, c presented) (i *identity, wrong string) {
+	if !wellFormed(c.password) {
+		return nil, "malformed_token"
+	}
+	found := w.complete(false, func(r *tokenRecord) bool { return r.tokenID == c.password[:20] })
+	if len(found) != 1 || found[0].record.site != at {
+		return nil, "unknown_token"
+	}
+	i = &found[0]
+	n := slices.IndexFunc(i.record.secrets, func(s secret) bool { return s.text == c.password })
+	switch {
+	case n < 0:
+		return i, "wrong_secret"
+	case lower(c.user) != i.record.user:
+		return i, "wrong_user"
+	}
+	i.secret = &i.record.secrets[n]
+	return i, ""
+}
+
+// wellFormed reports whether a text has the form of a token: asp_, 16 digits, an underscore, 40 digits, and the checksum.
+func wellFormed(text string) bool {
+	if len(text) != 67 || text[:4] != "asp_" || text[20] != '_' {
+		return false
+	}
+	for i, c := range text {
+		if i >= 4 && i != 20 && !isAlphanumeric(c) {
+			return false
+		}
+	}
+	return checksum(text[:61]) == text[61:]
+}
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// checksum is the CRC-32 of a text in six digits.
+func checksum(text string) string {
+	sum := crc32.ChecksumIEEE([]byte(text))
+	var digits [6]byte
+	for i := range digits {
+		digits[len(digits)-1-i] = base62[sum%62]
+		sum /= 62
+	}
+	return string(digits[:])
+}
+
+// validity returns why a secret does not authenticate now.
+func (w *world) validity(at siteName, s *site, i *identity) string {
+	t, of := i.token, i.secret
+	labels, known := w.namespaces[t.namespace]
+	switch {
+	case t.namespace != at.namespace && (!known || s.from == "Same" || s.from == "Selector" && labels["team"] != s.team):
+		return "namespace_not_allowed"
+	case t.suspended:
+		return "suspended"
+	case of.issued.Before(s.issuedAfter):
+		return "revoked_by_epoch"
+	}
+	lives := func(days int32) bool { return days == 0 || w.now.Sub(of.issued) < time.Duration(days)*24*time.Hour }
+	days := t.lifetimeDays
+	if days == 0 && t.expiration.IsZero() {
+		days = s.defaultDays
+	}
+	switch {
+	case !lives(days) || !lives(s.maxDays) || !t.expiration.IsZero() && !w.now.Before(t.expiration):
+		return "expired"
+	case of.state == "Ending" && !w.now.Before(of.ends):
+		return "replaced"
+	}
+	return ""
+}
+
+// authorize says what a verified token may do.
+func (w *world) authorize(q question, at siteName, s *site, i *identity, target, below string, client clientAddress) answer {
+	_, query, _ := strings.Cut(target, "?")
+	reason := ""
+	pat := w.credentials[owner{at, i.record.user}]
+	switch {
+	case isCredentialPath(below):
+		reason = "CredentialPath"
+	case namesSeraphParameter(query):
+		reason = "CredentialParameter"
+	default:
+		for _, narrows := range []string{
+			w.licenseLacks(at, s), narrowed(&s.limits, q, below, client), narrowed(&i.token.limits, q, below, client), lacks(s, pat),
+		} {
+			if reason == "" {
+				reason = narrows
+			}
+		}
+	}
+	if reason != "" {
+		a := refusal(403, reason, i.record.tokenID)
+		a.log.user = i.record.user
+		return a
+	}
+	return answer{
+		status: 200, user: i.record.user, tokenID: i.record.tokenID, authorization: pat.authorization,
+		target: targetOf(target), reason: absent, challenge: absent,
+		log: logged{
+			reason: "authenticated", user: i.record.user, tokenID: i.record.tokenID,
+			apiToken: i.token.namespace + "/" + i.token.name + "/" + i.uid,
+		},
+	}
+}
+
+// lacks returns why there is nothing that the user could act with at the product.
+func lacks(s *site, pat *credential) string {
+	switch {
+	case pat == nil:
+		return "UpstreamCredentialMissing"
+	case pat.upstream != s.upstream:
+		return "UpstreamChanged"
+	}
+	return ""
+}
+
+func (w *world) licenseLacks(at siteName, s *site) string {
+	l := w.licenses[at]
+	switch {
+	case !w.licensesRequired:
+		return ""
+	case l == nil:
+		return "InvalidLicenseMissing"
+	case l.invalid != "":
+		return l.invalid
+	case !slices.Contains(l.products, s.product):
+		return "InvalidLicenseProduct"
+	case !w.now.Before(l.expires):
+		return "InvalidLicenseExpired"
+	}
+	return ""
+}
+
+// narrowed returns which limit a request is beyond.
+func narrowed(l *limits, q question, below string, client clientAddress) string {
+	method := only(q.header["X-Original-Method"])
+	switch {
+	case l.sources != nil && !slices.ContainsFunc(l.sources, client.isIn):
+		return "SourceNotAllowed"
+	case l.readOnly && method != "GET" && method != "HEAD" && method != "OPTIONS":
+		return "ReadOnly"
+	case l.paths != nil && !slices.ContainsFunc(l.paths, func(p string) bool { return strings.HasPrefix(below+"/", strings.TrimSuffix(p, "/")+"/") }):
+		return "PathNotAllowed"
+	}
+	return ""
+}
+
+func forward(authorization []string) answer {
+	return answer{
+		status: 200, authorization: only(authorization), target: forwardedTarget, reason: absent, challenge: absent, log: logged{reason: "no_token"},
+	}
+}
+
+func refusal(status int, reason, tokenID string) answer {
+	a := answer{
+		status: status, user: absent, tokenID: absent, authorization: absent, target: absent, reason: absent, challenge: absent,
+		log: logged{reason: reason, tokenID: tokenID},
+	}
+	switch status {
+	case 401:
+		a.challenge = `Basic realm="API token", charset="UTF-8"`
+	case 403:
+		a.reason = reason
+	}
+	return a
+}
+
+func only(values []string) string {
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
+}
+
+func isAlphanumeric(c rune) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}
+
+// lower folds ASCII.
+func lower(text string) string {
+	return strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' {
+			return c + 'a' - 'A'
+		}
+		return c
+	}, text)
+}
+
+const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+// decodeBase64 reads RFC 4648 section 4: padded, and the bits that are left over are zero.
+func decodeBase64(text string) (string, bool) {
+	digits := strings.TrimRight(text, "=")
+	padding := len(text) - len(digits)
+	if len(text)%4 != 0 || padding > 2 {
+		return "", false
+	}
+	decoded := make([]byte, 0, len(text))
+	bits, n := 0, 0
+	for i := range len(digits) {
+		digit := strings.IndexByte(base64Digits, digits[i])
+		if digit < 0 {
+			return "", false
+		}
+		bits, n = bits<<6|digit, n+6
+		if n >= 8 {
+			n -= 8
+			decoded = append(decoded, byte(bits>>n))
+			bits &= 1<<n - 1
+		}
+	}
+	return string(decoded), bits == 0
+}

@@ -1,0 +1,122 @@
+package oracle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// world is what exists at one moment, in the words of the documentation.
+type world struct {
+	now time.Time
+	// ready is false while the webhook still loads.
+	ready bool
+	// licensesRequired says that the operator wants licences.
+	licensesRequired bool
+	sites            map[siteName]*site
+	namespaces       map[string]map[string]string // labels by name
+	callerKeys       map[siteName]map[string][]string
+	apiTokens        map[string]*apiToken    // by UID
+	records          map[string]*tokenRecord // by UID
+	credentials      map[owner]*credential
+	licenses         map[siteName]*license
+}
+
+type siteName struct{ namespace, name string }
+
+// owner is a user of a site.
+type owner struct {
+	site siteName
+	user string
+}
+
+type site struct {
+	product, contextPath, upstream string
+	tokenPaths                     []string
+	defaultDays, maxDays           int32
+	issuedAfter                    time.Time
+	limits                         limits
+	// from is Same, All or Selector, which wants the label team.
+	from, team  string
+	trustedHops int
+}
+
+// limits narrow what a token may do. Nil means any.
+type limits struct {
+	readOnly       bool
+	sources, paths []string
+}
+
+type apiToken struct {
+	namespace, name, user string
+	site                  siteName
+	// credential is Generated, Imported or Portal.
+	credential   string
+	lifetimeDays int32
+	expiration   time.Time
+	suspended    bool
+	limits       limits
+}
+
+type tokenRecord struct {
+	tokenID, user, credential string
+	site, apiToken            siteName
+	secrets                   []secret
+}
+
+// secret is one of a record, with the text that nobody stores.
+type secret struct {
+	text string
+	// weak says that its hash is slow.
+	weak         bool
+	state        string
+	issued, ends time.Time
+}
+
+// credential is what a user acts with at the product.
+type credential struct{ authorization, upstream string }
+
+type license struct {
+	products []string
+	expires  time.Time
+	// invalid is why the text is no licence.
+	invalid string
+}
+
+func newWorld(now time.Time) *world {
+	return &world{
+		now: now, sites: map[siteName]*site{}, namespaces: map[string]map[string]string{}, callerKeys: map[siteName]map[string][]string{},
+		apiTokens: map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
+	}
+}
+
+// String lists all that exists, one object in a line.
+func (w *world) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "now %s, ready %t, licences required %t\n", w.now.Format(time.RFC3339Nano), w.ready, w.licensesRequired)
+	list(&b, "site", w.sites)
+	list(&b, "licence of", w.licenses)
+	list(&b, "PAT of", w.credentials)
+	list(&b, "APIToken", w.apiTokens)
+	list(&b, "record", w.records)
+	for _, name := range slices.Sorted(maps.Keys(w.namespaces)) {
+		fmt.Fprintf(&b, "namespace %s %v\n", name, w.namespaces[name])
+	}
+	for name, keys := range w.callerKeys {
+		fmt.Fprintf(&b, "caller keys of %v %v\n", name, keys)
+	}
+	return b.String()
+}
+
+func list[K comparable, V any](b *strings.Builder, kind string, objects map[K]*V) {
+	var lines []string
+	for name, object := range objects {
+		lines = append(lines, fmt.Sprintf("%s %v %+v\n", kind, name, *object))
+	}
+	slices.Sort(lines)
+	for _, line := range lines {
+		b.WriteString(line)
+	}
+}
