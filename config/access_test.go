@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
@@ -83,6 +86,25 @@ func TestAccessExamples(t *testing.T) {
 	}
 	if err := people[deployer].Create(t.Context(), token, client.DryRunAll); err != nil {
 		t.Errorf("the example's own token: %v", err)
+	}
+	readsDelivered(t, people)
+}
+
+// readsDelivered expects that a person reads the Secrets that their own tokens are delivered to, and no others.
+func readsDelivered(t *testing.T, people map[string]client.Client) {
+	t.Helper()
+	for name, reader := range map[string]string{"alice-ci-token": "alice", "alice-laptop-token": "alice", "bob-ci-token": ""} {
+		delivered := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: name}}
+		create(t, delivered)
+		for who, person := range people {
+			err := person.Get(t.Context(), client.ObjectKeyFromObject(delivered), &corev1.Secret{})
+			if who == reader && err != nil || who != reader && !apierrors.IsForbidden(err) {
+				t.Errorf("%s reads Secret %s: %v", who, name, err)
+			}
+		}
+	}
+	if err := people["alice"].List(t.Context(), &corev1.SecretList{}, client.InNamespace(teamNamespace)); !apierrors.IsForbidden(err) {
+		t.Errorf("alice lists Secrets: %v", err)
 	}
 }
 
