@@ -41,7 +41,7 @@ func examples(t *testing.T) (objects []*unstructured.Unstructured) {
 	return objects
 }
 
-// Whoever follows the examples of docs/how-to/grant-rights.md may do what they say, and no more.
+// The examples in docs/how-to/grant-rights.md give the rights that the page describes, and no others.
 func TestAccessExamples(t *testing.T) {
 	var token *unstructured.Unstructured
 	for _, o := range examples(t) {

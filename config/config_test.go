@@ -1,4 +1,4 @@
-// Package config_test asks a real API server what the manifests in this folder let whom do.
+// Package config_test tests the manifests in this folder on a real API server: RBAC, admission policies and CRDs.
 package config_test
 
 import (
@@ -26,7 +26,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// The namespaces: two where people work, and the operator's own.
+// Two namespaces of teams, and the operator's own two.
 const (
 	teamNamespace        = "jira"
 	otherNamespace       = "other"
@@ -34,18 +34,18 @@ const (
 	credentialsNamespace = "apitoken-credentials"
 )
 
-// The accounts that config/default makes, and the one that a cluster begins with.
+// The accounts that config/default creates, and the one of the cluster administrator.
 const (
 	serviceAccountPrefix = "system:serviceaccount:"
 	controller           = serviceAccountPrefix + "apitoken-system:apitoken-controller"
 	webhook              = serviceAccountPrefix + "apitoken-system:apitoken-webhook"
 	portal               = serviceAccountPrefix + "apitoken-system:apitoken-portal"
 	clusterAdmin         = "cluster-admin"
-	// nobody has the rights that every service account has, and no others.
+	// nobody has only the rights that every service account has.
 	nobody = serviceAccountPrefix + teamNamespace + ":nobody"
 )
 
-// A grant is what somebody may do, by RBAC.
+// A grant is a right of a user, by RBAC.
 type grant struct {
 	who       string
 	namespace string // empty: in all of them
@@ -53,7 +53,7 @@ type grant struct {
 	resources []string
 	verbs     []string
 	names     []string
-	// clusterRole is a role of config/default that is bound; if empty, a role of the above is made.
+	// clusterRole is a role of config/default to bind. If it is empty, a role with the rights above is created and bound.
 	clusterRole string
 }
 
@@ -116,7 +116,7 @@ func connect(config *rest.Config) (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: scheme})
 }
 
-// impersonate answers with a client of the cluster administrator that asks in the name of another.
+// impersonate returns a client of the cluster administrator that impersonates who.
 func impersonate(t *testing.T, who string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(adminConfig)
@@ -128,8 +128,8 @@ func impersonate(t *testing.T, who string) client.Client {
 	return c
 }
 
-// giveGrants makes the roles and waits until the API server goes by them. It learns of roles in the order of their
-// making, so it then also goes by those of config/default.
+// giveGrants creates the roles and waits until the API server applies them. It sees roles in the order of their creation,
+// so the roles of config/default are then applied too.
 func giveGrants(ctx context.Context) error {
 	for i, grant := range grants {
 		if err := grant.give(ctx, fmt.Sprintf("test-%d", i)); err != nil {
@@ -173,7 +173,7 @@ func (g grant) give(ctx context.Context, name string) error {
 	return errors.Join(admin.Create(ctx, role), admin.Create(ctx, binding))
 }
 
-// attributes are those of one request that the grant allows.
+// attributes returns the attributes of one request that the grant allows.
 func (g grant) attributes() authorizationv1.ResourceAttributes {
 	resource, subresource, _ := strings.Cut(g.resources[0], "/")
 	attributes := authorizationv1.ResourceAttributes{
@@ -185,7 +185,7 @@ func (g grant) attributes() authorizationv1.ResourceAttributes {
 	return attributes
 }
 
-// can is `kubectl auth can-i` with the credentials of who.
+// can reports whether who is allowed to send a request, like `kubectl auth can-i`.
 func can(ctx context.Context, who string, attributes authorizationv1.ResourceAttributes) (bool, error) {
 	review := &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes},
@@ -194,8 +194,8 @@ func can(ctx context.Context, who string, attributes authorizationv1.ResourceAtt
 	return review.Status.Allowed, err
 }
 
-// waitForPolicies waits until each policy refuses something: the API server learns of them a little after it has
-// stored them.
+// waitForPolicies waits until each policy refuses a request: the API server applies a policy some time after it has
+// stored it.
 func waitForPolicies(ctx context.Context) error {
 	token := newToken(teamNamespace, "probe", "alice")
 	admin := clients[clusterAdmin]
@@ -233,21 +233,21 @@ func eventually(ctx context.Context, what string, try func() error) error {
 	return nil
 }
 
-// An outcome of a request is that it is allowed, or a part of the message of who refuses it. The messages of policies
-// are their own and not those of an expression that could not be evaluated.
+// An outcome is the expected answer to a request: empty if the request is allowed, and else a part of the message of the
+// refusal. The message of a policy includes its own text, so a policy that failed to evaluate does not match.
 type outcome string
 
 const (
 	allowed               outcome = ""
 	refusedByRBAC         outcome = `" cannot `
 	refusedByIssuePolicy  outcome = `'issue.apitokens.dev' with binding 'issue.apitokens.dev' denied request: may not issue tokens for the product user '`
-	refusedByStatusPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: status is written by the operator alone`
-	// The two accounts that write the status keep to their parts of it.
-	refusedByLastAccessPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: the webhook writes the last access of APITokens alone`
-	refusedAsWebhooks         outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: the last access of APITokens is written by the webhook alone`
+	refusedByStatusPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: only the operator may write status`
+	// Each of the two accounts that write status may write only its own part.
+	refusedByLastAccessPolicy outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: the webhook may write only the last access of APITokens`
+	refusedAsWebhooks         outcome = `'status.apitokens.dev' with binding 'status.apitokens.dev' denied request: only the webhook may write the last access of APITokens`
 
-	refusedAsOperatorsType outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: Secrets of type 'apitokens.dev/`
-	refusedAsForeignType   outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: the API token operator's accounts write only`
+	refusedAsOperatorsType outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: only the API token operator may write Secrets of type 'apitokens.dev/`
+	refusedAsForeignType   outcome = `'secrets.apitokens.dev' with binding 'secrets.apitokens.dev' denied request: the API token operator's accounts may write only`
 )
 
 func (want outcome) check(err error) error {

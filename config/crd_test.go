@@ -66,7 +66,7 @@ func TestColumns(t *testing.T) {
 	tests := []struct {
 		resource string
 		columns  []string
-		cells    []any // without the last, the age
+		cells    []any // without the last cell, the age
 	}{
 		{"apitokens", []string{"Name", "User", "Label", "Token ID", "Ready", "Last Accessed", "Expires", "Age"}, []any{"nightly-export", "alice", "nightly export", "asp_DquJoZLwlsNJm6gU", "True", "30m", "2027-01-01T00:00:00Z"}},
 		{"atlassiansites", []string{"Name", "Product", "Base URL", "Ready", "Reachable", "Credentials", "Age"}, []any{"jira", "Jira", "https://example.com/jira", "True"}},
@@ -76,7 +76,7 @@ func TestColumns(t *testing.T) {
 			table := getTable(t, otherNamespace, test.resource)
 			var columns []string
 			for _, column := range table.ColumnDefinitions {
-				if column.Priority == 0 { // kubectl shows the others with --output=wide alone.
+				if column.Priority == 0 { // kubectl shows other columns only with --output=wide.
 					columns = append(columns, column.Name)
 				}
 			}
@@ -93,7 +93,7 @@ func TestColumns(t *testing.T) {
 	}
 }
 
-// getTable asks as `kubectl get` does.
+// getTable returns the table that `kubectl get` prints.
 func getTable(t *testing.T, namespace, resource string) *metav1.Table {
 	t.Helper()
 	raw, err := discoveryClient(t).RESTClient().Get().

@@ -2,7 +2,7 @@ package config_test
 
 import tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 
-// The people of the tests, named by what they may do.
+// The users of the tests, named by their rights.
 var (
 	group       = tokensv1alpha1.GroupVersion.Group
 	tokens      = []string{"apitokens"}
@@ -13,7 +13,7 @@ var (
 	statuses    = []string{"apitokens/status", "atlassiansites/status"}
 )
 
-// foreignAccount is a service account in the operator's namespace that is none of its own.
+// foreignAccount is a service account in the operator's namespace that is not one of the operator's.
 const foreignAccount = serviceAccountPrefix + systemNamespace + ":foreign"
 
 var grants = []grant{
@@ -32,7 +32,7 @@ var grants = []grant{
 	{who: "issuer-everywhere", group: group, resources: tokens, verbs: write},
 	{who: "issuer-everywhere", group: group, resources: tokens, verbs: []string{"issue"}, names: []string{"alice"}},
 
-	// Every verb is the verb issue too.
+	// The verb * includes the verb issue.
 	{who: "owner", namespace: teamNamespace, group: group, resources: tokens, verbs: everything},
 
 	{who: "deleter", namespace: teamNamespace, group: group, resources: tokens, verbs: []string{"delete", "deletecollection"}},
@@ -41,7 +41,7 @@ var grants = []grant{
 
 	{who: "secret-writer", namespace: teamNamespace, resources: secrets, verbs: everything},
 
-	// The rights on Secrets of a cluster administrator, and no others.
+	// All rights on Secrets, but no other right of a cluster administrator.
 	{who: "secret-writer-everywhere", resources: secrets, verbs: everything},
 
 	{who: "restorer", resources: secrets, verbs: writeSecret},

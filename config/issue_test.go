@@ -13,13 +13,13 @@ import (
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
-// issueRequest is one way to issue a token for a product user, or to change one.
+// An issueRequest is one way to create or to change an APIToken.
 type issueRequest struct {
 	name string
 	send func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error
 }
 
-// issues are given a token that does not exist.
+// issues are the ways to create an APIToken.
 var issues = []issueRequest{
 	{"create", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
 		return c.Create(ctx, token)
@@ -34,7 +34,7 @@ var issues = []issueRequest{
 	{"apply", applyToken},
 }
 
-// changes are given a token that exists.
+// changes are the ways to change an APIToken.
 var changes = []issueRequest{
 	{"update", func(ctx context.Context, c client.Client, token *tokensv1alpha1.APIToken) error {
 		token.Spec.Label = "updated"
@@ -74,7 +74,7 @@ func newToken(namespace, name, user string) *tokensv1alpha1.APIToken {
 	}
 }
 
-// create makes an object as the cluster administrator, and deletes it when the test is over.
+// create creates an object as the cluster administrator, and deletes it at the end of the test.
 func create(t *testing.T, object client.Object) {
 	t.Helper()
 	if err := clients[clusterAdmin].Create(t.Context(), object); err != nil {
@@ -83,11 +83,11 @@ func create(t *testing.T, object client.Object) {
 	remove(t, object)
 }
 
-// remove deletes an object when the test is over, if it then exists.
+// remove deletes an object at the end of the test, if it exists then.
 func remove(t *testing.T, object client.Object) {
 	t.Cleanup(func() {
 		if object.GetName() == "" {
-			return // It was to get its name from the API server, and was refused.
+			return // The object has no name: its creation with generateName was refused.
 		}
 		if err := clients[clusterAdmin].Delete(context.Background(), object); client.IgnoreNotFound(err) != nil {
 			t.Error(err)
@@ -102,10 +102,10 @@ func TestIssuePolicy(t *testing.T) {
 		namespace string
 		user      string
 		create    outcome
-		change    outcome // of update and patch, the latter even if it creates
+		change    outcome // of update and patch, also of a patch that creates
 	}{
 		{"writer", teamNamespace, "alice", refused, refused},
-		{"writer", teamNamespace, "writer", refused, refused}, // Names in Kubernetes and in the product have nothing in common.
+		{"writer", teamNamespace, "writer", refused, refused}, // A name in Kubernetes is not a name in the product.
 		{"issuer-for-alice", teamNamespace, "alice", allowed, allowed},
 		{"issuer-for-alice", teamNamespace, "Alice", allowed, allowed},
 		{"issuer-for-alice", teamNamespace, "bob", refused, refused},
@@ -164,7 +164,7 @@ func TestIssuePolicy(t *testing.T) {
 	}
 }
 
-// The right is asked for in the namespace of the site, wherever the APIToken is, and whether there is such a site or not.
+// The policy checks the right in the namespace of the site, not of the APIToken. The site need not exist.
 func TestIssuePolicyAsksInTheNamespaceOfTheSite(t *testing.T) {
 	const refused = refusedByIssuePolicy
 	for _, test := range []struct {
@@ -187,7 +187,7 @@ func TestIssuePolicyAsksInTheNamespaceOfTheSite(t *testing.T) {
 	}
 }
 
-// To suspend takes no more than the right to update. To do anything else with it, or to undo it, takes the right to issue.
+// Suspending a token needs only the right to update it. Activating it, or changing anything else, needs the right to issue.
 func TestSuspendingNeedsNoIssue(t *testing.T) {
 	suspended := func(token *tokensv1alpha1.APIToken) { token.Spec.State = tokensv1alpha1.StateSuspended }
 	limited := func(token *tokensv1alpha1.APIToken) { token.Spec.LifetimeDays = new(int32(1)) }
@@ -227,7 +227,7 @@ func TestSuspendingNeedsNoIssue(t *testing.T) {
 	}
 }
 
-// The message is what a person has to go by, or to send to whoever can grant the right.
+// The message names the missing right, so that a user can ask an administrator for it.
 func TestIssuePolicySaysWhatIsMissing(t *testing.T) {
 	err := clients["writer"].Create(t.Context(), newToken(teamNamespace, "new", "CI-Bot"))
 	const want outcome = "may not issue tokens for the product user 'ci-bot': needs the verb 'issue' on apitokens 'ci-bot' in the namespace 'jira'"
@@ -236,7 +236,7 @@ func TestIssuePolicySaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// Who sorts, annotates or cleans up tokens issues none.
+// Changing the metadata of a token needs no right to issue.
 func TestIssuePolicyLeavesMetadataAlone(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -283,7 +283,7 @@ func dropFinalizers(t *testing.T, token *tokensv1alpha1.APIToken) {
 	}
 }
 
-// Revoking a token must not need the right to issue it.
+// Deleting a token needs no right to issue.
 func TestDeletingNeedsNoIssue(t *testing.T) {
 	c := clients["deleter"]
 	one := newToken(teamNamespace, "one", "alice")

@@ -17,7 +17,7 @@ import (
 
 const condition = `[{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]`
 
-// TestLastAccessPolicy changes each field of a status in each way, and alone and together with the last access.
+// TestLastAccessPolicy changes each field of a status, alone and together with the last access.
 func TestLastAccessPolicy(t *testing.T) {
 	const lastAccess = `"lastAccessedTime": "2026-01-02T00:00:00Z", "lastAccessedFrom": "192.0.2.2"`
 	empty := newToken(teamNamespace, "empty", "alice")
@@ -32,7 +32,7 @@ func TestLastAccessPolicy(t *testing.T) {
 	tests := []struct {
 		name                string
 		of                  token
-		status              string // a merge patch: null takes away
+		status              string // a merge patch: null removes
 		webhook, controller outcome
 	}{
 		{"nothing", full, `{}`, allowed, allowed},
@@ -91,7 +91,7 @@ func TestLastAccessPolicy(t *testing.T) {
 	})
 }
 
-// statusFields are those of the CRD that is installed.
+// statusFields returns the fields of the status in the installed CRD.
 func statusFields(t *testing.T) map[string]any {
 	t.Helper()
 	crd := &unstructured.Unstructured{}
@@ -115,7 +115,7 @@ func patchStatus(t *testing.T, who string, object client.Object, status string) 
 	}
 }
 
-// The right on the subresource is no right on anything else, neither beside the status nor of another kind.
+// A patch of the status by the webhook changes nothing else of the object, and no object of another kind.
 func TestLastAccessIsAllThatTheWebhookWrites(t *testing.T) {
 	token, site := newToken(teamNamespace, "existing", "alice"), newSite(teamNamespace, "existing")
 	create(t, token)
@@ -142,7 +142,7 @@ func TestLastAccessIsAllThatTheWebhookWrites(t *testing.T) {
 	}
 }
 
-// With a right that only this test gives it, the policy alone keeps the webhook from the status of a site.
+// Even with a right to write the status of a site, which this test grants, the policy refuses the webhook.
 func TestLastAccessPolicyIsAboutAPITokens(t *testing.T) {
 	site := newSite(otherNamespace, "existing")
 	create(t, site)
@@ -155,7 +155,7 @@ func TestLastAccessPolicyIsAboutAPITokens(t *testing.T) {
 	}
 }
 
-// A JSON patch is the only one that can name the UID that it is for, and what the webhook sends.
+// The webhook sends a JSON patch with a test of the UID, so that it never writes to another APIToken of the same name.
 func TestLastAccessOfAnotherUID(t *testing.T) {
 	token := newToken(teamNamespace, "existing", "alice")
 	create(t, token)
@@ -172,7 +172,7 @@ func TestLastAccessOfAnotherUID(t *testing.T) {
 	}
 }
 
-// What the controller applies takes the last access neither back nor away: it is not the controller's.
+// Server-side apply by the controller does not change the last access, because the controller does not own these fields.
 func TestLastAccessSurvivesTheController(t *testing.T) {
 	token := newToken(teamNamespace, "existing", "alice")
 	create(t, token)

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// A policy that is bound to some namespaces only, only warns, or lets pass what it fails to evaluate guards nothing.
+// Each policy denies, in every namespace, and also if its evaluation fails.
 func TestPoliciesHoldEverywhere(t *testing.T) {
 	admin := clients[clusterAdmin]
 	policies := &admissionv1.ValidatingAdmissionPolicyList{}
@@ -38,8 +38,8 @@ func TestPoliciesHoldEverywhere(t *testing.T) {
 				t.Errorf("%s holds for some objects only: %v", policy.Name, selector)
 			}
 		}
-		// Filled where a controller manager runs. Where none does, the tests of each policy show that it refuses with
-		// its own message, and not because an expression has no type.
+		// A controller manager fills this field. Without one, the tests of each policy show that it refuses with its own
+		// message, and not because of a type error.
 		if checking := policy.Status.TypeChecking; checking != nil && len(checking.ExpressionWarnings) > 0 {
 			t.Errorf("type checking of %s warns: %v", policy.Name, checking.ExpressionWarnings)
 		}

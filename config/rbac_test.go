@@ -19,7 +19,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// TestRights lists all that the operator's accounts may do, so that no right comes unseen.
+// TestRights lists all rights of the operator's accounts, so that a new right needs a change here.
 func TestRights(t *testing.T) {
 	controllerEverywhere := []string{
 		"create apitokens.dev/apitokens",
@@ -54,7 +54,7 @@ func TestRights(t *testing.T) {
 		{portal, teamNamespace, portalEverywhere},
 		{portal, credentialsNamespace, append([]string{"create,patch /secrets"}, portalEverywhere...)},
 		{portal, systemNamespace, append([]string{"create,get,list,update,watch /secrets"}, portalEverywhere...)},
-		// The restore role is the one right and no more: what is on Secrets comes from the test's own grant.
+		// The restore role has only the last right. The test itself grants the rights on Secrets.
 		{"restorer", systemNamespace, []string{"create,delete,get,patch,update /secrets", "restore apitokens.dev/records"}},
 		{"restorer", teamNamespace, []string{"create,delete,get,patch,update /secrets"}},
 	}
@@ -93,7 +93,7 @@ func rights(t *testing.T, who, namespace string) map[string]bool {
 	return found
 }
 
-// TestRequests does with each account's own credentials what the account is there for, and what it must not do.
+// TestRequests sends allowed and forbidden requests with the credentials of each account.
 func TestRequests(t *testing.T) {
 	token, site := newToken(teamNamespace, "existing", "alice"), newSite(teamNamespace, "existing")
 	delivered := newSecret(teamNamespace, "delivered", corev1.SecretTypeBasicAuth)
@@ -170,7 +170,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// A request is a real one where it only reads, and a dry run where it writes: RBAC and policies see no difference.
+// A request that writes is a dry run. RBAC and policies treat it like any other.
 type request func(ctx context.Context, c client.WithWatch) error
 
 func getting(object client.Object) request {
@@ -225,7 +225,7 @@ func deletingAll(object client.Object, namespace string) request {
 	}
 }
 
-// copyOf keeps what the API server answers out of an object that more than one request is made of.
+// copyOf returns a copy, because a client writes the API server's answer into the object.
 func copyOf(object client.Object) client.Object { return object.DeepCopyObject().(client.Object) }
 
 func newEvent(namespace string) *eventsv1.Event {

@@ -6,7 +6,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
-// The ready-made roles, each bound in one namespace: what they are for works, and no more.
+// Each role, bound in one namespace, has the rights that it is for, and no others.
 func TestRoles(t *testing.T) {
 	type right struct{ verb, resource string }
 	read := []right{{"get", "apitokens"}, {"list", "apitokens"}, {"watch", "atlassiansites"}}

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// The types of Secrets that only the operator writes.
+// operatorsTypes are the types of Secrets that only the operator may write.
 var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/hash",
 	"apitokens.dev/caller-keys",
@@ -20,7 +20,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/site",
 }
 
-// ordinaryTypes are some of those that the operator has nothing to do with.
+// ordinaryTypes are examples of other types.
 var ordinaryTypes = []corev1.SecretType{
 	corev1.SecretTypeOpaque,
 	corev1.SecretTypeBasicAuth,
@@ -33,7 +33,7 @@ func newSecret(namespace, name string, secretType corev1.SecretType) *corev1.Sec
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: name,
-			// The API server wants it of Secrets of type kubernetes.io/service-account-token.
+			// The API server requires it for type kubernetes.io/service-account-token.
 			Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"},
 		},
 		Type: secretType,
@@ -63,7 +63,7 @@ func TestSecretsPolicy(t *testing.T) {
 		{controller, namespaces, []corev1.SecretType{corev1.SecretTypeBasicAuth}, allowed, refusedByRBAC},
 		{controller, namespaces, []corev1.SecretType{corev1.SecretTypeOpaque, corev1.SecretTypeServiceAccountToken}, refusedAsForeignType, refusedByRBAC},
 		{controller, []string{systemNamespace}, []corev1.SecretType{"apitokens.dev/unheard-of", "example.com/apitokens.dev"}, refusedAsForeignType, refusedByRBAC},
-		// Even with rights on Secrets, the operator's other accounts write none.
+		// The policy refuses the operator's other accounts even if they have rights on Secrets.
 		{foreignAccount, []string{systemNamespace, teamNamespace}, ordinaryTypes, refusedAsForeignType, refusedAsForeignType},
 		{foreignAccount, []string{systemNamespace, teamNamespace}, operatorsTypes, refusedAsOperatorsType, refusedAsOperatorsType},
 		{webhook, []string{otherNamespace}, ordinaryTypes, refusedAsForeignType, refusedAsForeignType},
@@ -85,7 +85,7 @@ func TestSecretsPolicy(t *testing.T) {
 	}
 }
 
-// checkSecret checks what comes of every way to write a Secret. Most are dry runs, which policies see as any other.
+// checkSecret checks the outcome of every way to write a Secret. Most are dry runs, which policies treat like others.
 func checkSecret(t *testing.T, c client.Client, secret *corev1.Secret, want, patch outcome) {
 	t.Helper()
 	existing := secret.DeepCopy()
@@ -134,7 +134,7 @@ func checkSecret(t *testing.T, c client.Client, secret *corev1.Secret, want, pat
 	}
 }
 
-// Else a Secret could be made as an ordinary one, and become a record.
+// If the type could change, an ordinary Secret could become a record.
 func TestTypeOfSecretMayNotChange(t *testing.T) {
 	secret := newSecret(teamNamespace, "existing", corev1.SecretTypeOpaque)
 	create(t, secret)
@@ -147,8 +147,8 @@ func TestTypeOfSecretMayNotChange(t *testing.T) {
 	}
 }
 
-// Kubernetes' own controllers write Secrets of every type without changing what is in them: the garbage collector takes
-// its finalizer off, and a storage migration writes what is there. Refused, a Secret would terminate for ever.
+// Kubernetes' own controllers write Secrets without changing their data: the garbage collector removes its finalizer, and
+// a storage migration writes objects without changes. If the policy refused them, a Secret could stay in deletion forever.
 func TestKubernetesOwnControllersGoOn(t *testing.T) {
 	for i, secretType := range operatorsTypes {
 		secret := newSecret(teamNamespace, fmt.Sprintf("collected-%d", i), secretType)
@@ -159,16 +159,16 @@ func TestKubernetesOwnControllersGoOn(t *testing.T) {
 			name, patch string
 			want        outcome
 		}{
-			{"taking a finalizer off", `{"metadata":{"finalizers":null}}`, allowed},
-			{"writing what is there", `{}`, allowed},
+			{"removing a finalizer", `{"metadata":{"finalizers":null}}`, allowed},
+			{"writing without changes", `{}`, allowed},
 			{"changing data", `{"data":{"password":"eQ=="}}`, refusedAsOperatorsType},
 			{"adding data", `{"data":{"more":"eQ=="}}`, refusedAsOperatorsType},
 			{"removing all data", `{"data":null}`, refusedAsOperatorsType},
 			{"changing labels", `{"metadata":{"labels":{"apitokens.dev/token-id":"x"}}}`, refusedAsOperatorsType},
 			{"changing annotations", `{"metadata":{"annotations":{"a":"b"}}}`, refusedAsOperatorsType},
-			{"freezing it", `{"immutable":true}`, refusedAsOperatorsType},
+			{"making it immutable", `{"immutable":true}`, refusedAsOperatorsType},
 			{
-				"giving it an owner, with whom it would be collected",
+				"adding an owner, with which it would be garbage-collected",
 				`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"a","uid":"b"}]}}`, refusedAsOperatorsType,
 			},
 		} {

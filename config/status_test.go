@@ -65,7 +65,7 @@ func TestStatusPolicy(t *testing.T) {
 		who           string
 		update, patch outcome
 	}{
-		// First those who are refused: so the update is never one of an object that has changed.
+		// Refused users come first, so that no update conflicts with an allowed one.
 		{"status-writer", refusedByStatusPolicy, refusedByStatusPolicy},
 		{clusterAdmin, refusedByStatusPolicy, refusedByStatusPolicy},
 		{"owner", refusedByRBAC, refusedByRBAC},
@@ -88,7 +88,7 @@ func TestStatusPolicy(t *testing.T) {
 	}
 }
 
-// The policy looks at the subresource alone, so there must be no other way to a status.
+// The policy checks only the subresource, so requests without the subresource must not change the status.
 func TestStatusIsNotWrittenWithTheSpec(t *testing.T) {
 	admin := clients[clusterAdmin]
 	token := newToken(teamNamespace, "existing", "alice")

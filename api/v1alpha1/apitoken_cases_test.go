@@ -25,16 +25,16 @@ var (
 
 const (
 	wantPath                = "each of `allowedPaths` must be a path such as '/rest/api/2/search'"
-	wantNoDotsInPaths       = "`allowedPaths` must not contain '.' or '..' as a part of a path"
-	wantDeliveryOfGenerated = "`delivery` goes with `credential.type: Generated`, which needs it, and with nothing else"
-	wantImportedOfImported  = "`credential.imported` goes with `credential.type: Imported`, which needs it, and with nothing else"
-	wantRotationOfGenerated = "`rotation` goes with `credential.type: Generated`: rotate an imported secret where it comes from, and one of the portal there"
-	wantLabel               = "`label` must not contain control characters, line breaks or characters that turn the direction of text"
+	wantNoDotsInPaths       = "`allowedPaths` must not contain '.' or '..' as a path segment"
+	wantDeliveryOfGenerated = "`delivery` must be set if `credential.type` is `Generated`, and must not be set otherwise"
+	wantImportedOfImported  = "`credential.imported` must be set if `credential.type` is `Imported`, and must not be set otherwise"
+	wantRotationOfGenerated = "`rotation` must not be set unless `credential.type` is `Generated`: rotate an imported secret at its source, and a token of the portal in the portal"
+	wantLabel               = "`label` must not contain control characters, line breaks or characters that change the direction of text"
 	wantUser                = "`user` must not contain ':', control characters, or upper-case letters other than A to Z"
 	wantUserTrimmed         = "`user` must not begin or end with white space"
 	wantSameSite            = "`siteRef` must not change: delete this APIToken and create another"
 	wantSameCredential      = "`credential.type` must not change: delete this APIToken and create another"
-	wantLastAccessForward   = "`status.lastAccessedTime` must not go back or away"
+	wantLastAccessForward   = "`status.lastAccessedTime` must not be decreased or removed"
 )
 
 var apiTokenCases = slices.Concat(
@@ -145,8 +145,8 @@ var apiTokenCases = slices.Concat(
 		{"required", keep, nil, "spec.user: Required value"},
 		// ǆ is lower case. ǅ is title case: neither upper nor lower.
 		{"title-case", "ǆ", "ǅ", wantUser},
-		{"token-prefix-upper-case", "ASPEN_alice", "ASP_alice", "`user` must not begin with 'asp_', the beginning of every token"},
-		{"token-prefix", "aspen_alice", "asp_alice", "`user` must not begin with 'asp_', the beginning of every token"},
+		{"token-prefix-upper-case", "ASPEN_alice", "ASP_alice", "`user` must not begin with 'asp_', the prefix of every token"},
+		{"token-prefix", "aspen_alice", "asp_alice", "`user` must not begin with 'asp_', the prefix of every token"},
 		// The limit counts characters, not bytes.
 		{"too-long", strings.Repeat("é", 255), strings.Repeat("a", 256), "spec.user: Too long: may not be more than 255"},
 		// A to Z are folded to a to z. É is not: Go, Java and CEL do not agree on lower case beyond ASCII.

@@ -6,39 +6,39 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// APIToken is a named token of one product user, usable as the password of HTTP Basic at one AtlassianSite.
-// It authenticates only while this object exists and is not being deleted.
+// APIToken is a named token of one product user. It is the password in HTTP Basic authentication at one AtlassianSite.
+// The token authenticates only while this object exists and is not being deleted.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=apitok,categories=atlassian
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`,description="The product user that the token acts as"
-// +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The meaningful name of the token"
-// +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id, as it stands in logs"
+// +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The name of the token, for people"
+// +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id of the token, as logged"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the token authenticates"
-// +kubebuilder:printcolumn:name="Last Accessed",type=date,JSONPath=`.status.lastAccessedTime`,description="How long ago the token was last used, to the minute"
-// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the token ends; empty means never"
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it does or does not"
-// +kubebuilder:printcolumn:name="Site",type=string,priority=1,JSONPath=`.spec.siteRef.name`,description="The AtlassianSite the token is for"
+// +kubebuilder:printcolumn:name="Last Accessed",type=date,JSONPath=`.status.lastAccessedTime`,description="When the token was last used, to the minute"
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expirationTime`,description="When the token expires; empty means never"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why the token is ready or not"
+// +kubebuilder:printcolumn:name="Site",type=string,priority=1,JSONPath=`.spec.siteRef.name`,description="The AtlassianSite that the token is for"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:selectablefield:JSONPath=`.spec.user`
 // +kubebuilder:selectablefield:JSONPath=`.spec.siteRef.name`
 // +kubebuilder:selectablefield:JSONPath=`.status.tokenID`
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.lastAccessedTime) || (has(self.status) && has(self.status.lastAccessedTime) && self.status.lastAccessedTime >= oldSelf.status.lastAccessedTime)",message="`status.lastAccessedTime` must not go back or away"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.lastAccessedTime) || (has(self.status) && has(self.status.lastAccessedTime) && self.status.lastAccessedTime >= oldSelf.status.lastAccessedTime)",message="`status.lastAccessedTime` must not be decreased or removed"
 type APIToken struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
-	// spec is what is wanted of the token.
+	// spec is the desired state of the token.
 	// +required
 	Spec APITokenSpec `json:"spec,omitzero"`
-	// status is what was last observed of it. It informs; nothing is decided by it.
+	// status is the observed state of the token. It is for information only: no decision depends on it.
 	// +optional
 	Status APITokenStatus `json:"status,omitzero"`
 }
 
-// SiteNamespace is the namespace of the AtlassianSite that the token is for.
+// SiteNamespace returns the namespace of the AtlassianSite that the token is for.
 func (t *APIToken) SiteNamespace() string { return cmp.Or(t.Spec.SiteRef.Namespace, t.Namespace) }
 
 // APITokenList is a list of APITokens.
@@ -50,80 +50,83 @@ type APITokenList struct {
 	Items           []APIToken `json:"items"`
 }
 
-// APITokenSpec is what is wanted of a token.
+// APITokenSpec is the desired state of a token.
 //
 // +kubebuilder:validation:XValidation:rule="self.credential.type == oldSelf.credential.type",message="`credential.type` must not change: delete this APIToken and create another"
-// +kubebuilder:validation:XValidation:rule="(self.credential.type == 'Generated') == has(self.delivery)",message="`delivery` goes with `credential.type: Generated`, which needs it, and with nothing else"
-// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` goes with `credential.type: Generated`: rotate an imported secret where it comes from, and one of the portal there"
+// +kubebuilder:validation:XValidation:rule="(self.credential.type == 'Generated') == has(self.delivery)",message="`delivery` must be set if `credential.type` is `Generated`, and must not be set otherwise"
+// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` must not be set unless `credential.type` is `Generated`: rotate an imported secret at its source, and a token of the portal in the portal"
 // +kubebuilder:validation:XValidation:rule="!has(self.lifetimeDays) || !has(self.expirationTime)",message="only one of `lifetimeDays` and `expirationTime` may be given"
 type APITokenSpec struct {
-	// siteRef names the AtlassianSite that the token is for. It may not change.
+	// siteRef names the AtlassianSite that the token is for. It is immutable.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`siteRef` must not change: delete this APIToken and create another"
 	SiteRef SiteReference `json:"siteRef,omitzero"`
 
-	// user is the product username that the token acts as, with ASCII upper case read as lower case.
-	// Other upper-case letters, control characters and `:` are refused; `@` and `\` are literal. It may not change.
+	// user is the username in the product that the token acts as. The letters A to Z are read as a to z.
+	// Other upper-case letters, control characters and `:` are refused. `@` and `\` have no special meaning.
+	// It is immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`user` must not change: delete this APIToken and create another"
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^([A-Z]|[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:])+$')`,message="`user` must not contain ':', control characters, or upper-case letters other than A to Z"
 	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`user` must not begin or end with white space"
-	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('asp_')",message="`user` must not begin with 'asp_', the beginning of every token"
+	// +kubebuilder:validation:XValidation:rule="!self.lowerAscii().startsWith('asp_')",message="`user` must not begin with 'asp_', the prefix of every token"
 	User string `json:"user,omitempty"`
 
-	// label is the meaningful name of the token, such as the script that uses it.
+	// label is the name of the token for people, such as the name of the script that uses it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]')`,message="`label` must not contain control characters, line breaks or characters that turn the direction of text"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]')`,message="`label` must not contain control characters, line breaks or characters that change the direction of text"
 	// +kubebuilder:validation:XValidation:rule="self.trim() != ''",message="`label` must not be blank"
 	Label string `json:"label,omitempty"`
 
-	// credential says where the secret of the token comes from. Absent means that the operator generates it.
+	// credential selects the source of the secret. Absent means that the operator generates the secret.
 	// +optional
 	// +kubebuilder:default={type: Generated}
 	Credential Credential `json:"credential,omitzero"`
 
-	// delivery says where the generated token is delivered to. It may not change.
+	// delivery says where the operator writes a generated token. It is required if `credential.type` is `Generated`, and
+	// not allowed otherwise. It is immutable.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`delivery` must not change: delete this APIToken and create another"
 	Delivery Delivery `json:"delivery,omitzero"`
 
-	// lifetimeDays is for how many days of 24 hours each secret of the token authenticates, from when it was issued:
-	// a rotation begins anew. Absent, like `expirationTime`, means the default of the site.
+	// lifetimeDays is the lifetime of each secret of the token, in days of 24 hours from its issue. A rotation starts a
+	// new lifetime. It cannot be combined with `expirationTime`. If both are absent, the default of the site applies.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3650
 	LifetimeDays *int32 `json:"lifetimeDays,omitempty"`
 
-	// expirationTime is when the token ends, whatever becomes of it until then.
+	// expirationTime is when the token expires. A rotation does not extend it. It cannot be combined with `lifetimeDays`.
 	// +optional
 	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
 
-	// rotation says when the operator replaces the secret by a new one, under the same token id.
+	// rotation says when the operator replaces the secret with a new one. The token id stays the same.
 	// +optional
 	Rotation Rotation `json:"rotation,omitzero"`
 
-	// access is `ReadWrite`, or `ReadOnly`: GET, HEAD and OPTIONS only, all else is refused with 403.
+	// access limits the HTTP methods. `ReadWrite` allows everything that the owner may do. `ReadOnly` allows only GET, HEAD
+	// and OPTIONS; other methods are refused with 403.
 	// +optional
 	// +kubebuilder:default=ReadWrite
 	Access Access `json:"access,omitempty"`
 
-	// allowedSources are the only networks, as CIDRs, from which the token may be used. Absent means everywhere
-	// where the site allows it.
+	// allowedSources lists the networks, as CIDRs, from which the token may be used. Absent means every network that the
+	// site allows.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', without bits behind its prefix"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', with no bit set after its prefix"
 	AllowedSources []string `json:"allowedSources,omitempty"`
 
-	// allowedPaths are the only paths, below the context path of the site, at which the token may be used: each with
-	// all that is below it. Absent means all paths where tokens of the site count.
+	// allowedPaths lists the paths, relative to the context path of the site, at which the token may be used. Each path
+	// includes the paths below it. Absent means every path in `tokenPaths` of the site.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -131,54 +134,55 @@ type APITokenSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^(/[A-Za-z0-9_~.-]+)+/?$')`,message="each of `allowedPaths` must be a path such as '/rest/api/2/search'"
-	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`allowedPaths` must not contain '.' or '..' as a part of a path"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`allowedPaths` must not contain '.' or '..' as a path segment"
 	AllowedPaths []string `json:"allowedPaths,omitempty"`
 
-	// state is `Active`, or `Suspended`: the token does not authenticate until it is active again. Who may update
-	// APITokens may suspend one; to make it active again takes the right to issue it.
+	// state is `Active` or `Suspended`. A suspended token does not authenticate until its state is `Active` again.
+	// Suspending a token needs only the right to update it. Activating it again needs the right to issue it.
 	// +optional
 	// +kubebuilder:default=Active
 	State State `json:"state,omitempty"`
 }
 
-// Rotation says when a secret is replaced by a new one.
+// Rotation says when a secret is replaced with a new one.
 //
 // +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(self.intervalDays) || !has(self.overlapHours) || self.overlapHours < self.intervalDays * 24",message="`rotation.overlapHours` must be less than `rotation.intervalDays`"
 type Rotation struct {
-	// intervalDays is after how many days of 24 hours the delivered secret is replaced.
+	// intervalDays is the age, in days of 24 hours, at which the delivered secret is replaced.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3650
 	IntervalDays *int32 `json:"intervalDays,omitempty"`
 
-	// overlapHours is for how many hours a replaced secret goes on authenticating beside the new one. Absent means 24.
+	// overlapHours is how many hours a replaced secret stays valid after its replacement. Absent means 24.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=8760
 	OverlapHours *int32 `json:"overlapHours,omitempty"`
 
-	// requestedTime asks for a rotation now, or at that time: a secret that was issued before it is replaced.
+	// requestedTime requests one rotation: a secret that was issued before this time is replaced. A time in the future
+	// requests the rotation at that time.
 	// +optional
 	RequestedTime metav1.Time `json:"requestedTime,omitzero"`
 }
 
-// DefaultOverlapHours is the overlap of a rotation that names none.
+// DefaultOverlapHours is the overlap of a rotation without `overlapHours`.
 const DefaultOverlapHours = 24
 
-// Access says what a token may do.
+// Access says which HTTP methods a token allows.
 //
 // +kubebuilder:validation:Enum=ReadWrite;ReadOnly
 type Access string
 
 const (
-	// AccessReadWrite means that a token may do what its owner may do.
+	// AccessReadWrite allows everything that the owner may do.
 	AccessReadWrite Access = "ReadWrite"
-	// AccessReadOnly means that a token may do that of it which changes nothing: GET, HEAD and OPTIONS.
+	// AccessReadOnly allows only GET, HEAD and OPTIONS.
 	AccessReadOnly Access = "ReadOnly"
 )
 
-// State says whether a token is to authenticate.
+// State says whether a token is active.
 //
 // +kubebuilder:validation:Enum=Active;Suspended
 type State string
@@ -186,7 +190,7 @@ type State string
 const (
 	// StateActive means that the token authenticates.
 	StateActive State = "Active"
-	// StateSuspended means that it does not, for as long as this is said.
+	// StateSuspended means that the token does not authenticate until its state is Active again.
 	StateSuspended State = "Suspended"
 )
 
@@ -198,8 +202,8 @@ type SiteReference struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
-	// namespace is the namespace of the AtlassianSite; absent means that of the APIToken. The site has to allow
-	// other namespaces, in `allowedNamespaces`.
+	// namespace is the namespace of the AtlassianSite. Absent means the namespace of the APIToken. The site must allow
+	// the namespace of the APIToken in `allowedNamespaces`.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -207,48 +211,53 @@ type SiteReference struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
-// CredentialType says where the secret of a token comes from.
+// CredentialType is the source of the secret of a token.
 //
 // +kubebuilder:validation:Enum=Generated;Imported;Portal
 type CredentialType string
 
 const (
-	// CredentialGenerated means that the operator makes the token and delivers it.
+	// CredentialGenerated means that the operator generates the token and delivers it.
 	CredentialGenerated CredentialType = "Generated"
-	// CredentialImported means that the secret lies in a Secret beside the APIToken.
+	// CredentialImported means that the operator reads the secret from a Secret in the namespace of the APIToken.
 	CredentialImported CredentialType = "Imported"
-	// CredentialPortal means that the portal makes the token, and shows it once to its owner: nothing keeps its plaintext.
+	// CredentialPortal means that the portal creates the token and shows it to its owner once. The plaintext is not stored.
 	CredentialPortal CredentialType = "Portal"
 )
 
-// AnnotationPending is on an APIToken that the portal is still making. One that keeps it was cut off, and is removed.
+// AnnotationPending marks an APIToken that the portal is still creating. If the creation is interrupted, the annotation
+// stays and the operator removes the APIToken.
 const AnnotationPending = "apitokens.dev/pending"
 
-// Credential says where the secret of a token comes from.
+// Credential is the source of the secret of a token.
 //
-// +kubebuilder:validation:XValidation:rule="(self.type == 'Imported') == has(self.imported)",message="`credential.imported` goes with `credential.type: Imported`, which needs it, and with nothing else"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Imported') == has(self.imported)",message="`credential.imported` must be set if `credential.type` is `Imported`, and must not be set otherwise"
 type Credential struct {
-	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
-	// `Imported`: the secret is read from a Secret beside the APIToken;
-	// or `Portal`: the owner made the token on the page or over REST, where it was shown once.
+	// type is one of:
+	// `Generated`: the operator generates the token and delivers it to `delivery.secretName`;
+	// `Imported`: the operator reads the secret from a Secret in the namespace of the APIToken;
+	// `Portal`: the owner created the token on the page or over REST, where it was shown once.
+	// It is immutable.
 	// +required
 	Type CredentialType `json:"type,omitempty"`
 
-	// imported says where an imported secret is. Whoever writes there issues.
+	// imported names the Secret of an imported token. It is required if `type` is `Imported`, and not allowed otherwise.
+	// Anyone who can write this Secret can issue tokens for the user.
 	// +optional
 	Imported *ImportedCredential `json:"imported,omitempty"`
 }
 
-// ImportedCredential says where an imported secret is.
+// ImportedCredential names the Secret of an imported token.
 type ImportedCredential struct {
-	// secretName names a Secret beside the APIToken.
+	// secretName is the name of a Secret in the namespace of the APIToken.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`credential.imported.secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
 	SecretName string `json:"secretName,omitempty"`
 
-	// key is the key of the secret in it: 20 to 256 bytes, without white space around them.
+	// key is the key in that Secret. Its value must have 20 to 256 bytes, without leading or trailing white space.
+	// Absent means `password`.
 	// +optional
 	// +kubebuilder:default=password
 	// +kubebuilder:validation:MinLength=1
@@ -256,30 +265,30 @@ type ImportedCredential struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="`credential.imported.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"
 	Key string `json:"key,omitempty"`
 
-	// mode is `Once`: what is there when the APIToken is first seen; or `Follow`: a secret that is replaced there replaces
-	// this one within a minute.
+	// mode is `Once` or `Follow`. `Once` imports the value that the Secret has when the APIToken is first seen. `Follow`
+	// also imports later values, each within a minute, in place of the one before.
 	// +optional
 	// +kubebuilder:default=Once
 	Mode ImportMode `json:"mode,omitempty"`
 }
 
-// ImportMode says how often a secret is imported.
+// ImportMode says whether later values of a Secret are imported.
 //
 // +kubebuilder:validation:Enum=Once;Follow
 type ImportMode string
 
 const (
-	// ImportOnce means the secret that is there first.
+	// ImportOnce imports the first value only.
 	ImportOnce ImportMode = "Once"
-	// ImportFollow means the secret that is there now.
+	// ImportFollow imports each new value.
 	ImportFollow ImportMode = "Follow"
 )
 
-// Delivery says where a generated token goes.
+// Delivery says where the operator writes a generated token.
 type Delivery struct {
-	// secretName names the Secret that the operator creates beside the APIToken. It is of type
-	// `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
-	// A Secret of that name that the operator did not deliver is never overwritten or deleted.
+	// secretName is the name of the Secret that the operator creates in the namespace of the APIToken. The Secret is of
+	// type `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
+	// The operator never overwrites or deletes a Secret that it did not create.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -287,28 +296,28 @@ type Delivery struct {
 	SecretName string `json:"secretName,omitempty"`
 }
 
-// APITokenStatus is what was last observed of a token.
+// APITokenStatus is the observed state of a token.
 //
 // +kubebuilder:validation:MinProperties=1
 type APITokenStatus struct {
-	// conditions say whether the token authenticates, and if not, why and what to do.
+	// conditions say whether the token authenticates. If not, they say why, and what to do.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// tokenID is the public id of the token, as it stands in logs.
+	// tokenID is the public id of the token. Logs contain this id.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	TokenID string `json:"tokenID,omitempty"`
 
-	// issuedTime is when the delivered secret was made.
+	// issuedTime is when the delivered secret was issued.
 	// +optional
 	IssuedTime metav1.Time `json:"issuedTime,omitzero"`
 
-	// expirationTime is when the delivered secret ends, by what APIToken and site say now. Absent means never.
+	// expirationTime is when the delivered secret expires, according to the current APIToken and site. Absent means never.
 	// +optional
 	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
 
@@ -316,13 +325,13 @@ type APITokenStatus struct {
 	// +optional
 	NextRotationTime metav1.Time `json:"nextRotationTime,omitzero"`
 
-	// lastAccessedTime is when the token last authenticated a request. The webhook writes it, at most once a minute for
-	// each of its replicas, and it never goes back. Absent means that the token has not been used.
+	// lastAccessedTime is when the token last authenticated a request. Each replica of the webhook writes it at most once
+	// a minute. It never decreases. Absent means that the token has not been used.
 	// +optional
 	LastAccessedTime metav1.Time `json:"lastAccessedTime,omitzero"`
 
-	// lastAccessedFrom is the address of the client that made this request, as the gateway told it.
-	// Absent means that it told none.
+	// lastAccessedFrom is the address of the client that sent this request, as reported by the gateway.
+	// Absent means that the gateway reported none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=39

@@ -40,13 +40,13 @@ func numberedCredentials(n int) (credentials list) {
 }
 
 const (
-	wantBaseURL        = "`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
-	wantUpstreamURL    = "`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
+	wantBaseURL        = "`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or trailing slash"
+	wantUpstreamURL    = "`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or trailing slash"
 	wantAdministrator  = "each of `administrators` must not contain upper-case letters, ':' or control characters"
 	wantCredentialUser = "`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
 	wantTokenPath      = "each of `tokenPaths` must begin and end with '/', such as '/rest/'"
-	wantSelector       = "`allowedNamespaces.selector` goes with `from: Selector`, and with nothing else"
-	wantEpochForward   = "`issuedAfter` must not go back, or away: what was revoked stays revoked"
+	wantSelector       = "`allowedNamespaces.selector` must be set if `from` is `Selector`, and must not be set otherwise"
+	wantEpochForward   = "`issuedAfter` must not be decreased or removed: revoked tokens stay revoked"
 )
 
 var atlassianSiteCases = slices.Concat(
@@ -75,9 +75,9 @@ var atlassianSiteCases = slices.Concat(
 	}),
 	field("spec.allowedSources", allowedSources),
 	field("spec.baseURL", rows{
-		{"dot-dot", "https://example.com/..jira", "https://example.com/jira/..", "`baseURL` must not contain '.' or '..' as a part of its path"},
+		{"dot-dot", "https://example.com/..jira", "https://example.com/jira/..", "`baseURL` must not contain '.' or '..' as a path segment"},
 		// Dots may be part of a name.
-		{"dot", "https://example.com/.well-known/v1.2", "https://example.com/./jira", "`baseURL` must not contain '.' or '..' as a part of its path"},
+		{"dot", "https://example.com/.well-known/v1.2", "https://example.com/./jira", "`baseURL` must not contain '.' or '..' as a path segment"},
 		{"double-slash", "https://example.com/a/b/c", "https://example.com//jira", wantBaseURL},
 		{"empty", "http://h", "", `spec.baseURL: Invalid value: "": spec.baseURL in body should be at least 1 chars long`},
 		{"escape", "https://example.com/jira-2", "https://example.com/jira%2f..", wantBaseURL},
@@ -89,7 +89,7 @@ var atlassianSiteCases = slices.Concat(
 		{"query", "https://example.com/jira~1", "https://example.com/jira?os_authType=basic", wantBaseURL},
 		{"required", keep, nil, "spec.baseURL: Required value"},
 		{"scheme", "https://example.com", "ftp://example.com", wantBaseURL},
-		{"slash-at-the-end", "https://example.com/tools/jira", "https://example.com/jira/", wantBaseURL},
+		{"trailing-slash", "https://example.com/tools/jira", "https://example.com/jira/", wantBaseURL},
 		{"too-long", "http://h/" + strings.Repeat("x", 1015), "http://h/" + strings.Repeat("x", 1016), "spec.baseURL: Too long: may not be more than 1024"},
 		{"user", keep, "https://alice:secret@example.com/jira", wantBaseURL},
 		// In some engines `$` matches before a line break at the end.
@@ -134,8 +134,8 @@ var atlassianSiteCases = slices.Concat(
 		{"required", keep, nil, "spec: Required value"},
 	}),
 	field("spec.tokenPaths", rows{
-		{"dot-dot", list{"/rest/..v2/"}, list{"/rest/../"}, "`tokenPaths` must not contain '.' or '..' as a part of a path"},
-		{"dot", list{"/rest/.v2/"}, list{"/rest/./"}, "`tokenPaths` must not contain '.' or '..' as a part of a path"},
+		{"dot-dot", list{"/rest/..v2/"}, list{"/rest/../"}, "`tokenPaths` must not contain '.' or '..' as a path segment"},
+		{"dot", list{"/rest/.v2/"}, list{"/rest/./"}, "`tokenPaths` must not contain '.' or '..' as a path segment"},
 		// A single slash means every path.
 		{"double-slash", list{"/"}, list{"//"}, wantTokenPath},
 		{"empty", list{"/rest/"}, list{}, "spec.tokenPaths: Invalid value: 0: spec.tokenPaths in body should have at least 1 items"},
@@ -208,7 +208,7 @@ var atlassianSiteCases = slices.Concat(
 		{"user-required", patOf("alice"), list{fields{"secretName": "pat"}}, "spec.upstreamCredentials[0].user: Required value"},
 		// ǆ is lower case. ǅ is title case: neither upper nor lower.
 		{"user-title-case", patOf("ǆ"), patOf("ǅ"), wantCredentialUser},
-		{"user-token-prefix", patOf("aspen_alice"), patOf("asp_alice"), "`upstreamCredentials[].user` must not begin with 'asp_', the beginning of every token"},
+		{"user-token-prefix", patOf("aspen_alice"), patOf("asp_alice"), "`upstreamCredentials[].user` must not begin with 'asp_', the prefix of every token"},
 		// The limit counts characters, not bytes.
 		{"user-too-long", patOf(strings.Repeat("é", 255)), patOf(strings.Repeat("a", 256)), "spec.upstreamCredentials[0].user: Too long: may not be more than 255"},
 		// Unlike in an APIToken: Alice and alice would be one user twice.
@@ -217,9 +217,9 @@ var atlassianSiteCases = slices.Concat(
 		{"user-white-space-before", patOf("alice in ci"), patOf(" alice"), "`upstreamCredentials[].user` must not begin or end with white space"},
 	}),
 	field("spec.upstreamURL", rows{
-		{"dot-dot", "http://jira.atlassian.svc:8080/..jira", "http://jira.atlassian.svc:8080/jira/..", "`upstreamURL` must not contain '.' or '..' as a part of its path"},
+		{"dot-dot", "http://jira.atlassian.svc:8080/..jira", "http://jira.atlassian.svc:8080/jira/..", "`upstreamURL` must not contain '.' or '..' as a path segment"},
 		// Dots may be part of a name.
-		{"dot", "http://jira.atlassian.svc:8080/.well-known/v1.2", "http://jira.atlassian.svc:8080/./jira", "`upstreamURL` must not contain '.' or '..' as a part of its path"},
+		{"dot", "http://jira.atlassian.svc:8080/.well-known/v1.2", "http://jira.atlassian.svc:8080/./jira", "`upstreamURL` must not contain '.' or '..' as a path segment"},
 		{"double-slash", "http://jira.atlassian.svc:8080/a/b/c", "http://jira.atlassian.svc:8080//jira", wantUpstreamURL},
 		{"empty", "http://h", "", `spec.upstreamURL: Invalid value: "": spec.upstreamURL in body should be at least 1 chars long`},
 		{"escape", "http://jira.atlassian.svc:8080/jira-2", "http://jira.atlassian.svc:8080/jira%2f..", wantUpstreamURL},
@@ -231,7 +231,7 @@ var atlassianSiteCases = slices.Concat(
 		{"query", "http://jira.atlassian.svc:8080/jira~1", "http://jira.atlassian.svc:8080/jira?os_authType=basic", wantUpstreamURL},
 		{"required", keep, nil, "spec.upstreamURL: Required value"},
 		{"scheme", "http://jira.atlassian.svc:8080", "ftp://jira.atlassian.svc:8080", wantUpstreamURL},
-		{"slash-at-the-end", "http://jira.atlassian.svc:8080/tools/jira", "http://jira.atlassian.svc:8080/jira/", wantUpstreamURL},
+		{"trailing-slash", "http://jira.atlassian.svc:8080/tools/jira", "http://jira.atlassian.svc:8080/jira/", wantUpstreamURL},
 		{"too-long", "http://h/" + strings.Repeat("x", 1015), "http://h/" + strings.Repeat("x", 1016), "spec.upstreamURL: Too long: may not be more than 1024"},
 		{"user", keep, "http://alice:secret@jira.atlassian.svc:8080/jira", wantUpstreamURL},
 		// In some engines `$` matches before a line break at the end.
@@ -276,7 +276,7 @@ var siteRules = []schemaCase{
 		name:     "upstreamCARef/http",
 		accepted: []change{https.and(change{"spec.upstreamCARef.name": "jira-ca"})},
 		refused:  []change{{"spec.upstreamCARef.name": "jira-ca"}},
-		want:     "`upstreamCARef` must be left out unless `upstreamURL` begins with 'https://'",
+		want:     "`upstreamCARef` must not be set unless `upstreamURL` begins with 'https://'",
 	},
 	{
 		name: "unknown-field",

@@ -2,20 +2,20 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// AtlassianSite is one Jira or Confluence behind an ingress. Its `upstreamURL` receives personal access tokens:
-// writing an AtlassianSite is an administrator's right.
+// AtlassianSite is one Jira or Confluence behind an ingress. Personal access tokens are sent to its `upstreamURL`, so
+// only administrators should have the right to write AtlassianSites.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=asite,categories=atlassian
 // +kubebuilder:printcolumn:name="Product",type=string,JSONPath=`.spec.product`,description="The product behind the ingress"
-// +kubebuilder:printcolumn:name="Base URL",type=string,JSONPath=`.spec.baseURL`,description="What users type"
+// +kubebuilder:printcolumn:name="Base URL",type=string,JSONPath=`.spec.baseURL`,description="The URL that users open"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether tokens of the site authenticate"
 // +kubebuilder:printcolumn:name="Reachable",type=string,JSONPath=`.status.conditions[?(@.type=="UpstreamReachable")].status`,description="Whether the product answers"
-// +kubebuilder:printcolumn:name="Credentials",type=string,JSONPath=`.status.conditions[?(@.type=="UpstreamCredentialsReady")].status`,description="Whether all personal access tokens are in use"
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why they do or do not"
-// +kubebuilder:printcolumn:name="Licensed",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Licensed")].status`,description="Whether the licence is valid, where one is needed"
-// +kubebuilder:printcolumn:name="Auth URLs",type=string,priority=1,JSONPath=`.status.authURLSecretName`,description="The Secret with the URLs for the ingress"
+// +kubebuilder:printcolumn:name="Credentials",type=string,JSONPath=`.status.conditions[?(@.type=="UpstreamCredentialsReady")].status`,description="Whether all personal access tokens can be used"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why the site is ready or not"
+// +kubebuilder:printcolumn:name="Licensed",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Licensed")].status`,description="Whether the licence is valid, if one is required"
+// +kubebuilder:printcolumn:name="Auth URLs",type=string,priority=1,JSONPath=`.status.authURLSecretName`,description="The Secret with the auth URLs for the ingress"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="`metadata.name` of an AtlassianSite must have at most 63 characters"
 type AtlassianSite struct {
@@ -23,10 +23,10 @@ type AtlassianSite struct {
 	// metadata is the standard object metadata.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
-	// spec is what the site is.
+	// spec is the desired state of the site.
 	// +required
 	Spec AtlassianSiteSpec `json:"spec,omitzero"`
-	// status is what was last observed of it.
+	// status is the observed state of the site.
 	// +optional
 	Status AtlassianSiteStatus `json:"status,omitzero"`
 }
@@ -40,40 +40,41 @@ type AtlassianSiteList struct {
 	Items           []AtlassianSite `json:"items"`
 }
 
-// AtlassianSiteSpec is what a site is.
+// AtlassianSiteSpec is the desired state of a site.
 //
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.issuedAfter) || has(self.issuedAfter) && self.issuedAfter >= oldSelf.issuedAfter",message="`issuedAfter` must not go back, or away: what was revoked stays revoked"
-// +kubebuilder:validation:XValidation:rule="!has(self.upstreamCARef) || self.upstreamURL.startsWith('https://')",message="`upstreamCARef` must be left out unless `upstreamURL` begins with 'https://'"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.issuedAfter) || has(self.issuedAfter) && self.issuedAfter >= oldSelf.issuedAfter",message="`issuedAfter` must not be decreased or removed: revoked tokens stay revoked"
+// +kubebuilder:validation:XValidation:rule="!has(self.upstreamCARef) || self.upstreamURL.startsWith('https://')",message="`upstreamCARef` must not be set unless `upstreamURL` begins with 'https://'"
 type AtlassianSiteSpec struct {
-	// product is the product behind the ingress. It may not change.
+	// product is the product behind the ingress: `Jira` or `Confluence`. It is immutable.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`product` must not change: delete this AtlassianSite and create another"
 	Product Product `json:"product,omitempty"`
 
-	// baseURL is what users type, with the context path and without a slash at the end: `https://example.com/jira`.
-	// No two sites may have the same.
+	// baseURL is the URL that users open, with the context path and without a trailing slash, such as
+	// `https://example.com/jira`. If two sites have the same baseURL, only the older one is ready.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or slash at the end"
-	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`baseURL` must not contain '.' or '..' as a part of its path"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or trailing slash"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`baseURL` must not contain '.' or '..' as a path segment"
 	BaseURL string `json:"baseURL,omitempty"`
 
-	// upstreamURL is the product's Service, with the product's context path: `http://jira.atlassian.svc:8080/jira`.
-	// It must be a Service in the namespace of the site unless the operator was started to allow others.
+	// upstreamURL is the URL of the product's Service, with the context path, such as `http://jira.atlassian.svc:8080/jira`.
+	// The Service must be in the namespace of the site, unless a flag of the operator allows other hosts.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or slash at the end"
-	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`upstreamURL` must not contain '.' or '..' as a part of its path"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9_~.-]+)*$')`,message="`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or trailing slash"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`upstreamURL` must not contain '.' or '..' as a path segment"
 	UpstreamURL string `json:"upstreamURL,omitempty"`
 
-	// upstreamCARef is where the certificates of the authorities are that the certificate of an https `upstreamURL` must
-	// be signed by. No other authority counts then. Absent means those that the operator's image trusts.
+	// upstreamCARef names the Secret with the certificates of the authorities that are trusted for an https `upstreamURL`.
+	// Other authorities are then not trusted. Absent means the authorities of the operator's image.
 	// +optional
 	UpstreamCARef UpstreamCAReference `json:"upstreamCARef,omitzero"`
 
-	// tokenPaths are the path prefixes below the context path where tokens count. Absent means `["/rest/"]`.
+	// tokenPaths lists the path prefixes, relative to the context path, at which tokens are accepted.
+	// Absent means `["/rest/"]`.
 	// +optional
 	// +listType=set
 	// +kubebuilder:default={"/rest/"}
@@ -82,62 +83,62 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:validation:items:XValidation:rule=`self.matches('^/([A-Za-z0-9_~.-]+/)*$')`,message="each of `tokenPaths` must begin and end with '/', such as '/rest/'"
-	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}/')`,message="`tokenPaths` must not contain '.' or '..' as a part of a path"
+	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}/')`,message="`tokenPaths` must not contain '.' or '..' as a path segment"
 	TokenPaths []string `json:"tokenPaths,omitempty"`
 
-	// handoff says how the identity reaches the product. Absent means `PersonalAccessToken`.
+	// handoff says how the user's identity is passed to the product. Absent means `PersonalAccessToken`.
 	// +optional
 	// +kubebuilder:default={type: PersonalAccessToken}
 	Handoff Handoff `json:"handoff,omitzero"`
 
-	// upstreamCredentials are the personal access tokens that token owners act with at the product.
-	// The owner of a token who has none, neither here nor by the portal, is refused with 403.
+	// upstreamCredentials lists personal access tokens by user. A request of a token owner is sent to the product with
+	// their personal access token. An owner who has none, here or through the portal, is refused with 403.
 	// +optional
 	// +listType=map
 	// +listMapKey=user
 	// +kubebuilder:validation:MaxItems=256
 	UpstreamCredentials []UpstreamCredential `json:"upstreamCredentials,omitempty"`
 
-	// callerVerification says how the operator knows that the site's own ingress is asking.
-	// Absent means `SharedKey`. There is no way to switch it off.
+	// callerVerification says how the operator verifies that a question comes from the site's own ingress.
+	// Absent means `SharedKey`. It cannot be switched off.
 	// +optional
 	// +kubebuilder:default={type: SharedKey}
 	CallerVerification CallerVerification `json:"callerVerification,omitzero"`
 
-	// allowedNamespaces says which namespaces' APITokens may refer to this site. Absent means its own alone.
-	// What is withdrawn here stops authenticating at once.
+	// allowedNamespaces selects the namespaces whose APITokens may refer to this site. Absent means the namespace of the
+	// site only. Tokens in a namespace that is no longer selected stop authenticating at once.
 	// +optional
 	// +kubebuilder:default={from: Same}
 	AllowedNamespaces AllowedNamespaces `json:"allowedNamespaces,omitzero"`
 
-	// tokenPolicy is what every token of this site has to keep to.
+	// tokenPolicy limits every token of this site.
 	// +optional
 	TokenPolicy TokenPolicy `json:"tokenPolicy,omitzero"`
 
-	// allowedSources are the only networks, as CIDRs, from which tokens of this site may be used. Absent means everywhere.
+	// allowedSources lists the networks, as CIDRs, from which tokens of this site may be used. Absent means every network.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', without bits behind its prefix"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', with no bit set after its prefix"
 	AllowedSources []string `json:"allowedSources,omitempty"`
 
-	// trustedHops is how many proxies in front of the ingress are trusted to have written the client's address into
-	// X-Forwarded-For. Absent means none: the client is who connects to the ingress.
+	// trustedHops is the number of proxies in front of the ingress that are trusted to add the client's address to
+	// `X-Forwarded-For`. Absent means none: the client's address is the address that connects to the ingress.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=16
 	TrustedHops int32 `json:"trustedHops,omitempty"`
 
-	// issuedAfter is the revocation epoch: every secret that was issued before it is dead, everywhere and at once.
-	// Generated tokens are delivered anew by themselves. It may not go back.
+	// issuedAfter revokes every secret that was issued before this time, at once. The operator delivers new secrets for
+	// generated tokens. It must not be decreased or removed.
 	// +optional
 	IssuedAfter metav1.Time `json:"issuedAfter,omitzero"`
 
-	// administrators are the product users who may list and revoke everybody's tokens over REST.
-	// They are written in lower case (ASCII).
+	// administrators lists the product users who may list and revoke the tokens of all users over REST.
+	// Names are in lower case.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
@@ -147,8 +148,8 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.trim() == self",message="each of `administrators` must not begin or end with white space"
 	Administrators []string `json:"administrators,omitempty"`
 
-	// licenseSecretRef is where the licence of the site is. It matters only to an operator that was started with keys to
-	// verify licences with: there, tokens of a site without a valid licence are managed as usual, and refused with 403.
+	// licenseSecretRef names the Secret with the licence of the site. It is used only if the operator was started with
+	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
 	// +optional
 	LicenseSecretRef LicenseSecretReference `json:"licenseSecretRef,omitzero"`
 }
@@ -156,16 +157,16 @@ type AtlassianSiteSpec struct {
 // DefaultLicenseKey is the key of a licence in its Secret.
 const DefaultLicenseKey = "license"
 
-// LicenseSecretReference names a key of a Secret.
+// LicenseSecretReference names a key of the Secret with the licence of a site.
 type LicenseSecretReference struct {
-	// name names a Secret in the namespace of the site.
+	// name is the name of a Secret in the namespace of the site.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`licenseSecretRef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
 	Name string `json:"name,omitempty"`
 
-	// key is the key of the Secret under which the licence is. Absent means `license`.
+	// key is the key in that Secret. Absent means `license`.
 	// +optional
 	// +kubebuilder:default="license"
 	// +kubebuilder:validation:MinLength=1
@@ -174,105 +175,110 @@ type LicenseSecretReference struct {
 	Key string `json:"key,omitempty"`
 }
 
-// AllowedNamespaces says which namespaces' APITokens may refer to a site.
+// AllowedNamespaces selects the namespaces whose APITokens may refer to a site.
 //
-// +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="`allowedNamespaces.selector` goes with `from: Selector`, and with nothing else"
+// +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="`allowedNamespaces.selector` must be set if `from` is `Selector`, and must not be set otherwise"
 type AllowedNamespaces struct {
-	// from is `Same`: the namespace of the site alone; `All`; or `Selector`: it, and those that `selector` selects.
+	// from is `Same` (the namespace of the site), `All` (every namespace), or `Selector` (the namespace of the site and
+	// those that match `selector`).
 	// +required
 	From NamespacesFrom `json:"from,omitempty"`
 
-	// selector selects namespaces by their labels.
+	// selector selects namespaces by their labels. It is required if `from` is `Selector`, and not allowed otherwise.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// NamespacesFrom says how namespaces are chosen.
+// NamespacesFrom says how namespaces are selected.
 //
 // +kubebuilder:validation:Enum=Same;All;Selector
 type NamespacesFrom string
 
 const (
-	// NamespacesFromSame means the namespace of the site.
+	// NamespacesFromSame selects the namespace of the site.
 	NamespacesFromSame NamespacesFrom = "Same"
-	// NamespacesFromAll means all namespaces.
+	// NamespacesFromAll selects every namespace.
 	NamespacesFromAll NamespacesFrom = "All"
-	// NamespacesFromSelector means the namespace of the site, and those that a selector selects.
+	// NamespacesFromSelector selects the namespace of the site and those that match a selector.
 	NamespacesFromSelector NamespacesFrom = "Selector"
 )
 
-// TokenPolicy is what every token of a site has to keep to. Limits hold at once, also for tokens that were issued
-// before; what asks for too much is not issued.
+// TokenPolicy limits every token of a site. A new limit applies at once, also to tokens that are already issued.
+// A token that asks for more than the policy allows is not issued.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.defaultLifetimeDays) || !has(self.maxLifetimeDays) || self.defaultLifetimeDays <= self.maxLifetimeDays",message="`tokenPolicy.defaultLifetimeDays` must not be more than `tokenPolicy.maxLifetimeDays`"
 type TokenPolicy struct {
-	// defaultLifetimeDays is the `lifetimeDays` of tokens that name neither it nor an `expirationTime`.
-	// Absent means `maxLifetimeDays`, and if that is absent too, that they do not expire.
+	// defaultLifetimeDays is the `lifetimeDays` of tokens that set neither `lifetimeDays` nor `expirationTime`.
+	// Absent means `maxLifetimeDays`. If both are absent, such tokens do not expire.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3650
 	DefaultLifetimeDays *int32 `json:"defaultLifetimeDays,omitempty"`
 
-	// maxLifetimeDays is after how many days of 24 hours every secret ends, whatever its token says.
+	// maxLifetimeDays is the maximum lifetime of every secret, in days of 24 hours. A longer lifetime in an APIToken does
+	// not extend it. Absent means no maximum.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3650
 	MaxLifetimeDays *int32 `json:"maxLifetimeDays,omitempty"`
 
-	// neverExpiring is `Allowed`, or `Forbidden`: a token that would not expire is not issued.
+	// neverExpiring is `Allowed` or `Forbidden`. If it is `Forbidden`, a token that would not expire is not issued.
 	// +optional
 	// +kubebuilder:default=Allowed
 	NeverExpiring NeverExpiring `json:"neverExpiring,omitempty"`
 
-	// maxTokensPerUser is how many APITokens one product user may have at this site. Later ones are not issued.
+	// maxTokensPerUser is the maximum number of APITokens of one product user at this site. Further ones are not issued.
+	// Absent means no maximum.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	MaxTokensPerUser *int32 `json:"maxTokensPerUser,omitempty"`
 
-	// access is `ReadWrite`, or `ReadOnly`, which makes every token of the site `ReadOnly`.
+	// access is `ReadWrite` or `ReadOnly`. `ReadOnly` makes every token of the site read-only.
 	// +optional
 	// +kubebuilder:default=ReadWrite
 	Access Access `json:"access,omitempty"`
 
-	// creationByTokens is `Allowed`: who brings a token may create another over REST, never wider or longer than it;
-	// or `Forbidden`: that takes a session or another credential of the product.
+	// creationByTokens is `Allowed` or `Forbidden`. If it is `Allowed`, a client that authenticates with a token may create
+	// other tokens over REST, never with more rights or a longer life than its own. If it is `Forbidden`, creating a token
+	// needs a session or another credential of the product.
 	// +optional
 	// +kubebuilder:default=Allowed
 	CreationByTokens CreationByTokens `json:"creationByTokens,omitempty"`
 
-	// expiredRetentionDays is after how many days an expired APIToken is removed. Absent means that it stays.
+	// expiredRetentionDays is how many days an expired APIToken is kept before the operator deletes it. Absent means that
+	// it is kept forever.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3650
 	ExpiredRetentionDays *int32 `json:"expiredRetentionDays,omitempty"`
 }
 
-// NeverExpiring says whether a token may have no end.
+// NeverExpiring says whether tokens that do not expire are allowed.
 //
 // +kubebuilder:validation:Enum=Allowed;Forbidden
 type NeverExpiring string
 
 const (
-	// NeverExpiringAllowed means that a token may have no end.
+	// NeverExpiringAllowed allows tokens that do not expire.
 	NeverExpiringAllowed NeverExpiring = "Allowed"
-	// NeverExpiringForbidden means that it may not.
+	// NeverExpiringForbidden forbids them.
 	NeverExpiringForbidden NeverExpiring = "Forbidden"
 )
 
-// CreationByTokens says whether a token may create another.
+// CreationByTokens says whether a client that authenticates with a token may create other tokens.
 //
 // +kubebuilder:validation:Enum=Allowed;Forbidden
 type CreationByTokens string
 
 const (
-	// CreationByTokensAllowed means that it may.
+	// CreationByTokensAllowed allows it.
 	CreationByTokensAllowed CreationByTokens = "Allowed"
-	// CreationByTokensForbidden means that it may not.
+	// CreationByTokensForbidden forbids it.
 	CreationByTokensForbidden CreationByTokens = "Forbidden"
 )
 
-// Product is a product whose users have tokens.
+// Product is one of the products that the operator supports.
 //
 // +kubebuilder:validation:Enum=Jira;Confluence
 type Product string
@@ -284,19 +290,19 @@ const (
 	ProductConfluence Product = "Confluence"
 )
 
-// DefaultUpstreamCAKey is the key that cert-manager and Kubernetes write the certificates of an authority to.
+// DefaultUpstreamCAKey is the key under which cert-manager and Kubernetes store the certificates of an authority.
 const DefaultUpstreamCAKey = "ca.crt"
 
-// UpstreamCAReference names a key of a Secret.
+// UpstreamCAReference names a key of the Secret with the certificates of authorities.
 type UpstreamCAReference struct {
-	// name names a Secret in the namespace of the site.
+	// name is the name of a Secret in the namespace of the site.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`upstreamCARef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
 	Name string `json:"name,omitempty"`
 
-	// key is the key of the Secret under which the certificates are, in PEM. Absent means `ca.crt`.
+	// key is the key in that Secret. Its value is one or more certificates in PEM. Absent means `ca.crt`.
 	// +optional
 	// +kubebuilder:default="ca.crt"
 	// +kubebuilder:validation:MinLength=1
@@ -305,34 +311,34 @@ type UpstreamCAReference struct {
 	Key string `json:"key,omitempty"`
 }
 
-// HandoffType says how an identity reaches the product.
+// HandoffType says how the user's identity is passed to the product.
 //
 // +kubebuilder:validation:Enum=PersonalAccessToken
 type HandoffType string
 
-// HandoffPersonalAccessToken replaces the client's Authorization by the user's personal access token.
+// HandoffPersonalAccessToken replaces the client's Authorization header with the user's personal access token.
 const HandoffPersonalAccessToken HandoffType = "PersonalAccessToken"
 
-// Handoff says how the identity reaches the product.
+// Handoff says how the user's identity is passed to the product.
 type Handoff struct {
-	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` becomes
-	// `Authorization: Bearer` with the user's personal access token.
+	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` is replaced with
+	// `Authorization: Bearer` and the user's personal access token.
 	// +required
 	Type HandoffType `json:"type,omitempty"`
 }
 
 // UpstreamCredential is the personal access token of one product user.
 type UpstreamCredential struct {
-	// user is the product username whom the personal access token must belong to, in lower case (ASCII).
+	// user is the product username that owns the personal access token, in lower case.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:]+$')`,message="`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
 	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`upstreamCredentials[].user` must not begin or end with white space"
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('asp_')",message="`upstreamCredentials[].user` must not begin with 'asp_', the beginning of every token"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('asp_')",message="`upstreamCredentials[].user` must not begin with 'asp_', the prefix of every token"
 	User string `json:"user,omitempty"`
 
-	// secretName names a Secret in the namespace of the site whose key `token` is the personal access token.
+	// secretName is the name of a Secret in the namespace of the site. Its key `token` holds the personal access token.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -340,38 +346,39 @@ type UpstreamCredential struct {
 	SecretName string `json:"secretName,omitempty"`
 }
 
-// UpstreamCredentialKey is the key of the personal access token in the Secret of an UpstreamCredential.
+// UpstreamCredentialKey is the key, in the Secret of an UpstreamCredential, of the personal access token.
 const UpstreamCredentialKey = "token"
 
-// CallerVerificationType says how the caller of the authentication webhook proves that it is the site's ingress.
+// CallerVerificationType says how a caller of the authentication webhook proves that it is the site's ingress.
 //
 // +kubebuilder:validation:Enum=SharedKey
 type CallerVerificationType string
 
-// CallerVerificationSharedKey means a key in the path of the auth URL, made by the operator.
+// CallerVerificationSharedKey means a key in the path of the auth URL. The operator generates it.
 const CallerVerificationSharedKey CallerVerificationType = "SharedKey"
 
-// CallerVerification says how the caller proves that it is the site's ingress.
+// CallerVerification says how a caller proves that it is the site's ingress.
 type CallerVerification struct {
-	// type is `SharedKey`: the operator makes one key for each kind of gateway and writes the auth URLs that
-	// contain them into the Secret `status.authURLSecretName`.
+	// type is `SharedKey`: the operator generates one key for each kind of gateway. It writes the auth URLs, which contain
+	// the keys, to the Secret `status.authURLSecretName`.
 	// +required
 	Type CallerVerificationType `json:"type,omitempty"`
 }
 
-// AtlassianSiteStatus is what was last observed of a site.
+// AtlassianSiteStatus is the observed state of a site.
 //
 // +kubebuilder:validation:MinProperties=1
 type AtlassianSiteStatus struct {
-	// conditions say whether tokens of the site authenticate, and if not, why and what to do.
+	// conditions say whether tokens of the site authenticate. If not, they say why, and what to do.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// authURLSecretName names the Secret, beside the site, with the exact auth URL for each kind of gateway.
-	// The URLs contain the caller keys: whoever reads them can ask for the identity behind a token.
+	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
+	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal
+	// access token.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

@@ -143,12 +143,12 @@ func numberedConditions(n int) (conditions list) {
 }
 
 // wantSource is the refusal of an element of allowedSources.
-const wantSource = "each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', without bits behind its prefix"
+const wantSource = "each of `allowedSources` must be a network such as '10.0.0.0/8' or '2001:db8::1/128', with no bit set after its prefix"
 
 // allowedSources are the rows of the field of that name, which both kinds have.
 var allowedSources = rows{
 	{"address", list{"10.0.0.1/32"}, list{"10.0.0.1"}, wantSource},
-	{"bits-behind-the-prefix", list{"10.0.0.0/8"}, list{"10.0.0.1/8"}, wantSource},
+	{"bits-after-the-prefix", list{"10.0.0.0/8"}, list{"10.0.0.1/8"}, wantSource},
 	{"empty", list{"0.0.0.0/0"}, list{}, "spec.allowedSources: Invalid value: 0: spec.allowedSources in body should have at least 1 items"},
 	{"element-empty", list{"::/0"}, list{""}, `spec.allowedSources[0]: Invalid value: "": spec.allowedSources[0] in body should be at least 1 chars long`},
 	{"ipv4-in-ipv6", list{"2001:db8::/32"}, list{"::ffff:10.0.0.0/104"}, wantSource},

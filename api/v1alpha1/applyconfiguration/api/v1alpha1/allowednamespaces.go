@@ -10,11 +10,12 @@ import (
 // AllowedNamespacesApplyConfiguration represents a declarative configuration of the AllowedNamespaces type for use
 // with apply.
 //
-// AllowedNamespaces says which namespaces' APITokens may refer to a site.
+// AllowedNamespaces selects the namespaces whose APITokens may refer to a site.
 type AllowedNamespacesApplyConfiguration struct {
-	// from is `Same`: the namespace of the site alone; `All`; or `Selector`: it, and those that `selector` selects.
+	// from is `Same` (the namespace of the site), `All` (every namespace), or `Selector` (the namespace of the site and
+	// those that match `selector`).
 	From *apiv1alpha1.NamespacesFrom `json:"from,omitempty"`
-	// selector selects namespaces by their labels.
+	// selector selects namespaces by their labels. It is required if `from` is `Selector`, and not allowed otherwise.
 	Selector *v1.LabelSelectorApplyConfiguration `json:"selector,omitempty"`
 }
 

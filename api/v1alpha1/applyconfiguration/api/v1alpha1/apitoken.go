@@ -14,15 +14,15 @@ import (
 // APITokenApplyConfiguration represents a declarative configuration of the APIToken type for use
 // with apply.
 //
-// APIToken is a named token of one product user, usable as the password of HTTP Basic at one AtlassianSite.
-// It authenticates only while this object exists and is not being deleted.
+// APIToken is a named token of one product user. It is the password in HTTP Basic authentication at one AtlassianSite.
+// The token authenticates only while this object exists and is not being deleted.
 type APITokenApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what is wanted of the token.
+	// spec is the desired state of the token.
 	Spec *APITokenSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what was last observed of it. It informs; nothing is decided by it.
+	// status is the observed state of the token. It is for information only: no decision depends on it.
 	Status *APITokenStatusApplyConfiguration `json:"status,omitempty"`
 }
 

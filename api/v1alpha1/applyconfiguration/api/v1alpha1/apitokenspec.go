@@ -10,36 +10,39 @@ import (
 // APITokenSpecApplyConfiguration represents a declarative configuration of the APITokenSpec type for use
 // with apply.
 //
-// APITokenSpec is what is wanted of a token.
+// APITokenSpec is the desired state of a token.
 type APITokenSpecApplyConfiguration struct {
-	// siteRef names the AtlassianSite that the token is for. It may not change.
+	// siteRef names the AtlassianSite that the token is for. It is immutable.
 	SiteRef *SiteReferenceApplyConfiguration `json:"siteRef,omitempty"`
-	// user is the product username that the token acts as, with ASCII upper case read as lower case.
-	// Other upper-case letters, control characters and `:` are refused; `@` and `\` are literal. It may not change.
+	// user is the username in the product that the token acts as. The letters A to Z are read as a to z.
+	// Other upper-case letters, control characters and `:` are refused. `@` and `\` have no special meaning.
+	// It is immutable.
 	User *string `json:"user,omitempty"`
-	// label is the meaningful name of the token, such as the script that uses it.
+	// label is the name of the token for people, such as the name of the script that uses it.
 	Label *string `json:"label,omitempty"`
-	// credential says where the secret of the token comes from. Absent means that the operator generates it.
+	// credential selects the source of the secret. Absent means that the operator generates the secret.
 	Credential *CredentialApplyConfiguration `json:"credential,omitempty"`
-	// delivery says where the generated token is delivered to. It may not change.
+	// delivery says where the operator writes a generated token. It is required if `credential.type` is `Generated`, and
+	// not allowed otherwise. It is immutable.
 	Delivery *DeliveryApplyConfiguration `json:"delivery,omitempty"`
-	// lifetimeDays is for how many days of 24 hours each secret of the token authenticates, from when it was issued:
-	// a rotation begins anew. Absent, like `expirationTime`, means the default of the site.
+	// lifetimeDays is the lifetime of each secret of the token, in days of 24 hours from its issue. A rotation starts a
+	// new lifetime. It cannot be combined with `expirationTime`. If both are absent, the default of the site applies.
 	LifetimeDays *int32 `json:"lifetimeDays,omitempty"`
-	// expirationTime is when the token ends, whatever becomes of it until then.
+	// expirationTime is when the token expires. A rotation does not extend it. It cannot be combined with `lifetimeDays`.
 	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
-	// rotation says when the operator replaces the secret by a new one, under the same token id.
+	// rotation says when the operator replaces the secret with a new one. The token id stays the same.
 	Rotation *RotationApplyConfiguration `json:"rotation,omitempty"`
-	// access is `ReadWrite`, or `ReadOnly`: GET, HEAD and OPTIONS only, all else is refused with 403.
+	// access limits the HTTP methods. `ReadWrite` allows everything that the owner may do. `ReadOnly` allows only GET, HEAD
+	// and OPTIONS; other methods are refused with 403.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
-	// allowedSources are the only networks, as CIDRs, from which the token may be used. Absent means everywhere
-	// where the site allows it.
+	// allowedSources lists the networks, as CIDRs, from which the token may be used. Absent means every network that the
+	// site allows.
 	AllowedSources []string `json:"allowedSources,omitempty"`
-	// allowedPaths are the only paths, below the context path of the site, at which the token may be used: each with
-	// all that is below it. Absent means all paths where tokens of the site count.
+	// allowedPaths lists the paths, relative to the context path of the site, at which the token may be used. Each path
+	// includes the paths below it. Absent means every path in `tokenPaths` of the site.
 	AllowedPaths []string `json:"allowedPaths,omitempty"`
-	// state is `Active`, or `Suspended`: the token does not authenticate until it is active again. Who may update
-	// APITokens may suspend one; to make it active again takes the right to issue it.
+	// state is `Active` or `Suspended`. A suspended token does not authenticate until its state is `Active` again.
+	// Suspending a token needs only the right to update it. Activating it again needs the right to issue it.
 	State *apiv1alpha1.State `json:"state,omitempty"`
 }
 

@@ -10,23 +10,23 @@ import (
 // APITokenStatusApplyConfiguration represents a declarative configuration of the APITokenStatus type for use
 // with apply.
 //
-// APITokenStatus is what was last observed of a token.
+// APITokenStatus is the observed state of a token.
 type APITokenStatusApplyConfiguration struct {
-	// conditions say whether the token authenticates, and if not, why and what to do.
+	// conditions say whether the token authenticates. If not, they say why, and what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// tokenID is the public id of the token, as it stands in logs.
+	// tokenID is the public id of the token. Logs contain this id.
 	TokenID *string `json:"tokenID,omitempty"`
-	// issuedTime is when the delivered secret was made.
+	// issuedTime is when the delivered secret was issued.
 	IssuedTime *metav1.Time `json:"issuedTime,omitempty"`
-	// expirationTime is when the delivered secret ends, by what APIToken and site say now. Absent means never.
+	// expirationTime is when the delivered secret expires, according to the current APIToken and site. Absent means never.
 	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 	// nextRotationTime is when the delivered secret will be replaced.
 	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
-	// lastAccessedTime is when the token last authenticated a request. The webhook writes it, at most once a minute for
-	// each of its replicas, and it never goes back. Absent means that the token has not been used.
+	// lastAccessedTime is when the token last authenticated a request. Each replica of the webhook writes it at most once
+	// a minute. It never decreases. Absent means that the token has not been used.
 	LastAccessedTime *metav1.Time `json:"lastAccessedTime,omitempty"`
-	// lastAccessedFrom is the address of the client that made this request, as the gateway told it.
-	// Absent means that it told none.
+	// lastAccessedFrom is the address of the client that sent this request, as reported by the gateway.
+	// Absent means that the gateway reported none.
 	LastAccessedFrom *string `json:"lastAccessedFrom,omitempty"`
 }
 

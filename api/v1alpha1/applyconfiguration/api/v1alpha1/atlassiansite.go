@@ -14,15 +14,15 @@ import (
 // AtlassianSiteApplyConfiguration represents a declarative configuration of the AtlassianSite type for use
 // with apply.
 //
-// AtlassianSite is one Jira or Confluence behind an ingress. Its `upstreamURL` receives personal access tokens:
-// writing an AtlassianSite is an administrator's right.
+// AtlassianSite is one Jira or Confluence behind an ingress. Personal access tokens are sent to its `upstreamURL`, so
+// only administrators should have the right to write AtlassianSites.
 type AtlassianSiteApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what the site is.
+	// spec is the desired state of the site.
 	Spec *AtlassianSiteSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what was last observed of it.
+	// status is the observed state of the site.
 	Status *AtlassianSiteStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -10,47 +10,48 @@ import (
 // AtlassianSiteSpecApplyConfiguration represents a declarative configuration of the AtlassianSiteSpec type for use
 // with apply.
 //
-// AtlassianSiteSpec is what a site is.
+// AtlassianSiteSpec is the desired state of a site.
 type AtlassianSiteSpecApplyConfiguration struct {
-	// product is the product behind the ingress. It may not change.
+	// product is the product behind the ingress: `Jira` or `Confluence`. It is immutable.
 	Product *apiv1alpha1.Product `json:"product,omitempty"`
-	// baseURL is what users type, with the context path and without a slash at the end: `https://example.com/jira`.
-	// No two sites may have the same.
+	// baseURL is the URL that users open, with the context path and without a trailing slash, such as
+	// `https://example.com/jira`. If two sites have the same baseURL, only the older one is ready.
 	BaseURL *string `json:"baseURL,omitempty"`
-	// upstreamURL is the product's Service, with the product's context path: `http://jira.atlassian.svc:8080/jira`.
-	// It must be a Service in the namespace of the site unless the operator was started to allow others.
+	// upstreamURL is the URL of the product's Service, with the context path, such as `http://jira.atlassian.svc:8080/jira`.
+	// The Service must be in the namespace of the site, unless a flag of the operator allows other hosts.
 	UpstreamURL *string `json:"upstreamURL,omitempty"`
-	// upstreamCARef is where the certificates of the authorities are that the certificate of an https `upstreamURL` must
-	// be signed by. No other authority counts then. Absent means those that the operator's image trusts.
+	// upstreamCARef names the Secret with the certificates of the authorities that are trusted for an https `upstreamURL`.
+	// Other authorities are then not trusted. Absent means the authorities of the operator's image.
 	UpstreamCARef *UpstreamCAReferenceApplyConfiguration `json:"upstreamCARef,omitempty"`
-	// tokenPaths are the path prefixes below the context path where tokens count. Absent means `["/rest/"]`.
+	// tokenPaths lists the path prefixes, relative to the context path, at which tokens are accepted.
+	// Absent means `["/rest/"]`.
 	TokenPaths []string `json:"tokenPaths,omitempty"`
-	// handoff says how the identity reaches the product. Absent means `PersonalAccessToken`.
+	// handoff says how the user's identity is passed to the product. Absent means `PersonalAccessToken`.
 	Handoff *HandoffApplyConfiguration `json:"handoff,omitempty"`
-	// upstreamCredentials are the personal access tokens that token owners act with at the product.
-	// The owner of a token who has none, neither here nor by the portal, is refused with 403.
+	// upstreamCredentials lists personal access tokens by user. A request of a token owner is sent to the product with
+	// their personal access token. An owner who has none, here or through the portal, is refused with 403.
 	UpstreamCredentials []UpstreamCredentialApplyConfiguration `json:"upstreamCredentials,omitempty"`
-	// callerVerification says how the operator knows that the site's own ingress is asking.
-	// Absent means `SharedKey`. There is no way to switch it off.
+	// callerVerification says how the operator verifies that a question comes from the site's own ingress.
+	// Absent means `SharedKey`. It cannot be switched off.
 	CallerVerification *CallerVerificationApplyConfiguration `json:"callerVerification,omitempty"`
-	// allowedNamespaces says which namespaces' APITokens may refer to this site. Absent means its own alone.
-	// What is withdrawn here stops authenticating at once.
+	// allowedNamespaces selects the namespaces whose APITokens may refer to this site. Absent means the namespace of the
+	// site only. Tokens in a namespace that is no longer selected stop authenticating at once.
 	AllowedNamespaces *AllowedNamespacesApplyConfiguration `json:"allowedNamespaces,omitempty"`
-	// tokenPolicy is what every token of this site has to keep to.
+	// tokenPolicy limits every token of this site.
 	TokenPolicy *TokenPolicyApplyConfiguration `json:"tokenPolicy,omitempty"`
-	// allowedSources are the only networks, as CIDRs, from which tokens of this site may be used. Absent means everywhere.
+	// allowedSources lists the networks, as CIDRs, from which tokens of this site may be used. Absent means every network.
 	AllowedSources []string `json:"allowedSources,omitempty"`
-	// trustedHops is how many proxies in front of the ingress are trusted to have written the client's address into
-	// X-Forwarded-For. Absent means none: the client is who connects to the ingress.
+	// trustedHops is the number of proxies in front of the ingress that are trusted to add the client's address to
+	// `X-Forwarded-For`. Absent means none: the client's address is the address that connects to the ingress.
 	TrustedHops *int32 `json:"trustedHops,omitempty"`
-	// issuedAfter is the revocation epoch: every secret that was issued before it is dead, everywhere and at once.
-	// Generated tokens are delivered anew by themselves. It may not go back.
+	// issuedAfter revokes every secret that was issued before this time, at once. The operator delivers new secrets for
+	// generated tokens. It must not be decreased or removed.
 	IssuedAfter *v1.Time `json:"issuedAfter,omitempty"`
-	// administrators are the product users who may list and revoke everybody's tokens over REST.
-	// They are written in lower case (ASCII).
+	// administrators lists the product users who may list and revoke the tokens of all users over REST.
+	// Names are in lower case.
 	Administrators []string `json:"administrators,omitempty"`
-	// licenseSecretRef is where the licence of the site is. It matters only to an operator that was started with keys to
-	// verify licences with: there, tokens of a site without a valid licence are managed as usual, and refused with 403.
+	// licenseSecretRef names the Secret with the licence of the site. It is used only if the operator was started with
+	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
 	LicenseSecretRef *LicenseSecretReferenceApplyConfiguration `json:"licenseSecretRef,omitempty"`
 }
 

@@ -9,12 +9,13 @@ import (
 // AtlassianSiteStatusApplyConfiguration represents a declarative configuration of the AtlassianSiteStatus type for use
 // with apply.
 //
-// AtlassianSiteStatus is what was last observed of a site.
+// AtlassianSiteStatus is the observed state of a site.
 type AtlassianSiteStatusApplyConfiguration struct {
-	// conditions say whether tokens of the site authenticate, and if not, why and what to do.
+	// conditions say whether tokens of the site authenticate. If not, they say why, and what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// authURLSecretName names the Secret, beside the site, with the exact auth URL for each kind of gateway.
-	// The URLs contain the caller keys: whoever reads them can ask for the identity behind a token.
+	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
+	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal
+	// access token.
 	AuthURLSecretName *string `json:"authURLSecretName,omitempty"`
 }
 

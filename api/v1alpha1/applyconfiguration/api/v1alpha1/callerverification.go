@@ -9,10 +9,10 @@ import (
 // CallerVerificationApplyConfiguration represents a declarative configuration of the CallerVerification type for use
 // with apply.
 //
-// CallerVerification says how the caller proves that it is the site's ingress.
+// CallerVerification says how a caller proves that it is the site's ingress.
 type CallerVerificationApplyConfiguration struct {
-	// type is `SharedKey`: the operator makes one key for each kind of gateway and writes the auth URLs that
-	// contain them into the Secret `status.authURLSecretName`.
+	// type is `SharedKey`: the operator generates one key for each kind of gateway. It writes the auth URLs, which contain
+	// the keys, to the Secret `status.authURLSecretName`.
 	Type *apiv1alpha1.CallerVerificationType `json:"type,omitempty"`
 }
 

@@ -9,13 +9,16 @@ import (
 // CredentialApplyConfiguration represents a declarative configuration of the Credential type for use
 // with apply.
 //
-// Credential says where the secret of a token comes from.
+// Credential is the source of the secret of a token.
 type CredentialApplyConfiguration struct {
-	// type is `Generated`: the operator makes the token and delivers it to `delivery.secretName`;
-	// `Imported`: the secret is read from a Secret beside the APIToken;
-	// or `Portal`: the owner made the token on the page or over REST, where it was shown once.
+	// type is one of:
+	// `Generated`: the operator generates the token and delivers it to `delivery.secretName`;
+	// `Imported`: the operator reads the secret from a Secret in the namespace of the APIToken;
+	// `Portal`: the owner created the token on the page or over REST, where it was shown once.
+	// It is immutable.
 	Type *apiv1alpha1.CredentialType `json:"type,omitempty"`
-	// imported says where an imported secret is. Whoever writes there issues.
+	// imported names the Secret of an imported token. It is required if `type` is `Imported`, and not allowed otherwise.
+	// Anyone who can write this Secret can issue tokens for the user.
 	Imported *ImportedCredentialApplyConfiguration `json:"imported,omitempty"`
 }
 

@@ -5,11 +5,11 @@ package v1alpha1
 // DeliveryApplyConfiguration represents a declarative configuration of the Delivery type for use
 // with apply.
 //
-// Delivery says where a generated token goes.
+// Delivery says where the operator writes a generated token.
 type DeliveryApplyConfiguration struct {
-	// secretName names the Secret that the operator creates beside the APIToken. It is of type
-	// `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
-	// A Secret of that name that the operator did not deliver is never overwritten or deleted.
+	// secretName is the name of the Secret that the operator creates in the namespace of the APIToken. The Secret is of
+	// type `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
+	// The operator never overwrites or deletes a Secret that it did not create.
 	SecretName *string `json:"secretName,omitempty"`
 }
 

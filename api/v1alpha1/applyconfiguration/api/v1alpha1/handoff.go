@@ -9,10 +9,10 @@ import (
 // HandoffApplyConfiguration represents a declarative configuration of the Handoff type for use
 // with apply.
 //
-// Handoff says how the identity reaches the product.
+// Handoff says how the user's identity is passed to the product.
 type HandoffApplyConfiguration struct {
-	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` becomes
-	// `Authorization: Bearer` with the user's personal access token.
+	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` is replaced with
+	// `Authorization: Bearer` and the user's personal access token.
 	Type *apiv1alpha1.HandoffType `json:"type,omitempty"`
 }
 

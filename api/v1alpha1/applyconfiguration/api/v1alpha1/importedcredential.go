@@ -9,14 +9,15 @@ import (
 // ImportedCredentialApplyConfiguration represents a declarative configuration of the ImportedCredential type for use
 // with apply.
 //
-// ImportedCredential says where an imported secret is.
+// ImportedCredential names the Secret of an imported token.
 type ImportedCredentialApplyConfiguration struct {
-	// secretName names a Secret beside the APIToken.
+	// secretName is the name of a Secret in the namespace of the APIToken.
 	SecretName *string `json:"secretName,omitempty"`
-	// key is the key of the secret in it: 20 to 256 bytes, without white space around them.
+	// key is the key in that Secret. Its value must have 20 to 256 bytes, without leading or trailing white space.
+	// Absent means `password`.
 	Key *string `json:"key,omitempty"`
-	// mode is `Once`: what is there when the APIToken is first seen; or `Follow`: a secret that is replaced there replaces
-	// this one within a minute.
+	// mode is `Once` or `Follow`. `Once` imports the value that the Secret has when the APIToken is first seen. `Follow`
+	// also imports later values, each within a minute, in place of the one before.
 	Mode *apiv1alpha1.ImportMode `json:"mode,omitempty"`
 }
 

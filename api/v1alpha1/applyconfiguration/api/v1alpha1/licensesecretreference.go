@@ -5,11 +5,11 @@ package v1alpha1
 // LicenseSecretReferenceApplyConfiguration represents a declarative configuration of the LicenseSecretReference type for use
 // with apply.
 //
-// LicenseSecretReference names a key of a Secret.
+// LicenseSecretReference names a key of the Secret with the licence of a site.
 type LicenseSecretReferenceApplyConfiguration struct {
-	// name names a Secret in the namespace of the site.
+	// name is the name of a Secret in the namespace of the site.
 	Name *string `json:"name,omitempty"`
-	// key is the key of the Secret under which the licence is. Absent means `license`.
+	// key is the key in that Secret. Absent means `license`.
 	Key *string `json:"key,omitempty"`
 }
 

@@ -9,13 +9,14 @@ import (
 // RotationApplyConfiguration represents a declarative configuration of the Rotation type for use
 // with apply.
 //
-// Rotation says when a secret is replaced by a new one.
+// Rotation says when a secret is replaced with a new one.
 type RotationApplyConfiguration struct {
-	// intervalDays is after how many days of 24 hours the delivered secret is replaced.
+	// intervalDays is the age, in days of 24 hours, at which the delivered secret is replaced.
 	IntervalDays *int32 `json:"intervalDays,omitempty"`
-	// overlapHours is for how many hours a replaced secret goes on authenticating beside the new one. Absent means 24.
+	// overlapHours is how many hours a replaced secret stays valid after its replacement. Absent means 24.
 	OverlapHours *int32 `json:"overlapHours,omitempty"`
-	// requestedTime asks for a rotation now, or at that time: a secret that was issued before it is replaced.
+	// requestedTime requests one rotation: a secret that was issued before this time is replaced. A time in the future
+	// requests the rotation at that time.
 	RequestedTime *v1.Time `json:"requestedTime,omitempty"`
 }
 

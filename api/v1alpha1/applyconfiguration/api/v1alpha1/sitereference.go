@@ -9,8 +9,8 @@ package v1alpha1
 type SiteReferenceApplyConfiguration struct {
 	// name is the name of the AtlassianSite.
 	Name *string `json:"name,omitempty"`
-	// namespace is the namespace of the AtlassianSite; absent means that of the APIToken. The site has to allow
-	// other namespaces, in `allowedNamespaces`.
+	// namespace is the namespace of the AtlassianSite. Absent means the namespace of the APIToken. The site must allow
+	// the namespace of the APIToken in `allowedNamespaces`.
 	Namespace *string `json:"namespace,omitempty"`
 }
 

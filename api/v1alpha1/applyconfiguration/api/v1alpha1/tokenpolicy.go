@@ -9,24 +9,28 @@ import (
 // TokenPolicyApplyConfiguration represents a declarative configuration of the TokenPolicy type for use
 // with apply.
 //
-// TokenPolicy is what every token of a site has to keep to. Limits hold at once, also for tokens that were issued
-// before; what asks for too much is not issued.
+// TokenPolicy limits every token of a site. A new limit applies at once, also to tokens that are already issued.
+// A token that asks for more than the policy allows is not issued.
 type TokenPolicyApplyConfiguration struct {
-	// defaultLifetimeDays is the `lifetimeDays` of tokens that name neither it nor an `expirationTime`.
-	// Absent means `maxLifetimeDays`, and if that is absent too, that they do not expire.
+	// defaultLifetimeDays is the `lifetimeDays` of tokens that set neither `lifetimeDays` nor `expirationTime`.
+	// Absent means `maxLifetimeDays`. If both are absent, such tokens do not expire.
 	DefaultLifetimeDays *int32 `json:"defaultLifetimeDays,omitempty"`
-	// maxLifetimeDays is after how many days of 24 hours every secret ends, whatever its token says.
+	// maxLifetimeDays is the maximum lifetime of every secret, in days of 24 hours. A longer lifetime in an APIToken does
+	// not extend it. Absent means no maximum.
 	MaxLifetimeDays *int32 `json:"maxLifetimeDays,omitempty"`
-	// neverExpiring is `Allowed`, or `Forbidden`: a token that would not expire is not issued.
+	// neverExpiring is `Allowed` or `Forbidden`. If it is `Forbidden`, a token that would not expire is not issued.
 	NeverExpiring *apiv1alpha1.NeverExpiring `json:"neverExpiring,omitempty"`
-	// maxTokensPerUser is how many APITokens one product user may have at this site. Later ones are not issued.
+	// maxTokensPerUser is the maximum number of APITokens of one product user at this site. Further ones are not issued.
+	// Absent means no maximum.
 	MaxTokensPerUser *int32 `json:"maxTokensPerUser,omitempty"`
-	// access is `ReadWrite`, or `ReadOnly`, which makes every token of the site `ReadOnly`.
+	// access is `ReadWrite` or `ReadOnly`. `ReadOnly` makes every token of the site read-only.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
-	// creationByTokens is `Allowed`: who brings a token may create another over REST, never wider or longer than it;
-	// or `Forbidden`: that takes a session or another credential of the product.
+	// creationByTokens is `Allowed` or `Forbidden`. If it is `Allowed`, a client that authenticates with a token may create
+	// other tokens over REST, never with more rights or a longer life than its own. If it is `Forbidden`, creating a token
+	// needs a session or another credential of the product.
 	CreationByTokens *apiv1alpha1.CreationByTokens `json:"creationByTokens,omitempty"`
-	// expiredRetentionDays is after how many days an expired APIToken is removed. Absent means that it stays.
+	// expiredRetentionDays is how many days an expired APIToken is kept before the operator deletes it. Absent means that
+	// it is kept forever.
 	ExpiredRetentionDays *int32 `json:"expiredRetentionDays,omitempty"`
 }
 

@@ -5,11 +5,11 @@ package v1alpha1
 // UpstreamCAReferenceApplyConfiguration represents a declarative configuration of the UpstreamCAReference type for use
 // with apply.
 //
-// UpstreamCAReference names a key of a Secret.
+// UpstreamCAReference names a key of the Secret with the certificates of authorities.
 type UpstreamCAReferenceApplyConfiguration struct {
-	// name names a Secret in the namespace of the site.
+	// name is the name of a Secret in the namespace of the site.
 	Name *string `json:"name,omitempty"`
-	// key is the key of the Secret under which the certificates are, in PEM. Absent means `ca.crt`.
+	// key is the key in that Secret. Its value is one or more certificates in PEM. Absent means `ca.crt`.
 	Key *string `json:"key,omitempty"`
 }
 

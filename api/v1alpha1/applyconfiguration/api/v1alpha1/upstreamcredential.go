@@ -7,9 +7,9 @@ package v1alpha1
 //
 // UpstreamCredential is the personal access token of one product user.
 type UpstreamCredentialApplyConfiguration struct {
-	// user is the product username whom the personal access token must belong to, in lower case (ASCII).
+	// user is the product username that owns the personal access token, in lower case.
 	User *string `json:"user,omitempty"`
-	// secretName names a Secret in the namespace of the site whose key `token` is the personal access token.
+	// secretName is the name of a Secret in the namespace of the site. Its key `token` holds the personal access token.
 	SecretName *string `json:"secretName,omitempty"`
 }
 
