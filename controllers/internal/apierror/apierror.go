@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // IsRace reports whether a pass only met another writer: an object changed, came or went between its read and its write.
@@ -16,13 +15,14 @@ func IsRace(err error) bool {
 	if errors.As(err, &joined) {
 		return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool { return !IsRace(err) })
 	}
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || isGone(err)
+	return (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)) && namesObject(err)
 }
 
-// isGone reports whether one object is not there. A missing namespace or resource type does not come back by itself.
-func isGone(err error) bool {
+// namesObject reports whether the API server's own storage answers about one object. The answer of an admission webhook names
+// none, and a missing namespace or resource type does not come back by itself.
+func namesObject(err error) bool {
 	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Reason != metav1.StatusReasonNotFound {
+	if !errors.As(err, &status) {
 		return false
 	}
 	details := status.Status().Details

@@ -1,0 +1,50 @@
+package apierror
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// maxWords is how many bytes of the API server's answer a message quotes.
+const maxWords = 1024
+
+// secretLike matches hashes, tokens and encoded Secret data. An admission policy may quote the object that it refuses.
+var secretLike = regexp.MustCompile(`[A-Za-z0-9+/=_$]{40,}`)
+
+// Refusal returns a message for people about a write that the API server refuses for a cause that lasts: a quota, an
+// admission policy or webhook, a validation, or a missing right. It quotes err, which says what was being written. refused is
+// false for races, and for errors that pass by themselves.
+func Refusal(err error) (message string, refused bool) {
+	if err == nil || IsRace(err) || !lasts(err) {
+		return "", false
+	}
+	return fmt.Sprintf("The API server refuses a write, %s. Remove the cause. The write is tried again every minute.", quote(err)), true
+}
+
+// lasts reports whether err is an answer of the API server that stays the same until somebody removes its cause.
+func lasts(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch code := int(status.Status().Code); code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}
+
+// quote returns the text of an error on one line, without secrets, and cut to maxWords.
+func quote(err error) string {
+	words := strings.TrimRight(strings.Join(strings.Fields(secretLike.ReplaceAllString(err.Error(), "(removed)")), " "), ".")
+	if len(words) > maxWords {
+		words = strings.ToValidUTF8(words[:maxWords], "") + " ..."
+	}
+	return words
+}
