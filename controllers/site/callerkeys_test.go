@@ -16,7 +16,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// ourLabels are those of everything that the operator keeps for a site.
+// ourLabels are the labels of everything that the operator keeps for a site.
 func ourLabels(s *tokensv1alpha1.AtlassianSite) map[string]string {
 	return map[string]string{
 		"app.kubernetes.io/managed-by": "apitoken-operator",
@@ -25,7 +25,7 @@ func ourLabels(s *tokensv1alpha1.AtlassianSite) map[string]string {
 	}
 }
 
-// expectAuthURLs expects that the auth URLs beside a site hold its current key, and nothing else.
+// expectAuthURLs expects that the auth URLs beside a site hold its current key and nothing else.
 func (w *world) expectAuthURLs(s *tokensv1alpha1.AtlassianSite) (key string) {
 	w.Helper()
 	keys, err := w.storedKeys(s)
@@ -204,7 +204,7 @@ func TestDeletion(t *testing.T) {
 	w.reconcile(other)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 
-	// None of these is the site's, whatever they are labelled.
+	// None of these is the site's, despite the labels.
 	var foreign []*corev1.Secret
 	for name, secretType := range map[string]corev1.SecretType{"opaque": corev1.SecretTypeOpaque, "record": record.SecretType} {
 		for _, namespace := range []string{kubetest.SystemNamespace, kubetest.CredentialsNamespace, w.ns} {
@@ -233,8 +233,8 @@ func TestDeletion(t *testing.T) {
 	if w.held(other, "alice") != pat("alice", 1) || w.secret(w.ns, "alice-pat") == nil {
 		t.Error("something of another site, or what was given, was removed")
 	}
-	if told := w.told(); len(told) != 2 {
-		t.Errorf("events %q, want one for each site that came", told)
+	if events := w.emitted(); len(events) != 2 {
+		t.Errorf("events %q, want one for each site that came", events)
 	}
 }
 

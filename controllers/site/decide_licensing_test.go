@@ -69,7 +69,7 @@ func ref(name, key string) tokensv1alpha1.LicenseSecretReference {
 	return tokensv1alpha1.LicenseSecretReference{Name: name, Key: key}
 }
 
-// A site is looked at every minute, and when its licence ends.
+// The next pass comes after a minute, or at the end of the licence.
 func TestNext(t *testing.T) {
 	for name, tc := range map[string]struct {
 		l    *licensing

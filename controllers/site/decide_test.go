@@ -58,7 +58,7 @@ func TestBaseURLConflict(t *testing.T) {
 		case p != nil && (p.reason != tokensv1alpha1.ReasonBaseURLConflict || !strings.Contains(p.message, tc.with)):
 			t.Errorf("%s: %+v, want one with %s", name, p, tc.with)
 		}
-		// Both judge alike: exactly one of two with the same URL is served.
+		// Exactly one of two sites with the same URL is served.
 		for i := range tc.others {
 			if other := &tc.others[i]; p != nil && strings.Contains(p.message, "'"+other.Name+"'") {
 				if back := baseURLConflict(other, append(tc.others, mine)); back != nil {
@@ -86,8 +86,7 @@ func TestUpstreamNotAllowed(t *testing.T) {
 		"http://127.0.0.1:8080":                   false,
 		"http://[::1]:8080":                       false,
 		"https://jira.example.com":                false,
-		// "dev" is a common name of a namespace, and a top-level domain too. Where there is no such Service, the name is
-		// somebody's on the Internet.
+		// "dev" is a common namespace and also a top-level domain. Without such a Service the name belongs to a stranger.
 		"https://jira.dev": false,
 	} {
 		s := siteAt("dev/main", noon, "https://example.com")

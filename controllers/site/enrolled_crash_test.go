@@ -18,28 +18,28 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// deeds are the writes and the calls of the product of a reconciler, one after the other.
-type deeds struct {
-	// before and after happen around each, by its number. An error stands for it, or for what came of it.
+// operations counts the writes and the product calls of a reconciler.
+type operations struct {
+	// before and after run around each operation. An error from before replaces it, one from after replaces its result.
 	before, after func(n int) error
 	n             int
 }
 
-func (d *deeds) do(deed func() error) error {
+func (d *operations) do(operation func() error) error {
 	d.n++
 	n := d.n
 	if err := d.before(n); err != nil {
 		return err
 	}
-	err := deed()
+	err := operation()
 	if lost := d.after(n); lost != nil {
 		return lost
 	}
 	return err
 }
 
-// doing is a reconciler whose deeds these are.
-func (w *world) doing(d *deeds) *site.Reconciler {
+// doing is the reconciler with these operations.
+func (w *world) doing(d *operations) *site.Reconciler {
 	r := *w.reconciler
 	r.Product = watched{w.network, d}
 	r.Client = interceptor.NewClient(w.api, interceptor.Funcs{
@@ -59,42 +59,42 @@ func (w *world) doing(d *deeds) *site.Reconciler {
 	return &r
 }
 
-// watched is a product whose calls are deeds.
+// watched is the product with counted calls.
 type watched struct {
 	site.Product
 
-	deeds *deeds
+	operations *operations
 }
 
 func (p watched) WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (user atlassian.User, err error) {
-	err = p.deeds.do(func() error { user, err = p.Product.WhoAmI(ctx, u, as); return err })
+	err = p.operations.do(func() error { user, err = p.Product.WhoAmI(ctx, u, as); return err })
 	return user, err
 }
 
 func (p watched) Probe(ctx context.Context, u atlassian.Upstream) error {
-	return p.deeds.do(func() error { return p.Product.Probe(ctx, u) })
+	return p.operations.do(func() error { return p.Product.Probe(ctx, u) })
 }
 
 func (p watched) CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (made atlassian.PAT, err error) {
-	err = p.deeds.do(func() error { made, err = p.Product.CreatePAT(ctx, u, as, name, days); return err })
+	err = p.operations.do(func() error { made, err = p.Product.CreatePAT(ctx, u, as, name, days); return err })
 	return made, err
 }
 
 func (p watched) ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (listed []atlassian.PAT, err error) {
-	err = p.deeds.do(func() error { listed, err = p.Product.ListPATs(ctx, u, as); return err })
+	err = p.operations.do(func() error { listed, err = p.Product.ListPATs(ctx, u, as); return err })
 	return listed, err
 }
 
 func (p watched) DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error {
-	return p.deeds.do(func() error { return p.Product.DeletePAT(ctx, u, as, id) })
+	return p.operations.do(func() error { return p.Product.DeletePAT(ctx, u, as, id) })
 }
 
-// turns are the situations in which there is something to do about what is enrolled, and what is to come of each.
-var turns = map[string]struct {
-	// deeds is how many there are at least, the probe among them.
-	deeds int
-	then  func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
-	// name is that of the user at the product in the end, and ended what is to be true then.
+// situations in which an enrolled personal access token needs work.
+var situations = map[string]struct {
+	// operations is the least number of operations, including the probe.
+	operations int
+	then       func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
+	// name is the user's name at the product in the end. ended checks the end.
 	name  string
 	ended func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
 }{
@@ -149,8 +149,8 @@ func withdrawn(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	}
 }
 
-// atTurn is a world in which a pass has something to do, and the check of what is held is due for each of two leaders.
-func atTurn(t *testing.T, turn string) (w *world, other *site.Reconciler, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
+// inSituation returns a world in which a pass has work, and in which the check is due for two leaders.
+func inSituation(t *testing.T, situation string) (w *world, other *site.Reconciler, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	t.Helper()
 	w, j, s = enrolledWorld(t, fakeproduct.Options{})
 	second := *w.reconciler
@@ -159,19 +159,19 @@ func atTurn(t *testing.T, turn string) (w *world, other *site.Reconciler, j *fak
 		t.Fatal(err)
 	}
 	w.later(100 * time.Minute)
-	turns[turn].then(w, j, s)
+	situations[situation].then(w, j, s)
 	return w, &second, j, s
 }
 
-// Killed after any one of its writes and calls, without having heard what came of it, the passes that follow end where this
-// one would have, and alice can act all the time if she is to.
-func TestKilledBetweenDeeds(t *testing.T) {
+// A pass is killed after any of its writes and calls, before it hears the result. The next passes reach the same end, and alice
+// can act throughout where she should.
+func TestKilledBetweenOperations(t *testing.T) {
 	killed := errors.New("killed")
-	for turn, tc := range turns {
+	for situation, tc := range situations {
 		for n, alive := 1, false; !alive; n++ {
-			w, _, j, s := atTurn(t, turn)
+			w, _, j, s := inSituation(t, situation)
 			done := 0
-			_, err := w.pass(w.doing(&deeds{
+			_, err := w.pass(w.doing(&operations{
 				before: func(i int) error {
 					if i > n {
 						return killed
@@ -187,41 +187,41 @@ func TestKilledBetweenDeeds(t *testing.T) {
 				},
 			}), s)
 			alive = done < n
-			if alive && (err != nil || done < tc.deeds) {
-				t.Errorf("%s: %d deeds and %v, want %d", turn, done, err, tc.deeds)
+			if alive && (err != nil || done < tc.operations) {
+				t.Errorf("%s: %d operations and %v, want %d", situation, done, err, tc.operations)
 			}
 			w.reconciler.Memory = credential.NewMemory() // that of a process that was started again
 			w.reconcile(s)
 			if c := w.credential(s, "alice"); tc.name == "alice" && c.Usable() && c.Token != "" && !w.accepts(s, c.Token) {
-				t.Errorf("%s, killed after %d deeds: what is in use is not accepted", turn, n)
+				t.Errorf("%s, killed after %d operations: what is in use is not accepted", situation, n)
 			}
-			w.expectEnd(turn, j, s)
+			w.expectEnd(situation, j, s)
 			if t.Failed() {
-				t.Fatalf("%s, killed after %d deeds", turn, n)
+				t.Fatalf("%s, killed after %d operations", situation, n)
 			}
 		}
 	}
 }
 
-// expectEnd lets three hours go by, in which everything is checked at least twice.
-func (w *world) expectEnd(turn string, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
+// expectEnd lets three hours pass, with at least two checks.
+func (w *world) expectEnd(situation string, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	for range 5 {
 		w.later(40 * time.Minute)
 		w.reconcile(s)
 	}
-	turns[turn].ended(w, j, s)
+	situations[situation].ended(w, j, s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 	w.clear()
 }
 
-// Another leader does all of its work before any one of this one's deeds: the end is the same, and it is no error.
+// Another leader makes a whole pass before any operation of this one. The end is the same, without an error.
 func TestTwoLeadersOfWhatIsEnrolled(t *testing.T) {
-	for turn := range turns {
+	for situation := range situations {
 		for n, overtaken := 1, true; overtaken; n++ {
-			w, other, j, s := atTurn(t, turn)
+			w, other, j, s := inSituation(t, situation)
 			overtaken = false
-			_, err := w.pass(w.doing(&deeds{
+			_, err := w.pass(w.doing(&operations{
 				before: func(i int) error {
 					if i == n {
 						overtaken = true
@@ -233,25 +233,25 @@ func TestTwoLeadersOfWhatIsEnrolled(t *testing.T) {
 				after: func(int) error { return nil },
 			}), s)
 			if err != nil {
-				t.Errorf("%s, overtaken before deed %d: %v", turn, n, err)
+				t.Errorf("%s, overtaken before operation %d: %v", situation, n, err)
 			}
-			w.expectEnd(turn, j, s)
+			w.expectEnd(situation, j, s)
 			if t.Failed() {
-				t.Fatalf("%s, overtaken before deed %d", turn, n)
+				t.Fatalf("%s, overtaken before operation %d", situation, n)
 			}
 		}
 	}
 }
 
-// Its owner signs in once more before any one of these deeds, and has an APIToken: what the portal stored then is what is
-// held in the end, and nothing else is left.
+// The owner enrols again before any operation, and has an APIToken. In the end the copy is the one that the portal stored then,
+// and no other personal access token is left.
 func TestEnrolledMeanwhile(t *testing.T) {
-	for _, turn := range []string{"renewal", "retirement", "a stray", "last token gone", "last token gone after a renewal"} {
+	for _, situation := range []string{"renewal", "retirement", "a stray", "last token gone", "last token gone after a renewal"} {
 		for n, overtaken := 1, true; overtaken; n++ {
-			w, _, j, s := atTurn(t, turn)
+			w, _, j, s := inSituation(t, situation)
 			overtaken = false
 			var now upstream.Credential
-			_, err := w.pass(w.doing(&deeds{
+			_, err := w.pass(w.doing(&operations{
 				before: func(i int) error {
 					if i == n {
 						overtaken = true
@@ -265,7 +265,7 @@ func TestEnrolledMeanwhile(t *testing.T) {
 				after: func(int) error { return nil },
 			}), s)
 			if err != nil {
-				t.Errorf("%s, before deed %d: %v", turn, n, err)
+				t.Errorf("%s, before operation %d: %v", situation, n, err)
 			}
 			if !overtaken {
 				break
@@ -275,7 +275,7 @@ func TestEnrolledMeanwhile(t *testing.T) {
 				w.reconcile(s)
 			}
 			if got := w.expectSound(j, s, "alice"); got != now || t.Failed() {
-				t.Fatalf("%s, before deed %d: held is %+v, want %+v", turn, n, got, now)
+				t.Fatalf("%s, before operation %d: held is %+v, want %+v", situation, n, got, now)
 			}
 			w.clear()
 		}

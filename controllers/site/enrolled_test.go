@@ -17,7 +17,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// What the portal stored stays, through whatever becomes of entries, and a site that is not served for a while.
+// A copy from the portal stays when entries change, and while a site is not served.
 func TestWhatThePortalStoredStays(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
@@ -60,7 +60,7 @@ func TestWhatThePortalStoredStays(t *testing.T) {
 	w.expectNothingKept(s, "alice", "bob")
 }
 
-// An entry wins over what the portal stored. Until it can be verified, nothing is lost.
+// A verified entry replaces the copy from the portal. Until then the copy stays.
 func TestEntryReplacesWhatThePortalStored(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.change(s, users("alice"))
@@ -85,7 +85,7 @@ func TestEntryReplacesWhatThePortalStored(t *testing.T) {
 	w.expectLogged(s, "Revoked a personal access token at the product")
 	w.expectIdle(s)
 
-	// The other way round: what the portal stores over it is replaced again.
+	// A copy that the portal stores over it is replaced again.
 	w.enroll(j, s, "alice")
 	w.reconcile(s)
 	if got := w.credential(s, "alice"); got != want || len(ours(j, s, "alice")) != 0 {
@@ -93,7 +93,7 @@ func TestEntryReplacesWhatThePortalStored(t *testing.T) {
 	}
 }
 
-// While the product does not revoke what an entry replaces, that stays in use, and it is said so.
+// The enrolled personal access token stays in use until the product revokes it, and the condition says so.
 func TestEntryWaitsForTheRevocation(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.serve("jira", failing(j, http.MethodDelete, http.StatusServiceUnavailable))
@@ -114,7 +114,7 @@ func TestEntryWaitsForTheRevocation(t *testing.T) {
 	}
 }
 
-// Nothing of what the portal stored goes to another origin, nor is it released, nor told of more than once.
+// A copy from the portal is never sent to another origin. One Event says so.
 func TestEnrolledStaysWithItsOrigin(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.copySecret(s, "alice").ResourceVersion
@@ -140,7 +140,7 @@ func TestEnrolledStaysWithItsOrigin(t *testing.T) {
 	}
 }
 
-// Ten minutes after the last APIToken of its user went, whatever it was, what the portal had made is revoked and removed.
+// Ten minutes after a user's last APIToken went, their enrolled personal access token is revoked and removed.
 func TestLastTokenGone(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	elsewhere := env.Namespace(t)
@@ -167,13 +167,13 @@ func TestLastTokenGone(t *testing.T) {
 	w.reconcile(s)
 	w.expectWithdrawn(j, s, "alice", "alice")
 	w.expectLogged(s, "Withdrew a personal access token", "Revoked a personal access token at the product")
-	if told := w.told(); len(told) != 0 {
-		t.Errorf("told %q: nobody has to do anything", told)
+	if events := w.emitted(); len(events) != 0 {
+		t.Errorf("events %q, want none: nobody has to do anything", events)
 	}
 	w.expectIdle(s)
 }
 
-// What was stored just now is for an APIToken that is about to be created.
+// A recent copy may be for an APIToken that is about to be created.
 func TestNoTokenYet(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.enroll(j, s, "bob")
@@ -190,11 +190,11 @@ func TestNoTokenYet(t *testing.T) {
 	w.later(22 * time.Hour)
 	w.reconcile(s)
 	if w.copySecret(s, "bob") != nil || len(j.PersonalAccessTokens("bob")) != 1 {
-		t.Error("what bob had pasted is held for nothing, or was revoked, which is his business")
+		t.Error("the personal access token that bob pasted is still held, or was revoked, which is up to them")
 	}
 }
 
-// The cache may not know of an APIToken yet: before anything is destroyed, the API server is asked.
+// The cache may not have an APIToken yet: the API server is asked before anything is destroyed.
 func TestCacheBehind(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(time.Hour)
@@ -212,7 +212,7 @@ func TestCacheBehind(t *testing.T) {
 	w.expectWithdrawn(j, s, "alice", "alice") // so it was the second look that counted
 }
 
-// While the product is away nothing is withdrawn, renewed or given up.
+// While the product does not answer, nothing is withdrawn, renewed or given up.
 func TestProductAwayForUpkeep(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
@@ -234,7 +234,7 @@ func TestProductAwayForUpkeep(t *testing.T) {
 	}
 }
 
-// blind is a client that finds no APITokens.
+// blind returns a client that finds no APITokens.
 func (w *world) blind() client.WithWatch {
 	return interceptor.NewClient(w.api, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, o ...client.ListOption) error {
@@ -246,7 +246,7 @@ func (w *world) blind() client.WithWatch {
 	})
 }
 
-// The site goes on, without its memory, as if nothing had happened.
+// A restart loses the memory and changes nothing.
 func TestRestartForgetsNothingThatMatters(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.RevokePAT(w.held(s, "alice"))

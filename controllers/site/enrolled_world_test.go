@@ -19,7 +19,7 @@ import (
 
 const day = 24 * time.Hour
 
-// enrolledWorld is a site where alice has an APIToken and signed in for it.
+// enrolledWorld returns a site where alice has an APIToken and has enrolled.
 func enrolledWorld(t *testing.T, o fakeproduct.Options) (*world, *fakeproduct.Jira, *tokensv1alpha1.AtlassianSite) {
 	t.Helper()
 	w := newWorld(t)
@@ -32,11 +32,11 @@ func enrolledWorld(t *testing.T, o fakeproduct.Options) (*world, *fakeproduct.Ji
 	w.enroll(j, s, "alice")
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
-	w.told()
+	w.emitted()
 	return w, j, s
 }
 
-// enroll does what the portal does for somebody who is signed in.
+// enroll does what the portal does for a user with a session.
 func (w *world) enroll(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
 	w.Helper()
 	u := atlassian.Upstream{Product: atlassian.Jira, URL: s.Spec.UpstreamURL}
@@ -64,7 +64,7 @@ func (w *world) enroll(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, use
 	return c
 }
 
-// paste does what the portal does for somebody who has a personal access token.
+// paste does what the portal does for a user who pastes a personal access token.
 func (w *world) paste(s *tokensv1alpha1.AtlassianSite, user, token string) {
 	w.Helper()
 	w.keep(s, upstream.Credential{
@@ -72,7 +72,7 @@ func (w *world) paste(s *tokensv1alpha1.AtlassianSite, user, token string) {
 	})
 }
 
-// keep stores a working copy, whatever is there.
+// keep stores a working copy over any other.
 func (w *world) keep(s *tokensv1alpha1.AtlassianSite, c upstream.Credential) {
 	w.Helper()
 	data, err := c.Encode()
@@ -99,7 +99,7 @@ func (w *world) tokenOf(user string) *tokensv1alpha1.APIToken {
 
 func (w *world) later(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
-// wait lets time go by, with a pass in each ten minutes.
+// wait lets time pass, with a pass every ten minutes.
 func (w *world) wait(s *tokensv1alpha1.AtlassianSite, d time.Duration) {
 	w.Helper()
 	for ; d > 0; d -= 10 * time.Minute {
@@ -108,7 +108,7 @@ func (w *world) wait(s *tokensv1alpha1.AtlassianSite, d time.Duration) {
 	}
 }
 
-// ours are the ids of a user's personal access tokens that were made for a site.
+// ours returns the ids of a user's personal access tokens that were made for a site.
 func ours(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) (ids []int64) {
 	for _, p := range j.PersonalAccessTokens(user) {
 		if p.Name == upstream.PATName(string(s.UID)) {
@@ -118,7 +118,7 @@ func ours(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) (id
 	return ids
 }
 
-// expectSound expects that the product takes what is held of a user for his, and that there is no other of ours.
+// expectSound expects that the product accepts the held personal access token as the user's, and has no other of ours.
 func (w *world) expectSound(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) upstream.Credential {
 	w.Helper()
 	c := w.credential(s, user)
@@ -132,7 +132,7 @@ func (w *world) expectSound(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite
 	return c
 }
 
-// expectWithdrawn expects that nothing is held of a user, here or there.
+// expectWithdrawn expects that neither the operator nor the product has a personal access token of ours for a user.
 func (w *world) expectWithdrawn(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user, name string) {
 	w.Helper()
 	if w.copySecret(s, user) != nil {
@@ -143,23 +143,23 @@ func (w *world) expectWithdrawn(j *fakeproduct.Jira, s *tokensv1alpha1.Atlassian
 	}
 }
 
-// expectTold expects one Event of a reason that says something.
-func (w *world) expectTold(reason string, says ...string) {
+// expectEvent expects an Event with a reason and these texts.
+func (w *world) expectEvent(reason string, says ...string) {
 	w.Helper()
-	told := w.told()
-	i := slices.IndexFunc(told, func(e string) bool { return strings.HasPrefix(e, "Warning "+reason+" ") })
+	events := w.emitted()
+	i := slices.IndexFunc(events, func(e string) bool { return strings.HasPrefix(e, "Warning "+reason+" ") })
 	if i < 0 {
-		w.Errorf("told %q, want %s", told, reason)
+		w.Errorf("events %q, want %s", events, reason)
 		return
 	}
 	for _, want := range says {
-		if !strings.Contains(told[i], want) {
-			w.Errorf("the Event does not say %q: %s", want, told[i])
+		if !strings.Contains(events[i], want) {
+			w.Errorf("the Event does not say %q: %s", want, events[i])
 		}
 	}
 }
 
-// expectLogged expects that these were logged of alice, by name.
+// expectLogged expects log lines with these texts about alice.
 func (w *world) expectLogged(s *tokensv1alpha1.AtlassianSite, want ...string) {
 	w.Helper()
 	for _, text := range want {

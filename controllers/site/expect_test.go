@@ -20,15 +20,15 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// pass lets a reconciler look at a site once, and reads back what became of it.
+// pass makes one pass over a site, and reads the site back.
 func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
 	w.Helper()
 	ctx := ctrl.LoggerInto(w.Context(), funcr.New(func(_, line string) {
-		w.discreet("the log", line)
+		w.expectNoSecret("the log", line)
 		w.logged = append(w.logged, line)
 	}, funcr.Options{Verbosity: 5}))
 	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
-	// Read into a new object: what is absent on the wire would stay as it is in an old one.
+	// Read into a new object: a field that is absent on the wire would keep its old value.
 	var now tokensv1alpha1.AtlassianSite
 	if getErr := env.Admin.Get(w.Context(), client.ObjectKeyFromObject(s), &now); getErr == nil {
 		*s = now
@@ -42,9 +42,9 @@ func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.
 	if jsonErr != nil {
 		w.Fatal(jsonErr)
 	}
-	w.discreet("the status", string(status))
+	w.expectNoSecret("the status", string(status))
 	if err != nil {
-		w.discreet("the error", err.Error())
+		w.expectNoSecret("the error", err.Error())
 	}
 	return result, err
 }
@@ -58,8 +58,8 @@ func (w *world) storedKeys(s *tokensv1alpha1.AtlassianSite) (authurl.Keys, error
 	return authurl.DecodeKeys(stored.Data[authurl.KeysDataKey])
 }
 
-// discreet expects of a text that people see that there is no secret in it.
-func (w *world) discreet(where, text string) {
+// expectNoSecret expects that a public text has no secret in it.
+func (w *world) expectNoSecret(where, text string) {
 	w.Helper()
 	for _, secret := range slices.Concat(w.keys, w.network.made, []string{canary}) {
 		if strings.Contains(text, secret) {
@@ -68,18 +68,18 @@ func (w *world) discreet(where, text string) {
 	}
 }
 
-// told are the Events since the last time that it was asked.
-func (w *world) told() (all []string) {
+// emitted returns the Events since the last call.
+func (w *world) emitted() (all []string) {
 	w.Helper()
 	for len(w.events.Events) > 0 {
 		event := <-w.events.Events
-		w.discreet("an Event", event)
+		w.expectNoSecret("an Event", event)
 		all = append(all, event)
 	}
 	return all
 }
 
-// reconcile lets the reconciler look at a site once, expecting that it comes back in a minute.
+// reconcile makes one pass over a site, and expects the next one in a minute.
 func (w *world) reconcile(s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	if result, err := w.pass(w.reconciler, s); err != nil || result != (ctrl.Result{RequeueAfter: time.Minute}) {
@@ -87,7 +87,7 @@ func (w *world) reconcile(s *tokensv1alpha1.AtlassianSite) {
 	}
 }
 
-// expect expects a reason of a condition, and the status that belongs to it.
+// expect expects a condition with a reason and its status.
 func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason string) *metav1.Condition {
 	w.Helper()
 	good := slices.Contains([]string{
@@ -110,10 +110,10 @@ func (w *world) expectCredentials(s *tokensv1alpha1.AtlassianSite, reason string
 	return w.expect(s, tokensv1alpha1.ConditionUpstreamCredentialsReady, reason)
 }
 
-// expectIdle expects of another pass that it writes nothing, so not a word changes either.
+// expectIdle expects that another pass writes nothing.
 func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
-	w.told()
+	w.emitted()
 	before := s.DeepCopy()
 	w.clock.SetTime(w.clock.Now().Add(time.Minute))
 	if _, err := w.pass(w.before(func() error { return errors.New("an idle pass writes") }), s); err != nil {
@@ -122,8 +122,8 @@ func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 	if s.ResourceVersion != before.ResourceVersion {
 		w.Errorf("an idle pass wrote the status %+v after %+v", s.Status, before.Status)
 	}
-	if told := w.told(); len(told) != 0 {
-		w.Errorf("the same was told again: %q", told)
+	if events := w.emitted(); len(events) != 0 {
+		w.Errorf("the same Events were emitted again: %q", events)
 	}
 }
 

@@ -31,7 +31,7 @@ func signed(t *testing.T, key ed25519.PrivateKey, until time.Time, products ...s
 	return text
 }
 
-// wantLicenses has the reconciler want licences from now on.
+// wantLicenses makes the reconciler require licences from now on.
 func (w *world) wantLicenses() {
 	w.reconciler.Licenses = license.NewVerifier(licenseKey.Public().(ed25519.PublicKey))
 }
@@ -41,7 +41,7 @@ func (w *world) expectLicensed(s *tokensv1alpha1.AtlassianSite, reason string) {
 	w.expect(s, tokensv1alpha1.ConditionLicensed, reason)
 }
 
-// Whatever becomes of a licence is told, once, and the next pass says the same. That a site lacks one changes nothing else.
+// Each change of a licence emits one Event. Without a licence, nothing else of the site changes.
 func TestLicense(t *testing.T) {
 	w := newWorld(t)
 	w.wantLicenses()
@@ -52,7 +52,7 @@ func TestLicense(t *testing.T) {
 	for _, step := range []struct {
 		change func()
 		reason string
-		told   []string
+		events []string
 	}{
 		{func() {}, tokensv1alpha1.ReasonLicenseMissing, []string{"Normal Serving", "Warning LicenseMissing"}},
 		{func() { w.change(s, licenseRef("paper", "")) }, tokensv1alpha1.ReasonLicenseMissing, nil},
@@ -68,8 +68,8 @@ func TestLicense(t *testing.T) {
 		step.change()
 		w.reconcile(s)
 		w.expectLicensed(s, step.reason)
-		if told := w.told(); !slices.EqualFunc(told, step.told, strings.HasPrefix) {
-			t.Errorf("%s: told %q, want %q", step.reason, told, step.told)
+		if events := w.emitted(); !slices.EqualFunc(events, step.events, strings.HasPrefix) {
+			t.Errorf("%s: events %q, want %q", step.reason, events, step.events)
 		}
 		w.expectReady(s, tokensv1alpha1.ReasonServing)
 		w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
@@ -77,7 +77,7 @@ func TestLicense(t *testing.T) {
 	}
 }
 
-// The end of a licence is told when it comes: the site is looked at then, and not up to a minute later.
+// A pass comes at the end of the licence, and not up to a minute later.
 func TestLicenseEnds(t *testing.T) {
 	w := newWorld(t)
 	w.wantLicenses()
@@ -103,7 +103,7 @@ func TestLicenseEnds(t *testing.T) {
 	}
 }
 
-// The condition is there only where licences are wanted, and of a site that is served.
+// The condition exists only where licences are required, and only for a site that is served.
 func TestLicenseIsNotWanted(t *testing.T) {
 	w := newWorld(t)
 	s := w.site("main")
@@ -124,12 +124,12 @@ func TestLicenseIsNotWanted(t *testing.T) {
 	w.change(s, upstreamURL(w.origin("jira")+"/jira"))
 	w.reconcile(s)
 	expect("served again", true)
-	w.told()
+	w.emitted()
 	w.reconciler.Licenses = nil
 	w.reconcile(s)
 	expect("not wanted any more", false)
-	if told := w.told(); len(told) != 0 {
-		t.Errorf("events %q", told)
+	if events := w.emitted(); len(events) != 0 {
+		t.Errorf("events %q", events)
 	}
 	w.expectIdle(s)
 }

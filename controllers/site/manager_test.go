@@ -22,7 +22,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// manage runs the reconciler in a manager, as the controller does, until the test ends.
+// manage runs the reconciler in a manager until the test ends.
 func (w *world) manage() {
 	w.Helper()
 	user := env.User(w.T, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
@@ -52,7 +52,7 @@ func (w *world) manage() {
 	})
 }
 
-// awaitReady waits until a site has this reason. A minute later a pass would come by itself, but waiting ends sooner.
+// awaitReady waits until Ready has this reason. It gives up before the periodic pass after a minute.
 func (w *world) awaitReady(s *tokensv1alpha1.AtlassianSite, reason string) {
 	w.Helper()
 	kubetest.Eventually(w.T, func() error {
@@ -68,7 +68,7 @@ func (w *world) awaitReady(s *tokensv1alpha1.AtlassianSite, reason string) {
 	})
 }
 
-// Whatever changes one site because of another, or takes away what is kept for one, has it looked at at once.
+// A change of another site, or of a Secret that is kept for a site, causes a pass at once.
 func TestWatches(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice")
@@ -126,7 +126,7 @@ func TestWatches(t *testing.T) {
 			return err
 		}
 		for _, e := range list.Items {
-			w.discreet("an Event", e.Note)
+			w.expectNoSecret("an Event", e.Note)
 			delete(want, e.Regarding.Name+" "+e.Reason)
 		}
 		if len(want) > 0 {
@@ -136,7 +136,7 @@ func TestWatches(t *testing.T) {
 	})
 }
 
-// The last APIToken of a user is seen to go.
+// The deletion of a user's last APIToken causes a pass at once.
 func TestLastTokenIsWatched(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(time.Hour)

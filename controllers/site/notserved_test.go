@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// expectNotServed expects of a site that nothing is kept or said of it but why.
+// expectNotServed expects that nothing is kept for a site, and that the status has only the reason.
 func (w *world) expectNotServed(s *tokensv1alpha1.AtlassianSite, reason string, users ...string) {
 	w.Helper()
 	w.expectReady(s, reason)
@@ -40,7 +40,7 @@ func TestBaseURLConflict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			// Names of the same second are told apart by name.
+			// Sites of the same second are ordered by name.
 			older := w.site("a-older", baseURL(fmt.Sprintf(tc.older, w.ns)))
 			newer := w.site("b-newer", baseURL(fmt.Sprintf(tc.newer, w.ns)))
 			w.reconcile(newer)
@@ -89,12 +89,12 @@ func TestBaseURLConflictEnds(t *testing.T) {
 	}
 }
 
-// Age decides, and not the name or the namespace.
+// Age decides, not the name or the namespace.
 func TestBaseURLConflictAcrossNamespaces(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	same := baseURL("https://" + w.ns + ".example")
 	older := other.site("z", same)
-	// Times of creation have seconds only: the newer one comes in a later second.
+	// Creation times are in seconds: the newer site has to come in a later second.
 	kubetest.Eventually(t, func() error {
 		if time.Since(older.CreationTimestamp.Time) < time.Second {
 			return fmt.Errorf("it is the second of %s still", older.CreationTimestamp)
@@ -144,7 +144,7 @@ func TestUpstreamNotAllowed(t *testing.T) {
 	}
 }
 
-// What was served and must not be any longer: nobody can call for it, and nothing is sent to its upstream.
+// A site that must not be served any longer has no caller keys, and nothing is sent to its upstream.
 func TestNoLongerServed(t *testing.T) {
 	for reason, tc := range map[string]struct {
 		change, back func(w *world, s *tokensv1alpha1.AtlassianSite)
@@ -194,7 +194,7 @@ func TestNoLongerServed(t *testing.T) {
 	}
 }
 
-// A site that is on its way out, kept by somebody's finalizer, is neither built up nor torn down.
+// A site with a deletionTimestamp and a foreign finalizer is neither reconciled nor removed.
 func TestSiteBeingDeleted(t *testing.T) {
 	w := newWorld(t)
 	s := w.site("main", func(s *tokensv1alpha1.AtlassianSite) { s.Finalizers = []string{"example.com/kept"} })

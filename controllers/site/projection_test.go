@@ -23,7 +23,7 @@ func (w *world) projectionSecret(s *tokensv1alpha1.AtlassianSite) *corev1.Secret
 	return w.secret(kubetest.SystemNamespace, projection.SecretName(s.Namespace, s.Name))
 }
 
-// expectProjection expects that this, and nothing else, is kept of the Secrets that a site names.
+// expectProjection expects a projection with these CAs and this licence, and nothing else.
 func (w *world) expectProjection(s *tokensv1alpha1.AtlassianSite, cas, license string) {
 	w.Helper()
 	stored := w.projectionSecret(s)
@@ -37,7 +37,7 @@ func (w *world) expectProjection(s *tokensv1alpha1.AtlassianSite, cas, license s
 	}
 }
 
-// paper puts something where the licence of a site is to be: under the key of the Secret "paper".
+// paper stores a text under a key of the Secret "paper", as the licence of a site.
 func (w *world) paper(key, text string) {
 	w.Helper()
 	data := map[string][]byte{key: []byte(text)}
@@ -54,7 +54,7 @@ func licenseRef(name, key string) func(*tokensv1alpha1.AtlassianSite) {
 	}
 }
 
-// What the Secrets of a site hold is followed, whether sites need licences here or not.
+// The projection follows the Secrets of a site, also where sites need no licence.
 func TestProjection(t *testing.T) {
 	w := newWorld(t)
 	ours, others := w.authority("ours"), w.authority("others")
@@ -102,7 +102,7 @@ func TestProjection(t *testing.T) {
 	}
 }
 
-// A projection that somebody changed, or removed, is written again; and a Secret that is none is left alone.
+// A projection that was changed or removed is written again. A foreign Secret under its name is kept.
 func TestProjectionIsRestored(t *testing.T) {
 	w := newWorld(t)
 	w.paper("license", "a.b.c")
@@ -129,7 +129,7 @@ func TestProjectionIsRestored(t *testing.T) {
 	}
 }
 
-// Nobody is to send anything to a site that is not served, nor to one that is gone.
+// The projection of a site that is not served, or gone, is removed: nothing may be sent to its upstream.
 func TestProjectionGoes(t *testing.T) {
 	w := newWorld(t)
 	s := w.site("main")
@@ -148,7 +148,7 @@ func TestProjectionGoes(t *testing.T) {
 	w.expectNothingKept(s)
 }
 
-// What cannot be read is an error, and no reason to project less than there was.
+// A failed read is an error, and leaves the projection as it was.
 func TestGivenCannotBeRead(t *testing.T) {
 	broken := errors.New("the API server is broken")
 	w := newWorld(t)

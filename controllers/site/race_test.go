@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// before is the reconciler with something that happens before each of its writes. An error stands for the write.
+// before returns the reconciler with a function that runs before each write. An error from it replaces the write.
 func (w *world) before(write func() error) *site.Reconciler {
 	w.Helper()
 	r := *w.reconciler
@@ -46,7 +46,7 @@ func either(err error, write func() error) error {
 	return write()
 }
 
-// stages are the situations in which a pass has several things to write, with how many.
+// stages are situations in which a pass has several writes, with their number.
 var stages = map[string]struct {
 	writes  int
 	prepare func(w *world) *tokensv1alpha1.AtlassianSite
@@ -65,7 +65,7 @@ var stages = map[string]struct {
 	}},
 }
 
-// expectSettled expects that one more pass ends as if nothing had come between.
+// expectSettled expects that one more pass reaches the usual end.
 func (w *world) expectSettled(s *tokensv1alpha1.AtlassianSite, what string) {
 	w.Helper()
 	w.reconcile(s)
@@ -87,7 +87,7 @@ func stagedWorld(t *testing.T) *world {
 	return w
 }
 
-// Killed before any one of its writes, the next pass ends where this one would have.
+// A pass is killed before any of its writes. The next pass reaches the same end.
 func TestKilledBetweenWrites(t *testing.T) {
 	killed := errors.New("killed")
 	for stage, tc := range stages {
@@ -109,8 +109,7 @@ func TestKilledBetweenWrites(t *testing.T) {
 	}
 }
 
-// Another leader does all of its work between any two writes of this one: the keys are the same for both in the end,
-// and it is no error.
+// Another leader makes a whole pass between any two writes of this one. Both end with the same keys, without an error.
 func TestTwoLeaders(t *testing.T) {
 	for stage, tc := range stages {
 		for n := range tc.writes {
@@ -128,7 +127,7 @@ func TestTwoLeaders(t *testing.T) {
 			if err != nil || (result != ctrl.Result{RequeueAfter: time.Second} && result != ctrl.Result{RequeueAfter: time.Minute}) {
 				t.Errorf("%s, overtaken before write %d: %+v, %v", stage, n, result, err)
 			}
-			w.told() // what both saw, both may tell
+			w.emitted() // both may emit an Event
 			w.expectSettled(s, stage)
 			if w.expectAuthURLs(s) != key {
 				t.Errorf("%s, overtaken before write %d: the caller keys were made anew", stage, n)
@@ -137,7 +136,7 @@ func TestTwoLeaders(t *testing.T) {
 	}
 }
 
-// What was observed of a site is not said of another one that came under its name meanwhile.
+// The status of a site is not written to another one that replaced it during the pass.
 func TestSiteReplacedDuringAPass(t *testing.T) {
 	for name, again := range map[string]bool{"gone": false, "created again": true} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +155,8 @@ func TestSiteReplacedDuringAPass(t *testing.T) {
 			if err != nil || result.RequeueAfter == 0 {
 				t.Errorf("the pass ended with %+v, %v", result, err)
 			}
-			if told := w.told(); len(told) != 0 {
-				t.Errorf("events of a site that is gone: %q", told)
+			if events := w.emitted(); len(events) != 0 {
+				t.Errorf("events of a site that is gone: %q", events)
 			}
 			if again && len(s.Status.Conditions) != 0 {
 				t.Errorf("the new site has the status of the old one: %+v", s.Status)
@@ -166,7 +165,7 @@ func TestSiteReplacedDuringAPass(t *testing.T) {
 	}
 }
 
-// Removed is what was looked at: what comes to its name just before is somebody else's.
+// A Secret that was replaced after it was read is not removed.
 func TestSecretReplacedDuringRemoval(t *testing.T) {
 	w := newWorld(t)
 	s := w.site("main")

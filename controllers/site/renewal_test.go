@@ -24,8 +24,8 @@ func (w *world) accepts(s *tokensv1alpha1.AtlassianSite, token string) bool {
 	return err == nil
 }
 
-// A year goes by in steps of days, and at none of them alice cannot act: what is held is accepted, and so is what was held just
-// before. With 90 days it is renewed every 60, with 30 every 20.
+// In every step of a year the product accepts the held personal access token of alice and the one before it. With a lifetime of
+// 90 days it is renewed every 60, with 30 every 20.
 func TestRenewalOverAYear(t *testing.T) {
 	for name, tc := range map[string]struct {
 		maxDays, days int
@@ -55,14 +55,14 @@ func TestRenewalOverAYear(t *testing.T) {
 			w.expectSound(j, s, "alice")
 			w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 			w.expectLogged(s, "Renewed a personal access token", "Revoked the personal access token that was replaced")
-			if told := w.told(); len(told) != 0 {
-				t.Errorf("told %q", told)
+			if events := w.emitted(); len(events) != 0 {
+				t.Errorf("events %q", events)
 			}
 		})
 	}
 }
 
-// The one before is revoked ten minutes after it was replaced, and not sooner.
+// The replaced personal access token is revoked after ten minutes, and not sooner.
 func TestReplacedIsRevokedLater(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.credential(s, "alice")
@@ -86,7 +86,8 @@ func TestReplacedIsRevokedLater(t *testing.T) {
 	}
 }
 
-// A product that makes no new one: the old one goes on, it is said what to do, and tried again each hour.
+// While the product makes no new personal access token, the old one stays in use, the condition says what to do, and each hour
+// has another attempt.
 func TestRenewalRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		obstruct, clear func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite)
@@ -129,13 +130,13 @@ func TestRenewalRefused(t *testing.T) {
 					t.Errorf("the message does not have %q: %q", want, c.Message)
 				}
 			}
-			w.expectTold(tokensv1alpha1.ReasonRenewalRefused)
+			w.expectEvent(tokensv1alpha1.ReasonRenewalRefused)
 			w.expectIdle(s)
 			w.wait(s, 3*time.Hour)
 			if got := w.credential(s, "alice"); got != before || !w.accepts(s, before.Token) {
 				t.Errorf("held is %+v", got)
 			}
-			w.reconciler.Memory = credential.NewMemory() // a restart changes nothing of what is said
+			w.reconciler.Memory = credential.NewMemory() // a restart does not change the condition
 			w.expectSame(s)
 
 			tc.clear(w, j, s)
@@ -148,7 +149,7 @@ func TestRenewalRefused(t *testing.T) {
 	}
 }
 
-// noLongerThan is a Jira that makes personal access tokens for so many days at most.
+// noLongerThan is a Jira that makes personal access tokens for at most so many days.
 func noLongerThan(j *fakeproduct.Jira, days int) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -187,13 +188,13 @@ func (w *world) deletePAT(s *tokensv1alpha1.AtlassianSite, as string, id int64) 
 	}
 }
 
-// Renewals that are cut short leave no more behind than one each hour, and that is swept up.
+// An unfinished renewal leaves at most one stray an hour, and a later check revokes it.
 func TestRenewalThatIsNeverConfirmed(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	before := w.credential(s, "alice")
 	w.later(61 * day)
 	w.serve("jira", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		// Who has a new one is not told who he is.
+		// Requests with the new personal access token fail.
 		if a := r.Header.Get("Authorization"); strings.HasSuffix(r.URL.Path, "/myself") && a != "" && a != "Bearer "+before.Token {
 			rw.WriteHeader(http.StatusBadGateway)
 			return
@@ -216,7 +217,7 @@ func TestRenewalThatIsNeverConfirmed(t *testing.T) {
 	}
 }
 
-// What is in the product's list under our name, and not held, is revoked within an hour or so. Nothing else is.
+// A stray under our name is revoked within about an hour. Nothing else is revoked.
 func TestStraysAreSweptUp(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	name := upstream.PATName(string(s.UID))
@@ -230,7 +231,7 @@ func TestStraysAreSweptUp(t *testing.T) {
 	if n := len(j.PersonalAccessTokens("alice")); n != 6 {
 		t.Errorf("she has %d: some of her own were revoked", n)
 	}
-	// What is on its way is not touched, whenever the check comes.
+	// A recent one may be about to be stored, and stays.
 	fresh := w.makePAT(s, pat("alice", 1), name)
 	for range 9 {
 		w.wait(s, time.Minute)
@@ -240,7 +241,7 @@ func TestStraysAreSweptUp(t *testing.T) {
 	}
 }
 
-// The portal stores another one over a renewal: that is the one that counts, and the others go.
+// The user enrols again after a renewal: the new copy stays, and the others are revoked.
 func TestEnrolledAnew(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.later(61 * day)
@@ -253,7 +254,7 @@ func TestEnrolledAnew(t *testing.T) {
 	}
 }
 
-// Its owner pastes one of his own over what was made: that is what is held, and the other one is revoked.
+// The owner pastes a personal access token over an enrolled one: the pasted one is held, the other one is revoked.
 func TestPastedOverEnrolled(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.paste(s, "alice", pat("alice", 1))

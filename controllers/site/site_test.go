@@ -30,7 +30,7 @@ import (
 const (
 	webhookURL = "http://apitoken-webhook.apitoken-system.svc:8080"
 	portalURL  = "http://apitoken-portal.apitoken-system.svc:8080"
-	// canary is in every personal access token of these tests, so that it is found wherever one leaks to.
+	// canary is part of every personal access token of these tests, so that a leak is found.
 	canary = "CANARY"
 	// nowhere is an address where nobody listens.
 	nowhere = "http://127.0.0.1:1"
@@ -40,7 +40,7 @@ var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// network leads from the names of Services to servers of the test, as the cluster's DNS would.
+// network resolves names of Services to servers of the test, as the cluster's DNS would.
 type network struct {
 	*atlassian.Client
 
@@ -81,7 +81,7 @@ func (n *network) resolve(u atlassian.Upstream) atlassian.Upstream {
 	return u
 }
 
-// world is one namespace, and a reconciler with the rights of the controller's own account.
+// world is a namespace, and a reconciler with the rights of the controller's account.
 type world struct {
 	*testing.T
 
@@ -110,7 +110,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// clear removes the sites and APITokens of the world: each pass lists those of all.
+// clear removes the sites and APITokens of the world, since each pass lists those of all worlds.
 func (w *world) clear() {
 	for _, o := range []client.Object{&tokensv1alpha1.AtlassianSite{}, &tokensv1alpha1.APIToken{}} {
 		if err := env.Admin.DeleteAllOf(context.Background(), o, client.InNamespace(w.ns)); err != nil {
@@ -141,7 +141,7 @@ func (w *world) jira(service string, users ...string) *fakeproduct.Jira {
 
 func pat(user string, n int) string { return fmt.Sprintf("%s.%s.%d", canary, user, n) }
 
-// sent are the credentials that a product received.
+// sent returns the credentials that a product received.
 func sent(j *fakeproduct.Jira) (all []string) {
 	for _, r := range j.Requests() {
 		all = append(all, r.Header.Values("Authorization")...)
@@ -251,7 +251,7 @@ func (w *world) copySecret(s *tokensv1alpha1.AtlassianSite, user string) *corev1
 	return w.secret(kubetest.CredentialsNamespace, upstream.SecretName(s.Namespace, s.Name, user))
 }
 
-// held is the personal access token that the operator holds of a user, "" for none.
+// held returns the personal access token in the working copy of a user, "" without a copy.
 func (w *world) held(s *tokensv1alpha1.AtlassianSite, user string) string {
 	w.Helper()
 	return w.credential(s, user).Token

@@ -121,16 +121,16 @@ func TestEventsTellOnce(t *testing.T) {
 	} {
 		step.change()
 		w.reconcile(s)
-		told := w.told()
-		if !slices.EqualFunc(told, step.want, strings.HasPrefix) {
-			t.Errorf("%s: told %q, want %q", step.what, told, step.want)
+		events := w.emitted()
+		if !slices.EqualFunc(events, step.want, strings.HasPrefix) {
+			t.Errorf("%s: events %q, want %q", step.what, events, step.want)
 		}
 		w.expectIdle(s)
 	}
 }
 
-// Every pass of these tests looks for secrets in status, Events and errors; this one proves that it would find them,
-// and looks where else people read: at the site as a whole, and at the names and labels of all that is kept.
+// Every pass of these tests looks for secrets in status, Events and errors. This test proves that it would find them, and also
+// looks at the whole site and at the metadata of all kept Secrets.
 func TestNoSecretIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice", "bob")
@@ -147,20 +147,20 @@ func TestNoSecretIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.discreet("the site", string(whole))
+	w.expectNoSecret("the site", string(whole))
 	for _, kept := range []*corev1.Secret{w.keysSecret(s), w.authURLs(s), w.projectionSecret(s), w.copySecret(s, "alice")} {
 		kept.Data = nil
-		// Of managed fields and annotations too, where values are repeated easily.
+		// Managed fields and annotations could repeat values.
 		metadata, err := json.Marshal(kept)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.discreet("the metadata of "+kept.Name, string(metadata))
+		w.expectNoSecret("the metadata of "+kept.Name, string(metadata))
 	}
-	w.told()
+	w.emitted()
 }
 
-// What cannot be read or written is an error, without secrets; what was known before stays in the status.
+// A failed read or write is an error without secrets. The status keeps the earlier conditions.
 func TestAPIServerFails(t *testing.T) {
 	broken := errors.New("the API server is broken")
 	secretOf := func(t corev1.SecretType) func(client.Object) bool {
@@ -202,7 +202,7 @@ func TestAPIServerFails(t *testing.T) {
 			w.setData(w.authURLs(s), nil)
 			w.setData(w.projectionSecret(s), nil)
 			w.change(s, users("alice"))
-			w.told()
+			w.emitted()
 
 			failing := *w.reconciler
 			c := interceptor.NewClient(w.api, funcs)
@@ -213,8 +213,8 @@ func TestAPIServerFails(t *testing.T) {
 			}
 			w.expectReady(s, tokensv1alpha1.ReasonServing)
 			w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
-			if told := w.told(); len(told) != 0 {
-				t.Errorf("events %q", told)
+			if events := w.emitted(); len(events) != 0 {
+				t.Errorf("events %q", events)
 			}
 			w.reconcile(s)
 			w.expectAuthURLs(s)
@@ -242,7 +242,7 @@ func failingUpdate(err error, when func(client.Object) bool) func(context.Contex
 	}
 }
 
-// The working copies' namespace was deleted: that is no race with another writer, to be tried again in silence.
+// A missing namespace of the working copies is an error, and not a race with another writer.
 func TestCredentialsNamespaceMissing(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice")
@@ -251,7 +251,7 @@ func TestCredentialsNamespaceMissing(t *testing.T) {
 	lost := *w.reconciler
 	lost.CredentialsNamespace = w.ns + "-missing"
 	lost.Client = interceptor.NewClient(w.api, interceptor.Funcs{
-		// The cache has nothing of a namespace that is not there, and says so without an error.
+		// The cache lists nothing for a missing namespace, without an error.
 		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, o ...client.ListOption) error {
 			if options := (&client.ListOptions{}).ApplyOptions(o); options.Namespace == lost.CredentialsNamespace {
 				return nil
@@ -260,7 +260,7 @@ func TestCredentialsNamespaceMissing(t *testing.T) {
 		},
 	})
 	if result, err := w.pass(&lost, s); err == nil {
-		t.Errorf("nobody hears of it: the pass ended with %+v, %v, and the status is %+v", result, err, s.Status.Conditions)
+		t.Errorf("the pass ended with %+v, %v, and the status is %+v", result, err, s.Status.Conditions)
 	}
 }
 

@@ -35,8 +35,8 @@ func (w *world) authority(name string) *authority.Authority {
 // secure is the https origin of a Service.
 func (w *world) secure(service string) string { return "https://" + service + "." + w.ns + ".svc:8443" }
 
-// serveTLS puts a server with a certificate of this authority behind the https name of a Service. The network of the test
-// leads to an address, so it is for an address that the certificate has to be.
+// serveTLS puts a server with a certificate of this authority behind the https name of a Service. The certificate has to be
+// for the server's address, to which the network of the test resolves the name.
 func (w *world) serveTLS(service string, h http.Handler, a *authority.Authority, until time.Time, host string) {
 	w.Helper()
 	certificate, err := a.Server(until, host)
@@ -69,13 +69,13 @@ func caRef(key string) func(*tokensv1alpha1.AtlassianSite) {
 
 func ofConfluence(s *tokensv1alpha1.AtlassianSite) { s.Spec.Product = tokensv1alpha1.ProductConfluence }
 
-// confluence is a Confluence at /wiki where alice has two personal access tokens.
+// confluence returns a Confluence at /wiki where alice has two personal access tokens.
 func confluence() *fakeproduct.Confluence {
 	return fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/wiki", Users: []fakeproduct.User{{Name: "alice", PATs: []string{pat("alice", 1), pat("alice", 2)}}}})
 }
 
 func TestUpstreamCA(t *testing.T) {
-	// A message without an instruction is a riddle at 3 a.m.
+	// Every message has to say what to do.
 	instruction := regexp.MustCompile(`\b(Put|put|Name|Use|Replace|Create)\b`)
 	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
 	shared := &world{T: t}
@@ -141,7 +141,7 @@ func TestUpstreamCA(t *testing.T) {
 	}
 }
 
-// The certificates are read anew in each pass: what was right is missed, and what was wrong is mended, within a minute.
+// Each pass reads the certificates again, so that a change counts within a minute.
 func TestUpstreamCAChanges(t *testing.T) {
 	w := newWorld(t)
 	ours, others := w.authority("ours"), w.authority("others")
@@ -163,7 +163,7 @@ func TestUpstreamCAChanges(t *testing.T) {
 		w.reconcile(s)
 		w.expect(s, tokensv1alpha1.ConditionUpstreamReachable, step.reason)
 	}
-	// What was verified stays in use, and what is new is not sent to whom is not trusted.
+	// A verified copy stays in use, and a new one is not sent to a server without trust.
 	w.ca(map[string][]byte{"ca.crt": others.PEM})
 	w.give("alice", pat("alice", 2))
 	product.Reset()
@@ -175,7 +175,7 @@ func TestUpstreamCAChanges(t *testing.T) {
 	}
 }
 
-// What cannot be read is an error, and neither a state nor a reason to ask without it.
+// A failed read of the authorities is an error, and the product is not asked without them.
 func TestUpstreamCACannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	ours := w.authority("ours")
@@ -226,7 +226,7 @@ func TestWrongProduct(t *testing.T) {
 	}
 }
 
-// A Confluence that takes no notice of a personal access token answers 200 all the same: to nobody.
+// A Confluence that ignores a personal access token answers 200 as to an anonymous caller.
 func TestAnonymousCredential(t *testing.T) {
 	w := newWorld(t)
 	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: []fakeproduct.User{{Name: "alice", PATs: []string{pat("alice", 1)}}}})

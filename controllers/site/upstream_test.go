@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 )
 
-// dropped ends the connection without an answer.
+// dropped closes the connection without an answer.
 func dropped(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 func answer(status int, body string) http.HandlerFunc {
@@ -22,7 +22,7 @@ func answer(status int, body string) http.HandlerFunc {
 	}
 }
 
-// onlyAnonymous is a Jira that gives its ordinary answer to who brings no credential, and another to who does.
+// onlyAnonymous answers requests without a credential as Jira does, and the others with h.
 func onlyAnonymous(h http.Handler) http.Handler {
 	jira := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira"})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +66,7 @@ func TestUpstreamReachable(t *testing.T) {
 	}
 }
 
-// While the product is down, what was verified stays, what is new waits, and nothing is sent.
+// While the product is down, verified copies stay, new entries wait, and no credential is sent.
 func TestProductDown(t *testing.T) {
 	for name, down := range map[string]http.Handler{
 		"nobody there":       nil,
@@ -126,7 +126,7 @@ func TestProductDown(t *testing.T) {
 	}
 }
 
-// expectStale expects that an outage alone takes nothing away.
+// expectStale expects that an outage takes no copy away.
 func (w *world) expectStale(s *tokensv1alpha1.AtlassianSite, users ...string) {
 	w.Helper()
 	w.reconcile(s)
@@ -146,8 +146,8 @@ func (w *world) expectHeld(s *tokensv1alpha1.AtlassianSite, want map[string]stri
 	}
 }
 
-// A product that answers, but not when it is asked who somebody is, leaves things as they are; and it is a state that a
-// person has to see, so it is a condition and no error.
+// A product that answers anonymous requests only leaves copies as they are. A person has to see that, so it is a condition and
+// not an error.
 func TestProductDoesNotSayWho(t *testing.T) {
 	for name, h := range map[string]http.Handler{
 		"too many requests":  answer(http.StatusTooManyRequests, ""),
@@ -182,8 +182,7 @@ func TestProductDoesNotSayWho(t *testing.T) {
 	}
 }
 
-// Whatever an upstream answers to a personal access token, it goes nowhere else: neither to whom a redirect names, nor
-// into an error, which the harness looks into after each pass.
+// A personal access token never goes to the target of a redirect, nor into an error, which the harness checks after each pass.
 func TestPersonalAccessTokenStaysWithItsUpstream(t *testing.T) {
 	for name, location := range map[string]func(thief, authorization string) string{
 		"another host": func(thief, _ string) string { return thief + "/jira/rest/api/2/myself" },

@@ -1,4 +1,4 @@
-// Package atlassian asks a product who somebody is.
+// Package atlassian is the client for Jira and Confluence: who-am-I, a probe, and personal access tokens.
 package atlassian
 
 import (
@@ -16,7 +16,7 @@ import (
 
 const (
 	timeout = 10 * time.Second
-	// A product that is slow or down must not be asked by every worker at once.
+	// A product that is slow or down must not get a request from every worker at once.
 	maxConnsPerProduct = 4
 	maxAnswer          = 1 << 20
 )
@@ -28,19 +28,19 @@ var (
 	ErrUnexpected = errors.New("the answer is not the product's")
 )
 
-// Upstream is a product, and where it answers.
+// Upstream is a product and its address.
 type Upstream struct {
 	Product Product
-	// URL is that of the product's Service, with the context path.
+	// URL is the URL of the product's Service, with the context path.
 	URL string
-	// CAs are the authorities whose certificates count, nil for those of the system.
+	// CAs are the trusted authorities. Nil means those of the system.
 	CAs *x509.CertPool
 }
 
-// Client asks products. It never follows a redirect: the credential is for one origin alone.
+// Client sends requests to products. It never follows a redirect, because a credential is for one origin only.
 type Client struct{ http *http.Client }
 
-// NewClient returns a client that also ignores proxies from the environment, for the same reason.
+// NewClient returns a client. For the same reason it ignores proxies from the environment.
 func NewClient() *Client {
 	return newClient(&http.Transport{MaxConnsPerHost: maxConnsPerProduct, TLSHandshakeTimeout: timeout, ForceAttemptHTTP2: true})
 }
@@ -53,18 +53,18 @@ func newClient(t *http.Transport) *Client {
 	}}
 }
 
-// Credential is what somebody shows to the product, as the headers of his own request.
+// Credential holds the headers with which a request authenticates at the product.
 type Credential struct{ Authorization, Cookie string }
 
-// Bearer is a personal access token as the product takes it.
+// Bearer returns the credential for a personal access token.
 func Bearer(token string) Credential { return Credential{Authorization: "Bearer " + token} }
 
 func (c Credential) empty() bool { return c.Authorization == "" && c.Cookie == "" }
 
-// User is somebody, as the product knows him: the name can change, the key does not.
+// User is a user of the product. Their name can change, their key cannot.
 type User struct{ Name, Key, DisplayName string }
 
-// WhoAmI returns the user whom the product takes the bearer of a credential for.
+// WhoAmI returns the user that a credential authenticates. It returns ErrRefused if the product does not accept it.
 func (c *Client) WhoAmI(ctx context.Context, u Upstream, as Credential) (User, error) {
 	status, body, err := c.whoAmI(ctx, u, u.Product, as)
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *Client) WhoAmI(ctx context.Context, u Upstream, as Credential) (User, e
 	return user, nil
 }
 
-// Probe reports whether the product answers. Being refused is an answer.
+// Probe sends a request without a credential, and returns nil if the product answers. A refusal is an answer.
 func (c *Client) Probe(ctx context.Context, u Upstream) error {
 	status, body, err := c.whoAmI(ctx, u, u.Product, Credential{})
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 	if u.Product.answered(status, body) {
 		return nil
 	}
-	// A product that does not have the resource is perhaps another product. Both write JSON when they refuse somebody.
+	// Without the resource it may be another product. Both write JSON when they refuse a request.
 	if status == http.StatusNotFound {
 		for _, other := range Products() {
 			if other == u.Product {
@@ -100,7 +100,7 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 	return fmt.Errorf("probing %s: %w (HTTP %d)", u.URL, ErrUnexpected, status)
 }
 
-// whoAmI asks the who-am-I call of a product, which need not be the one that is meant to be there.
+// whoAmI sends the who-am-I request of a product, which may differ from u.Product.
 func (c *Client) whoAmI(ctx context.Context, u Upstream, of Product, as Credential) (status int, body []byte, err error) {
 	path, err := of.whoAmI()
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *Client) whoAmI(ctx context.Context, u Upstream, of Product, as Credenti
 	return c.ask(ctx, u, http.MethodGet, path, as, nil)
 }
 
-// ask sends one request, and returns the answer whatever it is.
+// ask sends one request, and returns every answer without judging it.
 func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Credential, send []byte) (status int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, u.URL+path, bytes.NewReader(send))
 	if err != nil {
@@ -125,7 +125,7 @@ func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Cr
 		request.Header.Set("Content-Type", "application/json")
 	}
 	if method != http.MethodGet {
-		// A session may change nothing without it (https://developer.atlassian.com/server/framework/atlassian-sdk/form-token-handling/).
+		// Without it a session cannot change anything (https://developer.atlassian.com/server/framework/atlassian-sdk/form-token-handling/).
 		request.Header.Set("X-Atlassian-Token", "no-check")
 	}
 	if u.CAs != nil {
@@ -133,7 +133,7 @@ func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Cr
 	}
 	response, err := c.http.Do(request)
 	if err != nil && !as.empty() && ctx.Err() == nil {
-		// net/http quotes what the server sent, such as a Location: that may be the credential.
+		// The error of net/http may quote a header of the answer, such as Location, and so the credential.
 		return 0, nil, fmt.Errorf("asking %s: %w", u.URL, ErrUnexpected)
 	}
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Cr
 	return response.StatusCode, body, nil
 }
 
-// trusting returns a client for one request. A connection that is kept would outlive the trust in whom it leads to.
+// trusting returns a client for one request. A kept connection would outlive the trust in its authorities.
 func trusting(authorities *x509.CertPool) *Client {
 	return newClient(&http.Transport{
 		TLSClientConfig:     &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12},

@@ -10,21 +10,21 @@ import (
 	"net/http"
 )
 
-// What is wrong with the certificate of an upstream. None of these is ever passed over.
+// Errors about the certificate of an upstream. None of them is ever ignored.
 var (
-	// ErrUnknownAuthority means that no authority that counts has signed it.
+	// ErrUnknownAuthority means that no trusted authority signed it.
 	ErrUnknownAuthority = errors.New("its certificate is signed by an unknown authority")
-	// ErrCertificateHost means that it is somebody else's.
+	// ErrCertificateHost means that it is for another host.
 	ErrCertificateHost = errors.New("its certificate is for another host")
-	// ErrCertificateExpired means that it is not valid any longer, or not yet.
+	// ErrCertificateExpired means that it has expired, or is not valid yet.
 	ErrCertificateExpired = errors.New("its certificate has expired or is not valid yet")
-	// ErrCertificate means that it cannot be accepted for another reason.
+	// ErrCertificate means that it is not accepted for another reason.
 	ErrCertificate = errors.New("its certificate cannot be verified")
-	// ErrNoTLS means that what answers does not speak TLS.
+	// ErrNoTLS means that the server does not speak TLS.
 	ErrNoTLS = errors.New("it does not speak TLS")
 )
 
-// certificateError adds to the error of a request what is wrong with the certificate, if that is it.
+// certificateError adds one of the errors above to the error of a request, if the certificate is the cause.
 func certificateError(err error) error {
 	var (
 		authority x509.UnknownAuthorityError
@@ -51,8 +51,8 @@ func certificateError(err error) error {
 	return fmt.Errorf("%w: %w", cause, err)
 }
 
-// ParseCAs reads certificates of authorities in PEM. Every one of them has to be readable: one that is cut or spoiled
-// would otherwise be missed only when it is needed. Errors do not quote what may be somebody's secret.
+// ParseCAs parses certificates of authorities in PEM. It refuses a text with a damaged certificate, which would otherwise be
+// missed only when it is needed. Errors do not quote the text, which may be a secret.
 func ParseCAs(text []byte) (*x509.CertPool, error) {
 	pool, n := x509.NewCertPool(), 0
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {

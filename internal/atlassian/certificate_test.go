@@ -28,7 +28,7 @@ func newAuthority(t *testing.T, name string) *authority.Authority {
 	return a
 }
 
-// serveTLS serves with a certificate for these hosts, until an instant.
+// serveTLS starts a server with a certificate for these hosts that expires at an instant.
 func serveTLS(t *testing.T, h http.Handler, a *authority.Authority, until time.Time, hosts ...string) string {
 	t.Helper()
 	certificate, err := a.Server(until, hosts...)
@@ -90,7 +90,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// Trust ends at once: no connection is kept that was trusted before.
+// Trust ends at once, because no connection is kept.
 func TestTrustEnds(t *testing.T) {
 	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
 	u := atlassian.Upstream{Product: atlassian.Jira, URL: serveTLS(t, fakeproduct.NewJira(fakeproduct.Options{}), ours, time.Now().Add(time.Hour), "127.0.0.1")}

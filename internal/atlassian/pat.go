@@ -14,19 +14,19 @@ import (
 // (https://confluence.atlassian.com/enterprise/using-personal-access-tokens-1026032365.html).
 const patPath = "/rest/pat/latest/tokens"
 
-// ErrPATRefused means that the product makes no personal access token: there are too many, or it may not live so long.
+// ErrPATRefused means that the product makes no personal access token: the user has too many, or the lifetime is too long.
 var ErrPATRefused = errors.New("the product makes no personal access token")
 
-// PAT is a personal access token, as the product lists it.
+// PAT is a personal access token in the product's list.
 type PAT struct {
 	ID               int64
 	Name             string
 	Created, Expires time.Time
-	// Token is the secret, of one that was made just now.
+	// Token is the secret. Only CreatePAT returns it.
 	Token string
 }
 
-// never is the year in which what never ends ends, in some answers.
+// never is the year with which some answers say that a token never expires.
 const never = 9999
 
 type patAnswer struct {
@@ -41,10 +41,10 @@ func (a patAnswer) pat() PAT {
 	return PAT{ID: a.ID, Name: a.Name, Created: time.Time(a.CreatedAt), Expires: time.Time(a.ExpiringAt), Token: a.RawToken}
 }
 
-// patTime is a time in ISO 8601, with a zone with or without a colon; absent or null is zero.
+// patTime is a time in ISO 8601. Its zone may lack the colon. Absent and null are zero.
 type patTime time.Time
 
-// UnmarshalJSON reads a time.
+// UnmarshalJSON parses a time.
 func (t *patTime) UnmarshalJSON(text []byte) error {
 	var value *string
 	if err := json.Unmarshal(text, &value); err != nil || value == nil || *value == "" {
@@ -61,7 +61,7 @@ func (t *patTime) UnmarshalJSON(text []byte) error {
 	return fmt.Errorf("%w: a time that cannot be read", ErrUnexpected)
 }
 
-// CreatePAT has the product make a personal access token for the bearer of a credential.
+// CreatePAT makes a personal access token for the user that a credential authenticates.
 func (c *Client) CreatePAT(ctx context.Context, u Upstream, as Credential, name string, days int) (PAT, error) {
 	send, err := json.Marshal(map[string]any{"name": name, "expirationDuration": days})
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *Client) CreatePAT(ctx context.Context, u Upstream, as Credential, name 
 	return made.pat(), nil
 }
 
-// ListPATs returns the personal access tokens of the bearer of a credential, without their secrets.
+// ListPATs returns the personal access tokens of the user that a credential authenticates, without the secrets.
 func (c *Client) ListPATs(ctx context.Context, u Upstream, as Credential) ([]PAT, error) {
 	var listed []patAnswer
 	if err := c.pats(ctx, u, http.MethodGet, patPath, as, nil, &listed); err != nil {
@@ -90,7 +90,7 @@ func (c *Client) ListPATs(ctx context.Context, u Upstream, as Credential) ([]PAT
 	return pats, nil
 }
 
-// DeletePAT revokes a personal access token of the bearer of a credential. One that is gone already is no error.
+// DeletePAT revokes a personal access token of the user that a credential authenticates. A missing one is no error.
 func (c *Client) DeletePAT(ctx context.Context, u Upstream, as Credential, id int64) error {
 	err := c.pats(ctx, u, http.MethodDelete, patPath+"/"+strconv.FormatInt(id, 10), as, nil, nil)
 	if err != nil && !errors.Is(err, errNoPAT) {
@@ -101,7 +101,8 @@ func (c *Client) DeletePAT(ctx context.Context, u Upstream, as Credential, id in
 
 var errNoPAT = fmt.Errorf("%w: not found", ErrUnexpected)
 
-// pats asks one thing about personal access tokens. Public recordings differ in the status of success.
+// pats sends one request about personal access tokens, and decodes the answer into into, if that is not nil. Public recordings
+// differ in the status of success.
 func (c *Client) pats(ctx context.Context, u Upstream, method, path string, as Credential, send []byte, into any) error {
 	status, body, err := c.ask(ctx, u, method, path, as, send)
 	if err != nil {
@@ -119,7 +120,7 @@ func (c *Client) pats(ctx context.Context, u Upstream, method, path string, as C
 	case into == nil:
 		return nil
 	}
-	if json.Unmarshal(body, into) != nil { // its error could quote what it read
+	if json.Unmarshal(body, into) != nil { // its error could quote the body
 		return fmt.Errorf("%w (HTTP %d)", ErrUnexpected, status)
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 
 const days = 24 * time.Hour
 
-// bothProducts serves both doubles with the same users, and a clock that stands still.
+// bothProducts serves both fake products with the same users and a fixed clock.
 func bothProducts(t *testing.T, o fakeproduct.Options) map[atlassian.Upstream]*fakeproduct.Product {
 	t.Helper()
 	now := time.Date(2026, 9, 4, 22, 35, 14, 728_000_000, time.UTC)
@@ -29,7 +29,7 @@ func bothProducts(t *testing.T, o fakeproduct.Options) map[atlassian.Upstream]*f
 	}
 }
 
-// A user's session makes one, with itself it is renewed, and the new one revokes the old one.
+// A session makes a personal access token, that one makes another, and the new one revokes the old one.
 func TestPATIsMadeListedAndRevoked(t *testing.T) {
 	c := atlassian.NewClient()
 	for u, product := range bothProducts(t, fakeproduct.Options{}) {
@@ -63,7 +63,7 @@ func TestPATIsMadeListedAndRevoked(t *testing.T) {
 	}
 }
 
-// What is somebody else's is not there for whom does not own it: nothing happens to it, and nothing is told of it.
+// The personal access token of another user does not exist for the caller: it is neither revoked nor shown.
 func TestForeignPATIsNotRevoked(t *testing.T) {
 	c := atlassian.NewClient()
 	for u, product := range bothProducts(t, fakeproduct.Options{}) {
@@ -152,7 +152,7 @@ func TestPATAnswers(t *testing.T) {
 	}
 }
 
-// Whatever answers may repeat what it received, or made: it goes into no error.
+// An answer may repeat the credential, or hold a new one. Neither goes into an error.
 func TestPATErrorsQuoteNoToken(t *testing.T) {
 	const mine, made = "CANARY-mine", "CANARY-made"
 	for name, answer := range map[string]http.HandlerFunc{

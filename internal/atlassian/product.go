@@ -6,24 +6,24 @@ import (
 	"net/http"
 )
 
-// Product is a product, by the name that an AtlassianSite has for it.
+// Product is the name of a product in an AtlassianSite.
 type Product string
 
-// The products that can be asked.
+// The supported products.
 const (
 	Jira       Product = "Jira"
 	Confluence Product = "Confluence"
 )
 
-// Products are all of them.
+// Products returns all supported products.
 func Products() []Product { return []Product{Jira, Confluence} }
 
-// OtherProductError means that a product answered, but not the one that was asked for.
+// OtherProductError means that another product answered.
 type OtherProductError struct{ Product Product }
 
 func (e *OtherProductError) Error() string { return "what answers is " + string(e.Product) }
 
-// whoAmI is the path of the call that says who its caller is: Jira's "Get current user" (REST API 2, myself), Confluence's
+// whoAmI returns the path of the who-am-I resource: Jira's "Get current user" (REST API 2, myself), Confluence's
 // "Get information about the current logged in user" (REST API, user).
 func (p Product) whoAmI() (string, error) {
 	switch p {
@@ -36,7 +36,7 @@ func (p Product) whoAmI() (string, error) {
 	}
 }
 
-// answered reports whether an answer to who-am-I without a credential is the product's. Being refused is an answer.
+// answered reports whether the product gave this answer to a who-am-I request without a credential. A refusal counts.
 func (p Product) answered(status int, body []byte) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -49,8 +49,8 @@ func (p Product) answered(status int, body []byte) bool {
 	}
 }
 
-// user is whom an answer to who-am-I names. Whoever brings a credential and is taken for nobody was refused: Confluence
-// answers 200 to anonymous callers too.
+// user returns the user in an answer to a who-am-I request with a credential. An answer to an anonymous caller is a refusal:
+// Confluence answers those with 200 too.
 func (p Product) user(status int, body []byte) (User, error) {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -69,7 +69,7 @@ func (p Product) user(status int, body []byte) (User, error) {
 	}
 }
 
-// named is the user in an answer of the product. Answers of another product name nobody.
+// named returns the user in an answer of this product, and whether the answer is to an anonymous caller.
 func (p Product) named(body []byte) (user User, anonymous bool) {
 	var me struct {
 		Name        string `json:"name"`     // Jira's

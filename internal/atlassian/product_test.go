@@ -48,7 +48,7 @@ func TestWhoAmIAtConfluence(t *testing.T) {
 	}
 }
 
-// A Confluence that takes no notice of a credential answers 200, as it does to anonymous callers.
+// A Confluence that ignores a credential answers 200, as to an anonymous caller.
 func TestAnonymousIsRefused(t *testing.T) {
 	product := fakeproduct.NewConfluence(fakeproduct.Options{})
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +107,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Another product is told by name, without showing it a credential.
+// The probe names another product, without sending it a credential.
 func TestOtherProduct(t *testing.T) {
 	user := []fakeproduct.User{{Name: "alice", PATs: []string{"pat"}}}
 	jiras, confluences := fakeproduct.NewJira(fakeproduct.Options{Users: user}), fakeproduct.NewConfluence(fakeproduct.Options{Users: user})
@@ -128,7 +128,7 @@ func TestOtherProduct(t *testing.T) {
 	}
 }
 
-// Who refuses everybody, but not as a product does, is not taken for one.
+// A server that refuses every request, but not as a product does, does not pass for one.
 func TestNoProduct(t *testing.T) {
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -8,7 +8,7 @@ import (
 	"apitokens.dev/operator/internal/license"
 )
 
-// FuzzVerify: whatever somebody makes of a licence, it says what it said or nothing, and clipped the same.
+// FuzzVerify: a changed licence has the same content or is refused, and Clip does not change the result.
 func FuzzVerify(f *testing.F) {
 	good, err := both.Sign(private)
 	if err != nil {

@@ -8,12 +8,11 @@ import (
 	"errors"
 )
 
-// publicKey is the type of the PEM blocks that keys are given in.
+// publicKey is the PEM type of a key.
 const publicKey = "PUBLIC KEY"
 
-// ParseKeys reads the public keys that licences are verified with, each a PKIX block in PEM. Every one has to be readable:
-// one that is cut or spoiled would otherwise be missed only when a licence needs it. Errors do not quote what may be a
-// private key.
+// ParseKeys parses public keys for licences, each a PKIX block in PEM. It refuses a text with a damaged key, which would
+// otherwise be missed only when a licence needs it. Errors do not quote the text, which may be a private key.
 func ParseKeys(text []byte) (keys []ed25519.PublicKey, err error) {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != publicKey {
@@ -38,7 +37,7 @@ func ParseKeys(text []byte) (keys []ed25519.PublicKey, err error) {
 	return keys, nil
 }
 
-// EncodeKey returns a public key as ParseKeys reads it.
+// EncodeKey returns a public key in the form that ParseKeys parses.
 func EncodeKey(key ed25519.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {

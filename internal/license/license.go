@@ -1,8 +1,8 @@
-// Package license reads licences. One is a compact JWS (RFC 7515), signed by EdDSA with Ed25519 and nothing else, of
+// Package license signs and verifies licences. A licence is a compact JWS (RFC 7515), signed by EdDSA with Ed25519, of
 //
 //	{"licensee": "Example Inc.", "products": ["Jira", "Confluence"], "exp": 1798761600}
 //
-// Whoever issues licences keeps the private key; an operator that is to verify them is given the public one.
+// The issuer of licences keeps the private key. The operator gets the public key.
 package license
 
 import (
@@ -16,48 +16,48 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
-	// It takes names of members in their exact case, and none twice.
+	// Unlike encoding/json it is case-sensitive and refuses repeated members.
 	"github.com/go-jose/go-jose/v4/json"
 )
 
-// What is wrong with a licence.
+// Errors about a licence.
 var (
-	// ErrMissing means that there is none.
+	// ErrMissing means that there is no licence.
 	ErrMissing = errors.New("there is no licence")
-	// ErrMalformed means that a text is none.
+	// ErrMalformed means that a text is not a licence.
 	ErrMalformed = errors.New("not a licence")
-	// ErrSignature means that none of the keys verifies it.
+	// ErrSignature means that no key verifies it.
 	ErrSignature = errors.New("the licence is not signed by a known key")
 	// ErrProduct means that it is for another product.
 	ErrProduct = errors.New("the licence is for another product")
-	// ErrExpired means that it has come to its end.
+	// ErrExpired means that it has expired.
 	ErrExpired = errors.New("the licence has expired")
 )
 
 const (
-	// maxText is how long a licence may be, in bytes: that is more than the longest has.
+	// maxText is the limit for a licence in bytes, more than the longest one has.
 	maxText = 8 << 10
 
 	maxName, maxProducts = 100, 8
 	// maxExpires is the end of the year 9999, the last of RFC 3339.
 	maxExpires = 253402300799
 
-	// alphabet is all that there is in a compact JWS.
+	// alphabet has all characters of a compact JWS.
 	alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 )
 
-// License is what a licence says.
+// License is the content of a licence.
 type License struct {
-	// Licensee is who has it.
+	// Licensee is the name of the holder.
 	Licensee string
-	// Products are those that it is for, as an AtlassianSite names them.
+	// Products are the licensed products, named as in an AtlassianSite.
 	Products []string
-	// Expires is the moment from which it does not count.
+	// Expires is the first moment at which it is not valid.
 	Expires time.Time
 }
 
-// Check says what keeps a licence from being good for a product at a moment: ErrProduct, ErrExpired or nothing. Of a
-// licence for another product it does not matter when it ends.
+// Check returns ErrProduct or ErrExpired if a licence is not valid for a product at a moment. For another product it does not
+// look at the expiry.
 func (l License) Check(product string, now time.Time) error {
 	switch {
 	case !slices.Contains(l.Products, product):
@@ -69,7 +69,7 @@ func (l License) Check(product string, now time.Time) error {
 	}
 }
 
-// Sign issues a licence. Of the moment at which it ends, seconds count.
+// Sign issues a licence. It cuts the expiry to whole seconds.
 func (l License) Sign(key ed25519.PrivateKey) (string, error) {
 	p := payload{Licensee: l.Licensee, Products: l.Products, Expires: l.Expires.Unix()}
 	if err := p.check(); err != nil {
@@ -90,14 +90,14 @@ func (l License) Sign(key ed25519.PrivateKey) (string, error) {
 	return signed.CompactSerialize()
 }
 
-// Verifier knows the keys that licences are signed with. A nil one stands for an operator that needs no licences.
+// Verifier verifies the signatures of licences. A nil Verifier means that sites need no licence.
 type Verifier struct{ keys []ed25519.PublicKey }
 
-// NewVerifier returns a verifier of licences that are signed with any of these keys.
+// NewVerifier returns a verifier that accepts signatures by any of these keys.
 func NewVerifier(keys ...ed25519.PublicKey) *Verifier { return &Verifier{keys} }
 
-// Verify reads a licence, or returns ErrMissing, ErrMalformed or ErrSignature. White space around it does not count: a
-// file often ends with a line break. Whether the licence is good for anything is what Check says.
+// Verify parses a licence and verifies its signature. It returns ErrMissing, ErrMalformed or ErrSignature. White space around
+// the text is ignored, since a file often ends with a line break. Call Check for product and expiry.
 func (v *Verifier) Verify(text string) (License, error) {
 	if len(text) > maxText {
 		return License{}, ErrMalformed
@@ -105,7 +105,7 @@ func (v *Verifier) Verify(text string) (License, error) {
 	if text = strings.TrimSpace(text); text == "" {
 		return License{}, ErrMissing
 	}
-	// The library passes over line breaks.
+	// The library would ignore line breaks.
 	if strings.Trim(text, alphabet) != "" {
 		return License{}, ErrMalformed
 	}
@@ -124,13 +124,13 @@ func (v *Verifier) Verify(text string) (License, error) {
 	return License{}, ErrSignature
 }
 
-// Clip returns what tells of a text, as somebody may have put it into a Secret, what Verify would: one that is too long
-// stays too long, and one that is not UTF-8 stays no licence.
+// Clip cuts a text from a Secret to a string for which Verify returns the same: too long stays too long, and a text that is not
+// UTF-8 stays malformed.
 func Clip(text []byte) string {
 	return strings.ToValidUTF8(string(text[:min(len(text), maxText+1)]), "?")
 }
 
-// payload is what is signed.
+// payload is the signed JSON.
 type payload struct {
 	Licensee string   `json:"licensee"`
 	Products []string `json:"products"`
@@ -138,7 +138,7 @@ type payload struct {
 	Expires int64 `json:"exp"`
 }
 
-// members are all that there is in a payload.
+// members is the number of members of a payload.
 const members = 3
 
 func decode(text []byte) (License, error) {
@@ -150,7 +150,7 @@ func decode(text []byte) (License, error) {
 	return License{Licensee: p.Licensee, Products: p.Products, Expires: time.Unix(p.Expires, 0).UTC()}, nil
 }
 
-// check expects of a payload that it is complete, and that people can be shown it.
+// check returns an error unless a payload is complete and its texts can be printed.
 func (p payload) check() error {
 	switch {
 	case !nameable(p.Licensee):

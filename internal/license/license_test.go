@@ -42,7 +42,7 @@ func signed(t *testing.T, l license.License, key ed25519.PrivateKey) string {
 	return text
 }
 
-// jws signs whatever it is given, by whatever it is told to.
+// jws signs a payload with an algorithm and a key.
 func jws(t *testing.T, algorithm jose.SignatureAlgorithm, key any, payload string, options *jose.SignerOptions) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, options)
@@ -70,7 +70,7 @@ func TestVerify(t *testing.T) {
 	for name, text := range map[string]string{
 		"as it was issued": good, "a line break behind it": good + "\n", "white space around it": " \r\n" + good + "\t\n",
 		"as long as one may be": good + strings.Repeat(" ", 8<<10-len(good)),
-		// Whoever issues licences with a library of his own writes members as that does.
+		// Another library may order the members in its own way.
 		"in another order": jws(t, jose.EdDSA, private, "{\"exp\": 1798761600,\n \"products\": [\"Jira\",\"Confluence\"], \"licensee\": \"Example Inc.\"}\n", nil),
 		"with a type":      jws(t, jose.EdDSA, private, `{"licensee":"Example Inc.","products":["Jira","Confluence"],"exp":1798761600}`, (&jose.SignerOptions{}).WithType("JWT")),
 	} {
@@ -137,7 +137,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
-// prehashed is a signature by Ed25519ph, which is not Ed25519.
+// prehashed signs by Ed25519ph, which is not Ed25519.
 func prehashed(t *testing.T, text string) []byte {
 	t.Helper()
 	hash := crypto.SHA512.New()
@@ -149,7 +149,7 @@ func prehashed(t *testing.T, text string) []byte {
 	return signature
 }
 
-// Whatever is signed, it is a licence only if it is exactly that.
+// A valid signature is not enough: the payload has to be that of a licence.
 func TestPayload(t *testing.T) {
 	v := license.NewVerifier(public)
 	for name, said := range map[string]string{
@@ -191,7 +191,7 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// While keys are replaced, licences of both the old and the new one are good.
+// During a change of keys, licences by the old and the new key are valid.
 func TestRotation(t *testing.T) {
 	first, second := signed(t, both, private), signed(t, both, otherPrivate)
 	for name, tc := range map[string]struct {
@@ -239,7 +239,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What is signed can be read: the longest too, and nothing is signed that could not.
+// Every signed licence can be verified, also the longest, and Sign refuses one that could not.
 func TestSign(t *testing.T) {
 	v := license.NewVerifier(public)
 	longest := license.License{Licensee: strings.Repeat("&", 100), Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
@@ -274,7 +274,7 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// A text that was clipped is told to be what it was.
+// Verify returns the same for a text and its clipped form.
 func TestClip(t *testing.T) {
 	v := license.NewVerifier(public)
 	good := signed(t, both, private)

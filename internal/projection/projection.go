@@ -1,5 +1,5 @@
-// Package projection is what the operator keeps, in its own namespace, of the Secrets that a site names. Only the
-// controller reads Secrets where people work; whoever else needs what is in these reads the projection.
+// Package projection defines the controller's copy of a site's Secret data. The gateway and the portal read this copy because
+// they may not read user namespaces.
 package projection
 
 import (
@@ -13,29 +13,28 @@ import (
 const (
 	// SecretType is the type of the Secrets that hold projections.
 	SecretType = "apitokens.dev/site"
-	// DataKey is the key of such a Secret's only entry.
+	// DataKey is the only key of such a Secret.
 	DataKey = "site.json"
 )
 
-// Projection is that of one site.
+// Projection is the copy for one site.
 type Projection struct {
 	Namespace string `json:"namespace"`
 	Site      string `json:"site"`
-	// UpstreamURL is the site's, once the controller has found that it may be asked. If the site has another one by now, nothing
-	// is to be sent there yet.
+	// UpstreamURL is the site's upstream that the controller allowed. If the site has another one by now, nothing may be sent
+	// there yet.
 	UpstreamURL string `json:"upstreamURL,omitempty"`
-	// UpstreamCAs are the certificates that `upstreamCARef` leads to, in PEM. Empty for a site that has an `upstreamCARef`
-	// means that there are none to trust, and then nothing is to be asked.
+	// UpstreamCAs are the certificates that `upstreamCARef` names, in PEM. If they are empty and the site has an
+	// `upstreamCARef`, nothing may be sent.
 	UpstreamCAs string `json:"upstreamCAs,omitempty"`
-	// License is what lies where `licenseSecretRef` says, verified by nobody yet.
+	// License is the text in the Secret that `licenseSecretRef` names, not verified.
 	License string `json:"license,omitempty"`
 }
 
 // SecretName returns the name of the Secret that holds the projection.
 func (p Projection) SecretName() string { return SecretName(p.Namespace, p.Site) }
 
-// SecretName returns the name of the Secret that holds the projection of a site.
-// A namespace has no dots in it, so no two sites have the same.
+// SecretName returns the name of the Secret that holds the projection of a site. It is unique: a namespace has no dots.
 func SecretName(namespace, site string) string { return "site." + namespace + "." + site }
 
 // Encode returns the stored form.
@@ -47,7 +46,7 @@ func (p Projection) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads the stored form.
+// Decode parses the stored form.
 func Decode(b []byte) (Projection, error) {
 	p, err := strictjson.Decode[Projection](b)
 	if err != nil {

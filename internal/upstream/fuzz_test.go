@@ -10,7 +10,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// bearer is what can stand behind "Bearer " (RFC 6750 section 2.1).
+// bearer matches a bearer token (RFC 6750 section 2.1).
 var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*\z`)
 
 func FuzzCheckToken(f *testing.F) {
@@ -28,7 +28,7 @@ func FuzzCheckToken(f *testing.F) {
 	})
 }
 
-// FuzzDecode: a credential has one spelling, its header is one, and an error does not tell the token.
+// FuzzDecode: a credential has one spelling and a valid header, and no error quotes the token.
 func FuzzDecode(f *testing.F) {
 	for _, text := range []string{
 		`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2MTE2NTEzOTU4OpjlEO6G/uF3vKz+"}`,
@@ -47,7 +47,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			for _, s := range secret.FindAllSubmatch(b, -1) {
 				if strings.Contains(err.Error(), string(s[1])) {
-					t.Errorf("the error tells the token: %v", err)
+					t.Errorf("the error quotes the token: %v", err)
 				}
 			}
 			return

@@ -1,5 +1,5 @@
-// Package upstream is what token owners act with at the product: their personal access tokens,
-// each bound to the origin that it was obtained from.
+// Package upstream defines the working copy of a personal access token, with which a token owner acts at the product. Each is
+// bound to the origin that confirmed it.
 package upstream
 
 import (
@@ -18,78 +18,78 @@ import (
 const (
 	// SecretType is the type of the Secrets that hold working copies of personal access tokens.
 	SecretType = "apitokens.dev/upstream-credential"
-	// DataKey is the key of such a Secret's only entry.
+	// DataKey is the only key of such a Secret.
 	DataKey = "credential.json"
 
 	maxToken = 4096
 )
 
-// Source says how a personal access token came to be held.
+// Source says where a personal access token comes from.
 type Source string
 
 const (
-	// Given is one of `upstreamCredentials`: its Secret is somebody else's, and followed.
+	// Given is from a Secret that `upstreamCredentials` names. The copy follows that Secret.
 	Given Source = ""
-	// Enrolled is one that the portal had the product make, with its owner's session. It is renewed and revoked.
+	// Enrolled is made by the product for the portal, with the owner's session. The controller renews and revokes it.
 	Enrolled Source = "Enrolled"
-	// Pasted is one that its owner gave to the portal. It is neither renewed nor revoked.
+	// Pasted is from its owner, by the portal. It is neither renewed nor revoked.
 	Pasted Source = "Pasted"
 )
 
-// ErrToken says that a text cannot be a personal access token. The text is not quoted: it is a secret all the same.
+// ErrToken means that a text cannot be a personal access token. It does not quote the text, which is a secret all the same.
 var ErrToken = errors.New("not a personal access token: want letters, digits and -._~+/= alone (RFC 6750 section 2.1), " +
 	"without a line break at the end")
 
-// Credential is what one user acts with at one site.
+// Credential is the working copy of one user at one site.
 type Credential struct {
 	Namespace string `json:"namespace"`
 	Site      string `json:"site"`
-	// User is the product username, folded, that the product named when it was asked with the token.
+	// User is the folded product username that the product confirmed for the token.
 	User string `json:"user"`
-	// Origin is scheme, host and port of the product that was asked.
+	// Origin is the scheme, host and port of the product that confirmed it.
 	Origin string `json:"origin"`
 	Token  string `json:"token"`
 
 	Source Source `json:"source,omitempty"`
-	// UserKey is what the product calls the user by, whatever becomes of the name.
+	// UserKey is the product's key of the user, which survives a renaming.
 	UserKey string `json:"userKey,omitempty"`
 	// Stored is when the portal, or a renewal, stored the token.
 	Stored time.Time `json:"stored,omitzero"`
-	// ID and Expires are the product's, of one that was enrolled.
+	// ID and Expires are the product's id and expiry of an enrolled one.
 	ID      int64     `json:"id,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
-	// Replaced is the id of the one before a renewal, until it is revoked.
+	// Replaced is the id of the one that a renewal replaced, until that is revoked.
 	Replaced int64 `json:"replaced,omitempty"`
-	// Refused is since when the product does not accept it: it is not used until it does.
+	// Refused is the time since which the product does not accept it. Meanwhile it is not in use.
 	Refused time.Time `json:"refused,omitzero"`
-	// Renamed says that the product named another user, of one that was enrolled: it is revoked, and then removed. Once it is
-	// revoked, the product does not tell any more.
+	// Renamed means that the product named another user for an enrolled one. It is stored, because the product does not name
+	// the user any more once the token is revoked.
 	Renamed bool `json:"renamed,omitempty"`
 }
 
-// Usable reports whether the product accepts the token, as far as is known.
+// Usable reports whether the product accepted the token when it was last asked.
 func (c Credential) Usable() bool { return c.Refused.IsZero() }
 
-// PATName is the name under which the product lists what is made for a site, to tell it from what its users make. It has
-// fewer than the 40 characters that the product allows.
+// PATName returns the name in the product's list for personal access tokens that are made for a site. It is shorter than the
+// product's limit of 40 characters.
 func PATName(siteUID string) string {
 	return "API tokens at the ingress " + siteUID[:min(8, len(siteUID))]
 }
 
-// Authorization is the header with which the product is asked.
+// Authorization returns the value of the Authorization header for the product.
 func (c Credential) Authorization() string { return "Bearer " + c.Token }
 
 // SecretName returns the name of the Secret that holds the credential.
 func (c Credential) SecretName() string { return SecretName(c.Namespace, c.Site, c.User) }
 
-// SecretName returns the name of the Secret that holds what a user acts with at a site.
-// A username can have any characters and length, so its hash stands for it.
+// SecretName returns the name of the Secret that holds the credential of a user at a site. It contains a hash of the username,
+// which can have any characters and length.
 func SecretName(namespace, site, user string) string {
 	sum := sha256.Sum256([]byte(user))
 	return "upstream." + namespace + "." + site + "." + hex.EncodeToString(sum[:16])
 }
 
-// CheckToken reports whether a text can stand in an Authorization header as a bearer token.
+// CheckToken returns ErrToken unless a text can be a bearer token in an Authorization header.
 func CheckToken(text string) error {
 	body := strings.TrimRight(text, "=")
 	if body == "" || len(text) > maxToken {
@@ -113,7 +113,7 @@ func (c Credential) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads the stored form.
+// Decode parses the stored form.
 func Decode(b []byte) (Credential, error) {
 	c, err := strictjson.Decode[Credential](b)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// enrolled is one that the portal had made, renewed since, and refused now: every field is in use.
+// enrolled returns an enrolled credential that was renewed and is refused now, so that most fields are set.
 func enrolled() upstream.Credential {
 	return upstream.Credential{
 		Namespace: "jira", Site: "main", User: "alice", Origin: "http://jira.jira.svc:8080", Token: "NjE2/+x=",
@@ -62,7 +62,7 @@ func TestWhereACredentialIsFrom(t *testing.T) {
 		"enrolled, of another user":           {func(c *upstream.Credential) { c.Renamed = true }, true},
 		"enrolled, of another user, in use":   {func(c *upstream.Credential) { c.Renamed, c.Refused = true, time.Time{} }, false},
 		"pasted, of another user":             {func(c *upstream.Credential) { pasted(c); c.Renamed, c.Refused = true, noon }, false},
-		"enrolled, the product tells no end":  {func(c *upstream.Credential) { c.Expires = time.Time{} }, true},
+		"enrolled, without an expiry":         {func(c *upstream.Credential) { c.Expires = time.Time{} }, true},
 		"enrolled, without a key of the user": {func(c *upstream.Credential) { c.UserKey = "" }, true},
 		"enrolled, without an id":             {func(c *upstream.Credential) { c.ID = 0 }, false},
 		"enrolled, nobody knows when":         {func(c *upstream.Credential) { c.Stored = time.Time{} }, false},
@@ -93,7 +93,7 @@ func TestWhereACredentialIsFrom(t *testing.T) {
 	}
 }
 
-// What an operator that knew of given ones alone stored is read as one of these.
+// A form without a source is a given credential.
 func TestDecodeReadsWhatWasStoredBefore(t *testing.T) {
 	c, err := upstream.Decode([]byte(`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2"}`))
 	if err != nil || c.Source != upstream.Given || !c.Usable() {
@@ -115,7 +115,7 @@ func TestUsable(t *testing.T) {
 	}
 }
 
-// Jira lists names of up to 40 characters, and a UID is all that tells one site from another of the same name.
+// Jira allows 40 characters. The UID distinguishes sites of the same name.
 func TestPATName(t *testing.T) {
 	name, other := upstream.PATName("7c9e6679-7425-40de-944b-e07fc1f90001"), upstream.PATName("0b5e1b60-7425-40de-944b-e07fc1f90001")
 	if name != "API tokens at the ingress 7c9e6679" || name == other || len(name) >= 40 {

@@ -17,7 +17,7 @@ const (
 	here = "http://jira.dev.svc:8080"
 )
 
-// held is a working copy with which all is well: of alice, who has APITokens, made an hour ago for 90 days.
+// held returns a sound working copy of alice, who has APITokens. It was stored an hour ago, for 90 days.
 func held(source upstream.Source) state {
 	s := state{
 		now: noon, name: "copy", readable: true, owned: true, origin: here, answering: true,
@@ -36,7 +36,7 @@ func held(source upstream.Source) state {
 	return s
 }
 
-// change is one thing that is different.
+// change changes one thing of a state.
 type change func(*state)
 
 func aged(age, left time.Duration) change {
@@ -146,7 +146,7 @@ func TestNextStep(t *testing.T) {
 	}
 }
 
-// Nothing of the portal's is taken from somebody who has an APIToken, whatever else is.
+// A user with an APIToken never loses a copy from the portal, in any state.
 func TestNothingIsDestroyedThatIsNeeded(t *testing.T) {
 	all := []change{due, moved, silent, listed, rejected, justAsked, replaced, aged(70*day, 20*day), aged(0, 90*day)}
 	for _, source := range []upstream.Source{upstream.Enrolled, upstream.Pasted} {

@@ -35,7 +35,7 @@ func TestRejections(t *testing.T) {
 		"not renewed, refused":    {upstream.Enrolled, []change{stuck, rejected}, unusable, []string{page}},
 		"refused, nobody waits":   {upstream.Enrolled, []change{rejected, orphaned}, "", nil},
 		"moved, nobody waits":     {upstream.Enrolled, []change{moved, orphaned}, "", nil},
-		"given, its entry tells":  {upstream.Given, []change{moved, rejected}, "", nil},
+		"given, its entry has it": {upstream.Given, []change{moved, rejected}, "", nil},
 		"damaged, its entry does": {upstream.Given, []change{garbled}, "", nil},
 	} {
 		s := held(tc.source)

@@ -20,7 +20,7 @@ import (
 
 func TestVerifiedCredentialIsProjected(t *testing.T) {
 	w := newWorld(t)
-	// The product spells its users as it likes; entries are in lower case.
+	// The product may use upper case, entries are in lower case.
 	jira := w.jira("jira", "Alice", "bob")
 	w.give("alice", pat("Alice", 1))
 	w.give("bob", pat("bob", 1))
@@ -46,7 +46,7 @@ func TestVerifiedCredentialIsProjected(t *testing.T) {
 	}
 }
 
-// unusable are the ways in which alice's personal access token is none, with what is said of it.
+// unusable lists ways to spoil the entry of alice, with the text of the condition.
 var unusable = map[string]struct {
 	spoil func(w *world)
 	says  string
@@ -90,7 +90,7 @@ func TestUnusableCredential(t *testing.T) {
 					t.Error("an unusable personal access token is in use")
 				}
 				if w.held(s, "bob") != pat("bob", 1) {
-					t.Error("another user lost his")
+					t.Error("another user lost theirs")
 				}
 				w.expectIdle(s)
 
@@ -105,7 +105,7 @@ func TestUnusableCredential(t *testing.T) {
 	}
 }
 
-// A message without an instruction is a riddle at 3 a.m.
+// Every message has to say what to do.
 func TestUnusableCredentialSaysWhatToDo(t *testing.T) {
 	instruction := regexp.MustCompile(`(?i)\b(create|put|replace|correct|give|want)\b`)
 	for name, tc := range unusable {
@@ -122,7 +122,7 @@ func TestUnusableCredentialSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// More than a condition can take are summed up, and what is told of them is an Event that the API server takes.
+// A long list of rejections is cut, in the condition and in the Event, so that the API server accepts both.
 func TestManyRejections(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira")
@@ -136,21 +136,21 @@ func TestManyRejections(t *testing.T) {
 	if !strings.Contains(c.Message, "'"+names[9]+"'") || strings.Contains(c.Message, names[10]) || !strings.HasSuffix(c.Message, "; and 2 more.") {
 		t.Errorf("message %q", c.Message)
 	}
-	told := w.told()
+	events := w.emitted()
 	w.expectIdle(s)
 
-	i := slices.IndexFunc(told, func(e string) bool { return strings.HasPrefix(e, "Warning CredentialUnusable ") })
+	i := slices.IndexFunc(events, func(e string) bool { return strings.HasPrefix(e, "Warning CredentialUnusable ") })
 	if i < 0 {
-		t.Fatalf("events %q", told)
+		t.Fatalf("events %q", events)
 	}
 	event := &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, GenerateName: "main-"},
 		EventTime:  metav1.NowMicro(), ReportingController: "apitoken-controller", ReportingInstance: "test", Action: "Reconcile",
-		Reason: c.Reason, Type: corev1.EventTypeWarning, Note: strings.TrimPrefix(told[i], "Warning CredentialUnusable "),
+		Reason: c.Reason, Type: corev1.EventTypeWarning, Note: strings.TrimPrefix(events[i], "Warning CredentialUnusable "),
 		Regarding: corev1.ObjectReference{APIVersion: "apitokens.dev/v1alpha1", Kind: "AtlassianSite", Namespace: w.ns, Name: "main", UID: s.UID},
 	}
 	if err := w.reconciler.Client.Create(t.Context(), event); err != nil {
-		t.Errorf("nobody is told: the API server does not take an Event of %d bytes: %v", len(event.Note), err)
+		t.Errorf("the API server does not accept an Event of %d bytes: %v", len(event.Note), err)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestCredentialIsFollowed(t *testing.T) {
 	}
 }
 
-// A working copy counts as what it says only where the operator wrote it.
+// A damaged working copy is written again.
 func TestDamagedWorkingCopyIsReplaced(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice", "bob")
@@ -230,8 +230,7 @@ func TestDamagedWorkingCopyIsReplaced(t *testing.T) {
 	}
 }
 
-// What has the name of a working copy and another type is not seen by the webhook: it must not pass for one, and it is
-// somebody else's.
+// A Secret of another type under the name of a working copy is foreign. The webhook does not see it, so it must not count.
 func TestForeignSecretAtTheNameOfAWorkingCopy(t *testing.T) {
 	for name, given := range map[string]bool{"a good personal access token": true, "none": false} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func failing(j *fakeproduct.Jira, method string, status int) http.Handler {
 	})
 }
 
-// Revoked at the product, or its owner deactivated: within an hour or so it is found out, told once, and kept.
+// A revoked personal access token, or a deactivated owner, is found within about an hour. One Event says so, and the copy stays.
 func TestRevokedIsFoundOut(t *testing.T) {
 	for name, source := range map[string]upstream.Source{"enrolled": upstream.Enrolled, "pasted": upstream.Pasted} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestRevokedIsFoundOut(t *testing.T) {
 			if !strings.Contains(c.Message, "'alice' has to sign in and open https://main."+w.ns+page) {
 				t.Errorf("message %q", c.Message)
 			}
-			w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated", page)
+			w.expectEvent(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated", page)
 			if got := w.credential(s, "alice"); got.Usable() || got.Token != before.Token || got.ID != before.ID || !got.Stored.Equal(before.Stored) {
 				t.Errorf("held is %+v", got)
 			}
@@ -69,7 +69,7 @@ func TestRevokedIsFoundOut(t *testing.T) {
 	}
 }
 
-// What the product refused for a while, and accepts again, is used again within a minute.
+// A personal access token that the product accepts again is in use again within a minute.
 func TestAcceptedAgain(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	down := true
@@ -82,18 +82,18 @@ func TestAcceptedAgain(t *testing.T) {
 	}))
 	w.wait(s, 100*time.Minute)
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
-	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused)
+	w.expectEvent(tokensv1alpha1.ReasonUpstreamCredentialRefused)
 	down = false
 	w.wait(s, time.Minute)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 	w.expectSound(j, s, "alice")
 	w.expectLogged(s, "is not accepted any more", "is accepted again")
-	if told := w.told(); len(told) != 0 {
-		t.Errorf("told %q", told)
+	if events := w.emitted(); len(events) != 0 {
+		t.Errorf("events %q", events)
 	}
 }
 
-// Whoever has the name now is somebody else: what is held is withdrawn, and revoked if it was ours.
+// After a renaming the copy is withdrawn, and an enrolled personal access token is revoked.
 func TestRenamedIsWithdrawn(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
@@ -104,24 +104,23 @@ func TestRenamedIsWithdrawn(t *testing.T) {
 	w.wait(s, 100*time.Minute)
 	w.expectWithdrawn(j, s, "alice", "alicia")
 	w.expectWithdrawn(j, s, "bob", "alice")
-	told := w.told()
+	events := w.emitted()
 	for _, user := range []string{"alice", "bob"} {
-		if n := len(slices.DeleteFunc(slices.Clone(told), func(e string) bool {
+		if n := len(slices.DeleteFunc(slices.Clone(events), func(e string) bool {
 			return !strings.HasPrefix(e, "Warning UpstreamCredentialWithdrawn ") || !strings.Contains(e, "token of '"+user+"' is that of a user with another name")
 		})); n != 1 {
-			t.Errorf("of %s it was told %d times: %q", user, n, told)
+			t.Errorf("there are %d Events about %s: %q", n, user, events)
 		}
 	}
 	w.expectLogged(s, "Withdrew a personal access token", "Revoked a personal access token at the product")
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 	if len(j.PersonalAccessTokens("alice")) != 1 {
-		t.Error("what bob had pasted was revoked: it is his")
+		t.Error("the personal access token that bob pasted was revoked: it is their own")
 	}
 	w.expectIdle(s)
 }
 
-// A renamed user's personal access token is not used from the moment that it is found out, though the product does not
-// revoke it yet.
+// The personal access token of a renamed user goes out of use at once, even if the product does not revoke it yet.
 func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.Rename("alice", "alicia")
@@ -138,10 +137,10 @@ func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
 	w.serve("jira", j)
 	w.wait(s, time.Minute)
 	w.expectWithdrawn(j, s, "alice", "alicia")
-	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialWithdrawn)
+	w.expectEvent(tokensv1alpha1.ReasonUpstreamCredentialWithdrawn)
 }
 
-// Given ones are asked about too, though nothing of theirs changes: revoked in the product, they are no longer in use.
+// Personal access tokens of `upstreamCredentials` are checked too, and go out of use when the product revokes them.
 func TestGivenIsCheckedAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
 		then   func(j *fakeproduct.Jira)
@@ -165,7 +164,7 @@ func TestGivenIsCheckedAgain(t *testing.T) {
 			w.give("bob", pat("bob", 1))
 			s := w.site("main", users("alice", "bob"))
 			w.reconcile(s)
-			w.told()
+			w.emitted()
 			j.Reset()
 			w.wait(s, 100*time.Minute)
 			if asked := sent(j); len(asked) < 2 || len(asked) > 4 || !slices.Contains(asked, "Bearer "+pat("bob", 1)) {
@@ -177,15 +176,14 @@ func TestGivenIsCheckedAgain(t *testing.T) {
 			if !strings.Contains(c.Message, tc.says) || strings.Contains(c.Message, "bob") {
 				t.Errorf("message %q", c.Message)
 			}
-			w.expectTold(tc.event, tc.remedy)
+			w.expectEvent(tc.event, tc.remedy)
 			w.expectHeld(s, map[string]string{"alice": "", "bob": pat("bob", 1)})
 			w.expectIdle(s)
 		})
 	}
 }
 
-// A product that answers, but not about somebody, says nothing of him, and is not asked about everybody then, but about
-// another one the next time.
+// An unclear answer about one user changes nothing. The pass asks about no other user, and the next pass begins with another.
 func TestNothingFoundOut(t *testing.T) {
 	w := newWorld(t)
 	j := w.jira("jira", "alice", "bob", "carol")
@@ -218,7 +216,7 @@ func TestNothingFoundOut(t *testing.T) {
 	w.expectHeld(s, held)
 }
 
-// What was verified just now is not asked about soon, and then once an hour.
+// The first check comes half an hour after the verification at the earliest, then one an hour.
 func TestChecksComeOnceAnHour(t *testing.T) {
 	w := newWorld(t)
 	var names []string
@@ -246,7 +244,7 @@ func TestChecksComeOnceAnHour(t *testing.T) {
 	}
 }
 
-// Of somebody whose entry is no good, it is said once what is wrong.
+// The condition lists a user once, also if both entry and copy are rejected.
 func TestOneRejectionForEachUser(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.change(s, users("alice"))
@@ -258,7 +256,7 @@ func TestOneRejectionForEachUser(t *testing.T) {
 	}
 }
 
-// However many there are, the product is asked about a hundred in a pass, and about those first who wait longest.
+// A pass checks at most 100 copies. Those that waited longest come first.
 func TestChecksAreBounded(t *testing.T) {
 	w := newWorld(t)
 	var names []string
@@ -275,7 +273,7 @@ func TestChecksAreBounded(t *testing.T) {
 	asked := func() []string {
 		j.Reset()
 		w.reconcile(s)
-		return slices.Compact(sent(j)) // of each whose it is, and then what else there is of its owner
+		return slices.Compact(sent(j)) // for each copy the owner, then the list of strays
 	}
 	first := asked()
 	w.later(time.Minute)
@@ -292,11 +290,11 @@ func TestChecksAreBounded(t *testing.T) {
 	}
 }
 
-// It is told also if the status has to be written again, because somebody else was first: the next pass finds out nothing new.
+// The Event about a finding is emitted even if writing the status conflicts: the next pass does not find it again.
 func TestFindingOutlivesAConflict(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	j.Deactivate("alice")
-	w.told()
+	w.emitted()
 	w.later(100 * time.Minute)
 	conflicting := *w.reconciler
 	conflicting.Client = interceptor.NewClient(w.api, interceptor.Funcs{
@@ -307,7 +305,7 @@ func TestFindingOutlivesAConflict(t *testing.T) {
 	if _, err := w.pass(&conflicting, s); err != nil {
 		t.Fatal(err)
 	}
-	w.expectTold(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated")
+	w.expectEvent(tokensv1alpha1.ReasonUpstreamCredentialRefused, "it was revoked or has ended, or the user was deactivated")
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 }
