@@ -13,40 +13,40 @@ GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 KUBE_API_LINTER := $(TOOLS)/golangci-lint-kube-api-linter
 
-# npm writes this file last.
+# npm writes this file at the end of an installation.
 E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
 
-# A set of control plane binaries that is there already is used as it is.
+# KUBEBUILDER_ASSETS names a folder with control plane binaries to use instead of building them.
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
 
-##@ For everybody
+##@ Try and test
 
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(KUBE) prerequisites ## Show the main job on a real API server and through a real nginx; Ctrl-C ends it
+demo: $(KUBE) prerequisites ## Run the main job on a real API server and through a real nginx, until Ctrl-C
 	@go build -o $(BIN)/demo ./hack/suites/demo
 	@exec $(BIN)/demo
 
 .PHONY: demo-check
-demo-check: $(KUBE) prerequisites ## The same unattended: check every step, then end
+demo-check: $(KUBE) prerequisites ## Run the demo unattended: check every step, then exit
 	@go build -o $(BIN)/demo ./hack/suites/demo
 	@exec $(BIN)/demo --check
 
 .PHONY: test
-test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, with the race detector, on a real API server and nginx
+test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
 
 .PHONY: e2e
-e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client and a real browser
-	@echo "Everything is started once (about 20 seconds); then about 100 steps follow, in 3 minutes. Screenshots go to $(BIN)/screenshots."
+e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client library and a real browser
+	@echo "The installation starts once (about 20 seconds). About 100 steps follow in 3 minutes. Screenshots go to $(BIN)/screenshots."
 	@rm -rf $(BIN)/screenshots
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
 .PHONY: test-long
-test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random lives, restarts, timing
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random operations, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
 
 .PHONY: fuzz
@@ -57,7 +57,7 @@ fuzz: ## Run each fuzz target for 60 seconds
 fuzz-long: ## Run each fuzz target for an hour
 	hack/tools/fuzz.sh 1h
 
-##@ For developers
+##@ Develop
 
 # Tests that need an API server are skipped by -short. Where all of them do, the package is left out.
 UNIT := ./cmd/... ./controllers/... ./internal/... ./webhook/... ./hack/lib/... ./hack/tools/...
@@ -91,11 +91,11 @@ bench: ## Run the benchmarks of the serving path
 	go test -run '^$$' -bench . -benchmem ./webhook/... ./internal/...
 
 .PHONY: mutate
-mutate: ## Change the verdict in every small way, and fail if its tests do not notice (half an hour)
+mutate: ## Change the code of the decision in many small ways; fail if its tests do not notice (half an hour)
 	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl
 
 .PHONY: verify
-verify: generate ## Regenerate everything, and fail if anything differs from what is committed
+verify: generate ## Regenerate everything; fail if the result differs from the committed files
 	go mod tidy -diff
 	go -C hack/tools/kube mod tidy -diff
 	go -C hack/tools/pinned mod tidy -diff
@@ -103,27 +103,27 @@ verify: generate ## Regenerate everything, and fail if anything differs from wha
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean
-clean: ## Remove everything that was built, the control plane too
+clean: ## Remove everything that was built, including the control plane
 	rm -rf $(BIN) hack/suites/e2e/node_modules
 
-##@ What the others stand on
+##@ Build what the other targets need
 
 .PHONY: kube
-kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless they are there
+kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless they exist
 
 $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/main.go hack/tools/kube/build.sh
 	@hack/tools/kube/build.sh $(@D)
 
 .PHONY: prerequisites
-prerequisites: ## Install nginx and a C compiler (for the race detector), unless they are there
+prerequisites: ## Install nginx and a C compiler (for the race detector), unless they exist
 	@hack/tools/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
 
 .PHONY: browser
-browser: ## Install nginx, curl, Chromium and Node.js, unless they are there
+browser: ## Install nginx, curl, Chromium and Node.js, unless they exist
 	@hack/tools/prerequisites.sh nginx=nginx-light curl=curl chromium=chromium,fonts-liberation,fonts-noto-color-emoji node=nodejs npm=npm
 
 $(E2E_MODULES): hack/suites/e2e/package.json hack/suites/e2e/package-lock.json
-	@echo "Installing what the end-to-end tests need of Node packages (some seconds)."
+	@echo "Installing the Node packages of the end-to-end tests (some seconds)."
 	@npm ci --prefix $(dir $<) --ignore-scripts --no-audit --no-fund
 	@touch $@
 

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, one after the other, each for as long as the first argument says, and ends with
-# the first that fails. What the targets begin with is committed, as seeds in the code and in testdata/fuzz; what they
-# find on the way stays in Go's build cache, and the next run goes on from there.
+# Runs every fuzz target of the module, one after the other, each for the given duration. It stops at the first failure.
+# Seeds are in the code and in testdata/fuzz. New inputs stay in Go's build cache, and the next run continues from there.
 #
 #   hack/tools/fuzz.sh [duration] [package...]
 #
-# FUZZ_PARALLEL is the number of workers, of which Go otherwise takes one for each processor.
+# FUZZ_PARALLEL is the number of workers; by default one for each processor.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +13,7 @@ shift || true
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
-# Prints "folder package target" for each. Only packages that have a target are built and asked: building the others takes its time.
+# Prints "folder package target" for each target. Only packages with a target are built, to save time.
 targets() {
   local dir package
   while read -r dir package; do
@@ -24,8 +23,8 @@ targets() {
   done < <(go list -f '{{.Dir}} {{.ImportPath}}' "${@:-./...}")
 }
 
-# Runs one target, and prints Go's progress on the way. Go would spend up to a minute on making each input shorter that is
-# only new to it.
+# Runs one target and prints the progress. -fuzzminimizetime is set because Go would spend up to a minute on shortening each
+# new input.
 run() {
   go test -run '^$' -fuzz "^$2\$" -fuzztime "$duration" -fuzzminimizetime 100x ${FUZZ_PARALLEL:+-parallel "$FUZZ_PARALLEL"} "$1" 2>&1 |
     tee "$output" | { grep --line-buffered '^fuzz: elapsed' || true; } | sed -u 's/^/    /'

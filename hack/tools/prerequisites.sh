@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the programs that tests and demo run are there, and installs the Debian packages of those that are not.
+# Installs the Debian packages of the programs that tests and demo need, unless the programs are already there.
 # usage: prerequisites.sh program=package[,package...] ...
 set -euo pipefail
 
@@ -21,7 +21,7 @@ if ! command -v apt-get >/dev/null || ! command -v "${root[@]:-true}" >/dev/null
 fi
 
 echo "Installing ${missing[*]} with apt-get (about a minute)."
-# Debian starts a server when it installs one, unless this file says no.
+# Debian starts a server after its installation, unless this file forbids it.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null

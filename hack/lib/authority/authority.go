@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// Authority is a certificate authority that nobody trusts who was not told to.
+// Authority is a certificate authority of its own, which no system trusts.
 type Authority struct {
-	// PEM is its certificate.
+	// PEM is the certificate of the authority.
 	PEM []byte
 
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// New makes an authority.
+// New creates an authority.
 func New(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -45,7 +45,7 @@ func New(name string) (*Authority, error) {
 	return &Authority{PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), certificate: certificate, key: key}, nil
 }
 
-// Server makes a certificate of a server that has these names and addresses, good until an instant.
+// Server issues a server certificate for names and addresses, valid until the given time.
 func (a *Authority) Server(until time.Time, hosts ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

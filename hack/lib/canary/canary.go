@@ -1,4 +1,4 @@
-// Package canary finds secrets where nobody should have written them, in whatever spelling they were written.
+// Package canary finds secrets in text where they must not be, in every spelling that a program would write them in.
 package canary
 
 import (
@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// stem is how many bytes of a spelling are looked up; none is shorter.
+// stem is the number of bytes by which a spelling is looked up. No spelling is shorter.
 const stem = 8
 
-// Secrets are what is looked for. The zero value looks for nothing.
+// Secrets is a set of secrets to look for. The zero value is empty and ready to use.
 type Secrets struct {
 	spelled map[[stem]byte][]spelling
-	// begins has the first two bytes of every spelling: nearly all of a text is passed over by it.
+	// begins holds the first two bytes of every spelling, to skip most of a text fast.
 	begins [1 << 16]bool
 	count  int
 }
 
 type spelling struct{ text, what string }
 
-// Add has a secret of at least 24 characters looked for from now on. What it is goes into the findings, so it must not tell it.
+// Add adds a secret of at least 24 characters. Findings quote its description, which must not contain the secret.
 func (s *Secrets) Add(what, secret string) {
 	if s.spelled == nil {
 		s.spelled = map[[stem]byte][]spelling{}
@@ -39,10 +39,10 @@ func (s *Secrets) Add(what, secret string) {
 
 func begin(first, second byte) int { return int(first)<<8 | int(second) }
 
-// Len is how many secrets are looked for.
+// Len returns the number of secrets.
 func (s *Secrets) Len() int { return s.count }
 
-// Find returns what a text has of them: each once, and its spelling.
+// Find returns the secrets that a text contains, each once, with its spelling.
 func (s *Secrets) Find(text []byte) []string {
 	var found []string
 	for i := range max(0, len(text)-stem+1) {
@@ -59,7 +59,7 @@ func (s *Secrets) Find(text []byte) []string {
 	return slices.Compact(found)
 }
 
-// spellings are the forms in which a secret could be written, as far as they can be found: base64 at each of three offsets.
+// spellings returns the forms of a secret that Find knows: as it is, and in base64 at each of three offsets.
 func spellings(secret string) map[string]string {
 	digits := hex.EncodeToString([]byte(secret))
 	forms := map[string]string{
@@ -77,7 +77,7 @@ func spellings(secret string) map[string]string {
 
 var dumpLine = regexp.MustCompile(`[0-9a-f]{8}  ((?:[0-9a-f]{2} {1,2}){1,16})`)
 
-// Undump returns the bytes in the hex dumps of a text: client-go writes what is not JSON like that.
+// Undump returns the bytes in the hex dumps of a text. client-go logs bodies other than JSON as hex dumps.
 func Undump(text string) string {
 	var dumped strings.Builder
 	for _, line := range dumpLine.FindAllStringSubmatch(text, -1) {

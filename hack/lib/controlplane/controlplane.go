@@ -49,7 +49,7 @@ func Start() (*ControlPlane, error) {
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
-	// Named one by one: a variable that is set, but empty, would send envtest looking elsewhere.
+	// The paths are set one by one: envtest would search elsewhere if an environment variable is set but empty.
 	env.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd")}
 	env.ControlPlane.GetAPIServer().Path = filepath.Join(assets, "kube-apiserver")
 	env.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
@@ -65,19 +65,19 @@ func Start() (*ControlPlane, error) {
 // Stop ends the control plane and removes its data.
 func (c *ControlPlane) Stop() error { return c.env.Stop() }
 
-// StopAPIServer ends the API server alone: clients find nobody at its address any more.
+// StopAPIServer stops only the API server. Connections to its address are refused from then on.
 func (c *ControlPlane) StopAPIServer() error { return c.env.ControlPlane.APIServer.Stop() }
 
-// Admin is the configuration of a cluster administrator.
+// Admin returns the client configuration of a cluster administrator.
 func (c *ControlPlane) Admin() *rest.Config { return rest.CopyConfig(c.config) }
 
-// EtcdURL is where etcd answers.
+// EtcdURL returns the URL of etcd.
 func (c *ControlPlane) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }
 
-// EtcdFolder is where etcd keeps everything.
+// EtcdFolder returns the data folder of etcd.
 func (c *ControlPlane) EtcdFolder() string { return c.env.ControlPlane.Etcd.DataDir }
 
-// User is the configuration of a user with these groups.
+// User returns the client configuration of a user in the given groups.
 // A service account is the user system:serviceaccount:NAMESPACE:NAME.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {
 	user, err := c.env.AddUser(envtest.User{Name: name, Groups: groups}, c.Admin())
@@ -87,7 +87,7 @@ func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error)
 	return user.Config(), nil
 }
 
-// WriteKubeconfig writes a kubeconfig for a user with these groups, readable by its owner alone.
+// WriteKubeconfig writes a kubeconfig for a user in the given groups. Only the owner of the file can read it.
 func (c *ControlPlane) WriteKubeconfig(path, name string, groups ...string) error {
 	user, err := c.env.AddUser(envtest.User{Name: name, Groups: groups}, c.Admin())
 	if err != nil {
@@ -103,10 +103,10 @@ func (c *ControlPlane) WriteKubeconfig(path, name string, groups ...string) erro
 	return nil
 }
 
-// Kubectl is the kubectl of the control plane's version.
+// Kubectl returns the path of the kubectl of the same version.
 func (c *ControlPlane) Kubectl() string { return filepath.Join(c.assets, "kubectl") }
 
-// Install applies what the kustomization in a folder of the repository describes, as an installer would.
+// Install applies the kustomization in a folder of the repository, with server-side apply.
 func (c *ControlPlane) Install(folder string) error {
 	dir, err := os.MkdirTemp("", "kubeconfig-")
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *ControlPlane) Install(folder string) error {
 	return nil
 }
 
-// RepositoryRoot is the folder of this repository.
+// RepositoryRoot returns the root folder of this repository.
 func RepositoryRoot() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..", "..")

@@ -8,7 +8,7 @@ import (
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
 
-// The version is stamped at link time: without it a client would take the API server for an ancient one.
+// The version is stamped at link time. Without it, clients would take the API server for a very old one.
 func TestServesTheStampedVersion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an API server, and -short is set")

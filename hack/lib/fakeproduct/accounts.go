@@ -2,8 +2,8 @@ package fakeproduct
 
 import "sync"
 
-// accounts are the people that a product knows. Names change, keys do not: what
-// belongs to somebody (sessions, tokens, issues) is kept under the key.
+// accounts are the users of a product. Names change, keys do not: sessions,
+// tokens and issues are stored under the key of their user.
 // https://support.atlassian.com/jira/kb/what-is-the-impact-of-renaming-jira-users-on-portfolio-users-and-permissions/
 type accounts struct {
 	mu       sync.Mutex
@@ -11,7 +11,7 @@ type accounts struct {
 	inactive map[string]bool // by key
 }
 
-// add returns the key under which what belongs to the user is kept.
+// add adds a user and returns their key.
 func (a *accounts) add(user User) (key string) {
 	if user.Key == "" {
 		user.Key = user.Name
@@ -28,14 +28,14 @@ func (a *accounts) add(user User) (key string) {
 	return user.Key
 }
 
-// known is the user of a key, active or not.
+// known returns the user of a key, active or not.
 func (a *accounts) known(key string) User {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.byKey[key]
 }
 
-// active is the user of a key who may sign in.
+// active returns the user of a key if they may sign in.
 func (a *accounts) active(key string) (User, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -43,7 +43,7 @@ func (a *accounts) active(key string) (User, bool) {
 	return user, ok && !a.inactive[key]
 }
 
-// named is the user of a name, active or not.
+// named returns the user of a name, active or not.
 func (a *accounts) named(name string) (User, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -69,7 +69,7 @@ func (a *accounts) deactivate(name string) (User, bool) {
 	return user, ok
 }
 
-// rename refuses a name that is taken, by somebody inactive too.
+// rename refuses a name that another user has, even an inactive one.
 func (a *accounts) rename(from, to string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,9 +83,9 @@ func (a *accounts) rename(from, to string) bool {
 	return true
 }
 
-// Deactivate does what an administrator does to somebody who left: their
-// sessions end, and their password and tokens sign nobody in. It reports
-// whether there is such a user.
+// Deactivate deactivates a user, as an administrator does: their sessions end,
+// and their password and tokens no longer sign in. It reports whether the user
+// exists.
 func (p *Product) Deactivate(name string) bool {
 	user, ok := p.accounts.deactivate(name)
 	if ok {
@@ -94,6 +94,6 @@ func (p *Product) Deactivate(name string) bool {
 	return ok
 }
 
-// Rename gives a user another name. The key stays, and with it sessions and
-// tokens. It reports whether there is such a user and the new name was free.
+// Rename gives a user another name. Their key, sessions and tokens stay. It
+// reports whether the user exists and the new name was free.
 func (p *Product) Rename(from, to string) bool { return p.accounts.rename(from, to) }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// bothProducts serves both doubles at the root, with the same users, and says
-// where each tells who is asking.
+// bothProducts serves both fake products at the root, with the same users. It returns
+// the path of the who-am-I call of each.
 func bothProducts(t *testing.T, o Options) map[string]asked {
 	t.Helper()
 	j, c := NewJira(o), NewConfluence(o)
@@ -31,7 +31,7 @@ type asked struct {
 	url, whoAmI string
 }
 
-// as calls a path with a credential, which none stands for anonymous.
+// as calls a path with a credential. An empty one means anonymous.
 func (a asked) as(t *testing.T, credential change, method, path, body string) answer {
 	t.Helper()
 	r := request(t, method, a.url+path, body)
@@ -122,7 +122,7 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// Run with -race: what a test changes is changed while requests are served.
+// Run with -race: tests change accounts while requests are served.
 func TestChangesAreSafeWhileServing(t *testing.T) {
 	for _, p := range bothProducts(t, Options{Users: twoUsers()}) {
 		var group sync.WaitGroup

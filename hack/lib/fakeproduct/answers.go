@@ -8,7 +8,8 @@ import (
 	"net/url"
 )
 
-// unauthorized is Jira's answer to a request that needs a user and has none.
+// unauthorized is Jira's answer to an anonymous request for a resource that
+// needs a user.
 // The challenge names OAuth whatever the client tried:
 // https://github.com/vanHeemstraSystems/requirements-engineering-headstart/blob/HEAD/containers/app/jira/README.md
 func unauthorized(w http.ResponseWriter, r *http.Request) {
@@ -52,7 +53,7 @@ func writeStatus(w http.ResponseWriter, status int, message string) {
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // only a client that left makes it fail
+	_ = json.NewEncoder(w).Encode(body) // fails only if the client has disconnected
 }
 
 func writePage(w http.ResponseWriter, status int, title, text string) {

@@ -13,12 +13,12 @@ import (
 const (
 	contentPath         = "/rest/api/content"
 	confluenceDashboard = "/dashboard.action"
-	// firstContent is the id of the first page, of the length that Confluence's have.
+	// firstContent is the id of the first page. It is as long as in Confluence.
 	firstContent = 393219
 )
 
-// Confluence is the stand-in for Confluence. It is an http.Handler and safe
-// for concurrent use.
+// Confluence is a fake Confluence. It is an http.Handler and safe for concurrent
+// use.
 type Confluence struct {
 	Product
 
@@ -28,19 +28,19 @@ type Confluence struct {
 
 type page struct{ id, title, space, body, creator string } // creator is a key
 
-// NewConfluence makes a double with no pages, no sessions and no requests seen.
+// NewConfluence makes a fake Confluence with no pages, no sessions and no requests seen.
 func NewConfluence(o Options) *Confluence {
 	c := &Confluence{}
 	c.set(o)
 	read := []string{http.MethodGet, http.MethodHead}
 	c.endpoints = map[string]endpoint{
-		// Both answer whoever asks:
+		// Both answer anonymous requests too:
 		// https://docs.atlassian.com/atlassian-confluence/6.2.1/com/atlassian/confluence/plugins/restapi/resources/UserResource.html
 		"/rest/api/user/current":   {methods: read, answer: c.current},
 		"/rest/api/user/anonymous": {methods: read, answer: c.anonymous},
 		contentPath:                {methods: append(read, http.MethodPost), answer: c.content},
 		contentPath + "/*":         {methods: read, answer: c.one},
-		"/rest/double/1.0/echo":    {answer: echo},
+		"/rest/fake/1.0/echo":      {answer: echo},
 		"/login.action":            {methods: read, answer: c.login},
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
 		"/logout.action":           {methods: read, answer: c.logout},
@@ -72,7 +72,7 @@ func writeContentError(w http.ResponseWriter, status int, authorized bool, messa
 	})
 }
 
-// current is the who-am-I call. The fields of somebody known are those of
+// current is the who-am-I call. The fields of a user are those of
 // https://github.com/docToolchain/docToolchain/issues/1458
 func (c *Confluence) current(w http.ResponseWriter, r *http.Request, in call) {
 	if in.anonymous() {
@@ -108,8 +108,8 @@ func (c *Confluence) links(r *http.Request, self string) map[string]string {
 	return map[string]string{"base": origin(r) + c.context, "context": c.context, "self": origin(r) + c.context + self}
 }
 
-// content lists pages, or makes one. Nothing is open to anonymous callers: they
-// find nothing, as they do in spaces that they may not see.
+// content lists pages, or creates one. Anonymous callers find no page, as in
+// spaces that they may not see.
 // https://developer.atlassian.com/server/confluence/confluence-rest-api-examples/
 func (c *Confluence) content(w http.ResponseWriter, r *http.Request, in call) {
 	if r.Method == http.MethodPost {
@@ -151,7 +151,7 @@ func (c *Confluence) create(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusOK, c.shown(r, made))
 }
 
-// one is a page by its id. What one may not see is not there.
+// one returns a page by its id. A page that the caller may not see is 404.
 func (c *Confluence) one(w http.ResponseWriter, r *http.Request, in call) {
 	id := in.last()
 	c.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// startConfluence serves a double at /wiki that knows alice and bob.
+// startConfluence serves a fake product at /wiki that knows alice and bob.
 func startConfluence(t *testing.T, basicOn bool) (*Confluence, string) {
 	t.Helper()
 	c := NewConfluence(Options{ContextPath: "/wiki", BasicAuth: basicOn, Users: []User{
@@ -32,7 +32,7 @@ func TestConfluence(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, path, authorization, body string
 		status                            int
-		contains                          string // {url} stands for the address of the double
+		contains                          string // {url} stands for the address of the fake product
 	}{
 		"current": {"GET", "/rest/api/user/current", alice, "", 200,
 			`"displayName":"Alice \u003cA\u003e","profilePicture":{"height":48,"isDefault":true,"path":"/images/icons/profilepics/default.svg","width":48},` +
@@ -54,7 +54,7 @@ func TestConfluence(t *testing.T) {
 		"unknown page":                 {"GET", "/nothing.action", alice, "", 404, "Page Not Found"},
 		"dashboard":                    {"GET", confluenceDashboard, alice, "", 200, "Alice &lt;A&gt; (alice)"},
 		"dashboard, anonymous":         {"GET", confluenceDashboard, anonymous, "", 200, "You are anonymous."},
-		"echo":                         {"GET", "/rest/double/1.0/echo", alice, "", 200, `"user":"alice"`},
+		"echo":                         {"GET", "/rest/fake/1.0/echo", alice, "", 200, `"user":"alice"`},
 		"as Tomcat reads a path":       {"GET", "/x/..;/rest//api;v=1/user/%63urrent", alice, "", 200, `"username":"alice"`},
 		"as Tomcat refuses a path":     {"GET", "/rest%2fapi/user/current", alice, "", 400, "Bad Request"},
 		"a stale session":              {"GET", "/rest/api/user/current", "stale", "", 401, `"status-code":401`},

@@ -12,9 +12,9 @@ const (
 	loginFailed = "AUTHENTICATED_FAILED"
 )
 
-// finding is what the double made of the credentials on a request.
+// finding is the result of judging the credentials of a request.
 type finding struct {
-	by      User             // nobody when anonymous
+	by      User             // the zero value when anonymous
 	session string           // id of the session that proved it, when one did
 	login   bool             // a credential, not a session, proved the user
 	oneShot bool             // the session of that login ends with the request
@@ -56,7 +56,8 @@ func (p *Product) byParameters(r *http.Request) finding {
 	return finding{by: user, login: true, reason: loginOK}
 }
 
-// bySession finds the session of a cookie. Nobody keeps one who may not sign in.
+// bySession finds the session of a cookie. The user must still be allowed to
+// sign in.
 func (p *Product) bySession(r *http.Request) (user User, id string, ok bool) {
 	id, key := p.sessions.find(r)
 	user, ok = p.accounts.active(key)
@@ -73,12 +74,12 @@ func parameter(r *http.Request, name string) string {
 	if r.Method != http.MethodPost {
 		return ""
 	}
-	_ = r.ParseForm() // what does not parse is no parameter
+	_ = r.ParseForm() // a body that does not parse has no parameters
 	return r.PostForm.Get(name)
 }
 
-// byAuthorization checks the Authorization header. A scheme the product does
-// not know counts as none.
+// byAuthorization checks the Authorization header. It ignores a scheme that the
+// product does not know.
 func (p *Product) byAuthorization(r *http.Request) (found finding, tried bool) {
 	scheme, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
@@ -97,8 +98,8 @@ func (p *Product) byAuthorization(r *http.Request) (found finding, tried bool) {
 // A wrong token is not a failed login, so no X-Seraph-LoginReason:
 // https://github.com/BFoerschner/knobas (testenv/README.md)
 //
-// It is answered in the REST framework's own words, in Jira too, as recorded
-// of a token that had expired:
+// The answer is the REST framework's, in Jira too, as recorded with an expired
+// token:
 // https://github.com/carbonscott/slac-jira-search/blob/HEAD/docs/token-setup/getting-a-token.md
 func (p *Product) byPAT(token string) finding {
 	key, ok := p.pats.use(token, p.now())
@@ -112,8 +113,8 @@ func (p *Product) byPAT(token string) finding {
 	return finding{by: user, login: true, oneShot: true, reason: loginOK}
 }
 
-// byBasic checks Basic authentication. Switched off, it is refused whatever
-// the credential, even where anonymous access would do; see basicDisabled.
+// byBasic checks Basic authentication. When it is off, every request with Basic
+// is refused, even where anonymous access is allowed; see basicDisabled.
 func (p *Product) byBasic(r *http.Request) finding {
 	if !p.basicAuth.Load() {
 		return finding{refuse: basicDisabled}

@@ -8,13 +8,13 @@ import (
 const (
 	dashboardPath = "/secure/Dashboard.jspa"
 	loggedOutPath = "/secure/Logout!default.jspa"
-	// jiraTime is how Jira writes a time in JSON.
+	// jiraTime is the format of times in Jira's JSON.
 	jiraTime = "2006-01-02T15:04:05.000-0700"
 )
 
 // routes are the paths inside the context path. Resources and fields follow
 // https://developer.atlassian.com/server/jira/platform/rest/ except echo, which
-// is the double's own.
+// only the fake has.
 func (j *Jira) routes() map[string]endpoint {
 	read := []string{http.MethodGet, http.MethodHead}
 	session := []string{http.MethodGet, http.MethodPost, http.MethodDelete}
@@ -25,7 +25,7 @@ func (j *Jira) routes() map[string]endpoint {
 		issuePath:                   {methods: []string{http.MethodPost}, refuse: unauthorized, answer: j.createIssue},
 		issuePath + "/*":            {methods: read, refuse: unauthorized, answer: j.getIssue},
 		"/rest/auth/1/session":      {methods: session, answer: j.session},
-		"/rest/double/1.0/echo":     {answer: echo},
+		"/rest/fake/1.0/echo":       {answer: echo},
 		"/login.jsp":                {answer: j.login},
 		"/logout":                   {answer: j.logout},
 		"/logoutconfirm.jsp":        {answer: j.logout},
@@ -38,7 +38,7 @@ func (j *Jira) myself(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusOK, j.person(r, in.by))
 }
 
-// person is a user as Jira describes one.
+// person returns Jira's description of a user.
 func (j *Jira) person(r *http.Request, user User) map[string]any {
 	_, active := j.accounts.active(user.Key)
 	return map[string]any{
@@ -69,8 +69,7 @@ func configuration(w http.ResponseWriter, _ *http.Request, _ call) {
 	})
 }
 
-// serverInfo answers anonymous callers too. It names no build, since there is
-// none behind it.
+// serverInfo answers anonymous callers too. It names no build: the fake has none.
 func (j *Jira) serverInfo(w http.ResponseWriter, r *http.Request, _ call) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"baseUrl":        origin(r) + j.context,
@@ -78,7 +77,7 @@ func (j *Jira) serverInfo(w http.ResponseWriter, r *http.Request, _ call) {
 		"versionNumbers": []int{11, 3, 0},
 		"deploymentType": "Server",
 		"serverTime":     j.now().Format(jiraTime),
-		"serverTitle":    "Jira (product double)",
+		"serverTitle":    "Jira (fake product)",
 	})
 }
 

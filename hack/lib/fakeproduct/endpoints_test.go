@@ -13,7 +13,7 @@ func TestEndpoints(t *testing.T) {
 		method, path   string
 		authorization  string
 		status         int
-		contains       string // {url} stands for the address of the double
+		contains       string // {url} stands for the address of the fake product
 		allow          string
 		contentTypeHas string
 	}{

@@ -15,7 +15,8 @@ const (
 	firstIssue = 10000
 )
 
-// issues are those of all projects, by their order; the zero value is ready for use.
+// issues are the issues of all projects in the order of their creation. The zero
+// value is ready for use.
 type issues struct {
 	mu  sync.Mutex
 	all []issue
@@ -28,7 +29,7 @@ type issue struct {
 	created time.Time
 }
 
-// issueFields are the fields that the double keeps.
+// issueFields are the fields that the fake product keeps.
 type issueFields struct {
 	Project     struct{ Key string }
 	IssueType   issueType
@@ -36,14 +37,14 @@ type issueFields struct {
 	Description string
 }
 
-// issueType is told as it was sent, by name or id.
+// issueType is returned as it was sent, by name or id.
 type issueType struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
 }
 
-// missing says what is missing, by field. The second is recorded, the others
-// are assumed to be like it: https://github.com/coreos/issue-sync/issues/31
+// missing returns an error message for each required field that is missing. The
+// second message is recorded, the others are assumed to be like it: https://github.com/coreos/issue-sync/issues/31
 func (f issueFields) missing() map[string]string {
 	errors := map[string]string{}
 	if f.Project.Key == "" {
@@ -101,7 +102,7 @@ func (j *Jira) createIssue(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusCreated, map[string]string{"id": made.id, "key": made.key, "self": j.issueURL(r, made)})
 }
 
-// getIssue is an issue by its key or id.
+// getIssue returns an issue by its key or id.
 func (j *Jira) getIssue(w http.ResponseWriter, r *http.Request, in call) {
 	found, ok := j.issues.find(in.last())
 	if !ok {

@@ -1,20 +1,18 @@
-// Package fakeproduct has stand-ins for Jira and Confluence Data Center: they judge
-// paths and credentials as the documentation says the products do, and remember
-// every request, so that a demo or a test can show which credential the product
-// saw.
+// Package fakeproduct has a fake Jira and a fake Confluence Data Center. They judge
+// paths and credentials as the products are documented to do, and remember every
+// request, so that a test can check which credential the product received.
 package fakeproduct
 
 import "maps"
 
-// Jira is the stand-in for Jira 11. It is an http.Handler and safe for
-// concurrent use.
+// Jira is a fake Jira 11. It is an http.Handler and safe for concurrent use.
 type Jira struct {
 	Product
 
 	issues issues
 }
 
-// NewJira makes a double with no issues, no sessions and no requests seen.
+// NewJira makes a fake Jira with no issues, no sessions and no requests seen.
 func NewJira(o Options) *Jira {
 	j := &Jira{}
 	j.set(o)

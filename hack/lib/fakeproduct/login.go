@@ -6,17 +6,16 @@ import (
 	"strings"
 )
 
-// web is where a product has its pages, inside the context path, and the
-// ids that its form gives to what a browser fills in and clicks on:
+// web is the paths of a product's pages, inside the context path, and the ids of
+// the fields and buttons on them:
 // https://github.com/atlassian/dc-app-performance-toolkit (app/selenium_ui/*/pages/selectors.py)
 type web struct {
 	dashboard, login, form, logout         string
 	UserID, PasswordID, SubmitID, LogOutID string
 }
 
-// login is the login form and where it is posted to. Its os_username and
-// os_password were judged like those on any other page; what is left is where
-// to go next.
+// login serves the login form and receives it. os_username and os_password are
+// judged before, as on any other page; login decides only where to go next.
 func (p *Product) login(w http.ResponseWriter, r *http.Request, in call) {
 	wanted := parameter(r, "os_destination")
 	if !in.anonymous() {
@@ -33,9 +32,9 @@ func (p *Product) login(w http.ResponseWriter, r *http.Request, in call) {
 	writeTemplate(w, loginPage, form)
 }
 
-// destination is where a login leads: to a path inside the context path, as
-// the login page was told, and otherwise to the dashboard. What would lead a
-// browser to another host, or out of the context path, is not followed.
+// destination returns where a login leads: to os_destination if that is a path
+// inside the context path, else to the dashboard. It never leads to another
+// host or out of the context path.
 // https://docs.atlassian.com/atlassian-seraph/2.6.1-m1/apidocs/com/atlassian/seraph/config/RedirectPolicy.html
 // The context path is not part of os_destination:
 // https://docs.atlassian.com/atlassian-seraph/latest/configuration.html
@@ -49,7 +48,7 @@ func (p *Product) destination(wanted string) string {
 	return p.context + wanted
 }
 
-// dashboard says who is signed in, with the link that a browser finds next.
+// dashboard shows who is signed in, with a link to log in or out.
 func (p *Product) dashboard(w http.ResponseWriter, _ *http.Request, in call) {
 	page := map[string]any{"Who": "anonymous", "Web": p.web, "LogIn": p.context + p.web.login}
 	if !in.anonymous() {
@@ -61,16 +60,16 @@ func (p *Product) dashboard(w http.ResponseWriter, _ *http.Request, in call) {
 	writeTemplate(w, dashboardPage, page)
 }
 
-// logout is Confluence's: whoever asks for it is logged out.
+// logout is Confluence's. It ends the session without a question.
 // https://wiki.geant.org/pages/diffpagesbyversion.action?pageId=15466607&selectedPageVersions=36&selectedPageVersions=37
 func (c *Confluence) logout(w http.ResponseWriter, r *http.Request, in call) {
 	c.sessions.close(in.session)
 	http.Redirect(w, r, c.context+c.web.login+"?logout=true", http.StatusFound)
 }
 
-// logout is Jira's. Without the session's own atl_token, which the link on
-// every page has, it asks first: https://developer.atlassian.com/server/jira/platform/form-token-handling/
-// What the question looks like is assumed, but for the id of its button.
+// logout is Jira's. Without the atl_token of the session, which the link on
+// every page contains, it asks first: https://developer.atlassian.com/server/jira/platform/form-token-handling/
+// The form of the question is assumed, except the id of its button.
 func (j *Jira) logout(w http.ResponseWriter, r *http.Request, in call) {
 	token := j.sessions.xsrf(in.session)
 	if in.session != "" && parameter(r, "atl_token") != token {
@@ -81,14 +80,14 @@ func (j *Jira) logout(w http.ResponseWriter, r *http.Request, in call) {
 	http.Redirect(w, r, j.context+loggedOutPath, http.StatusFound)
 }
 
-// loggedOut is where Jira's logout leads.
+// loggedOut is the page that Jira shows after a logout.
 func loggedOut(w http.ResponseWriter, _ *http.Request, _ call) {
 	writePage(w, http.StatusOK, "Logout", "You are now logged out.")
 }
 
 func writeTemplate(w http.ResponseWriter, page *template.Template, data map[string]any) {
 	w.Header().Set("Content-Type", "text/html;charset=UTF-8")
-	_ = page.Execute(w, data) // only a client that left makes it fail
+	_ = page.Execute(w, data) // fails only if the client has disconnected
 }
 
 var (

@@ -19,7 +19,7 @@ type browser struct {
 	server string
 }
 
-// visited is where a browser is.
+// visited is the page that a browser shows.
 type visited struct {
 	path, body string
 	header     http.Header
@@ -57,7 +57,7 @@ var (
 	element   = regexp.MustCompile(`<(form|input|label|a) ([^>]*)>`)
 )
 
-// elements are what a browser finds on the page, by name, id or class.
+// elements are the elements of a page by name, id or class.
 func (v visited) elements() map[string]map[string]string {
 	all := map[string]map[string]string{}
 	for _, found := range element.FindAllStringSubmatch(v.body, -1) {
@@ -96,7 +96,7 @@ func (b browser) submit(t *testing.T, on visited, filled url.Values) visited {
 // A person signs in with a browser, is led where they wanted to go, and signs
 // out.
 func TestBrowserSessions(t *testing.T) {
-	const wanted = "/rest/double/1.0/echo?a=b&c=<d>"
+	const wanted = "/rest/fake/1.0/echo?a=b&c=<d>"
 	jira := NewJira(Options{ContextPath: "/jira", Users: twoUsers()})
 	confluence := NewConfluence(Options{ContextPath: "/wiki", Users: twoUsers()})
 	for product, test := range map[string]struct {
@@ -138,7 +138,7 @@ func TestBrowserSessions(t *testing.T) {
 	}
 }
 
-// A link from somewhere else does not log anybody out of Jira; the question does.
+// A link from another site does not log a user out of Jira. The form does.
 func TestJiraAsksBeforeItLogsOut(t *testing.T) {
 	jira, server := start(t, Options{ContextPath: "/jira"})
 	for _, path := range []string{"/jira/logout", "/jira/logout?atl_token=x", "/jira/logoutconfirm.jsp"} {
@@ -193,7 +193,7 @@ func TestLoginLeadsNowhereElse(t *testing.T) {
 	}
 }
 
-// What Go writes into Location is below the context path too.
+// Location is below the context path, also when Go wrote it.
 func TestLoginRedirects(t *testing.T) {
 	for context, wants := range map[string]map[string]string{
 		"":      {"//evil": dashboardPath, "/.//evil": "/evil", "/browse/DEMO-1?a=b": "/browse/DEMO-1?a=b"},

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// SetUnavailable makes the double answer 503 with a page to everything, as
-// what stands before a product that is down does, until it is switched back.
-// The requests are recorded, with nobody as their user.
+// SetUnavailable makes the fake product answer every request with a 503 page, as
+// a proxy in front of a stopped product does. Requests are still recorded,
+// without a user.
 func (p *Product) SetUnavailable(down bool) { p.unavailable.Store(down) }
 
-// SetDelay makes the double wait before it does what a request asks for. A
-// client that loses patience is not waited for any longer, but what it asked
-// for is done all the same, as by a server that does not notice.
+// SetDelay makes the fake product wait before it handles a request. When the
+// client disconnects meanwhile, the request is handled nevertheless, as by a
+// server that does not notice.
 func (p *Product) SetDelay(d time.Duration) { p.delay.Store(int64(d)) }
 
 func (p *Product) wait(r *http.Request) {
@@ -22,8 +22,8 @@ func (p *Product) wait(r *http.Request) {
 	if d <= 0 {
 		return
 	}
-	// Only with the body read does Go's server notice that a client left.
-	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody+1)) // what a client leaves unsent is judged as if it were all
+	// Go's server notices that a client has disconnected only after the body was read.
+	body, _ := io.ReadAll(io.LimitReader(r.Body, maxBody+1)) // a body that was cut short is handled as it is
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -40,7 +40,7 @@ func TestDelay(t *testing.T) {
 	}
 }
 
-// A client that does not wait gets no answer, and the product does what it was asked for.
+// A client that disconnects gets no answer, and the product still handles its request.
 func TestDelayOutlastsTheClient(t *testing.T) {
 	for product, p := range bothProducts(t, Options{Users: twoUsers()}) {
 		p.SetDelay(time.Hour)

@@ -12,17 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// What a product allows when Options say nothing. The first two are what other
-// projects know as the defaults of atlassian.pats.max.tokens.per.user and
-// atlassian.pats.max.tokens.expiry.days; how long a name may be is assumed.
+// Defaults of the limits in Options. The first two are known from other projects
+// as the defaults of atlassian.pats.max.tokens.per.user and
+// atlassian.pats.max.tokens.expiry.days. The length of a name is assumed.
 const (
 	defaultMaxPATs    = 10
 	defaultMaxPATDays = 365
 	maxPATName        = 40
 )
 
-// PAT is what a product tells of a personal access token. The token itself is
-// told once, to whom it was made for.
+// PAT describes a personal access token. The token itself is returned only once,
+// when it is created.
 type PAT struct {
 	ID         int64
 	Name       string
@@ -33,22 +33,22 @@ type PAT struct {
 
 func (t PAT) expired(now time.Time) bool { return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) }
 
-// ownedPAT is a token with what nobody is told.
+// ownedPAT is a personal access token with its secret parts.
 type ownedPAT struct {
 	PAT
 	owner string // a key
 	token string
 }
 
-// patRules are what an administrator limits.
+// patRules are the limits that an administrator sets.
 type patRules struct {
 	max, maxDays int
 	noEternal    bool
 }
 
-// refuse says why there can be no token of that name for so many days, nil
-// being for ever. It says "" when there can. That the product refuses what is
-// too long is assumed: another client has it that it shortens.
+// refuse returns why a token with this name and this number of days (nil: for
+// ever) is refused, or "". It is assumed that the product refuses too many days:
+// the source of one client says that it shortens them.
 // https://github.com/benjaminLedel/covey-plugin-pack/blob/HEAD/jira/credential.go
 func (r patRules) refuse(name string, days *int) string {
 	switch {
@@ -70,7 +70,7 @@ func newToken() string {
 	const low, high = 100_000_000_000, 1_000_000_000_000
 	number, err := rand.Int(rand.Reader, big.NewInt(high-low))
 	if err != nil {
-		panic(err) // there is no randomness to go on without
+		panic(err) // without randomness there is no token
 	}
 	secret := make([]byte, 20)
 	_, _ = rand.Read(secret) // never fails
@@ -84,8 +84,8 @@ type pats struct {
 	all  []ownedPAT
 }
 
-// add keeps a token unless its owner has too many, and gives it an id. Those
-// that expired count too, as long as they are listed, which is assumed.
+// add stores a token and gives it an id, unless its owner has too many. Expired
+// tokens count as long as they are listed, which is assumed.
 func (p *pats) add(made ownedPAT, most int) (PAT, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,8 +135,8 @@ func (p *pats) remove(match func(ownedPAT) bool) bool {
 	return len(p.all) < before
 }
 
-// PersonalAccessTokens are a user's tokens, the oldest first, also those that
-// expired. The fixed ones of Options.Users are among them.
+// PersonalAccessTokens returns a user's tokens, the oldest first, with expired
+// ones and the fixed ones of Options.Users.
 func (p *Product) PersonalAccessTokens(user string) (all []PAT) {
 	owner, ok := p.accounts.named(user)
 	for _, pat := range p.pats.list(func(t ownedPAT) bool { return ok && t.owner == owner.Key }) {
@@ -145,8 +145,8 @@ func (p *Product) PersonalAccessTokens(user string) (all []PAT) {
 	return all
 }
 
-// RevokePAT takes a token away from whoever has it, as an administrator does,
-// and reports whether there was such a token.
+// RevokePAT revokes a token, as an administrator does. It reports whether the
+// token existed.
 func (p *Product) RevokePAT(token string) bool {
 	return p.pats.remove(func(t ownedPAT) bool { return t.token == token })
 }

@@ -58,7 +58,7 @@ func TestMaxPATs(t *testing.T) {
 			if got.StatusCode != http.StatusBadRequest || !strings.Contains(got.body, "as many tokens as you may") {
 				t.Errorf("%s: one more than %d: %d %s", product, most, got.StatusCode, got.body)
 			}
-			p.make(t, bearer("bob-pat"), `{"name":"bob's count of his own"}`)
+			p.make(t, bearer("bob-pat"), `{"name":"bob has a count of their own"}`)
 			if got := p.as(t, bearer("alice-pat"), "DELETE", fmt.Sprintf("%s/%d", patPath, id), ""); got.StatusCode != http.StatusNoContent {
 				t.Errorf("%s: got %d %s", product, got.StatusCode, got.body)
 			}
@@ -86,7 +86,7 @@ func TestPATsExpire(t *testing.T) {
 	}
 }
 
-// Those that expired are listed, and stand in the way of others.
+// Expired tokens are listed, and count against the limit.
 func TestExpiredPATsAreStillThere(t *testing.T) {
 	clock := newClock()
 	for product, p := range bothProducts(t, Options{Now: clock.read, MaxPATs: 2, Users: twoUsers()}) {
@@ -101,8 +101,8 @@ func TestExpiredPATsAreStillThere(t *testing.T) {
 	}
 }
 
-// A token can make its successor, and that can delete it. Whatever else signs
-// somebody in can do so too.
+// A token can create its successor, and the successor can delete it. Every other
+// credential can do so too.
 func TestPATsAreRotatedWithPATs(t *testing.T) {
 	for product, p := range bothProducts(t, Options{BasicAuth: true, Users: twoUsers()}) {
 		for name, credential := range map[string]change{
@@ -154,7 +154,7 @@ func TestPATsForTests(t *testing.T) {
 	}
 }
 
-// Ten may ask at once; only as many get one as there is room for.
+// Of ten concurrent requests only as many succeed as the limit allows.
 func TestMaxPATsAtOnce(t *testing.T) {
 	for product, p := range bothProducts(t, Options{MaxPATs: 5, Users: twoUsers()}) {
 		var group sync.WaitGroup

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// errTarget stands for every request target that Tomcat answers with 400.
+// errTarget means that Tomcat answers the request target with 400.
 var errTarget = errors.New("invalid URI")
 
 // tomcatPath returns the path by which Tomcat maps a request target as it came

@@ -11,15 +11,15 @@ import (
 
 const (
 	patPath = "/rest/pat/1.0/tokens"
-	// patTime is how the tokens' times are written, recorded from Jira 10.3.
-	// Others write of "+0000", so a client had better read both.
+	// patTime is the format of tokens' times, recorded from Jira 10.3. Other
+	// sources show "+0000", so a client must read both.
 	// https://github.com/carbonscott/slac-jira-search/blob/HEAD/docs/findings.md
 	patTime = "2006-01-02T15:04:05.000-07:00"
 	// never is the year in which tokens without an expiry expire in the answer
 	// to an administrator's search; only the year is known.
 	// https://github.com/Mr128Bit/JIRAudit/blob/HEAD/apis/jira_api/JiraAPI.py
 	never = "9999-12-31T23:59:59.999+00:00"
-	// mostFound is how many tokens a search finds that sets no limit.
+	// mostFound is the number of tokens that a search without a limit returns.
 	mostFound = 100
 )
 
@@ -33,7 +33,7 @@ func (p *Product) patEndpoints() map[string]endpoint {
 	}
 }
 
-// tokens lists the caller's tokens, or makes one.
+// tokens lists the caller's tokens, or creates one.
 func (p *Product) tokens(w http.ResponseWriter, r *http.Request, in call) {
 	if r.Method == http.MethodPost {
 		p.makeToken(w, r, in)
@@ -46,7 +46,8 @@ func (p *Product) tokens(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusOK, listed)
 }
 
-// makeToken makes a token for the caller; nobody makes one for somebody else.
+// makeToken creates a token for the caller. There is no way to create one for
+// another user.
 // https://developer.atlassian.com/server/jira/platform/personal-access-token
 // The status is 201: https://github.com/matthewrosse/jira-server-mcp
 // (tests/JiraServerMcp.JiraIntegration.Tests/Harness/PersonalAccessTokenMinter.cs)
@@ -77,9 +78,9 @@ func (p *Product) makeToken(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusCreated, answer)
 }
 
-// described is a token in an answer to its owner. That expiringAt is null for
-// one that does not expire is what one client knows, and that lastAccessedAt is
-// missing from one that was not used is assumed.
+// described returns a token as its owner sees it. expiringAt is null for a token
+// without an expiry, as one client expects. It is assumed that lastAccessedAt is
+// missing before the first use.
 // https://github.com/benjaminLedel/covey-plugin-pack/blob/HEAD/jira/credential.go
 func described(t PAT) map[string]any {
 	told := map[string]any{"id": t.ID, "name": t.Name, "createdAt": patDate(t.CreatedAt), "expiringAt": nil}
@@ -94,8 +95,8 @@ func described(t PAT) map[string]any {
 
 func patDate(t time.Time) string { return t.UTC().Format(patTime) }
 
-// deleteToken takes a token of the caller's away, also the one that they call
-// with. What is somebody else's is not there for them.
+// deleteToken deletes a token of the caller, also the one that authenticates the
+// request. Another user's token is 404.
 func (p *Product) deleteToken(w http.ResponseWriter, _ *http.Request, in call) {
 	id := in.last()
 	if !p.pats.remove(func(t ownedPAT) bool { return t.owner == in.by.Key && strconv.FormatInt(t.ID, 10) == id }) {
@@ -105,9 +106,9 @@ func (p *Product) deleteToken(w http.ResponseWriter, _ *http.Request, in call) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// searchTokens finds everybody's tokens, for administrators. Paths, header and
-// fields are those of its one public client; that it refuses requests without
-// the header is assumed, as is how it filters.
+// searchTokens finds the tokens of all users, for administrators. Paths, header
+// and fields are those of its one public client. It is assumed that it refuses
+// requests without the header, and how it filters.
 // https://github.com/Mr128Bit/JIRAudit/blob/HEAD/apis/jira_api/JiraAPI.py
 func (p *Product) searchTokens(w http.ResponseWriter, r *http.Request, in call) {
 	var sent struct {
@@ -143,11 +144,11 @@ func (p *Product) searchTokens(w http.ResponseWriter, r *http.Request, in call) 
 	writeJSON(w, http.StatusOK, map[string]any{"values": values})
 }
 
-// paged is one page of what was found, the first being 0.
+// paged returns one page of the tokens found. The first page is 0.
 func paged(found []ownedPAT, page, limit int) []ownedPAT {
 	if limit == 0 || limit > mostFound {
 		limit = mostFound
 	}
-	page = min(page, len(found)) // beyond it there is nothing, however far
+	page = min(page, len(found)) // every page beyond the last is empty
 	return found[min(page*limit, len(found)):min((page+1)*limit, len(found))]
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// maxBody bounds a request body; the largest that a double reads is a form or a page.
+// maxBody bounds a request body; the largest that a fake product reads is a form or a page.
 const maxBody = 1 << 20
 
-// User is an account of a double.
+// User is an account of a fake product.
 type User struct {
 	Name        string
 	Key         string   // Name when empty
@@ -24,10 +24,10 @@ type User struct {
 	Admin       bool     // may search the tokens of all users
 }
 
-// Options describe the double to make.
+// Options configure a fake product.
 type Options struct {
-	// ContextPath is where the product lives on its host: "/jira", or "" for
-	// the root.
+	// ContextPath is the context path of the product: "/jira", or "" for the
+	// root.
 	ContextPath string
 	Users       []User
 	// BasicAuth allows Basic authentication. Jira 11 ships with it off:
@@ -35,17 +35,18 @@ type Options struct {
 	BasicAuth bool
 	// Now is the clock, time.Now when nil.
 	Now func() time.Time
-	// MaxPATs is how many personal access tokens a user may have, 10 when 0.
+	// MaxPATs is the number of personal access tokens that a user may have, 10
+	// when 0.
 	MaxPATs int
-	// MaxPATDays is the longest that a token may be asked for, 365 when 0.
+	// MaxPATDays is the longest lifetime of a token in days, 365 when 0.
 	MaxPATDays int
 	// NoEternalPATs refuses tokens that would never expire, as
 	// atlassian.pats.eternal.tokens.enabled does when it is false.
 	NoEternalPATs bool
 }
 
-// Product is what the doubles have in common: Tomcat judges the path, Seraph
-// the credentials, and every request is remembered.
+// Product is the common part of the fake products: Tomcat's rules judge the path,
+// Seraph's the credentials, and every request is remembered.
 type Product struct {
 	context     string
 	accounts    accounts
@@ -57,13 +58,13 @@ type Product struct {
 	unavailable atomic.Bool
 	sessions    sessions
 
-	// unauthorized answers a request that needs a user and has none, and
-	// deadLink is the title of a page that is not there.
+	// unauthorized answers an anonymous request for a resource that needs a
+	// user. deadLink is the title of the page for a path that does not exist.
 	unauthorized http.HandlerFunc
 	deadLink     string
 	web          web
 	endpoints    map[string]endpoint
-	latest       map[string]string // what starts with "latest", to what is meant
+	latest       map[string]string // path prefixes with "latest", to those with the version
 
 	mu   sync.Mutex
 	seen []Seen

@@ -7,29 +7,29 @@ import (
 	"strings"
 )
 
-// call is a request whose credentials were judged.
+// call is a request with its credentials judged.
 type call struct {
 	seen    Seen
-	path    string // inside the context path, as it stands in the routes
-	by      User   // nobody when anonymous
+	path    string // inside the context path, as in the routes
+	by      User   // the zero value when anonymous
 	session string // id of the session that signed by in, "" for any other credential
 	reason  string // value of X-Seraph-LoginReason
 }
 
 func (c call) anonymous() bool { return c.by.Name == "" }
 
-// last is the last segment of the path.
+// last returns the last segment of the path.
 func (c call) last() string { return pathpkg.Base(c.path) }
 
-// endpoint is one page or resource of the double.
+// endpoint is one page or resource of the fake product.
 type endpoint struct {
 	methods []string         // any when empty
 	refuse  http.HandlerFunc // answers anonymous callers instead, when set
 	answer  func(w http.ResponseWriter, r *http.Request, in call)
 }
 
-// route answers by the path. Above methods and credentials stands whether
-// there is such a path at all.
+// route answers by the path. It checks that the path exists before methods and
+// credentials.
 func (p *Product) route(w http.ResponseWriter, r *http.Request, in call) {
 	in.path = p.resource(in.path)
 	e, ok := p.endpoints[in.path]
@@ -52,7 +52,7 @@ func (p *Product) route(w http.ResponseWriter, r *http.Request, in call) {
 	}
 }
 
-// resource is the key of a path in the routes. "latest" is the current version
+// resource returns the key of a path in the routes. "latest" is the current version
 // of an API, and JAX-RS ignores a slash at the end.
 func (p *Product) resource(path string) string {
 	for latest, current := range p.latest {
@@ -66,14 +66,14 @@ func (p *Product) resource(path string) string {
 	return path
 }
 
-// echo answers what the product received, credentials included, which is the
-// point of a double and a reason to give it made-up ones only.
+// echo answers with the request as the product received it, credentials
+// included. Give a fake product only made-up credentials.
 func echo(w http.ResponseWriter, _ *http.Request, in call) {
 	writeJSON(w, http.StatusOK, in.seen)
 }
 
-// origin is the scheme and host the client asked for. The product has a
-// configured base URL instead.
+// origin returns the scheme and host that the client asked for. A real product
+// uses its configured base URL.
 func origin(r *http.Request) string {
 	if r.TLS != nil {
 		return "https://" + r.Host

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// maxSeen bounds what the double remembers.
+// maxSeen is the number of requests that a fake product remembers.
 const maxSeen = 1000
 
 // Seen is one request as the product received it.
@@ -17,7 +17,7 @@ type Seen struct {
 	// path, or "" for a target that Tomcat refuses.
 	Path   string      `json:"path"`
 	Header http.Header `json:"headers"`
-	// User is who the request was served as, "" for anonymous.
+	// User is the user that the request was served as, "" for anonymous.
 	User string `json:"user"`
 }
 

@@ -10,7 +10,7 @@ import (
 
 const sessionCookie = "JSESSIONID"
 
-// sessions are the signed-in sessions; the zero value is ready for use.
+// sessions are the open sessions. The zero value is ready for use.
 type sessions struct {
 	mu   sync.Mutex
 	open map[string]session // by id
@@ -65,7 +65,7 @@ func (s *sessions) closeAll(key string) {
 }
 
 // SignIn opens a session for a user, as a login in a browser does, and returns
-// its cookie; nil if there is no such user or they may not sign in.
+// its cookie. It returns nil if the user does not exist or may not sign in.
 func (p *Product) SignIn(name string) *http.Cookie {
 	user, _ := p.accounts.named(name)
 	if _, ok := p.accounts.active(user.Key); !ok {
@@ -74,9 +74,9 @@ func (p *Product) SignIn(name string) *http.Cookie {
 	return p.cookie(p.sessions.start(user.Key))
 }
 
-// announce writes the headers that tell the client who it is and returns what
-// to do when the request is over. Every login opens a session and hands out
-// its cookie, even a login by token, whose session then dies with the request.
+// announce writes the headers that name the user, and returns a function to call
+// at the end of the request. Every login opens a session and sets its cookie. The
+// session of a login by token ends with the request.
 func (p *Product) announce(w http.ResponseWriter, found finding) (end func()) {
 	name := found.by.Name
 	if name == "" {

@@ -16,25 +16,25 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// API is an API server on loopback whose answers can be broken: behind it is a real one. It serves plain HTTP and
-// everybody who asks has the rights of one user.
+// API is a reverse proxy on loopback in front of a real API server. It serves plain HTTP, gives every client the rights
+// of one user, and breaks answers on request.
 type API struct {
 	server  *httptest.Server
 	forward http.Handler
 
 	mu    sync.Mutex
 	fault Fault
-	// uncut is done when all that is being answered is cut.
+	// uncut is cancelled to cut all requests in flight.
 	uncut context.Context
 	cut   context.CancelFunc
-	// answering counts it.
+	// answering counts the requests in flight.
 	answering *sync.WaitGroup
 }
 
-// Fault is what happens to requests instead of, or on, their way to the API server.
+// Fault handles a request instead of, or before, the API server.
 type Fault func(w http.ResponseWriter, r *http.Request, forward http.Handler)
 
-// NewAPI returns an API server that passes requests on with the rights of config. Close must be called to end it.
+// NewAPI starts a proxy that forwards requests with the rights of config. The caller must call Close.
 func NewAPI(config *rest.Config) (*API, error) {
 	target, err := url.Parse(config.Host)
 	if err != nil {
@@ -58,17 +58,17 @@ func NewAPI(config *rest.Config) (*API, error) {
 	return a, nil
 }
 
-// URL is where clients ask.
+// URL returns the URL for clients.
 func (a *API) URL() string { return a.server.URL }
 
-// Set breaks answers in this way from now on. What is being answered goes on.
+// Set applies a fault to every request from now on. Requests in flight go on.
 func (a *API) Set(f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.fault = f
 }
 
-// Cut ends everything that is being answered, in the middle of it, and returns when nothing more comes of it.
+// Cut aborts all requests in flight, and returns when they have ended.
 func (a *API) Cut() {
 	a.mu.Lock()
 	cut, answering := a.cut, a.answering
@@ -79,14 +79,14 @@ func (a *API) Cut() {
 	answering.Wait()
 }
 
-// Close ends everything.
+// Close aborts all requests and stops the proxy.
 func (a *API) Close() {
 	a.Cut()
 	a.server.CloseClientConnections()
 	a.server.Close()
 }
 
-// ServeHTTP answers a request, or breaks it.
+// ServeHTTP forwards a request, or applies the fault to it.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	fault, uncut, answering := a.fault, a.uncut, a.answering
@@ -102,17 +102,17 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Pass breaks nothing.
+// Pass forwards the request unchanged.
 func Pass(w http.ResponseWriter, r *http.Request, forward http.Handler) { forward.ServeHTTP(w, r) }
 
-// Fail answers with an error.
+// Fail answers with an error status.
 func Fail(status int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		http.Error(w, http.StatusText(status), status)
 	}
 }
 
-// Busy tells clients to come again after some seconds.
+// Busy answers 429 with a Retry-After of some seconds.
 func Busy(seconds int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
@@ -120,7 +120,7 @@ func Busy(seconds int) Fault {
 	}
 }
 
-// Delay lets clients wait before each answer.
+// Delay waits before each answer.
 func Delay(d time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		select {
@@ -131,7 +131,7 @@ func Delay(d time.Duration) Fault {
 	}
 }
 
-// CutWatches cuts each watch after a time.
+// CutWatches aborts each watch after a time.
 func CutWatches(after time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		if isWatch(r) {
@@ -143,8 +143,8 @@ func CutWatches(after time.Duration) Fault {
 	}
 }
 
-// Forget knows no history, as an API server that has just started: whoever wants to go on watching from where he was
-// has to begin anew.
+// Forget answers 410 Gone to a watch from an old resource version, as an API server does that has just started: the
+// client has to list again.
 func Forget(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 	if !isWatch(r) || beginsAnew(r) {
 		forward.ServeHTTP(w, r)
@@ -155,7 +155,7 @@ func Forget(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		`"message":"too old resource version","reason":"Expired","code":410}}`+"\n")
 }
 
-// Mute knows no history either, and to watches that begin anew it never says what there is.
+// Mute does the same as Forget, and never sends the initial objects to a watch that asks for them.
 func Mute(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 	if !isWatch(r) || !beginsAnew(r) {
 		Forget(w, r, forward)
@@ -168,5 +168,5 @@ func Mute(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 
 func isWatch(r *http.Request) bool { return r.URL.Query().Get("watch") == "true" }
 
-// beginsAnew is about watches that first tell all there is.
+// beginsAnew reports whether a request is a watch that asks for the initial objects first.
 func beginsAnew(r *http.Request) bool { return r.URL.Query().Get("sendInitialEvents") == "true" }

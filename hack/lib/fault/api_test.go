@@ -15,7 +15,7 @@ import (
 	"apitokens.dev/operator/hack/lib/fault"
 )
 
-// newAPI stands before a server that knows one user, and whose watches never end.
+// newAPI returns a proxy in front of a server that has one user and watches that never end.
 func newAPI(t *testing.T) *fault.API {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +44,7 @@ func get(t *testing.T, api *fault.API, query string) *http.Response {
 	return response
 }
 
-// firstLine is the first thing said, while more may follow.
+// firstLine reads the first line of a body that goes on.
 func firstLine(t *testing.T, response *http.Response) string {
 	t.Helper()
 	line, err := bufio.NewReader(response.Body).ReadString('\n')

@@ -1,5 +1,5 @@
-// Package fault stands between a client and the API server and breaks what lies there: a Line breaks connections, an API
-// breaks answers. The tests of outages stand on it.
+// Package fault breaks the path between a client and the API server, for the tests of outages: a Line breaks TCP
+// connections, an API breaks HTTP answers.
 package fault
 
 import (
@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/hack/lib/ports"
 )
 
-// Line carries TCP connections to a server, at an address that stays the same whatever is done to it.
+// Line forwards TCP connections to a server. Its address stays the same through every fault.
 type Line struct {
 	address, target string
 
@@ -26,22 +26,22 @@ type Line struct {
 	changed  *sync.Cond
 	listener net.Listener
 	pairs    map[*pair]bool
-	// freezing says that new connections are frozen too.
+	// freezing means that new connections are frozen too.
 	freezing bool
-	// deaf is what lets nobody connect, and refuses nobody.
+	// deaf is a listening socket that accepts no connection and refuses none.
 	deaf    []io.Closer
 	serving sync.WaitGroup
 }
 
-// pair is the two halves of a carried connection.
+// pair is the two halves of a forwarded connection.
 type pair struct {
 	client, server *net.TCPConn
 	frozen, ended  bool
 }
 
-// NewLine returns a line to a server, which passes everything on. Close must be called to end it.
+// NewLine returns a line to a server that forwards everything. The caller must call Close.
 func NewLine(target string) (*Line, error) {
-	// One that it keeps, also while it refuses connections.
+	// The line keeps its port, also while it refuses connections.
 	free, err := ports.Free(1)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func NewLine(target string) (*Line, error) {
 	return l, nil
 }
 
-// Address is where clients connect.
+// Address returns the address for clients.
 func (l *Line) Address() string { return l.address }
 
 // Freeze stops moving bytes, without closing anything: new connections are accepted, and carry nothing either.
@@ -81,7 +81,7 @@ func (l *Line) Reset() {
 	}
 }
 
-// Refuse resets every connection and refuses new ones: nobody listens any more.
+// Refuse resets every connection and refuses new ones, as if no process listened.
 func (l *Line) Refuse() {
 	l.stopListening()
 	l.Reset()
@@ -100,7 +100,7 @@ func (l *Line) stopListening() {
 	l.deaf = nil
 }
 
-// Lose loses every packet: open connections are frozen, and who connects waits.
+// Lose drops every packet: open connections are frozen, and new ones are never established.
 func (l *Line) Lose() error {
 	l.stopListening()
 	l.Freeze()
@@ -115,7 +115,7 @@ func (l *Line) Lose() error {
 	if err != nil {
 		return fmt.Errorf("losing packets at %s: %w", l.address, err)
 	}
-	// Linux drops the packets of whoever finds the queue of connections full that nobody accepts.
+	// Linux drops the packets of new connections while the accept queue is full.
 	if errControl := raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }); err != nil || errControl != nil {
 		return fmt.Errorf("losing packets at %s: %w", l.address, errors.Join(err, errControl))
 	}
@@ -131,7 +131,7 @@ func (l *Line) Lose() error {
 	return fmt.Errorf("losing packets at %s: connections are accepted all the same", l.address)
 }
 
-// Pass undoes whatever was done: what is frozen moves on, and new connections are accepted.
+// Pass undoes every fault: frozen connections go on, and new ones are accepted.
 func (l *Line) Pass() error {
 	l.mu.Lock()
 	l.freezing = false
@@ -154,7 +154,7 @@ func (l *Line) Close() {
 	l.serving.Wait()
 }
 
-// bind waits if it has to: a connection of somebody else may have the port for its own end, for a moment.
+// bind listens at the address again. It retries: an outgoing connection may use the port for a moment.
 func (l *Line) bind() (*net.TCPListener, error) {
 	var listener net.Listener
 	var last error
@@ -214,7 +214,7 @@ func (l *Line) carry(accepted net.Conn) {
 	l.end(p)
 }
 
-// move carries one direction of a connection, and ends with it.
+// move copies one direction of a connection until it ends.
 func (l *Line) move(p *pair, to, from *net.TCPConn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -240,7 +240,7 @@ func (l *Line) move(p *pair, to, from *net.TCPConn) {
 	l.end(p)
 }
 
-// awaitThaw reports whether the connection is still there once it is frozen no more.
+// awaitThaw waits while the connection is frozen, and reports whether it still exists.
 func (l *Line) awaitThaw(p *pair) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -250,7 +250,7 @@ func (l *Line) awaitThaw(p *pair) bool {
 	return !p.ended
 }
 
-// end resets both halves: a close that is not graceful. The caller holds the lock.
+// end resets both halves of the connection. The caller holds the lock.
 func (l *Line) end(p *pair) {
 	if p.ended {
 		return

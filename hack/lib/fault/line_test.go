@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/hack/lib/fault"
 )
 
-// echo answers what it is sent.
+// echo sends back all that it receives.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func dial(t *testing.T, line *fault.Line) net.Conn {
 	return conn
 }
 
-// read waits for what was said, this long.
+// read reads from the connection within the given time.
 func read(t *testing.T, conn net.Conn, patience time.Duration) (string, error) {
 	t.Helper()
 	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
@@ -79,7 +79,7 @@ func expectEcho(t *testing.T, conn net.Conn) {
 	}
 }
 
-// expectSilence takes nothing for an answer, and no answer for nothing: the connection must stay open.
+// expectSilence fails if anything arrives, or if the connection is closed.
 func expectSilence(t *testing.T, conn net.Conn) {
 	t.Helper()
 	say(t, conn)

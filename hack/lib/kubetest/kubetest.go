@@ -1,5 +1,5 @@
-// Package kubetest gives the tests of a package one real control plane with the operator's manifests installed,
-// and the objects they begin with.
+// Package kubetest runs one real control plane for the tests of a package, with the operator's manifests installed,
+// and builds the objects that tests begin with.
 package kubetest
 
 import (
@@ -46,7 +46,7 @@ type Env struct {
 	// Admin is a cluster administrator's client.
 	Admin client.WithWatch
 
-	// credentials are made one after the other: the control plane's authority is not for parallel tests.
+	// credentials serialises the creation of users: the control plane's authority is not safe for concurrent use.
 	credentials sync.Mutex
 }
 
@@ -75,11 +75,11 @@ func Run(m *testing.M, prepare func(*controlplane.ControlPlane) error) (status i
 	return m.Run()
 }
 
-// fuzzAlone is what -run says where no test is to run, or a fuzz target with its seeds.
+// fuzzAlone matches a -run flag that selects no test, or only a fuzz target with its seeds.
 var fuzzAlone = regexp.MustCompile(`^\^?(Fuzz\w*(/.*)?|\$)\$?$`)
 
-// needed reports whether there is anything to run on a control plane. Fuzz targets do without, and each of the processes that
-// Go starts for one would start its own.
+// needed reports whether a selected test may need a control plane. Fuzz targets do not, and each worker process of a fuzz
+// target would start a control plane of its own.
 func needed() bool {
 	flag.Parse()
 	if testing.Short() {
@@ -112,7 +112,7 @@ func (e *Env) Required(t *testing.T) {
 	t.Fatal("the control plane does not run: does TestMain call Env.Main?")
 }
 
-// Client is a client of a user with these groups.
+// Client returns a client with the rights of a user in the given groups.
 func (e *Env) Client(t *testing.T, user string, groups ...string) client.WithWatch {
 	t.Helper()
 	e.Required(t)
@@ -136,7 +136,7 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: s, FieldOwner: "apitoken-controller"})
 }
 
-// User is the configuration of a user with these groups.
+// User returns the client configuration of a user in the given groups.
 func (e *Env) User(t *testing.T, name string, groups ...string) *rest.Config {
 	t.Helper()
 	e.Required(t)
@@ -153,14 +153,14 @@ func (e *Env) user(name string, groups ...string) (*rest.Config, error) {
 	return e.ControlPlane.User(name, groups...)
 }
 
-// WriteKubeconfig writes a kubeconfig for a user with these groups.
+// WriteKubeconfig writes a kubeconfig for a user in the given groups.
 func (e *Env) WriteKubeconfig(path, name string, groups ...string) error {
 	e.credentials.Lock()
 	defer e.credentials.Unlock()
 	return e.ControlPlane.WriteKubeconfig(path, name, groups...)
 }
 
-// Namespace makes a namespace for one test.
+// Namespace creates a namespace for one test.
 func (e *Env) Namespace(t *testing.T) string {
 	t.Helper()
 	e.Required(t)
@@ -171,7 +171,7 @@ func (e *Env) Namespace(t *testing.T) string {
 	return n.Name
 }
 
-// awaitPolicies waits until the API server enforces what was installed: it takes it a moment to notice.
+// awaitPolicies waits until the API server enforces the admission policies. It takes a moment to notice them.
 func (e *Env) awaitPolicies() error {
 	ctx := context.Background()
 	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, GenerateName: "probe-"}, Type: "Opaque"}
@@ -189,7 +189,7 @@ func (e *Env) awaitPolicies() error {
 	return nil
 }
 
-// Eventually waits until check is satisfied, or fails with what it said last.
+// Eventually waits until check returns nil. After the timeout it fails with the last error.
 func Eventually(t *testing.T, check func() error) {
 	t.Helper()
 	var last error
@@ -202,7 +202,7 @@ func Eventually(t *testing.T, check func() error) {
 	}
 }
 
-// Site returns a site of Jira.
+// Site returns a site of Jira, changed by mods.
 func Site(namespace, name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *tokensv1alpha1.AtlassianSite {
 	s := &tokensv1alpha1.AtlassianSite{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
@@ -221,7 +221,8 @@ func Site(namespace, name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *
 	return s
 }
 
-// Token returns a token of alice for the site "main", delivered to a Secret with "-token" behind its own name.
+// Token returns a token of alice for the site "main", changed by mods. Its delivered Secret is named after it, with the
+// suffix "-token".
 func Token(namespace, name string, mods ...func(*tokensv1alpha1.APIToken)) *tokensv1alpha1.APIToken {
 	t := &tokensv1alpha1.APIToken{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},

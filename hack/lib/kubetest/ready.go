@@ -16,19 +16,19 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// ReadySite is a site, and what a controller would have made of it: a gateway may ask, and alice has a personal access
-// token, "pat".
+// ReadySite is a site with the Secrets that a controller would have written for it: caller keys, and the personal access
+// token "pat" of alice.
 type ReadySite struct {
 	Site                   *tokensv1alpha1.AtlassianSite
 	Keys                   authurl.Keys
 	CallerKeys, Credential *corev1.Secret
-	// Operator writes with the rights of the controller, which does not run.
+	// Operator is a client with the rights of the controller. The controller does not run.
 	Operator client.Client
 
 	env *Env
 }
 
-// IssuedToken is a token that authenticates, with its plaintext.
+// IssuedToken is an APIToken with its record and its plaintext.
 type IssuedToken struct {
 	*tokensv1alpha1.APIToken
 
@@ -36,7 +36,7 @@ type IssuedToken struct {
 	Record *corev1.Secret
 }
 
-// ReadySite makes a site "main" in a namespace of its own.
+// ReadySite creates a site "main" in a new namespace.
 func (e *Env) ReadySite(t *testing.T) *ReadySite {
 	t.Helper()
 	ns := e.Namespace(t)
@@ -49,7 +49,7 @@ func (e *Env) ReadySite(t *testing.T) *ReadySite {
 	return s
 }
 
-// Issue makes a token of alice at the site.
+// Issue creates a token of alice for the site, with a record.
 func (s *ReadySite) Issue(t *testing.T, name string, mods ...func(*tokensv1alpha1.APIToken)) *IssuedToken {
 	t.Helper()
 	issued := &IssuedToken{APIToken: Token(s.Site.Namespace, name, mods...)}

@@ -1,5 +1,5 @@
-// Package portaltest runs the portal for tests: on a real API server, with its own rights, behind what stands in for an
-// ingress, and in front of product doubles.
+// Package portaltest runs the portal for tests: on a real API server, with the rights of its own account, behind a small
+// ingress, and with fake products.
 package portaltest
 
 import (
@@ -34,18 +34,18 @@ import (
 	"apitokens.dev/operator/webhook/portal"
 )
 
-// Env is the control plane of a test package, and the portal at it.
+// Env is the control plane of a test package, with a running portal.
 type Env struct {
 	kubetest.Env
 
-	// Licenses has the portal require licences. It is set before the first world.
+	// Licenses makes the portal require licences. Set it before the first world is made.
 	Licenses *license.Verifier
 
 	once    sync.Once
 	address string
 	stop    context.CancelFunc
 	ended   chan error
-	// audit is what the portal told.
+	// audit holds the audit lines of the portal.
 	audit lockedBuffer
 }
 
@@ -54,7 +54,7 @@ func (e *Env) Main(m *testing.M) int {
 	defer func() {
 		if e.stop != nil {
 			e.stop()
-			<-e.ended //nolint:errcheck // how it ended is of no interest any more
+			<-e.ended //nolint:errcheck // the tests are over
 		}
 	}()
 	return e.Env.Main(m)
@@ -70,7 +70,7 @@ func (e *Env) start(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := e.User(t, kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
-		klog.SetLogger(logr.Discard())                        // clients leave on purpose, and client-go says so
+		klog.SetLogger(logr.Discard())                        // client-go logs that clients were stopped
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
 		go func() {
@@ -94,23 +94,23 @@ func (e *Env) start(t *testing.T) {
 	})
 }
 
-// Audit returns what the portal told of tokens.
+// Audit returns the audit lines of the portal.
 func (e *Env) Audit() string { return e.audit.String() }
 
 // World is one site with a product, and an ingress in front of both.
 type World struct {
 	Site *tokensv1alpha1.AtlassianSite
-	// Product is the double.
+	// Product is the fake product behind the ingress.
 	Product *fakeproduct.Product
 	// URL is the base URL of the site, with the context path.
 	URL string
-	// Portal is where the ingress sends what is the portal's.
+	// Portal is the URL to which the ingress sends requests for the portal.
 	Portal string
-	// Controller writes with the rights of the controller, which does not run.
+	// Controller is a client with the rights of the controller. The controller does not run.
 	Controller client.Client
 }
 
-// Users are those of the doubles. Alice and bob may sign in; carol is an administrator of API tokens.
+// Users returns the users of the fake products. carol is an administrator of API tokens.
 func Users() []fakeproduct.User {
 	return []fakeproduct.User{
 		{Name: "alice", Key: "JIRAUSER10001", DisplayName: "Alice Example", Password: "alices password"},
@@ -119,7 +119,7 @@ func Users() []fakeproduct.User {
 	}
 }
 
-// Jira makes a site of Jira with the context path /jira.
+// Jira creates a site of Jira with the context path /jira.
 func (e *Env) Jira(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
 	t.Helper()
 	product := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
@@ -128,7 +128,7 @@ func (e *Env) Jira(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *W
 	}}, mods...)...)
 }
 
-// Confluence makes a site of Confluence with the context path /jira, which is as good as any.
+// Confluence creates a site of Confluence. Its context path is /jira too, so that tests run on both.
 func (e *Env) Confluence(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
 	t.Helper()
 	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
@@ -157,7 +157,7 @@ func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Pro
 	return w
 }
 
-// Project writes what the controller would project of the site.
+// Project writes the projection of the site, as the controller would.
 func (w *World) Project(t *testing.T, p projection.Projection) {
 	t.Helper()
 	p.Namespace, p.Site, p.UpstreamURL = w.Site.Namespace, w.Site.Name, w.Site.Spec.UpstreamURL
@@ -178,7 +178,7 @@ func (w *World) Project(t *testing.T, p projection.Projection) {
 	}
 }
 
-// served asks as nobody, which the portal answers once it knows the site in every way that it has to: from its cache and its index.
+// served sends an anonymous request. The portal answers it with 401 once it knows the site.
 func (w *World) served() error {
 	response, err := http.Get(w.URL + "/rest/api-tokens/latest/")
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *World) served() error {
 	return nil
 }
 
-// ingress sends to the portal what is the portal's, and all else to the product: as config/samples/nginx.conf does.
+// ingress routes the portal's paths to the portal and all others to the product, as config/samples/nginx.conf does.
 func ingress(t *testing.T, portal, product string) http.Handler {
 	t.Helper()
 	to := func(target string) *url.URL {
@@ -202,7 +202,7 @@ func ingress(t *testing.T, portal, product string) http.Handler {
 		return u
 	}
 	portalURL, productURL := to(portal), to(product)
-	quiet := log.New(io.Discard, "", 0) // tests leave, and stop products, on purpose
+	quiet := log.New(io.Discard, "", 0) // tests cancel requests and stop products on purpose
 	return &httputil.ReverseProxy{ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
 		below, ok := strings.CutPrefix(r.In.URL.Path, "/jira")
 		if ok && (strings.HasPrefix(below, "/rest/api-tokens/") || strings.HasPrefix(below, "/plugins/servlet/api-tokens")) {

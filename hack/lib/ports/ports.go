@@ -1,4 +1,4 @@
-// Package ports finds ports for what the tests start.
+// Package ports finds free ports for the servers of tests.
 package ports
 
 import (
@@ -7,8 +7,8 @@ import (
 	"net"
 )
 
-// Free returns loopback addresses that nobody listens on. They lie below the ports that Linux gives to connections and to
-// whoever takes any (32768 and up), so that nobody gets one by chance before it is used, or while it is not.
+// Free returns loopback addresses on which no process listens. Their ports lie below 32768, where Linux begins with the
+// ports of outgoing connections, so that no connection takes one by chance before the test does.
 func Free(n int) ([]string, error) {
 	const lowest, highest = 10_000, 32_000
 	var addresses []string

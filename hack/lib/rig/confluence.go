@@ -18,24 +18,24 @@ import (
 	"apitokens.dev/operator/hack/lib/ports"
 )
 
-// Names of the samples for Confluence.
+// Names in the samples for Confluence.
 const (
 	ConfluenceNamespace = "confluence"
 	ConfluenceSite      = "wiki"
 	confluenceHost      = "confluence.confluence.svc"
 )
 
-// ConfluencePersonalAccessToken is that of alice at Confluence.
+// ConfluencePersonalAccessToken is alice's personal access token of Confluence.
 const ConfluencePersonalAccessToken = "MDQzNzE2NTEzOTU4OmConfluence5vKzalice"
 
-// Confluence is a second product beside Jira, with a gateway of its own. It speaks TLS, with a certificate of an
-// authority that nobody knows who was not told.
+// Confluence is a second product beside Jira, with an nginx of its own. It serves TLS with a certificate of a private
+// authority.
 type Confluence struct {
-	// Product is the double; it remembers what it received.
+	// Product is a fake; it remembers the requests that it received.
 	Product *fakeproduct.Confluence
-	// URL is where nginx serves the product.
+	// URL is the address of nginx in front of the product.
 	URL string
-	// Nginx is the gateway.
+	// Nginx is the process of the gateway.
 	Nginx *Process
 
 	server *httptest.Server
@@ -44,7 +44,7 @@ type Confluence struct {
 	samples *strings.Replacer
 }
 
-// StartConfluence starts the second product. Its gateway starts later, once there is a site for it.
+// StartConfluence starts the second product. StartConfluenceNginx starts its gateway later, once the site exists.
 func (r *Rig) StartConfluence() error {
 	signer, err := authority.New("authority of the rig")
 	if err != nil {
@@ -79,8 +79,8 @@ func (r *Rig) StartConfluence() error {
 	return nil
 }
 
-// StartConfluenceNginx starts an nginx for Confluence with the sample configuration, changed as docs/how-to/nginx.md says, and
-// this auth URL.
+// StartConfluenceNginx starts an nginx for Confluence with the given auth URL. Its configuration is the sample, changed as
+// docs/how-to/nginx.md says.
 func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err error) {
 	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", "nginx.conf"))
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err err
 	return c.Nginx.await(ctx, c.URL+"/login.action")
 }
 
-// fill replaces the placeholders of the samples for Confluence, once it was started.
+// fill replaces the placeholders in a sample for Confluence. Before StartConfluence it changes nothing.
 func (c *Confluence) fill(text string) string {
 	if c == nil {
 		return text

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// stopTimeout is how long a process may take to end before it is killed.
+// stopTimeout is the time that a process has to end before it is killed.
 const stopTimeout = 20 * time.Second
 
-// Process is a part that runs in a process of its own.
+// Process is a running part of the rig.
 type Process struct {
 	cmd   *exec.Cmd
 	log   string
@@ -30,8 +30,8 @@ func startProcess(log, path string, args ...string) (*Process, error) {
 	defer func() { _ = out.Close() }()
 	p := &Process{cmd: exec.Command(path, args...), log: log, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	// A process group of its own: Ctrl-C reaches the rig alone, which then stops its parts in order.
-	// The signal is for a rig that is killed.
+	// The process has a group of its own, so that Ctrl-C reaches only the rig, which stops its parts in order.
+	// Pdeathsig ends the process when the rig is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.name(), err)
@@ -43,7 +43,7 @@ func startProcess(log, path string, args ...string) (*Process, error) {
 	return p, nil
 }
 
-// Stop asks the process to end, and kills it if it does not. It is an error if the process ends badly.
+// Stop sends SIGTERM, and SIGKILL after stopTimeout. It returns an error unless the process ends with status 0.
 func (p *Process) Stop() error {
 	if p == nil {
 		return nil
@@ -62,7 +62,7 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// Kill ends the process without a chance to clean up.
+// Kill sends SIGKILL and waits until the process has ended.
 func (p *Process) Kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("killing %s: %w", p.name(), err)
@@ -71,7 +71,7 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Memory is how much of its memory is resident, in bytes.
+// Memory returns the resident memory of the process in bytes.
 func (p *Process) Memory() (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
 	if err != nil {
@@ -84,7 +84,7 @@ func (p *Process) Memory() (int, error) {
 	return resident * os.Getpagesize(), nil
 }
 
-// Log returns what the process has written.
+// Log returns the output of the process so far.
 func (p *Process) Log() (string, error) {
 	text, err := os.ReadFile(p.log)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"apitokens.dev/operator/hack/lib/ports"
 )
 
-// Replica is one more webhook, beside the rig's own. It can be stopped and started again at the same addresses.
+// Replica is a second webhook beside the rig's own. It can be stopped and started again at the same addresses.
 type Replica struct {
 	*Process
 
-	// URL is where gateways ask.
+	// URL is the address for gateways.
 	URL string
-	// HealthURL and MetricsURL are as those of the rig.
+	// HealthURL and MetricsURL are those of the replica.
 	HealthURL, MetricsURL string
 
 	rig  *Rig
@@ -23,7 +23,7 @@ type Replica struct {
 	args []string
 }
 
-// Bare returns a rig that is no more than the operator's binary, for replicas at a control plane that somebody else started.
+// Bare returns a rig with only the operator's binary, for replicas at a control plane that the caller started.
 func Bare(ctx context.Context) (*Rig, error) {
 	r := &Rig{}
 	if err := r.build(ctx); err != nil {
@@ -32,7 +32,7 @@ func Bare(ctx context.Context) (*Rig, error) {
 	return r, nil
 }
 
-// NewReplica returns a webhook that is not started yet.
+// NewReplica returns a webhook that is not yet started.
 func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
 	free, err := ports.Free(3)
 	if err != nil {
@@ -47,7 +47,7 @@ func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Re
 	}, nil
 }
 
-// StartReplica starts one more webhook, which goes on serving for drainDelay when it is stopped.
+// StartReplica starts a webhook that keeps serving for drainDelay after it is told to stop.
 func (r *Rig) StartReplica(ctx context.Context, name string, drainDelay time.Duration) (*Replica, error) {
 	replica, err := r.NewReplica(name, r.Kubeconfig("apitoken-webhook"), drainDelay)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *Replica) Start(ctx context.Context) error {
 	return r.await(ctx, r.HealthURL+"/readyz")
 }
 
-// Launch starts the replica and does not wait.
+// Launch starts the replica without waiting until it is ready.
 func (r *Replica) Launch() (err error) {
 	r.Process, err = r.rig.startOperator(r.name, r.args...)
 	return err

@@ -1,6 +1,5 @@
-// Package rig starts everything that a request and a change flow through, each part a real one: etcd and
-// kube-apiserver, the operator's three processes with their own accounts, nginx, and the product double for Jira.
-// The demo, the end-to-end tests and the benchmarks stand on it.
+// Package rig starts a whole installation: real etcd, kube-apiserver and nginx, the operator's three processes with their
+// own accounts, and a fake Jira. The demo, the end-to-end tests and the benchmarks run on it.
 package rig
 
 import (
@@ -25,45 +24,45 @@ import (
 	"apitokens.dev/operator/hack/lib/ports"
 )
 
-// Names of the samples.
+// Names in the samples.
 const (
 	Namespace = "jira"
 	Site      = "main"
 )
 
-// PersonalAccessToken is that of alice at the product.
+// PersonalAccessToken is alice's personal access token of Jira.
 const PersonalAccessToken = "NjE2MTE2NTEzOTU4OpjlEO6GuF3vKzalice"
 
 // Rig is a running set of parts.
 type Rig struct {
 	*controlplane.ControlPlane
 
-	// Product is the double; it remembers what it received.
+	// Product is a fake; it remembers the requests that it received.
 	Product *fakeproduct.Jira
-	// URL is where nginx serves the product. WebhookURL is where nginx asks, and where nobody else is meant to.
+	// URL is the address of nginx in front of the product. WebhookURL is the address at which nginx asks the webhook.
 	URL, WebhookURL string
 	// HealthURL and MetricsURL are those of the webhook.
 	HealthURL, MetricsURL string
-	// Confluence is a second product, once it was started.
+	// Confluence is the second product; nil before StartConfluence.
 	Confluence *Confluence
-	// PortalURL is where nginx reaches the portal.
+	// PortalURL is the address of the portal, for nginx.
 	PortalURL string
-	// ControllerMetricsURL and PortalMetricsURL are where the metrics of these two are.
+	// ControllerMetricsURL and PortalMetricsURL are those of the controller and the portal.
 	ControllerMetricsURL, PortalMetricsURL string
-	// Controller, Webhook, Portal and Nginx are the processes.
+	// Controller, Webhook, Portal and Nginx are the processes of the rig.
 	Controller, Webhook, Portal, Nginx *Process
 
 	dir, binary string
-	// productAhead is by how much the clock of the product is ahead of ours.
+	// productAhead is the difference between the products' clocks and ours, in nanoseconds.
 	productAhead atomic.Int64
-	// logsRequests has nginx write an access log, and more than errors.
+	// logsRequests makes nginx write an access log, and notices beside errors.
 	logsRequests bool
-	// operatorArgs go to each of the operator's processes.
+	// operatorArgs are added to the arguments of each of the operator's processes.
 	operatorArgs []string
 	product      *httptest.Server
 }
 
-// users are those of a product. Alice has a personal access token already.
+// users returns the users of a product. alice already has a personal access token.
 func users(pat string) []fakeproduct.User {
 	return []fakeproduct.User{
 		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
@@ -73,8 +72,8 @@ func users(pat string) []fakeproduct.User {
 	}
 }
 
-// Start starts the control plane, the product and the operator, telling on progress what it does.
-// nginx starts later, once there is a site for it. Stop must be called, also after an error.
+// Start starts the control plane, the product and the operator, and writes each step to progress.
+// StartNginx starts nginx later, once the site exists. The caller must call Stop, also after an error.
 func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
 	r := &Rig{operatorArgs: operatorArgs}
 	r.Product = fakeproduct.NewJira(fakeproduct.Options{Now: r.productTime, Users: users(PersonalAccessToken)})
@@ -85,7 +84,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 		{"building the operator", r.build},
 		{"starting etcd and kube-apiserver", r.startControlPlane},
 		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/default") }},
-		{"starting the product double", r.startProduct},
+		{"starting the fake Jira", r.startProduct},
 		{"starting the operator's controller", r.startController},
 		{"starting the operator's webhook", r.startWebhook},
 		{"starting the operator's portal", r.startPortal},
@@ -101,7 +100,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 	return r, nil
 }
 
-// Stop ends every part and leaves nothing behind.
+// Stop stops every part and removes all files.
 func (r *Rig) Stop() error {
 	errs := []error{r.Confluence.stop(), r.Nginx.Stop(), r.Portal.Stop(), r.Webhook.Stop(), r.Controller.Stop()}
 	if r.product != nil {
@@ -116,7 +115,7 @@ func (r *Rig) Stop() error {
 	return errors.Join(errs...)
 }
 
-// SetProductAhead sets by how much the clocks of the products are ahead of ours, or behind.
+// SetProductAhead sets the products' clocks ahead of ours, or behind if d is negative.
 func (r *Rig) SetProductAhead(d time.Duration) { r.productAhead.Store(int64(d)) }
 
 func (r *Rig) productTime() time.Time { return time.Now().Add(time.Duration(r.productAhead.Load())) }
@@ -154,7 +153,7 @@ func (r *Rig) startControlPlane(context.Context) (err error) {
 	return nil
 }
 
-// Kubeconfig is the kubeconfig of admin, of alice, who may issue for herself, or of mallory, who may not.
+// Kubeconfig returns the path of the kubeconfig of admin, of alice, who may issue for herself, or of mallory, who may not.
 func (r *Rig) Kubeconfig(name string) string {
 	return filepath.Join(r.dir, name[strings.LastIndexByte(name, ':')+1:]+".kubeconfig")
 }
@@ -187,7 +186,7 @@ func (r *Rig) startController(ctx context.Context) error {
 	return r.Controller.await(ctx, "http://"+free[0]+"/readyz")
 }
 
-// startOperator starts one process of the operator, whose log is known by this name.
+// startOperator starts one process of the operator. name is the name of its log.
 func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
 	return startProcess(filepath.Join(r.dir, log+".log"), r.binary, append(args, r.operatorArgs...)...)
 }
@@ -218,7 +217,7 @@ func (r *Rig) startPortal(ctx context.Context) error {
 	return r.Portal.await(ctx, "http://"+health[0]+"/readyz")
 }
 
-// Sample returns a file of config/samples, with the placeholders for this rig filled in.
+// Sample returns a file of config/samples with the placeholders filled in for this rig.
 func (r *Rig) Sample(name string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", name))
 	if err != nil {
@@ -242,7 +241,7 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 	).Replace(r.Confluence.fill(string(text)))), nil
 }
 
-// KubectlAs runs kubectl as one of the people, with a text on its standard input, and returns what it prints.
+// KubectlAs runs kubectl with the kubeconfig of one user and input on its standard input. It returns the output.
 func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, r.Kubectl(), append([]string{"--kubeconfig", r.Kubeconfig(as), "--namespace", Namespace}, args...)...)
 	cmd.Stdin = bytes.NewReader(stdin)
@@ -253,7 +252,7 @@ func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...st
 	return string(out), nil
 }
 
-// StartNginx starts nginx with the sample configuration and this auth URL. More configuration goes before it.
+// StartNginx starts nginx with the sample configuration and the given auth URL. more is put before the sample.
 func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) error {
 	site, err := r.Sample("nginx.conf")
 	if err != nil {
@@ -267,7 +266,7 @@ func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) er
 	return r.Nginx.await(ctx, r.URL+"/login.jsp")
 }
 
-// startNginx starts an nginx that serves one site, in a folder and with a log of this name.
+// startNginx starts an nginx for one site. Its folder and its log have the given name.
 func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
 	dir := filepath.Join(r.dir, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -289,10 +288,10 @@ func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
 	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
 }
 
-// LogRequests has every nginx that starts from now on write each request into its log.
+// LogRequests makes every nginx that starts from now on log each request.
 func (r *Rig) LogRequests() { r.logsRequests = true }
 
-// nginxMain is what surrounds the sample: where everything lies that nginx would otherwise write outside its folder.
+// nginxMain is the configuration around the sample. It keeps all files of nginx in one folder.
 func nginxMain(dir, logs string) string {
 	user := ""
 	if os.Geteuid() == 0 {
@@ -314,7 +313,7 @@ http {
 `
 }
 
-// nginxBinary finds nginx where Debian puts it too: that is not in everybody's PATH.
+// nginxBinary finds nginx in PATH, or where Debian installs it.
 func nginxBinary() (string, error) {
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -324,7 +323,7 @@ func nginxBinary() (string, error) {
 	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
 }
 
-// await waits until a process answers, or fails as soon as it has ended.
+// await waits until the URL answers. It fails as soon as the process has ended.
 func (p *Process) await(ctx context.Context, url string) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		select {

@@ -18,15 +18,15 @@ import (
 )
 
 // echo is a path at which the product answers whatever the method is.
-const echo = "/rest/double/1.0/echo"
+const echo = "/rest/fake/1.0/echo"
 
-// ask is one request with a password of alice: what is not said is an ordinary one.
+// ask is one request with a password of alice. The zero value is an ordinary GET.
 type ask struct {
 	method, path string
-	// to is where it is sent, from the address of this machine that it comes from.
+	// to is the URL to send to, from the local address to send from.
 	to, from string
 	header   http.Header
-	// user and password are alice, and the token that was delivered last.
+	// user and password default to alice and the token that was delivered last.
 	user, password string
 }
 
@@ -34,8 +34,8 @@ func (a ask) String() string {
 	return strings.Join(strings.Fields(fmt.Sprint(a.method, " ", a.path, " from ", a.from, " ", a.user, " ", a.header)), " ")
 }
 
-// ask says what came of a request: "200", "401", "403 ReadOnly" with the reason; and "product 403" if it was the product
-// that did not answer 200.
+// ask sends a request and returns the outcome: "200", "401", "403 ReadOnly" with the reason, or "product 403" if the
+// product answered other than 200.
 func (s *story) ask(ctx context.Context, a ask) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, cmp.Or(a.method, http.MethodGet), cmp.Or(a.to, s.URL), http.NoBody)
 	if err != nil {
@@ -74,16 +74,16 @@ func (s *story) outcome(response *http.Response, body string) (string, error) {
 	return strings.TrimSpace(status + " " + reason), nil
 }
 
-// expect is a request, and what is to come of it.
+// expect is a request with its expected outcome.
 type expect struct {
 	ask
 
 	want string
-	// free is what comes of it without the limit, if that is not 200.
+	// free is the expected outcome without the limit, 200 if empty.
 	free string
 }
 
-// await waits until all of them hold.
+// await waits until all requests have their expected outcome.
 func (s *story) await(t *testing.T, all ...expect) {
 	t.Helper()
 	begun := time.Now()
@@ -111,7 +111,7 @@ func (s *story) await(t *testing.T, all ...expect) {
 	t.Logf("%d answers as they should be, after %d ms", len(all), time.Since(begun).Milliseconds())
 }
 
-// kubectlOrFail runs kubectl for what is no part of the story.
+// kubectlOrFail runs kubectl without printing, and fails the test on an error.
 func (s *story) kubectlOrFail(t *testing.T, as, stdin string, args ...string) string {
 	t.Helper()
 	out, err := s.KubectlAs(t.Context(), as, []byte(stdin), args...)

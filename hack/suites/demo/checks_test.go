@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// send sends one request with alice's token and these headers through nginx.
+// send sends one request with alice's token and the given headers through nginx.
 func (s *story) send(ctx context.Context, header http.Header) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/rest/api/2/myself", http.NoBody)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *story) checkIdentityHeaders(ctx context.Context) error {
 	if _, err := s.send(ctx, forged.Clone()); err != nil {
 		return err
 	}
-	for _, path := range []string{"/rest/double/1.0/echo", "/secure/Dashboard.jspa"} {
+	for _, path := range []string{"/rest/fake/1.0/echo", "/secure/Dashboard.jspa"} {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, http.NoBody)
 		if err != nil {
 			return err
@@ -150,7 +150,8 @@ func (s *story) checkWithoutAPIServer(ctx context.Context) error {
 	return nil
 }
 
-// limitShortly has alice's token expire, and waits until the webhook knows: the same change makes the token read-only.
+// limitShortly sets an expiry for alice's token, and waits until the webhook knows it: the same change makes the token
+// read-only.
 func (s *story) limitShortly(ctx context.Context) (time.Time, error) {
 	ends := soon()
 	patch := fmt.Sprintf(`{"spec":{"access":"ReadOnly","expirationTime":%q}}`, ends.Format(time.RFC3339))

@@ -16,9 +16,8 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// A Jira and a Confluence side by side, each behind an nginx of its own: a token of one is good for nothing at the other,
-// and each product sees its own personal access token and nothing of the other's. Confluence is asked by TLS, trusted
-// because of `upstreamCARef` alone.
+// A Jira and a Confluence side by side, each behind an nginx of its own: a token of one is refused at the other, and each
+// product receives only its own personal access token. Confluence serves TLS, trusted only through `upstreamCARef`.
 func TestSideBySide(t *testing.T) {
 	r, err := rig.Start(t.Context(), t.Output())
 	t.Cleanup(func() {
@@ -67,7 +66,7 @@ func TestSideBySide(t *testing.T) {
 	})
 }
 
-// declareConfluence starts the second product, and declares its site and a token of alice's there.
+// declareConfluence starts the second product, and declares its site and a token of alice for it.
 func (s *story) declareConfluence(ctx context.Context) error {
 	if err := s.StartConfluence(); err != nil {
 		return err
@@ -104,8 +103,7 @@ func (s *story) declareConfluence(ctx context.Context) error {
 	return s.StartConfluenceNginx(ctx, string(urls.Data["nginx"]))
 }
 
-// open allows APITokens of all namespaces to refer to a site: that they refer to another site is then all that is wrong
-// with them.
+// open allows APITokens of all namespaces to refer to a site, so that only the wrong site can be the cause of a refusal.
 func (s *story) open(ctx context.Context, namespace, site string) error {
 	_, err := s.KubectlAs(ctx, "admin", nil, "patch", "atlassiansite", site, "--namespace", namespace, "--type=merge",
 		"--patch", `{"spec":{"allowedNamespaces":{"from":"All"}}}`)
@@ -114,7 +112,7 @@ func (s *story) open(ctx context.Context, namespace, site string) error {
 
 func (s *story) openJira(ctx context.Context) error { return s.open(ctx, rig.Namespace, rig.Site) }
 
-// deliveredAt is the token that was delivered for Confluence.
+// deliveredAt returns the token that was delivered for Confluence.
 func (s *story) deliveredAt(t *testing.T) string {
 	t.Helper()
 	var delivered corev1.Secret
@@ -127,11 +125,11 @@ func (s *story) deliveredAt(t *testing.T) string {
 	return string(delivered.Data["password"])
 }
 
-// gateway is an nginx before a product.
+// gateway is an nginx in front of a product.
 type gateway struct {
 	url, path, token, pat string
 	product               *fakeproduct.Product
-	// own is the product's error format, other that of the other product.
+	// own is the error format of the product, other that of the other product.
 	own, other string
 }
 
@@ -172,7 +170,7 @@ func (g gateway) refuses(t *testing.T, user, password string) {
 	g.refusesAs(t, http.StatusUnauthorized, g.path, user, password)
 }
 
-// forbids expects that a token does not become another credential.
+// forbids checks that a token cannot create another credential.
 func (g gateway) forbids(t *testing.T) {
 	t.Helper()
 	g.refusesAs(t, http.StatusForbidden, "/rest/pat/latest/tokens", "alice", g.token)
@@ -190,7 +188,7 @@ func (g gateway) refusesAs(t *testing.T, want int, path, user, password string) 
 	}
 }
 
-// crossCallerKeys asks the webhook with the key of one site for the other: that is no caller at all.
+// crossCallerKeys calls the webhook with the key of one site for the other, which it must not answer.
 func (s *story) crossCallerKeys(t *testing.T, tokens ...string) {
 	t.Helper()
 	var wiki corev1.Secret

@@ -7,7 +7,7 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// The demo is the end-to-end test: each of its steps checks what it shows. What a demo would not show follows.
+// The demo is an end-to-end test: each step checks what it shows. Checks that the demo does not show follow.
 func TestStory(t *testing.T) {
 	r, err := rig.Start(t.Context(), t.Output())
 	t.Cleanup(func() {

@@ -7,13 +7,13 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// Secrets that were not made by the operator: one that is as good as a token, and one that somebody thought of.
+// Two imported secrets: one as strong as a token, and a weak one.
 const (
 	importedRandom = "6rTqD0vXnB2yKc8sJmL5wHzE9fGaPuQ1RtYiNoVb"
 	importedWeak   = "correct horse battery staple"
 )
 
-// toProduct is the answer to a password: Jira 11 takes none.
+// toProduct is the outcome of a password: Jira 11 accepts none.
 const toProduct = "product 403"
 
 const importing = `{kind: List, apiVersion: v1, items: [
@@ -21,7 +21,7 @@ const importing = `{kind: List, apiVersion: v1, items: [
   {apiVersion: apitokens.dev/v1alpha1, kind: APIToken, metadata: {name: NAME}, spec: {siteRef: {name: main}, user: alice, label: imported,
     credential: {type: Imported, imported: {secretName: old-NAME}}}}]}`
 
-// An imported secret is the password that a script has already: what is not it is anybody's password, and the product's business.
+// A script keeps its password when that is imported. Any other password goes to the product.
 func (s *story) imported(t *testing.T) {
 	for name, secret := range map[string]string{"random": importedRandom, "weak": importedWeak} {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func (s *story) imported(t *testing.T) {
 	}
 }
 
-// handedOver expects that the product gets this credential for a request.
+// handedOver checks that the product receives this credential with a request.
 func (s *story) handedOver(t *testing.T, a ask, authorization, user string) {
 	t.Helper()
 	if _, err := s.ask(t.Context(), a); err != nil {

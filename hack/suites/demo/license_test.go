@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/internal/license"
 )
 
-// issuer issues licences that an operator verifies which is started with the file of public keys.
+// issuer issues licences. An operator that is started with its file of public keys accepts them.
 type issuer struct {
 	key    ed25519.PrivateKey
 	public string
@@ -41,8 +41,8 @@ func (i issuer) issue(t *testing.T, until time.Time, products ...string) string 
 	return text
 }
 
-// licenses brings a site from no licence to a valid one. A token is refused until then, in words for who sees it, and whatever
-// is no token passes.
+// licenses takes a site from no licence to a valid one. Tokens are refused until then, with a message for the user, and
+// requests without a token pass.
 func (s *story) licenses(t *testing.T, ours issuer) {
 	others := issuer{key: ed25519.NewKeyFromSeed([]byte(strings.Repeat("b", ed25519.SeedSize)))}
 	later := time.Now().Add(time.Hour)
@@ -70,7 +70,7 @@ func (s *story) licenses(t *testing.T, ours issuer) {
 	s.countsBy(t, "InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseSignature", "InvalidLicenseExpired", "InvalidLicenseProduct")
 }
 
-// countsBy expects that the webhook has counted refusals for each of these reasons.
+// countsBy checks that the webhook has counted refusals for each of these reasons.
 func (s *story) countsBy(t *testing.T, reasons ...string) {
 	t.Helper()
 	response, err := http.Get(s.MetricsURL)
@@ -89,7 +89,7 @@ func (s *story) countsBy(t *testing.T, reasons ...string) {
 	}
 }
 
-// license puts a licence into a Secret of this name, and has the site name that: it is looked at at once.
+// license puts a licence into a Secret of this name, and the site refers to it: the operator reads it at once.
 func (s *story) license(t *testing.T, name, text string) {
 	t.Helper()
 	s.kubectlOrFail(t, "admin", "", "create", "secret", "generic", name, "--from-literal=license="+text)

@@ -17,7 +17,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// rotate replaces the secret while the scripts that have the old one go on.
+// rotate replaces the secret. Scripts with the old one keep working until the overlap ends.
 func (s *story) rotate(ctx context.Context) error {
 	s.replaced = s.token
 	requested, err := s.afterIssue(ctx)
@@ -43,7 +43,7 @@ func (s *story) rotate(ctx context.Context) error {
 	return s.expectStatus(ctx, "the old secret of", s.replaced, http.StatusOK)
 }
 
-// afterIssue is a time at which a rotation may be requested: it has whole seconds, and has to be after the issue.
+// afterIssue waits for a whole second after the issue, at which a rotation may be requested.
 func (s *story) afterIssue(ctx context.Context) (now time.Time, err error) {
 	t, err := s.apiToken(ctx, "alice-ci")
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *story) afterIssue(ctx context.Context) (now time.Time, err error) {
 	})
 }
 
-// awaitRotated waits until the status says so, and shows it: until when the secret before goes on, too.
+// awaitRotated waits until the status reports the rotation, and shows until when the replaced secret is valid.
 func (s *story) awaitRotated(ctx context.Context, requested time.Time) error {
 	err := s.eventually(ctx, "the rotation in the status", func(ctx context.Context) (bool, error) {
 		t, err := s.apiToken(ctx, "alice-ci")
@@ -75,10 +75,10 @@ func (s *story) awaitRotated(ctx context.Context, requested time.Time) error {
 	return nil
 }
 
-// soon is when a token expires that is to be seen expiring: late enough to be issued, delivered and used before.
+// soon returns an expiry that leaves enough time to issue, deliver and use a token before.
 func soon() time.Time { return time.Now().UTC().Add(10 * time.Second).Truncate(time.Second) }
 
-// expire shows that time alone ends a token: nothing has to happen for it, and nobody has to notice.
+// expire shows that a token ends at its expiry without any event or write.
 func (s *story) expire(ctx context.Context) error {
 	text, err := s.Sample("apitoken.yaml")
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *story) expire(ctx context.Context) error {
 	return err
 }
 
-// expiresAt asks again and again: every request before that time is answered 200, and every one after it 401.
+// expiresAt sends requests until the token has expired. Every answer must be 200 before that time and 401 after it.
 func (s *story) expiresAt(ctx context.Context, password string, ends time.Time) error {
 	good := 0
 	return s.eventually(ctx, "the token to expire", func(ctx context.Context) (bool, error) {

@@ -11,8 +11,7 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// The limits of tokens and of sites hold through a real nginx, as the contract tells them, and nothing that a client sends
-// widens them.
+// The limits of tokens and of sites hold through a real nginx, and nothing that a client sends widens them.
 func TestLimits(t *testing.T) {
 	licenses := newIssuer(t)
 	r, err := rig.Start(t.Context(), t.Output(), "--license-public-keys", licenses.public)
@@ -34,7 +33,7 @@ func TestLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// With a licence nothing of all that follows is otherwise than without the need for one.
+	// With a valid licence all of the following works as without licensing.
 	if !t.Run("licences", func(t *testing.T) { s.licenses(t, licenses) }) {
 		return
 	}
@@ -45,7 +44,7 @@ func TestLimits(t *testing.T) {
 	t.Run("namespaces", s.namespaces)
 }
 
-// startGatewayBehindProxy starts nginx, and a proxy in front of it that has an address of its own.
+// startGatewayBehindProxy starts nginx, and a second nginx as a proxy in front of it with an address of its own.
 func (s *story) startGatewayBehindProxy(ctx context.Context) (proxy string, err error) {
 	authURL, err := s.authURL(ctx)
 	if err != nil {
@@ -68,14 +67,14 @@ func (s *story) startGatewayBehindProxy(ctx context.Context) (proxy string, err 
 // fields are merged into a spec.
 type fields map[string]any
 
-// limit is what token and site say, and what comes of requests then.
+// limit is a limit in the specs of token and site, and the expected outcomes of requests.
 type limit struct {
 	name        string
 	token, site fields
 	expect      []expect
 }
 
-// limit expects that each request has another fate without the limit, with it, and then without it again.
+// limit checks the outcome of each request without the limit, with it, and without it again.
 func (s *story) limit(t *testing.T, l limit) {
 	var free []expect
 	for _, e := range l.expect {
@@ -107,7 +106,7 @@ func limits(proxy string) []limit {
 	return append(sourceLimits(proxy),
 		limit{name: "a token that is read-only", token: fields{"access": "ReadOnly"}, expect: changes()},
 		limit{name: "a site that is read-only", site: fields{"tokenPolicy": fields{"access": "ReadOnly"}}, expect: changes()},
-		limit{name: "paths", token: fields{"allowedPaths": []string{"/rest/api/2/myself", "/rest/double/"}}, expect: paths()},
+		limit{name: "paths", token: fields{"allowedPaths": []string{"/rest/api/2/myself", "/rest/fake/"}}, expect: paths()},
 		limit{name: "suspended", token: fields{"state": "Suspended"}, expect: []expect{
 			{want: "401"}, {ask: ask{method: http.MethodPost}, want: "401"},
 			{ask: ask{user: "bob"}, want: "401", free: "401"},
@@ -115,7 +114,7 @@ func limits(proxy string) []limit {
 	)
 }
 
-// changes are requests of each method, of which those that change something are refused.
+// changes are requests of each method. Those that can change something are refused.
 func changes() []expect {
 	const refused = "403 ReadOnly"
 	return []expect{
@@ -127,12 +126,12 @@ func changes() []expect {
 		{ask: ask{method: http.MethodGet}, want: "200"},
 		{ask: ask{method: http.MethodHead}, want: "200"},
 		{ask: ask{method: http.MethodOptions}, want: "200"},
-		// What the gateway says counts, and not what the client says that it said.
+		// The headers of the gateway count, not the same headers from the client.
 		{ask: ask{method: http.MethodPost, header: http.Header{"X-Original-Method": {"GET"}, "X-Http-Method-Override": {"GET"}}}, want: refused},
 	}
 }
 
-// paths are requests while /rest/api/2/myself and /rest/double/ are allowed.
+// paths are requests while /rest/api/2/myself and /rest/fake/ are allowed.
 func paths() []expect {
 	const refused, notFound = "403 PathNotAllowed", "product 404"
 	return []expect{
@@ -143,21 +142,21 @@ func paths() []expect {
 		{ask: ask{path: "/rest/api/2/serverInfo/../m%79self"}, want: "200"},
 		{ask: ask{path: "/rest/api/2/myself/below"}, want: notFound, free: notFound},
 		{ask: ask{path: "/rest/api/2/myselfish"}, want: refused, free: notFound},
-		// The same resource by another path that is not named.
+		// The same resource by a path that is not allowed.
 		{ask: ask{path: "/rest/api/latest/myself"}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself/../serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself/%2e%2E/serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself/..;/serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself;/../serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/serverInfo?/rest/api/2/myself"}, want: refused},
-		{ask: ask{path: "/rest/double/../api/2/serverInfo", header: http.Header{"X-Original-Url": {"http://jira" + echo}}}, want: refused},
+		{ask: ask{path: "/rest/fake/../api/2/serverInfo", header: http.Header{"X-Original-Url": {"http://jira" + echo}}}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself%2f..%2fserverInfo"}, want: "401", free: "401"},
 		{ask: ask{path: "/rest/api/2/myself/..%5cserverInfo"}, want: "401", free: "401"},
-		{ask: ask{path: "/rest/double/../../secure/Dashboard.jspa"}, want: "401", free: "401"},
+		{ask: ask{path: "/rest/fake/../../secure/Dashboard.jspa"}, want: "401", free: "401"},
 	}
 }
 
-// forged are headers by which a client could claim to come from an address.
+// forged are headers with which a client could claim another address.
 func forged(address string) http.Header {
 	h := http.Header{"Forwarded": {"for=" + address}, "X-Forwarded-For": {address}}
 	for _, name := range []string{"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Original-Forwarded-For", "X_Real_Ip", "X_Forwarded_For"} {
@@ -181,7 +180,7 @@ func sourceLimits(proxy string) []limit {
 		{ask: ask{from: "127.0.0.2", header: forged("127.0.0.1")}, want: refused},
 		{ask: ask{from: "127.0.0.1"}, want: "200"},
 		{ask: ask{from: "127.0.0.1", header: forged("10.1.2.3")}, want: "200"},
-		// The address is that of the proxy, as long as nobody says that it is one.
+		// The client address is the proxy's until the site counts it as a trusted hop.
 		{ask: ask{from: "127.0.0.1", to: proxy}, want: refused},
 	}
 	behind := []expect{
@@ -192,7 +191,7 @@ func sourceLimits(proxy string) []limit {
 		{ask: ask{to: proxy, from: "127.0.0.3", header: forged("127.0.0.2")}, want: refused},
 		{ask: ask{to: proxy, from: "127.0.0.3", header: forwarded("127.0.0.2, 127.0.0.2")}, want: refused},
 		{ask: ask{to: proxy, from: "127.0.0.3", header: forwarded("127.0.0.2", "127.0.0.2,")}, want: refused},
-		// Past the proxy, nobody has added an address that could be trusted.
+		// A client that bypasses the proxy has no address that could be trusted.
 		{ask: ask{from: "127.0.0.2"}, want: refused},
 	}
 	return []limit{

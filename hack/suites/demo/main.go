@@ -1,5 +1,6 @@
 // Command demo shows the main job on a real API server and through a real nginx: tokens are declared, delivered, used,
-// refused and rotated, expire and are revoked, by kubectl and over REST. It stays up until Ctrl-C; with --check it checks every step and ends.
+// refused and rotated, expire and are revoked, by kubectl and over REST. It stays up until Ctrl-C. With --check it checks
+// every step and exits.
 package main
 
 import (
@@ -78,7 +79,7 @@ Or try, in another terminal:
   TOKEN=$(kubectl -n jira get secret alice-ci-token -o jsonpath='{.data.password}' | base64 -d)
 
   curl -s %[3]s/rest/api/latest/configuration --user alice:$TOKEN   # the main job
-  curl -s %[3]s/rest/double/1.0/echo --user alice:$TOKEN            # what the product received
+  curl -s %[3]s/rest/fake/1.0/echo --user alice:$TOKEN            # what the product received
   kubectl -n jira describe apitoken alice-ci
   kubectl -n jira describe atlassiansite main
   kubectl -n jira patch apitoken alice-ci --type merge -p '{"spec":{"state":"Suspended"}}'   # 401 until it is Active

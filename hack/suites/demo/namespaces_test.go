@@ -13,8 +13,8 @@ const team = `{kind: List, apiVersion: v1, items: [
 const teamToken = `{apiVersion: apitokens.dev/v1alpha1, kind: APIToken, metadata: {name: alice-team, namespace: team}, spec: {
   siteRef: {name: main, namespace: jira}, user: alice, label: of the team, delivery: {secretName: alice-team-token}}}`
 
-// A token in another namespace is good for as long as the site is open to that, and what is withdrawn counts at once. The
-// tokens of the site's own namespace go on.
+// A token in another namespace is valid only while the site allows that namespace. A change counts at once. Tokens in the
+// namespace of the site are not affected.
 func (s *story) namespaces(t *testing.T) {
 	s.kubectlOrFail(t, "admin", team, "apply", "--namespace", "team", "-f", "-")
 	open := fields{"allowedNamespaces": fields{"from": "Selector", "selector": fields{"matchLabels": fields{"tokens": "jira"}}}}

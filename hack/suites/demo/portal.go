@@ -17,7 +17,7 @@ const (
 	pagePath   = selfservice.PagePath
 )
 
-// createOverREST makes a token as the plugin's users did: signed in to Jira, without any right in Kubernetes.
+// createOverREST creates a token as users of the plugin did: signed in to Jira, without any right in Kubernetes.
 func (s *story) createOverREST(ctx context.Context) error {
 	s.session = s.Product.SignIn("alice")
 	s.printf("  alice$ curl -X POST %s%s --cookie JSESSIONID=... --json '{\"label\":\"from my laptop\"}'\n", s.URL, tokensPath)

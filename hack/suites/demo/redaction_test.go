@@ -17,8 +17,8 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// Canary tokens go through everything, wrong turns too, at the highest verbosity. Nothing that is written anywhere
-// but in the Secrets meant for it contains one of them, in any spelling.
+// Canary tokens go through every step and error path at the highest verbosity. Outside the Secrets that are meant for
+// them, no output contains one of them in any spelling.
 func TestNothingIsWrittenThatShouldNotBe(t *testing.T) {
 	r, err := rig.Start(t.Context(), t.Output(), "--zap-log-level", "10")
 	t.Cleanup(func() {
@@ -67,7 +67,7 @@ func TestNothingIsWrittenThatShouldNotBe(t *testing.T) {
 	}
 }
 
-// strayTokens sends a live token wherever it does not belong.
+// strayTokens sends a live token in every wrong place of a request.
 func (s *story) strayTokens(ctx context.Context) error {
 	const path = "/rest/api/2/myself"
 	for _, target := range []string{path + "/" + s.token, path + "?os_password=" + s.token, path + "?x=" + url.QueryEscape(s.token), "/" + s.token + "?" + s.token} {
@@ -98,7 +98,7 @@ func (s *story) strayTokens(ctx context.Context) error {
 	return nil
 }
 
-// damage breaks a record, a delivered Secret and a personal access token, and waits until each was noticed.
+// damage breaks a record, a delivered Secret and a personal access token, and waits until the operator reports each.
 func (s *story) damage(ctx context.Context, canaries map[string]string) error {
 	uid, err := s.KubectlAs(ctx, "admin", nil, "get", "apitoken", "alice-ci", "-o", "jsonpath={.metadata.uid}")
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *story) damage(ctx context.Context, canaries map[string]string) error {
 	})
 }
 
-// everythingWritten is all that the operator writes, but the Secrets.
+// everythingWritten returns all output of the operator except Secrets.
 func (s *story) everythingWritten(ctx context.Context) (map[string]string, error) {
 	written := map[string]string{}
 	for name, p := range map[string]*rig.Process{"the controller's log": s.Controller, "the webhook's log": s.Webhook, "the portal's log": s.Portal, "nginx's log": s.Nginx} {

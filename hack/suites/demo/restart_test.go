@@ -47,7 +47,7 @@ func rollingRestart(t *testing.T, restarts int) {
 	}
 }
 
-// startReplicas has nginx ask two more webhooks in turn, instead of the rig's own.
+// startReplicas makes nginx ask two more webhooks in turn, instead of the rig's own.
 func (s *story) startReplicas(t *testing.T) []*rig.Replica {
 	t.Helper()
 	if err := s.declareSite(t.Context()); err != nil {
@@ -64,7 +64,7 @@ func (s *story) startReplicas(t *testing.T) []*rig.Replica {
 			t.Fatal(err)
 		}
 		replicas = append(replicas, replica)
-		// A replica that refused a connection is back sooner than nginx would believe.
+		// nginx would avoid a replica for 10 s after a refused connection, longer than a restart takes.
 		fmt.Fprintf(&servers, "server %s max_fails=0;\n", strings.TrimPrefix(replica.URL, "http://"))
 	}
 	authURL, err := s.authURL(t.Context())
@@ -83,7 +83,7 @@ func (s *story) startReplicas(t *testing.T) []*rig.Replica {
 	return replicas
 }
 
-// load is requests with a valid token, through nginx, until it is told to end.
+// load sends requests with a valid token through nginx until it is told to end.
 type load struct {
 	group            sync.WaitGroup
 	requests, failed atomic.Int64

@@ -20,16 +20,16 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// story is the main job, told step by step. The end-to-end test runs the same steps.
+// story runs the main job step by step, and keeps what later steps need. TestDemo runs the same steps.
 type story struct {
 	*rig.Rig
 
 	out io.Writer
-	// token is the one that was delivered last, replaced the one before its rotation; callerKey is that in nginx's auth URL.
+	// token is the one delivered last, replaced is the one before its rotation. callerKey is the key in the auth URL.
 	token, replaced, callerKey string
-	// delivered are all that were.
+	// delivered are all tokens so far.
 	delivered []string
-	// session is alice's at the product, own the token that she made with it, and ownID its id.
+	// session is alice's session of the product, own the token that she made with it, and ownID its id.
 	session    *http.Cookie
 	own, ownID string
 }
@@ -41,19 +41,19 @@ type step struct {
 
 var steps = []step{
 	{"An administrator declares the site", (*story).declareSite},
-	{"nginx is given the auth URL", (*story).startGateway},
+	{"nginx gets the auth URL", (*story).startGateway},
 	{"Alice declares a token for her CI scripts", (*story).declareToken},
 	{"The token was delivered to the Secret that she asked for", (*story).readDelivered},
-	{"The operator keeps a salted hash, and no plaintext", (*story).inspectRecord},
+	{"The operator stores a salted hash, no plaintext", (*story).inspectRecord},
 	{"The token works as a password, and the product sees alice's own credential", (*story).authenticate},
 	{"Everything else is refused", (*story).refuse},
 	{"Mallory may not declare a token for alice", (*story).refuseMallory},
 	{"Every authentication is logged", (*story).readAudit},
-	{"Rotated, the old secret goes on beside the new one for an hour", (*story).rotate},
-	{"A token that expires is refused from that second on", (*story).expire},
-	{"Deleted is dead: the next request is refused", (*story).revoke},
-	{"Declared again, it is another token", (*story).declareAgain},
-	{"Without Kubernetes: signed in to Jira, alice makes a token over REST", (*story).createOverREST},
+	{"After a rotation the old secret stays valid beside the new one for an hour", (*story).rotate},
+	{"A token is refused from the second of its expiry on", (*story).expire},
+	{"The APIToken is deleted: the next request is refused", (*story).revoke},
+	{"Declared again, it gets another token; the old one stays dead", (*story).declareAgain},
+	{"Without Kubernetes: signed in to Jira, alice creates a token over REST", (*story).createOverREST},
 	{"She revokes it: the next request is refused", (*story).revokeOverREST},
 }
 
@@ -68,7 +68,7 @@ func (s *story) kubectl(ctx context.Context, as string, args ...string) (string,
 	return out, err
 }
 
-// typed is how a person would type it.
+// typed returns the arguments as a person would type them in a shell.
 func typed(args []string) string {
 	args = slices.Clone(args)
 	for i, arg := range args {
@@ -115,7 +115,7 @@ func (s *story) startGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.printf("    It is the key `nginx` of Secret main-auth-urls, and goes into config/samples/nginx.conf.\n")
+	s.printf("    The auth URL is the key `nginx` of Secret main-auth-urls. Put it into config/samples/nginx.conf.\n")
 	s.callerKey = strings.Split(strings.TrimPrefix(authURL, s.WebhookURL+"/nginx/"), "/")[0]
 	return s.StartNginx(ctx, authURL)
 }
@@ -204,18 +204,18 @@ func (s *story) authenticate(ctx context.Context) error {
 	return s.sawNoToken()
 }
 
-// refusal is a request and who refuses it how.
+// refusal is a request that is refused, and the expected answer.
 type refusal struct {
 	what, path, user, password string
 	status                     int
-	// byProduct says that the product refuses it, because it never was a token of ours.
+	// byProduct means that the product refuses the request: it contains no token of ours.
 	byProduct bool
 	reason    string
 }
 
 func (s *story) refuse(ctx context.Context) error {
 	const path = "/rest/api/2/myself"
-	// Both are well formed: only what the operator stored tells them from a good one.
+	// Both are well formed. Only a comparison with the record finds that they are not valid.
 	wrong, err := token.New(s.token[:token.IDLength], rand.Reader)
 	if err != nil {
 		return err
@@ -240,7 +240,7 @@ func (s *story) refuse(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", r.what, err)
 		}
 	}
-	return s.refuseStranger(ctx)
+	return s.refuseWrongCaller(ctx)
 }
 
 func (s *story) refuseOne(ctx context.Context, r refusal) error {
@@ -266,8 +266,8 @@ func (s *story) refuseOne(ctx context.Context, r refusal) error {
 	return s.sawNoToken()
 }
 
-// refuseStranger asks the webhook itself, as somebody who holds a token and does not know the caller key.
-func (s *story) refuseStranger(ctx context.Context) error {
+// refuseWrongCaller calls the webhook directly with a valid token and a wrong caller key.
+func (s *story) refuseWrongCaller(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.WebhookURL+"/nginx/AAAAAAAAAAAAAAAAAAAAAAAAAA/jira/main", http.NoBody)
 	if err != nil {
 		return err
@@ -279,9 +279,9 @@ func (s *story) refuseStranger(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	s.printf("    %d  a call of the webhook without the caller key\n", response.StatusCode)
+	s.printf("    %d  a call to the webhook with a wrong caller key\n", response.StatusCode)
 	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Authorization") != "" || response.Header.Get("X-Forwarded-User") != "" {
-		return errors.New("a stranger got an answer")
+		return errors.New("the webhook answered a caller with a wrong key")
 	}
 	return nil
 }
@@ -346,7 +346,7 @@ func (s *story) declareAgain(ctx context.Context) error {
 	return s.expectStatus(ctx, "the deleted one", old, http.StatusUnauthorized)
 }
 
-// expectStatus is also how soon a change is seen: the webhook learns of it by its watch.
+// expectStatus waits for a status and shows the time that it took: the webhook learns of a change by its watch.
 func (s *story) expectStatus(ctx context.Context, what, password string, want int) error {
 	var status int
 	begun := time.Now()
@@ -377,7 +377,7 @@ func (s *story) curl(ctx context.Context, target, user, password string) (status
 	if err != nil {
 		return 0, "", nil, err
 	}
-	// Opaque is sent as it is: the client must not clean the path.
+	// Opaque is sent unchanged: the client must not clean the path.
 	request.URL.Opaque = target
 	if user != "" {
 		request.SetBasicAuth(user, password)

@@ -1,4 +1,4 @@
-// A real browser: the one that is installed, driven over its own protocol.
+// Drives the installed browser over the DevTools protocol.
 import { execFile } from 'node:child_process';
 import { readFile, mkdir } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -36,7 +36,7 @@ function watch(page) {
   });
   page.on('pageerror', (error) => wrong.push(`an error of a script: ${error.message}`));
   page.on('console', (message) => {
-    // That a refusal has its status is told there too.
+    // The browser logs every answer with an error status there too.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) wrong.push(`console: ${message.text()}`);
   });
 }

@@ -15,7 +15,7 @@ import (
 
 const tokensPath = "/rest/api-tokens/latest"
 
-// who is somebody, by the arguments of curl with which he is known.
+// who is a caller: the arguments of curl that authenticate them.
 type who struct {
 	*site
 
@@ -23,30 +23,30 @@ type who struct {
 	args []string
 }
 
-// session is somebody who is signed in to the product.
+// session returns a caller who is signed in to the product.
 func (s *site) session(user string) who {
 	cookie := s.product.SignIn(user)
 	return who{s, user, []string{"--cookie", cookie.Name + "=" + cookie.Value}}
 }
 
-// bearer is somebody with a personal access token of the product.
+// bearer returns a caller with a personal access token of the product.
 func (s *site) bearer(user, pat string) who {
 	return who{s, user, []string{"--header", "Authorization: Bearer " + pat}}
 }
 
-// basic is somebody with an API token.
+// basic returns a caller with an API token.
 func (s *site) basic(user, token string) who {
 	return who{s, user, []string{"--user", user + ":" + token}}
 }
 
-// answer is what curl got.
+// answer is the response that curl received.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// curl runs curl, as a person would.
+// curl runs curl for one request.
 func (w who) curl(t *testing.T, method, path, body string) answer {
 	t.Helper()
 	args := append([]string{"--silent", "--show-error", "--include", "--raw", "--max-time", "30", "--request", method}, w.args...)
@@ -69,7 +69,7 @@ func (w who) curl(t *testing.T, method, path, body string) answer {
 	return answer{response.StatusCode, response.Header, strings.TrimSpace(string(text))}
 }
 
-// tokens calls the REST API of tokens, and fails if the status is another one.
+// tokens calls the REST API and fails unless the status is the expected one.
 func (w who) tokens(t *testing.T, want int, method, path, body string) answer {
 	t.Helper()
 	a := w.curl(t, method, tokensPath+path, body)
@@ -79,7 +79,7 @@ func (w who) tokens(t *testing.T, want int, method, path, body string) answer {
 	return a
 }
 
-// create makes a token.
+// create creates a token and returns its id and plaintext.
 func (w who) create(t *testing.T, body string) (id, text string) {
 	t.Helper()
 	made := w.tokens(t, http.StatusCreated, "POST", "/", body).object(t)
@@ -88,16 +88,16 @@ func (w who) create(t *testing.T, body string) (id, text string) {
 	return id, text
 }
 
-// is fails unless the product takes him for this user.
+// is fails unless the product takes the caller for this user.
 func (w who) is(t *testing.T, user string) {
 	t.Helper()
-	await(t, "the product takes him for "+user, func() (bool, string) {
+	await(t, "the product takes the caller for "+user, func() (bool, string) {
 		a := w.curl(t, "GET", w.myself, "")
 		return a.status == http.StatusOK && a.object(t)[w.named] == user, a.body
 	})
 }
 
-// isRefused fails unless he is refused with this status.
+// isRefused fails unless the caller is refused with this status.
 func (w who) isRefused(t *testing.T, status int) answer {
 	t.Helper()
 	var a answer
@@ -117,7 +117,7 @@ func (a answer) object(t *testing.T) map[string]any {
 	return object
 }
 
-// ids are those of a list of tokens.
+// ids returns the ids of a list of tokens.
 func (a answer) ids(t *testing.T) (ids []string) {
 	t.Helper()
 	var list []struct{ ID string }

@@ -32,7 +32,7 @@ import (
 
 const day = 24 * time.Hour
 
-// ahead is a reconciler of sites with the account of the controller, beside the controller that runs: its clock is stepped.
+// ahead is a second reconciler of sites with the account of the controller and a clock that the test steps.
 type ahead struct {
 	*sites.Reconciler
 
@@ -81,7 +81,7 @@ func newAhead(t *testing.T) *ahead {
 	}, clock}
 }
 
-// step sets the clock that much ahead, and that of the products. Passes follow until something holds.
+// step sets this clock and the clock of the products ahead by d. Then it reconciles until a condition holds.
 func (a *ahead) step(t *testing.T, s *site, by time.Duration, what string, holds func() (bool, string)) {
 	t.Helper()
 	world.SetProductAhead(by)
@@ -94,7 +94,7 @@ func (a *ahead) step(t *testing.T, s *site, by time.Duration, what string, holds
 	})
 }
 
-// A personal access token is renewed after two thirds of its life. The API token goes on all the time.
+// A personal access token is renewed after two thirds of its lifetime. The API token stays valid all the time.
 func TestRenewal(t *testing.T) {
 	t.Cleanup(func() { world.SetProductAhead(0) })
 	for _, s := range []*site{world.jira, world.wiki} {
@@ -139,8 +139,8 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// Whose personal access token is revoked at the product is told where to go, and so is who looks after the site. Enrolled
-// again, the API tokens of before work again.
+// When a personal access token is revoked at the product, its user and the administrator of the site see what to do. After
+// a new enrolment, the same API tokens work again.
 func TestRevokedAtTheProduct(t *testing.T) {
 	t.Cleanup(func() { world.SetProductAhead(0) })
 	for _, s := range []*site{world.jira, world.wiki} {
@@ -177,17 +177,17 @@ func TestRevokedAtTheProduct(t *testing.T) {
 	}
 }
 
-// credentialsAre reports whether the site says all this of the personal access tokens.
+// credentialsAre reports whether the condition of the site contains all of these texts.
 func (s *site) credentialsAre(t *testing.T, said ...string) (bool, string) {
 	t.Helper()
 	condition := s.kubectl(t, "get", "atlassiansite", s.name, "-o", `jsonpath={.status.conditions[?(@.type=="UpstreamCredentialsReady")]}`)
 	return !slices.ContainsFunc(said, func(part string) bool { return !strings.Contains(condition, part) }), condition
 }
 
-// page is where people manage their tokens.
+// page returns the URL of the page of tokens.
 func (s *site) page() string { return s.url + "/plugins/servlet/api-tokens" }
 
-// awaitEvent waits for an Event of the site about somebody, for one of these reasons.
+// awaitEvent waits for an Event of the site that names a user, with one of these reasons.
 func (s *site) awaitEvent(t *testing.T, about, reason string) {
 	t.Helper()
 	await(t, "an Event tells of "+about, func() (bool, string) {
@@ -206,7 +206,7 @@ func (s *site) awaitEvent(t *testing.T, about, reason string) {
 	})
 }
 
-// awaitConditions waits until every token of the site says why it does not authenticate.
+// awaitConditions waits until the condition of every token of the site has this reason.
 func (s *site) awaitConditions(t *testing.T, reason string) {
 	t.Helper()
 	await(t, "the tokens say "+reason, func() (bool, string) {

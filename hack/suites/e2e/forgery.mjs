@@ -1,4 +1,4 @@
-// Pages of somebody else, which the signed-in user opens: nothing that they send may count, and none may frame the page.
+// The signed-in user opens foreign pages: no request from them may have an effect, and none may frame the page.
 import { createServer } from 'node:http';
 import { curl } from './browser.mjs';
 import { expect, input } from './steps.mjs';
@@ -43,7 +43,7 @@ export async function forgeries(step, signedIn, token) {
   names.forEach((name, i) => { pages[`/${i}`] = attacks[name](id); });
   const server = await serve(pages);
   const { port } = server.address();
-  // To a browser the first is another site, the second another origin of the same site, to which it sends every cookie.
+  // The first is another site, the second another origin of the same site, to which a browser sends all cookies.
   for (const host of [`localhost:${port}`, `127.0.0.1:${port}`]) {
     for (const [i, name] of names.entries()) {
       await step(`${name}, from a page of ${host.split(':')[0]}`, async (note) => {
@@ -64,7 +64,7 @@ export async function forgeries(step, signedIn, token) {
       const page = await signedIn.context().newPage();
       await page.goto(`http://${host}/frame`, { waitUntil: 'load' });
       const [, list, refusal] = page.frames();
-      // Into a frame of another site the browser brings no cookies: the product asks to sign in there.
+      // In a frame of another site the browser sends no cookies, so the product shows its login form.
       expect('the page is in the frame', await list.getByText('API token').count(), 0);
       const says = 'There is nothing at this address';
       expect('what refuses is in the frame', await refusal.getByText(says).count(), 0);

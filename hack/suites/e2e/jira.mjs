@@ -1,4 +1,4 @@
-// A script that works with Jira, and knows of API tokens only that they stand where its password stood.
+// A script for Jira with an API token in place of its password.
 import { Version2Client } from 'jira.js';
 import { expect, input, step } from './steps.mjs';
 

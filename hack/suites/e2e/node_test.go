@@ -16,7 +16,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// told is what a Node program tells of one of its steps.
+// told is the result of one step of a Node program.
 type told struct {
 	Step    string
 	Notes   []string
@@ -24,7 +24,7 @@ type told struct {
 	Failure string
 }
 
-// node runs one of the programs beside this file, and makes a subtest of each of its steps. It returns how many there were.
+// node runs one of the programs beside this file, with a subtest for each step. It returns the number of steps.
 func node(t *testing.T, program string, input any) (steps int) {
 	t.Helper()
 	encoded, err := json.Marshal(input)
@@ -70,7 +70,7 @@ func (o told) report(t *testing.T) {
 	}
 }
 
-// jira.js is what many scripts use. It is told of nothing but of a token instead of a password, and Jira accepts no passwords.
+// jira.js, a widely used client, works with a token in place of the password. The fake Jira accepts no passwords.
 func TestJiraClient(t *testing.T) {
 	carol := world.jira.session("carol")
 	id, text := carol.create(t, `{"label":"jira.js"}`)

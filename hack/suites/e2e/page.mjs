@@ -1,4 +1,4 @@
-// What people do on the page, in a real browser.
+// Uses every function of the page in a real browser.
 import { browser, curl, curlUntil, look, open, rulesChecked, signIn, version, wrong } from './browser.mjs';
 import { forgeries } from './forgery.mjs';
 import { expect, input, step as plainStep } from './steps.mjs';
@@ -85,12 +85,12 @@ await step('neither reload nor Back shows it again', async (note) => {
   expect('after reload', (await page.content()).includes(token), false);
   await page.goto(input.page);
   expect('in the list', (await page.content()).includes(token), false);
-  // What was the answer to a form, the browser does not show again: it has an error of its own there.
+  // The browser does not show the answer to a form again: it shows an error of its own.
   const refused = await page.goBack().catch((error) => error.message);
   note(`Back: ${refused}`);
   expect('after Back', (await settled(page)).includes(token), false);
   await page.goto(input.page);
-  expect('tokens', await rows(), 1); // the reload made no other
+  expect('tokens', await rows(), 1); // the reload created no second token
 });
 
 await step('the list', async () => {

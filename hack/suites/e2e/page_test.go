@@ -13,7 +13,7 @@ import (
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
 
-// browsing is what the programs that drive a browser are told.
+// browsing is the input of the programs that drive a browser.
 func (s *site) browsing(t *testing.T) map[string]any {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
@@ -30,14 +30,14 @@ func (s *site) browsing(t *testing.T) map[string]any {
 	}
 }
 
-// The page in a real browser: what people do on it, how it looks, and what other pages cannot do to it.
+// The page in a real browser: its functions, its look, and its protection against other pages.
 func TestPage(t *testing.T) {
 	if steps := node(t, "page.mjs", world.jira.browsing(t)); steps < 40 {
 		t.Errorf("only %d steps", steps)
 	}
 }
 
-// inState has the page looked at that a user finds, and has him do there what there is to do.
+// inState checks the page of a user in one state, and does there what the user can do.
 func (s *site) inState(t *testing.T, state, user string, more map[string]any) {
 	t.Helper()
 	told := s.browsing(t)
@@ -53,7 +53,7 @@ func TestPageOfConfluence(t *testing.T) {
 	world.wiki.inState(t, "of the other product", "carol", map[string]any{"consent": !enrolled})
 }
 
-// Without a licence tokens can be managed, and nobody is authenticated by one.
+// Without a licence tokens can be managed, but do not authenticate.
 func TestPageWithoutLicense(t *testing.T) {
 	s := world.jira
 	bob := s.session("bob")

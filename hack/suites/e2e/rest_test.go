@@ -12,8 +12,8 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// Alice, of whom the operator has nothing, makes a token with her session. The product is asked as her with a personal access
-// token that it made in that very moment, and never with the token. Revoked, the token is dead.
+// alice is not enrolled and creates a token with her session. Requests with it reach the product with a personal access
+// token that was created in the same moment, never with the token itself. After the revocation the token is refused.
 func TestMainJob(t *testing.T) {
 	for _, s := range []*site{world.jira, world.wiki} {
 		t.Run(s.name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestMainJob(t *testing.T) {
 	}
 }
 
-// sawOnly fails unless the product received one request, with this personal access token and nothing of the API token.
+// sawOnly fails unless the product received one request, with this personal access token and without the API token.
 func sawOnly(t *testing.T, product *fakeproduct.Product, pat, text string) {
 	t.Helper()
 	seen := rig.ThroughNginx(product)
@@ -57,7 +57,7 @@ func sawOnly(t *testing.T, product *fakeproduct.Product, pat, text string) {
 	}
 }
 
-// Every call of the REST API, by somebody with a session, with a personal access token of the product, and with an API token.
+// Every call of the REST API, with a session, with a personal access token of the product, and with an API token.
 func TestREST(t *testing.T) {
 	for _, at := range []struct {
 		*site
@@ -91,7 +91,7 @@ func TestREST(t *testing.T) {
 	}
 }
 
-// call calls the REST API, and remembers which of its operations it was.
+// call calls the REST API, and remembers the operation.
 func (w who) call(t *testing.T, called map[string]bool, want int, method, path, body string) answer {
 	t.Helper()
 	parts := strings.Split(path, "/")
@@ -106,7 +106,7 @@ func (w who) call(t *testing.T, called map[string]bool, want int, method, path, 
 	return w.tokens(t, want, method, path, body)
 }
 
-// callEverything calls what is for everybody. A token may rotate itself alone.
+// callEverything calls every operation that is open to all users. A token may rotate only itself.
 func callEverything(t *testing.T, caller who, isToken bool, called map[string]bool) {
 	made := caller.call(t, called, http.StatusCreated, "POST", "/", `{"label":"made over REST","lifetimeDays":30}`)
 	object := made.object(t)
@@ -149,7 +149,7 @@ func callEverything(t *testing.T, caller who, isToken bool, called map[string]bo
 	caller.call(t, called, http.StatusBadRequest, "POST", "/", `{"label":"x","unknown":"y"}`)
 }
 
-// administer calls what is for administrators of API tokens: carol is one.
+// administer calls the operations for administrators of API tokens, of whom carol is one.
 func administer(t *testing.T, s *site, called map[string]bool) {
 	carol, bob := s.session("carol"), s.session("bob")
 	id, one := bob.create(t, `{"label":"one of bob's"}`)
@@ -165,18 +165,18 @@ func administer(t *testing.T, s *site, called map[string]bool) {
 	s.basic("bob", another).isRefused(t, http.StatusUnauthorized)
 }
 
-// operations are all that the REST API has.
+// operations returns all operations of the REST API.
 var operations = []string{
 	"GET /", "POST /", "GET /openapi.json", "POST /revoke", "DELETE /all", "GET /admin", "DELETE /admin/tokens", "DELETE /admin/{id}",
 	"GET /{id}", "DELETE /{id}", "POST /{id}/rotate",
 }
 
-// Nobody but who is signed in gets an answer, and what is not there is refused as the product does.
+// Anonymous callers are refused, and paths that do not exist are refused in the format of the product.
 func TestRESTRefusals(t *testing.T) {
 	for _, s := range []*site{world.jira, world.wiki} {
-		nobody := who{site: s}
+		anonymous := who{site: s}
 		stale := who{s, "", []string{"--cookie", "JSESSIONID=0123456789"}}
-		for _, as := range []who{nobody, stale, s.bearer("alice", "bm90LWEtcmVhbC1wZXJzb25hbC1hY2Nlc3MtdG9rZW4h"), s.basic("alice", "alices password")} {
+		for _, as := range []who{anonymous, stale, s.bearer("alice", "bm90LWEtcmVhbC1wZXJzb25hbC1hY2Nlc3MtdG9rZW4h"), s.basic("alice", "alices password")} {
 			refused := as.tokens(t, http.StatusUnauthorized, "GET", "/", "")
 			if !strings.HasPrefix(refused.header.Get("WWW-Authenticate"), "Basic realm=") {
 				t.Errorf("challenged with %q", refused.header.Values("WWW-Authenticate"))

@@ -1,4 +1,4 @@
-// The page in a state that the Go test has brought about.
+// Checks the page in a state that the Go test has prepared.
 import { browser, curlUntil, look, open, signIn } from './browser.mjs';
 import { expect, input, step } from './steps.mjs';
 

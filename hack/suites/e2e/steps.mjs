@@ -1,5 +1,5 @@
-// What a Node program of these tests reads, and how it tells what came of each of its steps: a line of JSON on standard output,
-// which the Go test that started it makes a subtest of.
+// Reads the input of a Node program, and reports the result of each step as a line of JSON on standard output. The Go test
+// that started the program turns each line into a subtest.
 import { text } from 'node:stream/consumers';
 
 export const input = JSON.parse(await text(process.stdin));

@@ -1,8 +1,7 @@
 //go:build e2e
 
-// Package e2e_test shows what people and programs do, from end to end: with curl, with a Jira client of scripts and with a
-// browser, through nginx with the sample configuration, against product doubles, with the operator's three processes running
-// with their own accounts. `make e2e` runs it.
+// Package e2e_test runs curl, a Jira client library and a browser against a whole installation: nginx with the sample
+// configuration, the operator's three processes with their own accounts, and fake products. `make e2e` runs it.
 package e2e_test
 
 import (
@@ -33,25 +32,25 @@ import (
 const (
 	settleTimeout = 30 * time.Second
 	pollPeriod    = 20 * time.Millisecond
-	// loudest is a higher verbosity than any that says more.
+	// loudest is a verbosity above every level in use.
 	loudest = "10"
 
 	systemNamespace, credentialsNamespace = "apitoken-system", "apitoken-credentials"
 )
 
-// world is everything, started once for all tests.
+// world is the whole installation, started once for all tests.
 var world struct {
 	*rig.Rig
 
 	jira, wiki *site
-	// licenseKeys is the file with the key that licences are verified with, license the licence of both sites.
+	// licenseKeys is the file with the public key of licences, license the licence of both sites.
 	licenseKeys, license string
 }
 
-// site is a product behind its nginx.
+// site is a product behind an nginx.
 type site struct {
 	namespace, name string
-	// url is what people type, myself where the product says who one is there, and named the field with the name.
+	// url is the base URL, myself the path of the who-am-I call, and named the field with the name in its answer.
 	url, myself, named string
 	product            *fakeproduct.Product
 }
@@ -89,7 +88,7 @@ func run(m *testing.M) (status int) {
 	return m.Run()
 }
 
-// makeLicense has both sites licensed: without, no API token would be accepted here.
+// makeLicense issues the licence of both sites. Without it no API token would be accepted.
 func makeLicense(ctx context.Context, dir string) error {
 	private := filepath.Join(dir, "private.pem")
 	world.licenseKeys = filepath.Join(dir, "public.pem")
@@ -110,7 +109,7 @@ func makeLicense(ctx context.Context, dir string) error {
 	return err
 }
 
-// openSites declares a Jira and a Confluence and starts an nginx before each.
+// openSites declares a Jira and a Confluence and starts an nginx in front of each.
 func openSites(ctx context.Context) error {
 	world.LogRequests()
 	if err := world.StartConfluence(); err != nil {
@@ -132,7 +131,7 @@ func openSites(ctx context.Context) error {
 	)
 }
 
-// declare applies samples. A site gets an administrator and a licence, and is given nobody's personal access token.
+// declare applies samples. A site gets an administrator and a licence, but no personal access token.
 func declare(ctx context.Context, namespace string, samples ...string) error {
 	for _, sample := range samples {
 		text, err := world.Sample(sample)
@@ -205,7 +204,7 @@ func (s *site) kubectl(t *testing.T, args ...string) string {
 	return out
 }
 
-// held is the personal access token that the operator acts with for a user, if it has one.
+// held returns the operator's personal access token of a user, if there is one.
 func (s *site) held(t *testing.T, user string) (upstream.Credential, bool) {
 	t.Helper()
 	out, err := world.KubectlAs(t.Context(), "admin", nil, "get", "secret", upstream.SecretName(s.namespace, s.name, user),
@@ -231,7 +230,7 @@ func eventually(ctx context.Context, done wait.ConditionWithContextFunc) error {
 	return wait.PollUntilContextTimeout(ctx, pollPeriod, settleTimeout, true, done)
 }
 
-// await waits until something holds, which says what else is the case.
+// await waits until check returns nil.
 func await(t *testing.T, what string, holds func() (ok bool, instead string)) {
 	t.Helper()
 	begun, instead := time.Now(), ""

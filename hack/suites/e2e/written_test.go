@@ -28,8 +28,8 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// 200 tokens are made over REST, used, rotated and revoked. Afterwards none of them is anywhere: not in etcd, in no log at the
-// highest verbosity, in no Event or metric. A personal access token is where it is kept, and nowhere else.
+// 200 tokens are created over REST, used, rotated and revoked. Afterwards none of them is in etcd, in a log at the highest
+// verbosity, in an Event or in a metric. A personal access token is only in its own Secret.
 func TestNothingIsWritten(t *testing.T) {
 	var tokens canary.Secrets
 	texts := makeMany(t, 200)
@@ -70,7 +70,7 @@ func report(t *testing.T, place string, text []byte, all ...*canary.Secrets) {
 	}
 }
 
-// makeMany makes tokens at both sites, four at a time. Each is used, every fourth is rotated, every fifth revoked.
+// makeMany creates tokens at both sites, four at a time. It uses each, rotates every fourth and revokes every fifth.
 func makeMany(t *testing.T, n int) (texts []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -124,7 +124,7 @@ func (s *site) makeOne(ctx context.Context, cookie *http.Cookie, i int) (texts [
 		if err := do(request, http.StatusOK, nil); err != nil {
 			return texts, err
 		}
-		// Wrong ways to bring it: not in the address, which clients and gateways write down themselves.
+		// Wrong places for a token. The URL is left out, because clients and gateways log it themselves.
 		for name, value := range map[string]string{"Authorization": "Bearer " + text, "X-Request-ID": text, "X-Forwarded-For": text, "Cookie": "t=" + text} {
 			if request, err = http.NewRequestWithContext(ctx, http.MethodPost, s.url+s.myself, strings.NewReader(text)); err != nil {
 				return texts, err
@@ -144,7 +144,7 @@ func (s *site) makeOne(ctx context.Context, cookie *http.Cookie, i int) (texts [
 	return texts, err
 }
 
-// do sends a request whose answer must have this status, if it is not 0.
+// do sends a request. The status of the answer must be the given one, unless that is 0.
 func do(request *http.Request, want int, into any) error {
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -164,7 +164,7 @@ func do(request *http.Request, want int, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// keptPATs are the personal access tokens with which the operator acts.
+// keptPATs returns the operator's personal access tokens.
 func keptPATs(t *testing.T) *canary.Secrets {
 	t.Helper()
 	var list corev1.SecretList
@@ -186,7 +186,7 @@ func keptPATs(t *testing.T) *canary.Secrets {
 	return &pats
 }
 
-// everythingWritten is what all processes wrote, and what they tell.
+// everythingWritten returns the output of all processes, their metrics, and all objects except Secrets.
 func everythingWritten(t *testing.T) map[string][]byte {
 	t.Helper()
 	written := map[string][]byte{}
@@ -229,7 +229,7 @@ func everythingWritten(t *testing.T) map[string][]byte {
 	return written
 }
 
-// etcdKeys is all that etcd answers with: every key and its value.
+// etcdKeys returns every key of etcd with its value.
 func etcdKeys(t *testing.T) map[string][]byte {
 	t.Helper()
 	everything := base64.StdEncoding.EncodeToString([]byte{0})
@@ -254,7 +254,7 @@ func etcdKeys(t *testing.T) map[string][]byte {
 	return keys
 }
 
-// etcdFiles is what etcd has on its disk: with its write-ahead log, all that ever was.
+// etcdFiles returns the files of etcd. Its write-ahead log contains all former values.
 func etcdFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -274,7 +274,7 @@ func etcdFiles(t *testing.T) map[string][]byte {
 	return files
 }
 
-// plant writes a token where it does not belong, in one spelling each, and expects that it is found there.
+// plant writes a token to each place that is searched, each in another spelling, and checks that it is found.
 func plant(t *testing.T, tokens *canary.Secrets, text string) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("alice:" + text))
 	world.jira.kubectl(t, "create", "configmap", "planted", "--from-literal=header="+encoded)

@@ -20,10 +20,10 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// maxRounds is more than it takes until nothing is left to write.
+// maxRounds is more rounds of reconciling than any state needs until nothing is left to write.
 const maxRounds = 12
 
-// settle ends all faults and lets a controller finish.
+// settle ends all faults and reconciles until nothing is left to write.
 func (w *world) settle() {
 	if w.model.site == nil && w.random.IntN(2) == 0 {
 		w.takeSite() // without it there is little to see
@@ -43,7 +43,7 @@ func (w *world) settle() {
 	}
 }
 
-// finish passes over everything until nothing is left to write.
+// finish reconciles everything until nothing is left to write.
 func (w *world) finish() {
 	w.Helper()
 	for range maxRounds {
@@ -96,7 +96,7 @@ func (w *world) checkReady(l *life) {
 	}
 }
 
-// overlaps counts the replaced texts that go on.
+// overlaps counts the replaced texts that still authenticate.
 func (w *world) overlaps(l *life) (n int) {
 	for _, x := range l.texts {
 		if _, may := w.model.authenticates(l, x, w.model.now); x.replaced && may {
@@ -106,7 +106,8 @@ func (w *world) overlaps(l *life) (n int) {
 	return n
 }
 
-// checkRemains expects that nothing is left of what is gone, and nothing good in a record that nobody ever got.
+// checkRemains checks that nothing is left of deleted APITokens, and that no record has a valid hash of a secret that was
+// never delivered.
 func (w *world) checkRemains() {
 	w.Helper()
 	for _, s := range w.records() {
@@ -154,7 +155,7 @@ func (w *world) life(uid string) *life {
 	return nil
 }
 
-// checkAnswers asks a webhook about every plaintext there ever was, now and around every moment that changes something.
+// checkAnswers asks a webhook about every plaintext so far, now and around every moment at which an answer may change.
 func (w *world) checkAnswers() {
 	w.Helper()
 	now := w.model.now
@@ -177,7 +178,7 @@ func (w *world) checkAnswers() {
 	}
 }
 
-// ask expects the answers that the model gives.
+// ask checks the answers against those of the model.
 func (w *world) ask(index *authn.Index, l *life, x *text, then time.Time) {
 	w.Helper()
 	must, may := w.model.authenticates(l, x, then)
@@ -210,7 +211,7 @@ func (w *world) ask(index *authn.Index, l *life, x *text, then time.Time) {
 	}
 }
 
-// webhook is the index of a webhook that has just been started.
+// webhook returns the index of a webhook that has just started.
 func (w *world) webhook(now func() time.Time) *authn.Index {
 	w.Helper()
 	index := authn.NewIndex(now)

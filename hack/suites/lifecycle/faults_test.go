@@ -22,25 +22,25 @@ var (
 	errKilled   = errors.New("killed")
 )
 
-// way is one controller's way to the API server during one pass, and what goes wrong on it. All that arrives is told
-// to the model.
+// way is the path of one controller to the API server during one pass, with its faults. It reports every write that
+// arrives to the model.
 type way struct {
 	*world
 
 	random *rand.Rand
-	// token is what the pass was given, or nil.
+	// token is the APIToken that the pass works on, or nil.
 	token *tokensv1alpha1.APIToken
-	// faults is of how many calls in a hundred something becomes.
+	// faults is the percentage of calls that get a fault.
 	faults int
-	// left is how many writes are left before the controller is killed; overtake happens when it is at 0. Both once.
+	// left is the number of writes before the controller is killed. overtake is called when left is 0. Both happen once.
 	left     int
 	killed   bool
 	overtake func()
-	// stale says that what was read before may be read again: caches do that.
+	// stale allows reads to return an earlier state, as a cache does.
 	stale bool
 }
 
-// client is the way as a client.
+// client returns a client that uses the path.
 func (w *way) client() client.Client {
 	return interceptor.NewClient(w.operator, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
@@ -80,7 +80,7 @@ func (w *way) get(ctx context.Context, c client.Client, key client.ObjectKey, o 
 	return err
 }
 
-// write lets a write happen, unless the controller was killed before, and tells the model.
+// write performs a write, unless the controller was killed before, and reports it to the model.
 func (w *way) write(o client.Object, verb string, write func() error) error {
 	if w.left--; w.left == -1 && w.overtake != nil {
 		w.count("overtaking")
@@ -94,13 +94,13 @@ func (w *way) write(o client.Object, verb string, write func() error) error {
 		err := write()
 		if err == nil {
 			w.writes++
-			w.tell(o, verb)
+			w.reportWrite(o, verb)
 		}
 		return err
 	})
 }
 
-// fault lets a call happen, or fail, or happen and fail all the same, as a timeout does.
+// fault performs a call, or makes it fail before it happens, or after, as a timeout does.
 func (w *way) fault(call func() error) error {
 	if w.random.IntN(100) >= w.faults {
 		return call()
@@ -117,7 +117,8 @@ func (w *way) fault(call func() error) error {
 	}
 }
 
-func (w *way) tell(o client.Object, verb string) {
+// reportWrite reports a write to the model.
+func (w *way) reportWrite(o client.Object, verb string) {
 	var err error
 	switch o := o.(type) {
 	case *tokensv1alpha1.APIToken:

@@ -11,9 +11,9 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// The model hears of every write that reached the API server. It says what was wrong with it, if anything was.
+// The model gets every write that reached the API server, and returns an error for a wrong one.
 
-// recorded: a record was created or changed, by a pass that was given the APIToken as t.
+// recorded handles the creation or change of a record by a pass that works on the APIToken t.
 func (m *model) recorded(uid types.UID, t *tokensv1alpha1.APIToken, created bool) error {
 	l := m.lives[uid]
 	_, there := m.secrets[at(l.token)]
@@ -26,7 +26,7 @@ func (m *model) recorded(uid types.UID, t *tokensv1alpha1.APIToken, created bool
 	return nil
 }
 
-// delivered: a text was written to the Secret of an APIToken, by a pass that was given it as t.
+// delivered handles the write of a text to the delivered Secret by a pass that works on the APIToken t.
 func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 	l, here := m.lives[t.UID], at(t)
 	lies, there := m.secrets[here]
@@ -43,7 +43,7 @@ func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 		if there {
 			continue
 		}
-		// Whoever deleted the Secret wants all that was in it dead.
+		// The deletion of a delivered Secret revokes the secrets in it.
 		x.overlap, x.least, x.latest = false, earlier(x.least, m.now), m.now
 		if !x.most.Equal(never) {
 			x.most = earlier(x.most, m.now)
@@ -54,7 +54,7 @@ func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 	return wrong
 }
 
-// undeliverable says why a token must not be delivered now.
+// undeliverable returns why a token must not be delivered now, or "".
 func (m *model) undeliverable(l *life, t *tokensv1alpha1.APIToken) error {
 	if l.gone || m.site == nil {
 		return nil // the pass did not know
@@ -79,7 +79,7 @@ func overlapOf(t *tokensv1alpha1.APIToken) time.Duration {
 	return time.Duration(ptr.Deref(t.Spec.Rotation.OverlapHours, 24)) * time.Hour
 }
 
-// passed: a pass ended, done with all replacements if it said that the token is ready.
+// passed handles the end of a pass. If the token is ready, all replacements are complete.
 func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 	l := m.lives[t.UID]
 	_, there := m.secrets[at(t)]
@@ -88,8 +88,8 @@ func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 			continue
 		}
 		if m.site != nil && !m.lasts(t, x, m.now) || !there {
-			// What is dead is forgotten, and does not come back with a longer lifetime. Nor has what was replaced
-			// before an overlap any more, once the delivered Secret was deleted.
+			// An expired secret is removed, and does not authenticate again after a longer lifetime. A replaced
+			// secret has no overlap any more once the delivered Secret was deleted.
 			x.least = earlier(x.least, m.now)
 		}
 		if x.most.Equal(never) {
@@ -114,7 +114,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// swept: what lay at a place was removed after its APIToken was.
+// swept handles the removal of a delivered Secret after its APIToken was deleted.
 func (m *model) swept(where place) error {
 	lies := m.secrets[where]
 	delete(m.secrets, where)
@@ -128,7 +128,7 @@ func (m *model) swept(where place) error {
 	return fmt.Errorf("Secret %s was removed, which is not a deleted token's", where.name)
 }
 
-// removed: the operator removed an APIToken.
+// removed handles the deletion of an APIToken by the operator.
 func (m *model) removed(uid types.UID) error {
 	l := m.lives[uid]
 	l.gone = true

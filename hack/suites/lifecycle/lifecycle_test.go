@@ -1,5 +1,5 @@
-// Package lifecycle_test lets everything that can happen to APITokens happen in random order, on a real API server, and
-// compares what comes of it with a model.
+// Package lifecycle_test applies all kinds of operations and faults to APITokens in random order, on a real API server,
+// and compares the outcome with a model.
 package lifecycle_test
 
 import (
@@ -18,11 +18,11 @@ var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// steps is how many things happen in one sequence.
+// steps is the number of operations in one sequence.
 const steps = 30
 
-// One seed is run alone with -run 'TestLifecycle/seed=17$': what people and faults do is the same each time. What ids
-// the API server gives is not, and of APITokens of the same second the id says which is the older.
+// One seed is run alone with -run 'TestLifecycle/seed=17$'. Operations and faults are then the same each time. UIDs are
+// not, and they decide which of two APITokens of the same second is the older.
 func TestLifecycle(t *testing.T) { lifecycles(t, 50) }
 
 func lifecycles(t *testing.T, sequences int) {
@@ -46,7 +46,7 @@ func lifecycles(t *testing.T, sequences int) {
 	}
 }
 
-// accounts are the product's own, made once.
+// accounts are the operator's accounts, made once.
 var accounts struct {
 	sync.Mutex
 	operator client.WithWatch

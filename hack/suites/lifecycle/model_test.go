@@ -11,43 +11,43 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// model is what the docs promise, said a second time: who authenticates until when, and what Ready says. It knows what
-// people did and which plaintexts were delivered when. It has nothing from how the operator decides.
+// model is an independent implementation of the documented behaviour: which plaintext authenticates until when, and the
+// reason of Ready. It knows the operations of users and the delivered plaintexts. It shares no code with the operator.
 type model struct {
 	now  time.Time
 	site *tokensv1alpha1.AtlassianSite // nil: there is none
-	// labelled says that the other namespace has the label that the site may select by.
+	// labelled means that the other namespace has the label that the site may select by.
 	labelled bool
 	held     map[string]bool // users whose personal access token the operator has
 	lives    map[types.UID]*life
 	secrets  map[place]string // what lies where tokens are delivered to
 }
 
-// place is the namespace and name of a Secret; foreign is what somebody else put there.
+// place is the namespace and name of a Secret. foreign is content that another writer put there.
 type place struct{ namespace, name string }
 
 const foreign = "foreign"
 
-// life is all that there ever was of one APIToken.
+// life is the history of one APIToken.
 type life struct {
 	token *tokensv1alpha1.APIToken
 	gone  bool
-	// cleaned says that what it left has been removed, with nothing going wrong.
+	// cleaned means that everything it left was removed without a fault.
 	cleaned bool
-	// begun says that its issue was begun, underway that a secret was made for a delivery that has not been seen yet.
+	// begun means that its issue has begun, underway that a secret exists whose delivery was not yet seen.
 	begun, underway bool
 	texts           []*text // all that was ever delivered; the last is the one of the day
 }
 
-// text is a plaintext. One that was replaced goes on at least until least, and never beyond most, which is not known
-// before the operator was done with the replacement.
+// text is a plaintext. A replaced one authenticates at least until least and at most until most. most is unknown until the
+// operator has completed the replacement.
 type text struct {
 	plain       string
 	issued      time.Time
 	replaced    bool
 	overlap     bool
 	least, most time.Time
-	// latest is the latest end that a pass could have given it so far: also one that was cut short.
+	// latest is the latest end that a pass can have given it so far, also a pass that was aborted.
 	latest time.Time
 }
 
@@ -64,7 +64,7 @@ func (l *life) current() *text {
 	return l.texts[len(l.texts)-1]
 }
 
-// ends is the first moment at which a secret that was issued then authenticates no more, but for overlaps.
+// ends returns the expiry of a secret that was issued at the given time, without overlaps.
 func (m *model) ends(t *tokensv1alpha1.APIToken, issued time.Time) time.Time {
 	end, p := never, m.site.Spec.TokenPolicy
 	days := ptr.Deref(t.Spec.LifetimeDays, 0)
@@ -81,12 +81,12 @@ func (m *model) ends(t *tokensv1alpha1.APIToken, issued time.Time) time.Time {
 	return end
 }
 
-// lasts: by the terms of token and site, the secret is good at that time.
+// lasts reports whether, by the terms of token and site, the secret is valid at that time.
 func (m *model) lasts(t *tokensv1alpha1.APIToken, x *text, then time.Time) bool {
 	return !x.issued.Before(m.site.Spec.IssuedAfter.Time) && then.Before(m.ends(t, x.issued))
 }
 
-// authenticates says whether a text must, and whether it may.
+// authenticates reports whether a text must authenticate, and whether it may.
 func (m *model) authenticates(l *life, x *text, then time.Time) (must, may bool) {
 	if l.gone || m.site == nil || !m.open(l.token) || suspended(l.token) || !m.lasts(l.token, x, then) {
 		return false, false
@@ -96,13 +96,13 @@ func (m *model) authenticates(l *life, x *text, then time.Time) (must, may bool)
 
 func suspended(t *tokensv1alpha1.APIToken) bool { return t.Spec.State == tokensv1alpha1.StateSuspended }
 
-// open says whether the site is open to the namespace of a token.
+// open reports whether the site allows the namespace of a token.
 func (m *model) open(t *tokensv1alpha1.APIToken) bool {
 	from := m.site.Spec.AllowedNamespaces.From
 	return t.Namespace == m.site.Namespace || from == tokensv1alpha1.NamespacesFromAll || from == tokensv1alpha1.NamespacesFromSelector && m.labelled
 }
 
-// forbids says why no secret may be made now, or nothing.
+// forbids returns why no secret may be made now, or "".
 func (m *model) forbids(l *life, t *tokensv1alpha1.APIToken) string {
 	p, days, until := m.site.Spec.TokenPolicy, ptr.Deref(t.Spec.LifetimeDays, 0), t.Spec.ExpirationTime.Time
 	most := ptr.Deref(p.MaxLifetimeDays, 10*3650)
@@ -127,14 +127,14 @@ func (m *model) beyondQuota(l *life) bool {
 	return most != nil && older >= *most
 }
 
-// due says whether the secret of the day is to be replaced.
+// due reports whether the current secret has to be replaced.
 func (m *model) due(l *life, t *tokensv1alpha1.APIToken) bool {
 	x, r := l.current(), t.Spec.Rotation
 	return x != nil && (r.IntervalDays != nil && !m.now.Before(x.issued.Add(time.Duration(*r.IntervalDays)*day)) ||
 		r.RequestedTime.After(x.issued) && !m.now.Before(r.RequestedTime.Time))
 }
 
-// expired says since when a token is over, unless a rotation makes it go on.
+// expired returns since when a token is expired, unless a rotation extends it.
 func (m *model) expired(l *life, t *tokensv1alpha1.APIToken) (since time.Time, expired bool) {
 	since = cmp.Or(t.Spec.ExpirationTime.Time, never)
 	over := !m.now.Before(since)
@@ -144,7 +144,7 @@ func (m *model) expired(l *life, t *tokensv1alpha1.APIToken) (since time.Time, e
 	return since, !m.now.Before(since) && (over || !m.due(l, t))
 }
 
-// ready is what the condition is to say of a token once nothing is left to do for the operator.
+// ready returns the expected reason of Ready when nothing is left to write.
 func (m *model) ready(l *life) string {
 	t, here := l.token, ""
 	if x := l.current(); x != nil {

@@ -17,7 +17,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// deeds are what people, time and controllers do, and how often.
+// deeds are the operations of users, time and controllers, with their frequency.
 var deeds = []struct {
 	often int
 	do    func(*world)
@@ -43,7 +43,7 @@ var deeds = []struct {
 	{3, (*world).checkAnswers},
 }
 
-// act does something, and then lets controllers look, most of the time.
+// act performs one operation. Most of the time a few passes follow.
 func (w *world) act() {
 	if w.model.site == nil && w.random.IntN(3) == 0 {
 		w.takeSite()
@@ -68,7 +68,7 @@ func (w *world) act() {
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-// look is a pass over some APIToken, well or badly.
+// look runs a pass over some APIToken, with or without faults.
 func (w *world) look() (killed bool) {
 	l := w.someone()
 	if l == nil {
@@ -96,7 +96,7 @@ func (w *world) look() (killed bool) {
 	return on.killed && on.left < 0
 }
 
-// someone is one of the APITokens that there are, more often than not the same as the last time.
+// someone returns one of the existing APITokens, more often than not the same as last time.
 func (w *world) someone() *life {
 	alive := w.those(func(l *life) bool { return !l.gone })
 	if len(alive) == 0 {
@@ -117,7 +117,7 @@ func (w *world) those(are func(*life) bool) (those []*life) {
 	return those
 }
 
-// declare creates an APIToken under one of a few names, if there is none.
+// declare creates an APIToken under one of a few names, unless it exists.
 func (w *world) declare() {
 	ns, name := pick(w.random, w.home, w.home, w.home, w.away), pick(w.random, "a", "b")
 	t := kubetest.Token(ns, name)
@@ -136,7 +136,7 @@ func (w *world) declare() {
 	w.did("declare %s/%s: %s", ns, name, spelled(t.Spec))
 }
 
-// terms sets how long a token is to live, and what it may do.
+// terms sets lifetime and access of a token.
 func (w *world) terms(t *tokensv1alpha1.APIToken) {
 	s, r := &t.Spec, w.random
 	s.LifetimeDays, s.ExpirationTime = nil, metav1.Time{}
@@ -161,7 +161,7 @@ func (w *world) askForRotation() {
 	})
 }
 
-// extendLate extends a token while a controller that does not know it yet removes it.
+// extendLate extends a token while a controller with a stale cache removes it.
 func (w *world) extendLate() {
 	l := w.someone()
 	if l == nil {
@@ -223,7 +223,7 @@ func (w *world) delete() {
 	}
 }
 
-// sweep lets the clean-up follow a deletion, be it late or again.
+// sweep runs the clean-up of a deletion, possibly late or repeated.
 func (w *world) sweep() {
 	gone := w.those(func(l *life) bool { return l.gone && !w.unseen[l.token.UID] })
 	if len(gone) == 0 {
@@ -246,7 +246,7 @@ func (w *world) deleteSecret() {
 	w.did("delete Secret %v", here)
 }
 
-// tamper puts somebody else's content where a token is delivered to, or changes what lies around the token.
+// tamper writes foreign content into a delivered Secret, or changes its metadata.
 func (w *world) tamper() {
 	l := w.someone()
 	if l == nil {
@@ -276,7 +276,7 @@ func (w *world) tamper() {
 	w.did("tamper with Secret %v", here)
 }
 
-// restore puts the token of the day back to where it was delivered.
+// restore writes the current token back to the delivered Secret.
 func (w *world) restore() {
 	l := w.someone()
 	if l == nil || l.current() == nil {
@@ -357,7 +357,7 @@ func (w *world) openSite() {
 	})
 }
 
-// takeSite removes the site, or creates it again: as it was, or with another policy.
+// takeSite deletes the site, or creates it again, unchanged or with another policy.
 func (w *world) takeSite() {
 	if w.model.site != nil {
 		w.lastSite = w.model.site

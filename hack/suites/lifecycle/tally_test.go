@@ -11,13 +11,13 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// tally counts what happened in all sequences: those in which nothing much did would prove nothing.
+// tally counts the operations and states in all sequences, to prove that the sequences reach the interesting ones.
 type tally struct {
 	sync.Mutex
 	counts map[string]int
 }
 
-// enough is what has to happen at least once in a run of all sequences.
+// enough lists what must happen at least once in a run of all sequences.
 var enough = []string{
 	"sequence", "answer", "answer at a boundary", "delivery", "rotation with an overlap", "reissue", "removal", "call that failed", "kill", "overtaking",
 	"pass with an old APIToken",
@@ -32,7 +32,7 @@ func (y *tally) count(what string) {
 	y.counts[what]++
 }
 
-// report tells the counts, and misses what did not happen.
+// report logs the counts, and fails for everything on the list that did not happen.
 func (y *tally) report(t *testing.T, sequences int) {
 	var all []string
 	for _, what := range slices.Sorted(maps.Keys(y.counts)) {

@@ -31,7 +31,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// world is a site with its namespace, another namespace beside it, and what happens there.
+// world is a site with its namespace, a second namespace, and their objects.
 type world struct {
 	*testing.T
 	*tally
@@ -43,21 +43,21 @@ type world struct {
 	home     string // where the site is
 	away     string
 	keys     authurl.Keys
-	// all are the APITokens that there ever were, in the order of their creation.
+	// all are the APITokens so far, deleted ones included, in the order of their creation.
 	all       []*life
 	favourite *life
-	// unseen are those whose deletion no controller saw.
+	// unseen are deleted APITokens whose deletion no controller observed.
 	unseen map[types.UID]bool
-	// before is each APIToken as it was before it was last changed; seen are Secrets as they once were.
+	// before has each APIToken before its last change, seen has Secrets in former states.
 	before map[types.UID]*tokensv1alpha1.APIToken
 	seen   map[client.ObjectKey]*corev1.Secret
 	writes int
 	log    []string
-	// lastSite is the one that was removed.
+	// lastSite is the site that was deleted.
 	lastSite *tokensv1alpha1.AtlassianSite
 }
 
-// homes are pairs of namespaces that sequences have one after the other: nothing would delete namespaces.
+// homes are pairs of namespaces that sequences reuse, since nothing here deletes namespaces.
 var homes = struct {
 	sync.Mutex
 	free [][2]string
@@ -80,7 +80,7 @@ func newWorld(t *testing.T, seed uint64, happened *tally) *world {
 	return w
 }
 
-// enter finds namespaces that nobody has.
+// enter takes a free pair of namespaces.
 func (w *world) enter() {
 	homes.Lock()
 	defer homes.Unlock()
@@ -91,7 +91,7 @@ func (w *world) enter() {
 	w.home, w.away = env.Namespace(w.T), env.Namespace(w.T)
 }
 
-// leave leaves them empty.
+// leave empties the namespaces and frees them.
 func (w *world) leave() {
 	ctx := context.Background()
 	must := func(err error) {
@@ -137,7 +137,7 @@ func (w *world) did(format string, args ...any) {
 	w.log = append(w.log, w.clock.Now().UTC().Format("01-02 15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// spelled is a spec as people write it.
+// spelled returns a spec as users write it.
 func spelled(spec any) string {
 	b, err := json.Marshal(spec)
 	if err != nil {
@@ -181,12 +181,12 @@ func (w *world) label(value string) {
 	w.model.labelled = value == "yes"
 }
 
-// healthy is a way on which nothing goes wrong.
+// healthy is a path without faults.
 func (w *world) healthy(t *tokensv1alpha1.APIToken) *way {
 	return &way{world: w, random: rand.New(rand.NewPCG(0, 0)), token: t, left: math.MaxInt}
 }
 
-// pass lets a controller that has just started look at an APIToken once, on this way.
+// pass runs one pass of a freshly started controller over an APIToken, on this path.
 func (w *world) pass(on *way) {
 	w.Helper()
 	live := *on
@@ -205,18 +205,18 @@ func (w *world) pass(on *way) {
 	w.model.passed(on.token, err == nil && !on.stale && !raced && isDelivered(ready))
 }
 
-// isDelivered says that a reason is one of tokens of which nothing is left to write.
+// isDelivered reports whether a reason means that nothing is left to write.
 func isDelivered(ready string) bool {
 	return ready == tokensv1alpha1.ReasonIssued || ready == tokensv1alpha1.ReasonUpstreamCredentialMissing
 }
 
-// harmless errors are what is injected, and what a pass says whose APIToken changes all the time.
+// harmless errors are the injected ones, and conflicts of a pass whose APIToken changes meanwhile.
 func harmless(err error) bool {
 	return errors.Is(err, errKilled) || errors.Is(err, errInjected) || apierrors.IsConflict(err) || apierrors.IsTimeout(err) ||
 		apierrors.IsInternalError(err) || strings.Contains(err.Error(), "did not settle")
 }
 
-// refresh reads an APIToken as it is now, and returns the reason of its Ready condition.
+// refresh reads an APIToken from the API server, and returns the reason of its Ready condition.
 func (w *world) refresh(t *tokensv1alpha1.APIToken) string {
 	w.Helper()
 	var current tokensv1alpha1.APIToken
@@ -232,7 +232,7 @@ func (w *world) refresh(t *tokensv1alpha1.APIToken) string {
 	return ""
 }
 
-// clean follows a deletion.
+// clean runs the clean-up of a deletion.
 func (w *world) clean(t *tokensv1alpha1.APIToken, on *way) {
 	c := on.client()
 	cleaner := &apitoken.Cleaner{Client: c, Live: c, Namespace: kubetest.SystemNamespace}
@@ -240,7 +240,7 @@ func (w *world) clean(t *tokensv1alpha1.APIToken, on *way) {
 	w.did("  clean up after %s/%s: %v", t.Namespace, t.Name, err)
 }
 
-// care looks after all records.
+// care runs the sweep over all records.
 func (w *world) care() {
 	w.Helper()
 	c := w.healthy(nil).client()

@@ -15,7 +15,7 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// Every outage again, so long that whoever backs off has backed off as far as he ever does.
+// Every outage again, long enough for every backoff to reach its maximum.
 func TestLongOutage(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range outages {
@@ -27,7 +27,7 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
-// Not one of many answers during a long outage is wrong, and the webhook needs no more memory for it.
+// During a long outage every answer is right, and the webhook needs no more memory.
 func TestLongOutageUnderLoad(t *testing.T) {
 	const (
 		lasts  = 3 * time.Minute
@@ -72,7 +72,7 @@ func TestLongOutageUnderLoad(t *testing.T) {
 	}
 }
 
-// load is requests whose answers are known, to every replica in turn.
+// load sends requests with known answers to every replica in turn.
 type load struct {
 	sync.WaitGroup
 	requests, wrong atomic.Int64
@@ -125,7 +125,7 @@ func (s *scene) logMemory(when string) {
 	}
 }
 
-// logNoise says how much a replica had to say of the outage, besides its answers.
+// logNoise counts the log lines of a replica about the outage.
 func (s *scene) logNoise() {
 	s.Helper()
 	for i, r := range s.replicas {

@@ -18,19 +18,19 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// outage is something that happens to the API server, or to the path to it.
+// outage is a failure of the API server, or of the path to it.
 type outage struct {
 	kubeconfig string
 	begin, end func()
-	// hidden is for how long nobody can notice it.
+	// hidden is the time during which a client cannot notice it.
 	hidden time.Duration
-	// leaky says that changes are seen during it, late.
+	// leaky means that changes are still seen during it, late.
 	leaky bool
-	// resources are those that it is about, all if there are none.
+	// resources are the resources that it affects, all if empty.
 	resources []string
 }
 
-// outages are all that a webhook survives alike.
+// outages are failures that a webhook survives in the same way.
 var outages = map[string]func(*testing.T) outage{
 	"stopped":        stopped,
 	"restarted anew": restartedAnew,
@@ -45,13 +45,13 @@ var outages = map[string]func(*testing.T) outage{
 	"watches cut":    func(t *testing.T) outage { return impaired(t, fault.CutWatches(time.Second)) },
 }
 
-// stopped is an API server that is gone, and comes back as it was.
+// stopped is an API server that stops, and comes back unchanged.
 func stopped(t *testing.T) outage {
 	line := newLine(t, apiServer(t))
 	return outage{kubeconfig: kubeconfig(t, line.Address()), begin: line.Refuse, end: func() { must(t, line.Pass()) }}
 }
 
-// restartedAnew is one that comes back without the history of changes: nobody can go on watching from where he was.
+// restartedAnew is one that comes back without its watch cache: clients cannot resume their watches.
 func restartedAnew(t *testing.T) outage {
 	api := newAPI(t)
 	line := newLine(t, strings.TrimPrefix(api.URL(), "http://"))
@@ -65,13 +65,13 @@ func restartedAnew(t *testing.T) outage {
 	}
 }
 
-// frozen is a network that carries nothing, without a word.
+// frozen is a network that carries no data and closes no connection.
 func frozen(t *testing.T) outage {
 	line := newLine(t, apiServer(t))
 	return outage{kubeconfig: kubeconfig(t, line.Address()), begin: line.Freeze, end: func() { must(t, line.Pass()) }, hidden: unanswered}
 }
 
-// lost is one that loses every packet: new connections come about as little as old ones go on.
+// lost is a network that drops every packet: new connections fail too.
 func lost(t *testing.T) outage {
 	line := newLine(t, apiServer(t))
 	return outage{
@@ -80,7 +80,7 @@ func lost(t *testing.T) outage {
 	}
 }
 
-// unanswered is how long it takes the feed's transport to ask whether the other side is there, and to give up.
+// unanswered is the time after which the feed's transport gives up a connection: its idle time and its ping timeout.
 const unanswered = 7 * time.Second
 
 func failing(t *testing.T, f fault.Fault) outage {
@@ -94,14 +94,14 @@ func failing(t *testing.T, f fault.Fault) outage {
 	return outage{kubeconfig: openKubeconfig(t, api.URL()), begin: change(f), end: change(fault.Pass)}
 }
 
-// impaired is an API server that answers in the end.
+// impaired is an API server with errors or delays that answers in the end.
 func impaired(t *testing.T, f fault.Fault) outage {
 	o := failing(t, f)
 	o.leaky = true
 	return o
 }
 
-// hold is how long a short outage lasts once it can be noticed.
+// hold is the duration of a short outage after it can be noticed.
 const hold = 5 * time.Second
 
 func TestOutage(t *testing.T) {
@@ -115,7 +115,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// survives goes through an outage that lasts so long, asking all the time.
+// survives runs an outage of the given duration, with requests all the time.
 func (s *scene) survives(o outage, lasts time.Duration) {
 	s.revoke(s.revoked)
 	s.awaitRevoked(time.Now(), s.revoked)
@@ -141,7 +141,7 @@ func (s *scene) survives(o outage, lasts time.Duration) {
 	s.expectUnimpaired()
 }
 
-// expectUnimpaired fails unless every replica knows what it knew.
+// expectUnimpaired fails unless every replica answers as before the outage.
 func (s *scene) expectUnimpaired() {
 	s.Helper()
 	for _, r := range s.replicas {
@@ -153,10 +153,10 @@ func (s *scene) expectUnimpaired() {
 	}
 }
 
-// truth is how far the exported staleness may be from it.
+// truth is the allowed error of the exported staleness.
 const truth = 1500 * time.Millisecond
 
-// expectStale fails unless a replica says of these resources, or of all, that it has had no watch since then.
+// expectStale fails unless a replica exports, for these resources or all, that it has had no watch since then.
 func (s *scene) expectStale(r *rig.Replica, since time.Time, resources ...string) {
 	s.Helper()
 	least := time.Since(since) - truth
@@ -172,7 +172,7 @@ func (s *scene) expectStale(r *rig.Replica, since time.Time, resources ...string
 	}
 }
 
-// A connection that carries nothing any more is noticed, and what happened meanwhile is seen through another.
+// A frozen connection is noticed, and a new one shows what happened meanwhile.
 func TestFrozenConnection(t *testing.T) {
 	t.Parallel()
 	line := newLine(t, apiServer(t))
@@ -205,7 +205,7 @@ func TestFrozenConnection(t *testing.T) {
 	s.expectUnimpaired()
 }
 
-// Watches that are open go on without rights. Once they end, what was known counts, until the rights are back.
+// Open watches continue without rights. When they end, the last known state counts until the rights are back.
 func TestRightsWithdrawn(t *testing.T) {
 	line := newLine(t, apiServer(t))
 	s := newScene(t, kubeconfig(t, line.Address()), 2)
@@ -226,7 +226,7 @@ func TestRightsWithdrawn(t *testing.T) {
 	}, hold)
 }
 
-// awaitAllowed waits until the API server has seen whether the webhook may read.
+// awaitAllowed waits until the API server enforces that the webhook may, or may not, read.
 func (s *scene) awaitAllowed(want bool) {
 	s.Helper()
 	s.eventually(recovery, func() error {
@@ -243,7 +243,7 @@ func (s *scene) awaitAllowed(want bool) {
 	})
 }
 
-// A replica that starts during an outage knows nothing, and says so.
+// A replica that starts during an outage is not ready and answers 503.
 func TestStartedDuringOutage(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"stopped", "frozen", "error 500", "mute"} {

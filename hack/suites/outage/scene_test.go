@@ -1,5 +1,5 @@
-// Package outage_test breaks the API server under real webhooks, and the path to it: what they know goes on counting,
-// nothing else ever does, and what they missed they learn within seconds of its return.
+// Package outage_test breaks the API server of real webhooks, and the path to it. Webhooks keep answering from their last
+// known state, and learn what they missed within seconds of its return.
 package outage_test
 
 import (
@@ -27,11 +27,11 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// What an administrator is promised.
+// Limits that the documentation promises.
 const (
-	// recovery is how long after the end of an outage everything missed has been seen.
+	// recovery is the time after the end of an outage within which all missed changes are seen.
 	recovery = 10 * time.Second
-	// detection is how long a connection that carries nothing any more is believed, until all is seen through another.
+	// detection is the time within which a frozen connection is replaced by one that shows all changes.
 	detection = 12 * time.Second
 )
 
@@ -49,7 +49,7 @@ func run(m *testing.M) (status int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// What takes time here is waiting, and no matter of cores. Who says -parallel is obeyed.
+	// These tests wait more than they compute. A -parallel flag still takes precedence.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -63,18 +63,18 @@ func run(m *testing.M) (status int) {
 	return env.Main(m)
 }
 
-// scene is a site, its tokens, and webhooks that reach the API server through something that can break.
+// scene is a site, its tokens, and webhooks that reach the API server through a path that can break.
 type scene struct {
 	*testing.T
 	*kubetest.ReadySite
 
 	kubeconfig string
-	// live stays valid, revoked is revoked before the outage, during and after are revoked then.
+	// live stays valid. revoked, during and after are revoked before, during and after the outage.
 	live, revoked, during, after *kubetest.IssuedToken
 	replicas                     []*rig.Replica
 }
 
-// newScene starts as many replicas, with this kubeconfig.
+// newScene starts a number of replicas with this kubeconfig.
 func newScene(t *testing.T, kubeconfig string, replicas int) *scene {
 	s := &scene{T: t, ReadySite: env.ReadySite(t), kubeconfig: kubeconfig}
 	s.live, s.revoked, s.during, s.after = s.Issue(t, "live"), s.Issue(t, "revoked"), s.Issue(t, "during"), s.Issue(t, "after")
@@ -89,7 +89,7 @@ func newScene(t *testing.T, kubeconfig string, replicas int) *scene {
 	return s
 }
 
-// launch starts one more replica.
+// launch starts a further replica.
 func (s *scene) launch() *rig.Replica {
 	s.Helper()
 	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(s.Name(), "/", "-"), len(s.replicas))
@@ -131,7 +131,7 @@ func (s *scene) eventually(patience time.Duration, check func() error) {
 	}
 }
 
-// ask asks a replica about a request with a token, as nginx would, and returns its answer, 0 for none.
+// ask asks a replica about a request with a token, as nginx does. It returns the status, 0 without an answer.
 func (s *scene) ask(r *rig.Replica, token *kubetest.IssuedToken) int {
 	request, err := http.NewRequest(http.MethodGet, r.URL+s.Keys.Address(authurl.Nginx).String(), http.NoBody)
 	must(s.T, err)
@@ -141,7 +141,7 @@ func (s *scene) ask(r *rig.Replica, token *kubetest.IssuedToken) int {
 	return status(request)
 }
 
-// expect asks, and fails at once if the answer is another one.
+// expect asks, and fails at once on another answer.
 func (s *scene) expect(r *rig.Replica, token *kubetest.IssuedToken, want int) {
 	s.Helper()
 	if got := s.ask(r, token); got != want {
@@ -165,7 +165,7 @@ func status(request *http.Request) int {
 	return response.StatusCode
 }
 
-// staleness returns what a replica exports: for each resource, since when it has no watch.
+// staleness returns the exported time since when a replica has no watch, for each resource.
 func (s *scene) staleness(r *rig.Replica) map[string]time.Duration {
 	s.Helper()
 	response, err := gateway.Get(r.MetricsURL)
@@ -186,7 +186,7 @@ func (s *scene) staleness(r *rig.Replica) map[string]time.Duration {
 	return stale
 }
 
-// fresh is an error as long as a replica lacks a watch on anything.
+// fresh returns an error while a replica lacks a watch.
 func (s *scene) fresh(r *rig.Replica) error {
 	for resource, stale := range s.staleness(r) {
 		if stale != 0 {
@@ -196,13 +196,13 @@ func (s *scene) fresh(r *rig.Replica) error {
 	return nil
 }
 
-// revoke deletes a token at the API server itself, whatever lies between that and the replicas.
+// revoke deletes a token directly at the API server, not through the broken path.
 func (s *scene) revoke(token *kubetest.IssuedToken) {
 	s.Helper()
 	must(s.T, env.Admin.Delete(s.Context(), token.APIToken))
 }
 
-// awaitRevoked waits until every replica refuses these tokens and is fresh, and says how long it took since then.
+// awaitRevoked waits until every replica refuses these tokens and is fresh. It returns the time that passed.
 func (s *scene) awaitRevoked(since time.Time, tokens ...*kubetest.IssuedToken) {
 	s.Helper()
 	for i, r := range s.replicas {
@@ -218,7 +218,7 @@ func (s *scene) awaitRevoked(since time.Time, tokens ...*kubetest.IssuedToken) {
 	}
 }
 
-// kubeconfig writes one for the webhook's account, at another address of the API server.
+// kubeconfig writes a kubeconfig for the webhook's account, with another address of the API server.
 func kubeconfig(t *testing.T, address string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -232,7 +232,7 @@ func kubeconfig(t *testing.T, address string) string {
 	return path
 }
 
-// openKubeconfig writes one for a server that asks for no credentials.
+// openKubeconfig writes a kubeconfig for a server that needs no credentials.
 func openKubeconfig(t *testing.T, url string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -244,7 +244,7 @@ func openKubeconfig(t *testing.T, url string) string {
 	return path
 }
 
-// newLine is a line to the API server.
+// newLine returns a line to the API server.
 func newLine(t *testing.T, target string) *fault.Line {
 	t.Helper()
 	line, err := fault.NewLine(target)
@@ -253,7 +253,7 @@ func newLine(t *testing.T, target string) *fault.Line {
 	return line
 }
 
-// newAPI is an API server that answers with the rights of the webhook.
+// newAPI returns a proxy to the API server with the rights of the webhook.
 func newAPI(t *testing.T) *fault.API {
 	t.Helper()
 	api, err := fault.NewAPI(env.User(t, kubetest.Webhook))

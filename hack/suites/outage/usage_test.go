@@ -21,7 +21,7 @@ func (s *scene) lastAccess(token *kubetest.IssuedToken) time.Time {
 	return now.Status.LastAccessedTime.Time
 }
 
-// awaitNextSecond waits until a use can be told from those before it.
+// awaitNextSecond waits for the next second, so that a use differs from earlier ones.
 func (s *scene) awaitNextSecond() {
 	s.Helper()
 	before := time.Now().Unix()
@@ -33,7 +33,7 @@ func (s *scene) awaitNextSecond() {
 	})
 }
 
-// awaitLastAccess waits until a use at or after this second is written.
+// awaitLastAccess waits until the status has a use at or after this second.
 func (s *scene) awaitLastAccess(token *kubetest.IssuedToken, since time.Time, patience time.Duration) {
 	s.Helper()
 	s.eventually(patience, func() error {
@@ -44,7 +44,7 @@ func (s *scene) awaitLastAccess(token *kubetest.IssuedToken, since time.Time, pa
 	})
 }
 
-// The first use is written at once, and the next one a minute later, or when the webhook is told to end.
+// The first use is written at once. The next one is written a minute later, or when the webhook is stopped.
 func TestLastAccessIsWrittenAtTheEnd(t *testing.T) {
 	t.Parallel()
 	begun := time.Now()

@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// signedIn makes a site of a Jira of its own, with the name of the site, where alice has an APIToken and signed in for it.
+// signedIn creates a site with a Jira of its own, where alice has an APIToken and is enrolled.
 func (w *world) signedIn(name string, o fakeproduct.Options) (*fakeproduct.Jira, *tokensv1alpha1.AtlassianSite) {
 	w.Helper()
 	o.ContextPath, o.Now, o.Users = "/jira", w.clock.Now, []fakeproduct.User{{Name: "alice"}}

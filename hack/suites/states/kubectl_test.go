@@ -13,11 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// kubectl runs what the page says, in a shell, as an administrator.
+// kubectl runs a command of the page in a shell, as an administrator.
 type kubectl struct {
 	*world
 
-	// described are objects by "kind name", as kubectl describes them all at once: each alone would take a second.
+	// described has the output of kubectl describe by "kind name". One call describes all objects, to save time.
 	described map[string]string
 	env       []string
 }
@@ -50,7 +50,7 @@ func (k *kubectl) run(command string) string {
 	return string(out)
 }
 
-// field is what stands behind a name at the beginning of a line of `kubectl describe`.
+// field matches the value after a name at the beginning of a line of `kubectl describe`.
 func field(object, name string) string {
 	for line := range strings.Lines(object) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
@@ -62,7 +62,7 @@ func field(object, name string) string {
 
 var describes = regexp.MustCompile(`^kubectl -n \S+ describe (apitoken|atlassiansite) (\S+)$`)
 
-// show is what a command of the page prints, as it is the same each time.
+// show returns the output of a command of the page, with changing values replaced.
 func (k *kubectl) show(command string, whole bool) string {
 	k.Helper()
 	if m := describes.FindStringSubmatch(command); m != nil {
@@ -79,7 +79,7 @@ func (k *kubectl) show(command string, whole bool) string {
 
 var uuid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// settle replaces what is another each time.
+// settle replaces values that differ in each run.
 func (k *kubectl) settle(text string) string {
 	seen := map[string]string{}
 	text = uuid.ReplaceAllStringFunc(text, func(id string) string {
@@ -98,7 +98,7 @@ func (k *kubectl) settle(text string) string {
 
 var varying = regexp.MustCompile(`(?m)^  (Creation Timestamp|Resource Version): .*$`)
 
-// describe leaves of a description what happened: the status and the Events.
+// describe returns the status and the Events of a description.
 func (k *kubectl) describe(object string, whole bool) string {
 	text, events, _ := strings.Cut(object, "\nEvents:")
 	text = varying.ReplaceAllStringFunc(text, func(line string) string {
@@ -120,7 +120,7 @@ func (k *kubectl) describe(object string, whole bool) string {
 
 var columns = regexp.MustCompile(`  +`)
 
-// events are those of a description, with their ages by the clock of the test.
+// events returns the Events of a description, with ages by the clock of the test.
 func (k *kubectl) events(table string, told []time.Time) string {
 	k.Helper()
 	const head = 2
@@ -145,7 +145,7 @@ func age(since time.Time) string { return duration.HumanDuration(noon.Sub(since)
 
 var heading = regexp.MustCompile(`[A-Z]+( [A-Z]+)*( *)`)
 
-// table is one of `kubectl get`, with ages by the clock of the test.
+// table returns the output of `kubectl get`, with ages by the clock of the test.
 func (k *kubectl) table(text string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 3, ' ', 0)

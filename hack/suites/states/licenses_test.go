@@ -11,12 +11,12 @@ import (
 
 var licenseKey, otherLicenseKey = ed25519.NewKeyFromSeed([]byte(strings.Repeat("a", 32))), ed25519.NewKeyFromSeed([]byte(strings.Repeat("b", 32)))
 
-// wantLicenses has sites need licences from now on, as of an operator that was started with keys.
+// wantLicenses makes sites need licences from now on, as an operator with public keys does.
 func (w *world) wantLicenses() {
 	w.licenses = license.NewVerifier(licenseKey.Public().(ed25519.PublicKey))
 }
 
-// paper puts a licence into a Secret, and returns what names that.
+// paper puts a licence into a Secret, and returns a change that makes a site refer to it.
 func (w *world) paper(name, text string) siteMod {
 	w.Helper()
 	w.put(name+"-license", "license", text)

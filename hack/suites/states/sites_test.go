@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// products puts a Jira and a Confluence behind the names of Services. Each has alice and bob.
+// products serves a Jira and a Confluence under the names of Services. Both have the users alice and bob.
 func (w *world) products() {
 	users := []fakeproduct.User{{Name: "alice", PATs: []string{"pat-of-alice"}}, {Name: "bob", PATs: []string{"pat-of-bob"}}}
 	jira := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: users})
@@ -121,8 +121,8 @@ func (w *world) putCA(name string, a *authority.Authority) {
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: name}, Data: map[string][]byte{"ca.crt": a.PEM}})
 }
 
-// secure puts a server with a certificate for a host behind the https name of a Service, once, and its authority into a
-// Secret with "-ca" behind the Service's name. The network of the test leads to an address, so that is the right host.
+// secure serves a certificate for a host under the https name of a Service, once, and puts its authority into a Secret
+// named after the Service with the suffix "-ca". The right host is an IP address, to which the test's network leads.
 func (w *world) secure(service, host string) string {
 	origin := "https://" + service + "." + w.jira + ".svc:8443"
 	if w.network.servers[origin] != "" {

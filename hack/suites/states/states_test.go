@@ -1,5 +1,5 @@
-// Package states_test brings APITokens and AtlassianSites into every state that they can be in, and holds docs/reference/states.md
-// to what kubectl shows of them then.
+// Package states_test puts APITokens and AtlassianSites into each of their states, and compares the output of kubectl with
+// docs/reference/states.md.
 package states_test
 
 import (
@@ -26,18 +26,18 @@ func conditions() string {
 	return filepath.Join(controlplane.RepositoryRoot(), "api/v1alpha1/conditions.go")
 }
 
-// block is a command on the page, and what it printed when the page was written.
+// block is a command on the page with its output.
 var block = regexp.MustCompile("(?s)\n```console\n\\$ ([^\n]*)\n(.*?)```\n")
 
 func TestStates(t *testing.T) {
 	w := newWorld(t)
 	w.products()
-	w.tell(siteExamples)
-	w.tell(enrolledExamples)
+	w.play(siteExamples)
+	w.play(enrolledExamples)
 	w.wantLicenses()
-	w.tell(licenseExamples)
+	w.play(licenseExamples)
 	w.licenses = nil
-	w.tell(tokenExamples)
+	w.play(tokenExamples)
 	k := newKubectl(w)
 	text, err := os.ReadFile(page())
 	w.must(err)
@@ -53,10 +53,10 @@ func TestStates(t *testing.T) {
 		w.must(os.WriteFile(page(), []byte(shown), 0o600))
 	}
 	complete(t, shown)
-	discreet(w, shown)
+	checkNoSecrets(w, shown)
 }
 
-// complete expects an example of every reason, and every example on the page.
+// complete checks that every reason has an example, and that every example is on the page.
 func complete(t *testing.T, page string) {
 	t.Helper()
 	var shown strings.Builder
@@ -78,7 +78,7 @@ func complete(t *testing.T, page string) {
 	}
 }
 
-// reasons are all that the API names.
+// reasons returns all reasons of the API.
 func reasons(t *testing.T) (all []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), conditions(), nil, 0)
@@ -107,8 +107,8 @@ func reasons(t *testing.T) (all []string) {
 	return all
 }
 
-// discreet expects of what is shown that there is no secret in it.
-func discreet(w *world, shown string) {
+// checkNoSecrets checks that the output contains no secret.
+func checkNoSecrets(w *world, shown string) {
 	w.Helper()
 	found := 0
 	for _, secret := range w.secrets() {

@@ -22,7 +22,7 @@ const (
 	otherSecret  = "q8Vn2LxR0bT7wKc5ZyHdq8Vn2LxR0bT7wKc5ZyHdPfGmUoE1SiJ3aQ4rD6tB9vN2"
 )
 
-// lastAccess is when and from where the example was used.
+// lastAccess is the time and address of the last use in the example.
 var lastAccess = noon.Add(-2 * time.Minute)
 
 type (
@@ -40,7 +40,7 @@ func every(days int32) mod {
 	return func(t *tokensv1alpha1.APIToken) { t.Spec.Rotation.IntervalDays = &days }
 }
 
-// from imports what lies under the key "token" of a Secret.
+// from imports the key "token" of a Secret.
 func from(secret string, mode tokensv1alpha1.ImportMode) mod {
 	return func(t *tokensv1alpha1.APIToken) {
 		t.Spec.Delivery = tokensv1alpha1.Delivery{}
@@ -50,7 +50,7 @@ func from(secret string, mode tokensv1alpha1.ImportMode) mod {
 	}
 }
 
-// ofPortal is made on the page or over REST.
+// ofPortal is a token that was created on the page or over REST.
 func ofPortal(t *tokensv1alpha1.APIToken) {
 	t.Spec.Delivery, t.Spec.Credential = tokensv1alpha1.Delivery{}, tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal}
 }
@@ -63,14 +63,15 @@ func policy(p tokensv1alpha1.TokenPolicy) siteMod {
 	return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy = p }
 }
 
-// example is a story that begins some time before noon, and ends then.
+// example is a sequence of events that begins some time before noon, and ends at noon.
 type example struct {
 	name  string
 	ago   time.Duration
 	story func(w *world, name string)
 }
 
-func (w *world) tell(examples []example) {
+// play runs each example, from its beginning to noon.
+func (w *world) play(examples []example) {
 	w.Helper()
 	for _, e := range examples {
 		w.clock.SetTime(noon.Add(-e.ago))
@@ -202,7 +203,7 @@ var tokenExamples = []example{
 	{"admission-policy-missing", 0, withoutPolicy},
 }
 
-// used authenticates, as the webhook tells.
+// used marks a token as used, as the webhook does.
 func used(w *world, name string) {
 	t := w.token(name)
 	w.later(3 * time.Minute)
@@ -211,7 +212,7 @@ func used(w *world, name string) {
 	w.must(env.Client(w.T, kubetest.Webhook).Status().Patch(w.Context(), t, patch, client.FieldOwner("apitoken-webhook")))
 }
 
-// rotationWaits for somebody to ask for less than is forbidden by now.
+// rotationWaits is a rotation that waits because the site now forbids the requested lifetime.
 func rotationWaits(w *world, name string) {
 	s := w.site("less-than-before")
 	t := w.token(name, at(s.Name), every(30), days(365))
@@ -220,7 +221,7 @@ func rotationWaits(w *world, name string) {
 	w.look(t)
 }
 
-// quota makes tokens until one is younger than the other: of the same second, that is decided by their UIDs.
+// quota creates tokens until two differ in age. UIDs would decide between two of the same second.
 func quota(w *world, name string) {
 	w.site("one-token-each", policy(tokensv1alpha1.TokenPolicy{MaxTokensPerUser: new(int32(1))}))
 	first := kubetest.Token(w.jira, "within-quota", at("one-token-each"), nightly)
@@ -256,7 +257,7 @@ func (w *world) damage(name string, edit func([]byte) []byte) {
 	w.look(t)
 }
 
-// restored is after a restore from a backup: everything is there again, the APIToken under another UID.
+// restored is the state after a restore from a backup: the APIToken has another UID.
 func restored(w *world, name string) {
 	old := w.token(name)
 	w.later(day)
@@ -268,7 +269,7 @@ func restored(w *world, name string) {
 	w.token(name)
 }
 
-// shown writes the record that the portal writes before it shows a token.
+// shown writes a record, as the portal does before it shows a token.
 func (w *world) shown(t *tokensv1alpha1.APIToken) {
 	w.Helper()
 	random := w.tokens(t.Name).Random
@@ -315,7 +316,7 @@ func revoked(w *world, name string) {
 	w.look(t)
 }
 
-// withoutPolicy has the question whether the admission policy is in force answered as an API server without it does.
+// withoutPolicy answers the controller's dry run as an API server without the admission policy does.
 func withoutPolicy(w *world, name string) {
 	api := w.api
 	defer func() { w.api = api }()
@@ -330,7 +331,7 @@ func withoutPolicy(w *world, name string) {
 	w.token(name)
 }
 
-// secrets are all that the page must not show.
+// secrets returns everything that the page must not show.
 func (w *world) secrets() (all []string) {
 	w.Helper()
 	all = slices.Clone(w.made)

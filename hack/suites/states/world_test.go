@@ -34,18 +34,18 @@ import (
 const (
 	hour = time.Hour
 	day  = 24 * hour
-	// nowhere is an address where nobody listens.
+	// nowhere is an address where no process listens.
 	nowhere = "http://127.0.0.1:1"
 )
 
-// noon is when every example ends: all of them stand side by side in the tables.
+// noon is the time at which every example ends, since the tables show them together.
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// world is two namespaces that the page knows under other names, and what reconcilers need.
+// world is two namespaces, which the page shows under other names, and the dependencies of the reconcilers.
 type world struct {
 	*testing.T
 
@@ -55,9 +55,9 @@ type world struct {
 	network    *network
 	memory     *credential.Memory
 	made       []string // personal access tokens that a product made
-	// licenses verifies those of sites, nil where none are needed.
+	// licenses verifies the licences of sites; nil if none are needed.
 	licenses *license.Verifier
-	// created are when objects were, and told when Events of them were, both by the clock of the test.
+	// created has the creation times of objects, and told the times of their Events, by the clock of the test.
 	created map[string]time.Time
 	told    map[types.UID][]time.Time
 	events  int
@@ -74,7 +74,7 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
-// tokens is the reconciler of APITokens. What it makes at random is the same each time, for each name.
+// tokens returns the reconciler of APITokens. Its randomness is the same in each run, for each name.
 func (w *world) tokens(name string) *apitoken.Reconciler {
 	return &apitoken.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Random: rand.NewChaCha8(sha256.Sum256([]byte(name))),
@@ -92,7 +92,7 @@ func (w *world) sites() *site.Reconciler {
 	}
 }
 
-// Eventf records Events at once, and one after the other.
+// Eventf records Events synchronously.
 func (w *world) Eventf(regarding, _ runtime.Object, eventType, reason, action, note string, args ...any) {
 	w.Helper()
 	ref, err := reference.GetReference(w.api.Scheme(), regarding)
@@ -135,7 +135,7 @@ func (w *world) secret(namespace, name string) *corev1.Secret {
 	return &s
 }
 
-// put makes a Secret with one key in the namespace of the sites.
+// put creates a Secret with one key in the namespace of the sites.
 func (w *world) put(name, key, value string) {
 	w.Helper()
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: name}, StringData: map[string]string{key: value}})
@@ -151,7 +151,7 @@ func change[O client.Object](w *world, o O, edit func(O)) {
 	w.must(env.Admin.Update(w.Context(), o))
 }
 
-// site makes a site of the Jira behind the Service "jira", and has it looked at.
+// site creates a site of the Jira behind the Service "jira", and reconciles it.
 func (w *world) site(name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *tokensv1alpha1.AtlassianSite {
 	w.Helper()
 	s := kubetest.Site(w.jira, name, func(s *tokensv1alpha1.AtlassianSite) {
@@ -162,7 +162,7 @@ func (w *world) site(name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *
 		mod(s)
 	}
 	w.create(s)
-	// No two sites may have the same base URL, in any namespace: the next run has these again.
+	// Two sites must not have the same base URL in any namespace, and the next run uses these again.
 	w.Cleanup(func() { w.must(env.Admin.Delete(context.Background(), s)) })
 	w.lookAtSite(s)
 	return s
@@ -174,7 +174,7 @@ func (w *world) lookAtSite(s *tokensv1alpha1.AtlassianSite) {
 	w.must(err)
 }
 
-// token makes an APIToken, and has it looked at.
+// token creates an APIToken, and reconciles it.
 func (w *world) token(name string, mods ...func(*tokensv1alpha1.APIToken)) *tokensv1alpha1.APIToken {
 	w.Helper()
 	t := kubetest.Token(w.jira, name, nightly)
@@ -186,7 +186,7 @@ func (w *world) token(name string, mods ...func(*tokensv1alpha1.APIToken)) *toke
 	return t
 }
 
-// look has an APIToken looked at once, as it is now.
+// look reconciles an APIToken once.
 func (w *world) look(t *tokensv1alpha1.APIToken) {
 	w.Helper()
 	now := &tokensv1alpha1.APIToken{}
@@ -196,7 +196,7 @@ func (w *world) look(t *tokensv1alpha1.APIToken) {
 	w.must(env.Admin.Get(w.Context(), client.ObjectKeyFromObject(t), t))
 }
 
-// network leads from the names of Services to servers of the test, as the cluster's DNS would.
+// network resolves the names of Services to servers of the test, as the cluster's DNS would.
 type network struct {
 	*atlassian.Client
 
@@ -232,7 +232,7 @@ func (n *network) resolve(u atlassian.Upstream) atlassian.Upstream {
 	return u
 }
 
-// serve puts a server behind the name of a Service.
+// serve serves a handler under the name of a Service.
 func (w *world) serve(origin string, server *httptest.Server) {
 	w.Cleanup(server.Close)
 	w.network.servers[origin] = server.URL

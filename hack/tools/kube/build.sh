@@ -13,7 +13,7 @@ total=$(go list -deps . | wc -l)
 echo "Building etcd, kube-apiserver and kubectl $version from Go modules."
 echo "The first time this downloads 100 MB and takes 5 to 20 minutes; the result is kept in $out."
 
-# -v names each package as it is compiled: the count is the progress.
+# -v prints each package when it is compiled: their number is the progress.
 CGO_ENABLED=0 go build -v -trimpath -o "$out/kube.new" \
     -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=${minor%%.*} -X $stamp.gitTreeState=clean" \
     . 2>&1 | awk -v total="$total" '

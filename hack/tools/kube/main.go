@@ -1,6 +1,6 @@
 // Command kube is etcd, kube-apiserver and kubectl in one multi-call binary:
 // one link step and one file on disk instead of three.
-// The name that it is called by, a symbolic link, picks the program.
+// The name of the symbolic link that it is called by selects the program.
 package main
 
 import (
@@ -38,8 +38,8 @@ func main() {
 	}
 }
 
-// exitWithParent ends the process once the one that started it is gone, as after `kill -9` of a test:
-// a server that nobody will stop must not stay behind.
+// exitWithParent ends the process when its parent has ended, for example by `kill -9` of a test, so that no server is
+// left behind.
 func exitWithParent() {
 	parent := os.Getppid()
 	for range time.Tick(time.Second) {

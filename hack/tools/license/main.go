@@ -1,5 +1,5 @@
-// Command license makes the keys that licences are signed with, and issues licences: for tests, and to try the operator with
-// licences. What it makes is in the form of internal/license.
+// Command license creates signing keys and issues licences in the format of internal/license, for tests and for trying
+// the operator with licences.
 package main
 
 import (
@@ -83,7 +83,7 @@ func keygen(private, public string) error {
 
 const privateKey = "PRIVATE KEY"
 
-// writeNew never replaces a key: licences may have been issued with it.
+// writeNew writes a new file. It never replaces a key, because licences may be signed with it.
 func writeNew(path string, text []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
@@ -93,7 +93,7 @@ func writeNew(path string, text []byte, mode os.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-// terms are what a licence is to say.
+// terms are the claims of a licence.
 type terms struct {
 	licensee string
 	products []string

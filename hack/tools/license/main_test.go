@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/internal/license"
 )
 
-// run runs the command as from a shell, in a folder.
+// run runs the command in a folder, with arguments as in a shell.
 func run(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	t.Chdir(dir)
@@ -25,7 +25,7 @@ func run(t *testing.T, dir string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// What is issued with a new key is verified with it, and says what was asked for.
+// A licence issued with a new key is verified by it and has the requested claims.
 func TestIssue(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := run(t, dir, "keygen"); err != nil || out != "" {

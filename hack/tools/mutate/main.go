@@ -1,7 +1,7 @@
-// Command mutate changes packages in many small ways, one at a time, and runs their tests on each: what no test
-// notices is a survivor. docs/explanation/mutants.md says what is made of them, and lists those that are allowed.
+// Command mutate changes packages in many small ways, one at a time, and runs their tests on each change. A change that
+// no test notices is a survivor. docs/explanation/mutants.md lists the survivors that are allowed, with the reasons.
 //
-// The tree is never touched: each mutant is compiled from an overlay.
+// The source files are never changed: each mutant is compiled from an overlay.
 package main
 
 import (
@@ -25,11 +25,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fuzzers are not compiled: their corpus differs from machine to machine, and linking what they ask takes as long as all
-// the rest.
+// fuzzers are files that are not compiled: their corpus differs from machine to machine, and linking their packages takes
+// as long as all the rest.
 const fuzzers = "fuzz_test.go"
 
-// memory is what a mutant may use, in KiB: some never stop to append.
+// memory is the limit of a mutant's memory in KiB: some append without end.
 const memory = 8 << 20
 
 type outcome int
@@ -68,12 +68,12 @@ type config struct {
 	allowed  string
 	only     string
 	workers  int
-	// patience is how long a mutant may take longer than ten times what the tests take without it.
+	// patience is added to ten times the normal duration of the tests to get the time limit of a mutant.
 	patience time.Duration
 	verbose  bool
 }
 
-// pkg is a package that is mutated.
+// pkg is a package to mutate.
 type pkg struct {
 	Dir, ImportPath string
 	Module          struct{ Dir string }
@@ -81,8 +81,8 @@ type pkg struct {
 	timeout         time.Duration
 }
 
-// trial is a mutant, where to try it, and what became of it.
-type trial struct {
+// experiment is a mutant, the package it belongs to, and the outcome.
+type experiment struct {
 	mutant
 
 	pkg     *pkg
@@ -109,7 +109,7 @@ func run(ctx context.Context, out io.Writer, c config) error {
 	if err != nil {
 		return err
 	}
-	var trials []*trial
+	var experiments []*experiment
 	for _, p := range packages {
 		if err := p.measure(ctx, temp, c.patience); err != nil {
 			return err
@@ -118,12 +118,12 @@ func run(ctx context.Context, out io.Writer, c config) error {
 		if err != nil {
 			return err
 		}
-		trials = append(trials, found...)
+		experiments = append(experiments, found...)
 	}
-	if err := try(ctx, out, temp, c, trials); err != nil {
+	if err := try(ctx, out, temp, c, experiments); err != nil {
 		return err
 	}
-	return report(out, trials, allowed)
+	return report(out, experiments, allowed)
 }
 
 func load(ctx context.Context, patterns []string) ([]*pkg, error) {
@@ -144,7 +144,7 @@ func load(ctx context.Context, patterns []string) ([]*pkg, error) {
 	}
 }
 
-// measure finds out how long the tests take, which have to pass without a mutant.
+// measure runs the tests without a mutant, and takes the time. They must pass.
 func (p *pkg) measure(ctx context.Context, dir string, patience time.Duration) error {
 	binary, output, err := p.build(ctx, dir, map[string]string{})
 	if err != nil {
@@ -159,8 +159,8 @@ func (p *pkg) measure(ctx context.Context, dir string, patience time.Duration) e
 	return nil
 }
 
-func (p *pkg) mutants(only *regexp.Regexp) ([]*trial, error) {
-	var trials []*trial
+func (p *pkg) mutants(only *regexp.Regexp) ([]*experiment, error) {
+	var experiments []*experiment
 	for _, file := range p.GoFiles {
 		path := filepath.Join(p.Dir, file)
 		src, err := os.ReadFile(path)
@@ -177,20 +177,20 @@ func (p *pkg) mutants(only *regexp.Regexp) ([]*trial, error) {
 		}
 		for _, m := range found {
 			if only.MatchString(m.name) {
-				trials = append(trials, &trial{mutant: m, pkg: p, src: src})
+				experiments = append(experiments, &experiment{mutant: m, pkg: p, src: src})
 			}
 		}
 	}
-	return trials, nil
+	return experiments, nil
 }
 
-// try finds out what becomes of each mutant.
-func try(ctx context.Context, out io.Writer, temp string, c config, trials []*trial) error {
+// try runs the tests on each mutant.
+func try(ctx context.Context, out io.Writer, temp string, c config, experiments []*experiment) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.workers)
 	var telling sync.Mutex
 	done := 0
-	for _, t := range trials {
+	for _, t := range experiments {
 		group.Go(func() error {
 			if err := t.try(ctx, temp); err != nil {
 				return err
@@ -201,7 +201,7 @@ func try(ctx context.Context, out io.Writer, temp string, c config, trials []*tr
 				fmt.Fprintf(out, "%s:%d: %s\n    %s\n", t.file, t.line, t.outcome, t.name)
 			}
 			if done++; done%50 == 0 {
-				fmt.Fprintf(out, "%d of %d mutants tried\n", done, len(trials))
+				fmt.Fprintf(out, "%d of %d mutants tried\n", done, len(experiments))
 			}
 			return nil
 		})
@@ -209,7 +209,7 @@ func try(ctx context.Context, out io.Writer, temp string, c config, trials []*tr
 	return group.Wait()
 }
 
-func (t *trial) try(ctx context.Context, temp string) error {
+func (t *experiment) try(ctx context.Context, temp string) error {
 	dir, err := os.MkdirTemp(temp, "")
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func (t *trial) try(ctx context.Context, temp string) error {
 	return ctx.Err()
 }
 
-// build compiles the tests of a package, with some files replaced, and returns the binary and what the compiler said.
+// build compiles the tests of a package with some files replaced. It returns the binary and the compiler's output.
 func (p *pkg) build(ctx context.Context, dir string, replace map[string]string) (binary string, output []byte, err error) {
 	replace[filepath.Join(p.Dir, fuzzers)] = ""
 	b, err := json.Marshal(map[string]any{"Replace": replace})
@@ -249,7 +249,7 @@ func (p *pkg) build(ctx context.Context, dir string, replace map[string]string) 
 	return binary, output, err
 }
 
-// test runs what build compiled.
+// test runs a binary that build compiled.
 func (p *pkg) test(ctx context.Context, binary string) (outcome, []byte) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -266,11 +266,11 @@ func (p *pkg) test(ctx context.Context, binary string) (outcome, []byte) {
 	return survived, output
 }
 
-// report counts, lists the survivors, and is an error if they are not those that are allowed.
-func report(out io.Writer, trials []*trial, allowed map[string]bool) error {
+// report prints the counts and the survivors. It returns an error unless exactly the allowed ones survived.
+func report(out io.Writer, experiments []*experiment, allowed map[string]bool) error {
 	var count [notCompiled + 1]int
 	unexpected := 0
-	for _, t := range trials {
+	for _, t := range experiments {
 		count[t.outcome]++
 		if t.outcome != survived {
 			continue
@@ -286,7 +286,7 @@ func report(out io.Writer, trials []*trial, allowed map[string]bool) error {
 	for _, name := range slices.Sorted(maps.Keys(allowed)) {
 		fmt.Fprintf(out, "allowed, but no survivor any more\n    %s\n", name)
 	}
-	fmt.Fprintf(out, "%d mutants: %d killed, %d of them by the clock; %d survived; %d more do not compile\n", len(trials)-count[notCompiled],
+	fmt.Fprintf(out, "%d mutants: %d killed, %d of them by the clock; %d survived; %d more do not compile\n", len(experiments)-count[notCompiled],
 		count[killed]+count[timedOut], count[timedOut], count[survived], count[notCompiled])
 	if unexpected+len(allowed) > 0 {
 		return fmt.Errorf("%d survivors are not allowed, %d of those allowed are none", unexpected, len(allowed))
@@ -294,8 +294,8 @@ func report(out io.Writer, trials []*trial, allowed map[string]bool) error {
 	return nil
 }
 
-// parseAllowed reads the names of the survivors from the fenced blocks of a Markdown file. Each block is followed by the
-// reason why these are harmless.
+// parseAllowed reads the names of the allowed survivors from the fenced blocks of a Markdown file. Each block is followed
+// by the reason why its survivors are harmless.
 func parseAllowed(text string) (map[string]bool, error) {
 	allowed := map[string]bool{}
 	for i, part := range strings.Split(text, "\n```") {

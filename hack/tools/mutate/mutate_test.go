@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Of a function only the body is shown.
+// Only the body of the function is shown.
 func TestMutants(t *testing.T) {
 	for source, want := range map[string][]string{
 		`func f(a, b bool) { if a && b { g() } }`: {

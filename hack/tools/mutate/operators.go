@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// mutant is one change of one file: text takes the place of what is between the offsets start and end.
+// mutant is one change of one file: text replaces the bytes from offset start to end.
 type mutant struct {
 	file       string
 	line       int
@@ -19,8 +19,8 @@ type mutant struct {
 	text       string
 }
 
-// swaps are the operators that take each other's place. A comparison moves by one; that it holds always, or never, is
-// tried where it decides something.
+// swaps maps each operator to the one that replaces it. A comparison moves by one. Conditions that always or never hold
+// are tried where a condition decides.
 var swaps = map[token.Token][]token.Token{
 	token.LSS: {token.LEQ}, token.LEQ: {token.LSS}, token.GTR: {token.GEQ}, token.GEQ: {token.GTR},
 	token.ADD: {token.SUB}, token.SUB: {token.ADD}, token.MUL: {token.QUO}, token.QUO: {token.MUL}, token.REM: {token.MUL},
@@ -31,7 +31,7 @@ var swaps = map[token.Token][]token.Token{
 	token.AND_ASSIGN: {token.OR_ASSIGN, token.ASSIGN}, token.OR_ASSIGN: {token.AND_ASSIGN, token.ASSIGN},
 }
 
-// mutate returns every mutant of a file, in the order of the source. Some do not compile: the compiler tells.
+// mutate returns every mutant of a file, in the order of the source. Some of them do not compile.
 func mutate(name string, src []byte) ([]mutant, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
@@ -74,8 +74,8 @@ func (m *mutator) of(n ast.Node) string { return string(m.src[m.offset(n.Pos()):
 
 func (m *mutator) parent() ast.Node { return m.stack[len(m.stack)-1] }
 
-// add notes a mutant: text takes the place of what is between two positions. Its name, which shows what it does as to,
-// outlives changes elsewhere in the file.
+// add adds a mutant: text replaces the source between two positions. The name of the mutant shows the change, and stays
+// the same when other parts of the file change.
 func (m *mutator) add(operator string, from, end token.Pos, text, to string) {
 	at := m.fset.Position(from)
 	found := mutant{file: m.name, line: at.Line, start: at.Offset, end: m.offset(end), text: text}
@@ -110,7 +110,7 @@ func (m *mutator) expression(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.BinaryExpr:
 		m.swap(n.OpPos, n.Op)
-		// Without an operand: what tells this apart tells && from || too.
+		// An operand is removed: a test that notices this also notices && in place of ||.
 		for _, operand := range []ast.Expr{n.X, n.Y} {
 			switch n.Op {
 			case token.LAND:
@@ -152,7 +152,7 @@ func (m *mutator) expression(n ast.Node) {
 	}
 }
 
-// literal changes constants, but for the texts of errors: those are for people.
+// literal changes constants, except the texts of errors.
 func (m *mutator) literal(n *ast.BasicLit) {
 	switch n.Kind {
 	case token.INT, token.CHAR:
@@ -177,7 +177,7 @@ func (m *mutator) literal(n *ast.BasicLit) {
 	}
 }
 
-// statement changes what is done. What is removed becomes "if false", so that the variables in it stay used.
+// statement removes or changes a statement. A removed one is put behind "if false", so that its variables stay used.
 func (m *mutator) statement(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.IfStmt:
@@ -221,7 +221,7 @@ func (m *mutator) condition(e ast.Expr) {
 	m.replace("condition", e, "(("+text+") && false)", "false")
 }
 
-// decides reports whether an expression is seen to be a bool, without knowing types.
+// decides reports whether an expression is certainly a bool. It does not know types.
 func decides(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.BinaryExpr:
@@ -232,14 +232,14 @@ func decides(e ast.Expr) bool {
 	return false
 }
 
-// loop ends a loop before, or behind, its first turn.
+// loop ends a loop before or after its first iteration.
 func (m *mutator) loop(body *ast.BlockStmt) {
 	m.add("loop", body.Lbrace, body.Lbrace+1, "{ if true { break }; ", "{ break")
 	m.add("loop", body.Rbrace, body.Rbrace+1, "; break }", "break }")
 }
 
-// cases drops each case where cases are values. Where they are conditions it decides them, and lets each change places
-// with the next one: their order counts.
+// cases removes each case of a switch over values. In a switch over conditions it makes each condition true or false, and
+// swaps it with the next one, because their order counts.
 func (m *mutator) cases(s *ast.SwitchStmt) {
 	for i, c := range s.Body.List {
 		c := c.(*ast.CaseClause)
@@ -259,7 +259,7 @@ func (m *mutator) cases(s *ast.SwitchStmt) {
 	}
 }
 
-// results lets a function return a zero value, or true.
+// results makes a function return zero values, or true.
 func (m *mutator) results(n *ast.ReturnStmt) {
 	var types []string
 	for _, around := range m.stack {
