@@ -45,12 +45,13 @@ func TestCoversAndContains(t *testing.T) {
 // A regular expression says the same of random paths, as text and as bytes. Whatever a covered prefix covers is covered.
 func TestCoversIsWhatTheExpressionSays(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	slashes := regexp.MustCompile(`//+`)
 	path := func() string {
 		var b strings.Builder
 		for range random.IntN(4) {
 			b.WriteString([]string{"/", "/a", "/ab", "/A", "b"}[random.IntN(5)])
 		}
-		return strings.ReplaceAll(b.String(), "//", "/")
+		return slashes.ReplaceAllString(b.String(), "/")
 	}
 	covered := 0
 	for range 200_000 {
