@@ -9,15 +9,16 @@ import (
 	"apitokens.dev/operator/internal/license"
 )
 
-// licenseKeys is a flag of every mode: a file with the keys that licences are verified with. Without it, none are needed.
+// licenseKeys is the flag for a file of public keys that verify licences. Every mode has it. Without it, no site needs a
+// licence.
 type licenseKeys struct{ file string }
 
 func (k *licenseKeys) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.file, "license-public-keys", "",
-		"file with the public keys, in PEM, that licences of sites are verified with; without it no site needs a licence")
+		"PEM file with the public keys that verify the licences of sites; without it, no site needs a licence")
 }
 
-// verifier reads the keys, once. It is nil if there are none to read.
+// verifier reads the file. It returns nil if the flag is not set.
 func (k *licenseKeys) verifier() (*license.Verifier, error) {
 	if k.file == "" {
 		return nil, nil

@@ -39,7 +39,7 @@ func TestLicenseKeys(t *testing.T) {
 	}
 }
 
-// A file that cannot be read is no reason to do without licences.
+// If the file cannot be read, the process does not start.
 func TestLicenseKeysRefuse(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"empty": "", "words": "a key"} {
@@ -55,7 +55,7 @@ func TestLicenseKeysRefuse(t *testing.T) {
 	}
 }
 
-// Licences that only a part of the operator asks for would be worse than none: every mode has the flag.
+// Every mode has the flag. Otherwise the processes could disagree about licences.
 func TestEveryModeHasTheLicenseFlag(t *testing.T) {
 	for _, mode := range []*cobra.Command{newControllerCommand(), newWebhookCommand(), newPortalCommand()} {
 		if mode.Flags().Lookup("license-public-keys") == nil {

@@ -37,9 +37,9 @@ func newCommand() *cobra.Command {
 		Use:   "apitoken-operator",
 		Short: "API tokens for Jira and Confluence, as Kubernetes resources",
 		Long: "API tokens for Jira and Confluence, as Kubernetes resources.\n\n" +
-			"The controller turns APITokens into delivered tokens and salted hashes. The webhook tells the ingress who is behind a request.\n" +
-			"The portal lets people and scripts manage their own tokens.\n" +
-			"The exit status is 0 after SIGTERM or SIGINT, and 1 with a message on standard error otherwise.",
+			"The controller makes tokens for APITokens, delivers them and stores their salted hashes. The webhook authenticates the\n" +
+			"requests that the ingress asks about. The portal lets people and scripts manage their own tokens.\n" +
+			"The exit status is 0 after SIGTERM or SIGINT. Otherwise it is 1, with a message on standard error.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -50,7 +50,7 @@ func newCommand() *cobra.Command {
 	root.PersistentFlags().AddGoFlagSet(flags)
 	root.PersistentPreRun = func(*cobra.Command, []string) {
 		if logging.Level != nil {
-			logging.Level = discreet{logging.Level}
+			logging.Level = cappedLevel{logging.Level}
 		}
 		log := zap.New(zap.UseFlagOptions(&logging))
 		ctrl.SetLogger(log)
@@ -60,15 +60,15 @@ func newCommand() *cobra.Command {
 	return root
 }
 
-// maxVerbosity is the highest log level that says anything. From 8 on client-go logs the bodies of its requests and
-// answers, and ours are Secrets.
+// maxVerbosity is the highest verbosity that logs anything. From verbosity 8 on, client-go logs the bodies of its requests
+// and answers, and ours contain Secrets.
 const maxVerbosity = 5
 
-// discreet is a log level that never enables what would tell secrets.
-type discreet struct{ zapcore.LevelEnabler }
+// cappedLevel enables at most maxVerbosity.
+type cappedLevel struct{ zapcore.LevelEnabler }
 
-func (d discreet) Enabled(l zapcore.Level) bool {
-	return l >= -maxVerbosity && d.LevelEnabler.Enabled(l)
+func (c cappedLevel) Enabled(l zapcore.Level) bool {
+	return l >= -maxVerbosity && c.LevelEnabler.Enabled(l)
 }
 
 const (
@@ -81,7 +81,7 @@ func newControllerCommand() *cobra.Command {
 	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "controller",
-		Short: "Issue and deliver tokens, and keep sites in order",
+		Short: "Issue and deliver tokens, and reconcile sites",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			kubeconfig, err := config.GetConfig()
@@ -99,16 +99,16 @@ func newControllerCommand() *cobra.Command {
 	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
-		"where gateways reach the webhook: the beginning of every auth URL")
+		"URL at which gateways reach the webhook; every auth URL begins with it")
 	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
-		"where the ingress reaches the portal: the beginning of the URL that a site's requests for it go to")
+		"URL at which the ingress reaches the portal; every portal URL of a site begins with it")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
-		"let sites have an upstreamURL that is no Service of their namespace; personal access tokens are sent there")
+		"allow sites whose upstreamURL is not a Service of their namespace; personal access tokens are sent there")
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
-		"how many days before its end it is told that a token expires")
-	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let only one of several replicas write")
-	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
-	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+		"days before expiry at which to warn")
+	f.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader among several replicas; only the leader writes")
+	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
 	return cmd
 }
 
@@ -116,16 +116,16 @@ func newWebhookCommand() *cobra.Command {
 	o := gateway.Options{Options: serving.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}}
 	cmd := &cobra.Command{
 		Use:   "webhook",
-		Short: "Tell the ingress who is behind a request",
-		Long: "Tell the ingress who is behind a request.\n\n" +
-			"One line of JSON for each authentication and refusal goes to standard output, everything else to standard error.",
+		Short: "Authenticate requests for the ingress",
+		Long: "Authenticate requests for the ingress.\n\n" +
+			"It writes one line of JSON for each authentication and refusal to standard output, and all other logs to standard error.",
 	}
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return gateway.Run(ctx, config, o, log)
 	}
-	serves(cmd, &o.Options, run, "address that gateways ask at; nothing else is served there")
+	serve(cmd, &o.Options, run, "address for the questions of gateways; nothing else is served there")
 	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
-		"how long it may take after that to write when tokens were last used")
+		"maximum time after --shutdown-timeout to write when tokens were last used")
 	return cmd
 }
 
@@ -135,18 +135,19 @@ func newPortalCommand() *cobra.Command {
 		Use:   "portal",
 		Short: "Let people and scripts manage their own tokens, on a page and over REST",
 		Long: "Let people and scripts manage their own tokens, on a page and over REST.\n\n" +
-			"The ingress sends it what comes for /rest/api-tokens/ and /plugins/servlet/api-tokens of a site.\n" +
-			"One line of JSON for each token that was made, rotated or revoked goes to standard output, everything else to standard error.",
+			"The ingress sends it the requests for /rest/api-tokens/ and /plugins/servlet/api-tokens of a site.\n" +
+			"It writes one line of JSON for each token that is created, rotated or revoked to standard output, and all other logs to\n" +
+			"standard error.",
 	}
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return portal.Run(ctx, config, o, log)
 	}
-	serves(cmd, &o, run, "address that the ingress sends requests to")
+	serve(cmd, &o, run, "address for the requests that the ingress sends")
 	return cmd
 }
 
-// serves makes a command that of a process that serves: it has the flags that all of these have.
-func serves(cmd *cobra.Command, o *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error, address string) {
+// serve completes the command of a process that serves requests, with the flags that all of them share.
+func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error, address string) {
 	var keys licenseKeys
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -165,10 +166,10 @@ func serves(cmd *cobra.Command, o *serving.Options, run func(context.Context, *r
 	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
 	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
-		"how long to go on serving after SIGTERM, not ready any more, until whoever sends requests has noticed")
-	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "how long requests in flight may take after that")
-	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, 0 for none")
-	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics, 0 for none")
+		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
+	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")
+	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
 }
 
 func newVersionCommand() *cobra.Command {

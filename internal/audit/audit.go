@@ -1,4 +1,4 @@
-// Package audit says what happened: one JSON line for each authentication and each refusal, and the metrics.
+// Package audit writes the audit lines, one JSON line for each authentication and refusal, and counts them in metrics.
 package audit
 
 import (
@@ -15,18 +15,20 @@ import (
 )
 
 const (
-	// queueLength holds a second of 16,000 authentications while the writer waits for a slow disk.
+	// queueLength is enough for one second at 16,000 authentications a second, while the writer waits for a slow disk.
 	queueLength = 16_384
-	// flushPeriod is how long a line may lie in the buffer.
+	// flushPeriod is the longest time that a line stays in the buffer.
 	flushPeriod = 200 * time.Millisecond
-	// sumPeriod is how often the refusals of a flood are told in sum.
-	sumPeriod  = time.Second
+	// sumPeriod is the time between two sums of the refusals of a flood.
+	sumPeriod = time.Second
+	// bufferSize is in bytes.
 	bufferSize = 64 << 10
 )
 
-// Log writes lines without ever making a request wait. Authentications are told one by one: those that the queue has no
-// room for are lost, and counted. Refusals are told one by one too, until they are too many: then they are counted
-// exactly, and told in sum.
+// Log writes lines and never makes a request wait.
+//
+// Each authentication gets a line. If the queue is full, the line is lost, and counted. Each refusal gets a line too, until
+// there are too many. Then the log counts them exactly and writes sums.
 type Log struct {
 	metrics *metrics
 	floods  *floods
@@ -36,9 +38,12 @@ type Log struct {
 	done    chan struct{}
 }
 
-// NewLog starts a log that writes to out until it is closed.
+// NewLog starts a log that writes to out until Close.
 func NewLog(out io.Writer, r prometheus.Registerer) *Log {
-	l := &Log{metrics: newMetrics(r), floods: newFloods(), queue: make(chan Exchange, queueLength), events: make(chan Event), done: make(chan struct{})}
+	l := &Log{
+		metrics: newMetrics(r), floods: newFloods(),
+		queue: make(chan Exchange, queueLength), events: make(chan Event), done: make(chan struct{}),
+	}
 	go l.write(out)
 	return l
 }
@@ -68,7 +73,7 @@ func (l *Log) enqueue(x Exchange) bool {
 	}
 }
 
-// Close writes what is queued and ends the log. Nothing may be observed after it.
+// Close writes the queued lines and ends the log. Do not call Observe after it.
 func (l *Log) Close() {
 	l.closed.Do(func() { close(l.queue) })
 	<-l.done
@@ -107,7 +112,7 @@ func (l *Log) writeSums(lines *slog.Logger) {
 	}
 }
 
-// countingWriter counts failed writes instead of keeping them: a bufio.Writer would refuse to write ever after.
+// countingWriter counts failed writes and hides them. A bufio.Writer would refuse all writes after a failed one.
 type countingWriter struct {
 	out    io.Writer
 	failed func()

@@ -108,8 +108,8 @@ apitoken_authentications_total{outcome="forward",reason="no_token",site="jira/ma
 	}
 }
 
-// told sums up the refusals of a log: those with a line of their own, and those in sums.
-func told(t *testing.T, written string) (sum float64, n int) {
+// refusals returns the number of refusals that a log contains, in lines and in sums, and the number of its lines.
+func refusals(t *testing.T, written string) (sum float64, n int) {
 	t.Helper()
 	for _, line := range lines(t, written) {
 		n++
@@ -122,8 +122,8 @@ func told(t *testing.T, written string) (sum float64, n int) {
 	return sum, n
 }
 
-// A flood fills neither the disk nor the metrics, and not one refusal is lost: not even while the disk hangs.
-func TestFloodIsToldInSum(t *testing.T) {
+// A flood fills neither the disk nor the metrics, and no refusal is lost, even while the disk hangs.
+func TestFloodIsSummedUp(t *testing.T) {
 	for name, out := range map[string]*slow{"": {}, "with a disk that hangs": {gate: make(chan struct{})}} {
 		registry := prometheus.NewRegistry()
 		l := audit.NewLog(out, registry)
@@ -144,13 +144,13 @@ func TestFloodIsToldInSum(t *testing.T) {
 			close(out.gate)
 		}
 		l.Close()
-		if sum, n := told(t, out.String()); sum != senders*each || n > 500 {
-			t.Errorf("%s: %v refusals told in %d lines, want %d", name, sum, n, senders*each)
+		if sum, n := refusals(t, out.String()); sum != senders*each || n > 500 {
+			t.Errorf("%s: %v refusals in %d lines, want %d", name, sum, n, senders*each)
 		}
 	}
 }
 
-// slow is a disk that hangs until its gate is closed.
+// slow is a disk that hangs until somebody closes its gate.
 type slow struct {
 	bytes.Buffer
 
@@ -164,8 +164,8 @@ func (s *slow) Write(p []byte) (int, error) {
 	return s.Buffer.Write(p)
 }
 
-// Anyone inside the cluster can call with a wrong key, and name as many sites as he likes.
-func TestStrangersAreLimited(t *testing.T) {
+// Anybody in the cluster can call with a wrong key and name any number of sites.
+func TestUnknownCallersAreLimited(t *testing.T) {
 	var out bytes.Buffer
 	registry := prometheus.NewRegistry()
 	l := audit.NewLog(&out, registry)
@@ -175,8 +175,8 @@ func TestStrangersAreLimited(t *testing.T) {
 		l.Observe(x)
 	}
 	l.Close()
-	if sum, n := told(t, out.String()); sum != 5000 || n > 50 {
-		t.Errorf("%v strangers told in %d lines", sum, n)
+	if sum, n := refusals(t, out.String()); sum != 5000 || n > 50 {
+		t.Errorf("%v refusals in %d lines", sum, n)
 	}
 	if n := testutil.CollectAndCount(registry, "apitoken_authentications_total"); n != 1 {
 		t.Errorf("%d time series for one reason", n)
@@ -196,7 +196,7 @@ func TestObserveNeverBlocksAndCountsLosses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, written := told(t, out.String())
+	_, written := refusals(t, out.String())
 	for _, m := range metrics {
 		if m.GetName() != "apitoken_audit_dropped_total" {
 			continue

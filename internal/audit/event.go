@@ -8,31 +8,32 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// Action is what became of a token.
+// Action is a change to a token.
 type Action string
 
-// What owners and administrators do with tokens.
+// The actions of owners and administrators.
 const (
 	Created Action = "created"
 	Rotated Action = "rotated"
 	Revoked Action = "revoked"
 )
 
-// Event is something that somebody did with a token.
+// Event is one action on one token.
 type Event struct {
 	Action Action
-	// TokenID is the public id of the token, Owner whose it is, and Actor who did it: the same, an administrator, or if it is
-	// empty, whoever presented the token to have it revoked.
-	TokenID, Owner, Actor string
-	// With is the id of the token that the actor brought, if he brought one.
+	// TokenID is the public id of the token. Owner is the user it belongs to.
+	TokenID, Owner string
+	// Actor is the user who acted: the owner or an administrator. It is empty if somebody presented the token to revoke it.
+	Actor string
+	// With is the id of the token that the actor authenticated with, or empty.
 	With string
 	Site authn.SiteName
-	// Client and RequestID are what the ingress says of the request.
+	// Client and RequestID are the ingress's words about the request.
 	Client, RequestID string
 }
 
-// Tell writes the line of an event. Unlike requests, events are never lost: they wait for room.
-func (l *Log) Tell(e Event) { l.events <- e }
+// EmitEvent queues the line of an event. Unlike requests, events are never lost: EmitEvent waits for room.
+func (l *Log) EmitEvent(e Event) { l.events <- e }
 
 func (e Event) write(lines *slog.Logger) {
 	actor := cmp.Or(e.Actor, "Whoever presented it")

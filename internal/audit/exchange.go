@@ -6,8 +6,8 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// Exchange is one request and its answer, for the log and the metrics.
-// Only the decision in it is verified: the rest is what the gateway says.
+// Exchange is one request and its answer, for the log and the metrics. Only Decision is verified. The rest is the gateway's
+// word.
 type Exchange struct {
 	Site     authn.SiteName
 	Decision authn.Decision
@@ -16,7 +16,7 @@ type Exchange struct {
 	Took     time.Duration
 }
 
-// Claimed is what a gateway says of the client, for the log alone.
+// Claimed is the gateway's description of the client. It is for the log alone.
 type Claimed struct {
 	Client, Method, Path, RequestID string
 }

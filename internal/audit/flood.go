@@ -8,8 +8,8 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// class is what refusals are counted by when there are too many to tell one by one. There are few classes: a site stands
-// in it only if the caller proved that it is the site's ingress, and reasons are a closed set.
+// class is the key by which refusals are counted when there are too many. There are few classes: reasons are a closed set,
+// and a class names a site only if the caller proved to be the site's ingress.
 type class struct {
 	site    string
 	verdict authn.Verdict
@@ -20,19 +20,19 @@ func classOf(x Exchange) class {
 	return class{siteLabel(x), x.Decision.Verdict, x.Decision.Reason}
 }
 
-// Of each class, so many refusals a second get lines of their own. The others are counted, and told once a second.
+// Each class gets linesPerSecond lines a second, and linesBurst at once. Further refusals are counted and summed up.
 const (
 	linesPerSecond = 10
 	linesBurst     = 20
 )
 
-// tally is what a flood left untold.
+// tally is the number of refusals of a class that got no line.
 type tally struct {
 	class
 	count uint64
 }
 
-// floods decides which refusals are told one by one, and counts the others exactly.
+// floods decides which refusals get a line, and counts the others exactly.
 type floods struct {
 	mu      sync.Mutex
 	classes map[class]*flood
@@ -40,12 +40,13 @@ type floods struct {
 
 type flood struct {
 	limiter *rate.Limiter
-	untold  uint64
+	// unwritten is the number of refusals that got no line since the last sum.
+	unwritten uint64
 }
 
 func newFloods() *floods { return &floods{classes: map[class]*flood{}} }
 
-// admit reports whether a refusal gets a line of its own. If not, it is counted.
+// admit reports whether a refusal gets a line. If not, it counts it.
 func (f *floods) admit(c class) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,15 +54,15 @@ func (f *floods) admit(c class) bool {
 	if of.limiter.Allow() {
 		return true
 	}
-	of.untold++
+	of.unwritten++
 	return false
 }
 
-// count counts a refusal that got no line of its own after all.
+// count counts a refusal that was admitted and got no line after all.
 func (f *floods) count(c class) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.of(c).untold++
+	f.of(c).unwritten++
 }
 
 func (f *floods) of(c class) *flood {
@@ -73,15 +74,15 @@ func (f *floods) of(c class) *flood {
 	return of
 }
 
-// take returns what was counted since the last time.
+// take returns the counts since the last call.
 func (f *floods) take() []tally {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var tallies []tally
 	for c, of := range f.classes {
-		if of.untold > 0 {
-			tallies = append(tallies, tally{c, of.untold})
-			of.untold = 0
+		if of.unwritten > 0 {
+			tallies = append(tallies, tally{c, of.unwritten})
+			of.unwritten = 0
 		}
 	}
 	return tallies

@@ -8,11 +8,11 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// maxField bounds what a client can write into one field.
+// maxField is the maximum length of a field that a client chose, in bytes.
 const maxField = 512
 
-// message is the text of a line. That of an authentication is the one that the plugin "API Tokens for Jira" wrote:
-// alerts and reports are built on it.
+// message is the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
+// alerts and reports look for it.
 func message(x Exchange) string {
 	switch d := x.Decision; d.Verdict {
 	case authn.Allow:
@@ -48,7 +48,7 @@ func attributes(x Exchange) []slog.Attr {
 	}
 }
 
-// client is the address that was decided by, or if there is none, what the gateway said instead.
+// client is the address that the decision used. If there is none, it is the gateway's own text.
 func client(x Exchange) string {
 	if x.Decision.Client.IsValid() {
 		return x.Decision.Client.String()
@@ -65,7 +65,7 @@ func (t tally) attributes() []slog.Attr {
 	}
 }
 
-// clean bounds a text that a client chose, and drops it whole if it could be a token that was sent in the wrong place.
+// clean bounds a text that a client chose. It drops the whole text if it could contain a token in the wrong place.
 func clean(text string) string {
 	if strings.Contains(text, token.Prefix) {
 		return "(contains " + token.Prefix + ")"

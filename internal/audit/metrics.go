@@ -20,8 +20,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"site", "outcome", "reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "apitoken_authentication_duration_seconds",
-			Help: "Time from the parsed question of a gateway to the written answer, in seconds.",
-			// 1 µs to 65 ms: a verification takes about 1 µs, and what is slow here is the machine.
+			Help: "Time from a gateway's parsed question to the written answer, in seconds.",
+			// 1 µs to 65 ms: a verification takes about 1 µs. More than that is the machine.
 			Buckets: prometheus.ExponentialBuckets(1e-6, 4, 9),
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
@@ -42,8 +42,8 @@ func (m *metrics) observe(x Exchange) {
 	m.duration.Observe(x.Took.Seconds())
 }
 
-// siteLabel is the site only where the caller proved that it is the site's ingress: anyone else could name
-// as many sites as he likes, and each would be a time series.
+// siteLabel is the site, or "" if the caller did not prove to be the site's ingress. Others could name any number of sites,
+// and each would be a time series.
 func siteLabel(x Exchange) string {
 	if x.Decision.Verdict == authn.CannotDecide {
 		return ""

@@ -1,5 +1,5 @@
-// Package authurl is the address at which a gateway asks the webhook about a request,
-// and the caller key in it with which the gateway proves itself:
+// Package authurl has the auth URL, at which a gateway asks the webhook about a request. It contains the caller key, with
+// which the gateway authenticates itself:
 //
 //	/{contract}/{caller key}/{namespace}/{site}
 package authurl
@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// SecretType is the type of the Secrets, beside a site, with the complete auth URLs of its gateways.
+	// SecretType is the type of the Secret beside a site that has the complete auth URLs of its gateways.
 	SecretType = "apitokens.dev/auth-urls"
-	// KeysSecretType is the type of the Secrets, in the operator's namespace, with the caller keys of a site.
+	// KeysSecretType is the type of the Secret in the operator's namespace that has the caller keys of a site.
 	KeysSecretType = "apitokens.dev/caller-keys"
 	// KeysDataKey is the key of such a Secret's only entry.
 	KeysDataKey = "caller-keys.json"
 )
 
-// Contract names what a gateway sends and expects. A caller key is good for one contract of one site.
+// Contract names the form of a gateway's questions and answers. A caller key is valid for one contract of one site.
 type Contract string
 
 // Nginx is the contract of nginx's auth_request, as plain nginx and ingress-nginx use it.
 const Nginx Contract = "nginx"
 
-// Contracts are all that the webhook serves.
+// Contracts returns all contracts that the webhook serves.
 func Contracts() []Contract { return []Contract{Nginx} }
 
 // Address is an auth URL without scheme and host.
@@ -43,10 +43,10 @@ func (a Address) String() string {
 	return "/" + string(a.Contract) + "/" + a.Key + "/" + a.Namespace + "/" + a.Site
 }
 
-// Parse reads the raw path of an auth URL, without resolving or decoding anything in it.
+// Parse reads the raw path of an auth URL. It resolves and decodes nothing.
 func Parse(path string) (a Address, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/")
-	// A part that is missing is empty, and refused as such.
+	// A missing part is empty, and refused below.
 	contract, rest, _ := strings.Cut(rest, "/")
 	a.Contract = Contract(contract)
 	a.Key, rest, _ = strings.Cut(rest, "/")
@@ -54,7 +54,7 @@ func Parse(path string) (a Address, ok bool) {
 	return a, ok && a.Key != "" && a.Namespace != "" && a.Site != "" && !strings.Contains(a.Site, "/")
 }
 
-// Keys are the caller keys of one site: for each contract those that are good, the current one first.
+// Keys are the valid caller keys of one site, by contract. The first one is the current key.
 type Keys struct {
 	Namespace string                `json:"namespace"`
 	Site      string                `json:"site"`
@@ -75,8 +75,8 @@ func (k Keys) Address(c Contract) Address {
 	return Address{Contract: c, Key: k.Keys[c][0], Namespace: k.Namespace, Site: k.Site}
 }
 
-// SecretName returns the name of the Secret that holds the keys of a site.
-// A namespace has no dots in it, so no two sites have the same.
+// SecretName returns the name of the Secret that holds the keys of a site. No two sites share a name, because a namespace
+// contains no dots.
 func (k Keys) SecretName() string { return KeysSecretName(k.Namespace, k.Site) }
 
 // KeysSecretName returns the name of the Secret that holds the keys of a site.

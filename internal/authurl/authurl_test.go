@@ -64,14 +64,14 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Two sites must never share a Secret: a namespace has no dot, a site may.
+// Two sites never share a Secret: a namespace contains no dot, a site may.
 func TestKeysSecretNamesDiffer(t *testing.T) {
 	if a, b := authurl.KeysSecretName("a-b", "c"), authurl.KeysSecretName("a", "b-c"); a == b {
 		t.Errorf("%q names the keys of two sites", a)
 	}
 }
 
-// What is in a cluster already, and in the configuration of gateways, is found under these names.
+// Existing clusters and the configuration of gateways use these names.
 func TestNamesInTheCluster(t *testing.T) {
 	k := authurl.Keys{Namespace: "jira", Site: "main", Keys: map[authurl.Contract][]string{"nginx": {"CURRENT", "PREVIOUS"}}}
 	stored, err := k.Encode()
@@ -90,7 +90,7 @@ func TestNamesInTheCluster(t *testing.T) {
 	}
 }
 
-// A key has 26 to 64 digits of base32; one that has not spoils all, wherever it stands.
+// A key has 26 to 64 digits of base32. One bad key makes all of them invalid.
 func TestFormOfKeys(t *testing.T) {
 	const good = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	decode := func(namespace, site string, keys ...string) error {

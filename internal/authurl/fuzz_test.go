@@ -9,7 +9,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// FuzzParse: exactly four parts, the last three not empty, and nothing in them decoded or resolved.
+// FuzzParse checks that there are exactly four parts, that the last three are not empty, and that nothing is decoded.
 func FuzzParse(f *testing.F) {
 	for _, path := range []string{
 		"/nginx/KEY/jira/main", "/nginx/KEY/jira/main/", "//KEY/jira/main", "/nginx//jira/main", "/nginx/%2f/../main", "http://h/nginx/K/n/s", "",
@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzDecodeKeys: keys have one spelling, each has 130 bits, and the address that is made of them is one.
+// FuzzDecodeKeys checks that keys have one spelling and 130 bits each, and that their address can be parsed.
 func FuzzDecodeKeys(f *testing.F) {
 	b, err := authurl.NewKeys("jira", "main").Encode()
 	if err != nil {
@@ -66,7 +66,7 @@ func FuzzDecodeKeys(f *testing.F) {
 					t.Errorf("the key %q", text)
 				}
 			}
-			// Names in Kubernetes have no slashes.
+			// Names in Kubernetes contain no slashes.
 			if strings.Contains(k.Namespace+k.Site, "/") {
 				continue
 			}

@@ -1,5 +1,5 @@
-// Package feed keeps the index in step with the API server: it lists and watches what the index joins,
-// and knows how fresh that is.
+// Package feed keeps the index in step with the API server. It lists and watches everything that the index links, and knows
+// how fresh that is.
 package feed
 
 import (
@@ -31,12 +31,13 @@ import (
 
 // Config says where to read from.
 type Config struct {
-	// Namespace is the operator's own namespace, with records, caller keys and projections;
-	// CredentialsNamespace the one with the upstream credentials.
-	Namespace, CredentialsNamespace string
-	// Lease is the one in the operator's own namespace that the leading controller renews.
+	// Namespace is the operator's own namespace. It holds records, caller keys and projections.
+	Namespace string
+	// CredentialsNamespace holds the upstream credentials.
+	CredentialsNamespace string
+	// Lease is the name of the lease in Namespace that the leading controller renews.
 	Lease string
-	// Licenses verifies licences, without which tokens may do nothing then. Nil means that none are required.
+	// Licenses verifies licences. Nil means that no site needs one.
 	Licenses *license.Verifier
 }
 
@@ -44,13 +45,14 @@ type Config struct {
 type Feed struct {
 	index   *authn.Index
 	sources []*source
-	// pulse is no part of the index: nothing waits for it. A feed may have none.
-	pulse   *source
+	// latency measures only. Readiness does not wait for it, and it may be nil.
+	latency *source
+	// synced is closed when the index has seen the whole initial list.
 	synced  chan struct{}
 	metrics *metrics
 }
 
-// New returns the feed of a process that gateways ask: all that the index joins. It reads with the rights of config.
+// New returns the feed of the gateway process: everything that the index links. It reads with the rights of config.
 func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
 	f, from, err := newFeed(config, c, index, log, r)
 	if err != nil {
@@ -60,32 +62,32 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	)
-	f.pulse = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newPulse(f.metrics), lease(c.Namespace, c.Lease)...)
+	f.latency = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newLatencyProbe(f.metrics), lease(c.Namespace, c.Lease)...)
 	return f, nil
 }
 
-// NewOfTokens returns the feed of a process that only has to know whose a token is: no caller keys, and no credentials of the product.
+// NewOfTokens returns the feed of a process that only verifies tokens. It reads neither caller keys nor upstream credentials.
 func NewOfTokens(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
 	f, _, err := newFeed(config, c, index, log, r)
 	return f, err
 }
 
-// watching makes a source of a feed.
-type watching func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source
+// newSourceFunc makes a source of a feed.
+type newSourceFunc func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source
 
-func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, watching, error) {
+func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, newSourceFunc, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
 		return nil, nil, fmt.Errorf("registering the API types: %w", err)
 	}
-	way := newLink()
-	api, err := client.NewWithWatch(way.through(config), client.Options{Scheme: scheme})
+	tracker := newConnTracker()
+	api, err := client.NewWithWatch(tracker.tracked(config), client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the client of the feed: %w", err)
 	}
 	f := &Feed{index: index, synced: make(chan struct{}), metrics: newMetrics(r, index)}
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
-		return newSource(api, way, name, list, object, s, scope, f.metrics, log)
+		return newSource(api, tracker, resource{name, list, object, s, scope}, f.metrics, log)
 	}
 	f.sources = []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
@@ -101,7 +103,7 @@ func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger,
 	return f, from, nil
 }
 
-// namespaces asks for their metadata alone.
+// namespaces is a list of the metadata of namespaces.
 func namespaces() *metav1.PartialObjectMetadataList {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
@@ -115,12 +117,12 @@ func secrets(namespace, secretType string) []client.ListOption {
 	}
 }
 
-// Start feeds the index until ctx is done. It survives whatever happens to the API server.
+// Start feeds the index until ctx is done. It returns no error when the API server is away.
 func (f *Feed) Start(ctx context.Context) error {
 	var g errgroup.Group
 	sources := f.sources
-	if f.pulse != nil {
-		sources = append([]*source{f.pulse}, sources...)
+	if f.latency != nil {
+		sources = append([]*source{f.latency}, sources...)
 	}
 	for _, s := range sources {
 		g.Go(func() error {
@@ -135,8 +137,8 @@ func (f *Feed) Start(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Ready fails until the index has seen the whole initial list of everything. From then on it never fails again:
-// an API server that is away makes nothing here wrong, only old.
+// Ready fails until the index has seen the whole initial list of everything. After that it never fails again: without the
+// API server the index is old, but still right to use.
 func (f *Feed) Ready(*http.Request) error {
 	select {
 	case <-f.synced:
@@ -158,8 +160,8 @@ func (f *Feed) awaitSync(ctx context.Context) {
 	close(f.synced)
 }
 
-// Transport settings of client-go that notice a frozen connection after 7 seconds instead of 45:
-// a revocation must not wait for a watch that nobody serves any more.
+// Transport settings of client-go that notice a frozen connection after 7 seconds instead of 45, so that revocations do not
+// wait for a dead watch.
 const (
 	readIdleSeconds    = "5"
 	pingTimeoutSeconds = "2"
@@ -168,21 +170,22 @@ const (
 	pingTimeoutEnv = "HTTP2_PING_TIMEOUT_SECONDS"
 )
 
-// TransportEnv returns the environment variables by which client-go takes these settings
-// (k8s.io/apimachinery/pkg/util/net). They must be set before the first client is made.
+// TransportEnv returns the environment variables from which client-go reads these settings
+// (k8s.io/apimachinery/pkg/util/net). Set them before the first client is made.
 func TransportEnv() map[string]string {
 	return map[string]string{readIdleEnv: readIdleSeconds, pingTimeoutEnv: pingTimeoutSeconds}
 }
 
-// Backoff between attempts to list and watch. client-go's own ends at 30 to 60 seconds, which is how late a revocation
-// after an outage would be seen. Going on with a watch can be one failed attempt more, when the API server has restarted,
-// before everything is listed: twice 3 seconds and their jitter are less than the 10 that we promise, and from a few
-// replicas burden no API server.
+// Backoff between attempts to list and watch. client-go's own grows to 30 to 60 seconds, and revocations after an outage
+// would be seen as late.
+//
+// We promise 10 seconds. After a restart of the API server, one attempt to resume the watch may fail before the next one
+// lists everything: that is twice backoffCap with its jitter. A few replicas do not burden an API server with this.
 const (
 	backoffInitial = 500 * time.Millisecond
 	backoffCap     = 3 * time.Second
 
-	// A network that loses packets must not hold an attempt much longer: client-go would wait for 30 seconds.
+	// dialTimeout bounds an attempt to connect over a network that loses packets. client-go would wait for 30 seconds.
 	dialTimeout = 3 * time.Second
 	keepAlive   = 30 * time.Second
 )

@@ -31,7 +31,7 @@ var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// fixture is a token that authenticates, in a namespace of its own, and an index that is fed.
+// fixture is a token that authenticates, in its own namespace, and an index with a feed.
 type fixture struct {
 	*testing.T
 	*kubetest.ReadySite
@@ -62,13 +62,13 @@ func (f *fixture) put(c client.Client, objects ...client.Object) {
 	}
 }
 
-// start feeds an index with the rights of the webhook's own account.
+// start starts a feed with the rights of the webhook's account.
 func (f *fixture) start() *feed.Feed {
 	f.Helper()
 	return f.startWith(nil)
 }
 
-// startWith feeds an index that requires licences, if there is somebody to verify them.
+// startWith is start with a verifier. With one that is not nil, the index requires licences.
 func (f *fixture) startWith(licenses *license.Verifier) *feed.Feed {
 	f.Helper()
 	config := env.User(f.T, kubetest.Webhook)
@@ -104,7 +104,7 @@ func (f *fixture) eventually(want authn.Reason) {
 	})
 }
 
-// damaged fails until so much damage of a resource was counted.
+// damaged returns an error until this number of damaged objects of a resource was counted.
 func (f *fixture) damaged(resource string, want float64) error {
 	metrics, err := f.registry.Gather()
 	must(f.T, err)
@@ -133,7 +133,7 @@ func TestReadyOnlyAfterTheInitialList(t *testing.T) {
 	}
 }
 
-// No controller runs here: what the index knows it has from the API server alone.
+// No controller runs here: the index knows only what the API server sends.
 func TestEveryChangeIsSeen(t *testing.T) {
 	f := newFixture(t)
 	f.start()
@@ -156,13 +156,13 @@ func TestEveryChangeIsSeen(t *testing.T) {
 	}
 	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
 	f.eventually(authn.ReasonUnknownToken)
-	f.put(env.Admin, f.token.APIToken) // a new UID: it is another one
+	f.put(env.Admin, f.token.APIToken) // another token: it has a new UID
 	if d := f.decide(); d.Reason != authn.ReasonUnknownToken {
 		t.Errorf("an APIToken of the same name revived the record: %+v", d)
 	}
 }
 
-// What limits a token is followed at watch speed: without the controller, and without a new record.
+// The limits of a token are followed at watch speed, without the controller and without a new record.
 func TestLimitsAreFollowed(t *testing.T) {
 	f := newFixture(t)
 	f.start()
@@ -210,7 +210,7 @@ func TestLimitsAreFollowed(t *testing.T) {
 	f.eventually(authn.ReasonRevokedByEpoch)
 }
 
-// How late a change is seen is measured by the lease that the leading controller renews, whatever else there is.
+// The latency is measured with the lease that the leading controller renews, not with other leases.
 func TestLatencyIsMeasured(t *testing.T) {
 	f := newFixture(t)
 	l := &coordinationv1.Lease{
@@ -235,7 +235,7 @@ func TestLatencyIsMeasured(t *testing.T) {
 	})
 }
 
-// A finalizer keeps the object, not the token: it counts until the deletion begins.
+// A token counts until its deletion begins, even if a finalizer keeps the object.
 func TestBeingDeletedIsDeleted(t *testing.T) {
 	f := newFixture(t)
 	f.start()
@@ -276,8 +276,8 @@ func TestDamagedObjectsAuthenticateNothing(t *testing.T) {
 	}
 }
 
-// What the product accepts no longer is kept, and counts for none until it does. That is no damage.
-func TestRefusedCredentialCountsForNone(t *testing.T) {
+// A credential that the product does not accept any more stays stored and does not count. That is no damage.
+func TestRefusedCredentialDoesNotCount(t *testing.T) {
 	f := newFixture(t)
 	f.start()
 	f.eventually(authn.ReasonAuthenticated)
@@ -298,8 +298,8 @@ func TestRefusedCredentialCountsForNone(t *testing.T) {
 	}
 }
 
-// Secrets that say they are about something that another name is for, or that lie elsewhere, count for nothing.
-func TestMisplacedSecretsCountForNothing(t *testing.T) {
+// Secrets do not count under another name than their content requires, or in another namespace.
+func TestMisplacedSecretsDoNotCount(t *testing.T) {
 	f := newFixture(t)
 	f.start()
 	f.eventually(authn.ReasonAuthenticated)
@@ -312,7 +312,7 @@ func TestMisplacedSecretsCountForNothing(t *testing.T) {
 		elsewhere.Namespace = f.Site.Namespace
 		f.put(f.Operator, elsewhere)
 	}
-	// What comes last is seen last: then everything before it was seen too.
+	// Objects are seen in order. When the last one is seen, all others were seen before.
 	kubetest.Eventually(t, func() error {
 		if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n < 2 {
 			return errors.New("the misplaced Secrets have not been seen")

@@ -28,7 +28,7 @@ func signed(t *testing.T, key ed25519.PrivateKey, until time.Time, products ...s
 	return text
 }
 
-// projected is the Secret with what the controller would have found of the site's own.
+// projected is the Secret that the controller would write for the site.
 func (f *fixture) projected(text string) *corev1.Secret {
 	f.Helper()
 	p := projection.Projection{Namespace: f.Site.Namespace, Site: f.Site.Name, License: text}
@@ -40,7 +40,7 @@ func (f *fixture) projected(text string) *corev1.Secret {
 	}
 }
 
-// A licence is verified when it is seen, and what became of it is followed as everything else is.
+// A licence is verified when it is seen, and changes to it are followed.
 func TestLicensesAreFollowed(t *testing.T) {
 	f := newFixture(t)
 	later := time.Now().Add(time.Hour)
@@ -71,8 +71,8 @@ func TestLicensesAreFollowed(t *testing.T) {
 	f.eventually(authn.ReasonInvalidLicenseMissing)
 }
 
-// A projection that cannot be read, or that lies where another belongs, is none.
-func TestDamagedProjectionsAreNone(t *testing.T) {
+// A projection that cannot be read, or that has the wrong name, does not count.
+func TestDamagedProjectionsDoNotCount(t *testing.T) {
 	f := newFixture(t)
 	good := f.projected(signed(t, licenseKey, time.Now().Add(time.Hour), "Jira"))
 	f.startWith(verifier())
@@ -95,7 +95,7 @@ func TestDamagedProjectionsAreNone(t *testing.T) {
 	f.eventually(authn.ReasonInvalidLicenseMissing)
 }
 
-// With no keys, nobody reads projections and nothing waits for them.
+// Without keys, projections are not read, and readiness does not wait for them.
 func TestLicensesAreNotRequired(t *testing.T) {
 	f := newFixture(t)
 	f.put(f.Operator, f.projected("not a licence"))

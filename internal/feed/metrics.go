@@ -15,11 +15,11 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, index *authn.Index) *metrics {
 	m := &metrics{registerer: r, damaged: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "apitoken_feed_damaged_objects_total",
-		Help: "Objects that could not be read and therefore authenticate nothing, each time they were seen.",
+		Help: "Objects that could not be read and therefore authenticate nothing, counted each time they are seen.",
 	}, []string{"resource"}), latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "apitoken_feed_latency_seconds",
-		Help: "How long after a change this replica sees it, a revocation too, in seconds: measured by the lease of the leading controller.",
-		// 1 ms to 65 s: a watch takes milliseconds, an outage its time.
+		Help: "Time from a change to when this replica sees it, in seconds, measured with the lease of the leading controller.",
+		// 1 ms to 65 s: a watch takes milliseconds, an outage longer.
 		Buckets: prometheus.ExponentialBuckets(1e-3, 4, 9),
 	})}
 	r.MustRegister(m.damaged, m.latency, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -32,7 +32,7 @@ func newMetrics(r prometheus.Registerer, index *authn.Index) *metrics {
 func (m *metrics) watchStaleness(resource string, staleness func() float64) {
 	m.registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "apitoken_feed_staleness_seconds",
-		Help:        "For how long this replica has had no open watch on a resource, in seconds; 0 while it has one.",
+		Help:        "Time without an open watch on a resource, in seconds. 0 while there is one.",
 		ConstLabels: prometheus.Labels{"resource": resource},
 	}, staleness))
 }

@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
-// readToken takes from an APIToken what decides. What it does not understand it does not let authenticate.
+// readToken reads an APIToken for the index. One that it does not understand does not authenticate.
 func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	limits, err := readLimits(t.Spec.Access, t.Spec.AllowedSources)
 	if err != nil {
@@ -30,7 +30,7 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	}, nil
 }
 
-// readSite takes from an AtlassianSite what decides.
+// readSite reads an AtlassianSite for the index.
 func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	base, err := siteurl.Parse(s.Spec.BaseURL)
 	if err != nil {
@@ -44,7 +44,7 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	if err != nil {
 		return authn.Site{}, err
 	}
-	// A selector that cannot be read selects nothing, and the condition of whoever is shut out by that says so.
+	// A selector that cannot be read selects nothing. The conditions of the affected APITokens say so.
 	others, _ := terms.OtherNamespaces(s)
 	return authn.Site{
 		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, Product: string(s.Spec.Product),
@@ -53,7 +53,7 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	}, nil
 }
 
-// readLicense verifies a licence. What is wrong with it is no damage, but what its holder is told.
+// readLicense verifies a licence. An invalid one is no damaged object: clients get its reason.
 func readLicense(v *license.Verifier, text string) authn.License {
 	l, err := v.Verify(text)
 	switch {
@@ -68,7 +68,7 @@ func readLicense(v *license.Verifier, text string) authn.License {
 	}
 }
 
-// readLimits takes what it does not know for read-only.
+// readLimits treats an unknown access as read-only.
 func readLimits(access tokensv1alpha1.Access, networks []string) (authn.Limits, error) {
 	l := authn.Limits{ReadOnly: access != "" && access != tokensv1alpha1.AccessReadWrite}
 	for _, text := range networks {

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// source is one kind of object that is listed and watched. It is what a reflector puts its objects into.
+// source lists and watches one kind of object. It is the store of a reflector.
 type source struct {
 	store
 
@@ -25,41 +25,49 @@ type source struct {
 	metrics   *metrics
 	log       logr.Logger
 
+	// synced is closed when the first list is complete.
 	synced     chan struct{}
 	syncedOnce sync.Once
-	// lost is until when the last watch was heard, in nanoseconds, and 0 while one is open.
+	// lost is the time at which the last watch was heard from, as Unix time in nanoseconds. It is 0 while a watch is open.
 	lost atomic.Int64
-	// beginning says that a watch is open which has not yet told all that there is.
-	beginning bool
+	// listing says that the open watch has not yet sent all existing objects.
+	listing bool
 }
 
-func newSource(
-	api client.WithWatch, way *link, name string, list client.ObjectList, object client.Object, s store, scope []client.ListOption, m *metrics, log logr.Logger,
-) *source {
-	src := &source{store: s, name: name, metrics: m, log: log.WithValues("resource", name), synced: make(chan struct{})}
-	src.lost.Store(way.heard.Load())
-	m.watchStaleness(name, src.staleness)
+// resource is a kind of object to list and watch, and the store to put it into.
+type resource struct {
+	name   string
+	list   client.ObjectList
+	object client.Object
+	store  store
+	scope  []client.ListOption
+}
+
+func newSource(api client.WithWatch, tracker *connTracker, r resource, m *metrics, log logr.Logger) *source {
+	src := &source{store: r.store, name: r.name, metrics: m, log: log.WithValues("resource", r.name), synced: make(chan struct{})}
+	src.lost.Store(tracker.heard.Load())
+	m.watchStaleness(r.name, src.staleness)
 	listWatch := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			into, _ := list.DeepCopyObject().(client.ObjectList)
-			return into, api.List(ctx, into, append(scope, &client.ListOptions{Raw: &o})...)
+			into, _ := r.list.DeepCopyObject().(client.ObjectList)
+			return into, api.List(ctx, into, append(r.scope, &client.ListOptions{Raw: &o})...)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			w, err := api.Watch(ctx, list, append(scope, &client.ListOptions{Raw: &o})...)
+			w, err := api.Watch(ctx, r.list, append(r.scope, &client.ListOptions{Raw: &o})...)
 			if err != nil {
 				return nil, err
 			}
-			if src.beginning = o.SendInitialEvents != nil && *o.SendInitialEvents; !src.beginning {
+			if src.listing = o.SendInitialEvents != nil && *o.SendInitialEvents; !src.listing {
 				src.lost.Store(0)
 			}
 			return &trackedWatch{Interface: w, ended: func() {
-				src.beginning = false
-				src.lost.CompareAndSwap(0, way.heard.Load())
+				src.listing = false
+				src.lost.CompareAndSwap(0, tracker.heard.Load())
 			}}, nil
 		},
 	}
-	src.reflector = cache.NewReflectorWithOptions(listWatch, object, src, cache.ReflectorOptions{
-		Name: name,
+	src.reflector = cache.NewReflectorWithOptions(listWatch, r.object, src, cache.ReflectorOptions{
+		Name: r.name,
 		Backoff: &wait.Backoff{
 			Duration: backoffInitial, Cap: backoffCap, Factor: 2, Jitter: 0.2,
 			Steps: 1 << 30, // the cap ends the growth, never the attempts
@@ -70,8 +78,8 @@ func newSource(
 
 func (s *source) run(ctx context.Context) { s.reflector.RunWithContext(logr.NewContext(ctx, s.log)) }
 
-// staleness is for how long no watch has been open. A connection that is frozen counts as open until the transport
-// notices it, and then as lost since it was last heard.
+// staleness returns the time without an open watch, in seconds. A frozen connection counts as open until the transport
+// notices it, and then as lost since it was last heard from.
 func (s *source) staleness() float64 {
 	lost := s.lost.Load()
 	if lost == 0 {
@@ -106,8 +114,8 @@ func (s *source) Delete(object any) error {
 	return nil
 }
 
-// Replace removes what is not in a new list, then puts all of it in. In this order an object that was replaced by
-// another of the same name is not taken out again.
+// Replace removes the objects that are not in a new list, then puts in the list. In the other order, removing an object
+// would also remove a new one with the same name.
 func (s *source) Replace(objects []any, _ string) error {
 	listed := make(map[key]bool, len(objects))
 	for _, object := range objects {
@@ -125,18 +133,18 @@ func (s *source) Replace(objects []any, _ string) error {
 			return err
 		}
 	}
-	if s.beginning {
-		s.beginning = false
+	if s.listing {
+		s.listing = false
 		s.lost.Store(0)
 	}
 	s.syncedOnce.Do(func() { close(s.synced) })
 	return nil
 }
 
-// Resync does nothing: what was put in stays.
+// Resync does nothing: objects stay until they are removed.
 func (s *source) Resync() error { return nil }
 
-// trackedWatch tells when a watch ends. The reflector stops every watch that it is done with.
+// trackedWatch calls ended when the watch ends. The reflector stops every watch that it has finished with.
 type trackedWatch struct {
 	watch.Interface
 	ended func()

@@ -15,7 +15,7 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// newTestSource keeps, by name, what an index would.
+// newTestSource keeps the objects by name, in place of an index.
 func newTestSource(kept map[string]string) *source {
 	return &source{
 		name: "test", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), authn.NewIndex(time.Now)),
@@ -26,7 +26,7 @@ func newTestSource(kept map[string]string) *source {
 				case "damaged":
 					return "", errors.New("damaged")
 				case "ended":
-					return "", errEnded
+					return "", errInactive
 				}
 				kept[s.Name] = string(s.UID)
 				return s.Name, nil
@@ -73,7 +73,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-func TestSourceRefusesWhatIsNoObject(t *testing.T) {
+func TestSourceRefusesOtherTypes(t *testing.T) {
 	s := newTestSource(map[string]string{})
 	if s.Add("x") == nil || s.Delete("x") == nil || s.Replace([]any{object("a", "1", ""), "x"}, "") == nil {
 		t.Error("something that is no object was taken")
@@ -85,11 +85,11 @@ func TestSourceRefusesWhatIsNoObject(t *testing.T) {
 	}
 }
 
-// A watch that begins with everything there is makes nothing fresh before all of it was put in.
-func TestSourceIsFreshOnceAllIsPutIn(t *testing.T) {
+// A watch that begins with all existing objects is fresh only after all of them were put in.
+func TestSourceIsFreshAfterTheInitialObjects(t *testing.T) {
 	s := newTestSource(map[string]string{})
 	s.lost.Store(1)
-	s.beginning = true
+	s.listing = true
 	if err := s.Add(object("a", "1", "")); err != nil || s.staleness() == 0 {
 		t.Errorf("fresh while the watch begins, %v", err)
 	}

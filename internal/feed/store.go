@@ -20,7 +20,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// key tells two objects apart that had the same name one after the other.
+// key identifies an object. A later object with the same name has another UID.
 type key struct {
 	types.NamespacedName
 	uid types.UID
@@ -30,26 +30,26 @@ func keyOf(o client.Object) key {
 	return key{types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, o.GetUID()}
 }
 
-// store turns objects of one kind into what the index joins.
+// store puts objects of one kind into the index.
 type store interface {
-	// put adds or replaces. An object that cannot be read is an error, and removed.
+	// put adds or replaces an object. One that cannot be read is removed, and put returns an error.
 	put(client.Object) error
 	remove(key)
 	keys() []key
 }
 
-// typed is a store of objects T, of which the index keeps what is known by an I.
+// typed is a store of objects of type T. The index identifies each of them by an I.
 type typed[T client.Object, I comparable] struct {
-	// known are the objects that are in the index, and as what.
+	// known has the objects in the index, with their I.
 	known map[key]I
-	// read puts an object into the index and returns what it is known by there.
+	// read puts an object into the index and returns its I.
 	read func(T) (I, error)
 	// forget removes it from the index.
 	forget func(I)
 }
 
-// errEnded says that an object is there, but counts for none.
-var errEnded = errors.New("it does not count")
+// errInactive says that an object exists but does not count.
+var errInactive = errors.New("it does not count")
 
 func (s *typed[T, I]) put(o client.Object) error {
 	object, ok := o.(T)
@@ -60,7 +60,7 @@ func (s *typed[T, I]) put(o client.Object) error {
 	id, err := s.read(object)
 	if err != nil {
 		s.remove(k)
-		if errors.Is(err, errEnded) {
+		if errors.Is(err, errInactive) {
 			return nil
 		}
 		return err
@@ -87,7 +87,7 @@ func newTokens(ix *authn.Index) store {
 		forget: ix.DeleteToken,
 		read: func(t *tokensv1alpha1.APIToken) (string, error) {
 			if !t.DeletionTimestamp.IsZero() {
-				return "", errEnded
+				return "", errInactive
 			}
 			token, err := readToken(t)
 			if err != nil {
@@ -105,7 +105,7 @@ func newSites(ix *authn.Index) store {
 		forget: ix.DeleteSite,
 		read: func(s *tokensv1alpha1.AtlassianSite) (authn.SiteName, error) {
 			if !s.DeletionTimestamp.IsZero() {
-				return authn.SiteName{}, errEnded
+				return authn.SiteName{}, errInactive
 			}
 			site, err := readSite(s)
 			if err != nil {
@@ -143,8 +143,8 @@ func newRecords(ix *authn.Index) store {
 	}
 }
 
-// errMisnamed says that a Secret claims to be about something that another name is for.
-var errMisnamed = errors.New("the name of the Secret does not go with what it holds")
+// errMisnamed says that a Secret does not have the name that its content requires.
+var errMisnamed = errors.New("the name of the Secret does not match its content")
 
 func newCallerKeys(ix *authn.Index) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
@@ -203,7 +203,7 @@ func newCredentials(ix *authn.Index) store {
 				return owner{}, errMisnamed
 			}
 			if !c.Usable() {
-				return owner{}, errEnded // the product accepts it no longer: as if there were none
+				return owner{}, errInactive // the product does not accept it any more
 			}
 			o := owner{authn.SiteName{Namespace: c.Namespace, Name: c.Site}, c.User}
 			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, Authorization: c.Authorization(), Origin: c.Origin})

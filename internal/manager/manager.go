@@ -1,4 +1,4 @@
-// Package manager makes the controller-runtime manager that each process runs in.
+// Package manager makes the controller-runtime manager of each process.
 package manager
 
 import (
@@ -15,14 +15,14 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// Addresses are the addresses that a process observes itself at. "0" turns one off.
+// Addresses are the addresses of the endpoints for probes and metrics. "0" turns one off.
 type Addresses struct {
 	// Health serves /healthz and /readyz, Metrics serves /metrics.
 	Health, Metrics string
 }
 
-// New returns a manager that knows the API types, serves at the addresses, and is healthy while it runs.
-// The caller adds a readiness check.
+// New returns a manager that knows the API types and serves at the addresses. It is healthy while it runs. The caller adds a
+// readiness check.
 func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
 	o.Scheme = runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme)); err != nil {
@@ -31,7 +31,7 @@ func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error
 	o.HealthProbeBindAddress = at.Health
 	o.Metrics = metricsserver.Options{BindAddress: at.Metrics}
 	config = rest.CopyConfig(config)
-	config.QPS = -1 // the API server's priority and fairness limits us better than a number here
+	config.QPS = -1 // no limit here: the API server has priority and fairness
 	mgr, err := ctrl.NewManager(config, o)
 	if err == nil {
 		err = mgr.AddHealthzCheck("ping", healthz.Ping)

@@ -1,5 +1,4 @@
-// Package serving runs the processes that answer requests, the gateway and the portal: their port, the feed behind it,
-// and an orderly end.
+// Package serving runs the gateway and the portal: the port, the feed behind it, and an orderly shutdown.
 package serving
 
 import (
@@ -54,7 +53,7 @@ func NewServer(o Options, server *http.Server, f *feed.Feed, background func(con
 	return &Server{http: server, feed: f, background: background, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout}
 }
 
-// SetupWithManager starts the server with the manager, and makes its readiness the manager's.
+// SetupWithManager adds the server and its readiness check to the manager.
 func (s *Server) SetupWithManager(mgr ctrl.Manager) error {
 	if err := errors.Join(mgr.Add(s), mgr.AddReadyzCheck("serving", s.Ready)); err != nil {
 		return fmt.Errorf("setting up the server: %w", err)
@@ -65,7 +64,7 @@ func (s *Server) SetupWithManager(mgr ctrl.Manager) error {
 // NeedLeaderElection is false: every replica serves.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Ready fails until the feed is ready, and again as soon as the process is told to end.
+// Ready fails until the feed is ready, and again from SIGTERM on.
 func (s *Server) Ready(r *http.Request) error {
 	if s.draining.Load() {
 		return errors.New("shutting down: gateways should ask another replica")
@@ -113,20 +112,20 @@ func (s *Server) drain(ctx context.Context) error {
 	return nil
 }
 
-// Limits of both ports. A question of a gateway is one header block.
+// Limits of both ports.
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// Browsers' cookies and Negotiate come along: nginx's large_client_header_buffers are 4 of 8 KiB.
+	// maxHeaderBytes has room for cookies and Negotiate. The large_client_header_buffers of nginx are 4 of 8 KiB.
 	maxHeaderBytes = 64 << 10
 )
 
-// NewHTTP returns an HTTP server whose handler answers every request: the library answers none by itself.
-// timeout bounds reading a request, and writing its answer.
+// NewHTTP returns an HTTP server whose handler answers every request. The library answers none by itself. timeout bounds
+// reading a request, and writing its answer.
 func NewHTTP(handler http.Handler, timeout time.Duration) *http.Server {
 	return &http.Server{
 		Handler: handler,
-		// `OPTIONS *` too is for the handler: the library would answer 200.
+		// Otherwise the library would answer `OPTIONS *` with 200.
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            readHeaderTimeout,
 		ReadTimeout:                  timeout,

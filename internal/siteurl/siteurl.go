@@ -1,4 +1,4 @@
-// Package siteurl takes apart the URLs of an AtlassianSite.
+// Package siteurl reads the URLs of an AtlassianSite.
 package siteurl
 
 import (
@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// URL is a URL of a site in the one spelling that can be compared.
+// URL is a URL of a site. Equal URLs have equal fields.
 type URL struct {
-	// Origin is scheme, host and port: a default port is left out, and the host is in lower case.
+	// Origin has scheme, host and port. The host is in lower case, and a default port is left out.
 	Origin string
 	// Host is the host without the port.
 	Host string
-	// Path is the context path, empty or with a slash before it and none behind.
+	// Path is the context path: empty, or with a slash at the start and none at the end.
 	Path string
 }
 
-// Parse reads a URL as the schema of AtlassianSite admits it.
+// Parse reads a URL that the schema of AtlassianSite admits.
 func Parse(raw string) (URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -38,8 +38,8 @@ func Parse(raw string) (URL, error) {
 	return URL{Origin: u.Scheme + "://" + origin, Host: host, Path: strings.TrimSuffix(u.EscapedPath(), "/")}, nil
 }
 
-// IsServiceIn reports whether the host names a Service of the namespace: "name.namespace.svc", with or without the
-// cluster's domain. The short form "name.namespace" does not count: in a namespace "dev", example.dev would be one.
+// IsServiceIn reports whether the host names a Service of the namespace: "name.namespace.svc", with or without
+// ".cluster.local". The short form "name.namespace" does not count: in a namespace "dev", example.dev would be a Service.
 func (u URL) IsServiceIn(namespace string) bool {
 	name, rest, ok := strings.Cut(u.Host, ".")
 	if !ok || name == "" {
@@ -48,8 +48,8 @@ func (u URL) IsServiceIn(namespace string) bool {
 	return rest == namespace+".svc" || rest == namespace+".svc.cluster.local"
 }
 
-// PortalPath is where users have their API tokens, below the base URL.
+// PortalPath is the path of the page on which users manage their API tokens, below the base URL.
 const PortalPath = "/plugins/servlet/api-tokens"
 
-// Portal is the page where the users of a site have their API tokens.
+// Portal returns the URL of the page on which the users of a site manage their API tokens.
 func Portal(baseURL string) string { return strings.TrimSuffix(baseURL, "/") + PortalPath }

@@ -1,4 +1,4 @@
-// Package strictjson reads back what the operator itself wrote, and nothing else.
+// Package strictjson reads only JSON that the operator itself wrote.
 package strictjson
 
 import (
@@ -7,8 +7,8 @@ import (
 	"errors"
 )
 
-// ErrForeign says that a text is not byte for byte what encoding the value would give: it is truncated, has an
-// unknown or repeated field, other spelling or white space. What was read is not quoted: it may be a secret.
+// ErrForeign means that a text differs from the encoding of its value: it is truncated, or has an unknown or repeated field,
+// another spelling or white space. It does not quote the text, which may be a secret.
 var ErrForeign = errors.New("not the JSON that the operator writes")
 
 // Decode reads a T from the exact text that json.Marshal makes of it.

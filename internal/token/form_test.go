@@ -19,7 +19,7 @@ func signed(body string) []byte {
 	return append([]byte(body), checksum...)
 }
 
-// A right checksum makes no token of what has not the form of one.
+// A text with the right checksum and the wrong form is no token.
 func TestChecksumAloneMakesNoToken(t *testing.T) {
 	body := goldenToken[:len(goldenToken)-6]
 	if got := signed(body); string(got) != goldenToken {
@@ -43,7 +43,7 @@ func TestChecksumAloneMakesNoToken(t *testing.T) {
 	}
 }
 
-// Letters and digits of ASCII, and nothing else.
+// The alphabet is the letters and digits of ASCII.
 func TestDigits(t *testing.T) {
 	for i := range 256 {
 		c := byte(i)
@@ -54,8 +54,8 @@ func TestDigits(t *testing.T) {
 	}
 }
 
-// Random bytes become digits in the order of the alphabet, none is wasted but those that would favour a digit,
-// and what cannot be made is not half made.
+// Random bytes become digits in the order of the alphabet. Only bytes that would make a digit more likely are dropped. When
+// the randomness ends, there is no partial token.
 func TestRandomBytesBecomeDigits(t *testing.T) {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	for first := range 256 {

@@ -13,13 +13,13 @@ import (
 
 var shape = regexp.MustCompile(`^asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}\z`)
 
-// wellFormed is the format of a token, told in other words than those of Parse.
+// wellFormed is a second implementation of the format of a token.
 func wellFormed(text []byte) bool {
 	if !shape.Match(text) {
 		return false
 	}
 	body, checksum := text[:61], string(text[61:])
-	// math/big puts the lower-case digits first.
+	// math/big orders the lower-case digits first.
 	want := strings.Map(swapCase, new(big.Int).SetUint64(uint64(crc32.ChecksumIEEE(body))).Text(62))
 	return checksum == strings.Repeat("0", 6-len(want))+want
 }
@@ -47,7 +47,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzNew makes tokens of whatever an entropy source can give.
+// FuzzNew makes tokens from any output of an entropy source.
 func FuzzNew(f *testing.F) {
 	f.Add([]byte(strings.Repeat("\x00", 64)))
 	f.Add([]byte(strings.Repeat("\xf8\x01", 80)))

@@ -1,10 +1,9 @@
-// Package token is the format of an API token: how one is made, and how one is told from anything else.
+// Package token makes API tokens and recognises them.
 //
 //	asp_<16 base62 id>_<40 base62 secret><6 base62 CRC-32>
 //
-// The id is public: it finds the record and stands in logs. The secret has about 238 bits.
-// The checksum depends on nothing but the text itself, so that garbage and typing errors are refused
-// before any look-up, and leak scanners recognise a token offline.
+// The id is public: the record is found by it, and logs contain it. The secret has about 238 bits. The checksum depends only
+// on the text itself, so that typing errors are refused before any look-up, and leak scanners recognise a token offline.
 package token
 
 import (
@@ -17,11 +16,11 @@ import (
 )
 
 const (
-	// Prefix begins every token: whatever begins with it is ours and never reaches the product.
+	// Prefix begins every token. A credential that begins with it is ours and never reaches the product.
 	Prefix = "asp_"
-	// IDLength is the length of an id, prefix included.
+	// IDLength is the length of an id with its prefix, in bytes.
 	IDLength = len(Prefix) + idDigits
-	// Length is the length of a token.
+	// Length is the length of a token, in bytes.
 	Length = IDLength + 1 + secretDigits + checksumDigits
 
 	idDigits       = 16
@@ -31,7 +30,7 @@ const (
 	alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// ErrInvalidID says that a text is not the id of a token.
+// ErrInvalidID means that a text is not the id of a token.
 var ErrInvalidID = errors.New("not a token id: want asp_ and 16 letters or digits")
 
 // NewID returns a new id made of random bytes.
@@ -98,8 +97,8 @@ func appendChecksum(dst, body []byte) []byte {
 	return append(dst, digits[:]...)
 }
 
-// checksum is crc32.ChecksumIEEE, byte by byte: that one dispatches through a variable, so that what it is given
-// escapes to the heap, and refusing garbage must not allocate.
+// checksum is crc32.ChecksumIEEE, byte by byte. The library's function moves its argument to the heap, and refusing garbage
+// must not allocate.
 func checksum(body []byte) uint32 {
 	sum := ^uint32(0)
 	for _, b := range body {
@@ -108,7 +107,7 @@ func checksum(body []byte) uint32 {
 	return ^sum
 }
 
-// appendRandom appends n digits, each equally likely: a byte that would favour the first digits is thrown away.
+// appendRandom appends n digits, each equally likely. It drops bytes that would make the first digits more likely.
 func appendRandom(dst []byte, random io.Reader, n int) ([]byte, error) {
 	const fair = 256 - 256%len(alphabet)
 	var buf [secretDigits]byte

@@ -10,7 +10,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// A token written down here once: the format may never change under tokens already handed out.
+// The golden token keeps the format: it may never change for tokens that people already have.
 const (
 	goldenID    = "asp_DquJoZLwlsNJm6gU"
 	goldenToken = "asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"

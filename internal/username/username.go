@@ -1,5 +1,5 @@
-// Package username compares product usernames in the one way that Go, Java and CEL agree on:
-// ASCII upper case is folded to lower case, and nothing beyond it.
+// Package username compares product usernames in the only way that Go, Java and CEL agree on: it folds ASCII upper case to
+// lower case, and nothing beyond ASCII.
 package username
 
 // Fold returns name with its ASCII upper-case letters in lower case.
@@ -15,7 +15,7 @@ func Fold(name string) string {
 // FoldInPlace folds the bytes of a name.
 func FoldInPlace(name []byte) { fold(name) }
 
-// Is reports whether name, folded, is the already folded username want. How long it takes depends on name alone.
+// Is reports whether name, folded, equals want, which is folded already. The time it takes depends on name alone.
 func Is(want string, name []byte) bool {
 	if want == "" {
 		return len(name) == 0

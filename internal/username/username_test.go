@@ -13,7 +13,7 @@ func TestFold(t *testing.T) {
 		"alice":           "alice",
 		"Alice":           "alice",
 		"ALICE@Corp\\x-1": "alice@corp\\x-1",
-		// Beyond ASCII nothing is folded: Java's and Go's tables differ there.
+		// Nothing beyond ASCII is folded: the tables of Java and Go differ there.
 		"ÄRGER":    "Ärger",
 		"\u212Aim": "\u212Aim", // KELVIN SIGN, which Unicode folds to k
 	} {
@@ -30,7 +30,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// The letters from A to Z are folded, and none of their neighbours.
+// The letters A to Z are folded, and not the characters next to them.
 func TestEveryByteOfAName(t *testing.T) {
 	const upper, lower = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 	for i := range 256 {
@@ -50,7 +50,7 @@ func TestEveryByteOfAName(t *testing.T) {
 	}
 }
 
-// Whoever has no name is nobody else.
+// The empty name equals only itself.
 func TestNoName(t *testing.T) {
 	if !username.Is("", nil) || username.Is("", []byte("a")) || username.Is("a", nil) {
 		t.Error("a name passed for none, or none for a name")

@@ -1,4 +1,4 @@
-// Package gateway is the process that gateways ask: it answers each contract from an index that the feed keeps fresh.
+// Package gateway is the process that gateways ask. It answers each contract from an index that the feed keeps fresh.
 package gateway
 
 import (
@@ -21,13 +21,13 @@ import (
 	"apitokens.dev/operator/webhook/gateway/usage"
 )
 
-// requestTimeout bounds a question of a gateway. What is slower is no gateway.
+// requestTimeout bounds one question of a gateway.
 const requestTimeout = 10 * time.Second
 
 // Options are the settings of the process.
 type Options struct {
 	serving.Options
-	// FlushTimeout bounds how long writing last accesses may take after the last request.
+	// FlushTimeout bounds the time to write last accesses after the last request.
 	FlushTimeout time.Duration
 }
 
@@ -52,7 +52,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		return err
 	}
 	uses := usage.NewRecorder(write, clock.RealClock{}, o.FlushTimeout, log.WithName("usage"), metrics.Registry)
-	// The log outlives the manager: it writes what the last requests left in its queue.
+	// The log ends after the manager, so that it writes the lines of the last requests.
 	lines := audit.NewLog(o.Audit, metrics.Registry)
 	defer lines.Close()
 	handler := contract.NewHandler(index, func(x audit.Exchange) {

@@ -15,7 +15,7 @@ import (
 	"apitokens.dev/operator/webhook/gateway/contract"
 )
 
-// Invariant 7: on the authentication port there is nobody but the handler, also for what the library would answer.
+// Invariant 7: on the authentication port only our handler answers, also where the library has an answer of its own.
 func TestServerAnswersNothingByItself(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,14 +10,14 @@ const (
 	headerUser          = "X-Forwarded-User"
 	headerTokenID       = "X-Api-Token-Id"
 	headerAuthorization = "Authorization"
-	// headerReason tells a gateway why a verified token was refused.
+	// headerReason has the Reason of a 403.
 	headerReason = "X-Api-Token-Reason"
 
 	challenge = `Basic realm="API token", charset="UTF-8"`
 )
 
-// answer writes a decision. It writes nothing that a gateway could pass on by mistake, not even a Date, and what it
-// says of a refusal depends on the class of the refusal alone.
+// answer writes a decision. It writes no header that a gateway could pass on by mistake, not even a Date. All answers of
+// 401 are the same, and so are all answers of 503.
 func answer(w http.ResponseWriter, d authn.Decision) {
 	h := w.Header()
 	h["Date"] = nil
@@ -39,7 +39,7 @@ func answer(w http.ResponseWriter, d authn.Decision) {
 	}
 }
 
-// identify sets every identity header, the empty ones too: gateways that find one missing let the client's own pass.
+// identify sets every identity header, empty ones too. If one were missing, gateways would pass the client's own.
 func identify(h http.Header, user, tokenID, authorization string) {
 	h.Set(headerUser, user)
 	h.Set(headerTokenID, tokenID)

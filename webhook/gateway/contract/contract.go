@@ -1,5 +1,5 @@
-// Package contract translates between gateways and the decision: what each one sends, and what it accepts as an answer.
-// One URL is one contract; what kind of gateway is asking is never guessed from what it sends.
+// Package contract translates between gateways and the decision. A contract is the form of a gateway's questions and of the
+// answers that it accepts. Each contract has its own URL. The kind of gateway is never guessed from its headers.
 package contract
 
 import (
@@ -12,19 +12,20 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// Decider decides. It is an *authn.Index.
+// Decider judges requests. It is an *authn.Index.
 type Decider interface {
 	Decide(*authn.Request) authn.Decision
 }
 
-// ReasonUnknownContract means that the URL is not an auth URL, or that the gateway did not send what its contract asks for.
+// ReasonUnknownContract means that the URL is not an auth URL, or the gateway did not send what its contract requires.
 const ReasonUnknownContract authn.Reason = "unknown_contract"
 
-// contract reads what one kind of gateway says of the client's request.
-// It fails if the gateway is not configured as the contract demands.
+// contract reads a gateway's description of the client's request into the Request. It returns false if the gateway is not
+// configured as the contract requires.
 type contract func(http.Header, *authn.Request) (audit.Claimed, bool)
 
-// NewHandler returns the one handler of the authentication port. It answers every method and every path.
+// NewHandler returns the only handler of the authentication port. It answers every method and path, and calls observe with
+// each exchange.
 func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	contracts := map[authurl.Contract]contract{authurl.Nginx: nginx}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,9 +37,10 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	})
 }
 
+// exchange asks decider about the client's request that r describes.
 func exchange(decider Decider, contracts map[authurl.Contract]contract, r *http.Request) audit.Exchange {
 	x := audit.Exchange{Peer: r.RemoteAddr, Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: ReasonUnknownContract}}
-	// The raw target: a decoded or cleaned one would no longer be what the gateway asked for.
+	// Use the raw target: r.URL is decoded, and two auth URLs could look the same there.
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	address, ok := authurl.Parse(path)
 	read := contracts[address.Contract]

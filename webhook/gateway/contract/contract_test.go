@@ -21,7 +21,7 @@ import (
 
 const authURL = "/nginx/KEY/jira/main"
 
-// decider answers what it is told to and remembers what it was asked.
+// decider always gives the same answer, and records the requests.
 type decider struct {
 	answer authn.Decision
 	asked  []authn.Request
@@ -34,7 +34,7 @@ func (d *decider) Decide(r *authn.Request) authn.Decision {
 
 func ignore(audit.Exchange) {}
 
-// exchange sends raw bytes over a real connection and returns the answer, status line and headers, byte for byte.
+// exchange sends raw bytes over a real connection and returns the whole answer, byte for byte.
 func exchange(t *testing.T, d *decider, raw string) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(contract.NewHandler(d, ignore))
@@ -64,7 +64,7 @@ func ask(headers ...string) string {
 	return strings.Join(lines, "\r\n") + "\r\n\r\n"
 }
 
-// Invariants 3 and 4: the whole answer, byte for byte.
+// Invariants 3 and 4, on the whole answer, byte for byte.
 func TestAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		decision authn.Decision
@@ -82,7 +82,7 @@ func TestAnswers(t *testing.T) {
 			authn.Decision{Verdict: authn.Forward},
 			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
-		// An identity beside any other verdict is a defect elsewhere, and still does not leave.
+		// An identity beside another verdict is a defect elsewhere. Still, it must not leave.
 		"forward with an identity": {
 			authn.Decision{Verdict: authn.Forward, User: "alice", TokenID: "asp_x"},
 			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
@@ -99,7 +99,7 @@ func TestAnswers(t *testing.T) {
 			authn.Decision{Reason: authn.ReasonCallerKeyMismatch, User: "alice", Authorization: "Bearer pat"},
 			"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
 		},
-		"a verdict that is none": {
+		"an unknown verdict": {
 			authn.Decision{Verdict: 99, User: "alice", Authorization: "Bearer pat"},
 			"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
 		},
@@ -112,7 +112,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Invariant 6: why a token was refused does not show, whatever the reason.
+// Invariant 6: the answer does not reveal the reason of a 401.
 func TestRefusalsOfOneClassAreIdentical(t *testing.T) {
 	seen := map[string]bool{}
 	for _, reason := range []authn.Reason{
@@ -140,7 +140,7 @@ func TestNginxReadsItsOwnHeadersOnly(t *testing.T) {
 	}
 }
 
-// Invariant 5: whatever other headers a client sends, the question put to the decision is the same.
+// Invariant 5: other headers of the client do not change the request that is judged.
 func TestNginxIgnoresRandomHeaders(t *testing.T) {
 	names := []string{
 		"X-Original-URI", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto",
@@ -169,8 +169,8 @@ func TestNginxIgnoresRandomHeaders(t *testing.T) {
 	}
 }
 
-// Which of several was the gateway's own nobody knows. Without a method or an address nothing that asks for one passes.
-func TestNginxBelievesOneValueOnly(t *testing.T) {
+// With several values nobody knows which one the gateway set. Then the method and the address are unknown.
+func TestNginxReadsSingleValuesOnly(t *testing.T) {
 	d := &decider{}
 	exchange(t, d, ask("X-Original-Method: GET", "X-Original-Method: DELETE", "X-Real-IP: 10.1.2.3", "X-Real-IP: 10.9.9.9", "Connection: close"))
 	if len(d.asked) != 1 || d.asked[0].Method != "" || d.asked[0].Client.Address != "" {
@@ -178,7 +178,7 @@ func TestNginxBelievesOneValueOnly(t *testing.T) {
 	}
 }
 
-// Invariant 7: one handler for every method and path. What is no auth URL is 503 and never reaches the decision.
+// Invariant 7: one handler for every method and path. A URL that is no auth URL gets 503 and is never judged.
 func TestEverythingElseIsUnavailable(t *testing.T) {
 	const url = "X-Original-URL: http://h/rest/\r\n"
 	for _, request := range []string{

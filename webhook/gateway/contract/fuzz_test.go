@@ -20,14 +20,14 @@ import (
 
 var (
 	askedAddress = regexp.MustCompile(`^/nginx/[^/?]+/[^/?]+/[^/?]+(\?|\z)`)
-	// originalURL is what nginx makes of any request that has a Host which it lets pass.
+	// originalURL matches the X-Original-URL of any request whose Host nginx accepts.
 	originalURL = regexp.MustCompile(`^https?://[A-Za-z0-9._:\[\]-]*/`)
-	// control is what no header can have in it, but for line breaks: what becomes of those is looked at.
+	// control matches the bytes that no header can contain. Line breaks are left out, because the test looks at them.
 	control = regexp.MustCompile(`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]`)
 )
 
-// FuzzNginx lets a gateway send anything. What is not exactly one question is 503; what is asked is what was sent; and
-// what is answered is the decision's, header by header, with an identity on Allow alone.
+// FuzzNginx lets a gateway send anything. Anything but exactly one question gets 503. The judged request is the one that was
+// sent, and the answer is that of the decision, header by header, with an identity on Allow alone.
 func FuzzNginx(f *testing.F) {
 	for verdict, raw := range []string{
 		ask("Authorization: Basic YWxpY2U6YXNwXw==", "X-Original-Method: PUT", "X-Real-IP: 10.0.0.1", "X-Request-ID: 1"),
@@ -47,7 +47,7 @@ func FuzzNginx(f *testing.F) {
 	f.Add([]byte(ask()), int8(4), "al\u0131ce\r\nX-Forwarded-User: root", "Bearer \r\n\r\nx")
 	f.Fuzz(func(t *testing.T, raw []byte, verdict int8, user, authorization string) {
 		if control.MatchString(user + authorization) {
-			return // neither an APIToken's user, nor a credential of the operator, nor a header that came over HTTP
+			return // no user, no credential of the operator and no header of HTTP contains these
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 		if err != nil {
@@ -88,7 +88,7 @@ func FuzzNginx(f *testing.F) {
 	})
 }
 
-// answered is the answer as a gateway reads it off the wire.
+// answered returns the answer as a gateway reads it from the wire.
 func answered(t *testing.T, w *httptest.ResponseRecorder) (int, http.Header) {
 	t.Helper()
 	if w.Body.Len() > 0 {
@@ -110,9 +110,9 @@ func answered(t *testing.T, w *httptest.ResponseRecorder) (int, http.Header) {
 	return read.StatusCode, read.Header
 }
 
-// expected is the answer that a decision becomes, told once more.
+// expected returns the right answer to a decision.
 func expected(d authn.Decision) (int, http.Header) {
-	// What a header cannot have in it becomes a space on the wire, and spaces around a value are none.
+	// On the wire, line breaks in a value become spaces, and spaces around a value are cut off.
 	clean := func(value string) []string {
 		return []string{strings.Trim(strings.NewReplacer("\r", " ", "\n", " ").Replace(value), " \t")}
 	}
@@ -130,7 +130,7 @@ func expected(d authn.Decision) (int, http.Header) {
 	}
 }
 
-// checkQuestion puts what was asked together again: it must be what the gateway sent.
+// checkQuestion puts the judged request together again. The result must be what the gateway sent.
 func checkQuestion(t *testing.T, r *http.Request, q authn.Request, x audit.Exchange) {
 	t.Helper()
 	path, _, _ := strings.Cut(r.RequestURI, "?")
@@ -152,7 +152,7 @@ func checkQuestion(t *testing.T, r *http.Request, q authn.Request, x audit.Excha
 	if !ok || !ok2 || !strings.HasPrefix(q.Target, "/") || strings.Contains(scheme, "://") || regexp.MustCompile(`[^A-Za-z0-9._:\[\]-]`).MatchString(host) {
 		t.Errorf("asked about %q of %q", q.Target, urls[0])
 	}
-	// Nothing but its own headers: the same question without the others is the same.
+	// Without the headers that the contract does not define, the judged request is the same.
 	own := http.Header{}
 	for _, name := range []string{"Authorization", "X-Original-Url", "X-Original-Method", "X-Real-Ip", "X-Request-Id"} {
 		if values, ok := r.Header[name]; ok {

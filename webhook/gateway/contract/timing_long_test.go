@@ -24,16 +24,15 @@ import (
 	"apitokens.dev/operator/webhook/gateway/contract"
 )
 
-// samplesPerClass is how often each kind of refusal is timed.
+// samplesPerClass is the number of measurements of each kind of refusal.
 const samplesPerClass = 200_000
 
-// maxDifference bounds what is left of a difference once the slowest tenth of the samples is cropped: less than the hash
-// that an early return would save. It is some tens of nanoseconds, from what lies how deep in the caches, in either direction.
+// maxDifference bounds the difference after the slowest tenth of the samples was dropped. An early return would save a hash,
+// which takes longer than this. Caches cause some tens of nanoseconds, in either direction.
 const maxDifference = 150 * time.Nanosecond
 
-// How long a refusal takes does not tell why a token was refused, as far as somebody can see who asks over a connection
-// that nobody else uses (Reparaz, Balasch, Verbauwhede: "dude, is my code constant time?", 2016: Welch's t-test of
-// interleaved samples, |t| < 4.5).
+// The time of a refusal does not reveal its reason to a client with a connection of its own. The test is Welch's t-test of
+// interleaved samples, |t| < 4.5 (Reparaz, Balasch, Verbauwhede: "dude, is my code constant time?", 2016).
 func TestLongRefusalsTakeTheSameTime(t *testing.T) {
 	site, questions := refusals(t)
 	server := httptest.NewServer(contract.NewHandler(site, ignore))
@@ -55,7 +54,7 @@ func TestLongRefusalsTakeTheSameTime(t *testing.T) {
 	first, buffer := "", make([]byte, 0, 1024)
 	for n := range samplesPerClass * len(names) {
 		name := names[random.IntN(len(names))]
-		// From one and the same place in memory: where each question lies must not be what is measured.
+		// Send from the same place in memory each time, so that the place of a question is not measured.
 		buffer = append(buffer[:0], questions[name][random.IntN(variants)]...)
 		begun := time.Now()
 		if _, err := conn.Write(buffer); err != nil {
@@ -70,7 +69,7 @@ func TestLongRefusalsTakeTheSameTime(t *testing.T) {
 			t.Fatalf("%s: %q, and before it was %q", name, answer, first)
 		}
 		if n == 10_000 {
-			clear(samples) // warmed up
+			clear(samples) // the caches are warm now
 		}
 	}
 	for i, a := range names {
@@ -86,10 +85,10 @@ func TestLongRefusalsTakeTheSameTime(t *testing.T) {
 	}
 }
 
-// variants is how many questions there are of each kind: with a few, their luck with caches would be measured.
+// variants is the number of questions of each kind. With few, the test would measure which of them are in the caches.
 const variants = 20_000
 
-// refusals are an index with tokens, and questions that are refused, each for another reason and all of one length.
+// refusals returns an index with tokens, and questions that are refused, by reason. All questions have the same length.
 func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	t.Helper()
 	ix := authn.NewIndex(time.Now)
@@ -102,7 +101,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		questions[class] = append(questions[class], []byte(ask("Authorization: Basic "+authorization)))
 	}
 	for n := range variants {
-		// Each class has tokens of its own: those that two of them ask about would lie higher in the caches.
+		// Each class has its own tokens: tokens of two classes would be in the caches more often.
 		live, others, deleted := newToken(t), newToken(t), newToken(t)
 		put(t, ix, at, fmt.Sprintf("live-%d", n), live)
 		put(t, ix, at, fmt.Sprintf("others-%d", n), others)
@@ -130,7 +129,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	return ix, questions
 }
 
-// put makes a token of alice.
+// put adds a token of alice.
 func put(t *testing.T, ix *authn.Index, at authn.SiteName, uid, text string) {
 	t.Helper()
 	hash, err := record.NewHash(text, rand.Reader)
@@ -173,7 +172,7 @@ func read(t *testing.T, from *bufio.Reader) string {
 	}
 }
 
-// crop drops the slowest tenth: the scheduler's and the network's, not ours.
+// crop drops the slowest tenth, which the scheduler and the network cause.
 func crop(samples []float64) []float64 {
 	sorted := slices.Sorted(slices.Values(samples))
 	return sorted[:len(sorted)*9/10]

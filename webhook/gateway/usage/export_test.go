@@ -1,4 +1,4 @@
 package usage
 
-// MaxTokens is how many tokens there is room for.
+// MaxTokens is the number of tokens that a Recorder has room for.
 const MaxTokens = maxTokens

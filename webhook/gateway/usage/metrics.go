@@ -2,12 +2,12 @@ package usage
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// result is what became of an attempt to write.
+// result is the result of an attempt to write.
 type result string
 
 const (
 	written result = "written"
-	// refused because the API server knows a later use: another replica was faster, or its clock is.
+	// refused means that the API server knows a later use, from another replica.
 	refused result = "refused"
 	gone    result = "gone"
 	failed  result = "failed"
@@ -26,7 +26,7 @@ func newMetrics(r prometheus.Registerer, q *queue) *metrics {
 		}, []string{"result"}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "apitoken_last_access_lost_total",
-			Help: "Last uses of tokens that will never be written: at the end of the process, or for lack of room.",
+			Help: "Last uses of tokens that are never written: at the end of the process, or because memory is bounded.",
 		}),
 	}
 	for _, r := range []result{written, refused, gone, failed} {

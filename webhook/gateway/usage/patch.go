@@ -17,16 +17,16 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// fieldOwner is who owns the two fields: all replicas are one.
+// fieldOwner owns the two fields. All replicas share it.
 const fieldOwner = "apitoken-webhook"
 
-// Writer writes a use into the status of its APIToken. Its errors are ErrGone, ErrRefused, or that it did not get to it.
+// Writer writes a use into the status of its APIToken. ErrGone and ErrRefused are final. After another error, try again.
 type Writer func(context.Context, Use) error
 
 var (
-	// ErrGone means that there is no such APIToken any more, or another one of its name.
+	// ErrGone means that the APIToken does not exist any more, or that another one has its name.
 	ErrGone = errors.New("the APIToken is gone")
-	// ErrRefused means that the API server will never take this use, because it knows a later one.
+	// ErrRefused means that the API server knows a later use.
 	ErrRefused = errors.New("the APIToken was used later than that")
 )
 
@@ -37,13 +37,13 @@ func NewWriter(config *rest.Config) (Writer, error) {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
 	config = rest.CopyConfig(config)
-	config.QPS = -1 // the pace is ours
+	config.QPS = -1 // the Recorder limits the writes
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("making the client for last accesses: %w", err)
 	}
 	return func(ctx context.Context, u Use) error {
-		// There may be no status yet to put the fields into, and then there may be one all the same.
+		// The object may have no status yet, and the controller may write the first one between two attempts.
 		for _, withoutStatus := range []bool{false, true, false} {
 			if err := patch(ctx, c, u, withoutStatus); !errors.Is(err, errNotApplicable) {
 				return err
@@ -53,7 +53,7 @@ func NewWriter(config *rest.Config) (Writer, error) {
 	}, nil
 }
 
-// errNotApplicable means that the object is not what the patch was made for.
+// errNotApplicable means that the patch was made for another state of the object.
 var errNotApplicable = errors.New("the patch does not apply")
 
 func patch(ctx context.Context, c client.Client, u Use, withoutStatus bool) error {
@@ -69,15 +69,15 @@ func patch(ctx context.Context, c client.Client, u Use, withoutStatus bool) erro
 	case apierrors.IsNotFound(err):
 		return ErrGone
 	case apierrors.IsInvalid(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeFieldValueInvalid):
-		return errNotApplicable // a patch that cannot be carried out is as invalid as what comes of it, but names no field
+		return errNotApplicable // an invalid result names a field, a patch that does not apply names none
 	case apierrors.IsInvalid(err):
 		return ErrRefused
 	}
 	return fmt.Errorf("writing a last access: %w", err)
 }
 
-// operation is one of a JSON patch (RFC 6902). Of the patches that there are it is the only one that can name the UID
-// that it is for: in others the API server reads a UID over when they are for the status of a custom resource.
+// operation is one operation of a JSON patch (RFC 6902). Only a JSON patch can test the UID: in other patches to the status
+// of a custom resource, the API server ignores a UID.
 type operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
@@ -93,7 +93,7 @@ func operationsFor(u Use, withoutStatus bool) []operation {
 	}
 	operations = append(operations, operation{"add", lastTime, at}, operation{"add", lastFrom, u.From.String()})
 	if !u.From.IsValid() {
-		// What is not there cannot be removed, so it was added.
+		// A missing field cannot be removed, so it is added first.
 		operations = append(operations, operation{"remove", lastFrom, nil})
 	}
 	return operations

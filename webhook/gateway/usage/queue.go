@@ -8,30 +8,33 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// Use is one use of a token: in which second, and from where if that is known.
+// Use is one use of a token. Second is in Unix time. From is the zero Addr if unknown.
 type Use struct {
 	Token  authn.APITokenName
 	Second int64
 	From   netip.Addr
 }
 
-// queue keeps the newest use of each token until it is written, and says which is to be written next: what waits longest,
-// and none that was tried less than a period ago. Nothing that it does takes longer when there are more tokens, because
-// requests wait for its lock.
+// queue keeps the newest use of each token until it is written. The next one to write is the one that has waited longest and
+// was not tried within the last period.
+//
+// Requests wait for its lock, so no operation takes longer when there are more tokens.
 type queue struct {
+	// wake receives a value when a new entry is due.
 	wake chan struct{}
 
 	mu      sync.Mutex
 	entries map[string]*entry // by UID
-	// due are those that may be tried, cooling those that were, in the order of that. One that is in neither is being
-	// written right now.
+	// due has the entries that may be tried. cooling has those that were tried, oldest first. An entry in neither list is
+	// being written.
 	due, cooling list
-	pending      int
+	// pending is the number of entries that are pending.
+	pending int
 }
 
 // entry is a token that was used lately.
 type entry struct {
-	// use is the newest one, pending says that it is not written yet.
+	// use is the newest use. pending says that it is not written yet.
 	use     Use
 	pending bool
 	tried   time.Time
@@ -39,17 +42,17 @@ type entry struct {
 }
 
 const (
-	// period is how often one token is written at most.
+	// period is the minimum time between two writes of one token.
 	period = time.Minute
-	// maxTokens bounds the memory, some 30 MB, should tokens come and go while nothing can be written.
+	// maxTokens bounds the memory to about 30 MB, in case many tokens are used while nothing can be written.
 	maxTokens = 1 << 17
-	// maxMoved bounds how long requests wait when many tokens may be tried again at once. Only one at a time is.
+	// maxMoved bounds the time for which requests wait when many entries have cooled.
 	maxMoved = 64
 )
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1), entries: map[string]*entry{}} }
 
-// put takes a use in, and reports whether there was room for it.
+// put adds a use. It returns false if there is no room.
 func (q *queue) put(u Use) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,8 +76,8 @@ func (q *queue) put(u Use) bool {
 	return true
 }
 
-// next returns what is to be written now, or nil and for how long there is nothing. In that time something new may
-// come: it wakes.
+// next returns the entry to write now. If there is none, it returns nil and the time until the next one. A new use may come
+// before that, and sends to wake.
 func (q *queue) next(now time.Time) (*entry, Use, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,7 +102,7 @@ func (q *queue) next(now time.Time) (*entry, Use, time.Duration) {
 	return nil, Use{}, period
 }
 
-// tried says what became of an entry that next returned.
+// tried records the result for an entry that next returned.
 func (q *queue) tried(e *entry, r result, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -114,7 +117,7 @@ func (q *queue) tried(e *entry, r result, now time.Time) {
 	q.cooling.push(e)
 }
 
-// takeAll empties the queue, for when nothing comes any more.
+// takeAll empties the queue and returns the pending uses. Call it when no further uses come.
 func (q *queue) takeAll() []Use {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -134,7 +137,7 @@ func (q *queue) size() int {
 	return q.pending
 }
 
-// mark keeps count of the entries that are pending. The lock is held.
+// mark sets pending of an entry and keeps the count. The caller holds the lock.
 func (q *queue) mark(e *entry, pending bool) {
 	switch {
 	case pending && !e.pending:
@@ -145,7 +148,7 @@ func (q *queue) mark(e *entry, pending bool) {
 	e.pending = pending
 }
 
-// list is a queue of entries, each of which is in one list at most.
+// list is a queue of entries. Each entry is in at most one list.
 type list struct{ head, tail *entry }
 
 func (l *list) push(e *entry) {

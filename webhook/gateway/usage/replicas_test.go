@@ -20,7 +20,7 @@ import (
 	"apitokens.dev/operator/webhook/gateway/usage"
 )
 
-// replica is a recorder at the real API server, with a clock of its own.
+// replica is a recorder with its own clock, at the real API server.
 type replica struct {
 	*usage.Recorder
 
@@ -44,7 +44,7 @@ func startReplica(t *testing.T, skew time.Duration) *replica {
 	return r
 }
 
-// awaitWritten lets time pass for a replica until nothing waits for it.
+// awaitWritten steps the clock of a replica until nothing is left to write.
 func (r *replica) awaitWritten(t *testing.T) {
 	t.Helper()
 	kubetest.Eventually(t, func() error {
@@ -56,8 +56,8 @@ func (r *replica) awaitWritten(t *testing.T) {
 	})
 }
 
-// Replicas do not agree on the time, and come to write in any order: what is seen of a token never goes back, and in the
-// end it is the latest that any of them has told.
+// The clocks of replicas differ, and they write in any order. The status of a token never goes back, and ends with the latest
+// use that any of them saw.
 func TestReplicasNeverGoBack(t *testing.T) {
 	token := newToken(t)
 	report(t, token)
@@ -99,7 +99,7 @@ func TestReplicasNeverGoBack(t *testing.T) {
 	}
 }
 
-// expectForward reads what was seen of a token until this second.
+// expectForward checks that the status of a token only moves forward.
 func expectForward(t *testing.T, watching watch.Interface, latest int64) {
 	t.Helper()
 	defer watching.Stop()

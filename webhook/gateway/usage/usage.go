@@ -1,4 +1,4 @@
-// Package usage tells when and from where each token was last used, in the status of its APIToken.
+// Package usage writes when and from where each token was last used into the status of its APIToken.
 package usage
 
 import (
@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	// spacing keeps one replica to 50 writes a second. They follow each other, so an API server that is slow is asked
-	// less.
+	// spacing limits one replica to 50 writes a second. Writes do not overlap, so a slow API server gets fewer.
 	spacing = 20 * time.Millisecond
 	// writeTimeout bounds one write.
 	writeTimeout = 10 * time.Second
-	// Failures in a row are taken for an API server that is away.
+	// backoffInitial and backoffCap bound the pause after failures in a row: then the API server is probably away.
 	backoffInitial = time.Second
 	backoffCap     = 30 * time.Second
-	// flushWriters write at the same time when the process ends, and begin anew on what failed after a flushPause.
+	// flushWriters is the number of parallel writers at the end of the process. They try failed writes again after
+	// flushPause.
 	flushWriters = 16
 	flushPause   = 200 * time.Millisecond
 )
 
-// Recorder keeps the last use of each token until it is written. A request never waits for that.
+// Recorder keeps the last use of each token until it is written. Requests never wait for a write.
 type Recorder struct {
 	write        Writer
 	clock        clock.Clock
@@ -39,13 +39,13 @@ type Recorder struct {
 	log          logr.Logger
 }
 
-// NewRecorder returns a Recorder that writes with write while it runs, and for flushTimeout after that.
+// NewRecorder returns a Recorder that calls write while it runs, and for flushTimeout after that.
 func NewRecorder(write Writer, c clock.Clock, flushTimeout time.Duration, log logr.Logger, r prometheus.Registerer) *Recorder {
 	q := newQueue()
 	return &Recorder{write: write, clock: c, flushTimeout: flushTimeout, queue: q, metrics: newMetrics(r, q), log: log}
 }
 
-// Observe remembers the use of a token, if an exchange was one.
+// Observe records the use of a token. It ignores exchanges that used none.
 func (r *Recorder) Observe(x audit.Exchange) {
 	if x.Decision.Verdict != authn.Allow {
 		return
@@ -55,7 +55,7 @@ func (r *Recorder) Observe(x audit.Exchange) {
 	}
 }
 
-// Run writes until ctx is done, and then what is left, as fast as it can and for as long as it may.
+// Run writes until ctx is done. Then it writes the rest as fast as possible, for at most flushTimeout.
 func (r *Recorder) Run(ctx context.Context) {
 	var failures int
 	for ctx.Err() == nil {
@@ -73,7 +73,7 @@ func (r *Recorder) Run(ctx context.Context) {
 			failures = 0
 		case ctx.Err() == nil:
 			if failures++; failures == 1 {
-				r.log.Info("Last accesses are not written for now", "reason", err.Error())
+				r.log.Info("Last accesses cannot be written for now", "reason", err.Error())
 			}
 		}
 		r.wait(ctx, max(spacing-now.Sub(began), backoff(failures)), nil)
@@ -81,7 +81,7 @@ func (r *Recorder) Run(ctx context.Context) {
 	r.flush(context.WithoutCancel(ctx))
 }
 
-// backoff is for how long nothing is written after failures in a row.
+// backoff returns the pause after a number of failures in a row.
 func backoff(failures int) time.Duration {
 	if failures == 0 {
 		return 0
@@ -119,7 +119,7 @@ func (r *Recorder) try(ctx context.Context, u Use) (result, error) {
 	return result, err
 }
 
-// flush writes what is left, without a limit but that of time. What fails is tried again.
+// flush writes the remaining uses, without the limit of writes a second. It tries failed writes again.
 func (r *Recorder) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.flushTimeout)
 	defer cancel()
@@ -135,7 +135,7 @@ func (r *Recorder) flush(ctx context.Context) {
 	}
 }
 
-// writeAll returns those that could not be written.
+// writeAll writes uses and returns those that failed.
 func (r *Recorder) writeAll(ctx context.Context, uses []Use) (left []Use) {
 	var (
 		writers sync.WaitGroup

@@ -26,7 +26,7 @@ import (
 	"apitokens.dev/operator/webhook/gateway/usage"
 )
 
-// desk is a recorder whose time is stepped by hand, and an API server that takes what it is to take.
+// desk is a recorder with a fake clock and a fake API server.
 type desk struct {
 	*usage.Recorder
 
@@ -37,13 +37,13 @@ type desk struct {
 
 	mu    sync.Mutex
 	taken []usage.Use
-	// answers is what becomes of a write, nil if there is nothing to say against it.
+	// answers returns the error of a write, or nil.
 	answers func(context.Context, usage.Use) error
 }
 
 const flushTimeout = 5 * time.Second
 
-// newDesk must be called in a bubble of synctest: settle waits for all that goes on in it.
+// newDesk must be called in a bubble of synctest, because settle waits for everything in the bubble.
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, clock: testclock.NewFakeClock(time.Unix(second, 0)), registry: prometheus.NewRegistry()}
 	d.Recorder = usage.NewRecorder(d.write, d.clock, flushTimeout, logr.Discard(), d.registry)
@@ -87,11 +87,11 @@ func always(err error) func(context.Context, usage.Use) error {
 	return func(context.Context, usage.Use) error { return err }
 }
 
-// use is the use of a token, from this address.
+// use records a use of a token from this address.
 func (d *desk) use(token int, from string) { d.Observe(exchange(token, authn.Allow, from)) }
 
 func exchange(token int, verdict authn.Verdict, from string) audit.Exchange {
-	// What the gateway claims is for the log: it is not said to be an address at all.
+	// The gateway's own text is only for the log. It need not be an address.
 	x := audit.Exchange{Decision: authn.Decision{Verdict: verdict, APIToken: name(token)}, Claimed: audit.Claimed{Client: "asp_"}}
 	if from != "" {
 		x.Decision.Client = netip.MustParseAddr(from)
@@ -103,7 +103,7 @@ func name(token int) authn.APITokenName {
 	return authn.APITokenName{Namespace: "jira", Name: fmt.Sprint("token-", token), UID: fmt.Sprint("uid-", token)}
 }
 
-// at is the use of a token so long after the beginning.
+// at is the use of a token at a time after the beginning.
 func at(token int, after time.Duration, from string) usage.Use {
 	u := usage.Use{Token: name(token), Second: second + int64(after/time.Second)}
 	if from != "" {
@@ -112,14 +112,14 @@ func at(token int, after time.Duration, from string) usage.Use {
 	return u
 }
 
-// step lets time pass, and waits until all is done that was due then.
+// step steps the clock and waits until everything that is due was done.
 func (d *desk) step(by time.Duration) {
 	synctest.Wait()
 	d.clock.Step(by)
 	synctest.Wait()
 }
 
-// took returns what was written since it was last asked.
+// took returns the writes since the last call.
 func (d *desk) took() []usage.Use {
 	synctest.Wait()
 	d.mu.Lock()
@@ -144,7 +144,7 @@ func (d *desk) expectMetric(name string, want float64) {
 	}
 }
 
-// metric is the value of a metric; behind the name stands its result, if it has one.
+// metric returns the value of a metric. The name may be followed by the label result.
 func metric(t *testing.T, registry *prometheus.Registry, name string) (value float64) {
 	t.Helper()
 	families, err := registry.Gather()
@@ -173,7 +173,7 @@ const (
 	there    = "2001:db8::1"
 	spacing  = 20 * time.Millisecond
 	aMinute  = time.Minute
-	justLess = time.Minute - 2*time.Second // seconds are written, and not what is between them
+	justLess = time.Minute - 2*time.Second // only whole seconds are written
 )
 
 var errAway = errors.New("connection refused")
@@ -197,9 +197,9 @@ func onceAMinute(_ *testing.T, d *desk) {
 	d.expect() // less than a minute
 	d.use(2, here)
 	d.step(spacing)
-	d.expect(at(2, justLess, here)) // another token does not wait for it
+	d.expect(at(2, justLess, here)) // another token does not wait
 	d.step(aMinute - justLess)
-	d.expect(at(1, justLess, there)) // one write for all
+	d.expect(at(1, justLess, there)) // one write for all uses
 	d.step(time.Hour)
 	d.expect() // nothing new
 	d.expectMetric(pending, 0)
@@ -245,7 +245,7 @@ func onlyAllow(_ *testing.T, d *desk) {
 	d.expectMetric(pending, 0)
 }
 
-// Not every gateway tells where a request came from.
+// Not every gateway sends the client's address.
 func TestFromNowhere(t *testing.T) { inBubble(fromNowhere)(t) }
 
 func fromNowhere(_ *testing.T, d *desk) {
@@ -258,7 +258,7 @@ func fromNowhere(_ *testing.T, d *desk) {
 	d.expect(at(1, 0, ""), at(2, 0, here), at(2, time.Second, ""))
 }
 
-// The newest use counts, also when requests are done in another order than they began, and when the clock is set back.
+// The newest use counts, even if requests end in another order than they began, or the clock goes back.
 func TestNeverBack(t *testing.T) { inBubble(neverBack)(t) }
 
 func neverBack(_ *testing.T, d *desk) {
@@ -272,7 +272,7 @@ func neverBack(_ *testing.T, d *desk) {
 	d.expect(at(1, 10*time.Second, here))
 }
 
-// An API server that knows better has the last word, and nothing is said of it.
+// A refused write is final and not logged: the API server knows a later use.
 func TestRefusedIsForgotten(t *testing.T) { inBubble(refusedIsForgotten)(t) }
 
 func refusedIsForgotten(_ *testing.T, d *desk) {
@@ -307,7 +307,7 @@ func goneIsForgotten(_ *testing.T, d *desk) {
 	d.expectMetric(writes+"gone", 1)
 }
 
-// What comes while a token is being written is not lost, and not written a second time within the minute.
+// A use during the write of the same token is not lost, and not written within the same minute.
 func TestUsedWhileItIsWritten(t *testing.T) { inBubble(usedWhileWritten)(t) }
 
 func usedWhileWritten(_ *testing.T, d *desk) {
@@ -363,7 +363,7 @@ func apiServerAway(t *testing.T, d *desk) {
 	for range tokens {
 		d.step(spacing)
 	}
-	for range 3 { // those that were tried last have their minute to wait
+	for range 3 { // entries that were tried wait for a minute
 		d.step(aMinute)
 	}
 	newest := map[authn.APITokenName]int64{}
@@ -380,7 +380,7 @@ func apiServerAway(t *testing.T, d *desk) {
 	}
 }
 
-// One token that can never be written does not keep the others from it.
+// A token that can never be written does not delay the others.
 func TestOneFails(t *testing.T) { inBubble(oneFails)(t) }
 
 func oneFails(_ *testing.T, d *desk) {
@@ -409,7 +409,7 @@ func memoryIsBounded(_ *testing.T, d *desk) {
 	}
 	d.expectMetric(pending, usage.MaxTokens)
 	d.expectMetric(lost, 10)
-	d.use(0, there) // one that is known has its place
+	d.use(0, there) // a known token has its place
 	d.expectMetric(lost, 10)
 	d.answer(always(usage.ErrGone))
 	d.stop()
@@ -426,7 +426,7 @@ func TestFlush(t *testing.T) {
 		"never heard": {func(time.Time) func(context.Context, usage.Use) error { return hang }, 0, 1000},
 	} {
 		t.Run(name, inBubble(func(t *testing.T, d *desk) {
-			d.answer(hang) // what is being written when the process is told to end counts too
+			d.answer(hang) // a write in progress at SIGTERM counts too
 			for token := range 1000 {
 				d.use(token, here)
 			}
@@ -452,7 +452,7 @@ func hang(ctx context.Context, _ usage.Use) error {
 	return ctx.Err()
 }
 
-// What fails in the flush is tried again, until the time is up.
+// Failed writes of the flush are tried again until the time is up.
 func TestFlushTriesAgain(t *testing.T) {
 	inBubble(func(t *testing.T, d *desk) {
 		d.answer(always(errAway))
@@ -476,7 +476,8 @@ func TestFlushTriesAgain(t *testing.T) {
 	})(t)
 }
 
-// A random run against what must always hold: no token twice a minute, never back, and in the end the newest of each.
+// A random run keeps the invariants: no token is written twice a minute, no time goes back, and in the end the newest use of
+// each token is written.
 func TestRandomUse(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(strconv.FormatUint(seed, 10), inBubble(func(t *testing.T, d *desk) { randomUse(t, d, rand.New(rand.NewPCG(seed, 1))) }))
@@ -490,7 +491,7 @@ func randomUse(t *testing.T, d *desk, r *rand.Rand) {
 	}
 	tried, newest := map[authn.APITokenName]last{}, map[authn.APITokenName]int64{}
 	var broken []string
-	answers := rand.New(rand.NewPCG(r.Uint64(), 2)) // of its own: it is asked while the test goes on
+	answers := rand.New(rand.NewPCG(r.Uint64(), 2)) // its own source, because another goroutine uses it
 	d.answer(func(_ context.Context, u usage.Use) error {
 		before, now := tried[u.Token], d.clock.Now()
 		if u.Second < before.second || now.Sub(before.tried) < time.Minute {
@@ -523,7 +524,7 @@ func randomUse(t *testing.T, d *desk, r *rand.Rand) {
 	}
 }
 
-// Requests wait for it: it must cost next to nothing, and allocate nothing for a token that is known.
+// Requests wait for Observe, so it must be fast, and allocate nothing for a known token.
 func TestObserveAllocatesNothing(t *testing.T) {
 	d := usage.NewRecorder(always(nil), testclock.NewFakeClock(time.Unix(second, 0)), 0, logr.Discard(), prometheus.NewRegistry())
 	for _, from := range []string{here, there, ""} {

@@ -24,7 +24,7 @@ var env kubetest.Env
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
-// writer writes with the rights of the webhook's own account.
+// writer returns a Writer with the rights of the webhook's account.
 func writer(t *testing.T) usage.Writer {
 	t.Helper()
 	config := env.User(t, kubetest.Webhook)
@@ -48,7 +48,7 @@ func nameOf(t *tokensv1alpha1.APIToken) authn.APITokenName {
 	return authn.APITokenName{Namespace: t.Namespace, Name: t.Name, UID: string(t.UID)}
 }
 
-// report gives a token the status that the controller would.
+// report writes the status of a token as the controller would.
 func report(t *testing.T, token *tokensv1alpha1.APIToken) {
 	t.Helper()
 	apply := tokensac.APIToken(token.Name, token.Namespace).WithStatus(tokensac.APITokenStatus().WithTokenID("asp_DquJoZLwlsNJm6gU"))
@@ -72,7 +72,7 @@ func TestWriter(t *testing.T) {
 	from, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	at := func(second int64) metav1.Time { return metav1.NewTime(time.Unix(second, 0)) }
 	tests := map[string]struct {
-		// before is done to a token that has not been used.
+		// before changes a token that was not used before.
 		before func(*tokensv1alpha1.APIToken, usage.Writer) error
 		use    usage.Use
 		want   error
@@ -142,7 +142,7 @@ func used(t *testing.T, from netip.Addr) func(*tokensv1alpha1.APIToken, usage.Wr
 	}
 }
 
-// The use of a token that is gone must not be told of another one that has its name now.
+// The use of a deleted token must not be written to a new one with the same name.
 func TestWriterKnowsTheUID(t *testing.T) {
 	write := writer(t)
 	for name, reported := range map[string]bool{"with a status": true, "without a status": false} {
@@ -172,7 +172,7 @@ func TestWriterKnowsTheUID(t *testing.T) {
 	}
 }
 
-// The controller may report for the first time just when a token is first used: neither undoes the other.
+// The first status of the controller and the first use may come at the same time. Both are kept.
 func TestWriterMeetsTheController(t *testing.T) {
 	config := env.User(t, kubetest.Webhook)
 	token, requests := newToken(t), 0
@@ -202,7 +202,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// What the API server says about something else than the object may be otherwise later.
+// Errors that are not about the object itself may pass, so they are not final.
 func TestWriterFails(t *testing.T) {
 	write, err := usage.NewWriter(env.User(t, "nobody"))
 	if err != nil {

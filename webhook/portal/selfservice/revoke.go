@@ -159,5 +159,5 @@ func (p *Service) tell(c *Caller, action audit.Action, t Token) {
 		Action: action, TokenID: t.ID, Owner: t.User, Actor: c.User, With: c.tokenID, Site: c.Ref(),
 		Client: c.from.Client, RequestID: c.from.RequestID,
 	}
-	p.Log.Tell(e)
+	p.Log.EmitEvent(e)
 }

@@ -39,7 +39,7 @@ type Product interface {
 // Log tells what became of tokens, and who brought one. It is an *audit.Log.
 type Log interface {
 	Observe(x audit.Exchange)
-	Tell(e audit.Event)
+	EmitEvent(e audit.Event)
 }
 
 // Service acts for the owners of tokens.

@@ -10,10 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-func TestPulse(t *testing.T) {
+func TestLatencyProbe(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	var observed []float64
-	p := &pulse{now: func() time.Time { return now }, observe: func(s float64) { observed = append(observed, s) }, last: map[key]time.Time{}}
+	p := &latencyProbe{now: func() time.Time { return now }, observe: func(s float64) { observed = append(observed, s) }, last: map[key]time.Time{}}
 	renewed := func(uid string, ago time.Duration) *coordinationv1.Lease {
 		return &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: "leader", UID: types.UID(uid)},
@@ -21,7 +21,7 @@ func TestPulse(t *testing.T) {
 		}
 	}
 	for _, l := range []*coordinationv1.Lease{
-		renewed("1", time.Hour),            // the first that is seen
+		renewed("1", time.Hour),            // the first one seen
 		renewed("1", 250*time.Millisecond), // a renewal
 		renewed("1", 250*time.Millisecond), // the same again, as after a new list
 		renewed("1", -time.Second),         // the controller's clock is ahead

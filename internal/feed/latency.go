@@ -9,23 +9,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// pulse measures how long it takes until this replica sees a change. An event of a watch does not say when what it is about
-// was written, a deletion least of all; but the leading controller writes into its lease every two seconds when it did.
-// What is seen of the lease as late is seen of a revocation as late: both come from the same API server, over one connection.
-type pulse struct {
+// latencyProbe measures the time until this replica sees a change.
+//
+// A watch event does not say when the change was made. But the leading controller renews its lease every two seconds and
+// writes the time into it. Revocations come from the same API server over the same connection, so they are seen as late.
+type latencyProbe struct {
 	now     func() time.Time
 	observe func(float64)
-	last    map[key]time.Time
+	// last has the last renewal of each lease.
+	last map[key]time.Time
 }
 
-func newPulse(m *metrics) *pulse {
-	return &pulse{now: time.Now, observe: m.latency.Observe, last: map[key]time.Time{}}
+func newLatencyProbe(m *metrics) *latencyProbe {
+	return &latencyProbe{now: time.Now, observe: m.latency.Observe, last: map[key]time.Time{}}
 }
 
 var errNoLease = errors.New("not a lease that was ever renewed")
 
-// put implements store, as do remove and keys. When the first one that is seen was written says nothing.
-func (p *pulse) put(o client.Object) error {
+// put implements store, as do remove and keys. It does not measure the first renewal of a lease, which may be old.
+func (p *latencyProbe) put(o client.Object) error {
 	l, ok := o.(*coordinationv1.Lease)
 	if !ok || l.Spec.RenewTime == nil {
 		return errNoLease
@@ -39,9 +41,9 @@ func (p *pulse) put(o client.Object) error {
 	return nil
 }
 
-func (p *pulse) remove(k key) { delete(p.last, k) }
+func (p *latencyProbe) remove(k key) { delete(p.last, k) }
 
-func (p *pulse) keys() []key {
+func (p *latencyProbe) keys() []key {
 	keys := make([]key, 0, len(p.last))
 	for k := range p.last {
 		keys = append(keys, k)
