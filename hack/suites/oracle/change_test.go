@@ -44,14 +44,22 @@ func (l *life) stepClock() {
 	}
 }
 
+// someSecret is one of an APIToken, or nothing.
+func (l *life) someSecret(uid string) secret {
+	r := l.world.records[uid]
+	if r == nil {
+		return secret{}
+	}
+	return r.secrets[l.n(len(r.secrets))]
+}
+
 // someEnd is a moment at which something changes by itself.
 func (l *life) someEnd() time.Time {
 	uid := choose(l, uids)
-	t, r := l.world.apiTokens[uid], l.world.records[uid]
-	if t == nil || r == nil {
+	t, s := l.world.apiTokens[uid], l.someSecret(uid)
+	if t == nil {
 		return time.Time{}
 	}
-	s := r.secrets[l.n(len(r.secrets))]
 	in := func(days int32) time.Time {
 		if days == 0 {
 			return time.Time{}
@@ -193,7 +201,9 @@ func (l *life) changeSite(name siteName) {
 	case 2:
 		s.limits = limits{}
 	case 3:
-		s.issuedAfter = l.moment()
+		if s.issuedAfter = l.moment(); l.n(2) == 0 {
+			s.issuedAfter = l.someSecret(choose(l, uids)).issued.Add(time.Duration(l.n(3)-1) * time.Nanosecond)
+		}
 	case 4:
 		s.issuedAfter = time.Time{}
 	case 5:

@@ -187,7 +187,7 @@ func (l *life) putCredential(of owner) {
 }
 
 func (l *life) putLicense(name siteName) {
-	lic := &license{products: []string{"Jira", "Confluence"}, expires: l.world.now.AddDate(1, 0, 0)}
+	lic := &license{products: []string{"Jira", "Confluence"}, expires: l.world.now.AddDate(0, 0, choose(l, []int{365, 10, 4000, 3}))}
 	switch l.n(12) {
 	case 8:
 		lic.products = []string{"Confluence"}

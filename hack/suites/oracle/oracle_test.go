@@ -76,7 +76,7 @@ func ask(t *testing.T, questions int) {
 	if *onlyLife < 0 && !t.Failed() {
 		total := newTally()
 		for _, of := range shards {
-			total.join(of)
+			total.merge(of)
 		}
 		total.report(t, questions, time.Since(begun))
 	}
@@ -112,7 +112,7 @@ func runLife(seed uint64, n int, counts tally) string {
 func (l *life) explain(q question, got, want answer, wrong string) string {
 	kind := "answered wrongly"
 	switch {
-	case got.status == 200 && want.status != 200:
+	case got.status == 200 && (want.status != 200 || got.user != want.user):
 		kind = "wrongly accepted"
 	case got.status != 200 && want.status == 200:
 		kind = "wrongly refused"

@@ -38,7 +38,7 @@ func (l *life) question() question {
 
 // aim is a secret that somebody has.
 func (l *life) aim() known {
-	if l.weak && rarely(l, 200) {
+	if l.weak && rarely(l, 100) {
 		text := choose(l, weakSecrets)
 		if rarely(l, 6) {
 			text = "not any of the secrets"

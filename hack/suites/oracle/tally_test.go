@@ -26,7 +26,7 @@ var floors = map[class]int{
 	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400,
 
 	{allowed, "imported"}: 1400, {allowed, "slow hash"}: 1, {allowed, "Ending"}: 140, {allowed, "Candidate"}: 1000, {allowed, "Portal"}: 1300,
-	{allowed, "escaped path"}: 350, {allowed, "source behind proxies"}: 240, {allowed, "other namespace"}: 550, {allowed, "previous caller key"}: 500,
+	{allowed, "escaped path"}: 350, {allowed, "source behind proxies"}: 120, {allowed, "other namespace"}: 550, {allowed, "previous caller key"}: 500,
 	{allowed, "user in upper case"}: 240, {allowed, "read-only"}: 650, {allowed, "path below allowedPaths"}: 750, {allowed, "expires later"}: 3500,
 }
 
@@ -63,8 +63,8 @@ func (c tally) add(w *world, q question, a answer) {
 	}
 }
 
-// join adds the counts of another one.
-func (c tally) join(other tally) {
+// merge adds the counts of another one.
+func (c tally) merge(other tally) {
 	for of, n := range other.classes {
 		c.classes[of] += n
 	}
