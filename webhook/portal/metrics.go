@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// requestMetrics count what is asked of the portal, by the face that it is asked at: the REST API or the page.
+// requestMetrics counts and times requests by face, which is the REST API or the page.
 type requestMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -21,8 +21,8 @@ func newMetrics(r prometheus.Registerer) *requestMetrics {
 		}, []string{"face", "method", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "apitoken_portal_request_duration_seconds",
-			Help: "Time from a request to the portal to its answer, in seconds. It waits for the product and for the API server.",
-			// 1 ms to 65 s: the product has 5 s to say who somebody is.
+			Help: "Duration of requests to the portal in seconds, including the time of the product and the API server.",
+			// 1 ms to 65 s: a request to the product may take 5 s.
 			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 9),
 		}, []string{"face", "method"}),
 	}
@@ -30,7 +30,8 @@ func newMetrics(r prometheus.Registerer) *requestMetrics {
 	return m
 }
 
-func (m *requestMetrics) of(face string, h http.Handler) http.Handler {
+// instrument counts and times the requests to a handler.
+func (m *requestMetrics) instrument(face string, h http.Handler) http.Handler {
 	label := prometheus.Labels{"face": face}
 	return promhttp.InstrumentHandlerDuration(m.duration.MustCurryWith(label), promhttp.InstrumentHandlerCounter(m.requests.MustCurryWith(label), h))
 }

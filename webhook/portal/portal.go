@@ -1,4 +1,4 @@
-// Package portal is the process that people and scripts use to manage their own tokens: a REST API and a page.
+// Package portal runs the portal, where people and scripts manage their own tokens with a REST API and a page.
 package portal
 
 import (
@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// fieldOwner is the field manager of everything that the portal writes.
+	// fieldOwner is the field manager of the portal's writes.
 	fieldOwner = "apitoken-portal"
-	// requestTimeout bounds a request, which may wait for the product and for the API server.
+	// requestTimeout bounds a request. It may wait for the product and for the API server.
 	requestTimeout = time.Minute
 )
 
@@ -53,10 +53,10 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	if err != nil {
 		return err
 	}
-	lines := audit.NewLog(o.Audit, metrics.Registry)
-	defer lines.Close()
+	auditLog := audit.NewLog(o.Audit, metrics.Registry)
+	defer auditLog.Close()
 	service := &selfservice.Service{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: lines, Logger: log.WithName("portal"),
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
 		Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
 	}
 	handler := newHandler(newMetrics(metrics.Registry), service)
@@ -70,12 +70,13 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	return nil
 }
 
-// newHandler returns the handler of the REST API and the page. A path that is not clean is not found: it is not redirected.
+// newHandler returns the handler of the REST API and the page. It answers 404 to paths that are not clean, where http.ServeMux
+// would redirect to a path that the client does not know.
 func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
 	mux := http.NewServeMux()
-	api, pages := m.of("rest", restapi.NewHandler(service)), m.of("page", page.NewHandler(service))
+	api, pages := m.instrument("rest", restapi.NewHandler(service)), m.instrument("page", page.NewHandler(service))
 	for path, face := range map[string]http.Handler{selfservice.APIPath: api, selfservice.PagePath: pages} {
-		mux.Handle(selfservice.Mount+path, face) // or the library would answer with a redirect, to a path that is none of the client's
+		mux.Handle(selfservice.Mount+path, face)
 		mux.Handle(selfservice.Mount+path+"/", face)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -89,20 +90,20 @@ func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
 	})
 }
 
-// fillCache says what is cached. Whatever else is read from the cache fails.
+// fillCache starts the informers of the cache. Reads of other kinds fail.
 func fillCache(ctx context.Context, mgr ctrl.Manager) error {
 	if err := selfservice.Indices(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 	for _, object := range []client.Object{&tokensv1alpha1.APIToken{}, &tokensv1alpha1.AtlassianSite{}, &corev1.Secret{}} {
 		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("watching what the portal lists: %w", err)
+			return fmt.Errorf("starting an informer: %w", err)
 		}
 	}
 	return nil
 }
 
-// newManager returns a manager that caches what the portal lists: of Secrets only the projections of sites.
+// newManager returns a manager that caches APITokens, AtlassianSites, and of the Secrets only the projections of sites.
 func newManager(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) (ctrl.Manager, error) {
 	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
 		Logger:                  log,

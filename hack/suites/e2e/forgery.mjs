@@ -66,7 +66,7 @@ export async function forgeries(step, signedIn, token) {
       const [, list, refusal] = page.frames();
       // In a frame of another site the browser sends no cookies, so the product shows its login form.
       expect('the page is in the frame', await list.getByText('API token').count(), 0);
-      const says = 'There is nothing at this address';
+      const says = 'This address does not support this method';
       expect('what refuses is in the frame', await refusal.getByText(says).count(), 0);
       await page.goto(`${input.page}/create`);
       expect('what refuses, without a frame', await page.getByText(says).count(), 1);

@@ -9,10 +9,10 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// errForm means that what was sent lacks what every form of the page has.
-var errForm = &selfservice.Problem{Kind: selfservice.Invalid, Message: "The form is not one of this page. Open the page again."}
+// errForm means that a form lacks fields that every form of the page has.
+var errForm = &selfservice.Problem{Kind: selfservice.Invalid, Message: "This form does not come from this page. Open the page again."}
 
-// create makes a token. Whoever is not enrolled has to agree that he will be.
+// create creates a token. Users who are not enrolled have to consent to that.
 func create(c *call) error {
 	form, err := c.form()
 	if err != nil {
@@ -25,21 +25,21 @@ func create(c *call) error {
 	if err != nil {
 		return err
 	}
-	wanted, wrong := wish(form, c.site)
+	request, errs := createRequest(form, c.site)
 	if d.Consent && form.Get("consent") != "yes" {
-		wrong.add("consent", "Tick this box: without a personal access token your API token would not work.")
+		errs.add("consent", "Tick this box: without a personal access token your API token would not work.")
 	}
-	if wrong != nil {
-		return c.again(http.StatusBadRequest, d, wrong)
+	if errs != nil {
+		return c.reopen(http.StatusBadRequest, d, errs)
 	}
-	t, text, err := c.Create(c.r.Context(), c.caller, wanted)
+	t, text, err := c.Create(c.r.Context(), c.caller, request)
 	if err != nil {
 		return c.failed(d, err)
 	}
-	return c.reveal(made{Token: c.row(t), Text: text})
+	return c.reveal(created{Token: c.row(t), Text: text})
 }
 
-// rotate makes a new secret of a token, once for each form: it says which secret it was opened for.
+// rotate rotates a token, once for each form: the form names the secret that it replaces.
 func rotate(c *call) error {
 	form, err := c.form()
 	if err != nil {
@@ -55,18 +55,18 @@ func rotate(c *call) error {
 	}
 	hours, err := strconv.ParseInt(form.Get("overlapHours"), 10, 16)
 	if err != nil {
-		return c.again(http.StatusBadRequest, d, mistakes{{"overlapHours", "Choose for how long the present secret goes on working."}})
+		return c.reopen(http.StatusBadRequest, d, formErrors{{"overlapHours", "Choose how long the current secret keeps working."}})
 	}
 	overlap := time.Duration(hours) * time.Hour
 	t, text, err := c.RotateOnce(c.r.Context(), c.caller, d.Token.ID, overlap, issued)
 	if err != nil {
 		return c.failed(d, err)
 	}
-	m := made{Token: c.row(t), Text: text, Rotated: true}
+	rotated := created{Token: c.row(t), Text: text, Rotated: true}
 	if overlap > 0 {
-		m.Before = t.Issued.Add(overlap)
+		rotated.PreviousUntil = t.Issued.Add(overlap)
 	}
-	return c.reveal(m)
+	return c.reveal(rotated)
 }
 
 func revoke(c *call) error {
@@ -80,19 +80,19 @@ func revoke(c *call) error {
 	return c.done("revoked")
 }
 
-// revokeAll revokes as many as the form said there are. If there are others by now, that is said first.
+// revokeAll revokes all tokens, if there are still as many as the form said.
 func revokeAll(c *call) error {
 	form, err := c.form()
 	if err != nil {
 		return err
 	}
-	mine, err := c.List(c.r.Context(), c.caller)
+	own, err := c.List(c.r.Context(), c.caller)
 	if err != nil {
 		return err
 	}
 	d := &dialog{Name: "revoke-all", Form: form}
-	if strconv.Itoa(len(mine)) != form.Get("count") {
-		return c.again(http.StatusConflict, d, mistakes{{"", "You have " + count(len(mine), "API token") + " by now. None of them was revoked yet."}})
+	if strconv.Itoa(len(own)) != form.Get("count") {
+		return c.reopen(http.StatusConflict, d, formErrors{{"", "You now have " + count(len(own), "API token") + ". None was revoked."}})
 	}
 	if n, err := c.RevokeAll(c.r.Context(), c.caller); err != nil {
 		p := *c.problem(err)
@@ -102,7 +102,7 @@ func revokeAll(c *call) error {
 	return c.done("revoked-all")
 }
 
-// paste stores a personal access token. What was typed is not shown again.
+// paste stores a personal access token. The form never shows it again.
 func paste(c *call) error {
 	form, err := c.form()
 	if err != nil {
@@ -114,30 +114,30 @@ func paste(c *call) error {
 	return c.done("pasted")
 }
 
-// done leads back to the page, where a note says what was done.
+// done redirects to the list, which shows a note.
 func (c *call) done(note string) error {
 	c.redirect(http.StatusSeeOther, c.home()+"?note="+note)
 	return nil
 }
 
-// fields are those of each dialog that a mistake can be beside of.
+// fields are the fields of each dialog that can show an error.
 var fields = map[string][]string{
 	"create": {"label", "lifetimeDays", "access", "allowedSources", "allowedPaths", "consent"},
 	"rotate": {"overlapHours"},
 	"paste":  {"personalAccessToken"},
 }
 
-// failed opens a dialog again because of a problem. A form that cannot be sent again is not shown again.
+// failed reopens a dialog with a problem. Forms that cannot be sent again are not shown again.
 func (c *call) failed(d *dialog, err error) error {
 	p := c.problem(err)
 	if p.Field == selfservice.FieldNonce || p.Kind == selfservice.NotFound {
 		return p
 	}
-	return c.again(statuses[p.Kind], d, mistakes{{d.field(p.Field), inWords(p.Message)}})
+	return c.reopen(statuses[p.Kind], d, formErrors{{d.field(p.Field), inPageTerms(p.Message)}})
 }
 
-// again opens a dialog again, with what was typed and what is wrong with it.
-func (c *call) again(status int, d *dialog, wrong mistakes) error {
-	d.Wrong = wrong
+// reopen shows a dialog again, with the user's input and the errors in it.
+func (c *call) reopen(status int, d *dialog, errs formErrors) error {
+	d.Errors = errs
 	return c.overview(status, d, "")
 }

@@ -12,21 +12,21 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// dialog is one that is open over the page.
+// dialog is the dialog that is open over the list.
 type dialog struct {
 	Name string
-	// Form is what was typed, and Wrong what is wrong with it.
-	Form  url.Values
-	Wrong mistakes
-	// Token is the one to rotate or to revoke.
+	// Form is the input of the user. Errors are the errors in it.
+	Form   url.Values
+	Errors formErrors
+	// Token is the token to rotate or revoke.
 	Token row
 
-	// The rest is for "create" alone. Consent says that the owner is to be enrolled, and ReadOnly that the site allows no more.
+	// The other fields are for "create". Consent says that the owner has to enrol. ReadOnly says that the site allows only reading.
 	Lifetimes         []choice
 	Consent, ReadOnly bool
 }
 
-// open opens the dialog that the query asks for. One that there is not leaves the page as it is.
+// open returns the dialog that the query names, or nil if there is none of that name.
 func (c *call) open(query url.Values) (*dialog, error) {
 	switch name := query.Get("dialog"); name {
 	case "create":
@@ -49,17 +49,17 @@ func (c *call) createDialog(form url.Values) (*dialog, error) {
 	}, nil
 }
 
-// needsConsent reports whether a new token has the product make a personal access token.
+// needsConsent reports whether creating a token also creates a personal access token.
 func needsConsent(e selfservice.Enrolment) bool {
 	return e == selfservice.NotEnrolled || e == selfservice.Ended
 }
 
-// readOnly reports whether a site lets no token write.
+// readOnly reports whether a site makes all tokens read-only.
 func readOnly(s *selfservice.Site) bool {
 	return s.Spec.TokenPolicy.Access == tokensv1alpha1.AccessReadOnly
 }
 
-// tokenDialog is about one of the caller's own tokens.
+// tokenDialog returns a dialog about one of the caller's own tokens.
 func (c *call) tokenDialog(name string, form url.Values) (*dialog, error) {
 	t, err := c.Get(c.r.Context(), c.caller, form.Get("id"))
 	if err != nil {
@@ -68,15 +68,15 @@ func (c *call) tokenDialog(name string, form url.Values) (*dialog, error) {
 	return &dialog{Name: name, Form: form, Token: c.row(t)}, nil
 }
 
-// Issued is the secret that a form to rotate is opened for.
+// Issued is when the newest secret was issued. The form to rotate sends it back.
 func (d *dialog) Issued() string { return d.Token.Token.Issued.UTC().Format(time.RFC3339Nano) }
 
-// Overlaps are for how long a replaced secret may go on.
+// Overlaps are the choices for how long the previous secret stays valid, in hours.
 func (d *dialog) Overlaps() []choice {
 	return []choice{{"24", "1 day"}, {"168", "7 days"}, {"720", "30 days"}, {"1", "1 hour"}, {"0", "Not at all: it stops working at once"}}
 }
 
-// field is the field of the dialog that a problem is about, or empty.
+// field returns the name of a field if the dialog has it, or an empty string.
 func (d *dialog) field(name string) string {
 	if slices.Contains(fields[d.Name], name) {
 		return name
@@ -84,13 +84,13 @@ func (d *dialog) field(name string) string {
 	return ""
 }
 
-// jargon are the names of fields in the REST API, by what the page calls them.
-var jargon = strings.NewReplacer("Each entry of allowedSources", "Each line", "Each entry of allowedPaths", "Each line",
+// pageTerms replaces the names of fields in the REST API by their labels on the page.
+var pageTerms = strings.NewReplacer("Each entry of allowedSources", "Each line", "Each entry of allowedPaths", "Each line",
 	"allowedSources", "allowed sources", "allowedPaths", "allowed paths", "lifetimeDays", "the lifetime in days", "overlapHours", "the overlap in hours")
 
-// inWords is a message of the REST API in the words of the page.
-func inWords(message string) string {
-	message = jargon.Replace(message)
+// inPageTerms translates a message of the REST API.
+func inPageTerms(message string) string {
+	message = pageTerms.Replace(message)
 	first, size := utf8.DecodeRuneInString(message)
 	return string(unicode.ToUpper(first)) + message[size:]
 }

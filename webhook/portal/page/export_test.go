@@ -11,17 +11,17 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// What is tested without a portal.
+// These functions need no portal.
 var (
-	Soon    = soon
-	Quoted  = quoted
-	InWords = inWords
+	Soon        = soon
+	Quoted      = quoted
+	InPageTerms = inPageTerms
 )
 
-// Networks reads what was typed into the field for sources.
+// Networks reads the input of the field `allowedSources`.
 func Networks(text string) []string { return lines(text, network) }
 
-// Lifetimes are the values and texts that are offered under a policy.
+// Lifetimes returns the values and texts of the field `lifetimeDays` under a policy.
 func Lifetimes(policy tokensv1alpha1.TokenPolicy) (offered []string) {
 	site := &selfservice.Site{AtlassianSite: &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{TokenPolicy: policy}}}
 	for _, c := range lifetimes(site) {
@@ -30,12 +30,12 @@ func Lifetimes(policy tokensv1alpha1.TokenPolicy) (offered []string) {
 	return offered
 }
 
-// Notice is what the page says of a site whose licence does not count for this reason.
+// Notice returns the warning about a site without a valid licence.
 func Notice(why authn.Reason) string {
 	return notice(&selfservice.Site{AtlassianSite: &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{Product: "Jira"}}, Unlicensed: why})
 }
 
-// Pages are all pages that show what somebody typed, for one who typed this wherever he can.
+// Pages returns every page that shows input, with this text as every input.
 func Pages(t *testing.T, typed string) map[string]string {
 	t.Helper()
 	token := row{Token: selfservice.Token{
@@ -45,19 +45,19 @@ func Pages(t *testing.T, typed string) map[string]string {
 	declared := token
 	declared.Declared = true
 	form := url.Values{"label": {typed}, "lifetimeDays": {typed}, "access": {typed}, "allowedSources": {typed}, "allowedPaths": {typed}, "nonce": {typed}, "consent": {typed}}
-	wrong := mistakes{{"label", typed}, {"", typed}, {"allowedSources", typed}, {"allowedPaths", typed}, {"access", typed}, {"consent", typed}}
+	errs := formErrors{{"label", typed}, {"", typed}, {"allowedSources", typed}, {"allowedPaths", typed}, {"access", typed}, {"consent", typed}}
 	pages := map[string]string{}
 	for name, v := range map[string]view{
 		"list":     {Tokens: []row{token, declared}, Notice: typed, Note: typed},
-		"create":   {Dialog: &dialog{Name: "create", Form: form, Wrong: wrong, Consent: true}},
-		"rotate":   {Dialog: &dialog{Name: "rotate", Form: form, Wrong: wrong, Token: token}},
-		"declared": {Dialog: &dialog{Name: "rotate", Form: form, Wrong: wrong, Token: declared}},
+		"create":   {Dialog: &dialog{Name: "create", Form: form, Errors: errs, Consent: true}},
+		"rotate":   {Dialog: &dialog{Name: "rotate", Form: form, Errors: errs, Token: token}},
+		"declared": {Dialog: &dialog{Name: "rotate", Form: form, Errors: errs, Token: declared}},
 		"revoke":   {Dialog: &dialog{Name: "revoke", Token: declared}},
-		"paste":    {Dialog: &dialog{Name: "paste", Wrong: wrong}},
-		"made":     {Made: &made{Token: token, Text: typed, Curl: typed}},
+		"paste":    {Dialog: &dialog{Name: "paste", Errors: errs}},
+		"created":  {Created: &created{Token: token, Text: typed, Curl: typed}},
 		"refusal":  {Refusal: &refusal{Heading: typed, Message: typed}},
 	} {
-		v.Title, v.Product, v.User, v.DisplayName, v.Most = typed, tokensv1alpha1.ProductJira, typed, typed+"!", 10
+		v.Title, v.Product, v.User, v.DisplayName, v.Quota = typed, tokensv1alpha1.ProductJira, typed, typed+"!", 10
 		v.Home, v.Page, v.BaseURL = "/jira/", "/jira"+selfservice.PagePath, "https://example.com/jira"
 		var page bytes.Buffer
 		if err := templates.ExecuteTemplate(&page, "page.html", v); err != nil {

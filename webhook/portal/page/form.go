@@ -15,13 +15,13 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// maxForm is more than the largest form of the page has.
+// maxForm is larger than every form of the page, in bytes.
 const maxForm = 64 << 10
 
-// form reads the fields that were posted. What stands in the query is none of them.
+// form returns the posted fields. It ignores the query.
 func (c *call) form() (url.Values, error) {
 	if media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
-		return nil, &failure{status: http.StatusUnsupportedMediaType, message: "This address takes forms of the page alone. Nothing was done."}
+		return nil, &failure{status: http.StatusUnsupportedMediaType, message: "This address accepts only forms of the page. Nothing was done."}
 	}
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
 	err := c.r.ParseForm()
@@ -29,49 +29,49 @@ func (c *call) form() (url.Values, error) {
 		return nil, &failure{status: http.StatusRequestEntityTooLarge, message: "This form is too large. Nothing was done."}
 	}
 	if err != nil {
-		return nil, &selfservice.Problem{Kind: selfservice.Invalid, Message: "The form cannot be read. Nothing was done."}
+		return nil, &selfservice.Problem{Kind: selfservice.Invalid, Message: "The form is malformed. Nothing was done."}
 	}
 	return c.r.PostForm, nil
 }
 
-// mistake is what is wrong with a field of a form, or with all of it.
-type mistake struct{ Field, Message string }
+// formError is an error in a field. An empty Field means the whole form.
+type formError struct{ Field, Message string }
 
-// mistakes are what is wrong with a form.
-type mistakes []mistake
+// formErrors are the errors in a form.
+type formErrors []formError
 
-func (m *mistakes) add(field, message string) { *m = append(*m, mistake{field, message}) }
+func (e *formErrors) add(field, message string) { *e = append(*e, formError{field, message}) }
 
-// Of is what is wrong with a field.
-func (m mistakes) Of(field string) string {
-	for _, wrong := range m {
-		if wrong.Field == field {
-			return wrong.Message
+// Of returns the message for a field, or an empty string.
+func (e formErrors) Of(field string) string {
+	for _, err := range e {
+		if err.Field == field {
+			return err.Message
 		}
 	}
 	return ""
 }
 
-// wish reads what a new token is to be. What can be said in better words than those of the REST API is checked here.
-func wish(form url.Values, site *selfservice.Site) (selfservice.Wish, mistakes) {
-	var wrong mistakes
-	w := selfservice.Wish{
+// createRequest reads the form to create a token. It checks the fields for which it has better words than the REST API.
+func createRequest(form url.Values, site *selfservice.Site) (selfservice.CreateRequest, formErrors) {
+	var errs formErrors
+	r := selfservice.CreateRequest{
 		Label: strings.TrimSpace(form.Get("label")), Nonce: form.Get("nonce"), Access: tokensv1alpha1.Access(form.Get("access")),
 		AllowedSources: lines(form.Get("allowedSources"), network), AllowedPaths: lines(form.Get("allowedPaths"), strings.TrimSpace),
 	}
-	if w.Label == "" {
-		wrong.add("label", "Give it a label: what is the API token for?")
+	if r.Label == "" {
+		errs.add("label", "Enter a label that says what the API token is for.")
 	}
 	chosen := slices.IndexFunc(lifetimes(site), func(c choice) bool { return c.Value == form.Get("lifetimeDays") })
 	if chosen < 0 {
-		wrong.add("lifetimeDays", "Choose one of these lifetimes.")
+		errs.add("lifetimeDays", "Choose one of these lifetimes.")
 	} else if days, err := strconv.ParseInt(form.Get("lifetimeDays"), 10, 32); err == nil {
-		w.LifetimeDays = new(int32(days))
+		r.LifetimeDays = new(int32(days))
 	}
-	return w, wrong
+	return r, errs
 }
 
-// lines are what stands in the lines of a text, each once.
+// lines returns the distinct lines of a text.
 func lines(text string, read func(string) string) []string {
 	var found []string
 	for line := range strings.Lines(text) {
@@ -82,7 +82,7 @@ func lines(text string, read func(string) string) []string {
 	return found
 }
 
-// network reads one. An address stands for the network that has no other.
+// network returns a line as a network. A single address becomes a network of one address.
 func network(line string) string {
 	line = strings.TrimSpace(line)
 	if a, err := netip.ParseAddr(line); err == nil && a.Zone() == "" {
@@ -91,33 +91,33 @@ func network(line string) string {
 	return line
 }
 
-// choice is one of several things to choose from.
+// choice is an option of a select field.
 type choice struct{ Value, Text string }
 
-// lifetimes are those that the site allows. The first one is what it gives to who asks for none.
+// lifetimes returns the lifetimes that the site allows. The first is the site's default.
 func lifetimes(site *selfservice.Site) []choice {
 	policy := site.Spec.TokenPolicy
-	var most, usual int32
+	var limit, usual int32
 	if policy.MaxLifetimeDays != nil {
-		most, usual = *policy.MaxLifetimeDays, *policy.MaxLifetimeDays
+		limit, usual = *policy.MaxLifetimeDays, *policy.MaxLifetimeDays
 	}
-	if policy.DefaultLifetimeDays != nil && (most == 0 || *policy.DefaultLifetimeDays < most) {
+	if policy.DefaultLifetimeDays != nil && (limit == 0 || *policy.DefaultLifetimeDays < limit) {
 		usual = *policy.DefaultLifetimeDays
 	}
 	var choices []choice
 	switch {
 	case usual > 0:
-		choices = append(choices, choice{"", days(usual) + ", as is usual here"})
+		choices = append(choices, choice{"", days(usual) + " (default of this site)"})
 	case policy.NeverExpiring != tokensv1alpha1.NeverExpiringForbidden:
 		choices = append(choices, choice{"", "No expiry"})
 	}
 	offered := []int32{7, 30, 90, 365}
-	if most > 0 && most < 365 {
-		offered = append(offered, most)
+	if limit > 0 && limit < 365 {
+		offered = append(offered, limit)
 	}
 	slices.Sort(offered)
 	for _, n := range slices.Compact(offered) {
-		if n != usual && (most == 0 || n <= most) {
+		if n != usual && (limit == 0 || n <= limit) {
 			choices = append(choices, choice{strconv.Itoa(int(n)), days(n)})
 		}
 	}
@@ -126,7 +126,7 @@ func lifetimes(site *selfservice.Site) []choice {
 
 func days(n int32) string { return count(int(n), "day") }
 
-// count says how many there are of something.
+// count returns a number with its noun, in the plural if needed.
 func count(n int, of string) string {
 	if n == 1 {
 		return "1 " + of

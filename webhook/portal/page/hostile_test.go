@@ -12,7 +12,7 @@ import (
 	"apitokens.dev/operator/webhook/portal/page"
 )
 
-// hostile are 500 texts that want to be something else than text.
+// hostile returns 500 texts that try to break out of their place in HTML.
 func hostile() []string {
 	payloads := []string{
 		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`, `javascript:alert(1)`, `</textarea><script>alert(1)</script>`,
@@ -33,7 +33,7 @@ func hostile() []string {
 	return all[:500]
 }
 
-// shape is the tags and attributes of a page, with all that is named in them, and the texts between them.
+// shape returns the tags and attributes of a page, and the texts between them.
 func shape(t *testing.T, page string) (tags, texts []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -50,7 +50,7 @@ func shape(t *testing.T, page string) (tags, texts []string) {
 		case xml.StartElement:
 			tags = append(tags, next.Name.Local)
 			for _, a := range next.Attr {
-				// What may differ is the value of what was typed; where things lead and what they are is fixed.
+				// Only `value` may contain input.
 				if a.Name.Local == "value" {
 					tags, texts = append(tags, " value"), append(texts, a.Value)
 					continue
@@ -65,7 +65,7 @@ func shape(t *testing.T, page string) (tags, texts []string) {
 	}
 }
 
-// Whatever is typed is text: it changes no tag and no attribute of any page, and is there letter by letter.
+// Input stays text: it changes no tag and no attribute of any page, and is shown unchanged.
 func TestHostileTexts(t *testing.T) {
 	plain := map[string][]string{}
 	for name, page := range page.Pages(t, "plain") {
@@ -84,15 +84,15 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// They are shown in their own direction, in a place of their own.
+// Labels are shown in their own direction, isolated from the text around them.
 func TestDirection(t *testing.T) {
 	const label = "\u05e9\u05dc\u05d5\u05dd"
 	for name, want := range map[string]string{
-		"list":   `<span class="label" id="label-asp_0123456789abcdef" dir="auto">%s</span>`,
-		"create": `<input type="text" id="label" name="label" value="%s" dir="auto"`,
-		"rotate": `<p class="label" dir="auto">%s</p>`,
-		"revoke": `<p class="label" dir="auto">%s</p>`,
-		"made":   `<p class="label" dir="auto">%s</p>`,
+		"list":    `<span class="label" id="label-asp_0123456789abcdef" dir="auto">%s</span>`,
+		"create":  `<input type="text" id="label" name="label" value="%s" dir="auto"`,
+		"rotate":  `<p class="label" dir="auto">%s</p>`,
+		"revoke":  `<p class="label" dir="auto">%s</p>`,
+		"created": `<p class="label" dir="auto">%s</p>`,
 	} {
 		if want = fmt.Sprintf(want, label); !strings.Contains(page.Pages(t, label)[name], want) {
 			t.Errorf("%s has no %s", name, want)

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 
 const pagePath = "/plugins/servlet/api-tokens"
 
-// browser is somebody's browser at the page of one site. It follows no redirects.
+// browser is a browser at the page of one site. It follows no redirects.
 type browser struct {
 	*portaltest.World
 
@@ -39,19 +39,19 @@ type browser struct {
 	as http.Header
 }
 
-// signedIn is the browser of somebody who is signed in to the product.
+// signedIn returns the browser of a user who is signed in to the product.
 func signedIn(t *testing.T, w *portaltest.World, user string) browser {
 	t.Helper()
 	return browser{w, t, http.Header{"Cookie": {w.Product.SignIn(user).String()}}}
 }
 
-// anonymous is the browser of somebody who is not.
+// anonymous returns a browser without a session.
 func (b browser) anonymous() browser {
 	b.as = http.Header{}
 	return b
 }
 
-// with is the same browser, which sends these headers too.
+// with returns the same browser with more headers.
 func (b browser) with(pairs ...string) browser {
 	b.as = b.as.Clone()
 	for i := 0; i < len(pairs); i += 2 {
@@ -67,7 +67,7 @@ func (b browser) basic(user, secret string) browser {
 	return b.anonymous().with("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+secret)))
 }
 
-// answer is what came back.
+// answer is the response to a request.
 type answer struct {
 	t      *testing.T
 	status int
@@ -75,7 +75,7 @@ type answer struct {
 	body   string
 }
 
-// send sends a request below the page. Every answer has to be protected, whatever it is.
+// send sends a request below the page, and checks the security headers of the answer.
 func (b browser) send(method, below string, body io.Reader) answer {
 	b.t.Helper()
 	r, err := http.NewRequestWithContext(b.t.Context(), method, b.URL+pagePath+below, body)
@@ -116,16 +116,16 @@ func (a answer) protected(what string, kept bool) {
 	}
 }
 
-// get opens the page, or a dialog of it.
+// get opens the page or one of its dialogs.
 func (b browser) get(status int, below string) answer {
 	b.t.Helper()
 	return b.send(http.MethodGet, below, nil).expect(status, "GET "+below)
 }
 
-// origin is that of the page.
+// origin returns the origin of the page.
 func (b browser) origin() string { return strings.TrimSuffix(b.URL, "/jira") }
 
-// from is the same browser, which says that a page of this origin sends its forms.
+// from returns the same browser with this header Origin.
 func (b browser) from(origin string) browser { return b.with("Origin", origin) }
 
 func (b browser) sendForm(below string, form url.Values) answer {
@@ -139,7 +139,7 @@ func (b browser) post(status int, below string, form url.Values) answer {
 	return b.from(b.origin()).sendForm(below, form).expect(status, "POST "+below)
 }
 
-// leads sends a form of the page whose answer leads to what is below it.
+// leads sends a form of the page and checks where its answer redirects to, below the page.
 func (b browser) leads(status int, below string, form url.Values, to string) {
 	b.t.Helper()
 	if got := b.post(status, below, form).header.Get("Location"); got != "/jira"+pagePath+to {
@@ -147,7 +147,7 @@ func (b browser) leads(status int, below string, form url.Values, to string) {
 	}
 }
 
-// pat has the product make a personal access token for somebody.
+// pat creates a personal access token at the product.
 func (b browser) pat(user string) string {
 	b.t.Helper()
 	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"own","expirationDuration":30}`))
@@ -169,7 +169,7 @@ func (a answer) expect(status int, what string) answer {
 	return a
 }
 
-// shows checks that the page has these texts, once tags are taken out, and not those behind a "!".
+// shows checks that the page contains these texts outside tags. A text with a "!" in front must be absent.
 func (a answer) shows(texts ...string) {
 	a.t.Helper()
 	all := a.text()
@@ -190,13 +190,13 @@ var (
 	space  = regexp.MustCompile(`\s+`)
 )
 
-// text is what a page says.
+// text returns the text of a page without tags.
 func (a answer) text() string {
 	text := tag.ReplaceAllString(inline.ReplaceAllString(a.body, ""), " ")
 	return space.ReplaceAllString(html.UnescapeString(text), " ")
 }
 
-// field is the value of a hidden field of the form that is open.
+// field returns the value of a hidden field of the open form.
 func (a answer) field(name string) string {
 	a.t.Helper()
 	found := regexp.MustCompile(`<input type="hidden" name="` + name + `" value="([^"]*)">`).FindStringSubmatch(a.body)
@@ -208,7 +208,7 @@ func (a answer) field(name string) string {
 
 var plaintext = regexp.MustCompile(`asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}`)
 
-// secret is the one token that a page shows, in the text and in the command.
+// secret returns the token that a page shows, in the text and in the command.
 func (a answer) secret() string {
 	a.t.Helper()
 	found := plaintext.FindAllString(a.body, -1)
@@ -224,7 +224,7 @@ func (a answer) secret() string {
 	return found[0]
 }
 
-// filled is the form to create a token, filled in as somebody would.
+// filled returns a completed form to create a token.
 func (b browser) filled(label string, more ...string) url.Values {
 	b.t.Helper()
 	form := url.Values{"nonce": {b.get(http.StatusOK, "?dialog=create").field("nonce")}, "label": {label}, "lifetimeDays": {""}, "access": {"ReadWrite"}}
@@ -235,13 +235,13 @@ func (b browser) filled(label string, more ...string) url.Values {
 	return form
 }
 
-// create makes a token and returns its id.
+// create creates a token and returns its id.
 func (b browser) create(label string) (id string) {
 	b.t.Helper()
 	return b.post(http.StatusOK, "/create", b.filled(label)).secret()[:token.IDLength]
 }
 
-// declare makes a token of alice as kubectl and the controller would.
+// declare creates a token of alice as kubectl and the controller would.
 func declare(t *testing.T, w *portaltest.World, name string, issued time.Time, mods ...func(*tokensv1alpha1.APIToken)) (id string) {
 	t.Helper()
 	object := kubetest.Token(w.Site.Namespace, name, mods...)

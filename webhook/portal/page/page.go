@@ -1,6 +1,5 @@
-// Package page is the page on which people manage their own tokens, at selfservice.PagePath. It works without JavaScript: which
-// dialog is open stands in the query, and what is done is posted as a form. A token is shown in the answer to its form, and
-// nowhere else.
+// Package page serves the page on which people manage their own tokens, at selfservice.PagePath. It works without JavaScript: the
+// query says which dialog is open, and forms are posted. A new secret is shown only in the answer to the form that created it.
 package page
 
 import (
@@ -14,7 +13,7 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// contentSecurityPolicy lets the page load its own two files and send its own forms, and nothing else.
+// contentSecurityPolicy allows only the page's own script, style sheet and forms.
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'"
 
@@ -28,16 +27,17 @@ type call struct {
 	caller *selfservice.Caller
 }
 
-// actions are what forms are sent to.
+// actions maps the paths of forms to their handlers.
 var actions = map[string]func(*call) error{
 	"/create": create, "/rotate": rotate, "/revoke": revoke, "/revoke-all": revokeAll, "/paste": paste,
 }
 
-// NewHandler returns the handler of all sites' pages. It expects what selfservice.Mount names, and a path that begins with selfservice.PagePath.
-func NewHandler(p *selfservice.Service) http.Handler {
+// NewHandler returns the handler of the pages of all sites. It expects the path values of selfservice.Mount, and a path that
+// begins with selfservice.PagePath.
+func NewHandler(s *selfservice.Service) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		selfservice.Protect(w.Header(), contentSecurityPolicy)
-		c := &call{Service: p, w: w, r: r}
+		c := &call{Service: s, w: w, r: r}
 		if err := c.serve(); err != nil {
 			c.refuse(err)
 		}
@@ -61,11 +61,11 @@ func (c *call) serve() (err error) {
 	if err := c.sameOrigin(); err != nil {
 		return err
 	}
-	// Without the query: an id in it is not a token that somebody presents in the wrong place.
+	// The query is left out: an id in it is not a token in the wrong place.
 	c.caller, err = c.Identify(c.r, c.site, address)
 	switch {
 	case errors.Is(err, selfservice.ErrAPIToken):
-		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "This page is for people who are signed in, without an API token. " +
+		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "This page is for people who are signed in. It does not accept API tokens. " +
 			"Programs use the REST API at " + c.site.Spec.BaseURL + selfservice.APIPath + "/latest/."}
 	case err != nil && c.reads() && selfservice.AsProblem(err).Kind == selfservice.Unauthenticated:
 		c.redirect(http.StatusFound, c.signIn())
@@ -76,7 +76,7 @@ func (c *call) serve() (err error) {
 	return run(c)
 }
 
-// operation is what a path below that of the page stands for.
+// operation returns the handler of a path below that of the page.
 func (c *call) operation(path string) (func(*call) error, error) {
 	if path == "" || path == "/" {
 		if !c.reads() {
@@ -96,35 +96,36 @@ func (c *call) operation(path string) (func(*call) error, error) {
 
 func (c *call) reads() bool { return c.r.Method == http.MethodGet || c.r.Method == http.MethodHead }
 
-// sameOrigin is stricter than that of the REST API: who sends a form is a browser, and all of them say where it comes from.
+// sameOrigin is stricter than that of the REST API: forms come from browsers, and all of them send an origin.
 func (c *call) sameOrigin() error {
 	h := c.r.Header
 	if !c.reads() && cmp.Or(h.Get("Origin"), h.Get("Sec-Fetch-Site")) == "" {
-		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "Your browser does not say which page this form comes from. Use another one, or the REST API."}
+		return &selfservice.Problem{Kind: selfservice.Forbidden, Message: "Your browser does not send the origin of this form. Use another browser, or the REST API."}
 	}
 	return c.site.SameOrigin(c.r)
 }
 
-// home is where the page is.
+// home returns the path of the page.
 func (c *call) home() string { return c.site.Base.Path + selfservice.PagePath }
 
-// logins are the pages at which the products ask for a password.
+// logins are the paths of the products' login pages.
 var logins = map[tokensv1alpha1.Product]string{tokensv1alpha1.ProductJira: "/login.jsp", tokensv1alpha1.ProductConfluence: "/login.action"}
 
-// signIn is the product's own login, which leads back. The context path is not part of os_destination.
+// signIn returns the path of the product's login page, which leads back to this page. os_destination is relative to the context
+// path.
 func (c *call) signIn() string {
 	back := selfservice.PagePath
-	if asked := c.r.URL.Query(); c.reads() && asked.Has("dialog") {
-		kept := url.Values{"dialog": {asked.Get("dialog")}}
-		if asked.Has("id") {
-			kept.Set("id", asked.Get("id"))
+	if query := c.r.URL.Query(); c.reads() && query.Has("dialog") {
+		kept := url.Values{"dialog": {query.Get("dialog")}}
+		if query.Has("id") {
+			kept.Set("id", query.Get("id"))
 		}
 		back += "?" + kept.Encode()
 	}
 	return c.site.Base.Path + logins[c.site.Spec.Product] + "?" + url.Values{"os_destination": {back}}.Encode()
 }
 
-// redirect leads to another page of the same origin.
+// redirect redirects to another path of the same origin.
 func (c *call) redirect(status int, to string) {
 	c.w.Header().Set("Location", to)
 	c.w.WriteHeader(status)

@@ -14,7 +14,7 @@ import (
 
 type site = tokensv1alpha1.AtlassianSite
 
-// What people do on the page: create, look, rotate, revoke.
+// Users create, list, rotate and revoke tokens on the page.
 func TestLifeOfAToken(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	alice.get(http.StatusOK, "").shows("You have no API tokens yet", "Signed in as Alice Example (alice)", alice.URL)
@@ -49,7 +49,7 @@ func TestConfluence(t *testing.T) {
 	made.shows("curl -s "+alice.URL+"/rest/api/user/current --user alice:"+made.secret(), "Back to Confluence")
 }
 
-// A wish that is filled in to the last field is granted to the last field, and the command that tries it out is one that may.
+// Every field of the form reaches the token. The command uses a path that the token may access.
 func TestEveryField(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	alice.post(http.StatusOK, "/create", alice.filled("  all of it ", "lifetimeDays", "7", "access", "ReadOnly",
@@ -58,8 +58,8 @@ func TestEveryField(t *testing.T) {
 	alice.get(http.StatusOK, "").shows("all of it", "Read-only", "from 10.0.0.0/8, 192.0.2.7/32", "at /rest/api/2/search, /rest/api/latest/search", "expires in 7 days")
 }
 
-// A form makes one token, whether it is sent again later or twice at the same time. The token is in no other answer.
-func TestAFormCountsOnce(t *testing.T) {
+// A form creates one token, even if it is sent again later or twice at the same time. No other answer contains the token.
+func TestCreateOnce(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	form := alice.filled("once")
 	var text string
@@ -70,7 +70,7 @@ func TestAFormCountsOnce(t *testing.T) {
 		case a.status != http.StatusConflict:
 			t.Errorf("a form that is sent at the same time: %d\n%s", a.status, a.body)
 		default:
-			a.shows("This form was sent before")
+			a.shows("was already created")
 		}
 	}
 	if text == "" {
@@ -89,14 +89,14 @@ func TestAFormCountsOnce(t *testing.T) {
 	alice.send(http.MethodGet, "/create", nil).expect(http.StatusMethodNotAllowed, "reload without the form")
 }
 
-func TestRotateCountsOnce(t *testing.T) {
+func TestRotateOnce(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	id := alice.create("once")
 	form := url.Values{"id": {id}, "issued": {alice.get(http.StatusOK, "?dialog=rotate&id="+id).field("issued")}, "overlapHours": {"0"}}
 	var texts []string
 	for _, a := range alice.atOnce(3, "/rotate", form) {
 		if a.status == http.StatusOK {
-			a.shows("Previous secret does not work any more")
+			a.shows("Previous secret no longer works")
 			texts = append(texts, a.secret())
 		} else if a.status != http.StatusConflict {
 			t.Errorf("a form that is sent at the same time: %d\n%s", a.status, a.body)
@@ -105,9 +105,9 @@ func TestRotateCountsOnce(t *testing.T) {
 	if len(texts) != 1 {
 		t.Fatalf("one form made %d secrets", len(texts))
 	}
-	alice.post(http.StatusConflict, "/rotate", form).shows("was rotated since", "!"+texts[0][21:])
+	alice.post(http.StatusConflict, "/rotate", form).shows("was rotated after this form was opened", "!"+texts[0][21:])
 	form.Set("issued", "yesterday")
-	alice.post(http.StatusBadRequest, "/rotate", form).shows("not one of this page")
+	alice.post(http.StatusBadRequest, "/rotate", form).shows("does not come from this page")
 	form.Set("issued", alice.get(http.StatusOK, "?dialog=rotate&id="+id).field("issued"))
 	for _, hours := range []string{"", "soon", "-1", "8761", "99999999999999999999"} {
 		form.Set("overlapHours", hours)
@@ -128,10 +128,10 @@ func (b browser) atOnce(times int, below string, form url.Values) []answer {
 	return answers
 }
 
-// Without consent nobody is enrolled, whatever a browser leaves out.
+// Without consent nobody is enrolled, even if a browser does not check the form.
 func TestConsent(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
-	alice.get(http.StatusOK, "?dialog=create").shows("make a personal access token for you", "renewed before it ends", "revoked with the last of your API tokens", "Yes, have a personal")
+	alice.get(http.StatusOK, "?dialog=create").shows("creates a personal access token for you", "renewed before it expires", "revoked after you revoke your last API token", "Yes, create a personal")
 	form := alice.filled("CI", "access", "ReadOnly", "lifetimeDays", "30", "allowedSources", "10.0.0.0/8", "allowedPaths", "/rest/api\n/rest/agile")
 	for _, consent := range []string{"", "no", "on", "yes "} {
 		form.Set("consent", consent)
@@ -154,24 +154,24 @@ func TestConsent(t *testing.T) {
 	if made := alice.Product.PersonalAccessTokens("alice"); len(made) != 1 {
 		t.Errorf("with consent there is %+v", made)
 	}
-	alice.get(http.StatusOK, "?dialog=create").shows("!consent", "kept for you")
+	alice.get(http.StatusOK, "?dialog=create").shows("!consent", "stores for you")
 	again := alice.filled("another")
 	again.Del("consent")
 	alice.post(http.StatusOK, "/create", again).secret()
 }
 
-// What is wrong is said beside the field, and what was typed stays.
-func TestMistakes(t *testing.T) {
+// Errors are shown beside the field, and the input stays.
+func TestFormErrors(t *testing.T) {
 	alice := signedIn(t, env.Jira(t, func(s *site) { s.Spec.TokenPolicy.MaxLifetimeDays = new(int32(90)) }), "alice")
 	var many strings.Builder
 	for i := range 33 {
 		fmt.Fprintf(&many, "192.0.2.%d\n", i)
 	}
 	for name, tc := range map[string]struct{ field, value, want string }{
-		"no label":           {"label", "", "Give it a label"},
-		"a blank label":      {"label", " \u00a0\t", "Give it a label"},
+		"no label":           {"label", "", "Enter a label"},
+		"a blank label":      {"label", " \u00a0\t", "Enter a label"},
 		"a long label":       {"label", strings.Repeat("\u0416", 256), "at most 255 characters"},
-		"a label that turns": {"label", "a\u202eb", "turn the direction of text"},
+		"a label that turns": {"label", "a\u202eb", "change the direction of text"},
 		"a label in lines":   {"label", "a\nb", "line breaks"},
 		"no such lifetime":   {"lifetimeDays", "8", "Choose one of these lifetimes"},
 		"a long lifetime":    {"lifetimeDays", "365", "Choose one of these lifetimes"},
@@ -201,18 +201,18 @@ func TestMistakes(t *testing.T) {
 	form := alice.filled("", "consent", "no", "lifetimeDays", "8")
 	alice.post(http.StatusBadRequest, "/create", form).shows("There are 3 problems")
 	for _, nonce := range []string{"", "x", strings.Repeat("A", 26)} {
-		alice.post(http.StatusBadRequest, "/create", alice.filled("x", "nonce", nonce)).shows("not one of this page", "!There is a problem")
+		alice.post(http.StatusBadRequest, "/create", alice.filled("x", "nonce", nonce)).shows("does not come from this page", "!There is a problem")
 	}
 	alice.get(http.StatusOK, "").shows("You have no API tokens yet")
 }
 
-// Whoever has as many as he may is told before and after he tries.
-func TestFull(t *testing.T) {
+// Users who have reached the quota learn that before and after they try to create a token.
+func TestQuotaReached(t *testing.T) {
 	alice := signedIn(t, env.Jira(t, func(s *site) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(1)) }), "alice")
 	second := alice.filled("second")
 	alice.create("first")
-	alice.get(http.StatusOK, "").shows("You have 1 API token, and no more are possible here", "!Create API token")
-	alice.post(http.StatusConflict, "/create", second).shows("and no more", "There is a problem")
+	alice.get(http.StatusOK, "").shows("You have 1 API token, which is the limit here", "!Create API token")
+	alice.post(http.StatusConflict, "/create", second).shows("which is 1.", "There is a problem")
 }
 
 func TestRevokeAll(t *testing.T) {
@@ -221,25 +221,25 @@ func TestRevokeAll(t *testing.T) {
 	bob.create("bobs own")
 	alice.get(http.StatusOK, "?dialog=revoke-all").shows("You have no API tokens.", "!Revoke all 0")
 	alice.create("one")
-	alice.get(http.StatusOK, "?dialog=revoke-all").shows("Your only API token is revoked")
+	alice.get(http.StatusOK, "?dialog=revoke-all").shows("Your only API token will be revoked")
 	alice.create("two")
 	dialog := alice.get(http.StatusOK, "?dialog=revoke-all")
-	dialog.shows("All 2 of your API tokens are revoked", "Revoke all 2")
+	dialog.shows("All 2 of your API tokens will be revoked", "Revoke all 2")
 	alice.create("three")
 	again := alice.post(http.StatusConflict, "/revoke-all", url.Values{"count": {dialog.field("count")}})
-	again.shows("You have 3 API tokens by now", "Revoke all 3", "three")
+	again.shows("You now have 3 API tokens", "Revoke all 3", "three")
 	alice.leads(http.StatusSeeOther, "/revoke-all", url.Values{"count": {again.field("count")}}, "?note=revoked-all")
 	alice.get(http.StatusOK, "?note=revoked-all").shows("All your API tokens were revoked", "You have no API tokens yet")
 	bob.get(http.StatusOK, "").shows("bobs own")
 }
 
-// The personal access token that somebody pastes is checked, kept, and never shown.
+// A pasted personal access token is checked, stored and never shown.
 func TestPaste(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	paste := func(status int, text string) answer {
 		return alice.post(status, "/paste", url.Values{"personalAccessToken": {text}})
 	}
-	alice.get(http.StatusOK, "?dialog=paste").shows("Paste a personal access token", "not renewed")
+	alice.get(http.StatusOK, "?dialog=paste").shows("Paste a personal access token", "does not renew or revoke")
 	for text, want := range map[string]string{
 		"":                         "not a personal access token",
 		"two words":                "not a personal access token",
@@ -254,13 +254,13 @@ func TestPaste(t *testing.T) {
 		}
 	}
 	alice.leads(http.StatusSeeOther, "/paste", url.Values{"personalAccessToken": {alice.pat("alice")}}, "?note=pasted")
-	alice.get(http.StatusOK, "?note=pasted").shows("was stored", "kept for you")
+	alice.get(http.StatusOK, "?note=pasted").shows("was saved", "stores for you")
 	form := alice.filled("with it")
 	form.Del("consent")
 	alice.post(http.StatusOK, "/create", form).secret()
 }
 
-// Of what belongs to others, and of what does not exist, the same is told.
+// The answers for tokens of other users and for unknown tokens are the same.
 func TestTokensOfOthers(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	bob := signedIn(t, alice.World, "bob")
@@ -282,7 +282,7 @@ func TestTokensOfOthers(t *testing.T) {
 	bob.get(http.StatusOK, "").shows("bobs own")
 }
 
-// What was done is told by a word from a list. Nothing else in the query is shown.
+// The query selects a message from a list. No other text of the query is shown.
 func TestNotes(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	plain := alice.get(http.StatusOK, "").body

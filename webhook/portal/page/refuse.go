@@ -8,18 +8,18 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// failure is what is wrong with a request before anybody looks at what it is about.
+// failure is an HTTP error that has no kind of selfservice.Problem.
 type failure struct {
 	status  int
 	message string
-	// allow are the methods that there are instead.
+	// allow lists the methods that the address supports.
 	allow string
 }
 
 func (f *failure) Error() string { return f.message }
 
 func notAllowed(instead ...string) *failure {
-	return &failure{http.StatusMethodNotAllowed, "There is nothing at this address for a request of this kind.", strings.Join(instead, ", ")}
+	return &failure{http.StatusMethodNotAllowed, "This address does not support this method.", strings.Join(instead, ", ")}
 }
 
 var statuses = map[selfservice.Kind]int{
@@ -28,15 +28,15 @@ var statuses = map[selfservice.Kind]int{
 	selfservice.Internal: http.StatusInternalServerError,
 }
 
-// headings say in a few words what a status means here.
+// headings are the headings of error pages.
 var headings = map[int]string{
-	http.StatusBadRequest: "This form cannot be used", http.StatusUnauthorized: "You are not signed in any more",
-	http.StatusForbidden: "This is not possible here", http.StatusNotFound: "Not found", http.StatusMethodNotAllowed: "Not possible",
+	http.StatusBadRequest: "This form is not valid", http.StatusUnauthorized: "You are no longer signed in",
+	http.StatusForbidden: "Not allowed", http.StatusNotFound: "Not found", http.StatusMethodNotAllowed: "Not possible",
 	http.StatusConflict: "Not done", http.StatusRequestEntityTooLarge: "Too large", http.StatusUnsupportedMediaType: "Not a form",
 	http.StatusServiceUnavailable: "Not available right now", http.StatusInternalServerError: "Something went wrong",
 }
 
-// refuse answers with a page that says why something was not done. A 401 has no challenge: a browser would ask for a password.
+// refuse shows an error page. A 401 has no challenge, because browsers would ask for a password.
 func (c *call) refuse(err error) {
 	var status int
 	var message string
@@ -58,16 +58,16 @@ func (c *call) refuse(err error) {
 		}
 	}
 	if err := c.write(status, v); err != nil {
-		c.Logger.Error(err, "Refusing a request to the page")
+		c.Logger.Error(err, "Rendering an error page failed")
 		c.w.WriteHeader(http.StatusInternalServerError)
 	}
 }
 
-// problem is what an error is for people. What nobody foresaw is logged.
+// problem returns the problem for an error. It logs unexpected errors.
 func (c *call) problem(err error) *selfservice.Problem {
 	p := selfservice.AsProblem(err)
 	if p.Kind == selfservice.Internal {
-		c.Logger.Error(err, "Answering a request to the page", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+		c.Logger.Error(err, "Request to the page failed", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
 	}
 	return p
 }

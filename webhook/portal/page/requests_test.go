@@ -12,18 +12,18 @@ import (
 	"apitokens.dev/operator/hack/lib/portaltest"
 )
 
-// Whoever is not signed in is sent to the product's own login, and from there to where he wanted to go.
+// Users who are not signed in are redirected to the product's login page, and from there to the page that they asked for.
 func TestLogin(t *testing.T) {
 	for _, tc := range []struct {
 		world       *portaltest.World
 		login, form string
 	}{{env.Jira(t), "/jira/login.jsp", "/login.jsp"}, {env.Confluence(t), "/jira/login.action", "/dologin.action"}} {
-		stranger := signedIn(t, tc.world, "alice").anonymous()
+		anonymous := signedIn(t, tc.world, "alice").anonymous()
 		for below, back := range map[string]string{
 			"": pagePath, "/": pagePath, "?note=revoked": pagePath, "?dialog=create": pagePath + "?dialog=create",
 			"?id=asp_x&dialog=revoke&next=//evil.example": pagePath + "?dialog=revoke&id=asp_x", "?dialog=%2f%2fevil": pagePath + "?dialog=%2F%2Fevil",
 		} {
-			for _, who := range []browser{stranger, stranger.with("Cookie", "JSESSIONID=ended"), stranger.with("Authorization", "Bearer nobodys")} {
+			for _, who := range []browser{anonymous, anonymous.with("Cookie", "JSESSIONID=ended"), anonymous.with("Authorization", "Bearer nobodys")} {
 				a := who.send(http.MethodGet, below, nil).expect(http.StatusFound, "GET "+below)
 				to, err := url.Parse(a.header.Get("Location"))
 				if err != nil || to.Path != tc.login || to.Host != "" || to.Query().Get("os_destination") != back || len(to.Query()) != 1 {
@@ -34,10 +34,10 @@ func TestLogin(t *testing.T) {
 				}
 			}
 		}
-		stranger.send(http.MethodHead, "", nil).expect(http.StatusFound, "HEAD")
-		// The product leads back to the page, below its context path.
+		anonymous.send(http.MethodHead, "", nil).expect(http.StatusFound, "HEAD")
+		// The product redirects to the page, below its context path.
 		form := strings.NewReader("os_username=alice&os_password=alices+password&os_destination=" + url.QueryEscape(pagePath+"?dialog=create"))
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, stranger.URL+tc.form, form)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, anonymous.URL+tc.form, form)
 		must(t, err)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		response, err := http.DefaultTransport.RoundTrip(r)
@@ -49,19 +49,19 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// A form of somebody whose session ended is not lost in a redirect: he is told, and may sign in.
+// A form is not redirected when the session has ended, because its input would be lost. The page offers to sign in.
 func TestSessionEnded(t *testing.T) {
-	stranger := signedIn(t, env.Jira(t), "alice").anonymous()
+	anonymous := signedIn(t, env.Jira(t), "alice").anonymous()
 	for _, below := range []string{"/create", "/rotate", "/revoke", "/revoke-all", "/paste"} {
-		a := stranger.post(http.StatusUnauthorized, below, url.Values{"label": {"x"}, "id": {"x"}})
-		a.shows("You are not signed in any more", "Sign in to Jira")
+		a := anonymous.post(http.StatusUnauthorized, below, url.Values{"label": {"x"}, "id": {"x"}})
+		a.shows("You are no longer signed in", "Sign in to Jira")
 		if !strings.Contains(a.body, `href="/jira/login.jsp?os_destination=%2Fplugins%2Fservlet%2Fapi-tokens"`) || a.header.Get("WWW-Authenticate") != "" {
 			t.Errorf("%s: %v\n%s", below, a.header, a.body)
 		}
 	}
 }
 
-// The page is for people. An API token is refused, whether it is one or not, and nothing is told of it.
+// The page refuses API tokens. The answer does not tell whether they are valid.
 func TestAPITokenAsCaller(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	text := alice.post(http.StatusOK, "/create", alice.filled("CI")).secret()
@@ -84,7 +84,7 @@ func TestAPITokenAsCaller(t *testing.T) {
 	alice.get(http.StatusOK, "").shows("CI")
 }
 
-// Only a page of the site itself may have a browser send a form.
+// Only pages of the site's own origin may send forms.
 func TestCrossSite(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	own := alice.origin()
@@ -100,7 +100,7 @@ func TestCrossSite(t *testing.T) {
 			if a := who.sendForm("/revoke", url.Values{"id": {"x"}}); a.status != want {
 				t.Errorf("Sec-Fetch-Site %q, Origin %q: %d, want %d\n%s", fetch, origin, a.status, want, a.body)
 			}
-			// Links from elsewhere work, and change nothing.
+			// Links from other sites work, and change nothing.
 			who.send(http.MethodGet, "?dialog=revoke-all", nil).expect(http.StatusOK, "a link from elsewhere")
 		}
 	}
@@ -125,10 +125,10 @@ func TestForms(t *testing.T) {
 	} {
 		urlencoded.send(http.MethodPost, "/revoke", strings.NewReader(body)).expect(want, "POST "+body[:min(len(body), 20)])
 	}
-	// Its length is not known before.
+	// Without Content-Length.
 	urlencoded.send(http.MethodPost, "/revoke", io.MultiReader(strings.NewReader("id="+strings.Repeat("x", 64<<10)))).
 		expect(http.StatusRequestEntityTooLarge, "POST in chunks")
-	// What stands in the query is no field.
+	// The query is not part of the form.
 	id := alice.create("CI")
 	urlencoded.send(http.MethodPost, "/revoke?id="+id, strings.NewReader("")).expect(http.StatusNotFound, "POST with a query")
 	alice.get(http.StatusOK, "").shows("CI")
@@ -174,23 +174,23 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// The files are the same for everybody, also for who is not signed in, and are sent once.
+// The files are public, and are sent again only after a change.
 func TestStatic(t *testing.T) {
-	stranger := signedIn(t, env.Jira(t), "alice").anonymous()
-	page := signedIn(t, stranger.World, "alice").get(http.StatusOK, "")
+	anonymous := signedIn(t, env.Jira(t), "alice").anonymous()
+	page := signedIn(t, anonymous.World, "alice").get(http.StatusOK, "")
 	for name, media := range map[string]string{"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"} {
 		below := "/static/" + name
 		if !strings.Contains(page.body, `="/jira`+pagePath+below+`"`) {
 			t.Errorf("the page does not load %s", name)
 		}
-		a := stranger.send(http.MethodGet, below, nil).expect(http.StatusOK, "GET "+below)
+		a := anonymous.send(http.MethodGet, below, nil).expect(http.StatusOK, "GET "+below)
 		tag := a.header.Get("ETag")
 		if a.header.Get("Content-Type") != media || len(a.body) < 100 || len(tag) != 34 {
 			t.Errorf("%s: %v", name, a.header)
 		}
-		stranger.with("If-None-Match", tag).send(http.MethodGet, below, nil).expect(http.StatusNotModified, "once more")
-		stranger.with("If-None-Match", `"old"`).send(http.MethodGet, below, nil).expect(http.StatusOK, "after a change")
-		if head := stranger.send(http.MethodHead, below, nil).expect(http.StatusOK, "HEAD"); head.body != "" {
+		anonymous.with("If-None-Match", tag).send(http.MethodGet, below, nil).expect(http.StatusNotModified, "once more")
+		anonymous.with("If-None-Match", `"old"`).send(http.MethodGet, below, nil).expect(http.StatusOK, "after a change")
+		if head := anonymous.send(http.MethodHead, below, nil).expect(http.StatusOK, "HEAD"); head.body != "" {
 			t.Error("HEAD has a body")
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 const day = 24 * time.Hour
 
-// Every token in the list says what it is: how it stands, when it ends, who used it from where, and where it comes from.
+// The list shows the state, the expiry, the last use and the origin of every token.
 func TestList(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	alice.create("made here")
@@ -38,7 +38,7 @@ func TestList(t *testing.T) {
 		ids[name] = declare(t, alice.World, name, now.Add(-tc.age), func(a *tokensv1alpha1.APIToken) { a.Spec.Label = "label of " + name }, tc.mod)
 	}
 	var list answer
-	kubetest.Eventually(t, func() error { // what is not the portal's own, its watch shows later
+	kubetest.Eventually(t, func() error { // the cache of the portal follows later
 		list = alice.get(http.StatusOK, "")
 		return complete(list, ids)
 	})
@@ -47,15 +47,15 @@ func TestList(t *testing.T) {
 		"used": used.UTC().Format("2 Jan 2006, 15:04") + " UTC from 192.0.2.44", "ending": "expires in 4 days", "ended": "Expired", "suspended": "Suspended",
 	} {
 		row := alice.row(list, "label of "+name)
-		row.shows(want, ids[name], "Declared in Kubernetes, and rotated there: "+alice.Site.Namespace+"/"+name, "!Rotate")
+		row.shows(want, ids[name], "Declared in Kubernetes: "+alice.Site.Namespace+"/"+name, "!Rotate")
 		alice.get(http.StatusOK, "?dialog=rotate&id="+ids[name]).shows("declared in Kubernetes, as APIToken "+alice.Site.Namespace+"/"+name, "!Its id")
-		alice.get(http.StatusOK, "?dialog=revoke&id="+ids[name]).shows("made again from there")
+		alice.get(http.StatusOK, "?dialog=revoke&id="+ids[name]).shows("comes back with a new secret")
 	}
 	if !strings.Contains(list.body, `<time datetime="`+used.UTC().Format(time.RFC3339)+`">`) {
 		t.Errorf("there is no datetime in %s", list.body)
 	}
 	alice.row(list, "made here").shows("Active", "Rotate", "Revoke", "!Declared")
-	alice.get(http.StatusOK, "?dialog=revoke&id="+ids["used"]).shows("It was used last on", "from 192.0.2.44")
+	alice.get(http.StatusOK, "?dialog=revoke&id="+ids["used"]).shows("It was last used on", "from 192.0.2.44")
 }
 
 func complete(list answer, ids map[string]string) error {
@@ -67,7 +67,7 @@ func complete(list answer, ids map[string]string) error {
 	return nil
 }
 
-// row is that part of the list.
+// row returns the row of a token in the list.
 func (b browser) row(list answer, label string) answer {
 	b.t.Helper()
 	for row := range strings.SplitSeq(list.body, "<tr") {
@@ -80,23 +80,23 @@ func (b browser) row(list answer, label string) answer {
 	return list
 }
 
-// The site's own rules are in the form before anybody breaks them, and forced access in the list.
+// The form offers only what the site allows. The list shows access that the site forces.
 func TestPolicyOfTheSite(t *testing.T) {
 	alice := signedIn(t, env.Jira(t, func(s *site) {
 		s.Spec.TokenPolicy.MaxLifetimeDays, s.Spec.TokenPolicy.Access = new(int32(60)), tokensv1alpha1.AccessReadOnly
 	}), "alice")
-	alice.get(http.StatusOK, "?dialog=create").shows("60 days, as is usual here", "30 days", "!90 days", "!No expiry", "API tokens of this site are read-only", "!Read-write")
+	alice.get(http.StatusOK, "?dialog=create").shows("60 days (default of this site)", "30 days", "!90 days", "!No expiry", "API tokens of this site are read-only", "!Read-write")
 	alice.create("CI")
 	alice.get(http.StatusOK, "").shows("Read-only", "!Read-write")
 }
 
-// Who acts for whom at the product is said where it matters.
+// The page shows the state of the enrolment.
 func TestEnrolments(t *testing.T) {
 	t.Run("given by the administrator", func(t *testing.T) {
 		alice := signedIn(t, env.Jira(t, func(s *site) {
 			s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice"}}
 		}), "alice")
-		alice.get(http.StatusOK, "").shows("that the administrator of this site gave", "!Replace it")
+		alice.get(http.StatusOK, "").shows("that the administrator of this site provided", "!Replace it")
 		alice.get(http.StatusOK, "?dialog=create").shows("!consent")
 	})
 	t.Run("none, but there are tokens", func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestEnrolments(t *testing.T) {
 		alice.create("CI")
 		alice.refuse(t)
 		kubetest.Eventually(t, func() error {
-			if !strings.Contains(alice.get(http.StatusOK, "").body, "does not accept the personal access token any more") {
+			if !strings.Contains(alice.get(http.StatusOK, "").body, "no longer accepts the personal access token") {
 				return errors.New("nothing is said")
 			}
 			return nil
@@ -127,7 +127,7 @@ func TestEnrolments(t *testing.T) {
 	})
 }
 
-// refuse has the controller say of all tokens that nobody can act for their owner.
+// refuse sets the condition UpstreamCredentialMissing on all tokens, as the controller would.
 func (b browser) refuse(t *testing.T) {
 	t.Helper()
 	var all tokensv1alpha1.APITokenList

@@ -11,17 +11,17 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// staticPath is where the page's own files are, below it.
+// staticPath is the path of the page's own files, below the page.
 const staticPath = "/static/"
 
 //go:embed static
 var static embed.FS
 
-// types are the media types of the files there are.
+// types maps each file to its media type.
 var types = map[string]string{"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 
-// serveFile serves a file that is the same for everybody. It may be kept, but is asked for anew each time: of two versions that
-// serve side by side during an update, each page gets files that are there.
+// serveFile serves one of the page's own files. Browsers may cache it and must revalidate it, because two versions of the portal
+// serve at the same time during an update.
 func (c *call) serveFile(name string) error {
 	media, ok := types[name]
 	if !ok {

@@ -21,80 +21,80 @@ var sources embed.FS
 
 var templates = template.Must(template.ParseFS(sources, "templates/*.html"))
 
-// view is all that a page shows. One of Refusal and Made, or neither, is in place of the list.
+// view is the content of a page. It shows Refusal or Created if they are set, and else the list.
 type view struct {
 	Title string
-	// Product is its name. Home and Page are paths, BaseURL is where the site is.
+	// Home and Page are the paths of the product and of this page. BaseURL is the URL of the site.
 	Product             tokensv1alpha1.Product
 	Home, Page, BaseURL string
-	// User is who is signed in, and DisplayName what the product calls him.
+	// User is the user who is signed in. DisplayName is the product's display name of them.
 	User, DisplayName string
 
-	// Notice is what the administrator of the site should know, Note what was just done.
+	// Notice is a warning about the site. Note says what the last action did.
 	Notice, Note string
 	Enrolment    selfservice.Enrolment
 	Tokens       []row
-	// Most is how many tokens a user may have.
-	Most    int
+	// Quota is how many tokens a user may have.
+	Quota   int
 	Dialog  *dialog
-	Made    *made
+	Created *created
 	Refusal *refusal
 }
 
-// Full reports whether no more tokens are possible.
-func (v view) Full() bool { return len(v.Tokens) >= v.Most }
+// Full reports whether the user has reached the quota.
+func (v view) Full() bool { return len(v.Tokens) >= v.Quota }
 
-// Example is a path that a token can be limited to.
+// Example returns a path for the hint of `allowedPaths`.
 func (v view) Example() string { return whoAmI[v.Product] }
 
 // row is a token in the list.
 type row struct {
 	selfservice.Token
 
-	Standing standing
-	// Soon says when it ends, if that is near.
+	Badge badge
+	// Soon says when the token expires, if that is soon.
 	Soon string
-	// ReadOnly is what comes of the token and its site.
+	// ReadOnly says that the token or its site allows only reading.
 	ReadOnly bool
-	// Declared says that it is declared in Kubernetes, and rotated there.
+	// Declared says that the token is declared in Kubernetes and rotated there.
 	Declared bool
 }
 
-// standing is a state in words.
-type standing struct{ Name, Look, Help string }
+// badge shows a state. Look is a CSS class.
+type badge struct{ Name, Look, Help string }
 
-var standings = map[selfservice.State]standing{
+var badges = map[selfservice.State]badge{
 	selfservice.Active:     {"Active", "good", ""},
-	selfservice.Suspended:  {"Suspended", "waits", "It was suspended in Kubernetes, and works again once that ends."},
+	selfservice.Suspended:  {"Suspended", "waits", "It was suspended in Kubernetes. It works again when it is resumed there."},
 	selfservice.Expired:    {"Expired", "bad", ""},
-	selfservice.Revoked:    {"Revoked", "bad", "All API tokens of this age were revoked by the administrator of this site."},
-	selfservice.NotAllowed: {"Not allowed", "bad", "Its namespace may not have API tokens of this site."},
-	selfservice.Damaged:    {"Does not work", "bad", "The administrator of this site finds the reason in Kubernetes."},
+	selfservice.Revoked:    {"Revoked", "bad", "The administrator of this site revoked all API tokens of this age."},
+	selfservice.NotAllowed: {"Not allowed", "bad", "The site does not accept API tokens from its namespace."},
+	selfservice.Damaged:    {"Does not work", "bad", "Ask the administrator of this site: its conditions in Kubernetes say why."},
 }
 
-// made is a token that was just made, with its plaintext.
-type made struct {
+// created is a new or rotated token with its plaintext.
+type created struct {
 	Token   row
 	Text    string
 	Curl    string
 	Rotated bool
-	// Before is until when the previous secret goes on; zero means no longer.
-	Before time.Time
+	// PreviousUntil is when the previous secret stops working. Zero means that it does not work any more.
+	PreviousUntil time.Time
 }
 
-// refusal says why something was not done.
+// refusal says why a request failed.
 type refusal struct {
 	Heading, Message string
-	// SignIn is where to sign in, if that helps, and Retry says that trying again may.
+	// SignIn is the path of the login page, if signing in helps. Retry says that trying again may help.
 	SignIn string
 	Retry  bool
 }
 
-// notes are what can have been done before. Nothing else that stands in the query is ever shown.
+// notes are the messages that the query can select. No other text of the query is shown.
 var notes = map[string]string{
-	"revoked":     "The API token was revoked. It does not work any more.",
+	"revoked":     "The API token was revoked. It no longer works.",
 	"revoked-all": "All your API tokens were revoked. None of them works any more.",
-	"pasted":      "Your personal access token was stored. Your API tokens act with it from now on.",
+	"pasted":      "Your personal access token was saved. Your API tokens now use it.",
 }
 
 // show shows the list.
@@ -107,9 +107,9 @@ func show(c *call) error {
 	return c.overview(http.StatusOK, d, notes[query.Get("note")])
 }
 
-// overview is the list, and what is open over it.
+// overview shows the list and the dialog that is open over it.
 func (c *call) overview(status int, d *dialog, note string) error {
-	mine, err := c.List(c.r.Context(), c.caller)
+	own, err := c.List(c.r.Context(), c.caller)
 	if err != nil {
 		return err
 	}
@@ -117,16 +117,16 @@ func (c *call) overview(status int, d *dialog, note string) error {
 	if err != nil {
 		return err
 	}
-	v := view{Title: "API tokens", Note: note, Enrolment: state, Tokens: make([]row, len(mine)), Most: c.site.MaxTokens(), Dialog: d}
-	for i, t := range mine {
+	v := view{Title: "API tokens", Note: note, Enrolment: state, Tokens: make([]row, len(own)), Quota: c.site.MaxTokens(), Dialog: d}
+	for i, t := range own {
 		v.Tokens[i] = c.row(t)
 		if t.State == selfservice.Active && needsConsent(state) {
-			v.Tokens[i].Standing = standing{"Does not work", "bad", ""}
+			v.Tokens[i].Badge = badge{"Does not work", "bad", ""}
 		}
 	}
 	if d != nil {
 		v.Title = titles[d.Name]
-		if d.Wrong != nil {
+		if d.Errors != nil {
 			v.Title = "Error: " + v.Title
 		}
 	}
@@ -139,15 +139,15 @@ var titles = map[string]string{
 	"paste": "Paste a personal access token",
 }
 
-// reveal shows a token that was just made. This answer is the only place where it is.
-func (c *call) reveal(m made) error {
-	m.Curl = curl(c.site, c.caller.User, m)
-	v := view{Title: "Your new API token", Made: &m}
+// reveal shows a new secret. It is shown only in this answer.
+func (c *call) reveal(t created) error {
+	t.Curl = curl(c.site, c.caller.User, t)
+	v := view{Title: "Your new API token", Created: &t}
 	c.address(&v)
 	return c.write(http.StatusOK, v)
 }
 
-// address says whose page it is, and of which site.
+// address fills in the site and the user.
 func (c *call) address(v *view) {
 	v.Product, v.Home, v.Page, v.BaseURL = c.site.Spec.Product, c.site.Base.Path+"/", c.home(), c.site.Spec.BaseURL
 	v.Notice = notice(c.site)
@@ -156,33 +156,33 @@ func (c *call) address(v *view) {
 	}
 }
 
-// write writes a page, all of it or none.
+// write renders a page before it sends the status, so that a fault in a template is not a half page.
 func (c *call) write(status int, v view) error {
 	var page bytes.Buffer
 	if err := templates.ExecuteTemplate(&page, "page.html", v); err != nil {
-		return fmt.Errorf("writing the page: %w", err)
+		return fmt.Errorf("rendering the page: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(page.Bytes()) // to somebody who has left, nothing can be said
+	_, _ = c.w.Write(page.Bytes()) // the client may have disconnected
 	return nil
 }
 
-// row is what a token looks like in the list.
+// row returns the token's row in the list.
 func (c *call) row(t selfservice.Token) row {
 	return row{
-		Token: t, Standing: standings[t.State], Soon: soon(t.Ends, c.Clock.Now()), Declared: t.Credential != tokensv1alpha1.CredentialPortal,
+		Token: t, Badge: badges[t.State], Soon: soon(t.Ends, c.Clock.Now()), Declared: t.Credential != tokensv1alpha1.CredentialPortal,
 		ReadOnly: t.Access == tokensv1alpha1.AccessReadOnly || readOnly(c.site),
 	}
 }
 
 const (
 	day = 24 * time.Hour
-	// soonPeriod is how long before its end a token is marked.
+	// soonPeriod is how long before its expiry a token is marked.
 	soonPeriod = 14 * day
 )
 
-// soon says in how many days something ends, to the nearest, if those are few.
+// soon returns the time until ends, rounded to days or hours. It is empty if more than soonPeriod is left.
 func soon(ends, now time.Time) string {
 	left := ends.Sub(now)
 	switch {
@@ -196,23 +196,23 @@ func soon(ends, now time.Time) string {
 	return "expires in " + count(int(left.Round(day)/day), "day")
 }
 
-// whoAmI are the resources at which the products say who asks.
+// whoAmI are the products' resources that return the current user.
 var whoAmI = map[tokensv1alpha1.Product]string{
 	tokensv1alpha1.ProductJira: "/rest/api/2/myself", tokensv1alpha1.ProductConfluence: "/rest/api/user/current",
 }
 
-// curl is a command that tries a token out, where it may be used.
-func curl(s *selfservice.Site, user string, m made) string {
+// curl returns a command that tries out a token, at a path where it may be used.
+func curl(s *selfservice.Site, user string, t created) string {
 	path := whoAmI[s.Spec.Product]
-	if only := m.Token.AllowedPaths; len(only) > 0 {
+	if only := t.Token.AllowedPaths; len(only) > 0 {
 		path = only[0]
 	}
-	return "curl -s " + quoted(s.Spec.BaseURL+path) + " --user " + quoted(user+":"+m.Text)
+	return "curl -s " + quoted(s.Spec.BaseURL+path) + " --user " + quoted(user+":"+t.Text)
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`)
 
-// quoted is one word for a shell. Names of users can have anything in them.
+// quoted returns one word of a shell command. User names may contain any character.
 func quoted(word string) string {
 	if plain.MatchString(word) {
 		return word
@@ -220,20 +220,20 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// unlicensed says what is wrong with the licence for the API tokens of a site.
+// unlicensed says what is wrong with the licence, in the words of the condition Licensed.
 var unlicensed = map[authn.Reason]string{
-	authn.ReasonInvalidLicenseMissing:   "there is no licence for them",
-	authn.ReasonInvalidLicenseMalformed: "their licence cannot be read",
-	authn.ReasonInvalidLicenseSignature: "their licence is not signed by a known issuer",
+	authn.ReasonInvalidLicenseMissing:   "their licence is missing",
+	authn.ReasonInvalidLicenseMalformed: "their licence is malformed",
+	authn.ReasonInvalidLicenseSignature: "their licence has a wrong signature",
 	authn.ReasonInvalidLicenseExpired:   "their licence has expired",
-	authn.ReasonInvalidLicenseProduct:   "their licence is for another product",
+	authn.ReasonInvalidLicenseProduct:   "their licence is for the wrong product",
 }
 
-// notice is what is wrong with the site, for everybody who uses it.
+// notice returns the warning that all users of the site see, or an empty string.
 func notice(s *selfservice.Site) string {
 	if s.Unlicensed == "" {
 		return ""
 	}
-	return fmt.Sprintf("API tokens do not work at present: %s. You can still create and revoke them. Ask the administrator of this %s.",
+	return fmt.Sprintf("API tokens do not work at the moment: %s. You can still create and revoke them. Ask the administrator of this %s.",
 		unlicensed[s.Unlicensed], s.Spec.Product)
 }

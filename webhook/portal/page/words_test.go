@@ -19,14 +19,14 @@ func TestLifetimes(t *testing.T) {
 		want   []string
 	}{
 		"nothing is said":            {tokensv1alpha1.TokenPolicy{}, []string{": No expiry", "7: 7 days", "30: 30 days", "90: 90 days", "365: 365 days"}},
-		"a default":                  {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(30)}, []string{": 30 days, as is usual here", "7: 7 days", "90: 90 days", "365: 365 days"}},
-		"another default":            {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(1)}, []string{": 1 day, as is usual here", "7: 7 days", "30: 30 days", "90: 90 days", "365: 365 days"}},
-		"a maximum is the default":   {tokensv1alpha1.TokenPolicy{MaxLifetimeDays: n(90)}, []string{": 90 days, as is usual here", "7: 7 days", "30: 30 days"}},
-		"a maximum of its own":       {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(7), MaxLifetimeDays: n(60)}, []string{": 7 days, as is usual here", "30: 30 days", "60: 60 days"}},
-		"a default beyond":           {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(90), MaxLifetimeDays: n(5)}, []string{": 5 days, as is usual here"}},
-		"a maximum beyond all":       {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(90), MaxLifetimeDays: n(3650)}, []string{": 90 days, as is usual here", "7: 7 days", "30: 30 days", "365: 365 days"}},
+		"a default":                  {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(30)}, []string{": 30 days (default of this site)", "7: 7 days", "90: 90 days", "365: 365 days"}},
+		"another default":            {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(1)}, []string{": 1 day (default of this site)", "7: 7 days", "30: 30 days", "90: 90 days", "365: 365 days"}},
+		"a maximum is the default":   {tokensv1alpha1.TokenPolicy{MaxLifetimeDays: n(90)}, []string{": 90 days (default of this site)", "7: 7 days", "30: 30 days"}},
+		"a maximum of its own":       {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(7), MaxLifetimeDays: n(60)}, []string{": 7 days (default of this site)", "30: 30 days", "60: 60 days"}},
+		"a default beyond":           {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(90), MaxLifetimeDays: n(5)}, []string{": 5 days (default of this site)"}},
+		"a maximum beyond all":       {tokensv1alpha1.TokenPolicy{DefaultLifetimeDays: n(90), MaxLifetimeDays: n(3650)}, []string{": 90 days (default of this site)", "7: 7 days", "30: 30 days", "365: 365 days"}},
 		"none may go on for ever":    {tokensv1alpha1.TokenPolicy{NeverExpiring: "Forbidden"}, []string{"7: 7 days", "30: 30 days", "90: 90 days", "365: 365 days"}},
-		"none may, and some default": {tokensv1alpha1.TokenPolicy{NeverExpiring: "Forbidden", DefaultLifetimeDays: n(365)}, []string{": 365 days, as is usual here", "7: 7 days", "30: 30 days", "90: 90 days"}},
+		"none may, and some default": {tokensv1alpha1.TokenPolicy{NeverExpiring: "Forbidden", DefaultLifetimeDays: n(365)}, []string{": 365 days (default of this site)", "7: 7 days", "30: 30 days", "90: 90 days"}},
 	} {
 		if got := page.Lifetimes(tc.policy); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
@@ -51,7 +51,7 @@ func TestSoon(t *testing.T) {
 	}
 }
 
-// A shell reads back what was quoted, whatever it is.
+// A shell reads every quoted word back unchanged.
 func TestQuoted(t *testing.T) {
 	for _, word := range append(hostile(), "alice:asp_x", "o'brien:x", `corp\alice:x`, "a b", "$HOME", "`id`", "$(id)", "-x", "*", "~", "", "a;b", "!x") {
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf '%s.' "+page.Quoted(word)).Output()
@@ -74,14 +74,14 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-func TestInWords(t *testing.T) {
+func TestInPageTerms(t *testing.T) {
 	for message, want := range map[string]string{
 		"lifetimeDays must be at most 90.":       "The lifetime in days must be at most 90.",
 		"Each entry of allowedPaths must be x.":  "Each line must be x.",
 		"allowedSources must have 1 to 32.":      "Allowed sources must have 1 to 32.",
 		"label must have at most 255 characters": "Label must have at most 255 characters",
 	} {
-		if got := page.InWords(message); got != want {
+		if got := page.InPageTerms(message); got != want {
 			t.Errorf("%s: %q, want %q", message, got, want)
 		}
 	}
@@ -92,9 +92,9 @@ func TestNotice(t *testing.T) {
 		t.Errorf("a site with a licence says %q", got)
 	}
 	for why, want := range map[authn.Reason]string{
-		authn.ReasonInvalidLicenseMissing: "there is no licence for them", authn.ReasonInvalidLicenseMalformed: "cannot be read",
-		authn.ReasonInvalidLicenseSignature: "is not signed by a known issuer", authn.ReasonInvalidLicenseExpired: "has expired",
-		authn.ReasonInvalidLicenseProduct: "for another product",
+		authn.ReasonInvalidLicenseMissing: "their licence is missing", authn.ReasonInvalidLicenseMalformed: "is malformed",
+		authn.ReasonInvalidLicenseSignature: "has a wrong signature", authn.ReasonInvalidLicenseExpired: "has expired",
+		authn.ReasonInvalidLicenseProduct: "is for the wrong product",
 	} {
 		if got := page.Notice(why); !strings.Contains(got, want+".") || !strings.HasSuffix(got, "Ask the administrator of this Jira.") {
 			t.Errorf("%s: %q", why, got)

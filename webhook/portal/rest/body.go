@@ -15,18 +15,18 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// maxBody is more than the largest wish has.
+// maxBody is larger than every valid body, in bytes.
 const maxBody = 64 << 10
 
 func invalid(field, format string, args ...any) error {
 	return &selfservice.Problem{Kind: selfservice.Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-// refusal is an answer of HTTP's own, that no selfservice.Problem stands for.
+// refusal is an HTTP error that has no kind of selfservice.Problem.
 type refusal struct {
 	status  int
 	message string
-	// allow are the methods that there are instead.
+	// allow lists the methods that the resource supports.
 	allow []string
 }
 
@@ -37,7 +37,7 @@ var (
 	errTooLarge  = &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("Send at most %d bytes.", maxBody)}
 )
 
-// read reads the JSON object that was sent.
+// read decodes the body, which must be a JSON object.
 func (c *call) read(into any) error {
 	body, err := c.body()
 	if err != nil {
@@ -46,8 +46,8 @@ func (c *call) read(into any) error {
 	return c.decode(body, into)
 }
 
-// readIfAny does so if anything was sent.
-func (c *call) readIfAny(into any) error {
+// readOptional decodes the body unless it is empty.
+func (c *call) readOptional(into any) error {
 	body, err := c.body()
 	if err != nil || len(body) == 0 {
 		return err
@@ -61,37 +61,37 @@ func (c *call) body() ([]byte, error) {
 		return nil, errTooLarge
 	}
 	if err != nil {
-		return nil, invalid("", "The request could not be read to its end.")
+		return nil, invalid("", "The body could not be read.")
 	}
 	return body, nil
 }
 
-// decode asks for the media type of JSON: a page of another origin cannot have a browser send it unasked.
+// decode requires the media type of JSON, which a page of another origin cannot make a browser send without a CORS preflight.
 func (c *call) decode(body []byte, into any) error {
 	if media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errMediaType
 	}
 	err := wire.Decode(body, into)
-	if wrong := (*wire.Error)(nil); errors.As(err, &wrong) {
-		return &selfservice.Problem{Kind: selfservice.Invalid, Field: wrong.Field, Message: wrong.Message}
+	if malformed := (*wire.Error)(nil); errors.As(err, &malformed) {
+		return &selfservice.Problem{Kind: selfservice.Invalid, Field: malformed.Field, Message: malformed.Message}
 	}
 	return err
 }
 
-// answer writes JSON.
+// answer writes a JSON body.
 func (c *call) answer(status int, body any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("writing an answer: %w", err)
+		return fmt.Errorf("encoding an answer: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(append(text, '\n')) // to somebody who has left, nothing can be said
+	_, _ = c.w.Write(append(text, '\n')) // the client may have disconnected
 	return nil
 }
 
-// done answers that it was done, unless it was not.
-func (c *call) done(err error) error {
+// noContent answers 204 if err is nil, and returns err.
+func (c *call) noContent(err error) error {
 	if err == nil {
 		c.w.WriteHeader(http.StatusNoContent)
 	}
@@ -106,18 +106,18 @@ var statuses = map[selfservice.Kind]int{
 	selfservice.Internal: http.StatusInternalServerError,
 }
 
-// refuse answers why something was not done, as the product would.
+// refuse writes an error in the format of the product.
 func (c *call) refuse(err error) {
 	h := c.w.Header()
-	if of := (*refusal)(nil); errors.As(err, &of) {
-		if of.allow != nil {
-			h.Set("Allow", strings.Join(of.allow, ", "))
+	if refused := (*refusal)(nil); errors.As(err, &refused) {
+		if refused.allow != nil {
+			h.Set("Allow", strings.Join(refused.allow, ", "))
 		}
-		_ = c.answer(of.status, c.format(of.status, &selfservice.Problem{Message: of.message}))
+		_ = c.answer(refused.status, c.format(refused.status, &selfservice.Problem{Message: refused.message}))
 		return
 	}
-	if foreseen := (*selfservice.Problem)(nil); !errors.As(err, &foreseen) && !errors.Is(err, context.Canceled) {
-		c.Logger.Error(err, "Answering a request", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+	if expected := (*selfservice.Problem)(nil); !errors.As(err, &expected) && !errors.Is(err, context.Canceled) {
+		c.Logger.Error(err, "Request to the REST API failed", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
 	}
 	p := selfservice.AsProblem(err)
 	status := statuses[p.Kind]
@@ -130,7 +130,7 @@ func (c *call) refuse(err error) {
 	_ = c.answer(status, c.format(status, p))
 }
 
-// format is the form of the product's own errors.
+// format returns an error body as the product of the site would write it.
 func (c *call) format(status int, p *selfservice.Problem) any {
 	if c.site != nil && c.site.Spec.Product == tokensv1alpha1.ProductConfluence {
 		return struct {
@@ -138,14 +138,14 @@ func (c *call) format(status int, p *selfservice.Problem) any {
 			Message    string `json:"message"`
 		}{status, p.Message}
 	}
-	of := struct {
+	body := struct {
 		ErrorMessages []string          `json:"errorMessages"`
 		Errors        map[string]string `json:"errors"`
 	}{[]string{}, map[string]string{}}
 	if p.Field != "" {
-		of.Errors[p.Field] = p.Message
+		body.Errors[p.Field] = p.Message
 	} else {
-		of.ErrorMessages = append(of.ErrorMessages, p.Message)
+		body.ErrorMessages = append(body.ErrorMessages, p.Message)
 	}
-	return of
+	return body
 }

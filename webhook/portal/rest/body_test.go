@@ -12,8 +12,8 @@ import (
 	"apitokens.dev/operator/webhook/portal/rest"
 )
 
-// What is wrong with a request is said in the form of the product, with the field named, and nothing is made.
-func TestWhatCannotBe(t *testing.T) {
+// Errors in a request have the format of the product and name the field. Nothing is created.
+func TestInvalidBodies(t *testing.T) {
 	many := func(n int, format string) string {
 		all := make([]string, n)
 		for i := range all {
@@ -77,7 +77,7 @@ func TestWhatCannotBe(t *testing.T) {
 	})
 }
 
-func TestBodiesOfTheOtherOperations(t *testing.T) {
+func TestInvalidBodiesOfOtherOperations(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		id, text := alice.create(`{"label":"stays"}`)
@@ -98,7 +98,7 @@ func TestBodiesOfTheOtherOperations(t *testing.T) {
 				}
 			}
 		}
-		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 	})
 }
 
@@ -118,7 +118,7 @@ func TestLargeBodies(t *testing.T) {
 	})
 }
 
-// An error tells nobody a secret, also if he sent it in the wrong place.
+// Errors do not quote secrets, even if they were sent in the wrong place.
 func TestErrorsQuoteNoSecrets(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")

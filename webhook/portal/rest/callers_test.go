@@ -16,7 +16,7 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// pat has the product make a personal access token for somebody, as he does in his profile.
+// pat creates a personal access token at the product, as users do in their profile.
 func pat(t *testing.T, w *portaltest.World, user string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"my own"}`))
@@ -32,7 +32,7 @@ func pat(t *testing.T, w *portaltest.World, user string) string {
 	return made.text(t, "rawToken")
 }
 
-func TestWhoMayAsk(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		id, text := alice.create(`{"label":"CI scripts"}`)
@@ -86,28 +86,28 @@ func TestWhoMayAsk(t *testing.T) {
 	})
 }
 
-// What was presented of ours never reaches the product, and what is wrong with it is not told.
-func TestTokensStayHere(t *testing.T) {
+// API tokens never reach the product. The answer does not tell why one is not valid.
+func TestProductNeverSeesTokens(t *testing.T) {
 	w := env.Confluence(t)
 	alice := session(t, w, "alice")
 	_, text := alice.create(`{"label":"CI scripts"}`)
 	before := len(w.Product.Requests())
-	want := alice.bearer("alice", text[:60]).expect(http.StatusUnauthorized, "GET", "/", "")
+	want := alice.withToken("alice", text[:60]).expect(http.StatusUnauthorized, "GET", "/", "")
 	for _, as := range []client{
-		alice.bearer("bob", text), alice.bearer("nobody", text), alice.bearer("alice", text[:66]+"0"), alice.bearer("", text),
+		alice.withToken("bob", text), alice.withToken("nobody", text), alice.withToken("alice", text[:66]+"0"), alice.withToken("", text),
 		alice.with("Authorization", "Bearer "+text), alice.with("Authorization", "Token "+text, "Cookie", "JSESSIONID=x"),
 	} {
 		if got := as.expect(http.StatusUnauthorized, "GET", "/", ""); got.body != want.body {
 			t.Errorf("%s, want %s", got.body, want.body)
 		}
 	}
-	alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+	alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 	if after := len(w.Product.Requests()); after != before {
 		t.Errorf("the product received %d requests", after-before)
 	}
 }
 
-// Somebody who left is not signed in any more, however he was. That his API tokens are no use at the product, the product sees to.
+// A deactivated user is refused with every credential of the product. The product refuses their API tokens.
 func TestDeactivated(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		bob := session(t, w, "bob")
@@ -123,7 +123,7 @@ func TestDeactivated(t *testing.T) {
 	})
 }
 
-// Names as directories have them. What is folded is ASCII.
+// User names may contain everything that directories allow. Only ASCII is folded.
 func TestUserNames(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		name := "alice"
@@ -137,12 +137,12 @@ func TestUserNames(t *testing.T) {
 			if len(as.list()) != 1 {
 				t.Errorf("%q has the tokens of somebody else too: %v", name, as.list())
 			}
-			as.bearer(name, text).expect(http.StatusOK, "GET", "/"+id, "")
-			as.bearer(strings.Map(upper, name), text).expect(http.StatusOK, "GET", "/"+id, "")
-			as.bearer(name+" ", text).expect(http.StatusUnauthorized, "GET", "/"+id, "")
-			as.bearer(name, text).expect(http.StatusNoContent, "DELETE", "/"+id, "")
+			as.withToken(name, text).expect(http.StatusOK, "GET", "/"+id, "")
+			as.withToken(strings.Map(upper, name), text).expect(http.StatusOK, "GET", "/"+id, "")
+			as.withToken(name+" ", text).expect(http.StatusUnauthorized, "GET", "/"+id, "")
+			as.withToken(name, text).expect(http.StatusNoContent, "DELETE", "/"+id, "")
 		}
-		// The API cannot have these for owners of tokens, so they have none. That is nothing that they did wrong.
+		// The schema of APITokens does not allow these names, so these users can have no tokens.
 		for _, next := range []string{"Ärger", "asp_alice", "name ", "a:b"} {
 			if !w.Product.Rename(name, next) {
 				t.Fatalf("%q is taken", next)
@@ -166,12 +166,12 @@ func upper(r rune) rune {
 	return r
 }
 
-// A site that is not served says so, whoever asks. One that is gone, or never was, is not there.
-func TestSitesThatAreNotServed(t *testing.T) {
+// A site that is not served answers 503 to everybody. A deleted site answers 404.
+func TestSiteNotServed(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	_, text := alice.create(`{"label":"CI scripts"}`)
-	bearer := alice.bearer("alice", text)
+	bearer := alice.withToken("alice", text)
 	policy(t, w, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamURL = "http://elsewhere.example/jira" })
 	for _, as := range []client{alice, bearer, alice.with()} {
 		eventually(t, as, http.StatusServiceUnavailable)
@@ -189,7 +189,7 @@ func TestSitesThatAreNotServed(t *testing.T) {
 	for _, as := range []client{alice, bearer, alice.with()} {
 		eventually(t, as, http.StatusNotFound)
 	}
-	// Created anew, with the same name: what was projected of the one before does not count for another product.
+	// A new site of the same name does not use the projection of the deleted one.
 	again := kubetest.Site(w.Site.Namespace, "main", func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.BaseURL, s.Spec.UpstreamURL = w.Site.Spec.BaseURL, "http://other.example/jira"
 	})
@@ -199,7 +199,7 @@ func TestSitesThatAreNotServed(t *testing.T) {
 	eventually(t, alice, http.StatusServiceUnavailable)
 }
 
-// eventually waits until somebody's list is answered with a status.
+// eventually waits until the list is answered with a status.
 func eventually(t *testing.T, as client, status int) answer {
 	t.Helper()
 	var last answer
@@ -212,8 +212,8 @@ func eventually(t *testing.T, as client, status int) answer {
 	return last
 }
 
-// A namespace that is being removed takes no new tokens, and says so.
-func TestNamespaceIsBeingRemoved(t *testing.T) {
+// A terminating namespace accepts no new tokens.
+func TestNamespaceTerminating(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	alice.create(`{"label":"before"}`)

@@ -26,7 +26,7 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// workingCopy is what the operator keeps of alice's personal access token, or nothing.
+// workingCopy returns the stored personal access token of alice, or nil.
 func workingCopy(t *testing.T, w *portaltest.World) *upstream.Credential {
 	t.Helper()
 	var stored corev1.Secret
@@ -45,7 +45,7 @@ func workingCopy(t *testing.T, w *portaltest.World) *upstream.Credential {
 	return &c
 }
 
-// accepted reports whether the product takes a personal access token.
+// accepted reports whether the product accepts a personal access token.
 func accepted(t *testing.T, w *portaltest.World, token string) bool {
 	t.Helper()
 	path := map[tokensv1alpha1.Product]string{tokensv1alpha1.ProductJira: "/rest/api/2/myself", tokensv1alpha1.ProductConfluence: "/rest/api/user/current"}[w.Site.Spec.Product]
@@ -61,7 +61,7 @@ func accepted(t *testing.T, w *portaltest.World, token string) bool {
 	return a.status == http.StatusOK
 }
 
-// apiTokens is how many APITokens there are in the namespace of a site, whatever became of them.
+// apiTokens returns all APITokens in the namespace of a site.
 func apiTokens(t *testing.T, w *portaltest.World) []tokensv1alpha1.APIToken {
 	t.Helper()
 	var list tokensv1alpha1.APITokenList
@@ -71,7 +71,7 @@ func apiTokens(t *testing.T, w *portaltest.World) []tokensv1alpha1.APIToken {
 	return list.Items
 }
 
-// With the first token the product makes a personal access token, with the second none.
+// The first token of a user creates a personal access token, and the second does not.
 func TestEnrolment(t *testing.T) {
 	for name, as := range map[string]func(*testing.T, *portaltest.World) client{
 		"with a session": func(t *testing.T, w *portaltest.World) client { return session(t, w, "alice") },
@@ -102,7 +102,7 @@ func TestEnrolment(t *testing.T) {
 					t.Fatalf("the working copy is of user %+v", c)
 				}
 				alice.create(`{"label":"second"}`)
-				alice.bearer("alice", text).create(`{"label":"third"}`)
+				alice.withToken("alice", text).create(`{"label":"third"}`)
 				if now := w.Product.PersonalAccessTokens("alice"); len(now) != before+1 {
 					t.Errorf("now there are %+v", now)
 				}
@@ -114,7 +114,7 @@ func TestEnrolment(t *testing.T) {
 	}
 }
 
-// Requests at the same time enrol once: what the others had made is revoked at the product.
+// Concurrent requests enrol once. Additional personal access tokens are revoked at the product.
 func TestEnrolmentInARace(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -134,15 +134,15 @@ func TestEnrolmentInARace(t *testing.T) {
 	})
 }
 
-// Whoever has as many personal access tokens as the product allows is told what to do, and nothing is left.
-func TestTooManyPersonalAccessTokens(t *testing.T) {
+// A user who has reached the product's limit of personal access tokens learns what to do. Nothing is left behind.
+func TestPersonalAccessTokenLimit(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		var last string
 		for range 10 {
 			last = pat(t, w, "alice")
 		}
-		if refused := alice.expect(http.StatusConflict, "POST", "/", `{"label":"x"}`); !refused.says(t, w, "", "Delete one of them in your profile") ||
+		if refused := alice.expect(http.StatusConflict, "POST", "/", `{"label":"x"}`); !refused.says(t, w, "", "Delete one in your profile") ||
 			!strings.Contains(refused.body, w.URL+"/plugins/servlet/api-tokens") {
 			t.Errorf("not said what to do: %s", refused.body)
 		}
@@ -157,8 +157,8 @@ func TestTooManyPersonalAccessTokens(t *testing.T) {
 	})
 }
 
-// The site's administrator gave one, in upstreamCredentials: then none is made.
-func TestGivenPersonalAccessToken(t *testing.T) {
+// No personal access token is created if the administrator provides one in upstreamCredentials.
+func TestProvidedPersonalAccessToken(t *testing.T) {
 	w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice-pat"}}
 	})
@@ -168,12 +168,12 @@ func TestGivenPersonalAccessToken(t *testing.T) {
 	}
 }
 
-// A token whose owner cannot act at the product is not enough to make another one: it says where to go.
+// A token cannot create another one if its owner has no personal access token. The error names the page.
 func TestTokenWithoutPersonalAccessToken(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		of := declare(t, w, kubetest.Token(w.Site.Namespace, "ci"))
-		script := alice.bearer("alice", of.text)
+		script := alice.withToken("alice", of.text)
 		eventually(t, script, http.StatusOK)
 		refused := script.expect(http.StatusForbidden, "POST", "/", `{"label":"child"}`)
 		if refused.header.Get("X-Api-Token-Reason") != "UpstreamCredentialMissing" || !refused.says(t, w, "", w.URL+"/plugins/servlet/api-tokens") {
@@ -187,8 +187,8 @@ func TestTokenWithoutPersonalAccessToken(t *testing.T) {
 	})
 }
 
-// between stands before a product and answers some requests itself.
-func between(t *testing.T, s *tokensv1alpha1.AtlassianSite, answers func(w http.ResponseWriter, r *http.Request) bool) {
+// intercept puts a proxy in front of a product. It answers some requests itself.
+func intercept(t *testing.T, s *tokensv1alpha1.AtlassianSite, answers func(w http.ResponseWriter, r *http.Request) bool) {
 	t.Helper()
 	product, err := url.Parse(strings.TrimSuffix(s.Spec.UpstreamURL, "/jira"))
 	if err != nil {
@@ -204,7 +204,7 @@ func between(t *testing.T, s *tokensv1alpha1.AtlassianSite, answers func(w http.
 	s.Spec.UpstreamURL = server.URL + "/jira"
 }
 
-// A personal access token that is somebody else's is not kept, nor left at the product; nor is one of which nobody knows whose it is.
+// A personal access token of another or an unknown user is neither stored nor left at the product.
 func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer string
@@ -229,7 +229,7 @@ func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 					t.Errorf("at the product is left %+v", made)
 				}
 			}, func(s *tokensv1alpha1.AtlassianSite) {
-				between(t, s, func(w http.ResponseWriter, r *http.Request) bool {
+				intercept(t, s, func(w http.ResponseWriter, r *http.Request) bool {
 					if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") || r.Method != http.MethodGet {
 						return false
 					}
@@ -242,16 +242,16 @@ func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 	}
 }
 
-// A product that allows no more than a month gets a shorter wish.
+// A product that allows at most a month is asked for a shorter lifetime.
 func TestShorterPersonalAccessToken(t *testing.T) {
 	w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) {
-		between(t, s, func(w http.ResponseWriter, r *http.Request) bool {
+		intercept(t, s, func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPost {
 				return false
 			}
-			var wish struct{ ExpirationDuration int }
+			var request struct{ ExpirationDuration int }
 			body, err := io.ReadAll(r.Body)
-			if err != nil || json.Unmarshal(body, &wish) != nil || wish.ExpirationDuration > 30 {
+			if err != nil || json.Unmarshal(body, &request) != nil || request.ExpirationDuration > 30 {
 				w.WriteHeader(http.StatusBadRequest)
 				return true
 			}
@@ -266,9 +266,9 @@ func TestShorterPersonalAccessToken(t *testing.T) {
 	}
 }
 
-// Whoever leaves at any moment leaves nothing half done: no APIToken that is not marked has no record, no more than one personal
-// access token is at the product, and what was answered works.
-func TestCallersThatLeave(t *testing.T) {
+// A client may disconnect at any moment. Every APIToken without the pending mark has a record, there is at most one personal access
+// token at the product, and every token that was shown works.
+func TestClientDisconnects(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		begun := time.Now()
@@ -286,20 +286,20 @@ func TestCallersThatLeave(t *testing.T) {
 		close(answered)
 		n := len(answered)
 		for text := range answered {
-			alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+			alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		}
 		if n == 0 || n == cap(answered) {
 			t.Errorf("%d of %d were answered", n, cap(answered))
 		}
-		kubetest.Eventually(t, func() error { return nothingHalfDone(t, w) })
+		kubetest.Eventually(t, func() error { return checkFinished(t, w) })
 		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w).ID {
 			t.Errorf("at the product are %+v", made)
 		}
 	})
 }
 
-// nothingHalfDone says which APIToken has neither a record nor the mark of being made.
-func nothingHalfDone(t *testing.T, w *portaltest.World) error {
+// checkFinished returns an error for an APIToken that has neither a record nor the pending mark.
+func checkFinished(t *testing.T, w *portaltest.World) error {
 	t.Helper()
 	recorded := map[string]bool{}
 	for _, r := range records(t, w) {

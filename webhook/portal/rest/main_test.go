@@ -33,24 +33,24 @@ func eachProduct(t *testing.T, test func(*testing.T, *portaltest.World), mods ..
 	}
 }
 
-// client sends requests to one site as somebody.
+// client sends requests to one site.
 type client struct {
 	*portaltest.World
 
 	t *testing.T
-	// as are the headers by which he is known.
+	// as are the headers that authenticate the client.
 	as http.Header
-	// version is that of the API, latest if it is not said.
+	// version is the version of the API. Empty means latest.
 	version string
 }
 
-// session is somebody who is signed in to the product.
+// session returns a client that is signed in to the product.
 func session(t *testing.T, w *portaltest.World, user string) client {
 	t.Helper()
 	return client{World: w, t: t, as: http.Header{"Cookie": {w.Product.SignIn(user).String()}}}
 }
 
-// with is somebody who brings these headers, and no others.
+// with returns a client with these headers instead.
 func (c client) with(headers ...string) client {
 	c.as = http.Header{}
 	for i := 0; i < len(headers); i += 2 {
@@ -59,8 +59,8 @@ func (c client) with(headers ...string) client {
 	return c
 }
 
-// bearer is somebody who brings a token.
-func (c client) bearer(user, token string) client {
+// withToken returns a client that authenticates with an API token.
+func (c client) withToken(user, token string) client {
 	return c.with("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+token)))
 }
 
@@ -70,7 +70,7 @@ type answer struct {
 	body   string
 }
 
-// fields are those of a JSON object.
+// fields returns the fields of a JSON object.
 func (a answer) fields(t *testing.T) map[string]any {
 	t.Helper()
 	var fields map[string]any
@@ -80,9 +80,9 @@ func (a answer) fields(t *testing.T) map[string]any {
 	return fields
 }
 
-// fieldsOf are those of an answer that may be none.
+// fieldsOf returns the fields of an answer, or nil if it is not a JSON object.
 func fieldsOf(a answer) (fields map[string]any) {
-	_ = json.Unmarshal([]byte(a.body), &fields) // then there are none
+	_ = json.Unmarshal([]byte(a.body), &fields) // nil is fine
 	return fields
 }
 
@@ -92,7 +92,7 @@ func (a answer) text(t *testing.T, field string) string {
 	return text
 }
 
-// says reports whether an error says something, of a field if one is named, in the form of the product of a site.
+// says reports whether an error contains a message, for a field if one is named, in the format of the site's product.
 func (a answer) says(t *testing.T, w *portaltest.World, field, message string) bool {
 	t.Helper()
 	var of struct {
@@ -117,7 +117,7 @@ func (a answer) says(t *testing.T, w *portaltest.World, field, message string) b
 	return said != "" && strings.Contains(said, message)
 }
 
-// send sends a request below the version, and holds the answer against the description of the API.
+// send sends a request below the version, and checks the answer against the OpenAPI document.
 func (c client) send(method, path, body string, more ...string) answer {
 	c.t.Helper()
 	a, err := c.try(method, path, body, more...)
@@ -127,12 +127,12 @@ func (c client) send(method, path, body string, more ...string) answer {
 	return a
 }
 
-// try is send for those who may fail, from any goroutine.
+// try is send for requests that may fail, from any goroutine.
 func (c client) try(method, path, body string, more ...string) (answer, error) {
 	return c.tryUntil(c.t.Context(), method, path, body, more...)
 }
 
-// tryUntil leaves when ctx is done.
+// tryUntil disconnects when ctx is done.
 func (c client) tryUntil(ctx context.Context, method, path, body string, more ...string) (answer, error) {
 	target := "/" + cmp.Or(c.version, "latest") + path
 	request, err := http.NewRequestWithContext(ctx, method, c.URL+"/rest/api-tokens"+target, strings.NewReader(body))
@@ -171,7 +171,7 @@ func roundTrip(request *http.Request) (answer, error) {
 	return answer{response.StatusCode, response.Header, string(bytes.TrimSpace(text))}, nil
 }
 
-// expect sends a request whose answer must have this status.
+// expect sends a request and checks the status of the answer.
 func (c client) expect(status int, method, path, body string, more ...string) answer {
 	c.t.Helper()
 	a := c.send(method, path, body, more...)
@@ -181,7 +181,7 @@ func (c client) expect(status int, method, path, body string, more ...string) an
 	return a
 }
 
-// create makes a token and returns its id and plaintext.
+// create creates a token and returns its id and plaintext.
 func (c client) create(body string) (id, token string) {
 	c.t.Helper()
 	made := c.expect(http.StatusCreated, http.MethodPost, "/", body)

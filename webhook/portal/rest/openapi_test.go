@@ -20,7 +20,7 @@ import (
 	"apitokens.dev/operator/webhook/portal/rest"
 )
 
-// description is the OpenAPI document, and what of it has been compiled.
+// description is the OpenAPI document and its compiled schemas.
 type description struct {
 	document map[string]any
 
@@ -31,7 +31,7 @@ type description struct {
 
 const documentURL = "https://example.com/openapi.json"
 
-// described is read once: a document that cannot be is a mistake in it.
+// described parses the document once.
 var described = sync.OnceValue(func() *description {
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(rest.Document))
 	if err != nil {
@@ -45,7 +45,7 @@ var described = sync.OnceValue(func() *description {
 	return d
 })
 
-// at is what stands at a place of the document, with references followed, and the pointer to it.
+// at returns the value at a path of the document, following references, and the JSON pointer to it.
 func (d *description) at(path ...string) (any, string) {
 	var here any = d.document
 	for i, key := range path {
@@ -69,7 +69,7 @@ func pointerTo(path ...string) string {
 	return "#" + strings.Join(escaped, "")
 }
 
-// validate checks a value against the schema at a place of the document.
+// validate checks a value against the schema at a JSON pointer.
 func (d *description) validate(pointer string, value any) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,7 +90,7 @@ func (d *description) paths() map[string]any {
 	return paths
 }
 
-// pathOf is the path of the document that a path behind the version belongs to, or nothing.
+// pathOf returns the path of the document that matches a path behind the version, or an empty string.
 func (d *description) pathOf(path string) string {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	var found string
@@ -107,7 +107,7 @@ func (d *description) pathOf(path string) string {
 	return found
 }
 
-// answerAt is where an answer is described: at its operation, or where everything is that has none.
+// answerAt returns where an answer is described: at its operation, or among the common responses.
 func (d *description) answerAt(method, target string, status int) []string {
 	path, _, _ := strings.Cut(target, "?")
 	version, below, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -128,7 +128,7 @@ func (d *description) answerAt(method, target string, status int) []string {
 	return []string{"paths", known, strings.ToLower(method), "responses", strconv.Itoa(status)}
 }
 
-// check says what of an answer is not as described.
+// check returns the first difference between an answer and the document.
 func (d *description) check(method, target string, a answer) error {
 	where := d.answerAt(method, target, a.status)
 	if response, _ := d.at(where...); response == nil {
@@ -182,7 +182,7 @@ func (d *description) checkHeaders(where []string, h http.Header) error {
 	return nil
 }
 
-// The official schema of OpenAPI 3.1 says nothing of the schemas in a document: those are compiled, which holds them against theirs.
+// The official schema of OpenAPI 3.1 does not check the schemas in a document. Compiling them does.
 func TestDocumentIsOpenAPI(t *testing.T) {
 	official, err := jsonschema.UnmarshalJSON(strings.NewReader(datamodel.OpenAPI31SchemaData))
 	if err != nil {
@@ -206,7 +206,7 @@ func TestDocumentIsOpenAPI(t *testing.T) {
 	}
 }
 
-// schemasIn are the schemas of a document, by pointer, with the examples that stand beside them.
+// schemasIn returns the examples beside each schema of a document, by JSON pointer.
 func schemasIn(value any, pointer string) map[string][]any {
 	found := map[string][]any{}
 	object, _ := value.(map[string]any)
@@ -251,7 +251,7 @@ func TestExamplesOfTheDocument(t *testing.T) {
 	if n < 20 {
 		t.Errorf("only %d examples were found", n)
 	}
-	// Whoever tries an example, and whatever scans for leaks, must not take it for an API token.
+	// No example may be a well-formed API token, or scanners for leaks would report it.
 	for text := range strings.FieldsFuncSeq(string(rest.Document), func(r rune) bool { return r == '"' || r == ' ' }) {
 		if _, ok := token.Parse([]byte(text)); ok {
 			t.Errorf("%s in the document is an API token", text)
@@ -282,12 +282,12 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 func TestDocumentIsServed(t *testing.T) {
 	w := env.Jira(t)
 	for _, version := range []string{"latest", "1.0"} {
-		stranger := client{World: w, t: t, version: version}
+		anonymous := client{World: w, t: t, version: version}
 		var served any
-		if err := json.Unmarshal([]byte(stranger.expect(http.StatusOK, "GET", "/openapi.json", "").body), &served); err != nil {
+		if err := json.Unmarshal([]byte(anonymous.expect(http.StatusOK, "GET", "/openapi.json", "").body), &served); err != nil {
 			t.Error(err)
 		}
-		if head := stranger.expect(http.StatusOK, "HEAD", "/openapi.json", ""); head.body != "" {
+		if head := anonymous.expect(http.StatusOK, "HEAD", "/openapi.json", ""); head.body != "" {
 			t.Errorf("HEAD has a body: %s", head.body)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// shown is a token in an answer. The plugin's own fields come first, under the plugin's names.
-type shown struct {
+// tokenBody is a token in an answer. The fields of the plugin come first, under the plugin's names.
+type tokenBody struct {
 	Label            string                        `json:"label"`
 	CreatedAt        int64                         `json:"createdAt"`
 	LastAccessed     *int64                        `json:"lastAccessed"`
@@ -26,14 +26,14 @@ type shown struct {
 	LastAccessedFrom string                        `json:"lastAccessedFrom,omitempty"`
 	AllowedSources   []string                      `json:"allowedSources,omitempty"`
 	AllowedPaths     []string                      `json:"allowedPaths,omitempty"`
-	// User is the owner, where tokens of several are listed.
+	// User is the owner, in the answers to administrators.
 	User string `json:"user,omitempty"`
-	// Token is the plaintext, once.
+	// Token is the plaintext of a new secret.
 	Token string `json:"token,omitempty"`
 }
 
-func show(t selfservice.Token) shown {
-	return shown{
+func newTokenBody(t selfservice.Token) tokenBody {
+	return tokenBody{
 		Label: t.Label, CreatedAt: t.Created.UnixMilli(), LastAccessed: millis(t.Used), ID: t.ID, ExpiresAt: millis(t.Ends),
 		Access: t.Access, State: t.State, Credential: t.Credential, LastAccessedFrom: t.UsedFrom,
 		AllowedSources: t.AllowedSources, AllowedPaths: t.AllowedPaths,
@@ -52,9 +52,9 @@ func list(c *call) error {
 	if err != nil {
 		return err
 	}
-	answer := make([]shown, len(tokens))
+	answer := make([]tokenBody, len(tokens))
 	for i, t := range tokens {
-		answer[i] = show(t)
+		answer[i] = newTokenBody(t)
 	}
 	return c.answer(http.StatusOK, answer)
 }
@@ -64,101 +64,102 @@ func get(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, show(t))
+	return c.answer(http.StatusOK, newTokenBody(t))
 }
 
-// wish is what a new token is to be.
-type wish struct {
-	Label          *string               `json:"label"`
-	ExpiresAt      *int64                `json:"expiresAt"`
-	LifetimeDays   *int32                `json:"lifetimeDays"`
-	Access         tokensv1alpha1.Access `json:"access"`
-	AllowedSources []string              `json:"allowedSources"`
-	AllowedPaths   []string              `json:"allowedPaths"`
+// createBody is the body of a request to create a token.
+type createBody struct {
+	Label          *string               `json:"label" expect:"a string"`
+	ExpiresAt      *int64                `json:"expiresAt" expect:"a time in milliseconds since 1970"`
+	LifetimeDays   *int32                `json:"lifetimeDays" expect:"a number from 1 to 3650"`
+	Access         tokensv1alpha1.Access `json:"access" expect:"ReadWrite or ReadOnly"`
+	AllowedSources []string              `json:"allowedSources" expect:"a list of networks"`
+	AllowedPaths   []string              `json:"allowedPaths" expect:"a list of paths"`
 }
 
-// maxTime is the last moment that can be written down: the end of the year 9999.
+// maxTime is the end of the year 9999, the last time that RFC 3339 can express, in milliseconds since 1970.
 const maxTime = 253402300799999
 
 func create(c *call) error {
-	var w wish
-	if err := c.read(&w); err != nil {
+	var body createBody
+	if err := c.read(&body); err != nil {
 		return err
 	}
-	wanted := selfservice.Wish{
-		Label: ptr.Deref(w.Label, ""), LifetimeDays: w.LifetimeDays, Access: w.Access, AllowedSources: w.AllowedSources, AllowedPaths: w.AllowedPaths,
+	request := selfservice.CreateRequest{
+		Label: ptr.Deref(body.Label, ""), LifetimeDays: body.LifetimeDays, Access: body.Access,
+		AllowedSources: body.AllowedSources, AllowedPaths: body.AllowedPaths,
 	}
 	switch {
-	case w.ExpiresAt == nil:
-	case *w.ExpiresAt < 1 || *w.ExpiresAt > maxTime:
-		return invalid("expiresAt", "expiresAt must be a time to come, in milliseconds since 1970.")
+	case body.ExpiresAt == nil:
+	case *body.ExpiresAt < 1 || *body.ExpiresAt > maxTime:
+		return invalid("expiresAt", "expiresAt must be a time in the future, in milliseconds since 1970.")
 	default:
-		wanted.Expires = time.UnixMilli(*w.ExpiresAt)
+		request.Expires = time.UnixMilli(*body.ExpiresAt)
 	}
-	t, text, err := c.Create(c.r.Context(), c.caller, wanted)
+	t, text, err := c.Create(c.r.Context(), c.caller, request)
 	if err != nil {
 		return err
 	}
 	c.w.Header().Set("Location", c.site.Base.Path+selfservice.APIPath+"/"+c.version+"/"+t.ID)
-	answer := show(t)
+	answer := newTokenBody(t)
 	answer.Token = text
 	return c.answer(http.StatusCreated, answer)
 }
 
 func rotate(c *call) error {
-	asked := struct {
-		OverlapHours *int32 `json:"overlapHours"`
+	body := struct {
+		OverlapHours *int32 `json:"overlapHours" expect:"a number from 0 to 8760"`
 	}{}
-	if err := c.readIfAny(&asked); err != nil {
+	if err := c.readOptional(&body); err != nil {
 		return err
 	}
-	hours := ptr.Deref(asked.OverlapHours, tokensv1alpha1.DefaultOverlapHours)
-	if most := int32(selfservice.MaxOverlap / time.Hour); hours < 0 || hours > most { // before it is multiplied, which could make it anything
-		return invalid("overlapHours", "overlapHours must be 0 to %d.", most)
+	hours := ptr.Deref(body.OverlapHours, tokensv1alpha1.DefaultOverlapHours)
+	if limit := int32(selfservice.MaxOverlap / time.Hour); hours < 0 || hours > limit { // checked here, because the multiplication below could overflow
+		return invalid("overlapHours", "overlapHours must be a number from 0 to %d.", limit)
 	}
 	t, text, err := c.Rotate(c.r.Context(), c.caller, c.id, time.Duration(hours)*time.Hour)
 	if err != nil {
 		return err
 	}
-	answer := show(t)
+	answer := newTokenBody(t)
 	answer.Token = text
 	return c.answer(http.StatusOK, answer)
 }
 
-func revoke(c *call) error { return c.done(c.Revoke(c.r.Context(), c.caller, c.id)) }
+func revoke(c *call) error { return c.noContent(c.Revoke(c.r.Context(), c.caller, c.id)) }
 
 func revokeAll(c *call) error {
 	_, err := c.RevokeAll(c.r.Context(), c.caller)
-	return c.done(err)
+	return c.noContent(err)
 }
 
-// revokePresented answers alike whatever was presented.
+// revokePresented gives the same answer for every token.
 func revokePresented(c *call) error {
-	var presented struct {
-		Token *string `json:"token"`
+	var body struct {
+		Token *string `json:"token" expect:"a string"`
 	}
-	if err := c.read(&presented); err != nil {
+	if err := c.read(&body); err != nil {
 		return err
 	}
-	if presented.Token == nil {
-		return invalid("token", "token must be given: the API token to revoke.")
+	if body.Token == nil {
+		return invalid("token", "token is required: the API token to revoke.")
 	}
-	if err := c.RevokePresented(c.r.Context(), c.Stranger(c.r, c.site, c.target), *presented.Token); err != nil {
+	if err := c.RevokePresented(c.r.Context(), c.Anonymous(c.r, c.site, c.target), *body.Token); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// parameters are those of the query, each of which is said once.
+// parameters returns the parameters of the query. Each may be given once.
 func (c *call) parameters() (url.Values, error) {
 	q, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return nil, invalid("", "The query of the URL cannot be read.")
+		return nil, invalid("", "The query of the URL is malformed.")
 	}
 	for name, values := range q {
 		if len(values) > 1 {
-			return nil, invalid(wire.Short(name), "%s must be given once.", wire.Short(name))
+			return nil, invalid(wire.Short(name), "%s may be given only once.", wire.Short(name))
 		}
 	}
 	return q, nil
@@ -169,8 +170,8 @@ func search(c *call) error {
 	if err != nil {
 		return err
 	}
-	wanted := selfservice.Query{User: q.Get("user"), Text: q.Get("q"), MaxResults: selfservice.DefaultResults}
-	for name, into := range map[string]*int{"startAt": &wanted.StartAt, "maxResults": &wanted.MaxResults} {
+	query := selfservice.Query{User: q.Get("user"), Text: q.Get("q"), MaxResults: selfservice.DefaultResults}
+	for name, into := range map[string]*int{"startAt": &query.StartAt, "maxResults": &query.MaxResults} {
 		if !q.Has(name) {
 			continue
 		}
@@ -178,34 +179,34 @@ func search(c *call) error {
 			return invalid(name, "%s must be a whole number.", name)
 		}
 	}
-	page, err := c.Search(c.r.Context(), c.caller, wanted)
+	page, err := c.Search(c.r.Context(), c.caller, query)
 	if err != nil {
 		return err
 	}
 	answer := struct {
-		StartAt    int     `json:"startAt"`
-		MaxResults int     `json:"maxResults"`
-		Total      int     `json:"total"`
-		Values     []shown `json:"values"`
-	}{page.StartAt, page.MaxResults, page.Total, make([]shown, len(page.Tokens))}
+		StartAt    int         `json:"startAt"`
+		MaxResults int         `json:"maxResults"`
+		Total      int         `json:"total"`
+		Values     []tokenBody `json:"values"`
+	}{page.StartAt, page.MaxResults, page.Total, make([]tokenBody, len(page.Tokens))}
 	for i, t := range page.Tokens {
-		answer.Values[i] = show(t)
+		answer.Values[i] = newTokenBody(t)
 		answer.Values[i].User = t.User
 	}
 	return c.answer(http.StatusOK, answer)
 }
 
-func revokeOf(c *call) error { return c.done(c.RevokeOf(c.r.Context(), c.caller, c.id)) }
+func revokeOf(c *call) error { return c.noContent(c.RevokeOf(c.r.Context(), c.caller, c.id)) }
 
 func revokeAllOf(c *call) error {
 	q, err := c.parameters()
 	if err == nil {
 		_, err = c.RevokeAllOf(c.r.Context(), c.caller, q.Get("user"))
 	}
-	return c.done(err)
+	return c.noContent(err)
 }
 
-// describe answers with the description of this API.
+// describe returns the OpenAPI document.
 func describe(c *call) error {
 	c.w.Header().Set("Content-Type", "application/json")
 	_, _ = c.w.Write(document)

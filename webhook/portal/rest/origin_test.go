@@ -9,7 +9,7 @@ import (
 	"apitokens.dev/operator/hack/lib/portaltest"
 )
 
-// A page of another origin changes nothing, whatever it sends beside the cookies of who looks at it.
+// A page of another origin cannot change anything with the cookies of its visitor.
 func TestCrossOrigin(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "carol")
@@ -64,14 +64,14 @@ func TestCrossOrigin(t *testing.T) {
 			}
 			alice.expect(http.StatusNoContent, "DELETE", "/all", "")
 		}
-		// What only reads is answered, and no page of another origin can read the answer.
+		// Reads are answered, but a page of another origin cannot see the answer.
 		if got := alice.expect(http.StatusOK, "GET", "/", "", "Origin", other, "Sec-Fetch-Site", "cross-site"); got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Error(got.header)
 		}
 	})
 }
 
-// What a form of another page can send is no JSON.
+// Forms of other pages cannot send JSON.
 func TestMediaTypes(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -88,7 +88,7 @@ func TestMediaTypes(t *testing.T) {
 				}
 			}
 		}
-		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		for _, media := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
 			alice.expect(http.StatusCreated, "POST", "/", `{"label":"x"}`, "Content-Type", media)
 		}

@@ -16,8 +16,8 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// A token with all that can be asked for shows it, in every answer.
-func TestWhatATokenIs(t *testing.T) {
+// Every answer shows every field of a token.
+func TestEveryField(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		ends := time.Now().Add(48 * time.Hour).Truncate(time.Second)
@@ -49,7 +49,7 @@ func TestWhatATokenIs(t *testing.T) {
 
 func millis(at time.Time) string { return strconv.FormatInt(at.UnixMilli(), 10) }
 
-// apiToken is the APIToken of a token of the portal.
+// apiToken returns the APIToken of a token of the portal.
 func apiToken(t *testing.T, w *portaltest.World, id string) *tokensv1alpha1.APIToken {
 	t.Helper()
 	for _, r := range records(t, w) {
@@ -65,7 +65,7 @@ func apiToken(t *testing.T, w *portaltest.World, id string) *tokensv1alpha1.APIT
 	return nil
 }
 
-// What is declared in Kubernetes for somebody is among his tokens: he sees and revokes it, and rotates it where it is declared.
+// Users see and revoke the tokens that are declared for them in Kubernetes. They cannot rotate them here.
 func TestDeclaredTokens(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice, bob := session(t, w, "alice"), session(t, w, "bob")
@@ -84,27 +84,27 @@ func TestDeclaredTokens(t *testing.T) {
 				t.Errorf("not said where it is rotated: %s", refused.body)
 			}
 		}
-		alice.bearer("alice", generated.text).expect(http.StatusOK, "GET", "/", "")
-		alice.bearer("alice", imported.text).expect(http.StatusOK, "GET", "/"+imported.id, "")
+		alice.withToken("alice", generated.text).expect(http.StatusOK, "GET", "/", "")
+		alice.withToken("alice", imported.text).expect(http.StatusOK, "GET", "/"+imported.id, "")
 		alice.expect(http.StatusNoContent, "DELETE", "/"+generated.id, "")
-		alice.bearer("alice", generated.text).expect(http.StatusUnauthorized, "GET", "/", "")
+		alice.withToken("alice", generated.text).expect(http.StatusUnauthorized, "GET", "/", "")
 		alice.expect(http.StatusNoContent, "DELETE", "/all", "")
-		// To the product an imported secret is a password that it may know, so it is the product that refuses it.
-		alice.bearer("alice", imported.text).expect(http.StatusUnauthorized, "GET", "/", "")
+		// An imported secret may be a password of the product, so it is the product that refuses it.
+		alice.withToken("alice", imported.text).expect(http.StatusUnauthorized, "GET", "/", "")
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// Foreign and unknown ids, and what is no id at all, are answered byte for byte alike.
+// The answers for ids of other users, unknown ids and malformed ids are identical.
 func TestForeignIDs(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice, bob := session(t, w, "alice"), session(t, w, "bob")
 		id, text := alice.create(`{"label":"alice's"}`)
 		_, bobs := bob.create(`{"label":"bob's"}`)
 		unknown := "asp_0000000000000000"
-		for _, as := range []client{bob, bob.bearer("bob", bobs)} {
+		for _, as := range []client{bob, bob.withToken("bob", bobs)} {
 			for _, request := range [][2]string{{"GET", "/"}, {"DELETE", "/"}, {"POST", "/rotate"}} {
 				at := func(id string) string { return "/" + strings.TrimSuffix(id+request[1], "/") }
 				want := as.expect(http.StatusNotFound, request[0], at(unknown), "")
@@ -121,11 +121,11 @@ func TestForeignIDs(t *testing.T) {
 				}
 			}
 		}
-		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/"+id, "")
+		alice.withToken("alice", text).expect(http.StatusOK, "GET", "/"+id, "")
 	})
 }
 
-// One's own tokens, of this site, and nobody else's.
+// Users see only their own tokens of this site.
 func TestOwnTokensOnly(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		other := env.Jira(t)
@@ -143,7 +143,7 @@ func TestOwnTokensOnly(t *testing.T) {
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)
 		}
-		if err := wantIDs(bob.bearer("bob", text), bobs); err != nil {
+		if err := wantIDs(bob.withToken("bob", text), bobs); err != nil {
 			t.Error(err)
 		}
 		if err := wantIDs(session(t, other, "alice"), elsewhere); err != nil {
@@ -152,7 +152,7 @@ func TestOwnTokensOnly(t *testing.T) {
 	})
 }
 
-// wantIDs says what is listed instead of these.
+// wantIDs returns an error if other ids than these are listed.
 func wantIDs(c client, want ...string) error {
 	c.t.Helper()
 	var got []string
@@ -177,7 +177,7 @@ func (d *differs) Error() string {
 	return "listed are " + strings.Join(d.got, " ") + ", want " + strings.Join(d.want, " ")
 }
 
-// Both versions are the same, with a slash at the end or without.
+// Both versions are the same, with or without a trailing slash.
 func TestVersions(t *testing.T) {
 	w := env.Jira(t)
 	for _, version := range []string{"latest", "1.0"} {
@@ -198,7 +198,7 @@ func TestVersions(t *testing.T) {
 	for _, version := range []string{"2.0", "1", "LATEST", "latest ", "1.0.0"} {
 		alice := session(t, w, "alice")
 		alice.version = strings.ReplaceAll(version, " ", "%20")
-		if refused := alice.expect(http.StatusNotFound, "GET", "/", ""); !refused.says(t, w, "", "use latest") {
+		if refused := alice.expect(http.StatusNotFound, "GET", "/", ""); !refused.says(t, w, "", "Use latest") {
 			t.Errorf("version %q: %s", version, refused.body)
 		}
 	}

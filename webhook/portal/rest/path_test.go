@@ -15,7 +15,7 @@ import (
 	"apitokens.dev/operator/webhook/portal/rest"
 )
 
-// direct sends a request line to the portal as it is, past the ingress, which would mend it.
+// direct sends a request line to the portal as it is, bypassing the ingress, which would normalise it.
 func direct(t *testing.T, w *portaltest.World, method, below string, as http.Header) answer {
 	t.Helper()
 	portal, err := url.Parse(w.Portal)
@@ -46,12 +46,12 @@ func direct(t *testing.T, w *portaltest.World, method, below string, as http.Hea
 	return answer{response.StatusCode, response.Header, strings.TrimSpace(body.String())}
 }
 
-// However a path is written, it is either that of an operation to the letter, or of none. What is refused is protected as well.
-func TestPathsAreReadToTheLetter(t *testing.T) {
+// A path must match exactly: no spelling of it reaches another operation. Refusals have the security headers too.
+func TestPathsMatchExactly(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	id, text := alice.create(`{"label":"stays"}`)
-	bearer := alice.bearer("alice", text)
+	bearer := alice.withToken("alice", text)
 	for _, path := range []string{
 		"/latest//", "//latest/", "/latest//all", "/latest/./all", "/latest/x/../all", "/latest/%2e/all", "/latest/x/%2e%2e/all", "/latest/..;/all", "/../api-tokens/latest/all",
 		"/latest/%61ll", "/latest/all;x", "/latest/all%3bx", "/latest/all%00", "/latest/all%20", "/latest/all%2f", "/latest%2fall", "/latest/%2fall", "/latest/all%5c",
@@ -83,8 +83,8 @@ func TestPathsAreReadToTheLetter(t *testing.T) {
 	}
 }
 
-// A query that cannot be read to the letter is not guessed at.
-func TestQueriesAreReadToTheLetter(t *testing.T) {
+// Malformed and ambiguous queries are refused.
+func TestMalformedQueries(t *testing.T) {
 	w := env.Confluence(t)
 	alice, carol := session(t, w, "alice"), session(t, w, "carol")
 	id, _ := alice.create(`{"label":"stays"}`)
@@ -100,7 +100,7 @@ func TestQueriesAreReadToTheLetter(t *testing.T) {
 	}
 }
 
-// What a path does not have is 405, and Allow says what it has. Nobody has to be known for that.
+// Methods that a path does not support are 405 with Allow, without authentication.
 func TestMethods(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice, nobody := session(t, w, "alice"), client{World: w, t: t}
@@ -125,7 +125,7 @@ func TestMethods(t *testing.T) {
 				}
 			}
 		}
-		// Nor is it another method because a header or a parameter says so.
+		// Headers and parameters do not change the method.
 		for _, override := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"} {
 			alice.expect(http.StatusOK, "GET", "/"+id+"?_method=DELETE&X-HTTP-Method-Override=DELETE", "", override, "DELETE")
 			alice.expect(http.StatusMethodNotAllowed, "POST", "/all", `{"_method":"DELETE"}`, override, "DELETE")

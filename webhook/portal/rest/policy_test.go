@@ -23,10 +23,10 @@ func TestSitePolicy(t *testing.T) {
 	mustEnd := tokensv1alpha1.TokenPolicy{NeverExpiring: tokensv1alpha1.NeverExpiringForbidden}
 	thirty := tokensv1alpha1.TokenPolicy{NeverExpiring: tokensv1alpha1.NeverExpiringForbidden, DefaultLifetimeDays: new(int32(30))}
 	for name, tc := range map[string]struct {
-		site  tokensv1alpha1.TokenPolicy
-		wish  string
-		field string // nothing if it is allowed
-		days  int    // until its end, 0 for none
+		site   tokensv1alpha1.TokenPolicy
+		fields string
+		field  string // nothing if it is allowed
+		days   int    // until its end, 0 for none
 	}{
 		"nothing is said":              {tokensv1alpha1.TokenPolicy{}, ``, "", 0},
 		"ten years":                    {tokensv1alpha1.TokenPolicy{}, `,"lifetimeDays":3650`, "", 3650},
@@ -50,7 +50,7 @@ func TestSitePolicy(t *testing.T) {
 			}
 			w := product(t, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy = tc.site })
 			alice := session(t, w, "alice")
-			got := alice.send("POST", "/", `{"label":"CI scripts"`+tc.wish+`}`)
+			got := alice.send("POST", "/", `{"label":"CI scripts"`+tc.fields+`}`)
 			if tc.field != "" {
 				if got.status != http.StatusBadRequest || !got.says(t, w, tc.field, "") {
 					t.Errorf("%d %s, want it refused for %s", got.status, got.body, tc.field)
@@ -81,8 +81,8 @@ func TestQuota(t *testing.T) {
 		first, text := alice.create(`{"label":"1"}`)
 		alice.create(`{"label":"2"}`)
 		alice.create(`{"label":"3"}`)
-		for _, as := range []client{alice, alice.bearer("alice", text)} {
-			if refused := as.expect(http.StatusConflict, "POST", "/", `{"label":"4"}`); !refused.says(t, w, "", "may have 3 ") {
+		for _, as := range []client{alice, alice.withToken("alice", text)} {
+			if refused := as.expect(http.StatusConflict, "POST", "/", `{"label":"4"}`); !refused.says(t, w, "", "which is 3.") {
 				t.Error(refused.body)
 			}
 		}
@@ -93,7 +93,7 @@ func TestQuota(t *testing.T) {
 	}, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(3)) })
 }
 
-// However many are asked for at the same time, there are never more than may be, and what is refused takes no room.
+// Concurrent requests never exceed the quota, and refused ones do not count.
 func TestQuotaInARace(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -121,15 +121,15 @@ func TestQuotaInARace(t *testing.T) {
 	}, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(5)) })
 }
 
-// Before the epoch of a site nothing is issued, and after it what was issued before is dead, until it is rotated.
-func TestEpoch(t *testing.T) {
+// Nothing is issued before the site's `issuedAfter`. Tokens that were issued before are invalid until they are rotated.
+func TestIssuedAfter(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		id, text := alice.create(`{"label":"before"}`)
 		epoch := time.Now().Add(2 * time.Second).Truncate(time.Second)
 		policy(t, w, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = metav1.NewTime(epoch) })
-		eventually(t, alice.bearer("alice", text), http.StatusUnauthorized)
-		// What the portal lists may be milliseconds behind what it decides by: a token that it still makes is dead from the beginning.
+		eventually(t, alice.withToken("alice", text), http.StatusUnauthorized)
+		// The cache may be milliseconds behind the index: a token that is still created is invalid from the start.
 		kubetest.Eventually(t, func() error {
 			if a := alice.send("POST", "/", `{"label":"too early"}`); a.status != http.StatusConflict {
 				return fmt.Errorf("a token before the epoch: %d", a.status)
@@ -151,22 +151,22 @@ func TestEpoch(t *testing.T) {
 		var again answer
 		for again = alice.send("POST", "/"+id+"/rotate", ""); again.status == http.StatusConflict; again = alice.send("POST", "/"+id+"/rotate", "") {
 		}
-		alice.bearer("alice", again.text(t, "token")).expect(http.StatusOK, "GET", "/", "")
-		alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		alice.withToken("alice", again.text(t, "token")).expect(http.StatusOK, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
 	})
 }
 
-// What came to its end does so by itself, and shows.
+// Tokens expire by themselves, and the state shows it.
 func TestExpired(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		id, text := alice.create(`{"label":"short","expiresAt":` + millis(time.Now().Add(2500*time.Millisecond)) + `}`)
-		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
-		eventually(t, alice.bearer("alice", text), http.StatusUnauthorized)
+		alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
+		eventually(t, alice.withToken("alice", text), http.StatusUnauthorized)
 		if state := alice.expect(http.StatusOK, "GET", "/"+id, "").text(t, "state"); state != "Expired" {
 			t.Errorf("state is %s", state)
 		}
-		if refused := alice.expect(http.StatusConflict, "POST", "/"+id+"/rotate", ""); !refused.says(t, w, "", "ended at") {
+		if refused := alice.expect(http.StatusConflict, "POST", "/"+id+"/rotate", ""); !refused.says(t, w, "", "expired at") {
 			t.Error(refused.body)
 		}
 	})
@@ -181,12 +181,12 @@ func TestSuspended(t *testing.T) {
 	if err := env.Admin.Update(t.Context(), of); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, alice.bearer("alice", text), http.StatusUnauthorized)
+	eventually(t, alice.withToken("alice", text), http.StatusUnauthorized)
 	again := alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", "")
 	if again.text(t, "state") != "Suspended" {
 		t.Errorf("rotated, it is %s", again.body)
 	}
-	alice.bearer("alice", again.text(t, "token")).expect(http.StatusUnauthorized, "GET", "/", "")
+	alice.withToken("alice", again.text(t, "token")).expect(http.StatusUnauthorized, "GET", "/", "")
 }
 
 func TestRotation(t *testing.T) {
@@ -198,12 +198,12 @@ func TestRotation(t *testing.T) {
 			if rotated.text(t, "id") != id || rotated.text(t, "token") == old || rotated.text(t, "label") != "CI scripts" {
 				t.Errorf("%s", rotated.body)
 			}
-			alice.bearer("alice", rotated.text(t, "token")).expect(http.StatusOK, "GET", "/"+id, "")
+			alice.withToken("alice", rotated.text(t, "token")).expect(http.StatusOK, "GET", "/"+id, "")
 			want := http.StatusOK
 			if hours == 0 {
 				want = http.StatusUnauthorized
 			}
-			alice.bearer("alice", old).expect(want, "GET", "/"+id, "")
+			alice.withToken("alice", old).expect(want, "GET", "/"+id, "")
 			left := map[time.Duration]bool{}
 			for _, r := range records(t, w) {
 				for _, e := range r.Entries {
@@ -218,14 +218,14 @@ func TestRotation(t *testing.T) {
 		}
 		for _, hours := range []string{"-1", "8761", "2147483647", "2562048", "-2562048"} {
 			id, _ := alice.create(`{"label":"CI scripts"}`)
-			if refused := alice.expect(http.StatusBadRequest, "POST", "/"+id+"/rotate", `{"overlapHours":`+hours+`}`); !refused.says(t, w, "overlapHours", "0 to 8760") {
+			if refused := alice.expect(http.StatusBadRequest, "POST", "/"+id+"/rotate", `{"overlapHours":`+hours+`}`); !refused.says(t, w, "overlapHours", "from 0 to 8760") {
 				t.Errorf("%s: %s", hours, refused.body)
 			}
 		}
 	})
 }
 
-// Four secrets at most go on at once: the oldest is not thrown out for a new one.
+// At most four secrets are valid at once. A new one does not replace the oldest.
 func TestFourSecrets(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -234,22 +234,22 @@ func TestFourSecrets(t *testing.T) {
 		for range 3 {
 			texts = append(texts, alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", "").text(t, "token"))
 		}
-		if refused := alice.expect(http.StatusConflict, "POST", "/"+id+"/rotate", ""); !refused.says(t, w, "", "last 4 secrets") {
+		if refused := alice.expect(http.StatusConflict, "POST", "/"+id+"/rotate", ""); !refused.says(t, w, "", "4 valid secrets") {
 			t.Error(refused.body)
 		}
 		for _, text := range texts {
-			alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+			alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		}
-		// Without an overlap there is room as soon as the current one is gone.
+		// Without an overlap the new secret replaces the newest one.
 		now := alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":0}`).text(t, "token")
-		alice.bearer("alice", texts[3]).expect(http.StatusUnauthorized, "GET", "/", "")
+		alice.withToken("alice", texts[3]).expect(http.StatusUnauthorized, "GET", "/", "")
 		for _, text := range append(texts[:3], now) {
-			alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+			alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		}
 	})
 }
 
-// Rotations at the same time are one after the other: whoever was answered has a secret that verifies.
+// Concurrent rotations run one after the other. Every secret that was shown is valid.
 func TestRotationsInARace(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
@@ -269,7 +269,7 @@ func TestRotationsInARace(t *testing.T) {
 	for a := range answers {
 		if a.status == http.StatusOK {
 			made++
-			alice.bearer("alice", a.text(t, "token")).expect(http.StatusOK, "GET", "/", "")
+			alice.withToken("alice", a.text(t, "token")).expect(http.StatusOK, "GET", "/", "")
 		} else if a.status != http.StatusConflict {
 			t.Errorf("%d %s", a.status, a.body)
 		}
@@ -279,8 +279,8 @@ func TestRotationsInARace(t *testing.T) {
 	}
 }
 
-// A rotation may not break a rule of the site that came after the token.
-func TestRotationKeepsToThePolicy(t *testing.T) {
+// A rotation must not break a rule that the site introduced after the token was created.
+func TestRotationKeepsPolicy(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	id, _ := alice.create(`{"label":"for ever"}`)
@@ -293,7 +293,7 @@ func TestRotationKeepsToThePolicy(t *testing.T) {
 			break
 		}
 	}
-	if last.status != http.StatusConflict || !strings.Contains(last.body, "must end") {
+	if last.status != http.StatusConflict || !strings.Contains(last.body, "must expire") {
 		t.Errorf("%d %s", last.status, last.body)
 	}
 }

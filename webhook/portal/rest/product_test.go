@@ -11,7 +11,7 @@ import (
 	"apitokens.dev/operator/hack/lib/portaltest"
 )
 
-// While the product is away, those who are known by it are told so, and those who bring a token go on.
+// While the product is away, its users get 503. API tokens still work.
 func TestProductAway(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -25,17 +25,18 @@ func TestProductAway(t *testing.T) {
 				t.Error(got.body)
 			}
 		}
-		script := alice.bearer("alice", text)
+		script := alice.withToken("alice", text)
 		script.expect(http.StatusOK, "GET", "/", "")
 		again := script.expect(http.StatusOK, "POST", "/"+id+"/rotate", "").text(t, "token")
-		alice.bearer("alice", again).create(`{"label":"child"}`)
+		alice.withToken("alice", again).create(`{"label":"child"}`)
 		alice.with().expect(http.StatusAccepted, "POST", "/revoke", `{"token":"`+text+`"}`)
 		w.Product.SetUnavailable(false)
 		alice.expect(http.StatusNotFound, "GET", "/"+id, "")
 	})
 }
 
-// A product that hangs is asked little at once. Who comes beyond that is told at once, all others in time; other sites do not notice.
+// A product that hangs gets few requests at the same time. Requests beyond the limit fail at once, all others within the timeout.
+// Other sites are not affected.
 func TestProductHangs(t *testing.T) {
 	w, other := env.Jira(t), env.Confluence(t)
 	alice, elsewhere := session(t, w, "alice"), session(t, other, "alice")
@@ -63,9 +64,9 @@ func TestProductHangs(t *testing.T) {
 			}
 		})
 	}
-	// Meanwhile:
+	// In the meantime:
 	elsewhere.create(`{"label":"of a product that answers"}`)
-	alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+	alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 	group.Wait()
 	if asked := len(w.Product.Requests()) - before; asked > askers/2 {
 		t.Errorf("the product was asked %d times", asked)
@@ -88,7 +89,7 @@ type tooMany struct{ goroutines int }
 
 func (e *tooMany) Error() string { return "too many goroutines are left" }
 
-// It takes a while, and is answered all the same.
+// Requests to a slow product wait and succeed.
 func TestSlowProduct(t *testing.T) {
 	w := env.Confluence(t)
 	alice := session(t, w, "alice")

@@ -1,4 +1,5 @@
-// Package rest is the REST API at `/rest/api-tokens`: that of the plugin "API Tokens for Jira and Confluence", and more.
+// Package rest serves the REST API at `/rest/api-tokens`. It is the API of the plugin "API Tokens for Jira and Confluence" with
+// additions.
 package rest
 
 import (
@@ -12,7 +13,7 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-// document is the description of the API, in OpenAPI 3.1.
+// document describes the API in OpenAPI 3.1.
 //
 //go:embed openapi.json
 var document []byte
@@ -25,22 +26,22 @@ type call struct {
 	r      *http.Request
 	site   *selfservice.Site
 	caller *selfservice.Caller
-	// target is that of the client, below the context path; version the one of this API in it, and id what stands for {id}.
+	// target is the request target below the context path, as the client wrote it. version and id are parts of it.
 	target, version, id string
 }
 
-// operation answers a call, or says why not.
+// operation writes the answer of a call, or returns an error.
 type operation func(*call) error
 
-// route is one operation, at a path behind the version.
+// route is an operation and its path behind the version.
 type route struct {
 	method, path string
-	// open says that it is for everybody: nobody is asked who he is.
-	open bool
-	run  operation
+	// anonymous says that the operation needs no authentication.
+	anonymous bool
+	run       operation
 }
 
-// routes are all there is. A path that is literal is not one with {id}, so it comes before.
+// routes lists all operations. Literal paths come before those with {id}, which would match them.
 var routes = []route{
 	{http.MethodGet, "/", false, list},
 	{http.MethodPost, "/", false, create},
@@ -55,11 +56,12 @@ var routes = []route{
 	{http.MethodPost, "/{id}/rotate", false, rotate},
 }
 
-// NewHandler returns the handler of all sites' APIs. It expects what selfservice.Mount names, and a path that begins with selfservice.APIPath.
-func NewHandler(p *selfservice.Service) http.Handler {
+// NewHandler returns the handler of the APIs of all sites. It expects the path values of selfservice.Mount, and a path that begins
+// with selfservice.APIPath.
+func NewHandler(s *selfservice.Service) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		selfservice.Protect(w.Header(), selfservice.NothingLoads)
-		c := &call{Service: p, w: w, r: r}
+		c := &call{Service: s, w: w, r: r}
 		if err := c.serve(); err != nil {
 			c.refuse(err)
 		}
@@ -77,7 +79,7 @@ func (c *call) serve() (err error) {
 	if err != nil {
 		return err
 	}
-	if route.open {
+	if route.anonymous {
 		return route.run(c)
 	}
 	if err := c.site.SameOrigin(c.r); err != nil {
@@ -89,11 +91,11 @@ func (c *call) serve() (err error) {
 	return route.run(c)
 }
 
-// route finds the operation for a path that begins with the version.
+// route returns the route for a path that begins with the version.
 func (c *call) route(path string) (route, error) {
 	version, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if version != "latest" && version != "1.0" {
-		return route{}, &selfservice.Problem{Kind: selfservice.NotFound, Message: "There is no such version of this API: use latest."}
+		return route{}, &selfservice.Problem{Kind: selfservice.NotFound, Message: "There is no such version of this API. Use latest."}
 	}
 	c.version = version
 	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
@@ -114,11 +116,11 @@ func (c *call) route(path string) (route, error) {
 		}
 	}
 	if resource == "" {
-		return route{}, &selfservice.Problem{Kind: selfservice.NotFound, Message: "There is no such resource: see " + selfservice.APIPath + "/latest/openapi.json."}
+		return route{}, &selfservice.Problem{Kind: selfservice.NotFound, Message: "There is no such resource. See " + selfservice.APIPath + "/latest/openapi.json."}
 	}
 	return route{}, &refusal{
 		status: http.StatusMethodNotAllowed, allow: allowed,
-		message: fmt.Sprintf("This resource has no such method: use %s.", strings.Join(allowed, " or ")),
+		message: fmt.Sprintf("This resource does not support this method. Use %s.", strings.Join(allowed, " or ")),
 	}
 }
 

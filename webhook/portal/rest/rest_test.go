@@ -9,7 +9,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// What the plugin's users did: create, list, revoke.
+// Users create, list and revoke tokens as with the plugin.
 func TestLifeOfAToken(t *testing.T) {
 	alice := session(t, env.Jira(t), "alice")
 	if list := alice.expect(http.StatusOK, "GET", "", ""); list.body != "[]" {
@@ -23,11 +23,11 @@ func TestLifeOfAToken(t *testing.T) {
 	if want := "/jira/rest/api-tokens/latest/" + id; made.header.Get("Location") != want {
 		t.Errorf("Location is %q, want %q", made.header.Get("Location"), want)
 	}
-	// The names and the order of the plugin's fields.
+	// The fields have the names and the order of the plugin.
 	want := `^\[\{"label":"CI scripts","createdAt":\d{13},"lastAccessed":null,"id":"` + id +
 		`","expiresAt":null,"access":"ReadWrite","state":"Active","credential":"Portal"\}\]$`
-	script := alice.bearer("alice", text)
-	for _, as := range []client{alice, script, alice.bearer("ALICE", text)} {
+	script := alice.withToken("alice", text)
+	for _, as := range []client{alice, script, alice.withToken("ALICE", text)} {
 		if list := as.expect(http.StatusOK, "GET", "/", ""); !regexp.MustCompile(want).MatchString(list.body) {
 			t.Errorf("%s, want %s", list.body, want)
 		}

@@ -17,7 +17,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// Whoever holds a token may have it revoked, and nobody learns whether what he holds is one.
+// Everybody who holds a token may revoke it. The answer does not tell whether it was one.
 func TestRevokePresented(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		other := env.Confluence(t)
@@ -35,15 +35,15 @@ func TestRevokePresented(t *testing.T) {
 		for _, presented := range []string{wrong, foreign, id, text[:66], text + "x", " " + text, "", "x", "\x00", strings.Repeat("asp_", 1000), strings.ToUpper(text)} {
 			present(presented)
 		}
-		alice.bearer("alice", text).expect(http.StatusOK, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		if err := wantIDs(alice, id); err != nil {
 			t.Error(err)
 		}
-		session(t, other, "alice").bearer("alice", foreign).expect(http.StatusOK, "GET", "/", "")
+		session(t, other, "alice").withToken("alice", foreign).expect(http.StatusOK, "GET", "/", "")
 		if got := present(text); got.body != "" {
 			t.Errorf("%s", got.body)
 		}
-		alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)
 		}
@@ -57,7 +57,7 @@ func TestRevokePresented(t *testing.T) {
 	})
 }
 
-// Also one that is declared, suspended, limited or replaced.
+// Declared, suspended, limited and replaced tokens can be revoked too.
 func TestRevokePresentedOfEveryKind(t *testing.T) {
 	w := env.Jira(t)
 	alice, finder := session(t, w, "alice"), client{World: w, t: t}
@@ -74,7 +74,7 @@ func TestRevokePresentedOfEveryKind(t *testing.T) {
 	}
 }
 
-// auditLine is the first line with all of these parts. What somebody did is written before he is answered.
+// auditLine returns the first line with all of these parts. Actions are logged before they are answered.
 func auditLine(t *testing.T, parts ...string) string {
 	t.Helper()
 next:
@@ -97,14 +97,14 @@ func TestAdministrators(t *testing.T) {
 		two, _ := alice.create(`{"label":"Reports"}`)
 		three, bobs := bob.create(`{"label":"ci of Bob"}`)
 		four, carols := carol.create(`{"label":"own"}`)
-		newest, _ := search(t, carol, "") // within a second, in any order that stays
-		for query, want := range map[string][]string{
-			"": newest, "?": newest, "?user=": newest, "?q=": newest, "?user=alice": {two, one}, "?user=ALICE": {two, one}, "?user=alic": {}, "?q=ci": {three, one},
-			"?q=REPORTS": {two}, "?q=bob": {three}, "?q=" + one: {one}, "?startAt=0&q=" + one + "&maxResults=9": {one}, "?q=" + one[4:]: {one}, "?user=alice&q=ci": {one}, "?q=%25": {}, "?q=" + url.QueryEscape("' or 1=1"): {},
+		newest, _ := search(t, carol, "")             // within a second, in any order that stays
+		for query, want := range map[string][]string{ // random ids may contain any two or three letters, but no space
+			"": newest, "?": newest, "?user=": newest, "?q=": newest, "?user=alice": {two, one}, "?user=ALICE": {two, one}, "?user=alic": {}, "?q=ci%20": {three, one},
+			"?q=REPORTS": {two}, "?q=of%20bob": {three}, "?q=" + one: {one}, "?startAt=0&q=" + one + "&maxResults=9": {one}, "?q=" + one[4:]: {one}, "?user=alice&q=ci%20": {one}, "?q=%25": {}, "?q=" + url.QueryEscape("' or 1=1"): {},
 			"?maxResults=1": newest[:1], "?maxResults=1&startAt=1": newest[1:2], "?startAt=4": {}, "?startAt=3&maxResults=1000": newest[3:], "?startAt=9223372036854775807": {},
 			"?unknown=x": newest,
 		} {
-			for _, as := range []client{carol, carol.bearer("carol", carols)} {
+			for _, as := range []client{carol, carol.withToken("carol", carols)} {
 				got, total := search(t, as, query)
 				if !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
 					t.Errorf("%q: %q, want %q", query, got, want)
@@ -124,7 +124,7 @@ func TestAdministrators(t *testing.T) {
 			}
 		}
 		carol.expect(http.StatusUnauthorized, "GET", "/admin?q="+carols, "") // a token in a URL is in logs
-		for _, as := range []client{alice, alice.bearer("alice", text), bob.bearer("bob", bobs)} {
+		for _, as := range []client{alice, alice.withToken("alice", text), bob.withToken("bob", bobs)} {
 			for _, request := range [][2]string{{"GET", "/admin"}, {"DELETE", "/admin/" + four}, {"DELETE", "/admin/" + two}, {"DELETE", "/admin/tokens?user=alice"}} {
 				if refused := as.expect(http.StatusForbidden, request[0], request[1], ""); !refused.says(t, w, "", "administrators") {
 					t.Error(refused.body)
@@ -135,7 +135,7 @@ func TestAdministrators(t *testing.T) {
 		carol.expect(http.StatusNotFound, "GET", "/"+one, "")
 		carol.expect(http.StatusNotFound, "DELETE", "/"+one, "")
 		carol.expect(http.StatusNoContent, "DELETE", "/admin/"+one, "")
-		alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
 		carol.expect(http.StatusNotFound, "DELETE", "/admin/"+one, "")
 		carol.expect(http.StatusNotFound, "DELETE", "/admin/nothing", "")
 		for _, query := range []string{"", "?user=", "?user=bob&user=alice", "?user=%zz"} {
@@ -173,8 +173,8 @@ func search(t *testing.T, as client, query string) (ids []string, total int) {
 	return ids, page.Total
 }
 
-// An administrator who is none any more is refused at once.
-func TestAdministratorNoMore(t *testing.T) {
+// A former administrator is refused at once.
+func TestFormerAdministrator(t *testing.T) {
 	w := env.Jira(t)
 	carol := session(t, w, "carol")
 	carol.expect(http.StatusOK, "GET", "/admin", "")
@@ -186,7 +186,7 @@ func TestAdministratorNoMore(t *testing.T) {
 	}
 }
 
-// All of many are revoked, and told one by one.
+// Each of many tokens is revoked and logged.
 func TestRevokeAllOfMany(t *testing.T) {
 	w := env.Confluence(t)
 	alice := session(t, w, "alice")

@@ -10,30 +10,30 @@ import (
 	"apitokens.dev/operator/hack/lib/portaltest"
 )
 
-// A token lists, shows and revokes its owner's tokens, and rotates itself and no other one.
+// A token lists, shows and revokes its owner's tokens, and rotates only itself.
 func TestTokenAsCaller(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		one, text := alice.create(`{"label":"one"}`)
 		two, _ := alice.create(`{"label":"two"}`)
-		script := alice.bearer("alice", text)
+		script := alice.withToken("alice", text)
 		if err := wantIDs(script, one, two); err != nil {
 			t.Error(err)
 		}
-		if refused := script.expect(http.StatusForbidden, "POST", "/"+two+"/rotate", ""); !refused.says(t, w, "", "may rotate itself") {
+		if refused := script.expect(http.StatusForbidden, "POST", "/"+two+"/rotate", ""); !refused.says(t, w, "", "may rotate only itself") {
 			t.Error(refused.body)
 		}
 		again := script.expect(http.StatusOK, "POST", "/"+one+"/rotate", `{"overlapHours":0}`).text(t, "token")
 		script.expect(http.StatusUnauthorized, "GET", "/", "")
-		script = alice.bearer("alice", again)
+		script = alice.withToken("alice", again)
 		script.expect(http.StatusNoContent, "DELETE", "/"+two, "")
 		three, child := script.create(`{"label":"three"}`)
-		if err := wantIDs(alice.bearer("alice", child), one, three); err != nil {
+		if err := wantIDs(alice.withToken("alice", child), one, three); err != nil {
 			t.Error(err)
 		}
 		script.expect(http.StatusNoContent, "DELETE", "/"+one, "")
 		script.expect(http.StatusUnauthorized, "GET", "/", "")
-		alice.bearer("alice", child).expect(http.StatusNoContent, "DELETE", "/all", "")
+		alice.withToken("alice", child).expect(http.StatusNoContent, "DELETE", "/all", "")
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)
 		}
@@ -45,13 +45,13 @@ func TestTokenAsCaller(t *testing.T) {
 	})
 }
 
-// What a token may do and from where holds here as everywhere.
-func TestLimitsHoldHere(t *testing.T) {
+// The limits of a token apply to the REST API too.
+func TestLimitsApply(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		for name, tc := range map[string]struct {
-			wish, reason string
-			reads        bool
+			fields, reason string
+			reads          bool
 		}{
 			"reads only":                {`"access":"ReadOnly"`, "ReadOnly", true},
 			"from elsewhere":            {`"allowedSources":["198.51.100.0/24"]`, "SourceNotAllowed", false},
@@ -59,8 +59,8 @@ func TestLimitsHoldHere(t *testing.T) {
 			"paths that begin alike":    {`"allowedPaths":["/rest/api-token","/rest/api-tokens2"]`, "PathNotAllowed", false},
 			"reading only, at one path": {`"access":"ReadOnly","allowedPaths":["/rest/api-tokens/latest"]`, "ReadOnly", true},
 		} {
-			id, text := alice.create(`{"label":"` + name + `",` + tc.wish + `}`)
-			script := alice.bearer("alice", text)
+			id, text := alice.create(`{"label":"` + name + `",` + tc.fields + `}`)
+			script := alice.withToken("alice", text)
 			read := http.StatusForbidden
 			if tc.reads {
 				read = http.StatusOK
@@ -77,7 +77,7 @@ func TestLimitsHoldHere(t *testing.T) {
 			}
 		}
 		_, text := alice.create(`{"label":"here","allowedSources":["192.0.2.7/32"],"allowedPaths":["/rest/api-tokens"]}`)
-		here := alice.bearer("alice", text)
+		here := alice.withToken("alice", text)
 		here.expect(http.StatusOK, "GET", "/", "")
 		if got := here.expect(http.StatusForbidden, "GET", "/?os_username=bob", "").header.Get("X-Api-Token-Reason"); got != "CredentialParameter" {
 			t.Error(got)
@@ -86,18 +86,18 @@ func TestLimitsHoldHere(t *testing.T) {
 		if refused := eventually(t, here, http.StatusForbidden); refused.header.Get("X-Api-Token-Reason") != "SourceNotAllowed" {
 			t.Error(refused.header)
 		}
-		session(t, w, "alice").expect(http.StatusOK, "GET", "/", "") // who is signed in is no token
+		session(t, w, "alice").expect(http.StatusOK, "GET", "/", "") // a session has no limits
 	})
 }
 
-// A token never makes one that may more than itself, or longer.
-func TestNeverWider(t *testing.T) {
+// A token cannot create one with more rights than itself, or with a longer lifetime.
+func TestNoMoreRights(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		_, text := alice.create(`{"label":"maker","allowedSources":["192.0.2.0/24","2001:db8::/32"],"allowedPaths":["/rest/api/2/","/rest/api-tokens"]}`)
-		maker := alice.bearer("alice", text)
+		maker := alice.withToken("alice", text)
 		for name, tc := range map[string]struct {
-			wish   string
+			fields string
 			status int
 			field  string
 		}{
@@ -118,7 +118,7 @@ func TestNeverWider(t *testing.T) {
 			"an encoded path":        {`,"allowedPaths":["/rest/api/2/%2e%2e"]`, http.StatusBadRequest, "allowedPaths"},
 			"one of the paths wider": {`,"allowedPaths":["/rest/api/2/search","/rest/api"]`, http.StatusForbidden, "allowedPaths"},
 		} {
-			got := maker.send("POST", "/", `{"label":"child"`+tc.wish+`}`)
+			got := maker.send("POST", "/", `{"label":"child"`+tc.fields+`}`)
 			if got.status != tc.status || tc.field != "" && !got.says(t, w, tc.field, "") {
 				t.Errorf("%s: %d %s, want %d", name, got.status, got.body, tc.status)
 				continue
@@ -134,8 +134,8 @@ func TestNeverWider(t *testing.T) {
 	})
 }
 
-// However its end is said, by the token or by the site, a token makes none that outlives it, not even by being rotated.
-func TestNeverLonger(t *testing.T) {
+// A token cannot create one that outlives it, not even by rotation, whether the token or the site sets the expiry.
+func TestNoLongerLifetime(t *testing.T) {
 	days := func(n int) string { return millis(time.Now().Add(time.Duration(n) * 24 * time.Hour)) }
 	for name, tc := range map[string]struct {
 		site    tokensv1alpha1.TokenPolicy
@@ -163,10 +163,10 @@ func TestNeverLonger(t *testing.T) {
 			made := alice.expect(http.StatusCreated, "POST", "/", `{"label":"maker"`+tc.maker+`}`).fields(t)
 			text, _ := made["token"].(string)
 			most, ends := made["expiresAt"].(float64)
-			for wish, allowed := range tc.allowed {
-				got := alice.bearer("alice", text).send("POST", "/", `{"label":"child"`+wish+`}`)
+			for fields, allowed := range tc.allowed {
+				got := alice.withToken("alice", text).send("POST", "/", `{"label":"child"`+fields+`}`)
 				if (got.status == http.StatusCreated) != allowed || !allowed && got.status != http.StatusForbidden {
-					t.Errorf("%s: %d %s, want it allowed: %t", wish, got.status, got.body, allowed)
+					t.Errorf("%s: %d %s, want it allowed: %t", fields, got.status, got.body, allowed)
 					continue
 				}
 				if !allowed || !ends {
@@ -174,10 +174,10 @@ func TestNeverLonger(t *testing.T) {
 				}
 				child := alice.expect(http.StatusOK, "POST", "/"+got.text(t, "id")+"/rotate", "").fields(t)
 				if end, _ := child["expiresAt"].(float64); end == 0 || end > most {
-					t.Errorf("%s: rotated, it ends at %v, and its maker at %v", wish, child["expiresAt"], most)
+					t.Errorf("%s: rotated, it ends at %v, and its maker at %v", fields, child["expiresAt"], most)
 				}
 				if spec := apiToken(t, w, got.text(t, "id")).Spec; spec.LifetimeDays != nil {
-					t.Errorf("%s: its lifetime begins anew with each rotation", wish)
+					t.Errorf("%s: its lifetime begins anew with each rotation", fields)
 				}
 			}
 		})
@@ -188,7 +188,7 @@ func TestCreationByTokensForbidden(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
 		id, text := alice.create(`{"label":"maker"}`)
-		script := alice.bearer("alice", text)
+		script := alice.withToken("alice", text)
 		if refused := script.expect(http.StatusForbidden, "POST", "/", `{"label":"child"}`); !refused.says(t, w, "", w.URL+"/plugins/servlet/api-tokens") {
 			t.Errorf("not said where to go: %s", refused.body)
 		}
@@ -199,19 +199,19 @@ func TestCreationByTokensForbidden(t *testing.T) {
 	})
 }
 
-// Where the site makes every token read-only, none manages tokens. Who is signed in does.
+// On a read-only site tokens cannot manage tokens. Users who are signed in can.
 func TestReadOnlySite(t *testing.T) {
 	w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.Access = tokensv1alpha1.AccessReadOnly })
 	alice := session(t, w, "alice")
 	id, text := alice.create(`{"label":"maker","access":"ReadWrite"}`)
-	script := alice.bearer("alice", text)
+	script := alice.withToken("alice", text)
 	script.expect(http.StatusOK, "GET", "/"+id, "")
 	script.expect(http.StatusForbidden, "DELETE", "/"+id, "")
 	alice.expect(http.StatusNoContent, "DELETE", "/"+id, "")
 }
 
-// Whoever found a token and makes others with it as fast as he can is rid of all of them by one request, and keeps none.
-func TestRevokeAllAgainstSomebodyWhoGoesOnCreating(t *testing.T) {
+// One request revokes all tokens of a user, even while somebody creates more with a leaked token.
+func TestRevokeAllDuringCreation(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	for round := range 5 {
@@ -223,7 +223,7 @@ func TestRevokeAllAgainstSomebodyWhoGoesOnCreating(t *testing.T) {
 				defer func() { done <- struct{}{} }()
 				text := leaked
 				for range 100 {
-					a, err := alice.bearer("alice", text).try("POST", "/", `{"label":"loot"}`)
+					a, err := alice.withToken("alice", text).try("POST", "/", `{"label":"loot"}`)
 					if err != nil || a.status != http.StatusCreated {
 						return
 					}
@@ -245,7 +245,7 @@ func TestRevokeAllAgainstSomebodyWhoGoesOnCreating(t *testing.T) {
 		}
 		close(loot)
 		for text := range loot {
-			alice.bearer("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+			alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
 		}
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)

@@ -17,7 +17,7 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// records are those of the tokens of a site.
+// records returns the records of the tokens of a site.
 func records(t *testing.T, w *portaltest.World) (all []*record.Record) {
 	t.Helper()
 	var list corev1.SecretList
@@ -36,7 +36,7 @@ func records(t *testing.T, w *portaltest.World) (all []*record.Record) {
 	return all
 }
 
-// declared is a token that is declared in Kubernetes, and what the controller would have made of it.
+// declared is the id and plaintext of a token that is declared in Kubernetes.
 type declared struct{ id, text string }
 
 func declare(t *testing.T, w *portaltest.World, of *tokensv1alpha1.APIToken) declared {
@@ -80,7 +80,7 @@ func declare(t *testing.T, w *portaltest.World, of *tokensv1alpha1.APIToken) dec
 	return declared{id, text}
 }
 
-// policy changes a site as an administrator of Kubernetes does. The portal knows a moment later.
+// policy changes a site as an administrator of Kubernetes does. The cache of the portal follows.
 func policy(t *testing.T, w *portaltest.World, change func(*tokensv1alpha1.AtlassianSite)) {
 	t.Helper()
 	if err := env.Admin.Get(t.Context(), kube.ObjectKeyFromObject(w.Site), w.Site); err != nil {
@@ -92,7 +92,7 @@ func policy(t *testing.T, w *portaltest.World, change func(*tokensv1alpha1.Atlas
 	}
 }
 
-// terminate deletes a namespace. There is nobody here who would ever end that.
+// terminate deletes a namespace, which stays terminating in a test.
 func terminate(t *testing.T, namespace string) {
 	t.Helper()
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}

@@ -10,21 +10,21 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// MaxResults is the most that one page of a search has, and DefaultResults what it has if nothing is said.
+// MaxResults is the largest page of a search. DefaultResults is the size if the request names none.
 const (
 	MaxResults     = 1000
 	DefaultResults = 50
 )
 
-// Query is what an administrator looks for.
+// Query is a search by an administrator.
 type Query struct {
-	// User is the owner, folded, and Text a part of label, id or owner, in any case; empty matches all.
+	// User is the owner in any case. Text is a part of label, id or owner, in any case. Empty matches all.
 	User, Text string
-	// StartAt is how many matches are passed over, and MaxResults how many are returned.
+	// StartAt is how many matches to skip. MaxResults is how many to return.
 	StartAt, MaxResults int
 }
 
-// Page is a part of what a search found.
+// Page is one page of the result of a search.
 type Page struct {
 	Query
 
@@ -32,8 +32,8 @@ type Page struct {
 	Tokens []Token
 }
 
-// Search returns tokens of everybody.
-func (p *Service) Search(ctx context.Context, c *Caller, q Query) (Page, error) {
+// Search returns tokens of all users of the site.
+func (s *Service) Search(ctx context.Context, c *Caller, q Query) (Page, error) {
 	if err := c.mustAdminister(); err != nil {
 		return Page{}, err
 	}
@@ -43,11 +43,11 @@ func (p *Service) Search(ctx context.Context, c *Caller, q Query) (Page, error) 
 	case q.MaxResults < 1 || q.MaxResults > MaxResults:
 		return Page{}, invalid("maxResults", "maxResults must be 1 to %d.", MaxResults)
 	}
-	found, err := p.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
+	all, err := s.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
 	if err != nil {
 		return Page{}, err
 	}
-	found = slices.DeleteFunc(found, func(t Token) bool { return !q.matches(t) })
+	found := slices.DeleteFunc(all, func(t Token) bool { return !q.matches(t) })
 	from := min(q.StartAt, len(found))
 	return Page{Query: q, Total: len(found), Tokens: found[from:min(from+q.MaxResults, len(found))]}, nil
 }
@@ -60,12 +60,12 @@ func (q Query) matches(t Token) bool {
 	return slices.ContainsFunc([]string{t.Label, t.ID, t.User}, func(s string) bool { return strings.Contains(strings.ToLower(s), text) })
 }
 
-// RevokeOf ends a token of anybody.
-func (p *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
+// RevokeOf revokes a token of any user.
+func (s *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 	if err := c.mustAdminister(); err != nil {
 		return err
 	}
-	all, err := p.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
+	all, err := s.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
 	if err != nil {
 		return err
 	}
@@ -73,18 +73,18 @@ func (p *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 	if err != nil {
 		return problem(NotFound, "There is no API token with this id.")
 	}
-	return p.revoke(ctx, c, t)
+	return s.revoke(ctx, c, t)
 }
 
-// RevokeAllOf ends all tokens of a user.
-func (p *Service) RevokeAllOf(ctx context.Context, c *Caller, user string) (int, error) {
+// RevokeAllOf revokes all tokens of a user, and returns how many there were.
+func (s *Service) RevokeAllOf(ctx context.Context, c *Caller, user string) (int, error) {
 	if err := c.mustAdminister(); err != nil {
 		return 0, err
 	}
 	if user == "" {
-		return 0, invalid("user", "user must be given: whose API tokens are to be revoked?")
+		return 0, invalid("user", "user is required: name the owner of the API tokens to revoke.")
 	}
-	return p.revokeAllOf(ctx, c, username.Fold(user))
+	return s.revokeAllOf(ctx, c, username.Fold(user))
 }
 
 func (c *Caller) mustAdminister() error {

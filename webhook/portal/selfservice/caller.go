@@ -17,49 +17,49 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// askTimeout is how long a product may take to say who somebody is, waiting for others included.
-const askTimeout = 5 * time.Second
+// productTimeout bounds a request to a product, including the wait for a slot.
+const productTimeout = 5 * time.Second
 
-// ErrAPIToken means that somebody brought an API token, or something like it, which does not count there. On the page none does.
-var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid here for this user.")
+// ErrAPIToken means that the request carries an API token that is not valid. The page accepts none.
+var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid.")
 
-// Caller is who asks, and how that is known.
+// Caller is the sender of a request, and how they were identified.
 type Caller struct {
 	*Site
 
 	// User is the product username, folded.
 	User string
-	// DisplayName is what the product calls him, if it was asked.
+	// DisplayName is the product's display name of the user. It is empty if the product was not asked.
 	DisplayName string
-	// Token is the APIToken whose secret he brought, or nil if the product vouches for him.
+	// Token is the APIToken that authenticated the request. It is nil if the product authenticated it.
 	Token *tokensv1alpha1.APIToken
-	// tokenID is the id of that token.
+	// tokenID is the id of Token.
 	tokenID string
-	// key is the product's own key of the user, credential what it accepted.
+	// key is the product's user key. credential is what the product accepted.
 	key        string
 	credential atlassian.Credential
-	// from is where the request came from, and by which way: for the log.
-	from audit.Claimed
+	// claimed is what the request says of its origin, for the audit log.
+	claimed audit.Claimed
 }
 
-// Administers reports whether the caller may list and revoke everybody's tokens.
+// Administers reports whether the caller may list and revoke the tokens of all users of the site.
 func (c *Caller) Administers() bool { return slices.Contains(c.Spec.Administrators, c.User) }
 
-// Identify finds out who sends a request to the REST API or the page of a site: the owner of a token in it, or whom the
-// product takes its cookie or credential for. The target is that of the client, below the context path.
-func (p *Service) Identify(r *http.Request, site *Site, target string) (*Caller, error) {
-	c, asked := received(r, site, target)
+// Identify authenticates a request to the REST API or the page of a site. The caller is the owner of the API token in it, or
+// else the user whose cookie or credential the product accepts. target is the client's, below the context path.
+func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller, error) {
+	c, request := received(r, site, target)
 	begun := time.Now()
-	d := p.Index.Identify(asked)
+	d := s.Index.Identify(request)
 	if d.Verdict != authn.Forward {
-		p.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.from, Peer: r.RemoteAddr, Took: time.Since(begun)})
+		s.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, Took: time.Since(begun)})
 	}
-	c.cameFrom(d)
+	c.setClient(d)
 	switch d.Verdict {
 	case authn.Allow:
-		return p.bearer(r.Context(), c, d)
+		return s.tokenOwner(r.Context(), c, d)
 	case authn.Forward:
-		return p.guest(r.Context(), c, atlassian.Credential{
+		return s.productUser(r.Context(), c, atlassian.Credential{
 			Authorization: r.Header.Get("Authorization"), Cookie: strings.Join(r.Header.Values("Cookie"), "; "),
 		})
 	case authn.Unauthorized:
@@ -67,31 +67,32 @@ func (p *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	case authn.Forbidden:
 		return nil, &Problem{Kind: Forbidden, Reason: string(d.Reason), Message: forbidden(d.Reason)}
 	default:
-		return nil, problem(Unavailable, "API tokens cannot be told yet. Try again in a moment.")
+		return nil, problem(Unavailable, "API tokens cannot be checked yet, because their data is still loading. Try again in a moment.")
 	}
 }
 
-// Stranger is whoever sends a request that nobody has to be known for. Where it came from is logged, as the site would have it.
-func (p *Service) Stranger(r *http.Request, site *Site, target string) *Caller {
-	c, asked := received(r, site, target)
-	asked.Authorization, asked.Target = nil, c.from.Path
-	c.cameFrom(p.Index.Identify(asked))
+// Anonymous returns the caller of a request that needs no authentication. It determines the client's address for the audit log.
+func (s *Service) Anonymous(r *http.Request, site *Site, target string) *Caller {
+	c, request := received(r, site, target)
+	request.Authorization, request.Target = nil, c.claimed.Path
+	c.setClient(s.Index.Identify(request))
 	return c
 }
 
-// received is what a request says of itself, for the log and for the index.
+// received returns the claims of a request for the audit log, and the request for the index.
 func received(r *http.Request, site *Site, target string) (*Caller, *authn.Request) {
-	c := &Caller{Site: site, from: audit.Claimed{
+	c := &Caller{Site: site, claimed: audit.Claimed{
 		Client: httpheader.Only(r.Header, "X-Real-Ip"), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
 	}}
-	c.from.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
+	c.claimed.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
 	return c, &authn.Request{
 		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + withoutIDs(target), Method: r.Method,
-		Client: authn.Client{Address: c.from.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
+		Client: authn.Client{Address: c.claimed.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
 	}
 }
 
-// withoutIDs leaves out of a query what is the id of a token: it is public, and whoever searches for one does not present a token.
+// withoutIDs removes parameters from a query whose value is the id of a token. An id is public: a search for one presents no
+// token.
 func withoutIDs(target string) string {
 	path, query, ok := strings.Cut(target, "?")
 	if !ok {
@@ -104,15 +105,16 @@ func withoutIDs(target string) string {
 	return path + "?" + strings.Join(parameters, "&")
 }
 
-func (c *Caller) cameFrom(d authn.Decision) {
+// setClient takes over the client's address that the index determined by the site's settings.
+func (c *Caller) setClient(d authn.Decision) {
 	if d.Client.IsValid() {
-		c.from.Client = d.Client.String()
+		c.claimed.Client = d.Client.String()
 	}
 }
 
-// bearer is the owner of a token that authenticates.
-func (p *Service) bearer(ctx context.Context, c *Caller, d authn.Decision) (*Caller, error) {
-	t, err := p.get(ctx, d.APIToken)
+// tokenOwner returns the owner of the token that authenticated the request.
+func (s *Service) tokenOwner(ctx context.Context, c *Caller, d authn.Decision) (*Caller, error) {
+	t, err := s.get(ctx, d.APIToken)
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +122,15 @@ func (p *Service) bearer(ctx context.Context, c *Caller, d authn.Decision) (*Cal
 	return c, nil
 }
 
-// guest is whom the product takes somebody for. It is asked each time: nothing it says is believed of anybody else, or later.
-func (p *Service) guest(ctx context.Context, c *Caller, credential atlassian.Credential) (*Caller, error) {
+// productUser asks the product for the user of a cookie or credential. It asks for each request and keeps no answer.
+func (s *Service) productUser(ctx context.Context, c *Caller, credential atlassian.Credential) (*Caller, error) {
 	if credential == (atlassian.Credential{}) {
-		return nil, problem(Unauthenticated, "Sign in to %s, or bring an API token.", c.Spec.Product)
+		return nil, problem(Unauthenticated, "Sign in to %s, or send an API token.", c.Spec.Product)
 	}
-	user, err := p.whoIs(ctx, c.Site, credential)
+	user, err := s.whoIs(ctx, c.Site, credential)
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
-		return nil, problem(Unauthenticated, "%s does not know you. Sign in to it, or bring an API token.", c.Spec.Product)
+		return nil, problem(Unauthenticated, "%s does not know you. Sign in to it, or send an API token.", c.Spec.Product)
 	case err != nil:
 		return nil, err
 	}
@@ -136,46 +138,47 @@ func (p *Service) guest(ctx context.Context, c *Caller, credential atlassian.Cre
 	return c, nil
 }
 
-// whoIs asks the product. What it does not answer in time is no answer.
-func (p *Service) whoIs(ctx context.Context, s *Site, as atlassian.Credential) (user atlassian.User, err error) {
-	err = p.ask(ctx, s, func(ctx context.Context) error {
-		user, err = p.Product.WhoAmI(ctx, s.upstream, as)
+// whoIs asks the product for the user of a credential.
+func (s *Service) whoIs(ctx context.Context, site *Site, as atlassian.Credential) (user atlassian.User, err error) {
+	err = s.callProduct(ctx, site, func(ctx context.Context) error {
+		user, err = s.Product.WhoAmI(ctx, site.upstream, as)
 		return err
 	})
 	return user, err
 }
 
-// ask asks the product something, if it is not being asked too much already.
-func (p *Service) ask(client context.Context, s *Site, question func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(client, askTimeout)
+// callProduct runs a request to the product, within the limits of productLimiter and productTimeout. It returns a refusal by the
+// product as it is, and every other error as Unavailable.
+func (s *Service) callProduct(client context.Context, site *Site, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(client, productTimeout)
 	defer cancel()
-	silent := problem(Unavailable, "%s does not answer in time. Try again in a moment.", s.Spec.Product)
-	done, ok := p.turns.take(ctx, s.Ref())
+	unavailable := problem(Unavailable, "%s does not answer in time. Try again in a moment.", site.Spec.Product)
+	release, ok := s.limiter.acquire(ctx, site.Ref())
 	if !ok {
-		return silent
+		return unavailable
 	}
-	defer done()
-	err := question(ctx)
+	defer release()
+	err := call(ctx)
 	switch {
 	case err == nil, errors.Is(err, atlassian.ErrRefused), errors.Is(err, atlassian.ErrPATRefused):
 		return err
-	case client.Err() == nil && p.turns.complains(p.Clock.Now()):
-		p.Logger.Error(err, "Asking the product on behalf of a user; the like is not logged again at once", "site", s.Ref().String())
+	case client.Err() == nil && s.limiter.logLimited(s.Clock.Now()):
+		s.Logger.Error(err, "Calling the product failed; further failures are logged every 10 seconds at most", "site", site.Ref().String())
 	}
-	return silent
+	return unavailable
 }
 
-// forbidden says in words why a token may not do something.
+// forbidden returns the message for the reason why a token may not do something.
 func forbidden(r authn.Reason) string {
 	switch r {
 	case authn.ReasonSourceNotAllowed:
 		return "This API token may not be used from this address."
 	case authn.ReasonReadOnly:
-		return "This API token may only read."
+		return "This API token is read-only."
 	case authn.ReasonPathNotAllowed:
 		return "This API token may not be used to manage API tokens: its `allowedPaths` do not contain " + APIPath + "."
 	case authn.ReasonCredentialParameter:
-		return "An API token may not be combined with os_username, os_password, os_authType or os_cookie."
+		return "A request with an API token may not contain os_username, os_password, os_authType or os_cookie."
 	default:
 		return "This API token may not do this (" + string(r) + ")."
 	}

@@ -20,95 +20,93 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// Enrolment says whether the operator can act for a user at the product.
+// Enrolment says whether the operator has a personal access token with which it can act for a user at the product.
 type Enrolment string
 
 // The states of an enrolment.
 const (
-	// Given means that the site's administrator gave a personal access token of the user, in `upstreamCredentials`.
+	// Given means that the administrator of the site provided one, in `upstreamCredentials`.
 	Given Enrolment = "Given"
-	// Enrolled means that the operator has one that the user had made, or pasted.
+	// Enrolled means that the user enrolled: the operator had one made, or the user pasted one.
 	Enrolled Enrolment = "Enrolled"
-	// Ended means that it has one, which the product does not accept any more.
+	// Ended means that the product no longer accepts it.
 	Ended Enrolment = "Ended"
-	// NotEnrolled means that it has none.
+	// NotEnrolled means that there is none.
 	NotEnrolled Enrolment = "NotEnrolled"
 )
 
-// lifetimes are for how many days a personal access token is asked for, in turn: the product may have a maximum. The controller
-// renews it long before its end.
+// lifetimes are the lifetimes in days to ask for, one after the other, because the product may have a maximum. The controller
+// renews the personal access token long before its end.
 var lifetimes = []int{90, 30}
 
-// Enrolment returns whether the operator can act for the caller. It may not read the working copies of personal access tokens:
-// that there is one shows when one is created, as a dry run; and that it is not accepted any more, the controller has said of
-// the tokens that need it.
-func (p *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
-	given := slices.ContainsFunc(c.Spec.UpstreamCredentials, func(u tokensv1alpha1.UpstreamCredential) bool { return u.User == c.User })
-	if given {
+// Enrolment returns the state of the caller. The portal may not read the working copies of personal access tokens. So it
+// creates one as a dry run: if that conflicts, there is one. The conditions of the caller's tokens say whether it has ended.
+func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
+	if slices.ContainsFunc(c.Spec.UpstreamCredentials, func(u tokensv1alpha1.UpstreamCredential) bool { return u.User == c.User }) {
 		return Given, nil
 	}
-	err := p.Client.Create(ctx, p.copyOf(upstream.Credential{Namespace: c.Namespace, Site: c.Name, User: c.User}), client.DryRunAll)
+	err := s.Client.Create(ctx, s.workingCopy(upstream.Credential{Namespace: c.Namespace, Site: c.Name, User: c.User}), client.DryRunAll)
 	switch {
 	case err == nil:
 		return NotEnrolled, nil
 	case !apierrors.IsAlreadyExists(err):
 		return "", fmt.Errorf("looking for a personal access token: %w", err)
 	}
-	mine, err := p.List(ctx, c)
+	own, err := s.List(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	if slices.ContainsFunc(mine, func(t Token) bool { return condition(t.object) == tokensv1alpha1.ReasonUpstreamCredentialMissing }) {
+	if slices.ContainsFunc(own, func(t Token) bool { return readyReason(t.object) == tokensv1alpha1.ReasonUpstreamCredentialMissing }) {
 		return Ended, nil
 	}
 	return Enrolled, nil
 }
 
-// mustEnrol returns whether the operator can act for the caller, or why he cannot have a token before it can.
-func (p *Service) mustEnrol(ctx context.Context, c *Caller) (Enrolment, error) {
-	state, err := p.Enrolment(ctx, c)
+// mustEnrol returns the enrolment of the caller, or an error if they need to enrol and cannot do so in this request.
+func (s *Service) mustEnrol(ctx context.Context, c *Caller) (Enrolment, error) {
+	state, err := s.Enrolment(ctx, c)
 	if err != nil || state == Given || state == Enrolled {
 		return state, err
 	}
 	if c.Token != nil {
 		return state, &Problem{Kind: Forbidden, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing, Message: fmt.Sprintf(
-			"There is no personal access token with which you could act in %s. Sign in, open %s and create an API token there.", c.Spec.Product, c.PageURL())}
+			"You have no personal access token in %s that API tokens can use. Sign in, open %s and create an API token there.", c.Spec.Product, c.PageURL())}
 	}
 	return state, nil
 }
 
-// enrol has the product make a personal access token with the caller's own session, and stores it once it is sure whose it is.
-// It goes on if the caller leaves: he may have few, and one that nobody stored is of no use to anybody. What is cut off all the
-// same is a personal access token of our name that nobody has: the controller revokes it.
-func (p *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
+// enrol creates a personal access token with the caller's own session and stores it after checking its user. It continues
+// when the client disconnects: users may have few of them, and one that is not stored is lost. The controller revokes those
+// that carry our name and are not stored.
+func (s *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
 	ctx = context.WithoutCancel(ctx)
-	pat, err := p.makePAT(ctx, c)
+	pat, err := s.createPAT(ctx, c)
 	if err != nil {
 		return err
 	}
-	user, err := p.whoIs(ctx, c.Site, atlassian.Bearer(pat.Token))
+	user, err := s.whoIs(ctx, c.Site, atlassian.Bearer(pat.Token))
 	if err == nil && username.Fold(user.Name) != c.User {
-		err = problem(Conflict, "%s made a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
+		err = problem(Conflict, "%s created a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
 	}
 	if err == nil {
-		err = p.keep(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires}, state == Ended)
+		err = s.store(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires}, state == Ended)
 	}
 	switch {
 	case errors.Is(err, errEnrolled):
-		p.forgetPAT(ctx, c, pat)
+		s.revokePAT(ctx, c, pat)
 		return nil
 	case err != nil:
-		p.forgetPAT(ctx, c, pat)
+		s.revokePAT(ctx, c, pat)
 		return err
 	}
-	p.Logger.Info("A user was enrolled", "site", c.Ref().String(), "user", c.User)
+	s.Logger.Info("User enrolled", "site", c.Ref().String(), "user", c.User)
 	return nil
 }
 
-func (p *Service) makePAT(ctx context.Context, c *Caller) (pat atlassian.PAT, err error) {
+func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, err error) {
 	for _, days := range lifetimes {
-		err = p.ask(ctx, c.Site, func(ctx context.Context) error {
-			pat, err = p.Product.CreatePAT(ctx, c.upstream, c.credential, upstream.PATName(string(c.UID)), days)
+		err = s.callProduct(ctx, c.Site, func(ctx context.Context) error {
+			pat, err = s.Product.CreatePAT(ctx, c.upstream, c.credential, upstream.PATName(string(c.UID)), days)
 			return err
 		})
 		if !errors.Is(err, atlassian.ErrPATRefused) {
@@ -117,37 +115,37 @@ func (p *Service) makePAT(ctx context.Context, c *Caller) (pat atlassian.PAT, er
 	}
 	switch {
 	case errors.Is(err, atlassian.ErrPATRefused):
-		return pat, problem(Conflict, "%s makes no personal access token for you, with which you could act there: you may have as many as it allows. "+
-			"Delete one of them in your profile, or paste one on %s.", c.Spec.Product, c.PageURL())
+		return pat, problem(Conflict, "%s did not create a personal access token for you. You may have reached its limit. "+
+			"Delete one in your profile, or paste one on %s.", c.Spec.Product, c.PageURL())
 	case errors.Is(err, atlassian.ErrRefused):
-		return pat, problem(Forbidden, "%s does not let you make a personal access token, with which you could act there. "+
+		return pat, problem(Forbidden, "%s does not let you create a personal access token, which API tokens need. "+
 			"Sign in and open %s, or ask its administrator.", c.Spec.Product, c.PageURL())
 	}
 	return pat, err
 }
 
-// forgetPAT revokes one that nobody will use, also if who asked for it has left.
-func (p *Service) forgetPAT(ctx context.Context, c *Caller, pat atlassian.PAT) {
-	err := p.ask(context.WithoutCancel(ctx), c.Site, func(ctx context.Context) error {
-		return p.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
+// revokePAT revokes a personal access token that could not be stored. It continues when the client disconnects.
+func (s *Service) revokePAT(ctx context.Context, c *Caller, pat atlassian.PAT) {
+	err := s.callProduct(context.WithoutCancel(ctx), c.Site, func(ctx context.Context) error {
+		return s.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
 	})
 	if err != nil {
-		p.Logger.Error(err, "Revoking a personal access token that could not be stored; the controller will", "site", c.Ref().String(), "user", c.User)
+		s.Logger.Error(err, "Revoking a personal access token that could not be stored failed; the controller will retry", "site", c.Ref().String(), "user", c.User)
 	}
 }
 
-// Paste stores a personal access token that the caller has made.
-func (p *Service) Paste(ctx context.Context, c *Caller, text string) error {
+// Paste stores a personal access token that the caller created.
+func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	const field = "personalAccessToken"
 	switch {
 	case c.Token != nil:
 		return problem(Forbidden, "An API token may not do this. Sign in to %s.", c.Spec.Product)
 	case len(text) >= len(token.Prefix) && text[:len(token.Prefix)] == token.Prefix:
-		return invalid(field, "This is an API token. Paste a personal access token, which you make in your profile in %s.", c.Spec.Product)
+		return invalid(field, "This is an API token. Paste a personal access token, which you create in your profile in %s.", c.Spec.Product)
 	case upstream.CheckToken(text) != nil:
-		return invalid(field, "This is not a personal access token: it has letters, digits and -._~+/= alone, and no spaces.")
+		return invalid(field, "This is not a personal access token: those contain only letters, digits and -._~+/=, and no spaces.")
 	}
-	user, err := p.whoIs(ctx, c.Site, atlassian.Bearer(text))
+	user, err := s.whoIs(ctx, c.Site, atlassian.Bearer(text))
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
 		return invalid(field, "%s does not accept this personal access token.", c.Spec.Product)
@@ -156,35 +154,35 @@ func (p *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	case username.Fold(user.Name) != c.User:
 		return invalid(field, "This personal access token is not yours.")
 	}
-	if err := p.keep(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted}, true); err != nil {
+	if err := s.store(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted}, true); err != nil {
 		return err
 	}
-	p.Logger.Info("A user pasted a personal access token", "site", c.Ref().String(), "user", c.User)
+	s.Logger.Info("User pasted a personal access token", "site", c.Ref().String(), "user", c.User)
 	return nil
 }
 
-// errEnrolled means that a user was enrolled meanwhile, by another request of his.
-var errEnrolled = errors.New("the user is enrolled already")
+// errEnrolled means that another request of the user enrolled them in the meantime.
+var errEnrolled = errors.New("the user is already enrolled")
 
-// keep stores the working copy, and if it replaces, in place of one that is there.
-func (p *Service) keep(ctx context.Context, c *Caller, u upstream.Credential, replaces bool) error {
-	u.Namespace, u.Site, u.User, u.UserKey, u.Origin, u.Stored = c.Namespace, c.Name, c.User, c.key, c.origin, p.Clock.Now().UTC()
+// store stores a working copy. It replaces an existing one only if replaces is true.
+func (s *Service) store(ctx context.Context, c *Caller, u upstream.Credential, replaces bool) error {
+	u.Namespace, u.Site, u.User, u.UserKey, u.Origin, u.Stored = c.Namespace, c.Name, c.User, c.key, c.origin, s.Clock.Now().UTC()
 	encoded, err := u.Encode()
 	if err != nil {
 		return err
 	}
-	s := p.copyOf(u)
-	s.Data = map[string][]byte{upstream.DataKey: encoded}
-	err = p.Client.Create(ctx, s)
+	secret := s.workingCopy(u)
+	secret.Data = map[string][]byte{upstream.DataKey: encoded}
+	err = s.Client.Create(ctx, secret)
 	switch {
 	case apierrors.IsAlreadyExists(err) && !replaces:
 		return errEnrolled
 	case apierrors.IsAlreadyExists(err):
-		patch, failed := json.Marshal(map[string]any{"data": s.Data})
+		patch, failed := json.Marshal(map[string]any{"data": secret.Data})
 		if failed != nil {
 			return fmt.Errorf("encoding a personal access token: %w", failed)
 		}
-		err = p.Client.Patch(ctx, s, client.RawPatch(client.Merge.Type(), patch))
+		err = s.Client.Patch(ctx, secret, client.RawPatch(client.Merge.Type(), patch))
 	}
 	if err != nil {
 		return fmt.Errorf("storing a personal access token: %w", err)
@@ -192,11 +190,11 @@ func (p *Service) keep(ctx context.Context, c *Caller, u upstream.Credential, re
 	return nil
 }
 
-// copyOf is the Secret of a working copy, without what it holds.
-func (p *Service) copyOf(u upstream.Credential) *corev1.Secret {
+// workingCopy returns the Secret of a working copy, without data.
+func (s *Service) workingCopy(u upstream.Credential) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.CredentialsNamespace, Name: u.SecretName(),
+			Namespace: s.CredentialsNamespace, Name: u.SecretName(),
 			Labels: map[string]string{managedByLabel: "apitoken-operator", record.LabelSiteNamespace: u.Namespace, record.LabelSite: u.Site},
 		},
 		Type: upstream.SecretType,

@@ -8,19 +8,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Mount is where the ingress sends requests to: all that is below a site's context path follows.
+// Mount is the prefix to which the ingress rewrites requests. The path below the site's context path follows it.
 const Mount = "/portal/{namespace}/{site}"
 
-// Mounted returns the site that a request is for, and its target below the context path as the client wrote it.
+// Mounted returns the site of a request, and the request's target below the context path as the client wrote it.
 func Mounted(r *http.Request) (site types.NamespacedName, target string) {
 	site = types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("site")}
 	return site, strings.TrimPrefix(r.URL.RequestURI(), "/portal/"+site.Namespace+"/"+site.Name)
 }
 
-// NothingLoads is the content security policy of what is no page.
+// NothingLoads is the content security policy of every answer that is not a page.
 const NothingLoads = "default-src 'none'; frame-ancestors 'none'"
 
-// Protect sets the headers that every answer has: nothing is stored, framed, sniffed or told to other sites.
+// Protect sets the headers of every answer. They forbid storing, framing and sniffing it, and referring to it from other sites.
 func Protect(h http.Header, contentSecurityPolicy string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
@@ -29,11 +29,11 @@ func Protect(h http.Header, contentSecurityPolicy string) {
 	h.Set("Referrer-Policy", "same-origin")
 }
 
-// SameOrigin refuses what a page of another origin has a browser send. Programs that are no browsers say nothing of origins.
-// Atlassian's own mark, X-Atlassian-Token, is of no consequence: any page may have it set by a program.
+// SameOrigin refuses requests that a page of another origin made a browser send. Clients that are not browsers send no
+// origin and pass. `X-Atlassian-Token: no-check` changes nothing, because scripts of any page can set it.
 func (s *Site) SameOrigin(r *http.Request) error {
 	protection := http.NewCrossOriginProtection()
-	// A browser that says itself how the page is related to us knows better than a comparison of names, which is for old ones.
+	// `Sec-Fetch-Site` is more reliable than a comparison of origins, which is for old browsers.
 	if r.Header.Get("Sec-Fetch-Site") == "" {
 		if err := protection.AddTrustedOrigin(s.Base.Origin); err != nil {
 			return fmt.Errorf("reading the origin of a site: %w", err)

@@ -13,35 +13,35 @@ import (
 	"apitokens.dev/operator/internal/siteurl"
 )
 
-// locate finds out where the product of a site is, and whom its certificate must be signed by. Sessions and passwords are sent
-// there, so it is the controller that says that they may be.
-func (p *Service) locate(ctx context.Context, s *Site) error {
-	notServed := problem(Unavailable, "This site is not served. Its administrator finds the reason in the conditions of AtlassianSite '%s' in namespace '%s'.",
-		s.Name, s.Namespace)
+// locate reads the URL and the certificate authorities of a site's product from the controller's projection, and not from
+// the site: sessions and passwords are sent there, and the controller checks that they may be.
+func (s *Service) locate(ctx context.Context, site *Site) error {
+	notServed := problem(Unavailable, "This site is not served. The conditions of AtlassianSite '%s' in namespace '%s' say why.",
+		site.Name, site.Namespace)
 	var stored corev1.Secret
-	err := p.Client.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: projection.SecretName(s.Namespace, s.Name)}, &stored)
+	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}, &stored)
 	if apierrors.IsNotFound(err) {
 		return notServed
 	}
 	if err != nil {
-		return fmt.Errorf("reading what is projected of the site: %w", err)
+		return fmt.Errorf("reading the projection of the site: %w", err)
 	}
-	of, err := projection.Decode(stored.Data[projection.DataKey])
+	projected, err := projection.Decode(stored.Data[projection.DataKey])
 	if err != nil {
 		return err
 	}
-	if of.SecretName() != stored.Name || of.UpstreamURL != s.Spec.UpstreamURL {
+	if projected.SecretName() != stored.Name || projected.UpstreamURL != site.Spec.UpstreamURL {
 		return notServed
 	}
-	url, err := siteurl.Parse(of.UpstreamURL)
+	url, err := siteurl.Parse(projected.UpstreamURL)
 	if err != nil {
 		return err
 	}
-	s.origin, s.upstream = url.Origin, atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: of.UpstreamURL}
-	if s.Spec.UpstreamCARef.Name == "" {
+	site.origin, site.upstream = url.Origin, atlassian.Upstream{Product: atlassian.Product(site.Spec.Product), URL: projected.UpstreamURL}
+	if site.Spec.UpstreamCARef.Name == "" {
 		return nil
 	}
-	if s.upstream.CAs, err = atlassian.ParseCAs([]byte(of.UpstreamCAs)); err != nil {
+	if site.upstream.CAs, err = atlassian.ParseCAs([]byte(projected.UpstreamCAs)); err != nil {
 		return notServed
 	}
 	return nil

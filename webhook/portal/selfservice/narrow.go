@@ -13,49 +13,50 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
-// narrow makes a new token no wider and no longer than the one that asks for it. What the wish leaves open is as there.
-func (p *Service) narrow(t *tokensv1alpha1.APIToken, c *Caller) error {
-	by := c.Token
+// narrow limits a new token to the rights and the lifetime of the caller's own token. Limits that the request omits are
+// copied from it.
+func (s *Service) narrow(t *tokensv1alpha1.APIToken, c *Caller) error {
+	own := c.Token.Spec
 	if c.Spec.TokenPolicy.CreationByTokens == tokensv1alpha1.CreationByTokensForbidden {
 		return problem(Forbidden, "An API token of this site may not create others. Sign in to %s and open %s.", c.Spec.Product, c.PageURL())
 	}
 	if len(t.Spec.AllowedSources) == 0 {
-		t.Spec.AllowedSources = slices.Clone(by.Spec.AllowedSources)
+		t.Spec.AllowedSources = slices.Clone(own.AllowedSources)
 	}
 	if len(t.Spec.AllowedPaths) == 0 {
-		t.Spec.AllowedPaths = slices.Clone(by.Spec.AllowedPaths)
+		t.Spec.AllowedPaths = slices.Clone(own.AllowedPaths)
 	}
 	switch {
-	case by.Spec.Access == tokensv1alpha1.AccessReadOnly: // it could not have come here: what creates is no reading
+	case own.Access == tokensv1alpha1.AccessReadOnly: // the index refuses its POST already
 		return wider("access")
-	case len(by.Spec.AllowedSources) > 0 && !allWithin(t.Spec.AllowedSources, by.Spec.AllowedSources, sourceWithin):
+	case len(own.AllowedSources) > 0 && !allWithin(t.Spec.AllowedSources, own.AllowedSources, sourceWithin):
 		return wider("allowedSources")
-	case len(by.Spec.AllowedPaths) > 0 && !allWithin(t.Spec.AllowedPaths, by.Spec.AllowedPaths, pathWithin):
+	case len(own.AllowedPaths) > 0 && !allWithin(t.Spec.AllowedPaths, own.AllowedPaths, pathWithin):
 		return wider("allowedPaths")
 	}
-	return p.shorten(t, c)
+	return s.shorten(t, c)
 }
 
-// shorten sets a fixed end if the token that asks has one: a lifetime would begin anew with each rotation.
-func (p *Service) shorten(t *tokensv1alpha1.APIToken, c *Caller) error {
-	d, ok := p.Index.Describe(string(c.Token.UID))
+// shorten gives the new token a fixed end if the caller's own token ends: a lifetime in days starts again with each rotation.
+func (s *Service) shorten(t *tokensv1alpha1.APIToken, c *Caller) error {
+	d, ok := s.Index.Describe(string(c.Token.UID))
 	switch {
 	case !ok:
-		return problem(Unavailable, "This API token is just being revoked. Try again in a moment.")
+		return problem(Unavailable, "This API token is being revoked right now. Try again in a moment.")
 	case d.Ends.IsZero():
 		return nil
 	}
-	wish := terms.Requested(t)
-	end := lifetime.End(wish, terms.Policy(c.AtlassianSite), p.Clock.Now())
-	if end.IsZero() || end.After(d.Ends) && wish == (lifetime.Requested{}) {
+	requested := terms.Requested(t)
+	end := lifetime.End(requested, terms.Policy(c.AtlassianSite), s.Clock.Now())
+	if end.IsZero() || end.After(d.Ends) && requested == (lifetime.Requested{}) {
 		end = d.Ends
 	}
 	if end.After(d.Ends) {
 		field := "expiresAt"
-		if wish.Days != 0 {
+		if requested.Days != 0 {
 			field = "lifetimeDays"
 		}
-		return &Problem{Kind: Forbidden, Field: field, Message: "An API token may not create one that lives longer than itself: it ends at " +
+		return &Problem{Kind: Forbidden, Field: field, Message: "An API token may not create one that expires later than itself, which is at " +
 			d.Ends.UTC().Format(time.RFC3339) + "."}
 	}
 	t.Spec.LifetimeDays, t.Spec.ExpirationTime = nil, metav1.NewTime(end.Truncate(time.Second))
@@ -63,7 +64,7 @@ func (p *Service) shorten(t *tokensv1alpha1.APIToken, c *Caller) error {
 }
 
 func wider(field string) *Problem {
-	return &Problem{Kind: Forbidden, Field: field, Message: "An API token may not create one that may more than itself: " + field + " must lie within its own."}
+	return &Problem{Kind: Forbidden, Field: field, Message: "An API token may not create one with more rights than itself: " + field + " must lie within its own."}
 }
 
 func allWithin(inner, outer []string, within func(inner, outer string) bool) bool {
@@ -72,7 +73,7 @@ func allWithin(inner, outer []string, within func(inner, outer string) bool) boo
 	})
 }
 
-// sourceWithin compares networks. What is none is within nothing.
+// sourceWithin compares two networks in CIDR form. Malformed ones lie within nothing.
 func sourceWithin(inner, outer string) bool {
 	i, err := netip.ParsePrefix(inner)
 	o, failed := netip.ParsePrefix(outer)

@@ -18,80 +18,85 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
-// MaxOverlap is the longest that a replaced secret may go on.
+// MaxOverlap is the longest time for which a replaced secret may stay valid.
 const MaxOverlap = 365 * 24 * time.Hour
 
-// maxTries is how often a record is changed again that somebody else changed meanwhile.
+// maxTries is how often a change of a record is tried if others change it at the same time.
 const maxTries = 3
 
-// Rotate makes a new secret of a token, and returns its plaintext. The one before it goes on for the overlap.
-func (p *Service) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (Token, string, error) {
-	return p.RotateOnce(ctx, c, id, overlap, time.Time{})
+// Rotate generates a new secret of a token and returns its plaintext. The previous secret stays valid for the overlap.
+func (s *Service) Rotate(ctx context.Context, c *Caller, id string, overlap time.Duration) (Token, string, error) {
+	return s.RotateOnce(ctx, c, id, overlap, time.Time{})
 }
 
-// RotateOnce does so only if its newest secret is the one of that time: a form that is sent twice makes one secret, and not a
-// second one in place of the first, which was shown. A zero time is any.
-func (p *Service) RotateOnce(ctx context.Context, c *Caller, id string, overlap time.Duration, of time.Time) (rotated Token, text string, err error) {
-	t, err := p.Get(ctx, c, id)
+// RotateOnce rotates a token if its newest secret was issued at newest. So a form that is sent twice rotates once, and the secret
+// that was shown stays valid. A zero time matches every secret.
+func (s *Service) RotateOnce(ctx context.Context, c *Caller, id string, overlap time.Duration, newest time.Time) (rotated Token, text string, err error) {
+	t, err := s.Get(ctx, c, id)
 	if err != nil {
 		return Token{}, "", err
 	}
-	if err := p.mayRotate(c, t, overlap); err != nil {
+	if err := s.mayRotate(c, t, overlap); err != nil {
 		return Token{}, "", err
 	}
 	var issued time.Time
 	for range maxTries {
-		text, issued, err = p.replaceSecret(ctx, c, t, overlap, of)
+		text, issued, err = s.replaceSecret(ctx, c, t, overlap, newest)
 		if !apierrors.IsConflict(err) {
 			break
 		}
 	}
 	switch {
 	case apierrors.IsConflict(err):
-		return Token{}, "", problem(Conflict, "This API token is being rotated by others. Look at it, and try again.")
+		return Token{}, "", problem(Conflict, "Another request rotates this API token at the same time. Check its state, then try again.")
 	case err != nil:
 		return Token{}, "", err
 	}
-	p.tell(c, audit.Rotated, t)
-	there := true
-	err = seen(ctx, func() bool {
-		rotated, there = p.view(t.object)
-		return !there || !rotated.Issued.Before(issued) // one that is being revoked is not seen again, and another rotation may come after
-	})
-	switch {
-	case err != nil:
-		return Token{}, "", err
-	case !there:
-		return Token{}, "", problem(NotFound, "This API token was revoked just now.")
-	}
-	return rotated, text, nil
+	s.logEvent(c, audit.Rotated, t)
+	rotated, err = s.awaitRotated(ctx, t, issued)
+	return rotated, text, err
 }
 
-func (p *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
+// awaitRotated waits until a secret authenticates here that was issued at or after issued: another rotation may follow at once.
+func (s *Service) awaitRotated(ctx context.Context, t Token, issued time.Time) (rotated Token, err error) {
+	exists := true
+	err = awaitCache(ctx, func() bool {
+		rotated, exists = s.view(t.object)
+		return !exists || !rotated.Issued.Before(issued)
+	})
+	if err == nil && !exists {
+		err = errJustRevoked
+	}
+	return rotated, err
+}
+
+var errJustRevoked error = problem(NotFound, "This API token was revoked in the meantime.")
+
+func (s *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 	switch {
 	case c.Token != nil && c.Token.UID != t.object.UID:
-		return problem(Forbidden, "An API token may rotate itself, and no other one.")
+		return problem(Forbidden, "An API token may rotate only itself.")
 	case t.Credential != tokensv1alpha1.CredentialPortal:
-		return problem(Conflict, "This API token is declared in Kubernetes, as APIToken '%s' in namespace '%s', and rotated there.", t.Name, t.Namespace)
+		return problem(Conflict, "This API token is declared in Kubernetes, as APIToken '%s' in namespace '%s'. Rotate it there.", t.Name, t.Namespace)
 	case overlap < 0 || overlap > MaxOverlap:
-		return invalid("overlapHours", "overlapHours must be 0 to %d.", MaxOverlap/time.Hour)
+		return invalid("overlapHours", "overlapHours must be a number from 0 to %d.", MaxOverlap/time.Hour)
 	}
-	if until := t.object.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(p.Clock.Now()) {
-		return problem(Conflict, "This API token ended at %s, and a new secret would not change that. Create another one.", until.UTC().Format(time.RFC3339))
+	if until := t.object.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(s.Clock.Now()) {
+		return problem(Conflict, "This API token expired at %s, and a new secret would not change that. Create another one.", until.UTC().Format(time.RFC3339))
 	}
-	err := p.checkPolicy(c, t.object)
-	if broken := (*Problem)(nil); errors.As(err, &broken) && broken.Kind == Invalid { // of the token, and not of what was asked for
-		return problem(Conflict, "%s This one does not keep to that, so it is not rotated: create another one.", broken.Message)
+	err := s.checkPolicy(c, t.object)
+	if violation := (*Problem)(nil); errors.As(err, &violation) && violation.Kind == Invalid { // the token is at fault, and not the request
+		return problem(Conflict, "%s This API token breaks that rule, so it cannot be rotated: create another one.", violation.Message)
 	}
 	return err
 }
 
-// replaceSecret changes the record under the precondition that it is the one that was read.
-func (p *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, of time.Time) (text string, issued time.Time, err error) {
+// replaceSecret adds a secret to the record, if nobody else changes the record meanwhile.
+func (s *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, newest time.Time) (text string, issued time.Time, err error) {
 	var stored corev1.Secret
-	switch err := p.Live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: string(t.object.UID)}, &stored); {
+	switch err := s.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: string(t.object.UID)}, &stored); {
 	case apierrors.IsNotFound(err):
-		return "", issued, problem(NotFound, "This API token was revoked just now.")
+		return "", issued, errJustRevoked
 	case err != nil:
 		return "", issued, fmt.Errorf("reading the record: %w", err)
 	}
@@ -99,36 +104,36 @@ func (p *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap
 	if err != nil {
 		return "", issued, err
 	}
-	if newest := r.Entries[len(r.Entries)-1]; !of.IsZero() && !newest.Issued.Equal(of) {
+	if last := r.Entries[len(r.Entries)-1]; !newest.IsZero() && !last.Issued.Equal(newest) {
 		return "", issued, &Problem{Kind: Conflict, Field: FieldNonce,
-			Message: "This API token was rotated since this form was opened. A new secret is not shown again: if you do not have it, rotate once more."}
+			Message: "This API token was rotated after this form was opened. The new secret is not shown again: if you do not have it, rotate again."}
 	}
-	text, fresh, err := p.mint(r.TokenID)
+	text, entry, err := s.mint(r.TokenID)
 	if err != nil {
 		return "", issued, err
 	}
-	r.Entries = append(p.outlived(c, t, r.Entries, overlap), fresh)
+	r.Entries = append(s.stillValid(c, t, r.Entries, overlap), entry)
 	if len(r.Entries) > record.MaxEntries {
-		return "", issued, problem(Conflict, "The last %d secrets of this API token all go on still. Wait for one of them to end, or create another API token.",
+		return "", issued, problem(Conflict, "This API token has %d valid secrets, which is the limit. Wait until one expires, or create another API token.",
 			record.MaxEntries)
 	}
-	if err := p.records().Update(ctx, &stored, r); err != nil {
+	if err := s.records().Update(ctx, &stored, r); err != nil {
 		return "", issued, err
 	}
-	return text, fresh.Issued, nil
+	return text, entry.Issued, nil
 }
 
-// outlived are the secrets that go on beside a new one.
-func (p *Service) outlived(c *Caller, t Token, entries []record.Entry, overlap time.Duration) []record.Entry {
-	now := p.Clock.Now().UTC()
-	var left []record.Entry
+// stillValid returns the earlier secrets that stay valid beside a new one, the newest of them for the overlap.
+func (s *Service) stillValid(c *Caller, t Token, entries []record.Entry, overlap time.Duration) []record.Entry {
+	now := s.Clock.Now().UTC()
+	var valid []record.Entry
 	for _, e := range entries {
 		if e.State != record.Ending {
 			e.State, e.Ends = record.Ending, now.Add(overlap)
 		}
 		if lifetime.ValidityOf(&e, terms.Requested(t.object), terms.Policy(c.AtlassianSite), now) == lifetime.Valid {
-			left = append(left, e)
+			valid = append(valid, e)
 		}
 	}
-	return left
+	return valid
 }

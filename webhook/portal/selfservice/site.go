@@ -14,42 +14,43 @@ import (
 	"apitokens.dev/operator/internal/siteurl"
 )
 
-// PagePath is where the page is, and APIPath the REST API, below the context path of the product.
+// PagePath and APIPath are the paths of the page and the REST API, below the context path of the product.
 const (
 	PagePath = siteurl.PortalPath
 	APIPath  = "/rest/api-tokens"
 )
 
-// Site is a site that is served.
+// Site is a site that the portal serves.
 type Site struct {
 	*tokensv1alpha1.AtlassianSite
 
-	// Base is its base URL.
+	// Base is the base URL.
 	Base siteurl.URL
-	// Unlicensed is why the webhook refuses the site's tokens for want of a licence, or empty.
+	// Unlicensed is the reason why the gateway refuses all tokens of the site for lack of a licence. It is empty if the
+	// licence is valid or none is needed.
 	Unlicensed authn.Reason
 	upstream   atlassian.Upstream
 	origin     string
 }
 
-// Ref is the name by which the index knows the site.
+// Ref is the name of the site in the index.
 func (s *Site) Ref() authn.SiteName { return authn.SiteName{Namespace: s.Namespace, Name: s.Name} }
 
-// PageURL is where people manage their tokens.
+// PageURL is the URL of the page.
 func (s *Site) PageURL() string { return siteurl.Portal(s.Spec.BaseURL) }
 
-// defaultMaxTokens is how many a user may have where the site sets no limit. Whoever can sign in can also run a loop.
+// defaultMaxTokens is the quota of a user where the site sets none. Everybody who can sign in can run a loop.
 const defaultMaxTokens = 1000
 
-// MaxTokens is how many tokens a user may have before no more are made here.
+// MaxTokens is how many tokens a user may have.
 func (s *Site) MaxTokens() int {
 	return int(ptr.Deref(s.Spec.TokenPolicy.MaxTokensPerUser, defaultMaxTokens))
 }
 
-// Site returns a site. It is the controller that says where its product is, and that anything may be sent there.
-func (p *Service) Site(ctx context.Context, name types.NamespacedName) (*Site, error) {
+// Site returns a site and where its product is. The controller decides that credentials may be sent there.
+func (s *Service) Site(ctx context.Context, name types.NamespacedName) (*Site, error) {
 	var object tokensv1alpha1.AtlassianSite
-	err := p.Client.Get(ctx, name, &object)
+	err := s.Client.Get(ctx, name, &object)
 	if apierrors.IsNotFound(err) || err == nil && !object.DeletionTimestamp.IsZero() {
 		return nil, problem(NotFound, "There is no such site.")
 	}
@@ -61,6 +62,6 @@ func (p *Service) Site(ctx context.Context, name types.NamespacedName) (*Site, e
 		return nil, err
 	}
 	site := &Site{AtlassianSite: &object, Base: base}
-	site.Unlicensed = p.Index.Unlicensed(site.Ref())
-	return site, p.locate(ctx, site)
+	site.Unlicensed = s.Index.Unlicensed(site.Ref())
+	return site, s.locate(ctx, site)
 }

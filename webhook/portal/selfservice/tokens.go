@@ -18,12 +18,6 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// Names of the indices of APITokens in the cache.
-const (
-	bySite  = "site"
-	byOwner = "owner"
-)
-
 // State says whether a token authenticates, and if not, why.
 type State string
 
@@ -47,12 +41,12 @@ type Token struct {
 	ID, Label, User string
 	State           State
 	Access          tokensv1alpha1.Access
-	// Credential says where it comes from: the portal, or what is declared in Kubernetes.
+	// Credential says whether it was created here or is declared in Kubernetes.
 	Credential tokensv1alpha1.CredentialType
 	// Namespace and Name are those of its APIToken.
 	Namespace, Name string
-	// Created is when its APIToken was made, Issued when its newest secret was. Ends and Used are zero if it never ends, or
-	// was never used.
+	// Created is when its APIToken was created, Issued when its newest secret was. Ends is zero if it never expires, Used
+	// if it was never used.
 	Created, Issued, Ends, Used time.Time
 	// UsedFrom is the address of its last use.
 	UsedFrom                     string
@@ -61,9 +55,9 @@ type Token struct {
 	object *tokensv1alpha1.APIToken
 }
 
-// view is a token as it is known now. What has no id yet is not there yet.
-func (p *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
-	d, ok := p.Index.Describe(string(t.UID))
+// view returns the token of an APIToken. ok is false while the APIToken has no record or is still being created.
+func (s *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
+	d, ok := s.Index.Describe(string(t.UID))
 	if !ok || t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
 		return Token{}, false
 	}
@@ -79,21 +73,21 @@ func (p *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
 	}, true
 }
 
-// List returns the caller's own tokens, the newest first.
-func (p *Service) List(ctx context.Context, c *Caller) ([]Token, error) {
-	return p.ofOwner(ctx, c.Site, c.User)
+// List returns the caller's own tokens, newest first.
+func (s *Service) List(ctx context.Context, c *Caller) ([]Token, error) {
+	return s.list(ctx, c.ownTokens())
 }
 
-// Get returns one of them.
-func (p *Service) Get(ctx context.Context, c *Caller, id string) (Token, error) {
-	mine, err := p.List(ctx, c)
+// Get returns one of the caller's own tokens.
+func (s *Service) Get(ctx context.Context, c *Caller, id string) (Token, error) {
+	own, err := s.List(ctx, c)
 	if err != nil {
 		return Token{}, err
 	}
-	return withID(mine, id)
+	return withID(own, id)
 }
 
-// withID finds a token. Whether another one of this id exists is not told.
+// withID finds a token by id. The error is the same for unknown ids and for ids of other users.
 func withID(tokens []Token, id string) (Token, error) {
 	i := slices.IndexFunc(tokens, func(t Token) bool { return t.ID == id })
 	if i < 0 || !token.ValidID(id) {
@@ -102,34 +96,25 @@ func withID(tokens []Token, id string) (Token, error) {
 	return tokens[i], nil
 }
 
-func (p *Service) ofOwner(ctx context.Context, s *Site, user string) ([]Token, error) {
-	return p.list(ctx, ownedBy(s, user))
-}
-
-func ownedBy(s *Site, user string) client.ListOption {
-	return client.MatchingFields{byOwner: ownerKey(s.Ref(), user)}
-}
-
-func (c *Caller) ownTokens() client.ListOption { return ownedBy(c.Site, c.User) }
-
-// objects are the APITokens that are not being deleted, also those that are only being made. They are the cache's own: nobody
-// may change them.
-func (p *Service) objects(ctx context.Context, which client.ListOption) ([]tokensv1alpha1.APIToken, error) {
+// objects returns the APITokens that are not being deleted, including those that are still being created. They belong to the
+// cache and must not be changed.
+func (s *Service) objects(ctx context.Context, which client.ListOption) ([]tokensv1alpha1.APIToken, error) {
 	var list tokensv1alpha1.APITokenList
-	if err := p.Client.List(ctx, &list, which, client.UnsafeDisableDeepCopy); err != nil {
+	if err := s.Client.List(ctx, &list, which, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing APITokens: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(t tokensv1alpha1.APIToken) bool { return !t.DeletionTimestamp.IsZero() }), nil
 }
 
-func (p *Service) list(ctx context.Context, which client.ListOption) ([]Token, error) {
-	objects, err := p.objects(ctx, which)
+// list returns the finished tokens among the APITokens, newest first.
+func (s *Service) list(ctx context.Context, which client.ListOption) ([]Token, error) {
+	objects, err := s.objects(ctx, which)
 	if err != nil {
 		return nil, err
 	}
 	tokens := make([]Token, 0, len(objects))
 	for i := range objects {
-		if t, ok := p.view(&objects[i]); ok {
+		if t, ok := s.view(&objects[i]); ok {
 			tokens = append(tokens, t)
 		}
 	}
@@ -137,45 +122,23 @@ func (p *Service) list(ctx context.Context, which client.ListOption) ([]Token, e
 	return tokens, nil
 }
 
-// get reads the very APIToken that the index knows.
-func (p *Service) get(ctx context.Context, name authn.APITokenName) (*tokensv1alpha1.APIToken, error) {
+// get reads an APIToken that the index knows, by name and UID.
+func (s *Service) get(ctx context.Context, name authn.APITokenName) (*tokensv1alpha1.APIToken, error) {
 	var t tokensv1alpha1.APIToken
-	err := p.Client.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: name.Name}, &t)
+	err := s.Client.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: name.Name}, &t)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && string(t.UID) != name.UID:
-		return nil, problem(Unavailable, "This API token is just being made or revoked. Try again in a moment.")
+		return nil, problem(Unavailable, "This API token is being created or revoked right now. Try again in a moment.")
 	case err != nil:
 		return nil, fmt.Errorf("reading the APIToken: %w", err)
 	}
 	return &t, nil
 }
 
-// condition returns the reason of a token's Ready condition.
-func condition(t *tokensv1alpha1.APIToken) string {
+// readyReason returns the reason of an APIToken's Ready condition.
+func readyReason(t *tokensv1alpha1.APIToken) string {
 	if c := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady); c != nil {
 		return c.Reason
 	}
 	return ""
-}
-
-func ownerKey(site authn.SiteName, user string) string { return site.String() + "/" + user }
-
-// Indices has a cache find APITokens by site and by owner.
-func Indices(ctx context.Context, indexer client.FieldIndexer) error {
-	siteOf := func(t *tokensv1alpha1.APIToken) authn.SiteName {
-		return authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
-	}
-	for name, key := range map[string]func(*tokensv1alpha1.APIToken) string{
-		bySite:  func(t *tokensv1alpha1.APIToken) string { return siteOf(t).String() },
-		byOwner: func(t *tokensv1alpha1.APIToken) string { return ownerKey(siteOf(t), username.Fold(t.Spec.User)) },
-	} {
-		err := indexer.IndexField(ctx, &tokensv1alpha1.APIToken{}, name, func(o client.Object) []string {
-			t, _ := o.(*tokensv1alpha1.APIToken)
-			return []string{key(t)}
-		})
-		if err != nil {
-			return fmt.Errorf("indexing APITokens by %s: %w", name, err)
-		}
-	}
-	return nil
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-// What the server opened becomes modal: the focus stays inside, and Esc leads back to the page.
+// An open dialog becomes modal: the focus stays inside, and Esc returns to the list.
 const dialog = document.querySelector('dialog[open]');
 if (dialog) {
 	dialog.removeAttribute('open');
@@ -8,7 +8,7 @@ if (dialog) {
 	dialog.addEventListener('close', () => location.replace(dialog.querySelector('[data-back]').href));
 }
 
-// A form is sent once, however often its button is pressed: only the last answer would be seen.
+// A form is sent once, even if its button is pressed again: only the last answer would be shown.
 for (const form of document.forms) {
 	let sent = false;
 	form.addEventListener('submit', (event) => {
@@ -22,7 +22,7 @@ async function copy(element) {
 	try {
 		await navigator.clipboard.writeText(element.textContent);
 		return true;
-	} catch { // not allowed, or the page came without TLS
+	} catch { // not allowed, or the page was loaded without TLS
 		getSelection().selectAllChildren(element);
 		return document.execCommand('copy');
 	}
@@ -33,11 +33,11 @@ for (const button of document.querySelectorAll('[data-copy]')) {
 	button.hidden = false;
 	button.addEventListener('click', async () => {
 		const copied = await copy(document.getElementById(button.dataset.copy));
-		status.textContent = copied ? 'Copied.' : 'Selected: copy it with your keyboard.';
+		status.textContent = copied ? 'Copied.' : 'Selected. Copy it with your keyboard.';
 	});
 }
 
-// Whoever comes back to this page does not find the token in it.
+// The browser's back button must not show the token again.
 addEventListener('pagehide', () => {
 	for (const secret of document.querySelectorAll('[data-secret]')) secret.textContent = '';
 	for (const note of document.querySelectorAll('.secret, .gone')) note.hidden = note.className === 'secret';

@@ -1,4 +1,4 @@
-// Package wire reads the JSON that clients send.
+// Package wire decodes the JSON of requests.
 package wire
 
 import (
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -13,33 +14,33 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// Error is why a text was not read, in words for who sent it. It quotes no values.
+// Error says why a text cannot be decoded, in words for the client. It quotes no values.
 type Error struct {
-	// Field is what in it is wrong, if it is one thing.
+	// Field is the field that is wrong. It is empty if no single field is.
 	Field, Message string
 }
 
 func (e *Error) Error() string { return e.Message }
 
-func wrong(field, format string, args ...any) error {
+func newError(field, format string, args ...any) error {
 	return &Error{field, fmt.Sprintf(format, args...)}
 }
 
-// Decode reads a JSON object to the letter: what is not known, of another type or there twice is refused by name.
+// Decode decodes a JSON object strictly into the struct that into points to. It refuses unknown, repeated and wrongly typed
+// fields, and names them. A field's tag `expect` says in the error which values it takes.
 func Decode(text []byte, into any) error {
 	if !utf8.Valid(text) {
-		return wrong("", "The request is not in UTF-8.")
+		return newError("", "The request is not in UTF-8.")
 	}
 	if object := bytes.TrimLeft(text, " \t\r\n"); len(object) == 0 || object[0] != '{' {
-		return wrong("", "The request is not a JSON object.")
+		return newError("", "The request is not a JSON object.")
 	}
 	strict, err := kjson.UnmarshalStrict(text, into)
-	if of := (*json.UnmarshalTypeError)(nil); errors.As(err, &of) {
-		kind, _, _ := strings.Cut(of.Value, " ") // behind it stands what was sent
-		return wrong(of.Field, "%s must not be this %s.", named(of.Field), kind)
+	if mismatch := (*json.UnmarshalTypeError)(nil); errors.As(err, &mismatch) {
+		return mistyped(mismatch.Field, into)
 	}
 	if err != nil {
-		return wrong("", "The request is not a JSON object: %v.", err)
+		return newError("", "The request is not a JSON object: %v.", err)
 	}
 	if len(strict) > 0 {
 		return unexpected(strict[0])
@@ -47,23 +48,33 @@ func Decode(text []byte, into any) error {
 	return nil
 }
 
-// unexpected names the field that is unknown or repeated.
+// mistyped returns the error for a value of another type. It does not quote the value, which may be a secret.
+func mistyped(field string, into any) error {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(into).Elem()) {
+		if f.Tag.Get("json") == field && f.Tag.Get("expect") != "" {
+			return newError(field, "%s must be %s.", field, f.Tag.Get("expect"))
+		}
+	}
+	return newError(field, "%s has the wrong type.", named(field))
+}
+
+// unexpected returns the error for an unknown or repeated field.
 func unexpected(err error) error {
 	of, ok := err.(kjson.FieldError) //nolint:errorlint // they are not wrapped
 	if !ok {
-		return wrong("", "The request is not as it should be.")
+		return newError("", "The request is malformed.")
 	}
-	field, what := Short(of.FieldPath()), "unknown"
+	field, fault := Short(of.FieldPath()), "unknown"
 	if strings.HasPrefix(err.Error(), "duplicate") {
-		what = "repeated"
+		fault = "repeated"
 	}
-	return wrong(field, "The request has the %s field %s.", what, strconv.Quote(field))
+	return newError(field, "The request contains the %s field %s.", fault, strconv.Quote(field))
 }
 
-// maxEcho is how much of a name that somebody made up is told him.
+// maxEcho is the longest part of an unknown name that an error quotes, in bytes.
 const maxEcho = 64
 
-// Short is the beginning of a name that somebody made up.
+// Short shortens an unknown name for an error.
 func Short(name string) string {
 	if len(name) <= maxEcho {
 		return name

@@ -15,8 +15,8 @@ import (
 	"apitokens.dev/operator/webhook/portal/rest/wire"
 )
 
-// wish has a field of every kind that the bodies of the API have.
-type wish struct {
+// request has a field of every type that the bodies of the API have.
+type request struct {
 	Label          *string  `json:"label"`
 	ExpiresAt      *int64   `json:"expiresAt"`
 	LifetimeDays   *int32   `json:"lifetimeDays"`
@@ -25,7 +25,7 @@ type wish struct {
 	AllowedPaths   []string `json:"allowedPaths"`
 }
 
-// What is read of a request is compared with a reader that takes it apart token by token: both refuse the same, and read the same.
+// Decode agrees with an independent decoder that reads token by token.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		``, `null`, `{}`, `[]`, `{"label":"CI scripts"}`, ` {"label" : null } `, `{"label":"x","label":"y"}`, `{"Label":"x"}`, `{"label":"x"}{}`, `{"label":"x",}`, `{"label":{"label":"x"}}`,
@@ -37,7 +37,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var got wish
+		var got request
 		err := wire.Decode(body, &got)
 		want, ok := readSlowly(body)
 		switch {
@@ -55,8 +55,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// readSlowly reads a wish, or reports that it is none.
-func readSlowly(body []byte) (w wish, ok bool) {
+// readSlowly decodes a request, or returns false.
+func readSlowly(body []byte) (w request, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if begin, err := d.Token(); err != nil || begin != json.Delim('{') || !utf8.Valid(body) || !json.Valid(body) {
 		return w, false
@@ -78,8 +78,8 @@ func readSlowly(body []byte) (w wish, ok bool) {
 	return w, errors.Is(err, io.EOF)
 }
 
-// set sets one field, or reports that there is none, or that it cannot be that.
-func set(w *wish, name string, value json.RawMessage) bool {
+// set sets a field, or returns false if there is no such field or the value has another type.
+func set(w *request, name string, value json.RawMessage) bool {
 	switch name {
 	case "label":
 		return string(value) == "null" || text(value, func(s string) { w.Label = &s })
