@@ -40,7 +40,7 @@ func NewConfluence(o Options) *Confluence {
 		"/rest/api/user/anonymous": {methods: read, answer: c.anonymous},
 		contentPath:                {methods: append(read, http.MethodPost), answer: c.content},
 		contentPath + "/*":         {methods: read, answer: c.one},
-		"/rest/fake/1.0/echo":      {answer: echo},
+		"/rest/double/1.0/echo":    {answer: echo},
 		"/login.action":            {methods: read, answer: c.login},
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
 		"/logout.action":           {methods: read, answer: c.logout},

@@ -54,7 +54,7 @@ func TestConfluence(t *testing.T) {
 		"unknown page":                 {"GET", "/nothing.action", alice, "", 404, "Page Not Found"},
 		"dashboard":                    {"GET", confluenceDashboard, alice, "", 200, "Alice &lt;A&gt; (alice)"},
 		"dashboard, anonymous":         {"GET", confluenceDashboard, anonymous, "", 200, "You are anonymous."},
-		"echo":                         {"GET", "/rest/fake/1.0/echo", alice, "", 200, `"user":"alice"`},
+		"echo":                         {"GET", "/rest/double/1.0/echo", alice, "", 200, `"user":"alice"`},
 		"as Tomcat reads a path":       {"GET", "/x/..;/rest//api;v=1/user/%63urrent", alice, "", 200, `"username":"alice"`},
 		"as Tomcat refuses a path":     {"GET", "/rest%2fapi/user/current", alice, "", 400, "Bad Request"},
 		"a stale session":              {"GET", "/rest/api/user/current", "stale", "", 401, `"status-code":401`},

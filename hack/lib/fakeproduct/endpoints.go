@@ -25,7 +25,7 @@ func (j *Jira) routes() map[string]endpoint {
 		issuePath:                   {methods: []string{http.MethodPost}, refuse: unauthorized, answer: j.createIssue},
 		issuePath + "/*":            {methods: read, refuse: unauthorized, answer: j.getIssue},
 		"/rest/auth/1/session":      {methods: session, answer: j.session},
-		"/rest/fake/1.0/echo":       {answer: echo},
+		"/rest/double/1.0/echo":     {answer: echo},
 		"/login.jsp":                {answer: j.login},
 		"/logout":                   {answer: j.logout},
 		"/logoutconfirm.jsp":        {answer: j.logout},

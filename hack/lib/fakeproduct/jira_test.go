@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const echoPath = "/rest/fake/1.0/echo"
+const echoPath = "/rest/double/1.0/echo"
 
 // start serves a fake product that knows alice and bob.
 func start(t *testing.T, o Options) (*Jira, string) {
@@ -71,7 +71,7 @@ func (a answer) cookie() *http.Cookie {
 func TestRequestsShowWhatTheProductReceived(t *testing.T) {
 	jira, url := start(t, Options{ContextPath: "/jira"})
 	r := request(t, http.MethodGet, url, "")
-	r.URL.Opaque = "/x/..;/jira//rest/fake;v=1/1.0/%65cho?a=b"
+	r.URL.Opaque = "/x/..;/jira//rest/double;v=1/1.0/%65cho?a=b"
 	r.Header.Set("Authorization", "Bearer alice-pat")
 	var echoed Seen
 	if err := json.Unmarshal([]byte(do(t, r).body), &echoed); err != nil {

@@ -96,7 +96,7 @@ func (b browser) submit(t *testing.T, on visited, filled url.Values) visited {
 // A person signs in with a browser, is led where they wanted to go, and signs
 // out.
 func TestBrowserSessions(t *testing.T) {
-	const wanted = "/rest/fake/1.0/echo?a=b&c=<d>"
+	const wanted = "/rest/double/1.0/echo?a=b&c=<d>"
 	jira := NewJira(Options{ContextPath: "/jira", Users: twoUsers()})
 	confluence := NewConfluence(Options{ContextPath: "/wiki", Users: twoUsers()})
 	for product, test := range map[string]struct {

@@ -18,7 +18,7 @@ import (
 )
 
 // echo is a path at which the product answers whatever the method is.
-const echo = "/rest/fake/1.0/echo"
+const echo = "/rest/double/1.0/echo"
 
 // ask is one request with a password of alice. The zero value is an ordinary GET.
 type ask struct {

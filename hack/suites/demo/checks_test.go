@@ -67,7 +67,7 @@ func (s *story) checkIdentityHeaders(ctx context.Context) error {
 	if _, err := s.send(ctx, forged.Clone()); err != nil {
 		return err
 	}
-	for _, path := range []string{"/rest/fake/1.0/echo", "/secure/Dashboard.jspa"} {
+	for _, path := range []string{"/rest/double/1.0/echo", "/secure/Dashboard.jspa"} {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, http.NoBody)
 		if err != nil {
 			return err

@@ -106,7 +106,7 @@ func limits(proxy string) []limit {
 	return append(sourceLimits(proxy),
 		limit{name: "a token that is read-only", token: fields{"access": "ReadOnly"}, expect: changes()},
 		limit{name: "a site that is read-only", site: fields{"tokenPolicy": fields{"access": "ReadOnly"}}, expect: changes()},
-		limit{name: "paths", token: fields{"allowedPaths": []string{"/rest/api/2/myself", "/rest/fake/"}}, expect: paths()},
+		limit{name: "paths", token: fields{"allowedPaths": []string{"/rest/api/2/myself", "/rest/double/"}}, expect: paths()},
 		limit{name: "suspended", token: fields{"state": "Suspended"}, expect: []expect{
 			{want: "401"}, {ask: ask{method: http.MethodPost}, want: "401"},
 			{ask: ask{user: "bob"}, want: "401", free: "401"},
@@ -131,7 +131,7 @@ func changes() []expect {
 	}
 }
 
-// paths are requests while /rest/api/2/myself and /rest/fake/ are allowed.
+// paths are requests while /rest/api/2/myself and /rest/double/ are allowed.
 func paths() []expect {
 	const refused, notFound = "403 PathNotAllowed", "product 404"
 	return []expect{
@@ -149,10 +149,10 @@ func paths() []expect {
 		{ask: ask{path: "/rest/api/2/myself/..;/serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself;/../serverInfo"}, want: refused},
 		{ask: ask{path: "/rest/api/2/serverInfo?/rest/api/2/myself"}, want: refused},
-		{ask: ask{path: "/rest/fake/../api/2/serverInfo", header: http.Header{"X-Original-Url": {"http://jira" + echo}}}, want: refused},
+		{ask: ask{path: "/rest/double/../api/2/serverInfo", header: http.Header{"X-Original-Url": {"http://jira" + echo}}}, want: refused},
 		{ask: ask{path: "/rest/api/2/myself%2f..%2fserverInfo"}, want: "401", free: "401"},
 		{ask: ask{path: "/rest/api/2/myself/..%5cserverInfo"}, want: "401", free: "401"},
-		{ask: ask{path: "/rest/fake/../../secure/Dashboard.jspa"}, want: "401", free: "401"},
+		{ask: ask{path: "/rest/double/../../secure/Dashboard.jspa"}, want: "401", free: "401"},
 	}
 }
 

@@ -79,7 +79,7 @@ Or try, in another terminal:
   TOKEN=$(kubectl -n jira get secret alice-ci-token -o jsonpath='{.data.password}' | base64 -d)
 
   curl -s %[3]s/rest/api/latest/configuration --user alice:$TOKEN   # the main job
-  curl -s %[3]s/rest/fake/1.0/echo --user alice:$TOKEN            # what the product received
+  curl -s %[3]s/rest/double/1.0/echo --user alice:$TOKEN            # what the product received
   kubectl -n jira describe apitoken alice-ci
   kubectl -n jira describe atlassiansite main
   kubectl -n jira patch apitoken alice-ci --type merge -p '{"spec":{"state":"Suspended"}}'   # 401 until it is Active
