@@ -19,26 +19,6 @@ var (
 	notInAnchor  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// documents are the pages that people read: docs and what lies beside it.
-func documents(t *testing.T) []string {
-	t.Helper()
-	pages, err := filepath.Glob("../../*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, pattern := range []string{"../../docs/*.md", "../../docs/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
-	if len(pages) < 12 {
-		t.Fatalf("found only %d documents", len(pages))
-	}
-	return pages
-}
-
 // prose returns the lines of a page that stand outside fenced code, by their number.
 func prose(text string) map[int]string {
 	lines, fenced := map[int]string{}, false
@@ -101,12 +81,8 @@ func brokenLinks(path, text string) (broken []string, links int) {
 // Every relative link of the documents leads to a file that is there, and to one of its headings.
 func TestLinksOfDocuments(t *testing.T) {
 	total := 0
-	for _, path := range documents(t) {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		broken, links := brokenLinks(path, string(text))
+	for path, text := range files(t, ".md") {
+		broken, links := brokenLinks(filepath.Join("../..", path), text)
 		total += links
 		for _, each := range broken {
 			t.Errorf("%s: %s", path, each)
