@@ -50,7 +50,7 @@ func (l *life) someSecret(uid string) secret {
 	if r == nil {
 		return secret{}
 	}
-	return r.secrets[l.n(len(r.secrets))]
+	return r.Secrets[l.n(len(r.Secrets))]
 }
 
 // someEnd is a moment at which something changes by itself.
@@ -64,15 +64,15 @@ func (l *life) someEnd() time.Time {
 		if days == 0 {
 			return time.Time{}
 		}
-		return s.issued.Add(time.Duration(days) * 24 * time.Hour)
+		return s.Issued.Add(time.Duration(days) * 24 * time.Hour)
 	}
 	at := l.world.sites[t.site]
 	if at == nil {
-		return t.expiration
+		return t.Expiration
 	}
 	switch l.n(5) {
 	case 0:
-		return s.ends
+		return s.Ends
 	case 1:
 		return in(at.maxDays)
 	case 2:
@@ -81,9 +81,9 @@ func (l *life) someEnd() time.Time {
 		return in(t.lifetimeDays)
 	default:
 		if lic := l.world.licenses[t.site]; lic != nil {
-			return lic.expires
+			return lic.Expires
 		}
-		return t.expiration
+		return t.Expiration
 	}
 }
 
@@ -149,11 +149,11 @@ func (l *life) changeRecord(uid string) {
 	switch {
 	case t == nil:
 		l.issue(uid)
-	case old == nil || old.credential == "Imported" || len(old.secrets) == 4 || rarely(l, 4):
+	case old == nil || old.credential == "Imported" || len(old.Secrets) == 4 || rarely(l, 4):
 		l.putRecord(uid, l.recordOf(t))
 	default:
 		r := *old
-		r.secrets = append([]secret{}, old.secrets...)
+		r.Secrets = append([]secret{}, old.Secrets...)
 		l.addSecret(&r)
 		l.putRecord(uid, &r)
 	}
@@ -201,11 +201,11 @@ func (l *life) changeSite(name siteName) {
 	case 2:
 		s.limits = limits{}
 	case 3:
-		if s.issuedAfter = l.moment(); l.n(2) == 0 {
-			s.issuedAfter = l.someSecret(choose(l, uids)).issued.Add(time.Duration(l.n(3)-1) * time.Nanosecond)
+		if s.IssuedAfter = l.moment(); l.n(2) == 0 {
+			s.IssuedAfter = l.someSecret(choose(l, uids)).Issued.Add(time.Duration(l.n(3)-1) * time.Nanosecond)
 		}
 	case 4:
-		s.issuedAfter = time.Time{}
+		s.IssuedAfter = time.Time{}
 	case 5:
 		s.upstream = choose(l, upstreams)
 	case 6:

@@ -93,7 +93,7 @@ func (c *core) putSite(name siteName, s *site) {
 	c.index.PutSite(authn.Site{
 		Name: nameOf(name), Product: s.product, ContextPath: s.contextPath, TokenPaths: s.tokenPaths,
 		Origin: s.upstream, TrustedHops: s.trustedHops, Limits: limitsOf(s.limits),
-		Lifetime: lifetime.Policy{DefaultDays: s.defaultDays, MaxDays: s.maxDays, IssuedAfter: s.issuedAfter},
+		Lifetime: lifetime.Policy{DefaultDays: s.defaultDays, MaxDays: s.maxDays, IssuedAfter: s.IssuedAfter},
 		AllowsNamespace: map[string]func(map[string]string) bool{
 			"All":      func(map[string]string) bool { return true },
 			"Selector": func(labels map[string]string) bool { return labels["team"] == s.team },
@@ -104,7 +104,7 @@ func (c *core) putSite(name siteName, s *site) {
 func (c *core) putToken(uid string, t *apiToken) {
 	c.index.PutToken(authn.Token{
 		UID: uid, Namespace: t.namespace, Name: t.name, User: t.user, Site: nameOf(t.site),
-		Lifetime: lifetime.Requested{Days: t.lifetimeDays, Until: t.expiration}, Suspended: t.suspended,
+		Lifetime: lifetime.Requested{Days: t.lifetimeDays, Until: t.Expiration}, Suspended: t.suspended,
 		Imported: t.credential == "Imported", Portal: t.credential == "Portal", Limits: limitsOf(t.limits),
 	})
 }
@@ -118,12 +118,12 @@ func (c *core) putRecord(uid string, r *tokenRecord) error {
 	if r.credential == "Generated" {
 		of.DeliverySecret = "delivered"
 	}
-	for _, s := range r.secrets {
+	for _, s := range r.Secrets {
 		hash, err := record.ParseHash(hashOf(s))
 		if err != nil {
 			return fmt.Errorf("storing a hash: %w", err)
 		}
-		of.Entries = append(of.Entries, record.Entry{Hash: hash, State: record.State(s.state), Issued: s.issued, Ends: s.ends})
+		of.Entries = append(of.Entries, record.Entry{Hash: hash, State: record.State(s.state), Issued: s.Issued, Ends: s.Ends})
 	}
 	// What is stored is what can be read again.
 	stored, err := of.Encode()
@@ -153,7 +153,7 @@ func (c *core) putCredential(of owner, pat *credential) {
 
 func (c *core) putLicense(name siteName, l *license) {
 	c.index.PutLicense(nameOf(name), authn.License{
-		Products: l.products, Expires: l.expires, Invalid: authn.Reason(l.invalid),
+		Products: l.products, Expires: l.Expires, Invalid: authn.Reason(l.invalid),
 	})
 }
 
@@ -175,7 +175,7 @@ func hashOf(s secret) string {
 		return weakHash(s.text)
 	}
 	var salt [16]byte
-	binary.BigEndian.PutUint64(salt[:], uint64(s.issued.UnixNano()))
+	binary.BigEndian.PutUint64(salt[:], uint64(s.Issued.UnixNano()))
 	sum := sha256.Sum256(append(salt[:], s.text...))
 	return "$sha256$v=1$" + base64.RawStdEncoding.EncodeToString(salt[:]) + "$" + base64.RawStdEncoding.EncodeToString(sum[:])
 }

@@ -46,7 +46,7 @@ type life struct {
 	core  *core
 	// weak says that there are secrets with slow hashes.
 	weak bool
-	// made counts tokens and secrets: each is another.
+	// made counts tokens and Secrets: each is another.
 	made int
 	// known are secrets that somebody has, those that are gone too.
 	known []known
@@ -131,7 +131,7 @@ func (l *life) putSite(name siteName) {
 		trustedHops: choose(l, []int{0, 0, 1, 0, 2}),
 	}
 	if rarely(l, 8) {
-		s.issuedAfter = l.moment()
+		s.IssuedAfter = l.moment()
 	}
 	l.world.sites[name] = s
 	l.core.putSite(name, s)
@@ -187,12 +187,12 @@ func (l *life) putCredential(of owner) {
 }
 
 func (l *life) putLicense(name siteName) {
-	lic := &license{products: []string{"Jira", "Confluence"}, expires: l.world.now.AddDate(0, 0, choose(l, []int{365, 10, 4000, 3}))}
+	lic := &license{products: []string{"Jira", "Confluence"}, Expires: l.world.now.AddDate(0, 0, choose(l, []int{365, 10, 4000, 3}))}
 	switch l.n(12) {
 	case 8:
 		lic.products = []string{"Confluence"}
 	case 9:
-		lic.expires = l.moment()
+		lic.Expires = l.moment()
 	case 10, 11:
 		lic = &license{invalid: choose(l, []string{"InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseSignature"})}
 	}
@@ -219,9 +219,9 @@ func (l *life) issue(uid string) {
 }
 
 func (l *life) setLifetime(t *apiToken) {
-	t.lifetimeDays, t.expiration = choose(l, days), time.Time{}
+	t.lifetimeDays, t.Expiration = choose(l, days), time.Time{}
 	if rarely(l, 6) {
-		t.lifetimeDays, t.expiration = 0, l.moment().AddDate(0, 2, 0)
+		t.lifetimeDays, t.Expiration = 0, l.moment().AddDate(0, 2, 0)
 	}
 }
 
@@ -231,7 +231,7 @@ func (l *life) putToken(uid string, t *apiToken) {
 }
 
 func (l *life) putRecord(uid string, r *tokenRecord) {
-	for _, s := range r.secrets {
+	for _, s := range r.Secrets {
 		if s.weak {
 			continue // asked for on purpose only: slow hashes are few
 		}
@@ -251,7 +251,7 @@ func (l *life) valid(uid string) bool {
 	if t == nil || r == nil || !agree(t, r) || l.world.sites[t.site] == nil {
 		return false
 	}
-	newest := &r.secrets[len(r.secrets)-1]
+	newest := &r.Secrets[len(r.Secrets)-1]
 	return l.world.validity(t.site, l.world.sites[t.site], &identity{uid, t, r, newest}) == ""
 }
 
@@ -261,11 +261,11 @@ func (l *life) recordOf(t *apiToken) *tokenRecord {
 		tokenID: l.newID(), user: lower(t.user), credential: t.credential, site: t.site, apiToken: siteName{t.namespace, t.name},
 	}
 	if t.credential == "Imported" {
-		r.secrets = []secret{{text: choose(l, strongSecrets), state: "Delivered", issued: l.issued()}}
+		r.Secrets = []secret{{text: choose(l, strongSecrets), state: "Delivered", Issued: l.issued()}}
 	} else {
 		l.addSecret(r)
 	}
-	for t.credential != "Imported" && len(r.secrets) < 4 && rarely(l, 3) {
+	for t.credential != "Imported" && len(r.Secrets) < 4 && rarely(l, 3) {
 		l.addSecret(r)
 	}
 	switch l.n(40) {
@@ -297,18 +297,18 @@ func (l *life) issued() time.Time {
 
 // addSecret rotates: the secret before ends, now or later.
 func (l *life) addSecret(r *tokenRecord) {
-	if n := len(r.secrets); n > 0 {
-		last := &r.secrets[n-1]
-		last.state, last.ends = "Ending", l.world.now.Add(time.Duration(l.n(96)-30)*time.Hour)
+	if n := len(r.Secrets); n > 0 {
+		last := &r.Secrets[n-1]
+		last.state, last.Ends = "Ending", l.world.now.Add(time.Duration(l.n(96)-30)*time.Hour)
 	}
 	state := choose(l, []string{"Delivered", "Delivered", "Candidate"})
-	r.secrets = append(r.secrets, secret{text: l.newSecret(r.tokenID), state: state, issued: l.issued()})
+	r.Secrets = append(r.Secrets, secret{text: l.newSecret(r.tokenID), state: state, Issued: l.issued()})
 }
 
 // renew replaces the texts of a record by others of its id.
 func (l *life) renew(r *tokenRecord) {
-	for i := range r.secrets {
-		r.secrets[i].text = l.newSecret(r.tokenID)
+	for i := range r.Secrets {
+		r.Secrets[i].text = l.newSecret(r.tokenID)
 	}
 }
 
@@ -342,7 +342,7 @@ func (l *life) importWeak() {
 		l.putToken(uid, t)
 		l.putRecord(uid, &tokenRecord{
 			tokenID: l.newID(), user: weakUser, credential: "Imported", site: at, apiToken: siteName{at.namespace, uid},
-			secrets: []secret{{text: text, weak: true, state: "Delivered", issued: l.issued()}},
+			Secrets: []secret{{text: text, weak: true, state: "Delivered", Issued: l.issued()}},
 		})
 	}
 }

@@ -1,6 +1,6 @@
-// Package oracle says what the answer to a gateway's question has to be. It is written from docs/requests.md and
-// docs/token-format.md, and shares no code with the product: it imports nothing but the standard library. Its tests ask the
-// real handler millions of questions about worlds that change, and compare each answer.
+// Package oracle says what the answer to a gateway's question has to be. It is written from docs/reference, and shares no
+// code with the product: it imports nothing but the standard library. Its tests ask the real handler millions of questions
+// about worlds that change, and compare each answer.
 package oracle
 
 import (
@@ -52,7 +52,7 @@ const (
 	ours      = "ours"
 )
 
-// judge says what the answer to a question has to be. The order of its steps is that of docs/requests.md.
+// judge says what the answer to a question has to be. The order of its steps is that of docs/reference/requests.md.
 func (w *world) judge(q question) answer {
 	at, s, target, wrong := w.caller(q)
 	if wrong != "" {
@@ -202,10 +202,10 @@ func agree(t *apiToken, r *tokenRecord) bool {
 func (w *world) importedBy(at siteName, c presented) []identity {
 	user := lower(c.user)
 	found := w.complete(true, func(r *tokenRecord) bool {
-		return r.site == at && r.user == user && r.secrets[0].text == c.password
+		return r.site == at && r.user == user && r.Secrets[0].text == c.password
 	})
 	for i := range found {
-		found[i].secret = &found[i].record.secrets[0]
+		found[i].secret = &found[i].record.Secrets[0]
 	}
 	return found
 }
@@ -220,14 +220,14 @@ func (w *world) generated(at siteName, c presented) (i *identity, wrong string) 
 		return nil, "unknown_token"
 	}
 	i = &found[0]
-	n := slices.IndexFunc(i.record.secrets, func(s secret) bool { return s.text == c.password })
+	n := slices.IndexFunc(i.record.Secrets, func(s secret) bool { return s.text == c.password })
 	switch {
 	case n < 0:
 		return i, "wrong_secret"
 	case lower(c.user) != i.record.user:
 		return i, "wrong_user"
 	}
-	i.secret = &i.record.secrets[n]
+	i.secret = &i.record.Secrets[n]
 	return i, ""
 }
 
@@ -266,18 +266,18 @@ func (w *world) validity(at siteName, s *site, i *identity) string {
 		return "namespace_not_allowed"
 	case t.suspended:
 		return "suspended"
-	case of.issued.Before(s.issuedAfter):
+	case of.Issued.Before(s.IssuedAfter):
 		return "revoked_by_epoch"
 	}
-	lives := func(days int32) bool { return days == 0 || w.now.Sub(of.issued) < time.Duration(days)*24*time.Hour }
+	lives := func(days int32) bool { return days == 0 || w.now.Sub(of.Issued) < time.Duration(days)*24*time.Hour }
 	days := t.lifetimeDays
-	if days == 0 && t.expiration.IsZero() {
+	if days == 0 && t.Expiration.IsZero() {
 		days = s.defaultDays
 	}
 	switch {
-	case !lives(days) || !lives(s.maxDays) || !t.expiration.IsZero() && !w.now.Before(t.expiration):
+	case !lives(days) || !lives(s.maxDays) || !t.Expiration.IsZero() && !w.now.Before(t.Expiration):
 		return "expired"
-	case of.state == "Ending" && !w.now.Before(of.ends):
+	case of.state == "Ending" && !w.now.Before(of.Ends):
 		return "replaced"
 	}
 	return ""
@@ -339,7 +339,7 @@ func (w *world) licenseLacks(at siteName, s *site) string {
 		return l.invalid
 	case !slices.Contains(l.products, s.product):
 		return "InvalidLicenseProduct"
-	case !w.now.Before(l.expires):
+	case !w.now.Before(l.Expires):
 		return "InvalidLicenseExpired"
 	}
 	return ""
@@ -353,7 +353,7 @@ func narrowed(l *limits, q question, below string, client clientAddress) string 
 		return "SourceNotAllowed"
 	case l.readOnly && method != "GET" && method != "HEAD" && method != "OPTIONS":
 		return "ReadOnly"
-	case l.paths != nil && !slices.ContainsFunc(l.paths, func(p string) bool { return strings.HasPrefix(below+"/", strings.TrimSuffix(p, "/")+"/") }):
+	case !isBelow(below, l.paths):
 		return "PathNotAllowed"
 	}
 	return ""
@@ -424,4 +424,9 @@ func decodeBase64(text string) (string, bool) {
 		}
 	}
 	return string(decoded), bits == 0
+}
+
+// isBelow reports whether a path is one of these or below one. Nil means any.
+func isBelow(path string, of []string) bool {
+	return of == nil || slices.ContainsFunc(of, func(p string) bool { return strings.HasPrefix(path+"/", strings.TrimSuffix(p, "/")+"/") })
 }

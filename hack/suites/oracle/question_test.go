@@ -48,11 +48,11 @@ func (l *life) aim() known {
 	for range 4 {
 		uid := choose(l, uids)
 		if r := l.world.records[uid]; r != nil && (l.valid(uid) || rarely(l, 8)) {
-			n := len(r.secrets) - 1
+			n := len(r.Secrets) - 1
 			if rarely(l, 3) {
 				n = l.n(n + 1)
 			}
-			return known{r.secrets[n].text, r.user, r.site}
+			return known{r.Secrets[n].text, r.user, r.site}
 		}
 	}
 	return choose(l, l.known)

@@ -84,7 +84,7 @@ func specialities(w *world, q question, a answer) (list []string) {
 	c := credentialOf(q.header["Authorization"])
 	uid := a.log.apiToken[strings.LastIndexByte(a.log.apiToken, '/')+1:]
 	t, r := w.apiTokens[uid], w.records[uid]
-	of := r.secrets[slices.IndexFunc(r.secrets, func(s secret) bool { return s.text == c.password })]
+	of := r.Secrets[slices.IndexFunc(r.Secrets, func(s secret) bool { return s.text == c.password })]
 	keys := w.callerKeys[at]["nginx"]
 	path, _, _ := strings.Cut(target, "?")
 	for special, is := range map[string]bool{
@@ -92,7 +92,7 @@ func specialities(w *world, q question, a answer) (list []string) {
 		"escaped path": strings.Contains(path, "%"), "source behind proxies": s.trustedHops > 0 && (s.limits.sources != nil || t.limits.sources != nil),
 		"other namespace": t.namespace != at.namespace, "user in upper case": c.user != r.user, "read-only": s.limits.readOnly || t.limits.readOnly,
 		"previous caller key": len(keys) > 1 && strings.HasPrefix(q.uri, "/nginx/"+keys[1]+"/"), "path below allowedPaths": t.limits.paths != nil || s.limits.paths != nil,
-		"expires later": t.lifetimeDays > 0 || s.maxDays > 0 || !t.expiration.IsZero(),
+		"expires later": t.lifetimeDays > 0 || s.maxDays > 0 || !t.Expiration.IsZero(),
 	} {
 		if is {
 			list = append(list, special)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// world is what exists at one moment, in the words of the documentation.
+// world is what exists at one moment, in the words of the documentation. Times have exported names: fmt writes no others in
+// a form that people can read.
 type world struct {
 	now time.Time
 	// ready is false while the webhook still loads.
@@ -36,7 +37,7 @@ type site struct {
 	product, contextPath, upstream string
 	tokenPaths                     []string
 	defaultDays, maxDays           int32
-	issuedAfter                    time.Time
+	IssuedAfter                    time.Time
 	limits                         limits
 	// from is Same, All or Selector, which wants the label team.
 	from, team  string
@@ -55,7 +56,7 @@ type apiToken struct {
 	// credential is Generated, Imported or Portal.
 	credential   string
 	lifetimeDays int32
-	expiration   time.Time
+	Expiration   time.Time
 	suspended    bool
 	limits       limits
 }
@@ -63,7 +64,7 @@ type apiToken struct {
 type tokenRecord struct {
 	tokenID, user, credential string
 	site, apiToken            siteName
-	secrets                   []secret
+	Secrets                   []secret
 }
 
 // secret is one of a record, with the text that nobody stores.
@@ -72,7 +73,7 @@ type secret struct {
 	// weak says that its hash is slow.
 	weak         bool
 	state        string
-	issued, ends time.Time
+	Issued, Ends time.Time
 }
 
 // credential is what a user acts with at the product.
@@ -80,7 +81,7 @@ type credential struct{ authorization, upstream string }
 
 type license struct {
 	products []string
-	expires  time.Time
+	Expires  time.Time
 	// invalid is why the text is no licence.
 	invalid string
 }
@@ -107,7 +108,7 @@ func (w *world) String() string {
 	for name, keys := range w.callerKeys {
 		fmt.Fprintf(&b, "caller keys of %v %v\n", name, keys)
 	}
-	return b.String()
+	return strings.ReplaceAll(b.String(), time.Time{}.String(), "-")
 }
 
 func list[K comparable, V any](b *strings.Builder, kind string, objects map[K]*V) {
