@@ -14,6 +14,7 @@ import (
 var (
 	markdownLink = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	inlineCode   = regexp.MustCompile("`[^`]*`")
+	namedFunc    = regexp.MustCompile("\\[`(\\w+)`\\]\\(([\\w./-]+\\.go)\\)")
 	heading      = regexp.MustCompile(`^#{1,6} +(.+)$`)
 	linkedText   = regexp.MustCompile(`!?\[([^\]]*)\]\([^()]*\)`)
 	notInAnchor  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
@@ -103,5 +104,22 @@ func TestBrokenLinksAreFound(t *testing.T) {
 		if broken, _ := brokenLinks("page.md", page+"[x]("+link+")\n"); len(broken) != 1 {
 			t.Errorf("a link to %s is not found to be broken", link)
 		}
+	}
+}
+
+// CONTRIBUTING walks from function to function. Each has to be in the file that its link leads to; the name of a package
+// leads to its main file.
+func TestWalkNamesRealFunctions(t *testing.T) {
+	walk := files(t, "CONTRIBUTING.md")["CONTRIBUTING.md"]
+	code := files(t, ".go")
+	named := namedFunc.FindAllStringSubmatch(walk, -1)
+	for _, link := range named {
+		declares := regexp.MustCompile(`(?m)^(func (\([^)]*\) )?` + link[1] + `\(|package ` + link[1] + `$)`)
+		if !declares.MatchString(code[link[2]]) {
+			t.Errorf("CONTRIBUTING.md links %s to %s, which does not declare it", link[1], link[2])
+		}
+	}
+	if len(named) < 25 {
+		t.Errorf("found only %d functions", len(named))
 	}
 }
