@@ -72,7 +72,7 @@ var (
 	sources  = []string{"10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "192.0.2.7/32", "10.1.2.0/24", "0.0.0.0/0", "::/0"}
 	subpaths = []string{"/rest/api/2", "/rest/", "/rest/api/latest/search", "/rest/api/2/issue/", "/plugins/servlet/x", "/rest/api/2/user"}
 
-	strongSecrets = []string{"MzQ1Njc4OTAxMjM0OlNYoT8cWQbQK7bcPbyQmKdM4vUe", "5f0aR3nVw9Xk2Lr7TqZpYc8HsJdM4vUeGbN6", "Kx7!mQ2#zW9$rT4%vB8&nY1*cF6(hJ3)"}
+	strongSecrets = []string{"MzQ1Njc4OTAxMjM0OlNYoT8cWQbQK7bcPbyQmKdM4vUe", "5f0aR3nVw9Xk2Lr7TqZpYc8HsJdM4vUeGbN6", "Kx7!mQ2#zW9$rT4%vB8&nY1*cF6(hJ3):p~/+?"}
 	weakSecrets   = []string{"correct horse battery", "password-of-the-robot"}
 )
 

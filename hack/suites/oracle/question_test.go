@@ -195,7 +195,8 @@ func (l *life) otherwise(user, text string) (values []string, other string) {
 	case 7:
 		return []string{l.spoilBase64(basic)}, text
 	case 8:
-		return []string{"Basic " + encode(choose(l, []string{user, user + text, ":" + text, "", ":", user + ":" + strings.Repeat("p", 900), user + ":" + text + strings.Repeat("0", 600)}))}, text
+		longest := user + ":" + strings.Repeat("p", 768-1-len(user))
+		return []string{"Basic " + encode(choose(l, []string{user, user + text, ":" + text, "", ":", longest, longest + "p", user + ":" + text + strings.Repeat("0", 900)}))}, text
 	case 9:
 		return []string{choose(l, []string{"Bearer", "Bearer ", "Basic "}) + text[:len(text)/2]}, text
 	case 10:

@@ -63,7 +63,7 @@ func (l *life) bend(path string) string {
 		path = "/"
 	}
 	i := l.n(len(path))
-	switch l.n(6) {
+	switch l.n(7) {
 	case 0, 1: // any character
 		return path[:i] + choose(l, []string{fmt.Sprintf("%%%02x", path[i]), fmt.Sprintf("%%%02X", path[i])}) + path[i+1:]
 	case 2: // before a slash
@@ -75,6 +75,8 @@ func (l *life) bend(path string) string {
 		return path + choose(l, fragments)
 	case 4:
 		return path[:i] + strings.ToUpper(path[i:])
+	case 5:
+		return path + "/" + strings.Repeat(choose(l, []string{"x", "/", "%20", "x/"}), choose(l, []int{10, 1010, 1100}))
 	default:
 		return path[:i] + choose(l, fragments) + path[i:]
 	}
@@ -107,6 +109,8 @@ func (l *life) with(query, parameter string) string {
 	switch {
 	case query == "":
 		return "?" + parameter
+	case rarely(l, 30):
+		return query + strings.Repeat("&a=b", 300) + "&" + parameter
 	case rarely(l, 3):
 		return "?" + parameter + "&" + strings.TrimPrefix(query, "?")
 	}
