@@ -41,8 +41,8 @@ const (
 	webhook              = serviceAccountPrefix + "apitoken-system:apitoken-webhook"
 	portal               = serviceAccountPrefix + "apitoken-system:apitoken-portal"
 	clusterAdmin         = "cluster-admin"
-	// nobody has only the rights that every service account has.
-	nobody = serviceAccountPrefix + teamNamespace + ":nobody"
+	// bystander has only the rights that every service account has.
+	bystander = serviceAccountPrefix + teamNamespace + ":bystander"
 )
 
 // A grant is a right of a user, by RBAC.
@@ -93,7 +93,7 @@ func prepare(cp *controlplane.ControlPlane) error {
 }
 
 func accounts() []string {
-	who := []string{clusterAdmin, controller, webhook, portal, nobody}
+	who := []string{clusterAdmin, controller, webhook, portal, bystander}
 	for _, grant := range grants {
 		who = append(who, grant.who)
 	}

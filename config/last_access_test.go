@@ -62,7 +62,7 @@ func TestLastAccessPolicy(t *testing.T) {
 	for _, test := range tests {
 		for who, want := range map[string]outcome{
 			webhook: test.webhook, controller: test.controller, "status-writer": refusedByStatusPolicy, clusterAdmin: refusedByStatusPolicy,
-			"owner": refusedByRBAC, nobody: refusedByRBAC,
+			"owner": refusedByRBAC, bystander: refusedByRBAC,
 		} {
 			t.Run(test.name+"/"+who, func(t *testing.T) {
 				err := clients[who].Status().Patch(t.Context(), test.of.DeepCopy(), mergePatch(`{"status":`+test.status+`}`), client.DryRunAll)
@@ -85,7 +85,7 @@ func TestLastAccessPolicy(t *testing.T) {
 		}
 		for field := range statusFields(t) {
 			if !covered[field] {
-				t.Errorf("nobody tries to change status.%s", field)
+				t.Errorf("no user tries to change status.%s", field)
 			}
 		}
 	})

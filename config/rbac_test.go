@@ -61,7 +61,7 @@ func TestRights(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.who+" in "+test.namespace, func(t *testing.T) {
 			got := rights(t, test.who, test.namespace)
-			for right := range rights(t, nobody, test.namespace) {
+			for right := range rights(t, bystander, test.namespace) {
 				delete(got, right)
 			}
 			if diff := cmp.Diff(slices.Sorted(slices.Values(test.want)), slices.Sorted(maps.Keys(got))); diff != "" {

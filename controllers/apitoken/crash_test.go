@@ -186,7 +186,7 @@ func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
 	w.create(tok)
 	w.settled(tok)
 	s := w.secret(w.ns, "ci-token")
-	s.Data["password"] = []byte("somebody put his own here")
+	s.Data["password"] = []byte("another writer put this here")
 	if err := env.Admin.Update(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}

@@ -280,7 +280,7 @@ func TestNamespaces(t *testing.T) {
 
 // Invariant 6: the validity is computed for every refused token, unknown ones too. If it were computed only for the right
 // secret, the time to read its memory would reveal that the secret is right.
-func TestStandingIsAlwaysFoundOut(t *testing.T) {
+func TestValidityIsAlwaysComputed(t *testing.T) {
 	asked := 0
 	f := limited(t, issued, func(s *authn.Site, k *authn.Token, r *record.Record) {
 		s.AllowsNamespace = func(map[string]string) bool { asked++; return false }

@@ -162,7 +162,7 @@ func TestCallerKeys(t *testing.T) {
 }
 
 // An empty record without an APIToken authenticates nothing.
-func TestRecordWithoutNamesBelongsToNobody(t *testing.T) {
+func TestRecordWithoutNamesAuthenticatesNothing(t *testing.T) {
 	f := newFixture(t)
 	id, text := newToken(t)
 	blank := newRecord(t, "", id, text)

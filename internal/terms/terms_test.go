@@ -13,7 +13,7 @@ import (
 
 var day = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func TestWish(t *testing.T) {
+func TestRequested(t *testing.T) {
 	for _, tc := range []struct {
 		spec tokensv1alpha1.APITokenSpec
 		want lifetime.Requested

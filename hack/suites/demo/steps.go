@@ -20,7 +20,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// story runs the main job step by step, and keeps what later steps need. TestDemo runs the same steps.
+// story runs the main job step by step, and keeps what later steps need. TestStory runs the same steps.
 type story struct {
 	*rig.Rig
 

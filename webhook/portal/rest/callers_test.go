@@ -39,46 +39,46 @@ func TestAuthentication(t *testing.T) {
 		own := pat(t, w, "alice")
 		cookie := w.Product.SignIn("alice").String()
 		bobsCookie := w.Product.SignIn("bob").String()
-		const everybody, nobody = http.StatusOK, http.StatusUnauthorized
+		const accepted, refused = http.StatusOK, http.StatusUnauthorized
 		for name, tc := range map[string]struct {
 			basicAuth bool
 			headers   []string
 			query     string
 			status    int
 		}{
-			"a session":                       {false, []string{"Cookie", cookie}, "", everybody},
-			"a session among other cookies":   {false, []string{"Cookie", "a=b; " + cookie + "; c=d"}, "", everybody},
-			"a session in the second header":  {false, []string{"Cookie", "a=b", "Cookie", cookie}, "", everybody},
-			"a password":                      {true, []string{"Authorization", basic("alice", "alices password")}, "", everybody},
-			"a password where there are none": {false, []string{"Authorization", basic("alice", "alices password")}, "", nobody},
-			"a wrong password":                {true, []string{"Authorization", basic("alice", "bobs password")}, "", nobody},
-			"a personal access token":         {false, []string{"Authorization", "Bearer " + own}, "", everybody},
-			"a wrong personal access token":   {false, []string{"Authorization", "Bearer " + own[1:]}, "", nobody},
-			"an API token":                    {false, []string{"Authorization", basic("alice", text)}, "", everybody},
-			"an API token, in upper case":     {false, []string{"Authorization", basic("ALICE", text)}, "", everybody},
-			"an API token of another user":    {false, []string{"Authorization", basic("bob", text)}, "", nobody},
-			"an API token as a bearer's":      {false, []string{"Authorization", "Bearer " + text}, "", nobody},
-			"an API token as a user name":     {false, []string{"Authorization", basic(text, "")}, "", nobody},
-			"an API token in the query":       {false, []string{"Cookie", cookie}, "?os_username=alice&os_password=" + text, nobody},
-			"a wrong API token and a session": {false, []string{"Cookie", cookie, "Authorization", basic("alice", text+"x")}, "", nobody},
-			"an API token and bob's session":  {false, []string{"Cookie", bobsCookie, "Authorization", basic("alice", text)}, "", everybody},
-			"two credentials":                 {false, []string{"Authorization", basic("alice", text), "Authorization", "Bearer " + own}, "", nobody},
-			"nothing":                         {false, nil, "", nobody},
-			"a session that is none":          {false, []string{"Cookie", "JSESSIONID=made-up"}, "", nobody},
-			"a cookie that means nothing":     {false, []string{"Cookie", "a=b"}, "", nobody},
-			"a scheme that nobody knows":      {false, []string{"Authorization", "Negotiate abc"}, "", nobody},
-			"a password in the query":         {true, nil, "?os_username=alice&os_password=alices%20password", nobody},
-			"names that only proxies may say": {false, []string{"X-Forwarded-User", "alice", "X-Ausername", "alice", "Remote-User", "alice"}, "", nobody},
+			"a session":                       {false, []string{"Cookie", cookie}, "", accepted},
+			"a session among other cookies":   {false, []string{"Cookie", "a=b; " + cookie + "; c=d"}, "", accepted},
+			"a session in the second header":  {false, []string{"Cookie", "a=b", "Cookie", cookie}, "", accepted},
+			"a password":                      {true, []string{"Authorization", basic("alice", "alices password")}, "", accepted},
+			"a password where there are none": {false, []string{"Authorization", basic("alice", "alices password")}, "", refused},
+			"a wrong password":                {true, []string{"Authorization", basic("alice", "bobs password")}, "", refused},
+			"a personal access token":         {false, []string{"Authorization", "Bearer " + own}, "", accepted},
+			"a wrong personal access token":   {false, []string{"Authorization", "Bearer " + own[1:]}, "", refused},
+			"an API token":                    {false, []string{"Authorization", basic("alice", text)}, "", accepted},
+			"an API token, in upper case":     {false, []string{"Authorization", basic("ALICE", text)}, "", accepted},
+			"an API token of another user":    {false, []string{"Authorization", basic("bob", text)}, "", refused},
+			"an API token as a bearer's":      {false, []string{"Authorization", "Bearer " + text}, "", refused},
+			"an API token as a user name":     {false, []string{"Authorization", basic(text, "")}, "", refused},
+			"an API token in the query":       {false, []string{"Cookie", cookie}, "?os_username=alice&os_password=" + text, refused},
+			"a wrong API token and a session": {false, []string{"Cookie", cookie, "Authorization", basic("alice", text+"x")}, "", refused},
+			"an API token and bob's session":  {false, []string{"Cookie", bobsCookie, "Authorization", basic("alice", text)}, "", accepted},
+			"two credentials":                 {false, []string{"Authorization", basic("alice", text), "Authorization", "Bearer " + own}, "", refused},
+			"nothing":                         {false, nil, "", refused},
+			"a session that is none":          {false, []string{"Cookie", "JSESSIONID=made-up"}, "", refused},
+			"a cookie that means nothing":     {false, []string{"Cookie", "a=b"}, "", refused},
+			"a scheme that nobody knows":      {false, []string{"Authorization", "Negotiate abc"}, "", refused},
+			"a password in the query":         {true, nil, "?os_username=alice&os_password=alices%20password", refused},
+			"names that only proxies may say": {false, []string{"X-Forwarded-User", "alice", "X-Ausername", "alice", "Remote-User", "alice"}, "", refused},
 		} {
 			w.Product.SetBasicAuth(tc.basicAuth)
 			got := alice.with(tc.headers...).send("GET", "/"+tc.query, "")
 			if got.status != tc.status {
 				t.Errorf("%s: %d %s, want %d", name, got.status, got.body, tc.status)
 			}
-			if tc.status == everybody && !strings.Contains(got.body, `"id":"`+id+`"`) {
+			if tc.status == accepted && !strings.Contains(got.body, `"id":"`+id+`"`) {
 				t.Errorf("%s: taken for somebody else: %s", name, got.body)
 			}
-			if tc.status == nobody && got.header.Get("WWW-Authenticate") != `Basic realm="API token", charset="UTF-8"` {
+			if tc.status == refused && got.header.Get("WWW-Authenticate") != `Basic realm="API token", charset="UTF-8"` {
 				t.Errorf("%s: WWW-Authenticate is %q", name, got.header.Get("WWW-Authenticate"))
 			}
 		}
@@ -117,7 +117,7 @@ func TestDeactivated(t *testing.T) {
 		w.Product.Deactivate("bob")
 		for _, as := range []client{bob, bob.with("Authorization", "Bearer "+own), bob.with("Authorization", basic("bob", "bobs password"))} {
 			as.expect(http.StatusUnauthorized, "GET", "/", "")
-			as.expect(http.StatusUnauthorized, "POST", "/", `{"label":"after he left"}`)
+			as.expect(http.StatusUnauthorized, "POST", "/", `{"label":"after they left"}`)
 			as.expect(http.StatusUnauthorized, "DELETE", "/all", "")
 		}
 	})
@@ -171,9 +171,9 @@ func TestSiteNotServed(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	_, text := alice.create(`{"label":"CI scripts"}`)
-	bearer := alice.withToken("alice", text)
+	owner := alice.withToken("alice", text)
 	policy(t, w, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamURL = "http://elsewhere.example/jira" })
-	for _, as := range []client{alice, bearer, alice.with()} {
+	for _, as := range []client{alice, owner, alice.with()} {
 		eventually(t, as, http.StatusServiceUnavailable)
 		as.expect(http.StatusServiceUnavailable, "POST", "/revoke", `{"token":"x"}`)
 		as.expect(http.StatusServiceUnavailable, "GET", "/openapi.json", "")
@@ -186,7 +186,7 @@ func TestSiteNotServed(t *testing.T) {
 	if err := env.Admin.Delete(t.Context(), w.Site); err != nil {
 		t.Fatal(err)
 	}
-	for _, as := range []client{alice, bearer, alice.with()} {
+	for _, as := range []client{alice, owner, alice.with()} {
 		eventually(t, as, http.StatusNotFound)
 	}
 	// A new site of the same name does not use the projection of the deleted one.

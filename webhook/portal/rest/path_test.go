@@ -51,7 +51,7 @@ func TestPathsMatchExactly(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
 	id, text := alice.create(`{"label":"stays"}`)
-	bearer := alice.withToken("alice", text)
+	owner := alice.withToken("alice", text)
 	for _, path := range []string{
 		"/latest//", "//latest/", "/latest//all", "/latest/./all", "/latest/x/../all", "/latest/%2e/all", "/latest/x/%2e%2e/all", "/latest/..;/all", "/../api-tokens/latest/all",
 		"/latest/%61ll", "/latest/all;x", "/latest/all%3bx", "/latest/all%00", "/latest/all%20", "/latest/all%2f", "/latest%2fall", "/latest/%2fall", "/latest/all%5c",
@@ -59,7 +59,7 @@ func TestPathsMatchExactly(t *testing.T) {
 		"/latest/" + id + "%20", "/latest/" + id + ";x", "/latest/%61" + id[1:], "/latest/" + id + "//", "/latest/" + id + "/.", "/latest/" + id + "/x/..", "/latest/x/../" + id,
 		"/latest/asp_", "/latest/" + strings.ToLower(id), "/latest/" + strings.Repeat("x", 10_000), "", "/", "/latest/{id}", "/latest/admin/" + id + "/", "/latest/admin/tokens/x",
 	} {
-		for _, as := range []client{alice, bearer} {
+		for _, as := range []client{alice, owner} {
 			got := direct(t, w, "DELETE", "/rest/api-tokens"+path, as.as)
 			if !slices.Contains([]int{400, 401, 403, 404, 405}, got.status) {
 				t.Errorf("DELETE %q: %d %s", path, got.status, got.body)
@@ -73,7 +73,7 @@ func TestPathsMatchExactly(t *testing.T) {
 			}
 		}
 	}
-	if err := wantIDs(bearer, id); err != nil {
+	if err := wantIDs(owner, id); err != nil {
 		t.Error(err)
 	}
 	for _, path := range []string{"/latest/", "/1.0"} {
@@ -103,7 +103,7 @@ func TestMalformedQueries(t *testing.T) {
 // Methods that a path does not support are 405 with Allow, without authentication.
 func TestMethods(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
-		alice, nobody := session(t, w, "alice"), client{World: w, t: t}
+		alice, anonymous := session(t, w, "alice"), client{World: w, t: t}
 		id, _ := alice.create(`{"label":"stays"}`)
 		allowed := map[string][]string{}
 		for _, r := range rest.Routes() {
@@ -117,7 +117,7 @@ func TestMethods(t *testing.T) {
 				if slices.Contains(methods, method) {
 					continue
 				}
-				for _, as := range []client{alice, nobody} {
+				for _, as := range []client{alice, anonymous} {
 					got := as.expect(http.StatusMethodNotAllowed, method, strings.Replace(path, "{id}", id, 1), "")
 					if allow := strings.Split(got.header.Get("Allow"), ", "); !slices.Equal(allow, methods) {
 						t.Errorf("%s %s: Allow is %q, want %q", method, path, allow, methods)
@@ -135,8 +135,8 @@ func TestMethods(t *testing.T) {
 			t.Error(err)
 		}
 		for _, path := range []string{"/x/y", "/" + id + "/rotate/x", "/admin/x/y", "/revoke/x", "/openapi.yaml/x"} {
-			nobody.expect(http.StatusNotFound, "GET", path, "")
-			nobody.expect(http.StatusNotFound, "POST", path, "")
+			anonymous.expect(http.StatusNotFound, "GET", path, "")
+			anonymous.expect(http.StatusNotFound, "POST", path, "")
 		}
 	})
 }
