@@ -30,26 +30,26 @@ func judgeLicense(v *license.Verifier, site tokensv1alpha1.AtlassianSiteSpec, fo
 	where := fmt.Sprintf("the key '%s' of Secret '%s', which `licenseSecretRef` names", licenseKey(ref), ref.Name)
 	switch {
 	case err == nil:
-		return &licensing{tokensv1alpha1.ReasonLicenseValid, fmt.Sprintf("Licensed to '%s' for %s until %s.",
+		return &licensing{license.Reason(nil), fmt.Sprintf("Licensed to '%s' for %s until %s.",
 			l.Licensee, list(l.Products), l.Expires.Format(time.RFC3339)), l.Expires}
 	case errors.Is(err, license.ErrMissing):
-		return unlicensed(tokensv1alpha1.ReasonLicenseMissing, "%s", missingLicense(ref, found))
+		return unlicensed(err, "%s", missingLicense(ref, found))
 	case errors.Is(err, license.ErrSignature):
-		return unlicensed(tokensv1alpha1.ReasonLicenseWrongSignature, "No key that this operator was started with (--license-public-keys) verifies "+
+		return unlicensed(err, "No key that this operator was started with (--license-public-keys) verifies "+
 			"the licence under %s. Put one there that was issued for it, or start it with the key.", where)
 	case errors.Is(err, license.ErrProduct):
-		return unlicensed(tokensv1alpha1.ReasonLicenseWrongProduct, "The licence of '%s' is for %s, and this site is %s. Put one for %s under %s.",
+		return unlicensed(err, "The licence of '%s' is for %s, and this site is %s. Put one for %s under %s.",
 			l.Licensee, list(l.Products), site.Product, site.Product, where)
 	case errors.Is(err, license.ErrExpired):
-		return unlicensed(tokensv1alpha1.ReasonLicenseExpired, "The licence of '%s' ended at %s. Put a new one under %s.",
+		return unlicensed(err, "The licence of '%s' ended at %s. Put a new one under %s.",
 			l.Licensee, l.Expires.Format(time.RFC3339), where)
 	default:
-		return unlicensed(tokensv1alpha1.ReasonLicenseMalformed, "What lies under %s, is no licence. Put one there as it was issued, and nothing else.", where)
+		return unlicensed(err, "What lies under %s, is no licence. Put one there as it was issued, and nothing else.", where)
 	}
 }
 
-func unlicensed(reason, format string, args ...any) *licensing {
-	return &licensing{reason: reason, message: fmt.Sprintf(format, args...) + untilThen}
+func unlicensed(err error, format string, args ...any) *licensing {
+	return &licensing{reason: license.Reason(err), message: fmt.Sprintf(format, args...) + untilThen}
 }
 
 func missingLicense(ref tokensv1alpha1.LicenseSecretReference, found entry) string {

@@ -60,7 +60,7 @@ func (ix *Index) unlicensed(s *site, now time.Time) Reason {
 	case l.Invalid != "":
 		return l.Invalid
 	case !slices.Contains(l.Products, s.product):
-		return ReasonInvalidLicenseProduct
+		return ReasonInvalidLicenseWrongProduct
 	case !now.Before(l.Expires):
 		return ReasonInvalidLicenseExpired
 	}

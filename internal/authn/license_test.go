@@ -35,15 +35,15 @@ func TestLicenses(t *testing.T) {
 		"at its end":           {&forJira, licenseEnd, authn.ReasonInvalidLicenseExpired},
 		"right after its end":  {&forJira, licenseEnd.Add(1), authn.ReasonInvalidLicenseExpired},
 		"none":                 {nil, issued, authn.ReasonInvalidLicenseMissing},
-		"another product":      {&authn.License{Products: []string{"Confluence"}, Expires: licenseEnd}, issued, authn.ReasonInvalidLicenseProduct},
+		"another product":      {&authn.License{Products: []string{"Confluence"}, Expires: licenseEnd}, issued, authn.ReasonInvalidLicenseWrongProduct},
 		"another product, at its end": {
-			&authn.License{Products: []string{"Confluence"}, Expires: licenseEnd}, licenseEnd, authn.ReasonInvalidLicenseProduct,
+			&authn.License{Products: []string{"Confluence"}, Expires: licenseEnd}, licenseEnd, authn.ReasonInvalidLicenseWrongProduct,
 		},
-		"no product":     {&authn.License{Expires: licenseEnd}, issued, authn.ReasonInvalidLicenseProduct},
+		"no product":     {&authn.License{Expires: licenseEnd}, issued, authn.ReasonInvalidLicenseWrongProduct},
 		"no end":         {&authn.License{Products: []string{"Jira"}}, issued, authn.ReasonInvalidLicenseExpired},
 		"missing":        {&authn.License{Invalid: authn.ReasonInvalidLicenseMissing}, issued, authn.ReasonInvalidLicenseMissing},
 		"malformed":      {&authn.License{Invalid: authn.ReasonInvalidLicenseMalformed}, issued, authn.ReasonInvalidLicenseMalformed},
-		"another's":      {&authn.License{Invalid: authn.ReasonInvalidLicenseSignature}, issued, authn.ReasonInvalidLicenseSignature},
+		"another's":      {&authn.License{Invalid: authn.ReasonInvalidLicenseWrongSignature}, issued, authn.ReasonInvalidLicenseWrongSignature},
 		"valid but said": {&authn.License{Products: []string{"Jira"}, Expires: licenseEnd, Invalid: "x"}, issued, "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestLicensesComeAndGo(t *testing.T) {
 	s := site(jira)
 	s.Product = "Bitbucket"
 	f.PutSite(s)
-	f.want(t, "of another product", request("/jira/rest/x"), authn.Forbidden, authn.ReasonInvalidLicenseProduct)
+	f.want(t, "of another product", request("/jira/rest/x"), authn.Forbidden, authn.ReasonInvalidLicenseWrongProduct)
 	f.PutSite(site(jira))
 	f.want(t, "its own again", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
 	f.DeleteLicense(jira)
@@ -117,7 +117,7 @@ func TestLicensesComeAndGo(t *testing.T) {
 func TestLicensesAreNotRequired(t *testing.T) {
 	f := limited(t, licenseEnd, nil)
 	f.want(t, "no licence", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
-	for _, l := range []authn.License{forJira, {}, {Invalid: authn.ReasonInvalidLicenseSignature}} {
+	for _, l := range []authn.License{forJira, {}, {Invalid: authn.ReasonInvalidLicenseWrongSignature}} {
 		f.PutLicense(jira, l)
 		f.want(t, "one that does not count", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
 	}
@@ -146,8 +146,8 @@ func TestUnlicensed(t *testing.T) {
 	want("valid", jira, "")
 	now = licenseEnd
 	want("at its end", jira, authn.ReasonInvalidLicenseExpired)
-	f.PutLicense(jira, authn.License{Invalid: authn.ReasonInvalidLicenseSignature})
-	want("spoiled", jira, authn.ReasonInvalidLicenseSignature)
+	f.PutLicense(jira, authn.License{Invalid: authn.ReasonInvalidLicenseWrongSignature})
+	want("spoiled", jira, authn.ReasonInvalidLicenseWrongSignature)
 }
 
 // Tokens are managed over the operator's own REST API without a licence. All other rules apply there.

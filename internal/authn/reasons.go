@@ -52,11 +52,11 @@ const (
 	ReasonCredentialParameter Reason = "CredentialParameter"
 	// ReasonInvalidLicenseMissing: the site has no licence, and the operator requires one. So for the next four: there is
 	// one, and this is wrong with it.
-	ReasonInvalidLicenseMissing   Reason = "InvalidLicenseMissing"
-	ReasonInvalidLicenseMalformed Reason = "InvalidLicenseMalformed"
-	ReasonInvalidLicenseSignature Reason = "InvalidLicenseSignature"
-	ReasonInvalidLicenseProduct   Reason = "InvalidLicenseProduct"
-	ReasonInvalidLicenseExpired   Reason = "InvalidLicenseExpired"
+	ReasonInvalidLicenseMissing        Reason = "InvalidLicenseMissing"
+	ReasonInvalidLicenseMalformed      Reason = "InvalidLicenseMalformed"
+	ReasonInvalidLicenseWrongSignature Reason = "InvalidLicenseWrongSignature"
+	ReasonInvalidLicenseWrongProduct   Reason = "InvalidLicenseWrongProduct"
+	ReasonInvalidLicenseExpired        Reason = "InvalidLicenseExpired"
 	// ReasonSourceNotAllowed: the request does not come from one of the `allowedSources`.
 	ReasonSourceNotAllowed Reason = "SourceNotAllowed"
 	// ReasonReadOnly: a read-only token, and a method that may change something.

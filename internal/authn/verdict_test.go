@@ -39,9 +39,9 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 		authn.ReasonWrongUser: "wrong_user", authn.ReasonAmbiguousPath: "ambiguous_path", authn.ReasonPathNotAccepted: "path_not_accepted",
 		authn.ReasonCredentialPath: "CredentialPath", authn.ReasonCredentialParameter: "CredentialParameter",
 		authn.ReasonInvalidLicenseMissing: "InvalidLicenseMissing", authn.ReasonInvalidLicenseMalformed: "InvalidLicenseMalformed",
-		authn.ReasonInvalidLicenseSignature: "InvalidLicenseSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
-		authn.ReasonInvalidLicenseProduct: "InvalidLicenseProduct",
-		authn.ReasonSourceNotAllowed:      "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
+		authn.ReasonInvalidLicenseWrongSignature: "InvalidLicenseWrongSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
+		authn.ReasonInvalidLicenseWrongProduct: "InvalidLicenseWrongProduct",
+		authn.ReasonSourceNotAllowed:           "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
 		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
 	} {
 		if string(reason) != want {

@@ -56,9 +56,9 @@ func TestLicensesAreFollowed(t *testing.T) {
 	}{
 		{"words", "not a licence", authn.ReasonInvalidLicenseMalformed},
 		{"mended", good + "\n", authn.ReasonAuthenticated},
-		{"signed by somebody else", signed(t, otherKey, later, "Jira"), authn.ReasonInvalidLicenseSignature},
+		{"signed by somebody else", signed(t, otherKey, later, "Jira"), authn.ReasonInvalidLicenseWrongSignature},
 		{"nothing", "", authn.ReasonInvalidLicenseMissing},
-		{"of another product", signed(t, licenseKey, later, "Confluence"), authn.ReasonInvalidLicenseProduct},
+		{"of another product", signed(t, licenseKey, later, "Confluence"), authn.ReasonInvalidLicenseWrongProduct},
 		{"ended", signed(t, licenseKey, time.Now().Add(-time.Second), "Jira"), authn.ReasonInvalidLicenseExpired},
 		{"renewed", good, authn.ReasonAuthenticated},
 	} {

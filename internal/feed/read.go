@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -56,16 +55,10 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 // readLicense verifies a licence. An invalid one is no damaged object: clients get its reason.
 func readLicense(v *license.Verifier, text string) authn.License {
 	l, err := v.Verify(text)
-	switch {
-	case err == nil:
-		return authn.License{Products: l.Products, Expires: l.Expires}
-	case errors.Is(err, license.ErrMissing):
-		return authn.License{Invalid: authn.ReasonInvalidLicenseMissing}
-	case errors.Is(err, license.ErrSignature):
-		return authn.License{Invalid: authn.ReasonInvalidLicenseSignature}
-	default:
-		return authn.License{Invalid: authn.ReasonInvalidLicenseMalformed}
+	if err != nil {
+		return authn.License{Invalid: authn.Reason("Invalid" + license.Reason(err))}
 	}
+	return authn.License{Products: l.Products, Expires: l.Expires}
 }
 
 // readLimits treats an unknown access as read-only.

@@ -34,6 +34,25 @@ var (
 	ErrExpired = errors.New("the licence has expired")
 )
 
+// Reason returns the reason of the Licensed condition for an error of Verify or Check, or for nil. A gateway gets the same
+// word with "Invalid" before it. An unknown error counts as a malformed licence.
+func Reason(err error) string {
+	switch {
+	case err == nil:
+		return "LicenseValid"
+	case errors.Is(err, ErrMissing):
+		return "LicenseMissing"
+	case errors.Is(err, ErrSignature):
+		return "LicenseWrongSignature"
+	case errors.Is(err, ErrProduct):
+		return "LicenseWrongProduct"
+	case errors.Is(err, ErrExpired):
+		return "LicenseExpired"
+	default:
+		return "LicenseMalformed"
+	}
+}
+
 const (
 	// maxText is the limit for a licence in bytes, more than the longest one has.
 	maxText = 8 << 10

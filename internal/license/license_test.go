@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -290,6 +291,27 @@ func TestClip(t *testing.T) {
 		}
 		if len(clipped) > 8<<10+1 || !utf8.ValidString(clipped) {
 			t.Errorf("%s: %d bytes are left, or they are no text", name, len(clipped))
+		}
+	}
+}
+
+// Conditions, answers of gateways and metrics use these words.
+func TestReason(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{nil, "LicenseValid"},
+		{license.ErrMissing, "LicenseMissing"},
+		{license.ErrMalformed, "LicenseMalformed"},
+		{license.ErrSignature, "LicenseWrongSignature"},
+		{license.ErrProduct, "LicenseWrongProduct"},
+		{license.ErrExpired, "LicenseExpired"},
+		{fmt.Errorf("reading: %w", license.ErrExpired), "LicenseExpired"},
+		{errors.New("unknown"), "LicenseMalformed"},
+	} {
+		if got := license.Reason(tc.err); got != tc.want {
+			t.Errorf("%v: %s, want %s", tc.err, got, tc.want)
 		}
 	}
 }

@@ -57,9 +57,9 @@ func (s *story) licenses(t *testing.T, ours issuer) {
 	s.await(t, refused("InvalidLicenseMissing")...)
 	for _, step := range []struct{ name, license, reason string }{
 		{"words", "not a licence", "InvalidLicenseMalformed"},
-		{"signed-by-others", others.issue(t, later, "Jira"), "InvalidLicenseSignature"},
+		{"signed-by-others", others.issue(t, later, "Jira"), "InvalidLicenseWrongSignature"},
 		{"expired", ours.issue(t, time.Now().Add(-time.Second), "Jira"), "InvalidLicenseExpired"},
-		{"for-confluence", ours.issue(t, later, "Confluence"), "InvalidLicenseProduct"},
+		{"for-confluence", ours.issue(t, later, "Confluence"), "InvalidLicenseWrongProduct"},
 	} {
 		s.license(t, step.name, step.license)
 		s.await(t, refused(step.reason)...)
@@ -67,7 +67,7 @@ func (s *story) licenses(t *testing.T, ours issuer) {
 	s.license(t, "valid", ours.issue(t, later, "Jira"))
 	s.await(t, expect{want: "200"}, password, expect{ask: ask{method: http.MethodPost}, want: "200"})
 	s.kubectlOrFail(t, "admin", "", "wait", "atlassiansite/main", "--for=condition=Licensed", "--timeout", settleTimeout.String())
-	s.countsBy(t, "InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseSignature", "InvalidLicenseExpired", "InvalidLicenseProduct")
+	s.countsBy(t, "InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseWrongSignature", "InvalidLicenseExpired", "InvalidLicenseWrongProduct")
 }
 
 // countsBy checks that the webhook has counted refusals for each of these reasons.

@@ -194,7 +194,7 @@ func (l *life) putLicense(name siteName) {
 	case 9:
 		lic.Expires = l.moment()
 	case 10, 11:
-		lic = &license{invalid: choose(l, []string{"InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseSignature"})}
+		lic = &license{invalid: choose(l, []string{"InvalidLicenseMissing", "InvalidLicenseMalformed", "InvalidLicenseWrongSignature"})}
 	}
 	l.world.licenses[name] = lic
 	l.core.putLicense(name, lic)

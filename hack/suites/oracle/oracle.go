@@ -338,7 +338,7 @@ func (w *world) licenseLacks(at siteName, s *site) string {
 	case l.invalid != "":
 		return l.invalid
 	case !slices.Contains(l.products, s.product):
-		return "InvalidLicenseProduct"
+		return "InvalidLicenseWrongProduct"
 	case !w.now.Before(l.Expires):
 		return "InvalidLicenseExpired"
 	}

@@ -222,11 +222,11 @@ func quoted(word string) string {
 
 // unlicensed says what is wrong with the licence, in the words of the condition Licensed.
 var unlicensed = map[authn.Reason]string{
-	authn.ReasonInvalidLicenseMissing:   "their licence is missing",
-	authn.ReasonInvalidLicenseMalformed: "their licence is malformed",
-	authn.ReasonInvalidLicenseSignature: "their licence has a wrong signature",
-	authn.ReasonInvalidLicenseExpired:   "their licence has expired",
-	authn.ReasonInvalidLicenseProduct:   "their licence is for the wrong product",
+	authn.ReasonInvalidLicenseMissing:        "their licence is missing",
+	authn.ReasonInvalidLicenseMalformed:      "their licence is malformed",
+	authn.ReasonInvalidLicenseWrongSignature: "their licence has a wrong signature",
+	authn.ReasonInvalidLicenseExpired:        "their licence has expired",
+	authn.ReasonInvalidLicenseWrongProduct:   "their licence is for the wrong product",
 }
 
 // notice returns the warning that all users of the site see, or an empty string.

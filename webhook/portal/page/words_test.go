@@ -93,8 +93,8 @@ func TestNotice(t *testing.T) {
 	}
 	for why, want := range map[authn.Reason]string{
 		authn.ReasonInvalidLicenseMissing: "their licence is missing", authn.ReasonInvalidLicenseMalformed: "is malformed",
-		authn.ReasonInvalidLicenseSignature: "has a wrong signature", authn.ReasonInvalidLicenseExpired: "has expired",
-		authn.ReasonInvalidLicenseProduct: "is for the wrong product",
+		authn.ReasonInvalidLicenseWrongSignature: "has a wrong signature", authn.ReasonInvalidLicenseExpired: "has expired",
+		authn.ReasonInvalidLicenseWrongProduct: "is for the wrong product",
 	} {
 		if got := page.Notice(why); !strings.Contains(got, want+".") || !strings.HasSuffix(got, "Ask the administrator of this Jira.") {
 			t.Errorf("%s: %q", why, got)
