@@ -24,7 +24,7 @@ const (
 	// batches is how often a world changes in one life, asked is how many questions there are between two changes.
 	batches, asked = 40, 125
 	// weakLives is how many lives there are to one with slow hashes.
-	weakLives = 32
+	weakLives = 20
 	// loading is how many of the batches are asked while the webhook still loads, once in a while.
 	loading = 1
 )

@@ -40,7 +40,7 @@ func (l *life) question() question {
 func (l *life) aim() known {
 	if l.weak && rarely(l, 100) {
 		text := choose(l, weakSecrets)
-		if rarely(l, 6) {
+		if rarely(l, 10) {
 			text = "not any of the secrets"
 		}
 		return known{text, weakUser, siteNames[0]}
