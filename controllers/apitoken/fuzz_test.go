@@ -21,7 +21,7 @@ import (
 )
 
 // FuzzReconcile puts an APIToken into any state of the objects around it, lets API calls fail, other leaders overtake and
-// people interfere, and holds the promises of docs/reference/resources.md and docs/reference/token-format.md all the while. It goes on from a
+// people interfere, and holds the promises of docs/reference/apitoken.md and docs/reference/token-format.md all the while. It goes on from a
 // sample of what TestScenes tries: from all of it, a minute would be over before it has begun.
 func FuzzReconcile(f *testing.F) {
 	p := makeProps(f)

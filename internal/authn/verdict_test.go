@@ -97,7 +97,7 @@ func TestSpellingOfBasic(t *testing.T) {
 	}
 
 	// "a:b" is YTpi, and "a:" is YTo=. A lenient decoder ignores the last two bits, so YTp= would be the same.
-	f.expect(t, "the one spelling", request(myself, "Basic YTo="), authn.Forward, authn.ReasonNoToken)
+	f.expect(t, "canonical base64", request(myself, "Basic YTo="), authn.Forward, authn.ReasonNoToken)
 	f.expect(t, "another spelling", request(myself, "Basic YTp="), authn.Unauthorized, authn.ReasonMalformedCredential)
 
 	longest := strings.Repeat("x", 1024/4*3-len("alice:"))

@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzDecodeKeys checks that keys have one spelling and 130 bits each, and that their address can be parsed.
+// FuzzDecodeKeys checks that keys have one encoding and 130 bits each, and that their address can be parsed.
 func FuzzDecodeKeys(f *testing.F) {
 	b, err := authurl.NewKeys("jira", "main").Encode()
 	if err != nil {

@@ -107,6 +107,24 @@ func TestBrokenLinksAreFound(t *testing.T) {
 	}
 }
 
+// Code and configuration name documents by their path below the root.
+func TestNamedDocumentsExist(t *testing.T) {
+	documents := files(t, ".md")
+	named := regexp.MustCompile(`(?:^|[\s"'(])(docs/[\w./-]+\.md)`)
+	total := 0
+	for path, text := range files(t, ".go", ".yaml", ".conf", ".sh", ".mjs", "Makefile") {
+		for _, match := range named.FindAllStringSubmatch(text, -1) {
+			total++
+			if _, ok := documents[match[1]]; !ok {
+				t.Errorf("%s names %s, which does not exist", path, match[1])
+			}
+		}
+	}
+	if total < 15 {
+		t.Errorf("found only %d names", total)
+	}
+}
+
 // CONTRIBUTING walks from function to function. Each has to be in the file that its link leads to; the name of a package
 // leads to its main file.
 func TestWalkNamesRealFunctions(t *testing.T) {

@@ -21,7 +21,7 @@ const goldenHash = "$sha256$v=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxARE
 // secretText matches a salt or a hash, whole or in part.
 var secretText = regexp.MustCompile(`[A-Za-z0-9+/]{16,}`)
 
-// FuzzDecode: a record has one spelling, and an error contains none of the stored bytes.
+// FuzzDecode: a record has one encoding, and an error contains none of the stored bytes.
 func FuzzDecode(f *testing.F) {
 	golden, err := os.ReadFile("testdata/v1.json")
 	if err != nil {
@@ -97,7 +97,7 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// FuzzParseHash: a hash has exactly one spelling.
+// FuzzParseHash: a hash has exactly one encoding.
 func FuzzParseHash(f *testing.F) {
 	f.Add(goldenHash)
 	f.Add(goldenHash + "=")

@@ -28,7 +28,7 @@ func FuzzCheckToken(f *testing.F) {
 	})
 }
 
-// FuzzDecode: a credential has one spelling and a valid header, and no error quotes the token.
+// FuzzDecode: a credential has one encoding and a valid header, and no error quotes the token.
 func FuzzDecode(f *testing.F) {
 	for _, text := range []string{
 		`{"namespace":"jira","site":"main","user":"alice","origin":"http://jira.jira.svc:8080","token":"NjE2MTE2NTEzOTU4OpjlEO6G/uF3vKz+"}`,

@@ -96,8 +96,8 @@ func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err err
 		{"open BASE_URL", "open " + c.URL},
 		{"proxy_pass PORTAL_URL", "proxy_pass " + r.PortalURL + "/portal/" + ConfluenceNamespace + "/" + ConfluenceSite},
 		{"proxy_pass AUTH_URL;", "proxy_pass " + authURL + ";"},
-		{`return 401 '{"errorMessages":["This API token is not valid here for this user."],"errors":{}}';`,
-			`return 401 '{"statusCode":401,"message":"This API token is not valid here for this user."}';`},
+		{`return 401 '{"errorMessages":["This API token is not valid."],"errors":{}}';`,
+			`return 401 '{"statusCode":401,"message":"This API token is not valid."}';`},
 		{`return 403 '{"errorMessages":["$api_token_help"],"errors":{}}';`, `return 403 '{"statusCode":403,"message":"$api_token_help"}';`},
 	} {
 		if !strings.Contains(site, change[0]) {

@@ -169,7 +169,7 @@ func limitsOf(l limits) authn.Limits {
 	return of
 }
 
-// hashOf returns the stored form of a hash, as docs/token-format.md describes it.
+// hashOf returns the stored form of a hash, as docs/reference/token-format.md describes it.
 func hashOf(s secret) string {
 	if s.weak {
 		return weakHash(s.text)

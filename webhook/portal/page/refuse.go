@@ -32,7 +32,7 @@ var statuses = map[selfservice.Kind]int{
 var headings = map[int]string{
 	http.StatusBadRequest: "This form is not valid", http.StatusUnauthorized: "You are no longer signed in",
 	http.StatusForbidden: "Not allowed", http.StatusNotFound: "Not found", http.StatusMethodNotAllowed: "Not possible",
-	http.StatusConflict: "Not done", http.StatusRequestEntityTooLarge: "Too large", http.StatusUnsupportedMediaType: "Not a form",
+	http.StatusConflict: "Not possible now", http.StatusRequestEntityTooLarge: "Too large", http.StatusUnsupportedMediaType: "Not a form",
 	http.StatusServiceUnavailable: "Not available right now", http.StatusInternalServerError: "Something went wrong",
 }
 
