@@ -69,6 +69,34 @@ func TestCallerKeysAreMadeOnce(t *testing.T) {
 	}
 }
 
+// Another version of the operator may serve other contracts, and store more. Its keys stay, and a missing one is added.
+func TestMissingCallerKeyIsAdded(t *testing.T) {
+	w := newWorld(t)
+	s := w.site("main")
+	w.reconcile(s)
+	key := w.expectAuthURLs(s)
+	encoded := w.keysSecret(s).Data[authurl.KeysDataKey]
+	const others = `"envoy":["ANOTHER CONTRACT'S KEY"]`
+
+	later := bytes.Replace(encoded, []byte(`"keys":{`), []byte(`"rotated":{"at":"x"},"keys":{`+others+`,`), 1)
+	w.setData(w.keysSecret(s), map[string][]byte{authurl.KeysDataKey: later})
+	w.reconcile(s)
+	w.expectReady(s, tokensv1alpha1.ReasonServing)
+	if w.expectAuthURLs(s) != key || !bytes.Equal(w.keysSecret(s).Data[authurl.KeysDataKey], later) {
+		t.Error("caller keys with more in them were changed")
+	}
+
+	without := bytes.Replace(later, []byte(`,"nginx":["`+key+`"]`), nil, 1)
+	w.setData(w.keysSecret(s), map[string][]byte{authurl.KeysDataKey: without})
+	w.reconcile(s)
+	w.expectReady(s, tokensv1alpha1.ReasonServing)
+	now := w.keysSecret(s).Data[authurl.KeysDataKey]
+	if added := w.expectAuthURLs(s); added == key || !bytes.Contains(now, []byte(others)) || !bytes.Contains(now, []byte(`"rotated":{"at":"x"}`)) {
+		t.Errorf("it became %s", now)
+	}
+	w.expectIdle(s)
+}
+
 func TestAuthURLsAreRestored(t *testing.T) {
 	for name, damage := range map[string]func(w *world, s *corev1.Secret){
 		"edited": func(w *world, s *corev1.Secret) {

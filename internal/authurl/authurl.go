@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"strings"
 
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 	SecretType = "apitokens.dev/auth-urls"
 	// KeysSecretType is the type of the Secret in the operator's namespace that has the caller keys of a site.
 	KeysSecretType = "apitokens.dev/caller-keys"
-	// KeysDataKey is the key of such a Secret's only entry.
+	// KeysDataKey is the only key of such a Secret.
 	KeysDataKey = "caller-keys.json"
 )
 
@@ -70,7 +70,39 @@ func NewKeys(namespace, site string) Keys {
 	return k
 }
 
-// Address returns the path of the auth URL for a contract, with its current key.
+// Missing returns the contracts without a key: another version of the operator, with fewer contracts, made the keys.
+func (k Keys) Missing() (all []Contract) {
+	for _, c := range Contracts() {
+		if len(k.Keys[c]) == 0 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// AddMissing returns the stored form with a new key for each contract without one. All else stays as it is, also members that
+// only a later version knows.
+func AddMissing(stored []byte) ([]byte, error) {
+	k, err := DecodeKeys(stored)
+	if err != nil {
+		return nil, err
+	}
+	var form, keys map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(stored, &form), json.Unmarshal(form["keys"], &keys)); err != nil {
+		return nil, errors.New("adding caller keys: not a JSON object")
+	}
+	for _, c := range k.Missing() {
+		if keys[string(c)], err = json.Marshal([]string{rand.Text()}); err != nil {
+			return nil, fmt.Errorf("adding caller keys: %w", err)
+		}
+	}
+	if form["keys"], err = json.Marshal(keys); err != nil {
+		return nil, fmt.Errorf("adding caller keys: %w", err)
+	}
+	return json.Marshal(form)
+}
+
+// Address returns the path of the auth URL for a contract with a key, with the current one.
 func (k Keys) Address(c Contract) Address {
 	return Address{Contract: c, Key: k.Keys[c][0], Namespace: k.Namespace, Site: k.Site}
 }
@@ -91,20 +123,22 @@ func (k Keys) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// DecodeKeys reads the stored form.
+// DecodeKeys decodes the stored form. A contract may lack a key, and there may be keys for contracts that this version does
+// not know. A malformed key for a known contract is an error.
 func DecodeKeys(b []byte) (Keys, error) {
-	k, err := strictjson.Decode[Keys](b)
+	k, err := storedjson.Decode[Keys](b)
 	if err != nil {
 		return Keys{}, fmt.Errorf("decoding caller keys: %w", err)
 	}
-	if k.Namespace == "" || k.Site == "" {
-		return Keys{}, errors.New("decoding caller keys: the site is not named")
+	if k.Namespace == "" || k.Site == "" || k.Keys == nil {
+		return Keys{}, errors.New("decoding caller keys: the site is not named, or there are no keys")
 	}
 	for _, c := range Contracts() {
-		if len(k.Keys[c]) == 0 {
-			return Keys{}, fmt.Errorf("decoding caller keys: none for the contract %s", c)
+		keys, found := k.Keys[c]
+		if found && len(keys) == 0 {
+			return Keys{}, fmt.Errorf("decoding caller keys: the list for the contract %s is empty", c)
 		}
-		for _, key := range k.Keys[c] {
+		for _, key := range keys {
 			// 26 base32 digits have 130 bits.
 			if len(key) < 26 || len(key) > 64 || strings.Trim(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 				return Keys{}, fmt.Errorf("decoding caller keys: one for the contract %s is malformed", c)

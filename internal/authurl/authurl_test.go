@@ -1,14 +1,17 @@
 package authurl_test
 
 import (
+	"encoding/json"
 	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"apitokens.dev/operator/internal/authurl"
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 )
 
 func TestParseReadsWhatStringWrote(t *testing.T) {
@@ -48,13 +51,13 @@ func TestKeys(t *testing.T) {
 	}
 	key := k.Keys[authurl.Nginx][0]
 	for name, bad := range map[string]string{
-		"empty":        "",
-		"no key":       strings.Replace(string(b), `"`+key+`"`, "", 1),
-		"empty key":    strings.Replace(string(b), key, "", 1),
-		"short key":    strings.Replace(string(b), key, key[:25], 1),
-		"not a path":   strings.Replace(string(b), key, key[:25]+"/", 1),
-		"no site":      strings.Replace(string(b), "main", "", 1),
-		"no contracts": `{"namespace":"jira","site":"main","keys":{}}`,
+		"empty":      "",
+		"no key":     strings.Replace(string(b), `"`+key+`"`, "", 1),
+		"empty key":  strings.Replace(string(b), key, "", 1),
+		"short key":  strings.Replace(string(b), key, key[:25], 1),
+		"not a path": strings.Replace(string(b), key, key[:25]+"/", 1),
+		"no site":    strings.Replace(string(b), "main", "", 1),
+		"no keys":    `{"namespace":"jira","site":"main"}`,
 	} {
 		if got, err := authurl.DecodeKeys([]byte(bad)); err == nil {
 			t.Errorf("%s: read %+v", name, got)
@@ -62,6 +65,74 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: the error tells the key", name)
 		}
 	}
+}
+
+// A rolling update or a rollback has readers of two minor versions, which may serve other contracts.
+func TestKeysTolerateAdditions(t *testing.T) {
+	const first, second = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "234567ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	encoded, err := authurl.Keys{Namespace: "jira", Site: "main", Keys: map[authurl.Contract][]string{"nginx": {first, second}, "other": {"x"}}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := os.ReadFile("testdata/later.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{encoded, later} {
+		k, err := authurl.DecodeKeys(b)
+		if err != nil || !slices.Equal(k.Keys[authurl.Nginx], []string{first, second}) || len(k.Keys) != 2 || len(k.Missing()) != 0 {
+			t.Errorf("read %+v, %v", k, err)
+		}
+		added, err := authurl.AddMissing(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(members(t, b), members(t, added)); diff != "" {
+			t.Errorf("nothing was missing, and it became: %s", diff)
+		}
+	}
+	for _, b := range []string{
+		`{"version":2,"namespace":"jira","site":"main","keys":{"nginx":["` + first + `"]}}`,
+		`{"namespace":"jira","site":"main","keys":{"nginx":["` + first + `"],"nginx":["` + second + `"]}}`,
+		`{"namespace":"jira","site":"main","keys":{"nginx":"` + first + `"}}`,
+	} {
+		if k, err := authurl.DecodeKeys([]byte(b)); err == nil || strings.Contains(err.Error(), first) {
+			t.Errorf("read %+v, %v", k, err)
+		}
+	}
+}
+
+// A contract that is missing gets a key. Nothing else changes, also not what only a later version knows.
+func TestAddMissing(t *testing.T) {
+	const stored = `{"namespace":"jira","site":"main","keys":{"envoy":["A KEY OF ANOTHER FORM"]},"rotated":{"at":"2026-11-26T00:00:00Z"}}`
+	k, err := authurl.DecodeKeys([]byte(stored))
+	if err != nil || !slices.Equal(k.Missing(), authurl.Contracts()) {
+		t.Fatalf("read %+v, %v", k, err)
+	}
+	added, err := authurl.AddMissing([]byte(stored))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := authurl.DecodeKeys(added)
+	if err != nil || len(now.Missing()) != 0 || len(now.Address(authurl.Nginx).Key) != 26 {
+		t.Fatalf("it became %+v, %v", now, err)
+	}
+	before, after := members(t, []byte(stored)), members(t, added)
+	delete(after["keys"].(map[string]any), string(authurl.Nginx))
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := authurl.AddMissing([]byte(`{"namespace":"jira","site":"main","keys":{"nginx":[]}}`)); err == nil {
+		t.Error("added to keys that are damaged")
+	}
+}
+
+func members(t *testing.T, b []byte) (m map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // Two sites never share a Secret: a namespace contains no dot, a site may.
@@ -125,7 +196,7 @@ func TestFormOfKeys(t *testing.T) {
 	if decode("", "main", good) == nil || decode("jira", "", good) == nil {
 		t.Error("read keys of no site")
 	}
-	if _, err := authurl.DecodeKeys([]byte("{")); !errors.Is(err, strictjson.ErrForeign) {
+	if _, err := authurl.DecodeKeys([]byte("{")); !errors.Is(err, storedjson.ErrForeign) {
 		t.Errorf("half a Secret: %v", err)
 	}
 }

@@ -29,7 +29,7 @@ func TestDependencies(t *testing.T) {
 		"internal/authurl":    machinery,
 		"internal/upstream":   machinery,
 		"internal/siteurl":    machinery,
-		"internal/strictjson": machinery,
+		"internal/storedjson": machinery,
 		"internal/license":    machinery,
 		"internal/projection": machinery,
 		"internal/pathprefix": machinery,

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 )
 
 const (
@@ -48,7 +48,7 @@ func (p Projection) Encode() ([]byte, error) {
 
 // Decode parses the stored form.
 func Decode(b []byte) (Projection, error) {
-	p, err := strictjson.Decode[Projection](b)
+	p, err := storedjson.Decode[Projection](b)
 	if err != nil {
 		return Projection{}, fmt.Errorf("decoding the projection of a site: %w", err)
 	}

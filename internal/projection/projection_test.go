@@ -1,9 +1,11 @@
 package projection_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
+	"apitokens.dev/operator/hack/lib/formtest"
 	"apitokens.dev/operator/internal/projection"
 )
 
@@ -25,18 +27,34 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	for name, text := range map[string]string{
-		"nothing":          ``,
-		"truncated":        `{"namespace":"jira","site":"main"`,
-		"no namespace":     `{"namespace":"","site":"main"}`,
-		"no site":          `{"namespace":"jira","site":""}`,
-		"an unknown field": `{"namespace":"jira","site":"main","more":"x"}`,
-		"a field twice":    `{"namespace":"jira","site":"main","license":"a","license":"b"}`,
-		"an empty licence": `{"namespace":"jira","site":"main","license":""}`,
-		"white space":      `{"namespace": "jira","site":"main"}`,
+		"nothing":         ``,
+		"truncated":       `{"namespace":"jira","site":"main"`,
+		"no namespace":    `{"namespace":"","site":"main"}`,
+		"no site":         `{"namespace":"jira","site":""}`,
+		"a field twice":   `{"namespace":"jira","site":"main","license":"a","license":"b"}`,
+		"a later version": `{"version":2,"namespace":"jira","site":"main"}`,
 	} {
 		if got, err := projection.Decode([]byte(text)); err == nil || got != (projection.Projection{}) || !strings.Contains(err.Error(), "the projection of a site") {
 			t.Errorf("%s: read %+v, %v", name, got, err)
 		}
+	}
+}
+
+// A rolling update or a rollback has readers of two minor versions.
+func TestProjectionToleratesAdditions(t *testing.T) {
+	encoded, err := projection.Projection{
+		Namespace: "jira", Site: "main", UpstreamURL: "https://jira.jira.svc", UpstreamCAs: "-----BEGIN CERTIFICATE-----\n", License: "a.b.c",
+	}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	formtest.Check(t, encoded, projection.Decode)
+	later, err := os.ReadFile("testdata/later.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := projection.Decode(later); err != nil || p.License != "a.b.c" || p.SecretName() != "site.jira.main" {
+		t.Errorf("read %+v, %v", p, err)
 	}
 }
 

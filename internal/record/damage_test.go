@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 	"apitokens.dev/operator/internal/token"
 )
 
@@ -202,7 +202,7 @@ func TestEndOfAReplacedSecret(t *testing.T) {
 
 // The error distinguishes damage from a record of another version.
 func TestDamageIsToldApart(t *testing.T) {
-	if _, err := record.Decode([]byte("{")); !errors.Is(err, strictjson.ErrForeign) {
+	if _, err := record.Decode([]byte("{")); !errors.Is(err, storedjson.ErrForeign) {
 		t.Errorf("half a record: %v", err)
 	}
 	id, text := newToken(t)

@@ -9,7 +9,7 @@ import (
 	"io"
 	"time"
 
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -125,7 +125,7 @@ func (r *Record) Verify(text []byte) int {
 	return found
 }
 
-// Encode returns the stored form, the only one that Decode accepts for this record.
+// Encode returns the stored form.
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
 		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
@@ -144,10 +144,10 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads the stored form. It refuses everything that Encode does not write, down to a space:
-// an unknown version or field, a repeated key, a hash of another scheme.
+// Decode decodes the stored form. It tolerates members that a later minor version adds. It refuses what it would misread:
+// another version, a repeated or missing member, another type, an unknown state, a hash of another scheme.
 func Decode(b []byte) (*Record, error) {
-	s, err := strictjson.Decode[stored](b)
+	s, err := storedjson.Decode[stored](b)
 	if err != nil {
 		return nil, fmt.Errorf("decoding a record: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"apitokens.dev/operator/hack/lib/formtest"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 )
@@ -151,9 +152,10 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	}
 }
 
-// The golden records were written once by version 1. Their token must verify for as long as version 1 is read.
+// The golden records were written once by version 1. Their token must verify for as long as version 1 is read. v1-later.json has
+// members as a later minor version may add them.
 func TestDecodeGolden(t *testing.T) {
-	for file, portal := range map[string]bool{"testdata/v1.json": false, "testdata/v1-portal.json": true} {
+	for file, portal := range map[string]bool{"testdata/v1.json": false, "testdata/v1-portal.json": true, "testdata/v1-later.json": false} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -167,6 +169,23 @@ func TestDecodeGolden(t *testing.T) {
 			t.Errorf("%s: read %+v", file, r)
 		}
 	}
+}
+
+// A rolling update or a rollback has readers of two minor versions.
+func TestRecordToleratesAdditions(t *testing.T) {
+	id, text := newToken(t)
+	r := sample(t, id, text, text)
+	r.Entries[0].State, r.Entries[0].Ends = record.Ending, r.Entries[0].Issued.Add(time.Hour)
+	encoded, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	formtest.Check(t, encoded, record.Decode)
+	r.DeliverySecret, r.Portal = "", true
+	if encoded, err = r.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	formtest.Check(t, encoded, record.Decode)
 }
 
 // A token has one way to its owner.
@@ -208,11 +227,9 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		"truncated":          string(good[:len(good)/2]),
 		"unknown version":    replace(`"version":1`, `"version":2`),
 		"no version":         replace(`"version":1,`, ``),
-		"unknown field":      replace(`"version":1,`, `"version":1,"admin":"yes",`),
 		"repeated field":     replace(`"user":"alice"`, `"user":"alice","user":"bob"`),
 		"other case":         replace(`"user"`, `"User"`),
-		"white space":        replace(`,`, `, `),
-		"trailing bytes":     string(good) + "\n",
+		"trailing bytes":     string(good) + "x",
 		"no user":            replace(`"user":"alice"`, `"user":""`),
 		"unfolded user":      replace(`"user":"alice"`, `"user":"Alice"`),
 		"wrong id":           replace(id, "asp_short"),

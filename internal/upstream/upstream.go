@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"apitokens.dev/operator/internal/strictjson"
+	"apitokens.dev/operator/internal/storedjson"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -115,7 +115,7 @@ func (c Credential) Encode() ([]byte, error) {
 
 // Decode parses the stored form.
 func Decode(b []byte) (Credential, error) {
-	c, err := strictjson.Decode[Credential](b)
+	c, err := storedjson.Decode[Credential](b)
 	if err != nil {
 		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
 	}

@@ -1,10 +1,12 @@
 package upstream_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"apitokens.dev/operator/hack/lib/formtest"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -101,6 +103,24 @@ func TestDecodeReadsWhatWasStoredBefore(t *testing.T) {
 	}
 	if again, err := c.Encode(); err != nil || strings.Contains(string(again), "source") {
 		t.Errorf("written again it is %s, %v", again, err)
+	}
+}
+
+// A rolling update or a rollback has readers of two minor versions.
+func TestCredentialToleratesAdditions(t *testing.T) {
+	c := enrolled()
+	c.Renamed = true
+	encoded, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	formtest.Check(t, encoded, upstream.Decode)
+	later, err := os.ReadFile("testdata/later.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := upstream.Decode(later); err != nil || c.User != "alice" || c.ID != 8 || !c.Usable() {
+		t.Errorf("read %+v, %v", c, err)
 	}
 }
 

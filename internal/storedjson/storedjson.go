@@ -1,0 +1,154 @@
+// Package storedjson decodes the JSON forms that the operator stores in Secrets. It tolerates what a later minor version
+// adds, and refuses what it would misread.
+package storedjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// version is the version of every form. A form without a `version` has this one.
+const version = "1"
+
+var (
+	// ErrForeign means that a text is not a form of this type: it is truncated, repeats a member, or lacks one, or a value has
+	// another type or spelling than the operator writes. The error does not quote the text, which may be a secret.
+	ErrForeign = errors.New("not the JSON that the operator writes")
+	// ErrVersion means that a later version of the operator wrote the form, and that this one would misread it.
+	ErrVersion = errors.New("the version is unknown")
+)
+
+// Decode decodes a T. The text may have members that T does not have, in any order and with any white space. All that
+// encoding the value gives must be in the text with the same names and values. A T with a version checks it itself.
+func Decode[T any](text []byte) (T, error) {
+	var value, zero T
+	if !utf8.Valid(text) || json.Unmarshal(text, &value) != nil {
+		return zero, ErrForeign
+	}
+	known, err := json.Marshal(value)
+	if err != nil {
+		return zero, ErrForeign
+	}
+	if bytes.Equal(known, text) { // as nearly always, and many times faster
+		return value, nil
+	}
+	if err := tolerate(text, known); err != nil {
+		return zero, err
+	}
+	return value, nil
+}
+
+// tolerate returns an error unless text says the same as known, and otherwise only more.
+func tolerate(text, known []byte) error {
+	stored, err := parse(text)
+	if err != nil {
+		return ErrForeign
+	}
+	if object, ok := stored.(map[string]any); ok {
+		if v, found := object["version"]; found && v != json.Number(version) {
+			return fmt.Errorf("%w, want %s", ErrVersion, version)
+		}
+	}
+	if known, err := parse(known); err != nil || !within(known, stored) {
+		return ErrForeign
+	}
+	return nil
+}
+
+// parse returns the value of a text: a bool, string, json.Number, []any or map[string]any. It refuses repeated members, of
+// which decoders take different ones. It refuses null, which is not written and would pass for an absent member.
+func parse(text []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	value, err := next(d)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, ErrForeign
+	}
+	return value, nil
+}
+
+func next(d *json.Decoder) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case nil:
+		return nil, ErrForeign
+	case json.Delim('['):
+		return array(d)
+	case json.Delim('{'):
+		return object(d)
+	default:
+		return t, nil
+	}
+}
+
+func array(d *json.Decoder) (any, error) {
+	all := []any{}
+	for d.More() {
+		value, err := next(d)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, value)
+	}
+	_, err := d.Token() // the closing bracket
+	return all, err
+}
+
+func object(d *json.Decoder) (any, error) {
+	members := map[string]any{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := t.(string)
+		if _, repeated := members[name]; repeated {
+			return nil, ErrForeign
+		}
+		if members[name], err = next(d); err != nil {
+			return nil, err
+		}
+	}
+	_, err := d.Token() // the closing brace
+	return members, err
+}
+
+// within reports whether all of known is in stored: members of objects by name, elements of arrays by position and number.
+func within(known, stored any) bool {
+	switch known := known.(type) {
+	case map[string]any:
+		object, ok := stored.(map[string]any)
+		if !ok {
+			return false
+		}
+		for name, value := range known {
+			if other, found := object[name]; !found || !within(value, other) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		list, ok := stored.([]any)
+		if !ok || len(list) != len(known) {
+			return false
+		}
+		for i := range known {
+			if !within(known[i], list[i]) {
+				return false
+			}
+		}
+		return true
+	default:
+		return known == stored
+	}
+}
