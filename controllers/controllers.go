@@ -72,7 +72,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Clock: clock.RealClock{}, Random: rand.Reader,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices,
 	}
-	cleaner := &apitoken.Cleaner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
+	cleaner := &apitoken.Cleaner{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Namespace: o.Namespace,
+	}
 	orphans := &apitoken.Orphans{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
 	}

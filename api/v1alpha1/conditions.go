@@ -45,6 +45,9 @@ const (
 	ReasonIssuePending = "IssuePending"
 	// ReasonAdmissionPolicyMissing means that the admission policy is missing, so that anyone could issue tokens for anyone.
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"
+	// ReasonWriteRefused means that the API server refuses a write of the operator, because of a quota, an admission policy or
+	// the like. The message has its words. It is also the reason of an Event, about objects of both kinds and their Secrets.
+	ReasonWriteRefused = "WriteRefused"
 	// ReasonUpstreamCredentialMissing means that the operator holds no personal access token of the user.
 	ReasonUpstreamCredentialMissing = "UpstreamCredentialMissing"
 )

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/token"
@@ -100,7 +101,11 @@ func (r *Reconciler) reissue(ctx context.Context, s observed) error {
 	if err != nil {
 		return err
 	}
-	return r.deliver(ctx, s, text)
+	err = r.deliver(ctx, s, text)
+	if _, refused := apierror.Refusal(err); refused {
+		return r.takeBack(ctx, s, withoutRefused(s.state), err)
+	}
+	return err
 }
 
 // rotate replaces the delivered secret. It fails with Conflict if the delivered Secret changed since it was read.
@@ -111,9 +116,21 @@ func (r *Reconciler) rotate(ctx context.Context, s observed) error {
 	}
 	s.deliveredSecret.Data[corev1.BasicAuthPasswordKey] = []byte(text)
 	if err := r.Client.Update(ctx, s.deliveredSecret); err != nil {
-		return fmt.Errorf("replacing the delivered token: %w", err)
+		err = fmt.Errorf("replacing the delivered token: %w", err)
+		if _, refused := apierror.Refusal(err); refused {
+			return r.takeBack(ctx, s, s.record.Entries[:len(s.record.Entries)-1], err)
+		}
+		return err
 	}
 	return nil
+}
+
+// takeBack removes the candidate of a refused delivery from the record, because nobody gets it. It returns the refusal.
+func (r *Reconciler) takeBack(ctx context.Context, s observed, entries []record.Entry, refusal error) error {
+	if err := r.changeRecord(ctx, s, entries); err != nil {
+		return err
+	}
+	return refusal
 }
 
 // addCandidate makes a new secret of the token and adds it to the record.
@@ -161,8 +178,13 @@ func (r *Reconciler) confirm(ctx context.Context, s observed) error {
 
 // changeRecord stores other entries. It fails with Conflict if the record changed since it was read.
 func (r *Reconciler) changeRecord(ctx context.Context, s observed, entries []record.Entry) error {
-	s.record.Entries = entries
-	return r.records().Update(ctx, s.recordSecret, s.record)
+	changed := *s.record
+	changed.Entries = entries
+	if err := r.records().Update(ctx, s.recordSecret, &changed); err != nil {
+		return err
+	}
+	*s.record = changed
+	return nil
 }
 
 // repair restores user name and URL in the delivered Secret. It fails with Conflict if that changed since it was read.

@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 		Client: c, Live: c, Events: w.events, Clock: w.clock, Random: rand.Reader,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
-	w.cleaner = &apitoken.Cleaner{Client: c, Live: c, Namespace: kubetest.SystemNamespace}
+	w.cleaner = &apitoken.Cleaner{Client: c, Live: c, Events: w.events, Namespace: kubetest.SystemNamespace}
 	w.create(kubetest.Site(w.ns, "main"))
 	w.holdUpstream("alice", "http://jira."+w.ns+".svc:8080")
 	return w

@@ -2,11 +2,13 @@ package apitoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -37,6 +39,7 @@ type Gone struct {
 type Cleaner struct {
 	Client    client.Client
 	Live      client.Reader
+	Events    events.EventRecorder
 	Namespace string
 }
 
@@ -60,13 +63,18 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 
 // Reconcile implements reconcile.TypedReconciler.
 func (c *Cleaner) Reconcile(ctx context.Context, g Gone) (ctrl.Result, error) {
-	if err := c.clean(ctx, g); apierror.IsRace(err) {
+	switch err := c.clean(ctx, g); {
+	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
-	} else if err != nil {
+	case errors.Is(err, errRefused):
+		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
+	default:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, nil
 }
+
+// errRefused means that an Event reports a refused write.
+var errRefused = errors.New("the API server refuses to remove a Secret")
 
 func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	stored, err := getSecret(ctx, c.Live, c.Namespace, string(g.UID))
@@ -76,6 +84,15 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	if stored == nil || stored.Type != record.SecretType {
 		return nil
 	}
+	err = c.removeSecrets(ctx, g, stored)
+	if emitRefusal(ctx, c.Events, stored, err) {
+		return errRefused
+	}
+	return err
+}
+
+// removeSecrets removes the delivered Secret, and then the record.
+func (c *Cleaner) removeSecrets(ctx context.Context, g Gone, stored *corev1.Secret) error {
 	if exists, err := c.exists(ctx, g); err != nil || exists {
 		return err
 	}

@@ -88,6 +88,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	o, err := r.pass(ctx, t)
 	if err == nil && o.decision.step != remove {
 		err = r.report(ctx, t, o)
+		if emitRefusal(ctx, r.Events, t, err) {
+			return ctrl.Result{RequeueAfter: recheckPeriod}, nil
+		}
 	}
 	switch {
 	case apierror.IsRace(err):
@@ -147,13 +150,16 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		switch {
 		case d.step == blocked, d.step == settled:
 			return outcome{s.state, d, minted}, nil
-		case d.step == remove:
-			return outcome{s.state, d, minted}, r.act(ctx, d.step, s)
 		case d.step.mints():
 			minted = d.step
 		}
-		if err := r.act(ctx, d.step, s); err != nil {
-			return outcome{}, err
+		err := r.act(ctx, d.step, s)
+		if message, refused := apierror.Refusal(err); refused {
+			s.refused, s.refusal = d.step, message
+			return outcome{s.state, decide(s.state), none}, nil
+		}
+		if err != nil || d.step == remove {
+			return outcome{s.state, d, minted}, err
 		}
 	}
 	return outcome{}, errUnsettled

@@ -38,11 +38,15 @@ type state struct {
 	unguarded bool
 	// older is how many older APITokens the user has at the site.
 	older int
+	// refused is the step of this pass whose write the API server refused, and refusal the message about it.
+	refused step
+	refusal string
 }
 
 // delivered is the delivered Secret, without the token in it.
 type delivered struct {
 	basicAuth     bool
+	immutable     bool
 	username, url string
 	// tokenID is the id of the token in it, or empty if it holds none.
 	tokenID string
@@ -161,7 +165,31 @@ func decide(s state) decision {
 	if note := s.overlapNote(); note != "" {
 		message += " " + note
 	}
-	return decision{settled, tokensv1alpha1.ReasonIssued, message + postponedRotation(s)}
+	return decision{settled, tokensv1alpha1.ReasonIssued, message + postponedRotation(s) + refusedUpkeep(s)}
+}
+
+// attempt returns a step, unless the API server refused its write in this pass.
+func (s state) attempt(next step) *decision {
+	if s.refused == next {
+		return block(tokensv1alpha1.ReasonWriteRefused, "%s", s.refusalMessage())
+	}
+	return &decision{step: next}
+}
+
+// refusalMessage returns the message about a refused write, with the way out if the delivered Secret is immutable.
+func (s state) refusalMessage() string {
+	if s.delivered == nil || !s.delivered.immutable {
+		return s.refusal
+	}
+	return fmt.Sprintf("%s Secret '%s' is `immutable`: delete it to have a new secret delivered. The one in it is dead then.", s.refusal, s.secretName())
+}
+
+// refusedUpkeep returns a note about a refused write that a valid token can do without, or nothing.
+func refusedUpkeep(s state) string {
+	if s.refused != confirm && s.refused != repair {
+		return ""
+	}
+	return " " + s.refusalMessage()
 }
 
 // secretName returns the name of the Secret with the token.
@@ -262,7 +290,7 @@ func isIssued(s state) *decision {
 	if d := mintRefusal(s); d != nil {
 		return d
 	}
-	return &decision{step: issue}
+	return s.attempt(issue)
 }
 
 func isDelivered(s state) *decision {
@@ -277,18 +305,18 @@ func isDelivered(s state) *decision {
 			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %d seconds.",
 			s.secretName(), candidateGrace/time.Second)
 	}
-	return &decision{step: reissue}
+	return s.attempt(reissue)
 }
 
 func isConfirmed(s state) *decision {
-	if slices.Equal(tidied(s), s.record.Entries) {
+	if s.refused == confirm || slices.Equal(tidied(s), s.record.Entries) {
 		return nil
 	}
 	return &decision{step: confirm}
 }
 
 func isComplete(s state) *decision {
-	if s.delivered.username == s.token.Spec.User && s.delivered.url == s.site.Spec.BaseURL {
+	if s.refused == repair || s.delivered.username == s.token.Spec.User && s.delivered.url == s.site.Spec.BaseURL {
 		return nil
 	}
 	return &decision{step: repair}

@@ -49,6 +49,20 @@ func withCandidate(s state, fresh record.Entry) (entries []record.Entry, ok bool
 	return append(entries, fresh), true
 }
 
+// withoutRefused returns the entries that the record must have after the API server refused to create the delivered Secret. The
+// token in the earlier Secret is dead, as after a delivery. The newest candidate stays if there is no other one, because a
+// record is never empty. Nobody ever gets it.
+func withoutRefused(s state) []record.Entry {
+	last := len(s.record.Entries) - 1
+	entries := slices.DeleteFunc(slices.Clone(s.record.Entries[:last]), func(e record.Entry) bool {
+		return e.State != record.Candidate || s.now.Sub(e.Issued) >= candidateGrace
+	})
+	if len(entries) == 0 {
+		return s.record.Entries[last:]
+	}
+	return entries
+}
+
 // tidied returns the entries that the record must have after the delivered Secret was read back.
 func tidied(s state) []record.Entry {
 	// A candidate under way may still overwrite a secret that was delivered before. It cannot overwrite a candidate that

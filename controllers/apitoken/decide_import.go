@@ -54,7 +54,7 @@ func isImported(s state) *decision {
 		d.message += " Until then what was imported before goes on."
 	}
 	if d == nil {
-		d = &decision{step: adopt}
+		d = s.attempt(adopt)
 	}
 	return d
 }

@@ -61,10 +61,14 @@ func hasNotEnded(s state) *decision {
 	kept := ""
 	if days := s.site.Spec.TokenPolicy.ExpiredRetentionDays; days != nil {
 		removal := lifetime.After(end, *days)
-		if !s.now.Before(removal) {
+		switch {
+		case s.now.Before(removal):
+			kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
+		case s.refused == remove:
+			kept = " The APIToken cannot be removed: " + s.refusal
+		default:
 			return &decision{step: remove}
 		}
-		kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
 	}
 	return block(tokensv1alpha1.ReasonExpired,
 		"The token expired at %s. To go on using it, %s; else delete it.%s", inUTC(end), s.howToExtend("set `rotation.requestedTime`"), kept)
@@ -112,14 +116,13 @@ func isFresh(s state) *decision {
 		blocked = block(tokensv1alpha1.ReasonIssuePending,
 			"Secret '%s' is to get a new secret of the token, as soon as earlier rotations have come to their end.", s.secretName())
 	}
-	switch {
-	case blocked == nil:
-		return &decision{step: rotate}
-	case must:
-		return blocked
-	default:
-		return nil // postponedRotation adds it to the message
+	if blocked == nil {
+		blocked = s.attempt(rotate)
 	}
+	if blocked.step == rotate || must {
+		return blocked
+	}
+	return nil // postponedRotation adds it to the message
 }
 
 // postponedRotation returns a note that a rotation is due and cannot be made, or nothing.
@@ -129,6 +132,8 @@ func postponedRotation(s state) string {
 		return ""
 	case blocked != nil:
 		return " A rotation is due, and cannot be made: " + blocked.message
+	case s.refused == rotate:
+		return " A rotation is due, and cannot be made: " + s.refusalMessage()
 	default:
 		return " A rotation is due; it is made as soon as an earlier one has come to its end."
 	}
@@ -148,7 +153,7 @@ func (s state) expiring(notices []time.Duration) *metav1.Condition {
 		Type: tokensv1alpha1.ConditionExpiring, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonExpiresLater,
 		Message: fmt.Sprintf("The token expires at %s.", inUTC(end)),
 	}
-	if !next.IsZero() && next.Before(end) && mintRefusal(s) == nil {
+	if !next.IsZero() && next.Before(end) && mintRefusal(s) == nil && s.refused != rotate {
 		c.Message = fmt.Sprintf("The delivered secret expires at %s; it is rotated before.", inUTC(end))
 		return c
 	}

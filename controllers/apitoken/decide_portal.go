@@ -40,7 +40,7 @@ func (s state) cutOff() bool {
 func wasFinished(s state) *decision {
 	switch {
 	case s.cutOff():
-		return &decision{step: remove}
+		return s.attempt(remove)
 	case s.pending():
 		return block(tokensv1alpha1.ReasonIssuePending, "The portal is making this token. If it was cut off, the APIToken is removed within %d minutes.",
 			makingGrace/time.Minute)

@@ -27,9 +27,10 @@ const (
 	failsAfterwards
 	isStale // a read is of the cache before this pass, a write meets a conflict
 	isOvertaken
-	isLate  // a write is given up, and comes about when the next one is made
-	meddles // the upper half of the choice says how
-	faults  = 16
+	isLate    // a write is given up, and comes about when the next one is made
+	isRefused // a write is refused for a cause that lasts
+	meddles   // the upper half of the choice says how
+	faults    = 16
 )
 
 // The interference of a person with too many rights.
@@ -70,13 +71,22 @@ func (s *scene) call(do, stale func() error) error {
 	return do()
 }
 
-func (s *scene) write(name string, do func() error) error {
+func (s *scene) write(o client.Object, do func() error) error {
+	name := o.GetName()
 	s.writes++
 	s.arrive()
 	if !s.calm && len(s.plan) > 0 && s.plan[0]%faults == isLate {
 		s.next()
 		s.late = append(s.late, do)
 		return apierrors.NewTimeoutError("injected", 1)
+	}
+	if !s.calm && len(s.plan) > 0 && s.plan[0]%faults == isRefused {
+		s.next()
+		s.refusedNow = true
+		if o, ok := o.(*corev1.Secret); ok && client.ObjectKeyFromObject(o) == s.deliverKey {
+			s.refused = append(s.refused, o.Data["password"])
+		}
+		return apierrors.NewForbidden(corev1.Resource("secrets"), name, errors.New("injected"))
 	}
 	return s.call(do, func() error { return apierrors.NewConflict(schema.GroupResource{}, name, errors.New("injected")) })
 }
@@ -193,19 +203,19 @@ func (s *scene) funcs(live bool) interceptor.Funcs {
 				refused := s.admit(probe, opts)
 				return s.call(func() error { return refused }, func() error { return apierrors.NewTimeoutError("injected", 1) })
 			}
-			return s.write(o.GetName(), func() error {
+			return s.write(o, func() error {
 				s.checkCreate(o)
 				return c.Create(ctx, o, opts...)
 			})
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			return s.write(o.GetName(), func() error {
+			return s.write(o, func() error {
 				s.checkUpdate(o)
 				return c.Update(ctx, o, opts...)
 			})
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
-			return s.write(o.GetName(), func() error {
+			return s.write(o, func() error {
 				s.checkDelete(o, opts)
 				return c.Delete(ctx, o, opts...)
 			})
@@ -214,7 +224,7 @@ func (s *scene) funcs(live bool) interceptor.Funcs {
 			if force := new(client.SubResourceApplyOptions).ApplyOpts(opts).Force; sub != "status" || force == nil || !*force {
 				s.Fatalf("applied the subresource %s", sub)
 			}
-			return s.write(s.token.Name, func() error { return s.applyStatus(ctx, o) })
+			return s.write(s.token, func() error { return s.applyStatus(ctx, o) })
 		},
 		DeleteAllOf: func(context.Context, client.WithWatch, client.Object, ...client.DeleteAllOfOption) error {
 			return never()

@@ -273,7 +273,7 @@ func (c recordChange) dropped(e record.Entry) {
 	switch e.State {
 	case record.Candidate:
 		// Candidates beside a delivered candidate were to replace the same secret, and cannot any more.
-		ok = c.news || c.clock.Since(e.Issued) >= time.Minute
+		ok = c.news || c.clock.Since(e.Issued) >= time.Minute || slices.ContainsFunc(c.refused, e.Hash.Verify)
 	case record.Delivered:
 		ok = c.deleted && c.full || c.news && (c.overlapWanted() == 0 || c.rules().dead(e))
 	case record.Ending:

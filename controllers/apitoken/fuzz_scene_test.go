@@ -115,6 +115,9 @@ type scene struct {
 	writes       int
 	// cached are the objects of the cache that are behind.
 	cached map[client.ObjectKey]*corev1.Secret
+	// refusedNow means that a write was refused in this pass. refused are tokens whose delivery was.
+	refusedNow bool
+	refused    [][]byte
 	// late are writes that were given up and are under way still.
 	late []func() error
 	// promised are secrets that a rotation replaced. buried are secrets that died with their delivered Secret.
@@ -290,7 +293,7 @@ func (s *scene) build() {
 		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
-	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Namespace: kubetest.SystemNamespace}
+	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Events: s.events, Namespace: kubetest.SystemNamespace}
 }
 
 // hide adds a text to hidden, also in base64.

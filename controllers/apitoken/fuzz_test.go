@@ -60,7 +60,7 @@ func (s *scene) play() {
 
 // pass runs one pass and checks the invariants that hold after any.
 func (s *scene) pass() error {
-	s.meddledNow, s.deliveredNow, s.writes = false, false, 0
+	s.meddledNow, s.deliveredNow, s.refusedNow, s.writes = false, false, false, 0
 	t := s.current()
 	if t == nil {
 		return nil
@@ -88,8 +88,8 @@ func (s *scene) pass() error {
 	if !s.meddled {
 		s.checkPromises()
 	}
-	// After a race no Event was emitted.
-	if err == nil && result.RequeueAfter > time.Second && !s.meddled && !s.meddledNow {
+	// After a race no Event was emitted. After a refusal the status may be an older one.
+	if err == nil && result.RequeueAfter > time.Second && !s.meddled && !s.meddledNow && !s.refusedNow {
 		s.checkReady(t)
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -156,6 +157,7 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	password := s.Data[corev1.BasicAuthPasswordKey]
 	d := &delivered{
 		basicAuth: s.Type == corev1.SecretTypeBasicAuth,
+		immutable: ptr.Deref(s.Immutable, false),
 		username:  string(s.Data[corev1.BasicAuthUsernameKey]),
 		url:       string(s.Data[urlKey]),
 		entry:     -1,

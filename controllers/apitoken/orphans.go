@@ -2,6 +2,7 @@ package apitoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,8 +67,11 @@ func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Re
 		return ctrl.Result{}, nil // its APIToken is unknown; it does not authenticate, and stays
 	}
 	again, err := r.look(ctx, stored, decoded)
-	if apierror.IsRace(err) {
+	switch {
+	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
+	case errors.Is(err, errRefused) || emitRefusal(ctx, r.Events, stored, err):
+		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
 	}
 	return ctrl.Result{RequeueAfter: again}, err
 }
@@ -140,7 +144,7 @@ func (r *Orphans) remove(ctx context.Context, stored *corev1.Secret, decoded *re
 	if err := r.Client.List(ctx, &inUse, client.InNamespace(decoded.APIToken.Namespace)); err != nil {
 		return fmt.Errorf("listing APITokens: %w", err)
 	}
-	cleaner := Cleaner{Client: r.Client, Live: r.Live, Namespace: r.Namespace}
+	cleaner := Cleaner{Client: r.Client, Live: r.Live, Events: r.Events, Namespace: r.Namespace}
 	gone := Gone{types.NamespacedName{Namespace: decoded.APIToken.Namespace, Name: decoded.APIToken.Name}, types.UID(stored.Name)}
 	for i := range inUse.Items {
 		if inUse.Items[i].Spec.Delivery.SecretName == decoded.DeliverySecret {

@@ -10,11 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
@@ -103,6 +106,9 @@ func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken,
 		}
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
+	if o.state.refusal != "" && o.decision.step == settled && (before == nil || before.Message != o.decision.message) {
+		r.Events.Eventf(t, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonWriteRefused, "Reconcile", "%s", conditions.Note(o.state.refusalMessage()))
+	}
 	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // soon, without a person's help
 	if o.decision.step == blocked && !passes && (before == nil || before.Reason != o.decision.reason) {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, o.decision.reason, "Reconcile", "%s", conditions.Note(o.decision.message))
@@ -123,4 +129,15 @@ func (o outcome) made() (reason, action, note string) {
 	default: // adopt
 		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported what lies in Secret '%s' as token %s.", secret, id)
 	}
+}
+
+// emitRefusal emits an Event for a refused write that no condition can report. It reports whether err is one.
+func emitRefusal(ctx context.Context, to events.EventRecorder, regarding client.Object, err error) bool {
+	message, refused := apierror.Refusal(err)
+	if !refused {
+		return false
+	}
+	ctrl.LoggerFrom(ctx).Info("The API server refuses a write", "object", klog.KObj(regarding), "message", message)
+	to.Eventf(regarding, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonWriteRefused, "Reconcile", "%s", conditions.Note(message))
+	return true
 }

@@ -16,14 +16,14 @@ const maxWords = 1024
 // secretLike matches hashes, tokens and encoded Secret data. An admission policy may quote the object that it refuses.
 var secretLike = regexp.MustCompile(`[A-Za-z0-9+/=_$]{40,}`)
 
-// Refusal returns a message for people about a write that the API server refuses for a cause that lasts: a quota, an
-// admission policy or webhook, a validation, or a missing right. It quotes err, which says what was being written. refused is
+// Refusal returns a message for people about a request that the API server refuses for a cause that lasts: a quota, an
+// admission policy or webhook, a validation, or a missing right. It quotes err, which says what was being done. refused is
 // false for races, and for errors that pass by themselves.
 func Refusal(err error) (message string, refused bool) {
 	if err == nil || IsRace(err) || !lasts(err) {
 		return "", false
 	}
-	return fmt.Sprintf("The API server refuses a write, %s. Remove the cause. The write is tried again every minute.", quote(err)), true
+	return fmt.Sprintf("The API server refuses a request of the operator, %s. Remove the cause: the operator tries again every minute.", quote(err)), true
 }
 
 // lasts reports whether err is an answer of the API server that stays the same until somebody removes its cause.

@@ -2,10 +2,12 @@ package states_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -97,6 +99,7 @@ var tokenExamples = []example{
 		w.look(t)
 	}},
 	{"rotation-waits", 30 * day, rotationWaits},
+	{"rotation-refused", 30 * day, rotationRefused},
 	{"expires-later", 0, func(w *world, name string) { w.token(name, days(90)) }},
 	{"expires-soon", 90 * day, func(w *world, name string) {
 		t := w.token(name, days(95))
@@ -143,6 +146,7 @@ var tokenExamples = []example{
 	{"upstream-credential-missing", 0, func(w *world, name string) {
 		w.token(name, func(t *tokensv1alpha1.APIToken) { t.Spec.User = "bob" })
 	}},
+	{"write-refused", 0, writeRefused},
 	{"delivery-conflict", 0, func(w *world, name string) {
 		w.put(name+"-token", "password", "somebody else's")
 		w.token(name)
@@ -219,6 +223,30 @@ func rotationWaits(w *world, name string) {
 	w.later(30 * day)
 	change(w, s, policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(90))}))
 	w.look(t)
+}
+
+// rotationRefused is a token in a Secret that somebody made immutable.
+func rotationRefused(w *world, name string) {
+	t := w.token(name, every(30))
+	change(w, w.secret(w.jira, name+"-token"), func(s *corev1.Secret) { s.Immutable = new(true) })
+	w.later(30 * day)
+	w.look(t)
+}
+
+// writeRefused answers the delivery as an API server with a quota does.
+func writeRefused(w *world, name string) {
+	api := w.api
+	defer func() { w.api = api }()
+	w.api = interceptor.NewClient(api, interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if o.GetNamespace() == w.jira && o.GetName() == name+"-token" {
+				return apierrors.NewForbidden(corev1.Resource("secrets"), name+"-token",
+					errors.New("exceeded quota: few-secrets, requested: count/secrets=1, used: count/secrets=20, limited: count/secrets=20"))
+			}
+			return c.Create(ctx, o, opts...)
+		},
+	})
+	w.token(name)
 }
 
 // quota creates tokens until two differ in age. UIDs would decide between two of the same second.
