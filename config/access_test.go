@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,21 +22,25 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// examples are the objects in the YAML of docs/how-to/grant-rights.md.
-func examples(t *testing.T) (objects []*unstructured.Unstructured) {
+// fenced matches YAML in a document, with its indentation.
+var fenced = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)\n *```$")
+
+// examples are the objects in the YAML of a document.
+func examples(t *testing.T, document string) (objects []*unstructured.Unstructured) {
 	t.Helper()
-	page, err := os.ReadFile("../docs/how-to/grant-rights.md")
+	page, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, block := range regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```\n").FindAllSubmatch(page, -1) {
-		decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(block[1]), 4096)
+	for _, block := range fenced.FindAllSubmatch(page, -1) {
+		text := bytes.ReplaceAll(append([]byte("\n"), block[2]...), append([]byte("\n"), block[1]...), []byte("\n"))
+		decoder := yaml.NewYAMLToJSONDecoder(bytes.NewReader(text))
 		for {
 			o := &unstructured.Unstructured{}
-			if err := decoder.Decode(o); errors.Is(err, io.EOF) {
+			if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%s: %v", document, err)
 			}
 			objects = append(objects, o)
 		}
@@ -41,10 +48,51 @@ func examples(t *testing.T) (objects []*unstructured.Unstructured) {
 	return objects
 }
 
+// Every APIToken and AtlassianSite that a document shows is one that the API server accepts.
+func TestDocumentedObjectsAreAccepted(t *testing.T) {
+	documents, err := filepath.Glob("../docs/*/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := 0
+	for _, document := range append(documents, "../README.md") {
+		for _, o := range examples(t, document) {
+			if o.GetKind() == "" && o.Object["spec"] != nil {
+				o.SetUnstructuredContent(partOf(t, o.Object))
+			}
+			if o.GroupVersionKind().Group != group {
+				continue
+			}
+			o.SetNamespace(teamNamespace)
+			if err := clients[clusterAdmin].Create(t.Context(), o, client.DryRunAll); err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+			accepted++
+		}
+	}
+	if accepted < 5 {
+		t.Errorf("found only %d objects", accepted)
+	}
+}
+
+// partOf completes what a document shows of an APIToken's spec.
+func partOf(t *testing.T, shown map[string]any) map[string]any {
+	t.Helper()
+	whole, err := runtime.DefaultUnstructuredConverter.ToUnstructured(newToken(teamNamespace, "documented", "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole["apiVersion"], whole["kind"] = group+"/v1alpha1", "APIToken"
+	spec, _ := whole["spec"].(map[string]any)
+	part, _ := shown["spec"].(map[string]any)
+	maps.Copy(spec, part)
+	return whole
+}
+
 // The examples in docs/how-to/grant-rights.md give the rights that the page describes, and no others.
 func TestAccessExamples(t *testing.T) {
 	var token *unstructured.Unstructured
-	for _, o := range examples(t) {
+	for _, o := range examples(t, "../docs/how-to/grant-rights.md") {
 		if o.GetKind() == "APIToken" {
 			token = o
 			continue
