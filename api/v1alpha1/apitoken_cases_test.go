@@ -81,9 +81,9 @@ var apiTokenCases = slices.Concat(
 		{"slash", "other.nightly-export", "other/nightly-export", "`delivery.secretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
 		{"too-long", strings.Repeat("x", 253), strings.Repeat("x", 254), "spec.delivery.secretName: Too long: may not be more than 253"},
 	}),
-	field("spec.expirationTime", rows{
+	field("spec.expirationTime", withTimes("expirationTime", rows{
 		{"format", "2027-01-01T00:00:00+02:00", "tomorrow", `spec.expirationTime: Invalid value: "tomorrow": spec.expirationTime in body must be of type date-time`},
-	}),
+	})),
 	field("spec.label", rows{
 		{"blank", " nightly ", "  ", "`label` must not be blank"},
 		// A label may have any script, case and punctuation. An escape sequence would colour the terminal that shows it.
@@ -109,9 +109,9 @@ var apiTokenCases = slices.Concat(
 		{"too-large", 8760, 8761, "spec.rotation.overlapHours: Invalid value: 8761: spec.rotation.overlapHours in body should be less than or equal to 8760"},
 		{"too-small", 0, -1, "spec.rotation.overlapHours: Invalid value: -1: spec.rotation.overlapHours in body should be greater than or equal to 0"},
 	}),
-	field("spec.rotation.requestedTime", rows{
+	field("spec.rotation.requestedTime", withTimes("requestedTime", rows{
 		{"format", "2026-11-23T10:00:00Z", "now", `spec.rotation.requestedTime: Invalid value: "now": spec.rotation.requestedTime in body must be of type date-time`},
-	}),
+	})),
 	field("spec.siteRef.name", rows{
 		{"empty", "j", "", `spec.siteRef.name: Invalid value: "": spec.siteRef.name in body should be at least 1 chars long`},
 		{"required", keep, nil, "spec.siteRef.name: Required value"},
@@ -155,23 +155,23 @@ var apiTokenCases = slices.Concat(
 		{"white-space-before", "a alice", " alice", wantUserTrimmed},
 	}),
 	statusField("status.conditions", conditions),
-	statusField("status.expirationTime", rows{
+	statusField("status.expirationTime", withTimes("expirationTime", rows{
 		{"format", "2026-01-01T00:00:00Z", "2026-01-01", `status.expirationTime: Invalid value: "2026-01-01": expirationTime in body must be of type date-time`},
-	}),
-	statusField("status.issuedTime", rows{
+	})),
+	statusField("status.issuedTime", withTimes("issuedTime", rows{
 		{"format", "2026-01-01T00:00:00Z", "2026-01-01", `status.issuedTime: Invalid value: "2026-01-01": issuedTime in body must be of type date-time`},
-	}),
+	})),
 	statusField("status.lastAccessedFrom", rows{
 		{"address", "192.0.2.1", "192.0.2.1:443", "`status.lastAccessedFrom` must be an IP address"},
 		{"empty", "::", "", `status.lastAccessedFrom: Invalid value: "": lastAccessedFrom in body should be at least 1 chars long`},
 		{"too-long", "2001:2001:2001:2001:2001:2001:2001:2001", "2001:2001:2001:2001:2001:2001:2001:20010", "status.lastAccessedFrom: Too long: may not be more than 39"},
 	}),
-	statusField("status.lastAccessedTime", rows{
+	statusField("status.lastAccessedTime", withTimes("lastAccessedTime", rows{
 		{"format", "2026-01-01T00:00:00Z", "2026-01-01", `status.lastAccessedTime: Invalid value: "2026-01-01": lastAccessedTime in body must be of type date-time`},
-	}),
-	statusField("status.nextRotationTime", rows{
+	})),
+	statusField("status.nextRotationTime", withTimes("nextRotationTime", rows{
 		{"format", "2026-01-01T00:00:00Z", "2026-01-01", `status.nextRotationTime: Invalid value: "2026-01-01": nextRotationTime in body must be of type date-time`},
-	}),
+	})),
 	statusField("status.tokenID", rows{
 		{"token-id-empty", "a", "", `status.tokenID: Invalid value: "": tokenID in body should be at least 1 chars long`},
 		{"token-id-too-long", strings.Repeat("a", 64), strings.Repeat("a", 65), "status.tokenID: Too long: may not be more than 64"},

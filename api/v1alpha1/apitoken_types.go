@@ -102,6 +102,7 @@ type APITokenSpec struct {
 
 	// expirationTime is when the token expires. A rotation does not extend it. It cannot be combined with `lifetimeDays`.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`expirationTime` must be a time such as '2026-01-31T12:00:00Z'"
 	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
 
 	// rotation says when the operator replaces the secret with a new one. The token id stays the same.
@@ -164,6 +165,7 @@ type Rotation struct {
 	// requestedTime requests one rotation: a secret that was issued before this time is replaced. A time in the future
 	// requests the rotation at that time.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`requestedTime` must be a time such as '2026-01-31T12:00:00Z'"
 	RequestedTime metav1.Time `json:"requestedTime,omitzero"`
 }
 
@@ -305,6 +307,7 @@ type APITokenStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:XValidation:rule="self.lastTransitionTime >= timestamp('1000-01-01T00:00:00Z') && self.lastTransitionTime <= timestamp('9999-12-31T23:59:59Z')",message="`lastTransitionTime` must be a time such as '2026-01-31T12:00:00Z'"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// tokenID is the public id of the token. Logs contain this id.
@@ -315,19 +318,23 @@ type APITokenStatus struct {
 
 	// issuedTime is when the delivered secret was issued.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`issuedTime` must be a time such as '2026-01-31T12:00:00Z'"
 	IssuedTime metav1.Time `json:"issuedTime,omitzero"`
 
 	// expirationTime is when the delivered secret expires, according to the current APIToken and site. Absent means never.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`expirationTime` must be a time such as '2026-01-31T12:00:00Z'"
 	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
 
 	// nextRotationTime is when the delivered secret will be replaced.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`nextRotationTime` must be a time such as '2026-01-31T12:00:00Z'"
 	NextRotationTime metav1.Time `json:"nextRotationTime,omitzero"`
 
 	// lastAccessedTime is when the token last authenticated a request. Each replica of the webhook writes it at most once
 	// a minute. It never decreases. Absent means that the token has not been used.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`lastAccessedTime` must be a time such as '2026-01-31T12:00:00Z'"
 	LastAccessedTime metav1.Time `json:"lastAccessedTime,omitzero"`
 
 	// lastAccessedFrom is the address of the client that sent this request, as reported by the gateway.

@@ -110,9 +110,9 @@ var atlassianSiteCases = slices.Concat(
 	field("spec.handoff.type", rows{
 		{"unknown", "PersonalAccessToken", "Password", `spec.handoff.type: Unsupported value: "Password"`},
 	}),
-	field("spec.issuedAfter", rows{
+	field("spec.issuedAfter", withTimes("issuedAfter", rows{
 		{"format", "2026-11-23T10:00:00Z", "now", `spec.issuedAfter: Invalid value: "now": spec.issuedAfter in body must be of type date-time`},
-	}),
+	})),
 	fieldOf(licensed, "spec.licenseSecretRef.key", rows{
 		{"empty", "a", "", `spec.licenseSecretRef.key: Invalid value: "": spec.licenseSecretRef.key in body should be at least 1 chars long`},
 		{"format", "Jira_license-2.jws", "licenses/jira", "`licenseSecretRef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"},

@@ -135,6 +135,7 @@ type AtlassianSiteSpec struct {
 	// issuedAfter revokes every secret that was issued before this time, at once. The operator delivers new secrets for
 	// generated tokens. It must not be decreased or removed.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`issuedAfter` must be a time such as '2026-01-31T12:00:00Z'"
 	IssuedAfter metav1.Time `json:"issuedAfter,omitzero"`
 
 	// administrators lists the product users who may list and revoke the tokens of all users over REST.
@@ -374,6 +375,7 @@ type AtlassianSiteStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:XValidation:rule="self.lastTransitionTime >= timestamp('1000-01-01T00:00:00Z') && self.lastTransitionTime <= timestamp('9999-12-31T23:59:59Z')",message="`lastTransitionTime` must be a time such as '2026-01-31T12:00:00Z'"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.

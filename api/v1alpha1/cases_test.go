@@ -131,6 +131,14 @@ func numbered(first, n int, format string) (values list) {
 	return values
 }
 
+// withTimes adds to rows those that every field with a time has.
+func withTimes(name string, rows rows) rows {
+	want := fmt.Sprintf("`%s` must be a time such as '2026-01-31T12:00:00Z'", name)
+	return append(rows, row{"lower-case", "2027-06-30T00:00:00Z", "2027-06-30t00:00:00z", want},
+		row{"too-early", "1000-01-01T00:00:00Z", "0999-12-31T23:59:59Z", want},
+		row{"too-late", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-00:01", want})
+}
+
 func condition(kind string) fields {
 	return fields{"type": kind, "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 }
@@ -160,6 +168,10 @@ var allowedSources = rows{
 
 // conditions are the rows of the field of that name in the status of both kinds.
 var conditions = rows{
+	{
+		"transition-too-early", list{condition("Ready")}, list{fields{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "0001-01-01T00:00:00Z"}},
+		"`lastTransitionTime` must be a time such as '2026-01-31T12:00:00Z'",
+	},
 	{"condition-twice", list{condition("Ready"), condition("Condition2")}, list{condition("Ready"), condition("Ready")}, `status.conditions[1]: Duplicate value: {"type":"Ready"}`},
 	{"too-many", numberedConditions(8), numberedConditions(9), "status.conditions: Too many: 9: must have at most 8 items"},
 }
