@@ -36,6 +36,10 @@ type APIToken struct {
 	// status is the observed state of the token. It is for information only: no decision depends on it.
 	// +optional
 	Status APITokenStatus `json:"status,omitzero"`
+
+	// Malformed says why the spec could not be decoded. It is empty unless an object got past the schema, and is no part
+	// of the API. A malformed APIToken does not authenticate.
+	Malformed string `json:"-"`
 }
 
 // SiteNamespace returns the namespace of the AtlassianSite that the token is for.

@@ -29,6 +29,10 @@ type AtlassianSite struct {
 	// status is the observed state of the site.
 	// +optional
 	Status AtlassianSiteStatus `json:"status,omitzero"`
+
+	// Malformed says why the spec could not be decoded. It is empty unless an object got past the schema, and is no part
+	// of the API. The tokens of a malformed AtlassianSite do not authenticate.
+	Malformed string `json:"-"`
 }
 
 // AtlassianSiteList is a list of AtlassianSites.

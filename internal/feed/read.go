@@ -13,6 +13,9 @@ import (
 
 // readToken reads an APIToken for the index. One that it does not understand does not authenticate.
 func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
+	if t.Malformed != "" {
+		return authn.Token{}, errors.New(t.Malformed)
+	}
 	limits, err := readLimits(t.Spec.Access, t.Spec.AllowedSources)
 	if err != nil {
 		return authn.Token{}, err
@@ -31,6 +34,9 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 
 // readSite reads an AtlassianSite for the index.
 func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
+	if s.Malformed != "" {
+		return authn.Site{}, errors.New(s.Malformed)
+	}
 	base, err := siteurl.Parse(s.Spec.BaseURL)
 	if err != nil {
 		return authn.Site{}, err
