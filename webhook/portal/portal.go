@@ -35,7 +35,7 @@ import (
 const (
 	// fieldOwner is the field manager of the portal's writes.
 	fieldOwner = "apitoken-portal"
-	// requestTimeout bounds a request. It may wait for the product and for the API server.
+	// requestTimeout bounds reading a request, and writing its answer.
 	requestTimeout = time.Minute
 )
 
@@ -44,6 +44,8 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	if err := serving.SetTransportEnv(); err != nil {
 		return err
 	}
+	config = rest.CopyConfig(config)
+	config.Wrap(selfservice.MarkConnectionErrors)
 	mgr, err := newManager(ctx, config, o, log)
 	if err != nil {
 		return err
@@ -67,6 +69,7 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the portal: %w", err)
 	}
+	service.AwaitCleanUps()
 	return nil
 }
 
@@ -86,7 +89,9 @@ func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		ctx, cancel := context.WithTimeout(r.Context(), selfservice.AnswerTimeout)
+		defer cancel()
+		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

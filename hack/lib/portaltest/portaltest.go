@@ -19,6 +19,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,6 +41,9 @@ type Env struct {
 
 	// Licenses makes the portal require licences. Set it before the first world is made.
 	Licenses *license.Verifier
+
+	// Connect changes how the portal reaches the API server. Set it before the first world is made.
+	Connect func(*rest.Config) *rest.Config
 
 	once    sync.Once
 	address string
@@ -70,6 +74,9 @@ func (e *Env) start(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := e.User(t, kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
+		if e.Connect != nil {
+			config = e.Connect(config)
+		}
 		klog.SetLogger(logr.Discard())                        // client-go logs that clients were stopped
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)

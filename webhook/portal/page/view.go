@@ -163,6 +163,9 @@ func (c *call) write(status int, v view) error {
 		return fmt.Errorf("rendering the page: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if status == http.StatusServiceUnavailable {
+		selfservice.RetryAfter(c.w.Header())
+	}
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(page.Bytes()) // the client may have disconnected
 	return nil

@@ -124,6 +124,9 @@ func (c *call) refuse(err error) {
 	if status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}
+	if status == http.StatusServiceUnavailable {
+		selfservice.RetryAfter(h)
+	}
 	if p.Reason != "" {
 		h.Set("X-Api-Token-Reason", p.Reason)
 	}

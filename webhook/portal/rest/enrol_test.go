@@ -292,9 +292,12 @@ func TestClientDisconnects(t *testing.T) {
 			t.Errorf("%d of %d were answered", n, cap(answered))
 		}
 		kubetest.Eventually(t, func() error { return checkFinished(t, w) })
-		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w).ID {
-			t.Errorf("at the product are %+v", made)
-		}
+		kubetest.Eventually(t, func() error {
+			if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 || made[0].ID != workingCopy(t, w).ID {
+				return fmt.Errorf("at the product are %+v", made)
+			}
+			return nil
+		})
 	})
 }
 

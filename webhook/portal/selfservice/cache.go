@@ -14,16 +14,13 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-const (
-	// cacheTimeout bounds the wait for a write to reach the portal's own cache. pollPeriod is how often it looks.
-	cacheTimeout = 10 * time.Second
-	pollPeriod   = 2 * time.Millisecond
-)
+// pollPeriod is how often awaitCache looks.
+const pollPeriod = 2 * time.Millisecond
 
-// awaitCache waits until done returns true, which it does once the portal's cache contains a write. Other replicas
-// follow within milliseconds.
+// awaitCache waits until done returns true, which it does once the portal's cache contains a write, or until ctx is done.
+// Other replicas follow within milliseconds.
 func awaitCache(ctx context.Context, done func() bool) error {
-	err := wait.PollUntilContextTimeout(ctx, pollPeriod, cacheTimeout, true, func(context.Context) (bool, error) { return done(), nil })
+	err := wait.PollUntilContextCancel(ctx, pollPeriod, true, func(context.Context) (bool, error) { return done(), nil })
 	if err != nil {
 		return problem(Unavailable, "Kubernetes accepted the change, but the portal cannot see it yet. Check whether it is there before you try again.")
 	}

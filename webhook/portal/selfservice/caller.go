@@ -18,7 +18,7 @@ import (
 )
 
 // productTimeout bounds a request to a product, including the wait for a slot.
-const productTimeout = 5 * time.Second
+const productTimeout = 4 * time.Second
 
 // ErrAPIToken means that the request carries an API token that is not valid. The page accepts none.
 var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid.")

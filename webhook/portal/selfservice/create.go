@@ -221,16 +221,16 @@ func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finis
 	})
 }
 
-// removeUnfinished deletes an APIToken that could not be finished. It continues when the client disconnects, and waits until the
-// APIToken is gone from the cache, because it counts towards the quota until then.
+// removeUnfinished deletes an APIToken that could not be finished. It waits until the APIToken is gone from the cache, because it
+// counts towards the quota until then.
 func (s *Service) removeUnfinished(ctx context.Context, t *tokensv1alpha1.APIToken) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
-	defer cancel()
-	_, err := s.remove(ctx, t)
-	if err == nil {
-		err = s.awaitDeleted(ctx, map[types.UID]types.NamespacedName{t.UID: client.ObjectKeyFromObject(t)})
-	}
-	if err != nil {
-		s.Logger.Error(err, "Removing an unfinished APIToken failed; the controller will retry", "namespace", t.Namespace, "name", t.Name)
-	}
+	s.cleanUp(ctx, func(ctx context.Context) {
+		_, err := s.remove(ctx, t)
+		if err == nil {
+			err = s.awaitDeleted(ctx, map[types.UID]types.NamespacedName{t.UID: client.ObjectKeyFromObject(t)})
+		}
+		if err != nil {
+			s.Logger.Error(err, "Removing an unfinished APIToken failed; the controller will retry", "namespace", t.Namespace, "name", t.Name)
+		}
+	})
 }

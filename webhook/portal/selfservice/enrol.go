@@ -79,7 +79,8 @@ func (s *Service) mustEnrol(ctx context.Context, c *Caller) (Enrolment, error) {
 // when the client disconnects: users may have few of them, and one that is not stored is lost. The controller revokes those
 // that carry our name and are not stored.
 func (s *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := connected(ctx)
+	defer cancel()
 	pat, err := s.createPAT(ctx, c)
 	if err != nil {
 		return err
@@ -124,14 +125,17 @@ func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, 
 	return pat, err
 }
 
-// revokePAT revokes a personal access token that could not be stored. It continues when the client disconnects.
+// revokePAT revokes a personal access token that could not be stored.
 func (s *Service) revokePAT(ctx context.Context, c *Caller, pat atlassian.PAT) {
-	err := s.callProduct(context.WithoutCancel(ctx), c.Site, func(ctx context.Context) error {
-		return s.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
+	s.cleanUp(ctx, func(ctx context.Context) {
+		err := s.callProduct(ctx, c.Site, func(ctx context.Context) error {
+			return s.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
+		})
+		if err != nil {
+			s.Logger.Error(err, "Revoking a personal access token that could not be stored failed; the controller will retry",
+				"site", c.Ref().String(), "user", c.User)
+		}
 	})
-	if err != nil {
-		s.Logger.Error(err, "Revoking a personal access token that could not be stored failed; the controller will retry", "site", c.Ref().String(), "user", c.User)
-	}
 }
 
 // Paste stores a personal access token that the caller created.

@@ -29,6 +29,9 @@ func Protect(h http.Header, contentSecurityPolicy string) {
 	h.Set("Referrer-Policy", "same-origin")
 }
 
+// RetryAfter sets the header of an answer with 503.
+func RetryAfter(h http.Header) { h.Set("Retry-After", "5") }
+
 // SameOrigin refuses requests that a page of another origin made a browser send. Clients that are not browsers send no
 // origin and pass. `X-Atlassian-Token: no-check` changes nothing, because scripts of any page can set it.
 func (s *Site) SameOrigin(r *http.Request) error {

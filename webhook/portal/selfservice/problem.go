@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -63,11 +63,45 @@ func AsProblem(err error) *Problem {
 
 // isTransient reports whether an error comes from an API server that is away or overloaded, or from the connection to it.
 func isTransient(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, errConnection) {
 		return true
 	}
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return true
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) {
+		return false
 	}
-	return apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
+	code := status.Status().Code
+	return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
+}
+
+// errConnection marks every error of a connection to the API server, because the errors of HTTP/2 have no common type.
+var errConnection = errors.New("the connection to the API server failed")
+
+type connectionError struct{ error }
+
+func (e connectionError) Unwrap() []error { return []error{e.error, errConnection} }
+
+// MarkConnectionErrors returns a transport to the API server whose errors AsProblem recognises.
+func MarkConnectionErrors(next http.RoundTripper) http.RoundTripper { return markingTransport{next} }
+
+type markingTransport struct{ http.RoundTripper }
+
+// RoundTrip sends a request and marks the errors of sending it and of reading the answer.
+func (t markingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return response, connectionError{err}
+	}
+	response.Body = markingBody{response.Body}
+	return response, nil
+}
+
+type markingBody struct{ io.ReadCloser }
+
+func (b markingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = connectionError{err}
+	}
+	return n, err
 }

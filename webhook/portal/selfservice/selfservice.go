@@ -5,6 +5,7 @@ package selfservice
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -15,9 +16,6 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 )
-
-// cleanUpTimeout bounds the removal of a half-made APIToken. The controller removes it if this fails.
-const cleanUpTimeout = 5 * time.Second
 
 // Product is the API of Jira or Confluence that is called on behalf of owners. *atlassian.Client implements it.
 type Product interface {
@@ -49,5 +47,10 @@ type Service struct {
 	// Namespace holds the records and the projections of sites. CredentialsNamespace holds the upstream credentials.
 	Namespace, CredentialsNamespace string
 
-	limiter productLimiter
+	limiter  productLimiter
+	cleanUps sync.WaitGroup
 }
+
+// AnswerTimeout is how long a request may wait for all its dependencies. Answers are promised within 5 s, and half a second
+// remains to write them.
+const AnswerTimeout = 4500 * time.Millisecond
