@@ -11,6 +11,8 @@ import (
 
 // importSource is the Secret to import from, without the secret in it.
 type importSource struct {
+	// refused says why the Secret is not read, after its name in a message.
+	refused error
 	// found means that there is a secret. err says why it cannot be imported. slow means that its hash is slow.
 	found bool
 	err   error
@@ -27,8 +29,11 @@ func (i *importSource) message(s state) string {
 	of := s.token.Spec.Credential.Imported
 	message := fmt.Sprintf("The secret under the key '%s' of Secret '%s' is imported.", of.Key, of.SecretName)
 	if of.Mode == tokensv1alpha1.ImportFollow && !i.found {
-		message = fmt.Sprintf("There is nothing under the key '%s' of Secret '%s' any more. What was imported from there goes on: to end it, delete this APIToken.",
-			of.Key, of.SecretName)
+		message = fmt.Sprintf("There is nothing under the key '%s' of Secret '%s' any more.", of.Key, of.SecretName)
+		if i.refused != nil {
+			message = fmt.Sprintf("Secret '%s' %v.", of.SecretName, i.refused)
+		}
+		message += " What was imported from there goes on: to end it, delete this APIToken."
 	}
 	return message
 }
@@ -63,6 +68,8 @@ func isImported(s state) *decision {
 func importRefusal(s state) *decision {
 	of := s.token.Spec.Credential.Imported
 	switch {
+	case s.source.refused != nil:
+		return block(tokensv1alpha1.ReasonSourceMissing, "Nothing is imported: Secret '%s' %v.", of.SecretName, s.source.refused)
 	case !s.source.found:
 		return block(tokensv1alpha1.ReasonSourceMissing,
 			"There is nothing to import under the key '%s' of Secret '%s'. Put the secret there.", of.Key, of.SecretName)

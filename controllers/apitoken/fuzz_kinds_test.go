@@ -45,7 +45,7 @@ func (s *scene) another() []byte {
 
 // source is the Secret to import from.
 func (s *scene) source() []byte {
-	if o := s.stored(s.deliverKey); o != nil {
+	if o := s.stored(s.deliverKey); o != nil && (o.Type == "Opaque" || o.Type == "kubernetes.io/basic-auth") {
 		return o.Data["password"]
 	}
 	return nil

@@ -141,6 +141,34 @@ func TestImportRefuses(t *testing.T) {
 }
 
 // Of two APITokens with the same secret one is refused, also when both were imported at the same time.
+// An APIToken must not make a credential of just any Secret of its namespace.
+func TestTypesOfImportedSecrets(t *testing.T) {
+	for secretType, read := range map[corev1.SecretType]bool{
+		corev1.SecretTypeOpaque: true, corev1.SecretTypeBasicAuth: true, corev1.SecretTypeServiceAccountToken: false, "helm.sh/release.v1": false,
+	} {
+		w := newWorld(t)
+		tok := w.importing("old", tokensv1alpha1.ImportFollow)
+		w.create(tok)
+		w.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: w.ns, Name: "old-source", Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"},
+			},
+			Type: secretType, Data: map[string][]byte{"token": []byte(firstImport), corev1.BasicAuthUsernameKey: []byte("alice")},
+		})
+		if read {
+			w.reconcile(tok, tokensv1alpha1.ReasonImported)
+			w.holds(tok, firstImport)
+			continue
+		}
+		w.reconcile(tok, tokensv1alpha1.ReasonSourceMissing)
+		const says = "Nothing is imported: Secret 'old-source' has the type '"
+		c := apimeta.FindStatusCondition(tok.Status.Conditions, tokensv1alpha1.ConditionReady)
+		if !strings.HasPrefix(c.Message, says+string(secretType)) || !strings.Contains(c.Message, "put the value into a Secret of type Opaque") {
+			t.Errorf("message %q", c.Message)
+		}
+	}
+}
+
 func TestImportedTwice(t *testing.T) {
 	for _, secret := range []string{firstImport, weakImport} {
 		w := newWorld(t)

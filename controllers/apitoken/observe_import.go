@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/secretref"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/username"
@@ -23,7 +24,10 @@ func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv
 	if err != nil {
 		return fmt.Errorf("reading the Secret to import from: %w", err)
 	}
-	if secret == nil || len(secret.Data[of.Key]) == 0 {
+	if secret == nil {
+		return nil
+	}
+	if s.source.refused = secretref.Import(secret); s.source.refused != nil || len(secret.Data[of.Key]) == 0 {
 		return nil
 	}
 	s.secret, s.source.found = string(secret.Data[of.Key]), true

@@ -224,10 +224,11 @@ func TestForeignSecretAtTheNameOfCallerKeysIsLeftAlone(t *testing.T) {
 
 func TestDeletion(t *testing.T) {
 	w := newWorld(t)
-	w.jira("jira", "alice", "bob")
+	w.jira("jira", "alice", "bob", "carol")
 	w.give("alice", pat("alice", 1))
 	w.give("bob", pat("bob", 1))
-	s, other := w.site("main", users("alice", "bob")), w.site("other", users("alice"))
+	w.giveTo("other", "carol", pat("carol", 1))
+	s, other := w.site("main", users("alice", "bob")), w.site("other", users("carol"))
 	w.reconcile(s)
 	w.reconcile(other)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
@@ -258,7 +259,7 @@ func TestDeletion(t *testing.T) {
 		}
 	}
 	w.expectAuthURLs(other)
-	if w.held(other, "alice") != pat("alice", 1) || w.secret(w.ns, "alice-pat") == nil {
+	if w.held(other, "carol") != pat("carol", 1) || w.secret(w.ns, "alice-pat") == nil {
 		t.Error("something of another site, or what was given, was removed")
 	}
 	if events := w.emitted(); len(events) != 2 {

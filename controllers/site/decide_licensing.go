@@ -44,7 +44,7 @@ func judgeLicense(v *license.Verifier, site tokensv1alpha1.AtlassianSiteSpec, fo
 		return unlicensed(err, "The licence of '%s' ended at %s. Put a new one under %s.",
 			l.Licensee, l.Expires.Format(time.RFC3339), where)
 	default:
-		return unlicensed(err, "What lies under %s, is no licence. Put one there as it was issued, and nothing else.", where)
+		return unlicensed(err, "The content of %s, is not a licence. Put one there exactly as it was issued.", where)
 	}
 }
 
@@ -56,6 +56,8 @@ func missingLicense(ref tokensv1alpha1.LicenseSecretReference, found entry) stri
 	switch {
 	case ref.Name == "":
 		return "This operator wants a licence for each site, and `licenseSecretRef` names none. Put the licence into a Secret beside the site, and name that."
+	case found.refused != nil:
+		return fmt.Sprintf("Secret '%s', which `licenseSecretRef` names, %v.", ref.Name, found.refused)
 	case !found.secret:
 		return fmt.Sprintf("There is no Secret '%s', which `licenseSecretRef` names. Create it with the key '%s', and put the licence there.",
 			ref.Name, licenseKey(ref))

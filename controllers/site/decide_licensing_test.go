@@ -43,15 +43,15 @@ func TestJudgeLicense(t *testing.T) {
 		"another key": {ref("paper", "signed.jws"), signed(theirs, later, "Jira"), tokensv1alpha1.ReasonLicenseWrongSignature,
 			"No key that this operator was started with (--license-public-keys) verifies the licence under the key 'signed.jws' of Secret 'paper', " +
 				"which `licenseSecretRef` names. Put one there that was issued for it, or start it with the key."},
-		"words": {ref("paper", ""), entry{true, true, []byte("a secret that got there")}, tokensv1alpha1.ReasonLicenseMalformed,
-			"What lies under " + where + ", is no licence. Put one there as it was issued, and nothing else."},
+		"words": {ref("paper", ""), entry{secret: true, key: true, data: []byte("a secret that got there")}, tokensv1alpha1.ReasonLicenseMalformed,
+			"The content of " + where + ", is not a licence. Put one there exactly as it was issued."},
 		"no reference": {ref("", ""), entry{}, tokensv1alpha1.ReasonLicenseMissing,
 			"This operator wants a licence for each site, and `licenseSecretRef` names none. Put the licence into a Secret beside the site, and name that."},
 		"no Secret": {ref("paper", ""), entry{}, tokensv1alpha1.ReasonLicenseMissing,
 			"There is no Secret 'paper', which `licenseSecretRef` names. Create it with the key 'license', and put the licence there."},
 		"no key": {ref("paper", "signed.jws"), entry{secret: true}, tokensv1alpha1.ReasonLicenseMissing,
 			"Secret 'paper' has no key 'signed.jws', which `licenseSecretRef` names. Create the key, and put the licence there."},
-		"nothing": {ref("paper", ""), entry{true, true, []byte("\n")}, tokensv1alpha1.ReasonLicenseMissing,
+		"nothing": {ref("paper", ""), entry{secret: true, key: true, data: []byte("\n")}, tokensv1alpha1.ReasonLicenseMissing,
 			"There is nothing under " + where + ". Put the licence there."},
 	} {
 		l := judgeLicense(v, tokensv1alpha1.AtlassianSiteSpec{Product: tokensv1alpha1.ProductJira, LicenseSecretRef: tc.ref}, tc.found, noon)

@@ -72,7 +72,7 @@ func (w *world) awaitReady(s *tokensv1alpha1.AtlassianSite, reason string) {
 func TestWatches(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice")
-	w.give("alice", pat("alice", 1))
+	w.giveTo("a-older", "alice", pat("alice", 1))
 	w.manage()
 	same := baseURL("https://" + w.ns + ".example")
 	older := w.site("a-older", same, users("alice"))

@@ -74,7 +74,7 @@ func TestBaseURLConflictEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.jira("jira", "alice")
-			w.give("alice", pat("alice", 1))
+			w.giveTo("b-newer", "alice", pat("alice", 1))
 			same := baseURL("https://" + w.ns + ".example")
 			older, newer := w.site("a-older", same), w.site("b-newer", same, users("alice"))
 			w.reconcile(older)

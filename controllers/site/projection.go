@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/controllers/internal/secretref"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/projection"
 )
@@ -24,23 +25,26 @@ type named struct {
 }
 
 func (r *Reconciler) readNamed(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (n named, err error) {
-	cas, err := r.read(ctx, s, s.Spec.UpstreamCARef.Name, caKey(s.Spec.UpstreamCARef))
+	authorities := func(source *corev1.Secret) error { return secretref.Authorities(source, caKey(s.Spec.UpstreamCARef)) }
+	cas, err := r.read(ctx, s, s.Spec.UpstreamCARef.Name, caKey(s.Spec.UpstreamCARef), authorities)
 	if err != nil {
 		return n, err
 	}
 	n.cas = readAuthorities(s.Spec.UpstreamCARef, cas)
-	n.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef))
+	n.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef), secretref.License)
 	return n, err
 }
 
 // entry is the value of a key in a Secret that a site names.
 type entry struct {
 	secret, key bool // whether the Secret and the key exist
-	data        []byte
+	// refused says why the Secret is not read, after its name in a message.
+	refused error
+	data    []byte
 }
 
-// read reads a key of a Secret beside the site. Without a name it returns an empty entry.
-func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, name, key string) (entry, error) {
+// read reads a key of a Secret beside the site, if allowed lets it. Without a name it returns an empty entry.
+func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, name, key string, allowed func(*corev1.Secret) error) (entry, error) {
 	if name == "" {
 		return entry{}, nil
 	}
@@ -51,6 +55,9 @@ func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 	}
 	if err != nil {
 		return entry{}, fmt.Errorf("reading Secret %s/%s: %w", s.Namespace, name, err)
+	}
+	if err := allowed(&source); err != nil {
+		return entry{secret: true, refused: err}, nil
 	}
 	data, found := source.Data[key]
 	return entry{secret: true, key: found, data: data}, nil

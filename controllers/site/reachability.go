@@ -30,7 +30,7 @@ func readAuthorities(ref tokensv1alpha1.UpstreamCAReference, found entry) author
 	if ref.Name == "" {
 		return authorities{}
 	}
-	if problem := missingCA(ref, found.secret, found.key); problem != nil {
+	if problem := missingCA(ref, found); problem != nil {
 		return authorities{problem: problem}
 	}
 	pool, err := atlassian.ParseCAs(found.data)
@@ -62,12 +62,14 @@ func caKey(ref tokensv1alpha1.UpstreamCAReference) string {
 	return ref.Key
 }
 
-func missingCA(ref tokensv1alpha1.UpstreamCAReference, secret, key bool) error {
+func missingCA(ref tokensv1alpha1.UpstreamCAReference, found entry) error {
 	const then = "put the certificates of the authorities there, in PEM. Until then the product is not asked."
 	switch {
-	case !secret:
+	case found.refused != nil:
+		return &caError{fmt.Sprintf("Secret '%s', which `upstreamCARef` names, %v. Until then the product is not asked.", ref.Name, found.refused)}
+	case !found.secret:
 		return &caError{fmt.Sprintf("There is no Secret '%s', which `upstreamCARef` names. Create it with the key '%s', and %s", ref.Name, caKey(ref), then)}
-	case !key:
+	case !found.key:
 		return &caError{fmt.Sprintf("Secret '%s' has no key '%s', which `upstreamCARef` names. Create the key, and %s", ref.Name, caKey(ref), then)}
 	default:
 		return nil
@@ -92,13 +94,13 @@ func reachability(site tokensv1alpha1.AtlassianSiteSpec, err error) (reason, mes
 	case errors.As(err, &ca):
 		return tokensv1alpha1.ReasonCAUnusable, ca.message
 	case errors.As(err, &other):
-		return tokensv1alpha1.ReasonWrongProduct, fmt.Sprintf("What answers at %s is %s, not %s. Correct `upstreamURL`, or delete this AtlassianSite "+
+		return tokensv1alpha1.ReasonWrongProduct, fmt.Sprintf("The server at %s is %s, not %s. Correct `upstreamURL`, or delete this AtlassianSite "+
 			"and create another with the `product` that it is.", site.UpstreamURL, other.Product, site.Product)
 	case errors.Is(err, atlassian.ErrUnexpected):
 		return tokensv1alpha1.ReasonNoAnswer,
-			fmt.Sprintf("What answers at %s is not %s. Correct `upstreamURL`: it may lack the context path.", site.UpstreamURL, site.Product)
+			fmt.Sprintf("The server at %s is not %s. Correct `upstreamURL`: it may lack the context path.", site.UpstreamURL, site.Product)
 	case errors.Is(err, atlassian.ErrNoTLS):
-		return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("What answers at %s does not speak TLS. Use the port that does, or http.", site.UpstreamURL)
+		return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("The server at %s does not speak TLS. Use the port that does, or http.", site.UpstreamURL)
 	}
 	if why := refusedCertificate(site, err); why != "" {
 		return tokensv1alpha1.ReasonCertificateRefused, fmt.Sprintf("The certificate at %s %s Until then the product is not asked.", site.UpstreamURL, why)
@@ -111,7 +113,7 @@ func refusedCertificate(site tokensv1alpha1.AtlassianSiteSpec, err error) string
 	ref := site.UpstreamCARef
 	switch {
 	case errors.Is(err, atlassian.ErrUnknownAuthority) && ref.Name != "":
-		return fmt.Sprintf("is not signed by an authority whose certificate is valid and in the key '%s' of Secret '%s'. "+
+		return fmt.Sprintf("is not signed by an authority with a valid certificate in the key '%s' of Secret '%s'. "+
 			"Put the certificate of the authority that signed it there.",
 			caKey(ref), ref.Name)
 	case errors.Is(err, atlassian.ErrUnknownAuthority):

@@ -33,8 +33,9 @@ func TestReachability(t *testing.T) {
 		"another host":                {withCA, atlassian.ErrCertificateHost, tokensv1alpha1.ReasonCertificateRefused, "is for another host"},
 		"expired":                     {withCA, atlassian.ErrCertificateExpired, tokensv1alpha1.ReasonCertificateRefused, "has expired"},
 		"of another defect":           {withCA, atlassian.ErrCertificate, tokensv1alpha1.ReasonCertificateRefused, "cannot be verified"},
-		"no Secret":                   {withCA, missingCA(withCA.UpstreamCARef, false, false), tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'wiki-ca'"},
-		"no key":                      {withKey, missingCA(withKey.UpstreamCARef, true, false), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca' has no key 'root.pem'"},
+		"no Secret":                   {withCA, missingCA(withCA.UpstreamCARef, entry{}), tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'wiki-ca'"},
+		"no key":                      {withKey, missingCA(withKey.UpstreamCARef, entry{secret: true}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca' has no key 'root.pem'"},
+		"another type":                {withCA, missingCA(withCA.UpstreamCARef, entry{secret: true, refused: errors.New("has the type 'x'")}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca', which `upstreamCARef` names, has the type 'x'. Until then"},
 		"garbled":                     {withCA, garbledCA(withCA.UpstreamCARef, errors.New("why")), tokensv1alpha1.ReasonCAUnusable, "does not hold certificates in PEM: why."},
 	} {
 		err := tc.err
@@ -46,7 +47,7 @@ func TestReachability(t *testing.T) {
 			t.Errorf("%s: %s, %q; want %s, with %q", name, reason, message, tc.reason, tc.says)
 		}
 	}
-	if err := missingCA(withCA.UpstreamCARef, true, true); err != nil {
+	if err := missingCA(withCA.UpstreamCARef, entry{secret: true, key: true}); err != nil {
 		t.Errorf("nothing is missing: %v", err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -181,7 +182,7 @@ func (w *world) remove(o client.Object) {
 	}
 }
 
-// give puts a personal access token into the Secret that the entry of a user names.
+// give puts a personal access token into the Secret that the entry of a user at the site "main" names.
 func (w *world) give(user, token string) {
 	w.Helper()
 	w.giveData(user, map[string][]byte{tokensv1alpha1.UpstreamCredentialKey: []byte(token)})
@@ -191,10 +192,21 @@ func (w *world) giveData(user string, data map[string][]byte) {
 	w.Helper()
 	s := w.secret(w.ns, user+"-pat")
 	if s == nil {
-		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: user + "-pat"}, Data: data})
+		w.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: user + "-pat", Labels: map[string]string{record.LabelSite: "main"}}, Data: data,
+		})
 		return
 	}
 	w.setData(s, data)
+}
+
+// giveTo is give for another site. A Secret serves one site, so that the user has it for this one alone.
+func (w *world) giveTo(site, user, token string) {
+	w.Helper()
+	w.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: user + "-pat", Labels: map[string]string{record.LabelSite: site}},
+		Data:       map[string][]byte{tokensv1alpha1.UpstreamCredentialKey: []byte(token)},
+	})
 }
 
 func (w *world) setData(s *corev1.Secret, data map[string][]byte) {

@@ -91,7 +91,7 @@ func TestUpstreamCA(t *testing.T) {
 		"right":             {map[string][]byte{"ca.crt": ours.PEM}, caRef(""), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
 		"under another key": {map[string][]byte{"root": ours.PEM}, caRef("root"), "127.0.0.1", soon, tokensv1alpha1.ReasonAnswered, "Confluence answers at "},
 		"another authority's": {map[string][]byte{"ca.crt": others.PEM}, caRef(""), "127.0.0.1", soon,
-			tokensv1alpha1.ReasonCertificateRefused, "is not signed by an authority whose certificate is valid and in the key 'ca.crt' of Secret 'product-ca'"},
+			tokensv1alpha1.ReasonCertificateRefused, "is not signed by an authority with a valid certificate in the key 'ca.crt' of Secret 'product-ca'"},
 		"no reference": {map[string][]byte{"ca.crt": ours.PEM}, func(*tokensv1alpha1.AtlassianSite) {}, "127.0.0.1", soon,
 			tokensv1alpha1.ReasonCertificateRefused, "in `upstreamCARef`"},
 		"another host": {map[string][]byte{"ca.crt": ours.PEM}, caRef(""), "confluence.example", soon,
@@ -115,7 +115,7 @@ func TestUpstreamCA(t *testing.T) {
 			if tc.data != nil {
 				w.ca(tc.data)
 			}
-			w.give("alice", pat("alice", 1))
+			w.giveTo("wiki", "alice", pat("alice", 1))
 			s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), users("alice"), tc.ref)
 			w.reconcile(s)
 			w.expectReady(s, tokensv1alpha1.ReasonServing)
@@ -147,7 +147,7 @@ func TestUpstreamCAChanges(t *testing.T) {
 	ours, others := w.authority("ours"), w.authority("others")
 	product := confluence()
 	w.serveTLS("confluence", product, ours, time.Now().Add(time.Hour), "127.0.0.1")
-	w.give("alice", pat("alice", 1))
+	w.giveTo("wiki", "alice", pat("alice", 1))
 	s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), users("alice"), caRef(""))
 	for _, step := range []struct {
 		data   map[string][]byte
@@ -214,7 +214,7 @@ func TestWrongProduct(t *testing.T) {
 			s := w.site("main", tc.product, users("alice"))
 			w.reconcile(s)
 			c := w.expect(s, tokensv1alpha1.ConditionUpstreamReachable, tokensv1alpha1.ReasonWrongProduct)
-			if !strings.Contains(c.Message, "What answers at "+s.Spec.UpstreamURL+" "+tc.says) {
+			if !strings.Contains(c.Message, "The server at "+s.Spec.UpstreamURL+" "+tc.says) {
 				t.Errorf("message %q", c.Message)
 			}
 			w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)

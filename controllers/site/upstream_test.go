@@ -46,7 +46,7 @@ func TestUpstreamReachable(t *testing.T) {
 		"connection dropped":          {http.HandlerFunc(dropped), tokensv1alpha1.ReasonNoAnswer, nothing},
 		"Jira at another path":        {fakeproduct.NewJira(fakeproduct.Options{}), tokensv1alpha1.ReasonNoAnswer, other},
 		"redirect":                    {http.RedirectHandler("/login", http.StatusFound), tokensv1alpha1.ReasonNoAnswer, other},
-		"unavailable":                 {answer(http.StatusServiceUnavailable, ""), tokensv1alpha1.ReasonNoAnswer, "What answers at "},
+		"unavailable":                 {answer(http.StatusServiceUnavailable, ""), tokensv1alpha1.ReasonNoAnswer, "The server at "},
 		"a page for whatever address": {answer(http.StatusOK, "<html>Welcome</html>"), tokensv1alpha1.ReasonNoAnswer, other},
 	} {
 		t.Run(name, func(t *testing.T) {

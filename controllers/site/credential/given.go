@@ -12,6 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/controllers/internal/secretref"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -77,6 +78,9 @@ func (p *pass) readGiven(ctx context.Context, c tokensv1alpha1.UpstreamCredentia
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("reading Secret %s/%s: %w", p.site.Namespace, c.SecretName, err)
+	}
+	if err := secretref.UpstreamCredential(&source, p.site.Name); err != nil {
+		return "", unusable(c.User, "Secret '%s' %v", c.SecretName, err), nil
 	}
 	token = string(source.Data[tokensv1alpha1.UpstreamCredentialKey])
 	if err := upstream.CheckToken(token); err != nil {

@@ -102,7 +102,7 @@ func signIn(s *tokensv1alpha1.AtlassianSite, user string) string {
 
 // underNewName addresses two people: the former and the present bearer of a name.
 func underNewName(s *tokensv1alpha1.AtlassianSite, user string) string {
-	return fmt.Sprintf("who was renamed needs API tokens under the new name, and whoever is '%s' now has to sign in and open %s",
+	return fmt.Sprintf("the renamed user needs API tokens under the new name, and the present '%s' has to sign in and open %s",
 		user, siteurl.Portal(s.Spec.BaseURL))
 }
 
@@ -111,14 +111,14 @@ func notRenewed(c upstream.Credential) string {
 	if !c.Expires.IsZero() {
 		until = c.Expires.UTC().Format(time.DateOnly)
 	}
-	return fmt.Sprintf("the product makes no new personal access token, as when the user has as many as one may have (10, unless it was told otherwise) "+
+	return fmt.Sprintf("the product makes no new personal access token, as when the user has as many as one may have (10 by default) "+
 		"or when %d days are too long: delete some of the user's there, or raise the limit. The present one is in use until %s", shortLifetimeDays, until)
 }
 
 // refusedEvent names all causes: the product does not tell them apart.
 func refusedEvent(s *tokensv1alpha1.AtlassianSite, c upstream.Credential, then string) Event {
 	return Event{tokensv1alpha1.ReasonUpstreamCredentialRefused, fmt.Sprintf(
-		"%s does not accept the personal access token of '%s' any more: it was revoked or has ended, or the user was deactivated. Which, the product does not say. "+
+		"%s does not accept the personal access token of '%s' any more: it was revoked or has ended, or the user was deactivated. The product does not say which. "+
 			"It is not in use, so requests with API tokens of '%s' are refused with 403: %s.", s.Spec.Product, c.User, c.User, then)}
 }
 

@@ -25,7 +25,7 @@ func TestRejections(t *testing.T) {
 		"all well": {upstream.Enrolled, nil, "", nil},
 		"refused":  {upstream.Enrolled, []change{rejected}, unusable, []string{page, "revoked", "deactivated"}},
 		"of another user": {upstream.Enrolled, []change{renamed}, unusable, []string{
-			"another name", "whoever is 'alice' now has to sign in and open https://example.com/jira/plugins/servlet/api-tokens",
+			"another name", "the present 'alice' has to sign in and open https://example.com/jira/plugins/servlet/api-tokens",
 		}},
 		"refused, pasted":         {upstream.Pasted, []change{rejected}, unusable, []string{page}},
 		"moved":                   {upstream.Enrolled, []change{moved}, changed, []string{page, here, "http://elsewhere"}},

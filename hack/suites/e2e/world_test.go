@@ -140,7 +140,7 @@ func declare(ctx context.Context, namespace string, samples ...string) error {
 		}
 		declared := string(text)
 		if strings.HasSuffix(sample, "site.yaml") {
-			before, _, found := strings.Cut(declared, "  # With which personal access token")
+			before, _, found := strings.Cut(declared, "  # The personal access token that replaces")
 			if !found {
 				return fmt.Errorf("changing %s: it gives no personal access tokens", sample)
 			}

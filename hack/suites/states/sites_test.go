@@ -25,8 +25,6 @@ func (w *world) products() {
 	w.serveHTTP("jira", jira)
 	w.serveHTTP("jira-new", jira)
 	w.serveHTTP("wiki", fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: users}))
-	w.put("alice-pat", "token", "pat-of-alice")
-	w.put("bob-pat", "token", "pat-of-bob")
 }
 
 func (w *world) upstream(url string) siteMod {
@@ -82,6 +80,14 @@ var siteExamples = []example{
 		w.put("garbled-ca", "ca.crt", "not PEM")
 		w.site(name, w.upstream("https://jira."+w.jira+".svc:8443/jira"), ca("garbled-ca"))
 	}},
+	{"ca-of-another-type", 0, func(w *world, name string) {
+		w.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: "tls-ca"}, Type: corev1.SecretTypeTLS,
+			StringData: map[string]string{"tls.crt": "of-the-ingress", "tls.key": "of-the-ingress-too"},
+		})
+		w.site(name, w.upstream("https://jira."+w.jira+".svc:8443/jira"), ca("tls-ca"),
+			func(s *tokensv1alpha1.AtlassianSite) { s.Spec.UpstreamCARef.Key = "tls.key" })
+	}},
 	{"certificate-of-nobody", 0, func(w *world, name string) { w.site(name, w.upstream(w.secure("jira", "127.0.0.1")+"/jira")) }},
 	{"certificate-of-others", 0, func(w *world, name string) {
 		other, err := authority.New("other")
@@ -102,13 +108,16 @@ var siteExamples = []example{
 		w.lookAtSite(s)
 	}},
 	{"pats-unusable", 0, func(w *world, name string) {
-		w.put("carol-pat", "token", "the pat of carol")
-		w.put("dan-pat", "token", "pat-of-dan")
+		w.putPAT(name, "bob-pat", "pat-of-bob")
+		w.putPAT(name, "carol-pat", "the pat of carol")
+		w.putPAT(name, "dan-pat", "pat-of-dan")
+		w.put("erin-pat", "token", "pat-of-erin")
 		w.site(name, pats(
 			tokensv1alpha1.UpstreamCredential{User: "alice", SecretName: "bob-pat"},
 			tokensv1alpha1.UpstreamCredential{User: "bob", SecretName: "bobs-pat"},
 			tokensv1alpha1.UpstreamCredential{User: "carol", SecretName: "carol-pat"},
 			tokensv1alpha1.UpstreamCredential{User: "dan", SecretName: "dan-pat"},
+			tokensv1alpha1.UpstreamCredential{User: "erin", SecretName: "erin-pat"},
 		))
 	}},
 }

@@ -28,6 +28,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/siteurl"
 )
 
@@ -141,6 +142,15 @@ func (w *world) put(name, key, value string) {
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: name}, StringData: map[string]string{key: value}})
 }
 
+// putPAT creates a Secret with a personal access token for one site.
+func (w *world) putPAT(site, name, value string) {
+	w.Helper()
+	w.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.jira, Name: name, Labels: map[string]string{record.LabelSite: site}},
+		StringData: map[string]string{tokensv1alpha1.UpstreamCredentialKey: value},
+	})
+}
+
 func (w *world) later(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
 // change edits an object as an administrator.
@@ -156,8 +166,9 @@ func (w *world) site(name string, mods ...func(*tokensv1alpha1.AtlassianSite)) *
 	w.Helper()
 	s := kubetest.Site(w.jira, name, func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.BaseURL = "https://" + name + ".example.com/jira"
-		s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice-pat"}}
+		s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: name + "-alice-pat"}}
 	})
+	w.putPAT(name, name+"-alice-pat", "pat-of-alice")
 	for _, mod := range mods {
 		mod(s)
 	}
