@@ -34,6 +34,9 @@ const (
 	fieldOwner = "apitoken-controller"
 	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
 	workers = 8
+	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to 40 s
+	// of each minute, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
+	siteWorkers = 64
 
 	shutdownTimeout = 30 * time.Second
 )
@@ -86,7 +89,8 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), o, notices),
-		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers), sites.SetupWithManager(mgr),
+		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
+		sites.SetupWithManager(mgr, siteWorkers),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	); err != nil {
 		return err

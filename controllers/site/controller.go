@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	// reconcileTimeout bounds one pass, which may ask the product about many personal access tokens.
-	reconcileTimeout = 2 * time.Minute
+	// reconcileTimeout bounds one pass. Requests to the product have less: 20 s for the probe, and 20 s for personal access tokens.
+	reconcileTimeout = time.Minute
 	// recheckPeriod is how often the Secrets of a site and its product are looked at.
 	recheckPeriod = time.Minute
 	// retryPeriod follows a pass that met another writer.
@@ -66,8 +66,8 @@ type Reconciler struct {
 	AllowExternalUpstreams bool
 }
 
-// SetupWithManager starts the reconciler with the manager.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+// SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		// A change of one site can begin or end a conflict with another.
@@ -77,7 +77,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
 		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(deletions)).
-		WithOptions(controller.Options{ReconciliationTimeout: reconcileTimeout}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("setting up the AtlassianSite controller: %w", err)

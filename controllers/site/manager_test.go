@@ -3,6 +3,7 @@ package site_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func (w *world) manage() {
 	}
 	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()
 	w.reconciler.Events = mgr.GetEventRecorder("apitoken-controller")
-	if err := w.reconciler.SetupWithManager(mgr); err != nil {
+	if err := w.reconciler.SetupWithManager(mgr, 8); err != nil {
 		w.Fatal(err)
 	}
 	ended := make(chan error, 1)
@@ -134,6 +135,36 @@ func TestWatches(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Sites are reconciled side by side: one with a product that hangs keeps no other waiting.
+func TestOneSiteHangs(t *testing.T) {
+	w := newWorld(t)
+	hanging, ended := make(chan struct{}, 1), make(chan struct{})
+	w.serve("slow", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case hanging <- struct{}{}:
+			<-r.Context().Done()
+			close(ended)
+		default:
+			<-r.Context().Done()
+		}
+	}))
+	w.jira("jira", "alice")
+	w.giveTo("b-quick", "alice", pat("alice", 1))
+	w.manage()
+	slow := w.site("a-slow", upstreamURL(w.origin("slow")+"/jira"))
+	<-hanging
+	quick := w.site("b-quick", users("alice"))
+	w.awaitReady(quick, tokensv1alpha1.ReasonServing)
+	w.expectHeld(quick, map[string]string{"alice": pat("alice", 1)})
+	select {
+	case <-ended:
+		t.Error("the other site waited until the request to the product that hangs was given up")
+	default:
+	}
+	w.awaitReady(slow, tokensv1alpha1.ReasonServing)
+	w.expect(slow, tokensv1alpha1.ConditionUpstreamReachable, tokensv1alpha1.ReasonNoAnswer)
 }
 
 // The deletion of a user's last APIToken causes a pass at once.

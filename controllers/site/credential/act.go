@@ -87,9 +87,9 @@ func (p *pass) revoke(ctx context.Context, c upstream.Credential) error {
 		if id == 0 {
 			continue
 		}
-		err := p.Product.DeletePAT(ctx, *p.product, as, id)
+		err := p.Product.DeletePAT(p.requests, *p.product, as, id)
 		if errors.Is(err, atlassian.ErrRefused) {
-			if _, err = p.Product.WhoAmI(ctx, *p.product, as); errors.Is(err, atlassian.ErrRefused) {
+			if _, err = p.Product.WhoAmI(p.requests, *p.product, as); errors.Is(err, atlassian.ErrRefused) {
 				break
 			}
 			if err == nil {
@@ -108,7 +108,7 @@ func (p *pass) revoke(ctx context.Context, c upstream.Credential) error {
 func (p *pass) retire(ctx context.Context, secret *corev1.Secret, s state) error {
 	c := s.credential
 	s.retireAt = s.now.Add(checkPeriod)
-	err := p.Product.DeletePAT(ctx, *p.product, atlassian.Bearer(c.Token), c.Replaced)
+	err := p.Product.DeletePAT(p.requests, *p.product, atlassian.Bearer(c.Token), c.Replaced)
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
 		s.checkAt = s.now

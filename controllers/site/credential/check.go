@@ -14,7 +14,7 @@ import (
 
 // check asks the product whose a personal access token is, and acts on the answer.
 func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error {
-	user, err := p.Product.WhoAmI(ctx, *p.product, atlassian.Bearer(s.credential.Token))
+	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(s.credential.Token))
 	found := judge(s.credential, user, err)
 	if found == unclear {
 		s.checkAt = s.now.Add(recheckPeriod)
@@ -94,7 +94,7 @@ func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
 		return nil
 	}
 	as := atlassian.Bearer(c.Token)
-	listed, err := p.Product.ListPATs(ctx, *p.product, as)
+	listed, err := p.Product.ListPATs(p.requests, *p.product, as)
 	if err != nil {
 		return ctx.Err()
 	}
@@ -102,7 +102,7 @@ func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
 		if !isStray(pat, upstream.PATName(string(p.site.UID)), c, p.Clock.Now()) {
 			continue
 		}
-		if err := p.Product.DeletePAT(ctx, *p.product, as, pat.ID); err != nil {
+		if err := p.Product.DeletePAT(p.requests, *p.product, as, pat.ID); err != nil {
 			return ctx.Err()
 		}
 		p.log(ctx, c, "Revoked a personal access token that was left over")

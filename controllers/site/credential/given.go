@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,18 +18,34 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// projectGiven keeps a working copy for each entry of `upstreamCredentials` with an owner that the product confirmed.
+// projectGiven keeps a working copy for each entry of `upstreamCredentials` with an owner that the product confirmed. The entry
+// that was asked about longest ago comes first, so that a slow one does not keep the others waiting for ever.
 func (p *pass) projectGiven(ctx context.Context) error {
+	tried := func(c tokensv1alpha1.UpstreamCredential) time.Time { return p.noteOfEntry(c).tried }
+	entries := slices.Clone(p.site.Spec.UpstreamCredentials)
+	slices.SortStableFunc(entries, func(a, b tokensv1alpha1.UpstreamCredential) int { return tried(a).Compare(tried(b)) })
+	rejected := map[string]*Rejection{}
 	var errs []error
-	for _, c := range p.site.Spec.UpstreamCredentials {
+	for _, c := range entries {
 		reject, err := p.project(ctx, c)
-		if reject != nil {
-			p.Rejections = append(p.Rejections, *reject)
-		}
+		rejected[c.User] = reject
 		errs = append(errs, err)
+	}
+	for _, c := range p.site.Spec.UpstreamCredentials { // the order must be the same in each pass
+		if r := rejected[c.User]; r != nil {
+			p.Rejections = append(p.Rejections, *r)
+		}
 	}
 	return errors.Join(errs...)
 }
+
+// noteOfEntry returns the note of an entry. That of the working copy may be about another personal access token.
+func (p *pass) noteOfEntry(c tokensv1alpha1.UpstreamCredential) *note {
+	return p.Memory.of(p.name, entryNote(upstream.SecretName(p.site.Namespace, p.site.Name, c.User)), time.Time{}, p.Clock.Now())
+}
+
+// entryNote returns the name of an entry's note, which no Secret can have.
+func entryNote(copyName string) string { return "entry/" + copyName }
 
 // project verifies the personal access token of one entry, and stores it. A token that was verified before is not verified
 // here again, and stays bound to the origin that confirmed it.
@@ -55,7 +72,13 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 		return unusable(c.User, "the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
 			c.SecretName, tokensv1alpha1.ConditionUpstreamReachable), nil
 	}
-	if reject, err := p.verify(ctx, c, wanted); reject != nil || err != nil {
+	if p.requests.Err() != nil {
+		return unusable(c.User, "the product is slow, so it was not asked yet about the personal access token in Secret '%s': it is asked within minutes",
+			c.SecretName), nil
+	}
+	reject, err = p.verify(ctx, c, wanted)
+	p.noteOfEntry(c).tried = p.Clock.Now()
+	if reject != nil || err != nil {
 		return reject, err
 	}
 	if reject, err := p.supersede(ctx, c, current); reject != nil || err != nil {
@@ -101,7 +124,7 @@ func elsewhere(c tokensv1alpha1.UpstreamCredential, current upstream.Credential,
 
 // verify asks the product whose the personal access token of an entry is.
 func (p *pass) verify(ctx context.Context, c tokensv1alpha1.UpstreamCredential, wanted upstream.Credential) (*Rejection, error) {
-	user, err := p.Product.WhoAmI(ctx, *p.product, atlassian.Bearer(wanted.Token))
+	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(wanted.Token))
 	switch judge(wanted, user, err) {
 	case accepted:
 		return nil, nil

@@ -24,9 +24,10 @@ import (
 )
 
 const (
-	// maxCopies and copiesTimeout bound one pass over the working copies of a site: there can be thousands.
-	maxCopies     = 100
-	copiesTimeout = 30 * time.Second
+	// requestsTimeout bounds the requests of one pass to a product that is slow, and maxCopies those to one that is quick: a site
+	// can have thousands of copies. The next pass goes on with those that waited longest.
+	requestsTimeout = 20 * time.Second
+	maxCopies       = 100
 	// maxSteps is more than any working copy needs.
 	maxSteps = 8
 )
@@ -70,6 +71,8 @@ type pass struct {
 	origin string
 	// product is nil if the product does not answer, or gave an unclear answer in this pass.
 	product *atlassian.Upstream
+	// requests is the context for requests to the product. It ends with the time that this pass has for them.
+	requests context.Context
 	// entries holds `upstreamCredentials` by the name of the working copy.
 	entries map[string]tokensv1alpha1.UpstreamCredential
 	// owners are the users with APITokens at the site. confirmed means that they were read from the API server.
@@ -84,6 +87,9 @@ func (k *Keeper) Reconcile(ctx context.Context, s *tokensv1alpha1.AtlassianSite,
 	if err != nil {
 		return Findings{}, err
 	}
+	requests, cancel := context.WithTimeout(ctx, requestsTimeout)
+	defer cancel()
+	p.requests = requests
 	projectErr := p.projectGiven(ctx)
 	return p.Findings, errors.Join(projectErr, p.keepStored(ctx))
 }
@@ -112,9 +118,9 @@ func (p *pass) keepStored(ctx context.Context) error {
 	}
 	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
 	var errs []error
-	begun, given, busy := p.Clock.Now(), len(p.Rejections), 0
+	given, busy := len(p.Rejections), 0
 	for _, s := range all {
-		if s.next() == leave || busy >= maxCopies || p.Clock.Since(begun) > copiesTimeout {
+		if s.next() == leave || busy >= maxCopies || p.requests.Err() != nil {
 			p.reject(s)
 			continue
 		}

@@ -28,6 +28,9 @@ func (p *pass) observe(ctx context.Context) ([]state, error) {
 		}
 	}
 	states, names := make([]state, len(copies)), map[string]bool{}
+	for name := range p.entries {
+		names[entryNote(name)] = true
+	}
 	for i := range copies {
 		states[i] = p.state(copies[i].Name, decode(&copies[i]))
 		names[copies[i].Name] = true

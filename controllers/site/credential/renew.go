@@ -15,7 +15,7 @@ import (
 func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error {
 	c := s.credential
 	s.renewAt = s.now.Add(checkPeriod)
-	made, err := p.makeNew(ctx, c)
+	made, err := p.makeNew(c)
 	switch {
 	case errors.Is(err, atlassian.ErrPATRefused):
 		s.stuck = true
@@ -26,7 +26,7 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 	case err != nil:
 		return p.stopAsking(ctx, err)
 	}
-	user, err := p.Product.WhoAmI(ctx, *p.product, atlassian.Bearer(made.Token))
+	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(made.Token))
 	switch judge(c, user, err) {
 	case accepted:
 	case unclear:
@@ -44,11 +44,11 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 }
 
 // makeNew asks for the usual lifetime, and for a shorter one if the product refuses that.
-func (p *pass) makeNew(ctx context.Context, c upstream.Credential) (atlassian.PAT, error) {
+func (p *pass) makeNew(c upstream.Credential) (atlassian.PAT, error) {
 	as, name := atlassian.Bearer(c.Token), upstream.PATName(string(p.site.UID))
-	made, err := p.Product.CreatePAT(ctx, *p.product, as, name, lifetimeDays)
+	made, err := p.Product.CreatePAT(p.requests, *p.product, as, name, lifetimeDays)
 	if errors.Is(err, atlassian.ErrPATRefused) {
-		made, err = p.Product.CreatePAT(ctx, *p.product, as, name, shortLifetimeDays)
+		made, err = p.Product.CreatePAT(p.requests, *p.product, as, name, shortLifetimeDays)
 	}
 	if err == nil {
 		err = upstream.CheckToken(made.Token)
