@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
+	"net/url"
+	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +88,120 @@ func TestHostileFields(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "secret") || out.Len() > 7*5000 {
 		t.Errorf("wrote %d bytes, or a token", out.Len())
+	}
+}
+
+// logged returns the path that is logged for a raw path.
+func logged(t *testing.T, raw string) string {
+	t.Helper()
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	x := exchange(authn.Decision{Verdict: authn.Allow, Reason: authn.ReasonAuthenticated, User: "alice"})
+	x.Claimed.Path = raw
+	l.Observe(x)
+	l.Close()
+	got := lines(t, out.String())
+	if len(got) != 1 {
+		t.Fatalf("%d lines for %q", len(got), raw)
+	}
+	path, _ := got[0]["path"].(string)
+	return path
+}
+
+const tokenText = "asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"
+
+// The canonical path is logged, and only the secrets of tokens are blanked: nobody can hide what they ask for.
+func TestLoggedPath(t *testing.T) {
+	for raw, want := range map[string]string{
+		"/rest/api/2/search":                         "/rest/api/2/search",
+		"/rest/;asp_/api/2/search":                   "/rest/api/2/search",
+		"/rest/;" + tokenText + "/api":               "/rest/api",
+		"/asp_net/asp_":                              "/asp_net/asp_",
+		"/rest/" + tokenText + "/x":                  "/rest/asp_DquJoZLwlsNJm6gU_***/x",
+		"/rest/%61" + tokenText[1:]:                  "/rest/asp_DquJoZLwlsNJm6gU_***",
+		"/rest/%2561" + tokenText[1:]:                "/rest/asp_DquJoZLwlsNJm6gU_***",
+		"/rest/" + tokenText + "DELETE":              "/rest/asp_DquJoZLwlsNJm6gU_***DELETE",
+		"/a/" + tokenText + "/b/" + tokenText:        "/a/asp_DquJoZLwlsNJm6gU_***/b/asp_DquJoZLwlsNJm6gU_***",
+		"/rest" + strings.Repeat("/.", 260) + "/api": "/rest/api",
+		strings.Repeat("/x/..", 200) + "/rest/api":   "/rest/api",
+		"/../../rest//%61pi/":                        "/rest/api/",
+		"/rest/%2e%2e/%2E/secure":                    "/secure",
+		"/rest/..;x/secure":                          "/secure",
+		"/rest/a%2Fb%5cc%25d%3be%23f%00g%0ah%7fi":    "/rest/a%2Fb%5cc%25d%3be%23f%00g%0ah%7fi",
+		"/rest/%C3%A4%20%zz%2":                       "/rest/\u00e4 %zz%2",
+		"/rest/+1%+1":                                "/rest/+1%+1",
+		"//":                                         "/",
+		"/":                                          "/",
+		"":                                           "",
+		"rest/../x":                                  "rest/../x",
+	} {
+		if got := logged(t, raw); got != want {
+			t.Errorf("%q is logged as %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// A long path is cut in the middle, and the line says so. Both ends stay, and so does no half of a token.
+func TestLongPathIsCutInTheMiddle(t *testing.T) {
+	if exact := "/" + strings.Repeat("x", 511); logged(t, exact) != exact {
+		t.Errorf("512 bytes are logged as %q", logged(t, exact))
+	}
+	raw := "/rest/api/2/issue/" + strings.Repeat("x/", 10_000) + "ABC-1"
+	got := logged(t, raw)
+	const cut = "…(19511 bytes cut)…"
+	if before, after, ok := strings.Cut(got, cut); !ok || len(before) != 256 || len(after) != 256 || !strings.HasPrefix(raw, before) || !strings.HasSuffix(raw, after) {
+		t.Errorf("%d bytes are logged as %q", len(raw), got)
+	}
+	for n := range 80 {
+		raw := "/" + strings.Repeat("x", 200+n) + tokenText + strings.Repeat("x", 600)
+		if got := logged(t, raw); strings.Contains(got, "0123") || !strings.Contains(got, "bytes cut") {
+			t.Errorf("%q is logged as %q", raw, got)
+		}
+	}
+}
+
+// An independent model, made of the standard library's functions, agrees for every path that can be judged.
+func TestLoggedPathIsTheJudgedOne(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	pieces := []string{"/", "/rest", "/api", "//", "/a%20b", "/%C3%A4", "/x.y", "/...", "/%72est", "/;", "/..", "/.", "/b;c=d", "/%2e"}
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	raws := make([]string, 10_000)
+	for i := range raws {
+		raws[i] = "/"
+		for range random.IntN(8) {
+			raws[i] += pieces[random.IntN(len(pieces))]
+		}
+		x := exchange(authn.Decision{Verdict: authn.Allow, Reason: authn.ReasonAuthenticated, User: "alice"})
+		x.Claimed.Path = raws[i]
+		l.Observe(x)
+	}
+	l.Close()
+	for i, line := range lines(t, out.String()) {
+		plain, err := url.PathUnescape(regexp.MustCompile(`;[^/]*`).ReplaceAllString(raws[i], ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := path.Clean(plain)
+		if want != "/" && strings.HasSuffix(raws[i], "/") {
+			want += "/"
+		}
+		if line["path"] != want {
+			t.Fatalf("%q is logged as %q, want %q", raws[i], line["path"], want)
+		}
+	}
+}
+
+// A query with a token is refused before anybody is known.
+func TestForbiddenWithoutAUser(t *testing.T) {
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	l.Observe(exchange(authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonCredentialParameter}))
+	l.Observe(exchange(authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonReadOnly, User: "alice", TokenID: "asp_x"}))
+	l.Close()
+	got := lines(t, out.String())
+	if len(got) != 2 || got[0]["msg"] != "An API Token has been refused" || got[1]["msg"] != "alice has been refused with API Token (asp_x)" {
+		t.Errorf("logged %s", out.String())
 	}
 }
 

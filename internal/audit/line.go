@@ -2,6 +2,7 @@ package audit
 
 import (
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"apitokens.dev/operator/internal/authn"
@@ -14,12 +15,12 @@ const maxField = 512
 // message is the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
 // alerts and reports look for it.
 func message(x Exchange) string {
-	switch d := x.Decision; d.Verdict {
-	case authn.Allow:
+	switch d := x.Decision; {
+	case d.Verdict == authn.Allow:
 		return d.User + " has been authenticated via API Token (" + d.TokenID + ")"
-	case authn.Forbidden:
+	case d.Verdict == authn.Forbidden && d.User != "":
 		return d.User + " has been refused with API Token (" + d.TokenID + ")"
-	case authn.Unauthorized:
+	case d.Verdict == authn.Forbidden, d.Verdict == authn.Unauthorized:
 		return "An API Token has been refused"
 	default:
 		return "A gateway has been refused"
@@ -42,7 +43,7 @@ func attributes(x Exchange) []slog.Attr {
 		slog.String("tokenID", x.Decision.TokenID),
 		slog.String("client", client(x)),
 		slog.String("method", clean(x.Claimed.Method)),
-		slog.String("path", clean(x.Claimed.Path)),
+		slog.String("path", clean(canonical(x.Claimed.Path))),
 		slog.String("requestID", clean(x.Claimed.RequestID)),
 		slog.String("peer", x.Peer),
 	}
@@ -65,13 +66,30 @@ func (t tally) attributes() []slog.Attr {
 	}
 }
 
-// clean bounds a text that a client chose. It drops the whole text if it could contain a token in the wrong place.
-func clean(text string) string {
-	if strings.Contains(text, token.Prefix) {
-		return "(contains " + token.Prefix + ")"
+// clean makes a text that a client chose fit for the log: it blanks the secrets of tokens and cuts a long text.
+func clean(text string) string { return shorten(blank(text)) }
+
+// blanked stands for the secret of a token. The id before it is public.
+const blanked = "***"
+
+// blank replaces the secret of each token in a text, in any spelling.
+func blank(text string) string {
+	var kept strings.Builder
+	for {
+		found, ok := token.Find(text)
+		if !ok {
+			return kept.String() + text
+		}
+		kept.WriteString(text[:found.Start] + found.ID + "_" + blanked)
+		text = text[found.End:]
 	}
-	if len(text) > maxField {
-		return text[:maxField]
+}
+
+// shorten cuts the middle of a text that is longer than maxField, so that neither end can push the other one out.
+func shorten(text string) string {
+	if len(text) <= maxField {
+		return text
 	}
-	return text
+	const half = maxField / 2
+	return text[:half] + "…(" + strconv.Itoa(len(text)-2*half) + " bytes cut)…" + text[len(text)-half:]
 }

@@ -25,11 +25,28 @@ func (c Client) address(trustedHops int) netip.Addr {
 	if text == "" || strings.IndexByte(text, '%') >= 0 {
 		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Addr{}
+	return parseAddress(text).Unmap()
+}
+
+// parseAddress reads an address as proxies write it: with or without a port, an IPv6 address with or without brackets. It
+// returns the zero Addr for any other text.
+func parseAddress(text string) netip.Addr {
+	bracket := strings.HasPrefix(text, "[")
+	switch inner, closed := strings.CutSuffix(text, "]"); {
+	case bracket && closed:
+		if a, err := netip.ParseAddr(inner[1:]); err == nil && a.Is6() {
+			return a
+		}
+	case bracket, strings.Count(text, ":") == 1:
+		if a, err := netip.ParseAddrPort(text); err == nil {
+			return a.Addr()
+		}
+	default:
+		if a, err := netip.ParseAddr(text); err == nil {
+			return a
+		}
 	}
-	return a.Unmap()
+	return netip.Addr{}
 }
 
 // fromRight returns the nth address from the right, counted from 0, or "".

@@ -11,10 +11,12 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// verified is a token that was verified in this request, and the canonical path below the context path.
+// verified is a token that was verified in this request.
 type verified struct {
 	*entry
-	path []byte
+	// path is the canonical path below the context path. fault is specialCharacter if it cannot be judged, else faultless.
+	path  []byte
+	fault pathFault
 }
 
 // ownAPIPath is the folder of the operator's own REST API, below the context path. Tokens count there at every site.

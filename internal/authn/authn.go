@@ -73,6 +73,9 @@ type Decision struct {
 	TokenID string
 	// Authorization is the value that the product receives: the owner's on Allow, the client's own on Forward.
 	Authorization string
+	// Target is the request target that the gateway sends to the product. It is the client's own on Forward. On Allow, runs
+	// of slashes in its path are merged.
+	Target string
 	// Client is the address that the request came from, by the rules of the site. It is the zero Addr if unknown.
 	Client netip.Addr
 	// APIToken names the object of the verified token on Allow. Otherwise it is empty.

@@ -6,19 +6,6 @@ import (
 	"apitokens.dev/operator/internal/pathprefix"
 )
 
-// credentialPaths issue or accept other credentials. A token must not turn itself into one that outlives it.
-var credentialPaths = [...]string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
-
-// issuesCredentials compares without case: it is better to refuse too much.
-func issuesCredentials(path []byte) bool {
-	for _, p := range credentialPaths {
-		if pathprefix.CoversFold(p, path) {
-			return true
-		}
-	}
-	return false
-}
-
 // Limits narrow what a token may do. The zero value narrows nothing.
 type Limits struct {
 	// ReadOnly allows only methods that change nothing.

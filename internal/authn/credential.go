@@ -18,13 +18,17 @@ const (
 	malformed kind = iota
 	// foreign: no credential, one of the product's, or an imported token.
 	foreign
-	// misplaced: a token, but not as the password of Basic.
+	// misplaced: a token in Authorization, but not as the password of Basic.
 	misplaced
+	// inQuery: a token in the query of a request that is foreign otherwise.
+	inQuery
 	// ours: a token as the password of Basic.
 	ours
 )
 
-func (k kind) String() string { return [...]string{"malformed", "foreign", "misplaced", "ours"}[k] }
+func (k kind) String() string {
+	return [...]string{"malformed", "foreign", "misplaced", "in query", "ours"}[k]
+}
 
 const (
 	// maxBasic is the maximum length of base64(user:password), in bytes. A longer one is malformed.
@@ -41,8 +45,9 @@ type credential struct {
 	imported *entry
 }
 
-// parseCredential reads the credential of a request. A value that begins with asp_ is ours in any place, and must never
-// reach the product. It decodes user and password into buf.
+// parseCredential reads the credential of a request. In Authorization, a value that begins with asp_ is ours. In the query,
+// only a text with the shape of a token is. What is ours must never reach the product. parseCredential decodes user and
+// password into buf.
 func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 	c := credential{kind: malformed}
 	switch len(r.Authorization) {
@@ -52,13 +57,14 @@ func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 		c = parseAuthorization(r.Authorization[0], buf)
 	}
 	if c.kind == foreign && queryPresentsToken(r.query()) {
-		c.kind = misplaced
+		c.kind = inQuery
 	}
 	return c
 }
 
 func parseAuthorization(value string, buf *[maxBasic]byte) credential {
-	// Some servers accept a tab instead of the space.
+	// Some servers accept a tab instead of the space, or white space at the start.
+	value = strings.TrimLeft(value, " \t")
 	scheme, rest := value, ""
 	if i := strings.IndexAny(value, " \t"); i >= 0 {
 		scheme, rest = value[:i], strings.TrimLeft(value[i:], " \t")

@@ -51,7 +51,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 		if slow.pending == nil {
 			return d
 		}
-		if !ix.imported.compute(&slow) {
+		if !ix.slowHashes.compute(&slow, ix.now) {
 			break
 		}
 		d = ix.decide(r, m, now, &slow)
@@ -110,7 +110,7 @@ func (ix *Index) caller(r *Request, m mode) (*site, Reason) {
 }
 
 // credential finds out whether the request presents a credential of ours. A malformed or misplaced one ends here, and so
-// does a credential that is not ours.
+// does a request without one.
 func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, d Decision, ended bool) {
 	c = parseCredential(q.Request, decoded)
 	switch c.kind {
@@ -118,10 +118,12 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 		return c, unauthorized(ReasonMalformedCredential), true
 	case misplaced:
 		return c, unauthorized(ReasonSchemeNotAccepted), true
+	case inQuery:
+		return c, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter}, true
 	case ours:
 		return c, Decision{}, false
 	}
-	e, reason := ix.imported.find(c, q.Site, q.slow)
+	e, reason := ix.findImported(q, c)
 	switch {
 	case reason != "":
 		return c, unauthorized(reason), true
@@ -135,12 +137,14 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 // authenticate returns the token that the credential verifies as. A credential of ours that does not verify ends here.
 // It appends the path to buf.
 func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified, d Decision, ended bool) {
-	path, ok := canonicalPath(buf, q.path())
-	if !ok {
+	path, fault := canonicalPath(buf, q.path())
+	switch {
+	case fault == ambiguous:
 		return verified{}, unauthorized(ReasonAmbiguousPath), true
-	}
-	if !q.site.acceptsTokensAt(path, q.mode) {
+	case !q.site.acceptsTokensAt(path, q.mode):
 		return verified{}, unauthorized(ReasonPathNotAccepted), true
+	case isRedispatched(path[len(q.site.contextPath):]):
+		return verified{}, unauthorized(ReasonAmbiguousPath), true
 	}
 	e, reason := ix.verify(q, c)
 	switch {
@@ -149,15 +153,17 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 	case reason != "":
 		return verified{}, Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}, true
 	}
-	return verified{entry: e, path: path[len(q.site.contextPath):]}, Decision{}, false
+	return verified{entry: e, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
 func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 	switch {
+	case v.fault == specialCharacter:
+		return v.forbidden(ReasonPathCharacterNotAllowed), true
 	case issuesCredentials(v.path):
 		return v.forbidden(ReasonCredentialPath), true
-	case queryHasSeraphParameter(q.query()):
+	case queryHasSeraphParameter(q.query()), queryPresentsToken(q.query()):
 		return v.forbidden(ReasonCredentialParameter), true
 	}
 	// Tokens are managed without a licence.
@@ -180,14 +186,14 @@ func (ix *Index) attach(q *question, v verified) Decision {
 	if q.mode == ownAPIRequest {
 		return d
 	}
-	c, ok := ix.credentials[credentialKey{q.Site, d.User}]
+	c, ok := ix.credentials[siteUser{q.Site, d.User}]
 	switch {
 	case !ok:
 		return v.forbidden(ReasonUpstreamCredentialMissing)
 	case c.Origin != q.site.origin:
 		return v.forbidden(ReasonUpstreamChanged)
 	}
-	d.Authorization = c.Authorization
+	d.Authorization, d.Target = c.Authorization, mergeSlashes(q.Target)
 	return d
 }
 
@@ -199,9 +205,9 @@ func (v verified) forbidden(reason Reason) Decision {
 	return Decision{Verdict: Forbidden, Reason: reason, User: v.record.User, TokenID: v.record.TokenID}
 }
 
-// forward passes the client's own credential on. A gateway that copies Authorization would otherwise blank it.
+// forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them.
 func forward(r *Request) Decision {
-	d := Decision{Verdict: Forward, Reason: ReasonNoToken}
+	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: r.Target}
 	if len(r.Authorization) == 1 {
 		d.Authorization = r.Authorization[0]
 	}

@@ -3,6 +3,8 @@ package authn_test
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +123,18 @@ func TestDecide(t *testing.T) {
 		"a token":                          {path, []string{ours}, allowed},
 		"folded user name":                 {path, []string{basic("ALICE", f.token)}, allowed},
 		"scheme in lower case":             {path, []string{"basic" + ours[5:]}, allowed},
-		"parameters and dots in the path":  {"/x/../jira;a=b/rest/api", []string{ours}, allowed},
+		"repeated slashes":                 {"//jira//rest///api", []string{ours}, allowed},
+		"ordinary escapes":                 {"/jira/rest/api/2/user/alice%40example/a%20b", []string{ours}, allowed},
+		"parameters in the path":           {"/jira/rest;a=b/api", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"parameters below the token path":  {"/jira/rest/api;a=b", []string{ours}, forbidden(authn.ReasonPathCharacterNotAllowed)},
+		"dots in the path":                 {"/x/../jira/rest/api", []string{ours}, refused(authn.ReasonAmbiguousPath)},
+		"searching for the prefix":         {path + "?query=asp_net&x=asp_build", []string{ours}, allowed},
+		"searching without a token":        {path + "?query=asp_net", nil, forwarded},
+		"searching with a PAT":             {path + "?fields=asp_score", []string{"Bearer NjE2"}, forwarded},
+		"an id in the query":               {path + "?id=" + f.record.TokenID, []string{ours}, allowed},
+		"an id and no secret in the query": {path + "?id=" + f.record.TokenID + "_", nil, forwarded},
+		"a token beside one in the query":  {path + "?q=" + f.token, []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"a wrong one beside one in it":     {path + "?q=" + f.token, []string{basic("alice", wrong)}, refused(authn.ReasonWrongSecret)},
 		"a query":                          {path + "?os_user=x&expand=os_username", []string{ours}, allowed},
 		"a tab after the scheme":           {path, []string{"Basic\t" + ours[6:]}, allowed},
 		"a scheme that Unicode would fold": {path, []string{"Ba\u017fic" + ours[5:]}, forwarded},
@@ -150,9 +163,15 @@ func TestDecide(t *testing.T) {
 		"quoted":                           {path, []string{`Token token="` + f.token + `"`}, refused(authn.ReasonSchemeNotAccepted)},
 		"as a part of the password":        {path, []string{basic("alice", "pass "+f.token)}, refused(authn.ReasonSchemeNotAccepted)},
 		"as user name":                     {path, []string{basic(f.token, "")}, refused(authn.ReasonSchemeNotAccepted)},
-		"as os_password":                   {path + "?os_username=alice&os_password=" + f.token, nil, refused(authn.ReasonSchemeNotAccepted)},
-		"as os_password, encoded":          {path + "?os_password=%61sp_x", nil, refused(authn.ReasonSchemeNotAccepted)},
-		"as os_password beside a password": {path + "?os_password=" + f.token, []string{basic("a", "b")}, refused(authn.ReasonSchemeNotAccepted)},
+		"as os_password":                   {path + "?os_username=alice&os_password=" + f.token, nil, forbidden(authn.ReasonCredentialParameter)},
+		"as os_password, encoded":          {path + "?os_password=%61" + f.token[1:], nil, forbidden(authn.ReasonCredentialParameter)},
+		"as os_password, encoded twice":    {path + "?os_password=%2561" + f.token[1:], nil, forbidden(authn.ReasonCredentialParameter)},
+		"as os_password, only the prefix":  {path + "?os_password=asp_", nil, forwarded},
+		"as the name of a parameter":       {path + "?" + f.token, nil, forbidden(authn.ReasonCredentialParameter)},
+		"inside a parameter":               {path + "?jql=text~%22" + f.token + "%22", nil, forbidden(authn.ReasonCredentialParameter)},
+		"in the query outside token paths": {"/jira/secure/?q=" + f.token, nil, forbidden(authn.ReasonCredentialParameter)},
+		"half of one in the query":         {path + "?q=" + f.token[:30], nil, forbidden(authn.ReasonCredentialParameter)},
+		"as os_password beside a password": {path + "?os_password=" + f.token, []string{basic("a", "b")}, forbidden(authn.ReasonCredentialParameter)},
 		"only the prefix":                  {path, []string{basic("alice", "asp_")}, refused(authn.ReasonMalformedToken)},
 		"bad checksum":                     {path, []string{basic("alice", f.token[:len(f.token)-1]+"!")}, refused(authn.ReasonMalformedToken)},
 		"trailing space":                   {path, []string{basic("alice", f.token+" ")}, refused(authn.ReasonMalformedToken)},
@@ -166,12 +185,15 @@ func TestDecide(t *testing.T) {
 		"outside the context path":         {"/rest/api/2/myself", []string{ours}, refused(authn.ReasonPathNotAccepted)},
 		"a prefix of a token path":         {"/jira/rest", []string{ours}, refused(authn.ReasonPathNotAccepted)},
 		"another case":                     {"/jira/REST/api", []string{ours}, refused(authn.ReasonPathNotAccepted)},
-		"climbing out":                     {"/jira/rest/..;/secure/x", []string{ours}, refused(authn.ReasonPathNotAccepted)},
+		"climbing out":                     {"/jira/rest/..;/secure/x", []string{ours}, refused(authn.ReasonAmbiguousPath)},
 		"an encoded slash":                 {"/jira/rest/%2fapi", []string{ours}, refused(authn.ReasonAmbiguousPath)},
 		"no path":                          {"", []string{ours}, refused(authn.ReasonAmbiguousPath)},
 		"making a PAT":                     {"/jira/rest/pat/latest/tokens", []string{ours}, forbidden(authn.ReasonCredentialPath)},
-		"making a PAT, folded":             {"/jira/rest/PAT;x/latest", []string{ours}, forbidden(authn.ReasonCredentialPath)},
-		"making a PAT, dotted":             {"/jira/rest/api/../pat", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making a PAT, folded":             {"/jira/rest/PAT/latest", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"making a PAT, with a parameter":   {"/jira/rest/pat;x/latest", []string{ours}, forbidden(authn.ReasonPathCharacterNotAllowed)},
+		"making a PAT, dotted":             {"/jira/rest/api/../pat", []string{ours}, refused(authn.ReasonAmbiguousPath)},
+		"making a PAT, at any depth":       {"/jira/rest/x/rest/pat/latest/tokens", []string{ours}, forbidden(authn.ReasonCredentialPath)},
+		"setting a password":               {"/jira/rest/api/2/user/password", []string{ours}, forbidden(authn.ReasonCredentialPath)},
 		"making a session":                 {"/jira/rest/auth/1/session", []string{ours}, forbidden(authn.ReasonCredentialPath)},
 		"making an OAuth token":            {"/jira/rest/oauth2/latest/token", []string{ours}, forbidden(authn.ReasonCredentialPath)},
 		"making an access token":           {"/jira/rest/access-tokens/1.0/x", []string{ours}, forbidden(authn.ReasonCredentialPath)},
@@ -187,24 +209,27 @@ func TestDecide(t *testing.T) {
 			if got := (want{d.Verdict, d.Reason}); got != tc.want {
 				t.Fatalf("got %v %s, want %v %s", got.verdict, got.reason, tc.want.verdict, tc.want.reason)
 			}
-			checkAnswer(t, f, tc.authorization, d)
+			checkAnswer(t, f, request(tc.target, tc.authorization...), d)
 		})
 	}
 }
 
 // checkAnswer checks invariants 1 and 2: an identity leaves if and only if a token verified, it is the stored owner's, and
 // a credential of ours never goes on to the product.
-func checkAnswer(t *testing.T, f fixture, sent []string, d authn.Decision) {
+func checkAnswer(t *testing.T, f fixture, r *authn.Request, d authn.Decision) {
 	t.Helper()
 	want := authn.Decision{Verdict: d.Verdict, Reason: d.Reason}
 	switch d.Verdict {
 	case authn.Allow:
 		want.User, want.TokenID, want.Authorization = "alice", f.record.TokenID, bearer
 		want.APIToken = authn.APITokenName{Namespace: jira.Namespace, Name: "ci", UID: uid}
+		want.Target = regexp.MustCompile(`/+`).ReplaceAllString(r.Target, "/")
 	case authn.Forbidden:
-		want.User, want.TokenID = "alice", f.record.TokenID
+		if slices.Contains(r.Authorization, basic("alice", f.token)) {
+			want.User, want.TokenID = "alice", f.record.TokenID
+		}
 	case authn.Forward:
-		want.Authorization = strings.Join(sent, "")
+		want.Authorization, want.Target = strings.Join(r.Authorization, ""), r.Target
 	case authn.Unauthorized:
 		if d.Reason == authn.ReasonWrongSecret || d.Reason == authn.ReasonWrongUser {
 			want.TokenID = f.record.TokenID // for the log
@@ -287,7 +312,7 @@ func TestHandoffNeedsTheOwnersCredential(t *testing.T) {
 
 func TestDecideAllocations(t *testing.T) {
 	f := newFixture(t)
-	known := request("/jira/rest/api/2/issue/ABC-1;x=y?expand=all&fields=%2A", basic("alice", f.token))
+	known := request("/jira/rest/api/2/issue/ABC-1%20?expand=all&fields=%2A", basic("alice", f.token))
 	if n := testing.AllocsPerRun(1000, func() { f.Decide(known) }); n > 2 {
 		t.Errorf("a known token costs %v allocations, at most 2 are wanted", n)
 	}

@@ -8,28 +8,31 @@ import (
 	"testing"
 )
 
-// ambiguous is the rule of docs/reference/requests.md for a byte of a path that two servers could read differently.
-func ambiguous(c byte, encoded bool) bool {
+// faultOf is the rule of docs/reference/requests.md for a byte of a path, encoded or not.
+func faultOf(c byte, encoded bool) pathFault {
 	switch {
-	case c < ' ' || c == 0x7f || strings.IndexByte(`\#%`, c) >= 0:
-		return true
-	case encoded:
-		return c == '/' || c == ';'
+	case c < ' ', c == 0x7f, c == '\\', encoded && c == '/', !encoded && (c == ' ' || c == '#' || c == '%' || c > 0x7f):
+		return ambiguous
+	case strings.IndexByte(";%#", c) >= 0:
+		return specialCharacter
 	}
-	return c == ' ' || c > 0x7f
+	return faultless
+}
+
+func checkPath(t *testing.T, raw, want string, fault pathFault) {
+	t.Helper()
+	if fault == ambiguous {
+		want = ""
+	}
+	if got, f := canonicalPath(nil, raw); string(got) != want || f != fault {
+		t.Fatalf("canonicalPath(%q) = %q, %v; want %q, %v", raw, got, f, want, fault)
+	}
 }
 
 func TestEveryByteOfAPath(t *testing.T) {
 	for i := range 256 {
 		c := byte(i)
-		got, ok := canonicalPath(nil, "/x"+string([]byte{c})+"y")
-		want := map[byte]string{'/': "/x/y", ';': "/x"}[c]
-		if want == "" {
-			want = "/x" + string([]byte{c}) + "y"
-		}
-		if refused := ambiguous(c, false); ok == refused || ok && string(got) != want {
-			t.Errorf("byte %#x became %q, %v", c, got, ok)
-		}
+		checkPath(t, "/x"+string([]byte{c})+"y", "/x"+string([]byte{c})+"y", faultOf(c, false))
 	}
 }
 
@@ -38,18 +41,16 @@ func TestEveryEscapeOfAPath(t *testing.T) {
 	for i := range 256 * 256 {
 		escape := "%" + string([]byte{byte(i >> 8), byte(i)})
 		text, err := url.PathUnescape(escape)
-		refused := err != nil || ambiguous(text[0], true)
-		for raw, want := range map[string]string{"/x" + escape: "/x" + text, "/x" + escape + "y/z": "/x" + text + "y/z", "/x;" + escape: "/x"} {
-			got, ok := canonicalPath(nil, raw)
-			if ok == refused || ok && string(got) != want {
-				t.Fatalf("canonicalPath(%q) = %q, %v; want %q", raw, got, ok, want)
-			}
+		fault := ambiguous
+		if err == nil {
+			fault = faultOf(text[0], true)
 		}
+		checkPath(t, "/x"+escape, "/x"+text, fault)
+		checkPath(t, "/x"+escape+"y/z", "/x"+text+"y/z", fault)
+		checkPath(t, "/x;"+escape, "/x;"+text, max(fault, specialCharacter))
 	}
 	for _, raw := range []string{"/%", "/%4", "/x%41%", "/x%41%4"} {
-		if got, ok := canonicalPath(nil, raw); ok {
-			t.Errorf("canonicalPath(%q) = %q", raw, got)
-		}
+		checkPath(t, raw, "", ambiguous)
 	}
 }
 

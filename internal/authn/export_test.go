@@ -3,17 +3,29 @@ package authn
 // HoldSlots occupies n of the slots in which slow hashes are computed, until release is called.
 func (ix *Index) HoldSlots(n int) (release func()) {
 	for range n {
-		ix.imported.slots <- struct{}{}
+		ix.slowHashes.slots <- struct{}{}
 	}
 	return func() {
 		for range n {
-			<-ix.imported.slots
+			<-ix.slowHashes.slots
 		}
 	}
 }
 
 // PassSlot gives a slot to the first request that waits, and occupies it again afterwards.
 func (ix *Index) PassSlot() {
-	<-ix.imported.slots
-	ix.imported.slots <- struct{}{}
+	<-ix.slowHashes.slots
+	ix.slowHashes.slots <- struct{}{}
+}
+
+// RejectMany remembers n wrong texts for an imported token, and returns how many of the latest are still known.
+func (ix *Index) RejectMany(uid string, n int) (known int) {
+	memory := ix.linked[uid].slow
+	for i := range n {
+		memory.remember(mac{byte(i), byte(i >> 8)}, differs, ix.now())
+	}
+	for i := n - 1; i >= 0 && memory.recall(mac{byte(i), byte(i >> 8)}, ix.now()) == differs; i-- {
+		known++
+	}
+	return known
 }

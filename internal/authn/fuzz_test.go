@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -12,8 +11,10 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	slashpath "path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -237,6 +238,17 @@ func FuzzDecide(f *testing.F) {
 		{2, 0, "alice", "/jira/rest/", "Basic YTpi"},
 		{3, 0, "alice", "/jira/rest/", "b"},
 		{4, 0, "alice", "/jira/rest/", "bAsIc  "},
+		{4, 0, "alice", "/jira/rest/", " \tBasic "},
+		{3, 0, "alice", "/jira/rest/", " Basic "},
+		{0, 0, "alice", "/jira/s/..;/rest/api/_/rest/pat/latest/tokens", ""},
+		{8, 0, "D\u00f6rte@x", "/s/x/_/rest/pat/latest/tokens", ""},
+		{8, 0, "D\u00f6rte@x", "/s/%2e%2e/rest/api/2/search/_/rest/api/2/issue", ""},
+		{8, 0, "D\u00f6rte@x", "/secure/attachment/10000/C%23.txt", ""},
+		{8, 0, "D\u00f6rte@x", "/plugins/servlet/oauth/authorize", ""},
+		{0, 0, "alice", "/jira/rest/api/2/user/password", ""},
+		{0, 0, "alice", "//jira///rest//api/2?q=//asp_net", ""},
+		{0, 0, "alice", "/jira/rest/api?q=x%7b{t}", ""},
+		{1, 0, "", "/jira/rest/api?q=%2561sp_aaaaAAAA00001111_0", ""},
 		{4, 0, "alice", "/jira/rest/", "Negotiate "},
 		{5, 0, "alice", "/jira/rest/", "="},
 		{6, 0, "alice", "/jira/rest/", ", Basic YTpi"},
@@ -380,9 +392,22 @@ var (
 	refToken = regexp.MustCompile(`^asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}\z`)
 	// refPresented matches asp_ behind a character that cannot be part of a credential (token68, RFC 9110 section 11.2).
 	refPresented = regexp.MustCompile(`(^|[^-0-9A-Za-z._~+/])asp_`)
-	refAmbiguous = regexp.MustCompile(`(?i)%(2f|5c|00|25|3b|23|7f|[01][0-9a-f])|%([^0-9a-f]|.[^0-9a-f]|.?\z)|[\x00-\x20\x7f\\#]|[^\x00-\x7f]`)
-	refGivesAway = regexp.MustCompile(`^/rest/([pP][aA][tT]|[aA][uU][tT][hH]|[oO][aA][uU][tT][hH]2|[aA][cC][cC][eE][sS][sS]-[tT][oO][kK][eE][nN][sS])(/|\z)`)
+	refAmbiguous = regexp.MustCompile(`(?i)%(2f|5c|7f|[01][0-9a-f])|%([^0-9a-f]|.[^0-9a-f]|.?\z)|[\x00-\x20\x7f\\#]|[^\x00-\x7f]`)
+	refSpecial   = regexp.MustCompile(`(?i);|%(25|3b|23)`)
+	// refIssues matches paths in lower case.
+	refIssues = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tokens|authconfig|applinks|applinks-oauth|usermanagement|` +
+		`gadget/[^/]*/login|api/[^/]*/(user/|myself/)?password|api/(admin/)?user/[^/]*/password)|` +
+		`plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(/|\z)`)
+	// refInQuery matches a token in a raw query. Each character may be encoded, and its percent sign again.
+	refInQuery = regexp.MustCompile(spelled("61", "a") + spelled("73", "s") + spelled("70", "p") + spelled("5[fF]", "_") +
+		"(" + refDigit + "){16}" + spelled("5[fF]", "_") + refDigit)
+	refDigit = spelled("(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])", "[0-9A-Za-z]")
+	// refPort matches an address with a port or brackets.
+	refPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9.]+)(:[0-9]+)?\z`)
 )
+
+// spelled is an expression for a character as it is or percent-encoded.
+func spelled(hex, plain string) string { return "(" + plain + "|%(25)*" + hex + ")" }
 
 // reference returns the right decisions, at a site that may lack a licence.
 func reference(r *Request, lacks Reason) []Decision {
@@ -406,7 +431,16 @@ func refClient(r *Request) net.IP {
 		}
 		text = strings.Trim(all[len(all)-1-hops], " \t")
 	}
-	return net.ParseIP(text)
+	m := refPort.FindStringSubmatch(text)
+	if m == nil {
+		return net.ParseIP(text)
+	}
+	host := strings.Trim(m[1], "[]")
+	_, err := strconv.ParseUint(strings.TrimPrefix(m[2], ":"), 10, 16)
+	if m[2] != "" && err != nil || strings.Contains(host, ":") != strings.HasPrefix(text, "[") {
+		return nil
+	}
+	return net.ParseIP(host)
 }
 
 // refImported returns the imported token whose secret a password is.
@@ -434,11 +468,11 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		return refuse(ReasonMalformedCredential)
 	}
 	rawPath, query, _ := strings.Cut(r.Target, "?")
-	forward := Decision{Verdict: Forward, Reason: ReasonNoToken}
+	forward := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: r.Target}
 	var user, password string
 	if len(r.Authorization) == 1 {
 		forward.Authorization = r.Authorization[0]
-		scheme, rest := r.Authorization[0], ""
+		scheme, rest := strings.TrimLeft(r.Authorization[0], " \t"), ""
 		if i := strings.IndexAny(scheme, " \t"); i >= 0 {
 			scheme, rest = scheme[:i], strings.TrimLeft(scheme[i:], " \t")
 		}
@@ -455,8 +489,8 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		}
 	}
 	if !strings.HasPrefix(password, "asp_") {
-		if refParameter(query, func(_, value string) bool { return strings.HasPrefix(value, "asp_") }) {
-			return refuse(ReasonSchemeNotAccepted)
+		if refInQuery.MatchString(query) {
+			return []Decision{{Verdict: Forbidden, Reason: ReasonCredentialParameter}}
 		}
 		if _, found := refImported(r.Site, user, password); !found {
 			return []Decision{forward}
@@ -470,6 +504,9 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 	inside, ok := strings.CutPrefix(path, s.context)
 	if !ok || !slices.ContainsFunc(s.paths, func(p string) bool { return strings.HasPrefix(inside, p) }) {
 		return refuse(ReasonPathNotAccepted)
+	}
+	if regexp.MustCompile(`^/s/(.*/)?_/|^/s/_/`).MatchString(inside) {
+		return refuse(ReasonAmbiguousPath)
 	}
 	i, imported := refImported(r.Site, user, password)
 	if !imported {
@@ -508,9 +545,11 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		return slices.Contains([]string{"os_username", "os_password", "os_authtype", "os_cookie"}, strings.ToLower(name))
 	})
 	switch {
-	case refGivesAway.MatchString(inside):
+	case refSpecial.MatchString(rawPath):
+		d.Reason = ReasonPathCharacterNotAllowed
+	case refIssues.MatchString(asciiLower(inside)):
 		d.Reason = ReasonCredentialPath
-	case seraph:
+	case seraph, refInQuery.MatchString(query):
 		d.Reason = ReasonCredentialParameter
 	case lacks != "":
 		d.Reason = lacks
@@ -520,6 +559,7 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		d.Reason = ofToken
 	case tok.grantReason == ReasonAuthenticated:
 		d.Verdict, d.Authorization = Allow, tok.grant
+		d.Target = regexp.MustCompile(`//+`).ReplaceAllString(rawPath, "/") + r.Target[len(rawPath):]
 		uid := fmt.Sprintf("uid-%d", i)
 		d.APIToken = APITokenName{tok.site.Namespace, uid, uid}
 	}
@@ -561,21 +601,18 @@ func unescaped(s string) string {
 	return s
 }
 
-// refPath returns the path as Tomcat maps it, or false if another server could read it differently.
+// refPath returns the decoded path, or false if two servers could read it differently.
 func refPath(raw string) (string, bool) {
 	if !strings.HasPrefix(raw, "/") || refAmbiguous.MatchString(raw) {
 		return "", false
 	}
 	var kept []string
 	for part := range strings.SplitSeq(raw[1:], "/") {
-		encoded, _, _ := strings.Cut(part, ";")
-		decoded, err := url.PathUnescape(encoded)
-		switch {
-		case err != nil || decoded == ".." && len(kept) == 0:
+		decoded, err := url.PathUnescape(part)
+		if err != nil || regexp.MustCompile(`^\.\.?(;|\z)`).MatchString(decoded) {
 			return "", false
-		case decoded == "..":
-			kept = kept[:len(kept)-1]
-		case decoded != "" && decoded != ".":
+		}
+		if decoded != "" {
 			kept = append(kept, decoded)
 		}
 	}
@@ -586,10 +623,38 @@ func refPath(raw string) (string, bool) {
 	return path, true
 }
 
+// runs returns the path that the product runs for a target that the gateway forwards, below the context path. It models
+// the products' resource rewriting and Tomcat.
+func runs(context, target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	// The rewriting looks at the raw path as java.net.URI normalizes it: it resolves dot segments in the clear alone.
+	below := strings.TrimPrefix(resolved(path), context)
+	if m := regexp.MustCompile(`^/s/(.*)/_/(.*)`).FindStringSubmatch(below); m != nil {
+		return mapped("/" + m[2])
+	}
+	return strings.TrimPrefix(mapped(path), context)
+}
+
+// mapped returns the path that Tomcat maps: it strips parameters, decodes once and resolves dot segments.
+func mapped(raw string) string {
+	path := regexp.MustCompile(`;[^/]*`).ReplaceAllString(raw, "")
+	return resolved(unescaped(strings.ReplaceAll(path, "+", "%2B")))
+}
+
+// resolved resolves dot segments and merges slashes.
+func resolved(path string) string {
+	clean := slashpath.Clean(path)
+	if strings.HasSuffix(path, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
 // checkInvariants checks what must hold for every decision, without the reference.
 func checkInvariants(t *testing.T, r *Request, d Decision) {
 	t.Helper()
-	if (d.User != "") != (d.Verdict == Allow || d.Verdict == Forbidden) {
+	inQuery := d.Verdict == Forbidden && d.Reason == ReasonCredentialParameter
+	if (d.User != "") != (d.Verdict == Allow || d.Verdict == Forbidden) && !inQuery {
 		t.Errorf("%v with the identity %q", d.Verdict, d.User)
 	}
 	if d.Authorization != "" && d.Verdict != Allow && d.Verdict != Forward {
@@ -600,14 +665,33 @@ func checkInvariants(t *testing.T, r *Request, d Decision) {
 	}) {
 		t.Errorf("allowed %+v", d)
 	}
+	if d.Verdict == Allow {
+		checkRuns(t, r, d)
+	}
 	if d.Verdict != Forward {
 		return
 	}
 	if d.TokenID != "" || d.Authorization != strings.Join(r.Authorization, "") {
 		t.Errorf("forwarded %+v of %+v", d, r)
 	}
+	if _, query, _ := strings.Cut(d.Target, "?"); d.Target != r.Target || refInQuery.MatchString(query) {
+		t.Errorf("forwarded the target %q of %q", d.Target, r.Target)
+	}
 	if leaked := leaks(d.Authorization); leaked != "" {
 		t.Errorf("forwarded %q, in which the product finds %q", d.Authorization, leaked)
+	}
+}
+
+// checkRuns checks that the product runs the path that was judged: with a token, not more than the site and the token allow.
+func checkRuns(t *testing.T, r *Request, d Decision) {
+	t.Helper()
+	s := fuzzedSites[r.Site]
+	path := runs(s.context, d.Target)
+	if judged, ok := refPath(r.path()); !ok || judged != s.context+path {
+		t.Errorf("allowed %q as %q, and the product runs %q", r.Target, judged, path)
+	}
+	if refIssues.MatchString(asciiLower(path)) || !slices.ContainsFunc(s.paths, func(p string) bool { return strings.HasPrefix(path, p) }) {
+		t.Errorf("allowed %q, and the product runs %q", r.Target, path)
 	}
 }
 
@@ -636,11 +720,13 @@ func leaks(authorization string) string {
 	return ""
 }
 
-// FuzzCanonicalPath compares canonicalPath with the fake product, which maps paths as Tomcat does and shares no code with it.
+// FuzzCanonicalPath compares canonicalPath with the reference, and with the fake product, which maps paths as Tomcat does and
+// shares no code with it.
 func FuzzCanonicalPath(f *testing.F) {
 	for _, raw := range []string{
 		"/rest/..;/%2e/a//b;c=d/", "/rest/%2e%2e;x=y/secure", "/rest/.", "/rest/..", "/rest/;x", "/a/..;/b/.;/", "/%C3%A4%3F%20/{}|^`\"<>",
 		"/rest/%c0%ae%c0%ae/", "/rest/%ff", "/rest/..%20/", "/rest/%e2%80%ae/", "//h/rest/", "/rest/;/../x", "/;a/;b/..", "/rest/%2E.;%61/pat",
+		"/s/..;/rest/api/_/rest/pat/latest/tokens", "/s/%2e%2e/rest/api/2/search/_/rest/api/2/issue", "/s/x/_/rest/pat", "/rest/C%23", "/rest/50%25",
 	} {
 		f.Add(raw)
 	}
@@ -648,16 +734,22 @@ func FuzzCanonicalPath(f *testing.F) {
 	tomcat := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/\x00"})
 	f.Fuzz(func(t *testing.T, raw string) {
 		raw, _, _ = strings.Cut(raw, "?")
-		path, ok := canonicalPath(nil, raw)
-		if ref, refOK := refPath(raw); ref != string(path) || refOK != ok {
-			t.Fatalf("%q became %q, %v; the reference says %q, %v", raw, path, ok, ref, refOK)
+		path, fault := canonicalPath(nil, raw)
+		if ref, ok := refPath(raw); ref != string(path) || ok != (fault != ambiguous) || ok && refSpecial.MatchString(raw) != (fault == specialCharacter) {
+			t.Fatalf("%q became %q, %v; the reference says %q, %v", raw, path, fault, ref, ok)
 		}
-		if !ok {
+		if fault != faultless {
 			return
 		}
 		if strings.ContainsFunc(string(path), func(c rune) bool { return c < ' ' || c == 0x7f || strings.ContainsRune(`\;%#`, c) }) ||
-			path[0] != '/' || bytes.Contains(append(path, '/'), []byte("/../")) || bytes.Contains(path, []byte("//")) {
+			path[0] != '/' || regexp.MustCompile(`/\.{0,2}/|/\.{1,2}\z`).Match(path) {
 			t.Fatalf("%q became %q", raw, path)
+		}
+		if again, fault := canonicalPath(nil, (&url.URL{Path: string(path)}).EscapedPath()); fault != faultless || string(again) != string(path) {
+			t.Errorf("%q became %q, and that %q", raw, path, again)
+		}
+		if !isRedispatched(path) && runs("", mergeSlashes(raw)) != string(path) {
+			t.Errorf("%q became %q, but the product runs %q", raw, path, runs("", mergeSlashes(raw)))
 		}
 		tomcat.Reset()
 		w := httptest.NewRecorder()
@@ -665,22 +757,8 @@ func FuzzCanonicalPath(f *testing.F) {
 		if w.Code == http.StatusBadRequest {
 			return
 		}
-		mapped := tomcat.Requests()[0].Path
-		// Tomcat reads a path that ends in a dot segment, or only in parameters, as a folder. Without the slash it lies in fewer
-		// of the tokenPaths, which end in one, and in no fewer of the refused paths.
-		folder := mapped == string(path)+"/" && endsInNothing(raw)
-		if mapped != string(path) && !folder {
-			t.Errorf("%q became %q, but Tomcat maps it to %q", raw, path, mapped)
-		}
-		if again, ok := canonicalPath(nil, (&url.URL{Path: string(path)}).EscapedPath()); !ok || string(again) != string(path) {
-			t.Errorf("%q became %q, and that %q", raw, path, again)
+		if got := tomcat.Requests()[0].Path; got != string(path) {
+			t.Errorf("%q became %q, but Tomcat maps it to %q", raw, path, got)
 		}
 	})
-}
-
-// endsInNothing reports whether the last segment of a raw path is empty, a dot segment, or only parameters.
-func endsInNothing(raw string) bool {
-	last, _, _ := strings.Cut(raw[strings.LastIndexByte(raw, '/')+1:], ";")
-	last, _ = url.PathUnescape(last)
-	return last == "" || last == "." || last == ".."
 }

@@ -46,7 +46,7 @@ func TestIdentify(t *testing.T) {
 		"twice":                      {ownRequest(path, ours, ours), nil, nil, authn.Unauthorized, authn.ReasonMalformedCredential},
 		"the product's own path":     {ownRequest("/jira/rest/api/2/myself", ours), nil, nil, authn.Unauthorized, authn.ReasonPathNotAccepted},
 		"a path that begins alike":   {ownRequest("/jira/rest/api-tokens2/", ours), nil, nil, authn.Unauthorized, authn.ReasonPathNotAccepted},
-		"a path that climbs out":     {ownRequest("/jira/rest/api-tokens/../api/2/myself", ours), nil, nil, authn.Unauthorized, authn.ReasonPathNotAccepted},
+		"a path that climbs out":     {ownRequest("/jira/rest/api-tokens/../api/2/myself", ours), nil, nil, authn.Unauthorized, authn.ReasonAmbiguousPath},
 		"outside the context path":   {ownRequest("/rest/api-tokens/latest/", ours), nil, nil, authn.Unauthorized, authn.ReasonPathNotAccepted},
 		"an ambiguous path":          {ownRequest(path+"%2f", ours), nil, nil, authn.Unauthorized, authn.ReasonAmbiguousPath},
 		"somebody else's parameters": {ownRequest(path+"?os_username=bob", ours), nil, nil, authn.Forbidden, authn.ReasonCredentialParameter},

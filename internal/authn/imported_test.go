@@ -6,8 +6,10 @@ import (
 	"runtime"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -191,7 +193,7 @@ func TestSlowHashesAreComputedOnce(t *testing.T) {
 		}{
 			{"the second, for the first time", right, authn.Allow, 2}, {"the second", right, authn.Allow, 0},
 			{"the first, for the first time", request("/jira/rest/x", basic("alice", weak)), authn.Allow, 1},
-			{"none of them", wrong, authn.Forward, 2}, {"none of them again", wrong, authn.Forward, 2}, {"the second again", right, authn.Allow, 0},
+			{"none of them", wrong, authn.Forward, 2}, {"none of them again", wrong, authn.Forward, 0}, {"the second again", right, authn.Allow, 0},
 		} {
 			if n := slowHashes(func() {
 				if d := f.Decide(tc.r); d.Verdict != tc.verdict {
@@ -235,16 +237,18 @@ func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
 	})
 }
 
-// A request that has a slot computes all its pending hashes. It does not wait again between two of them.
-func TestAllSlowHashesAreComputedInOneSlot(t *testing.T) {
+// A request that has its turn computes all its pending hashes, a slot for each. It cannot be refused between two of them.
+func TestAllSlowHashesAreComputedInOneTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := importing(t, weak, "another-"+weak)
 		release := f.HoldSlots(2)
 		defer release()
-		decided := make(chan authn.Decision, 1)
-		go func() { decided <- f.Decide(request("/jira/rest/x", basic("alice", "another-"+weak))) }()
-		synctest.Wait()
-		f.PassSlot()
+		decided := f.decideLater(request("/jira/rest/x", basic("alice", "another-"+weak)))
+		f.crowdOf("alice", 100)
+		for range 2 {
+			synctest.Wait()
+			f.PassSlot()
+		}
 		synctest.Wait()
 		if len(decided) == 0 {
 			t.Fatal("waits again")
@@ -253,4 +257,118 @@ func TestAllSlowHashesAreComputedInOneSlot(t *testing.T) {
 			t.Errorf("decided %+v", d)
 		}
 	})
+}
+
+// decideLater decides in another goroutine.
+func (f fixture) decideLater(r *authn.Request) chan authn.Decision {
+	decided := make(chan authn.Decision, 1)
+	go func() { decided <- f.Decide(r) }()
+	synctest.Wait()
+	return decided
+}
+
+// crowdOf sends n requests of a user with the same wrong password, so that the test ends after one hash.
+func (f fixture) crowdOf(user string, n int) {
+	for range n {
+		go f.Decide(request("/jira/rest/x", basic(user, "wrong")))
+	}
+	synctest.Wait()
+}
+
+// importFor adds an imported token with a slow hash, for a user at a site.
+func (f fixture) importFor(t *testing.T, user string, at authn.SiteName) {
+	t.Helper()
+	hash, err := record.ParseHash(precomputed[weak])
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := at.Name + "-" + user
+	id, _ := newToken(t)
+	r := newRecord(t, uid, id, f.token)
+	r.User, r.Site, r.Imported, r.DeliverySecret, r.Entries[0].Hash = user, record.Ref(at), true, "", hash
+	f.PutToken(authn.Token{UID: uid, Namespace: jira.Namespace, Name: uid, User: user, Site: at, Imported: true})
+	f.PutRecord(uid, r)
+	f.PutSite(site(at))
+	f.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {key}})
+	f.PutUpstreamCredential(authn.UpstreamCredential{Site: at, User: user, Authorization: bearer, Origin: origin})
+}
+
+// A flood of wrong passwords for one user refuses and delays only requests for slow hashes of this user at this site.
+// Another user waits for as many hashes as other users have requests before theirs: one each.
+func TestFloodDelaysNoOtherUser(t *testing.T) {
+	other := authn.SiteName{Namespace: jira.Namespace, Name: "other"}
+	for name, victim := range map[string]struct {
+		user string
+		at   authn.SiteName
+	}{
+		"another user": {"bob", jira}, "another user at another site": {"bob", other}, "the same user at another site": {"alice", other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				for _, user := range []string{"alice", "carol", "dave", victim.user} {
+					f.importFor(t, user, jira)
+				}
+				f.importFor(t, victim.user, victim.at)
+				release := f.HoldSlots(2)
+				defer release()
+				for _, flooded := range []string{"alice", "carol", "dave"} {
+					f.crowdOf(flooded, 100)
+				}
+				f.want(t, "the flooded user, once more", request("/jira/rest/x", basic("alice", "also-wrong")), authn.CannotDecide, authn.ReasonBusy)
+				f.want(t, "their generated token", request("/jira/rest/x"), authn.Allow, authn.ReasonAuthenticated)
+				r := request("/jira/rest/x", basic(victim.user, weak))
+				r.Site = victim.at
+				decided := f.decideLater(r)
+				for range 4 { // one hash for each flooded user, then the victim's
+					f.PassSlot()
+					synctest.Wait()
+				}
+				if len(decided) == 0 {
+					t.Fatal("still waits")
+				}
+				if d := <-decided; d.Verdict != authn.Allow {
+					t.Errorf("decided %+v", d)
+				}
+			})
+		})
+	}
+}
+
+// A wrong text is remembered for ten seconds, for each hash alone. The memory is bounded, and a right text is never in it.
+func TestWrongTextsAreRememberedForAWhile(t *testing.T) {
+	now := time.Unix(1_000, 0)
+	f := newFixture(t)
+	f.Index = newIndex(t, func() time.Time { return now })
+	f.PutSite(site(jira))
+	f.importSecret(t, 0, weak)
+	ask := func(secret string, verdict authn.Verdict, want uint64) {
+		t.Helper()
+		if n := slowHashes(func() {
+			f.want(t, secret, request("/jira/rest/x", basic("alice", secret)), verdict, map[authn.Verdict]authn.Reason{
+				authn.Allow: authn.ReasonAuthenticated, authn.Forward: authn.ReasonNoToken,
+			}[verdict])
+		}); n != want {
+			t.Errorf("%s after %v: %d slow hashes, want %d", secret, now.Sub(time.Unix(1_000, 0)), n, want)
+		}
+	}
+	ask("another-"+weak, authn.Forward, 1)
+	now = now.Add(10*time.Second - 1)
+	ask("another-"+weak, authn.Forward, 0)
+	ask("yet-another-"+weak, authn.Forward, 1)
+	now = now.Add(1)
+	ask("another-"+weak, authn.Forward, 1)
+	ask(weak, authn.Allow, 1)
+	f.importSecret(t, 0, "another-"+weak) // the same user's other secret: what was wrong is right
+	ask("another-"+weak, authn.Allow, 1)
+	f.importSecret(t, 0, "another-"+weak) // a change of status puts it in again
+	ask("another-"+weak, authn.Allow, 0)
+}
+
+// The memory of wrong texts is a ring: the oldest goes first.
+func TestMemoryOfWrongTextsIsBounded(t *testing.T) {
+	f := importing(t, weak)
+	if n := f.RejectMany("imported-0", 200); n != 64 {
+		t.Errorf("%d wrong texts are remembered, want 64", n)
+	}
 }

@@ -72,10 +72,11 @@ type Index struct {
 	decoys      []*entry
 	seed        maphash.Seed
 	imported    importedTokens
+	slowHashes  *slowHashes
 	sites       map[SiteName]*site
 	namespaces  map[string]map[string]string // labels by name
 	callerKeys  map[SiteName]map[authurl.Contract][]string
-	credentials map[credentialKey]UpstreamCredential
+	credentials map[siteUser]UpstreamCredential
 	licenses    map[SiteName]License
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
@@ -94,8 +95,8 @@ type site struct {
 	trustedHops     int
 }
 
-// credentialKey identifies a user of a site.
-type credentialKey struct {
+// siteUser identifies a user of a site.
+type siteUser struct {
 	site SiteName
 	user string
 }
@@ -109,11 +110,12 @@ func NewIndex(now func() time.Time) *Index {
 		byID:        map[string]*entry{},
 		linked:      map[string]*entry{},
 		seed:        maphash.MakeSeed(),
-		imported:    newImportedTokens(),
+		imported:    importedTokens{},
+		slowHashes:  newSlowHashes(),
 		sites:       map[SiteName]*site{},
 		namespaces:  map[string]map[string]string{},
 		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
-		credentials: map[credentialKey]UpstreamCredential{},
+		credentials: map[siteUser]UpstreamCredential{},
 		licenses:    map[SiteName]License{},
 	}
 }
@@ -219,12 +221,12 @@ func (ix *Index) DeleteCallerKeys(name SiteName) {
 func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.credentials[credentialKey{c.Site, c.User}] = c
+	ix.credentials[siteUser{c.Site, c.User}] = c
 }
 
 // DeleteUpstreamCredential removes the credential of a user at a site.
 func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	delete(ix.credentials, credentialKey{name, user})
+	delete(ix.credentials, siteUser{name, user})
 }

@@ -1,9 +1,6 @@
 package authn
 
 import (
-	"crypto/sha256"
-	"sync/atomic"
-
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
@@ -17,8 +14,8 @@ type entry struct {
 	duplicate *entry
 	// position is the index of the entry in Index.decoys.
 	position int
-	// verified is a keyed hash of the text that last verified against a slow hash, or nil.
-	verified atomic.Pointer[[sha256.Size]byte]
+	// slow is the memory of a slow hash. It is nil for other hashes.
+	slow *slowMemory
 }
 
 func (t *Token) name() APITokenName {
@@ -35,8 +32,11 @@ func (ix *Index) link(uid string, old *entry) {
 	e := &entry{site: t.Site, token: t, record: r}
 	ix.linked[uid] = e
 	if r.Imported {
-		if old != nil && old.record.Entries[0].Hash == r.Entries[0].Hash {
-			e.verified.Store(old.verified.Load())
+		switch hash := r.Entries[0].Hash; {
+		case old != nil && old.slow != nil && old.record.Entries[0].Hash == hash:
+			e.slow = old.slow
+		case hash.Slow():
+			e.slow = &slowMemory{}
 		}
 		ix.imported.add(e)
 		return

@@ -20,7 +20,7 @@ type model struct {
 	sites      map[SiteName]Site
 	namespaces map[string]map[string]string
 	keys       map[SiteName]string
-	grants     map[credentialKey]UpstreamCredential
+	grants     map[siteUser]UpstreamCredential
 }
 
 // meant returns the one complete APIToken that user and text mean at a site, or the reason why there is none.
@@ -66,7 +66,7 @@ func (m *model) authenticates(at SiteName, key, user, text, method string) (Toke
 		return Token{}, reason
 	}
 	labels, seen := m.namespaces[t.Namespace]
-	switch grant, ok := m.grants[credentialKey{at, user}]; {
+	switch grant, ok := m.grants[siteUser{at, user}]; {
 	case t.Namespace != at.Namespace && (!seen || site.AllowsNamespace == nil || labels["tokens"] != "yes"):
 		return t, ReasonNamespaceNotAllowed
 	case t.Suspended:
@@ -119,7 +119,7 @@ func TestIndexAgainstModel(t *testing.T) {
 			sites: []SiteName{{"jira", "main"}, {"ci", "main"}}, namespaces: []string{"jira", "jira", "ci"}, origins: []string{"http://one", "http://two"}, keys: []string{"K", "L"},
 			model: &model{
 				tokens: map[string]Token{}, records: map[string]*record.Record{}, sites: map[SiteName]Site{},
-				namespaces: map[string]map[string]string{}, keys: map[SiteName]string{}, grants: map[credentialKey]UpstreamCredential{},
+				namespaces: map[string]map[string]string{}, keys: map[SiteName]string{}, grants: map[siteUser]UpstreamCredential{},
 			},
 		}
 		j.index.SetReady()
@@ -176,7 +176,7 @@ func (j *joining) event() {
 		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys) }, func() { j.index.DeleteCallerKeys(at) })
 	case 6:
 		v := UpstreamCredential{Site: at, User: user, Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
-		put(gone, j.model.grants, credentialKey{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })
+		put(gone, j.model.grants, siteUser{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })
 	case 7:
 		namespace, v := pick(r, j.namespaces), map[string]string{"tokens": pick(r, []string{"yes", "yes", "no"})}
 		put(gone, j.model.namespaces, namespace, v, func() { j.index.PutNamespace(namespace, v) }, func() { j.index.DeleteNamespace(namespace) })
@@ -268,7 +268,7 @@ func (j *joining) empty() {
 	}
 	ix := j.index
 	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
-		len(ix.namespaces) + len(ix.imported.byUser); n != 0 {
+		len(ix.namespaces) + len(ix.imported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }

@@ -3,17 +3,36 @@ package authn
 import (
 	"bytes"
 	"strings"
+
+	"apitokens.dev/operator/internal/pathprefix"
 )
 
-// canonicalPath appends to dst the path of a raw request target as Tomcat reads it: it strips `;parameters` from each
-// segment, decodes percent-encoding once, resolves dot segments and merges slashes.
+// pathFault says what keeps a path from being judged. A greater value is worse.
+type pathFault int
+
+const (
+	// faultless: all servers read the path the same.
+	faultless pathFault = iota
+	// specialCharacter: the path contains ';', '%' or '#' in some spelling. In the name of a file that is legitimate, but
+	// servers disagree about it.
+	specialCharacter
+	// ambiguous: servers read the path differently, or refuse it.
+	ambiguous
+)
+
+func (f pathFault) String() string {
+	return [...]string{"faultless", "special character", "ambiguous"}[f]
+}
+
+// canonicalPath appends to dst the path of a raw request target: it decodes percent-encoding once and merges slashes.
 //
-// It refuses what another server on the way could read differently: an encoded slash, backslash, NUL, percent sign,
-// semicolon or number sign, the same unencoded where a path may not have them, control bytes, bytes beyond ASCII that are
-// not encoded, and dot segments that climb above the root.
-func canonicalPath(dst []byte, raw string) (path []byte, ok bool) {
+// A path is judged only if every server on the way reads it the same. Dot segments are ambiguous, encoded or not, because
+// the products normalize some of them twice and some never. So are an encoded slash, backslashes, control bytes, a number
+// sign, a space or bytes beyond ASCII that are not encoded, and broken escapes. A path with the fault specialCharacter is
+// appended too, with these characters taken literally.
+func canonicalPath(dst []byte, raw string) (path []byte, fault pathFault) {
 	if raw == "" || raw[0] != '/' {
-		return nil, false
+		return nil, ambiguous
 	}
 	root := len(dst)
 	for end := 0; end < len(raw); {
@@ -22,63 +41,77 @@ func canonicalPath(dst []byte, raw string) (path []byte, ok bool) {
 		if i := strings.IndexByte(raw[start:], '/'); i >= 0 {
 			end = start + i
 		}
-		if dst, ok = appendSegment(dst, root, raw[start:end]); !ok {
-			return nil, false
+		var f pathFault
+		if dst, f = appendSegment(dst, raw[start:end]); f == ambiguous {
+			return nil, ambiguous
 		}
+		fault = max(fault, f)
 	}
 	// A slash at the end distinguishes a folder from a file of the same name.
 	if len(dst) == root || raw[len(raw)-1] == '/' {
 		dst = append(dst, '/')
 	}
-	return dst, true
+	return dst, fault
 }
 
-// appendSegment appends one raw segment to the path that begins at index root of dst.
-func appendSegment(dst []byte, root int, raw string) ([]byte, bool) {
+// appendSegment appends a slash and one raw segment, decoded. It appends nothing if the segment is empty.
+func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 	start := len(dst)
-	dst, ok := appendDecoded(append(dst, '/'), raw)
-	if !ok {
-		return nil, false
+	dst, fault := appendDecoded(append(dst, '/'), raw)
+	segment := dst[start+1:]
+	if len(segment) == 0 {
+		return dst[:start], fault
 	}
-	switch string(dst[start+1:]) {
-	case "", ".":
-		return dst[:start], true
-	case "..":
-		parent := bytes.LastIndexByte(dst[root:start], '/')
-		if parent < 0 {
-			return nil, false
-		}
-		return dst[:root+parent], true
+	// Servers that know path parameters strip them, and then see the dots.
+	name, _, _ := bytes.Cut(segment, []byte{';'})
+	if string(name) == "." || string(name) == ".." {
+		return dst, ambiguous
 	}
-	return dst, true
+	return dst, fault
 }
 
-// appendDecoded decodes a raw segment once and appends the part before its parameters.
-func appendDecoded(dst []byte, raw string) ([]byte, bool) {
-	// Check the parameters too: another server could read what is ambiguous in them as a path.
-	params := false
+// appendDecoded decodes a raw segment once and appends it.
+func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 	for i := 0; i < len(raw); i++ {
 		c, encoded := raw[i], raw[i] == '%'
 		if encoded {
 			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-				return nil, false
+				return dst, ambiguous
 			}
 			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
 			i += 2
 		}
 		switch {
-		case c < ' ' || c == 0x7f || c == '\\' || c == '#':
-			return nil, false
-		case encoded && (c == '/' || c == '%' || c == ';'), !encoded && (c == ' ' || c > 0x7f):
-			return nil, false
-		case c == ';':
-			params = true
+		case c < ' ', c == 0x7f, c == '\\', encoded && c == '/', !encoded && (c == ' ' || c == '#' || c > 0x7f):
+			return dst, ambiguous
+		case c == ';', c == '%', c == '#':
+			fault = specialCharacter
 		}
-		if !params {
-			dst = append(dst, c)
+		dst = append(dst, c)
+	}
+	return dst, fault
+}
+
+// isRedispatched reports whether the products could run another path than this one, below the context path. Their
+// resource rewriting forwards /s/{anything}/_/{path} to /{path} inside the server (Atlassian Plugins, urlrewrite.xml:
+// `^/s/(.*)/_/(.*)` to `/$2`).
+func isRedispatched(path []byte) bool {
+	return pathprefix.Contains("/s", path) && bytes.Contains(path, []byte("/_/"))
+}
+
+// mergeSlashes returns a raw request target with each run of slashes in its path merged into one. The query is unchanged.
+func mergeSlashes(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	if !strings.Contains(path, "//") {
+		return target
+	}
+	merged := make([]byte, 0, len(target))
+	for i := range len(path) {
+		if i == 0 || path[i] != '/' || path[i-1] != '/' {
+			merged = append(merged, path[i])
 		}
 	}
-	return dst, true
+	return string(merged) + target[len(path):]
 }
 
 func isHex(c byte) bool {

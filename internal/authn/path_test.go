@@ -1,69 +1,158 @@
 package authn
 
-import "testing"
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
 
 func TestCanonicalPath(t *testing.T) {
-	const refused = "(refused)"
 	for raw, want := range map[string]string{
-		"/":                          "/",
-		"/rest/api/2/myself":         "/rest/api/2/myself",
-		"/rest/":                     "/rest/",
-		"//rest//api//":              "/rest/api/",
-		"/./rest/./api":              "/rest/api",
-		"/a/../rest/api":             "/rest/api",
-		"/rest/../secure/x":          "/secure/x",
-		"/rest/..;/secure/x":         "/secure/x",
-		"/rest/..;a=b;c/secure":      "/secure",
-		"/rest;x=1/api;jsessionid=2": "/rest/api",
-		"/%72est/api":                "/rest/api",
-		"/rest/%2e%2e/secure":        "/secure",
-		"/rest/.%2E/secure":          "/secure",
-		"/rest/%2e/api":              "/rest/api",
-		"/rest/a%20b":                "/rest/a b",
-		"/rest/%C3%A4":               "/rest/\xc3\xa4",
-		"/rest/%3f":                  "/rest/?",
-		"/rest/..":                   "/",
-		"/rest/.":                    "/rest",
-		"/rest/;x":                   "/rest",
-
-		"":                  refused,
-		"rest/api":          refused,
-		"*":                 refused,
-		"http://other/rest": refused,
-		"/..":               refused,
-		"/../rest/api":      refused,
-		"/rest/../../rest/": refused,
-		"/rest/%2fapi":      refused,
-		"/rest/%2Fapi":      refused,
-		"/rest%5capi":       refused,
-		"/rest\\api":        refused,
-		"/rest/%00":         refused,
-		"/rest/%252e%252e":  refused,
-		"/rest/%3bx":        refused,
-		"/rest/#x":          refused,
-		"/rest/%23x":        refused,
-		"/rest/\x7f":        refused,
-		"/rest/\t":          refused,
-		"/rest/%0d%0a":      refused,
-		"/rest/a b":         refused,
-		"/rest/\xc3\xa4":    refused,
-		"/rest/%":           refused,
-		"/rest/%2":          refused,
-		"/rest/%zz":         refused,
-		"/rest;%2f../api":   refused,
-		"/rest;\\/api":      refused,
+		"/":                     "/",
+		"/rest/api/2/myself":    "/rest/api/2/myself",
+		"/rest/":                "/rest/",
+		"//rest//api//":         "/rest/api/",
+		"/%72est/api":           "/rest/api",
+		"/rest/a%20b":           "/rest/a b",
+		"/rest/alice%40example": "/rest/alice@example",
+		"/rest/%C3%A4":          "/rest/\xc3\xa4",
+		"/rest/%3f":             "/rest/?",
+		"/rest/...":             "/rest/...",
+		"/rest/.x/..y/z.":       "/rest/.x/..y/z.",
 	} {
-		got, ok := canonicalPath(nil, raw)
-		// The bytes that dst already has are no part of the path, and no dot segment climbs into them.
-		behind, again := canonicalPath([]byte("/before"), raw)
-		if again != ok || ok && string(behind) != "/before"+string(got) {
-			t.Errorf("canonicalPath(%q) behind another path = %q, %v", raw, behind, again)
+		checkPath(t, raw, want, faultless)
+	}
+	for raw, want := range map[string]string{
+		"/rest/a;b":                  "/rest/a;b",
+		"/rest;x=1/api;jsessionid=2": "/rest;x=1/api;jsessionid=2",
+		"/rest/;x":                   "/rest/;x",
+		"/rest/a%3Bb":                "/rest/a;b",
+		"/rest/50%25.txt":            "/rest/50%.txt",
+		"/rest/C%23.txt":             "/rest/C#.txt",
+		"/rest/%252e%252e":           "/rest/%2e%2e",
+		"/rest/x..;":                 "/rest/x..;",
+	} {
+		checkPath(t, raw, want, specialCharacter)
+	}
+	for _, raw := range []string{
+		"", "rest/api", "*", "http://other/rest",
+		"/..", "/../rest/api", "/rest/..", "/rest/.", "/./rest", "/a/../rest/api", "/rest/%2e%2e/secure", "/rest/.%2E/secure",
+		"/rest/%2e/api", "/rest/..;/secure/x", "/rest/..;a=b;c/secure", "/rest/.;/x", "/rest/..%3B/x", "/rest/%2e%2e%3bx/y",
+		"/rest/%2fapi", "/rest/%2Fapi", "/rest%5capi", "/rest\\api", "/rest/%00", "/rest/#x", "/rest/\x7f", "/rest/%7F", "/rest/\t",
+		"/rest/%0d%0a", "/rest/a b", "/rest/\xc3\xa4", "/rest/%", "/rest/%2", "/rest/%zz", "/rest;%2f../api", "/rest;\\/api", "/a;b/c;/../d",
+	} {
+		checkPath(t, raw, "", ambiguous)
+	}
+}
+
+// The bytes that dst already has are no part of the path.
+func TestCanonicalPathAppends(t *testing.T) {
+	for raw, want := range map[string]string{"/rest//x": "/before/rest/x", "/": "/before/", "//": "/before/", "/a;b": "/before/a;b"} {
+		if got, _ := canonicalPath([]byte("/before"), raw); string(got) != want {
+			t.Errorf("canonicalPath(%q) behind another path = %q", raw, got)
 		}
-		if !ok {
-			got = []byte(refused)
+	}
+}
+
+func TestIsRedispatched(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/s/x/_/rest/pat":          true,
+		"/s/a/b/_/c/_/d":           true,
+		"/s/_/rest/pat":            true,
+		"/s/x/_/":                  true,
+		"/s/x/_":                   false,
+		"/s/x/_y/rest":             false,
+		"/s/x/y_/rest":             false,
+		"/s":                       false,
+		"/s/":                      false,
+		"/sx/x/_/rest":             false,
+		"/S/x/_/rest":              false,
+		"/rest/s/x/_/rest":         false,
+		"/rest/api/2/issue/_/rest": false,
+		"":                         false,
+	} {
+		if got := isRedispatched([]byte(path)); got != want {
+			t.Errorf("%q: %t, want %t", path, got, want)
 		}
-		if string(got) != want {
-			t.Errorf("canonicalPath(%q) = %q, want %q", raw, got, want)
+	}
+}
+
+func TestMergeSlashes(t *testing.T) {
+	for target, want := range map[string]string{
+		"/":                         "/",
+		"/rest/api?x=//&y":          "/rest/api?x=//&y",
+		"//rest///api//?//":         "/rest/api/?//",
+		"///":                       "/",
+		"//?":                       "/?",
+		"/a//b":                     "/a/b",
+		"/%2F//x%20y?a??//":         "/%2F/x%20y?a??//",
+		"/rest//\xc3\xa4;x//?q=%zz": "/rest/\xc3\xa4;x/?q=%zz",
+		"":                          "",
+		"?":                         "?",
+	} {
+		if got := mergeSlashes(target); got != want {
+			t.Errorf("%q became %q, want %q", target, got, want)
+		}
+	}
+}
+
+// Each credential path counts at any depth, in any case, and with everything below it. Its neighbours do not count.
+func TestCredentialPaths(t *testing.T) {
+	for _, pattern := range credentialPaths {
+		path := strings.ReplaceAll(pattern, "*", "2")
+		for _, same := range []string{path, path + "/", path + "/latest/x", "/x" + path, "/rest/api/2" + path, strings.ToUpper(path), "/x/" + path[1:] + "/y"} {
+			if !issuesCredentials([]byte(same)) {
+				t.Errorf("%s is not refused, although %s is", same, pattern)
+			}
+		}
+		if strings.HasSuffix(pattern, "*") {
+			continue
+		}
+		for _, other := range []string{path[:len(path)-1], path + "x", path[1:]} {
+			if issuesCredentials([]byte(other)) {
+				t.Errorf("%s is refused, although only %s is listed", other, pattern)
+			}
+		}
+	}
+	for path, want := range map[string]bool{
+		"/rest/patterns":                         false,
+		"/rest/api/2/issue/ABC-1":                false,
+		"/rest/api/2/user":                       false,
+		"/rest/api/2/user/passwords":             false,
+		"/rest/api/2/user/passwor":               false,
+		"/rest/api/2/group/user":                 false,
+		"/rest/api/content/1/label/password":     false,
+		"/rest/api/2/issue/A-1/properties/authx": false,
+		"/rest/api/latest/user/password/":        true,
+		"/rest/api/2/password/policy":            true,
+		"/rest/api/user/current/password":        true,
+		"/rest/api/admin/user/bob/password":      true,
+		"/plugins/servlet/oauth/authorize":       true,
+		"/plugins/servlet/oauth2":                true,
+		"/plugins/servlet/oaut":                  false,
+		"/plugins/servlet/applinks/auth":         true,
+		"/plugins/servlet/applinksx":             false,
+		"/secure/admin/user/SetPassword!x.jspa":  true,
+		"/secure/ChangePassword.jspa":            true,
+		"/secure/ChangePassword.jsp":             false,
+		"/users/dochangemypassword.action":       true,
+		"/rest/gadget/1.0/login":                 true,
+		"/rest/gadget/login":                     false,
+		"/rest/pa\xe2\x84\xaa":                   false,
+		"":                                       false,
+		"/":                                      false,
+	} {
+		if got := issuesCredentials([]byte(path)); got != want {
+			t.Errorf("%q: %t, want %t", path, got, want)
+		}
+	}
+}
+
+// The list is written in the form that the comparison expects.
+func TestCredentialPathsAreWellFormed(t *testing.T) {
+	for _, pattern := range credentialPaths {
+		if !regexp.MustCompile(`^(/[-a-z0-9.]*\*?[-a-z0-9.]*)+$`).MatchString(pattern) || strings.HasSuffix(pattern, "/") {
+			t.Errorf("%q is not a path in lower case with at most one star in a segment", pattern)
 		}
 	}
 }

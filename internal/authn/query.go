@@ -24,12 +24,11 @@ func queryHasSeraphParameter(query string) bool {
 	})
 }
 
-// queryPresentsToken reports whether the value of a parameter in a raw query begins with asp_, however it is encoded.
+// queryPresentsToken reports whether there is a token anywhere in a raw query, however it is encoded. The first characters
+// alone are no token: people search for asp_net.
 func queryPresentsToken(query string) bool {
-	return anyParameter(query, func(_, value string) bool {
-		var buf [len(token.Prefix)]byte
-		return string(appendUnescaped(buf[:0], value, cap(buf))) == token.Prefix
-	})
+	_, found := token.Find(query)
+	return found
 }
 
 // anyParameter reports whether match is true for one of the parameters in a raw query.

@@ -28,7 +28,7 @@ const (
 	ReasonWrongSecret Reason = "wrong_secret"
 	// ReasonWrongUser: the token belongs to another user.
 	ReasonWrongUser Reason = "wrong_user"
-	// ReasonAmbiguousPath: two servers could read the path differently.
+	// ReasonAmbiguousPath: two servers could read the path differently, or the product could run another one.
 	ReasonAmbiguousPath Reason = "ambiguous_path"
 	// ReasonPathNotAccepted: the path is not below one of the `tokenPaths`.
 	ReasonPathNotAccepted Reason = "path_not_accepted"
@@ -44,11 +44,14 @@ const (
 	ReasonRevokedByEpoch Reason = "revoked_by_epoch"
 )
 
-// Forbidden: 403. The token was verified and may not do this. The client is told which of these it is.
+// Forbidden: 403. The request may not do this with a token of ours. The client is told which of these it is.
 const (
+	// ReasonPathCharacterNotAllowed: the path contains ';', '%' or '#', as names of attachments may. Servers disagree about
+	// these, in any spelling.
+	ReasonPathCharacterNotAllowed Reason = "PathCharacterNotAllowed"
 	// ReasonCredentialPath: the path issues or sets credentials.
 	ReasonCredentialPath Reason = "CredentialPath"
-	// ReasonCredentialParameter: the query carries a credential.
+	// ReasonCredentialParameter: the query carries a credential. That of a token needs no other token beside it.
 	ReasonCredentialParameter Reason = "CredentialParameter"
 	// ReasonInvalidLicenseMissing: the site has no licence, and the operator requires one. So for the next four: there is
 	// one, and this is wrong with it.

@@ -13,12 +13,6 @@ func Covers[P string | []byte](prefix string, path P) bool {
 	return len(path) >= len(prefix) && string(path[:len(prefix)]) == prefix && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
-// CoversFold is Covers without regard to the case of letters.
-func CoversFold[P string | []byte](prefix string, path P) bool {
-	prefix = strings.TrimSuffix(prefix, "/")
-	return len(path) >= len(prefix) && strings.EqualFold(string(path[:len(prefix)]), prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
-}
-
 // Contains reports whether path lies in the folder: it is prefix with a slash behind it, or goes on from there.
 //
 //	/rest contains /rest/ and /rest/api, but not /rest.

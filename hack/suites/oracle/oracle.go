@@ -84,7 +84,7 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 		candidates := w.importedBy(at, c)
 		switch len(candidates) {
 		case 0:
-			return forward(authorization)
+			return forward(authorization, target)
 		case 1:
 			imported = &candidates[0]
 		default:
@@ -147,7 +147,7 @@ func credentialOf(values []string) presented {
 	case len(values) > 1:
 		return presented{kind: malformed}
 	}
-	scheme, rest := values[0], ""
+	scheme, rest := strings.TrimLeft(values[0], " \t"), ""
 	if i := strings.IndexAny(scheme, " \t"); i >= 0 {
 		scheme, rest = scheme[:i], strings.TrimLeft(scheme[i:], " \t")
 	}
@@ -285,13 +285,15 @@ func (w *world) validity(at siteName, s *site, i *identity) string {
 
 // authorize says what a verified token may do.
 func (w *world) authorize(q question, at siteName, s *site, i *identity, target, below string, client clientAddress) answer {
-	_, query, _ := strings.Cut(target, "?")
+	rawPath, query, _ := strings.Cut(target, "?")
 	reason := ""
 	pat := w.credentials[owner{at, i.record.user}]
 	switch {
+	case hasSpecialCharacter(rawPath):
+		reason = "PathCharacterNotAllowed"
 	case isCredentialPath(below):
 		reason = "CredentialPath"
-	case namesSeraphParameter(query):
+	case namesSeraphParameter(query), carriesToken(query):
 		reason = "CredentialParameter"
 	default:
 		for _, narrows := range []string{
@@ -359,9 +361,9 @@ func narrowed(l *limits, q question, below string, client clientAddress) string 
 	return ""
 }
 
-func forward(authorization []string) answer {
+func forward(authorization []string, target string) answer {
 	return answer{
-		status: 200, authorization: only(authorization), target: forwardedTarget, reason: absent, challenge: absent, log: logged{reason: "no_token"},
+		status: 200, authorization: only(authorization), target: target, reason: absent, challenge: absent, log: logged{reason: "no_token"},
 	}
 }
 

@@ -2,14 +2,53 @@ package oracle
 
 import (
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// tokenInQuery says what becomes of a request with a token in its query.
+// tokenInQuery says what becomes of a request with a token in its query, and no other credential of ours.
 func tokenInQuery(c presented, query string) (answer, bool) {
-	found := c.kind == foreign && anyParameter(query, func(_, value string) bool { return strings.HasPrefix(value, "asp_") })
-	return refusal(401, "scheme_not_accepted", ""), found
+	return refusal(403, "CredentialParameter", ""), c.kind == foreign && carriesToken(query)
+}
+
+// carriesToken reports whether the shape of a token is anywhere in a query, in any spelling.
+func carriesToken(query string) bool {
+	for i := range len(query) {
+		if beginsToken(query[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+func beginsToken(text string) bool {
+	for i := range 22 {
+		if text == "" {
+			return false
+		}
+		c, size := spelledByte(text)
+		switch {
+		case i < 4 && c != "asp_"[i], i == 20 && c != '_', i >= 4 && i != 20 && !isAlphanumeric(rune(c)):
+			return false
+		}
+		text = text[size:]
+	}
+	return true
+}
+
+// spelledByte returns a byte that may be encoded, even more than once.
+func spelledByte(text string) (byte, int) {
+	if !isEscape(text) {
+		return text[0], 1
+	}
+	size := 3
+	c := hex(text[1])<<4 | hex(text[2])
+	for c == '%' && isEscape("%"+text[size:]) {
+		c, size = hex(text[size])<<4|hex(text[size+1]), size+2
+	}
+	return c, size
 }
 
 // seraphParameters are those that the product takes before it looks at Authorization.
@@ -35,15 +74,17 @@ func judgePath(s *site, raw string) (path, wrong string) {
 	if !ok {
 		return "", "ambiguous_path"
 	}
-	for _, p := range s.tokenPaths {
-		if strings.HasPrefix(path, s.contextPath+p) {
-			return path, ""
-		}
+	accepted := slices.ContainsFunc(s.tokenPaths, func(p string) bool { return strings.HasPrefix(path, s.contextPath+p) })
+	switch below := strings.TrimPrefix(path, s.contextPath); {
+	case !accepted:
+		return "", "path_not_accepted"
+	case strings.HasPrefix(below, "/s/") && strings.Contains(below, "/_/"): // the product runs another one
+		return "", "ambiguous_path"
 	}
-	return "", "path_not_accepted"
+	return path, ""
 }
 
-// pathOf refuses what two servers could read differently.
+// pathOf refuses what two servers could read differently. What is special in a name is taken literally.
 func pathOf(raw string) (string, bool) {
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c > '~' || c == '\\' || c == '#' || c == '%' && !isEscape(raw[i:]) {
@@ -53,18 +94,15 @@ func pathOf(raw string) (string, bool) {
 	var kept []string
 	segments := strings.Split(raw, "/")
 	for _, segment := range segments[1:] {
-		segment, parameters, _ := strings.Cut(segment, ";")
-		if strings.ContainsFunc(escapedIn(segment)+escapedIn(parameters), func(c rune) bool { return c < ' ' || strings.ContainsRune("/\\%;#\x7f", c) }) {
+		if strings.ContainsFunc(escapedIn(segment), func(c rune) bool { return c < ' ' || strings.ContainsRune("/\\\x7f", c) }) {
 			return "", false
 		}
-		switch segment = decodePercent(segment); segment {
-		case "", ".":
-		case "..":
-			if len(kept) == 0 {
-				return "", false
-			}
-			kept = kept[:len(kept)-1]
-		default:
+		segment = decodePercent(segment)
+		switch name, _, _ := strings.Cut(segment, ";"); name {
+		case ".", "..":
+			return "", false
+		}
+		if segment != "" {
 			kept = append(kept, segment)
 		}
 	}
@@ -75,18 +113,30 @@ func pathOf(raw string) (string, bool) {
 	return path, true
 }
 
-// credentialPaths hand out other credentials.
-var credentialPaths = []string{"/rest/pat", "/rest/auth", "/rest/oauth2", "/rest/access-tokens"}
-
-func isCredentialPath(below string) bool {
-	return slices.ContainsFunc(credentialPaths, func(p string) bool { return strings.HasPrefix(lower(below)+"/", p+"/") })
+// hasSpecialCharacter reports whether a path has one in it that servers disagree about.
+func hasSpecialCharacter(rawPath string) bool {
+	return strings.Contains(rawPath, ";") || strings.ContainsAny(escapedIn(rawPath), ";%#")
 }
 
-// forwardedTarget is what the product is to be asked for if there was no token.
-const forwardedTarget = absent
+// credentialPaths issue or set other credentials, at any depth.
+var credentialPaths = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tokens|authconfig|applinks(-oauth)?|usermanagement` +
+	`|gadget/[^/]*/login|api/[^/]*/(user/|myself/)?password|api/(admin/)?user/[^/]*/password)` +
+	`|plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))` +
+	`|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(/|$)`)
+
+func isCredentialPath(below string) bool { return credentialPaths.MatchString(lower(below)) }
 
 // targetOf returns what the product is to be asked for.
-func targetOf(string) string { return absent }
+func targetOf(target string) string {
+	path, query, asked := strings.Cut(target, "?")
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	if asked {
+		path += "?" + query
+	}
+	return path
+}
 
 // clientAddress is where a request came from, or nil.
 type clientAddress net.IP
@@ -108,7 +158,31 @@ func clientOf(header map[string][]string, hops int) clientAddress {
 			text = strings.Trim(chain[n], " \t")
 		}
 	}
-	return clientAddress(net.ParseIP(text))
+	return clientAddress(net.ParseIP(hostOf(text)))
+}
+
+// hostOf returns an address without its port or brackets, as proxies write them.
+func hostOf(text string) string {
+	inBrackets, after, closed := strings.Cut(strings.TrimPrefix(text, "["), "]")
+	switch {
+	case strings.HasPrefix(text, "["):
+		if port, ok := strings.CutPrefix(after, ":"); closed && strings.Contains(inBrackets, ":") && (after == "" || ok && isPort(port)) {
+			return inBrackets
+		}
+		return ""
+	case strings.Count(text, ":") == 1:
+		host, port, _ := strings.Cut(text, ":")
+		if isPort(port) {
+			return host
+		}
+		return ""
+	}
+	return text
+}
+
+func isPort(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= 0 && n < 1<<16 && !strings.ContainsAny(text, "+-")
 }
 
 // decodePercent decodes what is an escape, and leaves what is none.

@@ -10,6 +10,8 @@ const (
 	headerUser          = "X-Forwarded-User"
 	headerTokenID       = "X-Api-Token-Id"
 	headerAuthorization = "Authorization"
+	// headerTarget has the request target that the gateway sends to the product.
+	headerTarget = "X-Api-Token-Target"
 	// headerReason has the Reason of a 403.
 	headerReason = "X-Api-Token-Reason"
 
@@ -23,10 +25,10 @@ func answer(w http.ResponseWriter, d authn.Decision) {
 	h["Date"] = nil
 	switch d.Verdict {
 	case authn.Allow:
-		identify(h, d.User, d.TokenID, d.Authorization)
+		identify(h, d.User, d.TokenID, d)
 		w.WriteHeader(http.StatusOK)
 	case authn.Forward:
-		identify(h, "", "", d.Authorization)
+		identify(h, "", "", d)
 		w.WriteHeader(http.StatusOK)
 	case authn.Unauthorized:
 		h.Set("WWW-Authenticate", challenge)
@@ -40,8 +42,9 @@ func answer(w http.ResponseWriter, d authn.Decision) {
 }
 
 // identify sets every identity header, empty ones too. If one were missing, gateways would pass the client's own.
-func identify(h http.Header, user, tokenID, authorization string) {
+func identify(h http.Header, user, tokenID string, d authn.Decision) {
 	h.Set(headerUser, user)
 	h.Set(headerTokenID, tokenID)
-	h.Set(headerAuthorization, authorization)
+	h.Set(headerAuthorization, d.Authorization)
+	h.Set(headerTarget, d.Target)
 }

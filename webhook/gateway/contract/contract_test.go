@@ -71,21 +71,22 @@ func TestAnswers(t *testing.T) {
 		want     string
 	}{
 		"allow": {
-			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
-			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nX-Api-Token-Id: asp_x\r\nX-Forwarded-User: alice\r\nContent-Length: 0\r\n\r\n",
+			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat", Target: "/rest/api?x=//"},
+			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nX-Api-Token-Id: asp_x\r\nX-Api-Token-Target: /rest/api?x=//\r\n" +
+				"X-Forwarded-User: alice\r\nContent-Length: 0\r\n\r\n",
 		},
 		"forward with a credential": {
-			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi"},
-			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", Target: "//rest/..;/%2F"},
+			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: //rest/..;/%2F\r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		"forward without": {
 			authn.Decision{Verdict: authn.Forward},
-			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		// An identity beside another verdict is a defect elsewhere. Still, it must not leave.
 		"forward with an identity": {
 			authn.Decision{Verdict: authn.Forward, User: "alice", TokenID: "asp_x"},
-			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		"unauthorized": {
 			authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonWrongSecret, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
@@ -94,6 +95,10 @@ func TestAnswers(t *testing.T) {
 		"forbidden": {
 			authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonCredentialPath, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
 			"HTTP/1.1 403 Forbidden\r\nX-Api-Token-Reason: CredentialPath\r\nContent-Length: 0\r\n\r\n",
+		},
+		"forbidden, with a token in the query": {
+			authn.Decision{Verdict: authn.Forbidden, Reason: authn.ReasonCredentialParameter, Target: "/rest/"},
+			"HTTP/1.1 403 Forbidden\r\nX-Api-Token-Reason: CredentialParameter\r\nContent-Length: 0\r\n\r\n",
 		},
 		"cannot decide": {
 			authn.Decision{Reason: authn.ReasonCallerKeyMismatch, User: "alice", Authorization: "Bearer pat"},

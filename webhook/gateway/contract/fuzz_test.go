@@ -55,6 +55,7 @@ func FuzzNginx(f *testing.F) {
 		}
 		d := &decider{answer: authn.Decision{
 			Verdict: authn.Verdict(verdict), Reason: authn.ReasonCredentialPath, User: user, TokenID: "asp_x", Authorization: authorization,
+			Target: r.Header.Get("X-Original-Url"),
 		}}
 		var observed []audit.Exchange
 		w := httptest.NewRecorder()
@@ -118,9 +119,15 @@ func expected(d authn.Decision) (int, http.Header) {
 	}
 	switch d.Verdict {
 	case authn.Allow:
-		return 200, http.Header{"X-Forwarded-User": clean(d.User), "X-Api-Token-Id": {d.TokenID}, "Authorization": clean(d.Authorization)}
+		return 200, http.Header{
+			"X-Forwarded-User": clean(d.User), "X-Api-Token-Id": {d.TokenID},
+			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target),
+		}
 	case authn.Forward:
-		return 200, http.Header{"X-Forwarded-User": {""}, "X-Api-Token-Id": {""}, "Authorization": clean(d.Authorization)}
+		return 200, http.Header{
+			"X-Forwarded-User": {""}, "X-Api-Token-Id": {""},
+			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target),
+		}
 	case authn.Unauthorized:
 		return 401, http.Header{"Www-Authenticate": {`Basic realm="API token", charset="UTF-8"`}}
 	case authn.Forbidden:

@@ -59,7 +59,7 @@ func TestAuthentication(t *testing.T) {
 			"an API token of another user":    {false, []string{"Authorization", basic("bob", text)}, "", refused},
 			"an API token as a bearer's":      {false, []string{"Authorization", "Bearer " + text}, "", refused},
 			"an API token as a user name":     {false, []string{"Authorization", basic(text, "")}, "", refused},
-			"an API token in the query":       {false, []string{"Cookie", cookie}, "?os_username=alice&os_password=" + text, refused},
+			"an API token in the query":       {false, []string{"Cookie", cookie}, "?os_username=alice&os_password=" + text, http.StatusForbidden},
 			"a wrong API token and a session": {false, []string{"Cookie", cookie, "Authorization", basic("alice", text+"x")}, "", refused},
 			"an API token and bob's session":  {false, []string{"Cookie", bobsCookie, "Authorization", basic("alice", text)}, "", accepted},
 			"two credentials":                 {false, []string{"Authorization", basic("alice", text), "Authorization", "Bearer " + own}, "", refused},

@@ -123,7 +123,7 @@ func TestAdministrators(t *testing.T) {
 				t.Errorf("%q: %s", query, refused.body)
 			}
 		}
-		carol.expect(http.StatusUnauthorized, "GET", "/admin?q="+carols, "") // a token in a URL is in logs
+		carol.expect(http.StatusForbidden, "GET", "/admin?q="+carols, "") // a token in a URL is in logs
 		for _, as := range []client{alice, alice.withToken("alice", text), bob.withToken("bob", bobs)} {
 			for _, request := range [][2]string{{"GET", "/admin"}, {"DELETE", "/admin/" + four}, {"DELETE", "/admin/" + two}, {"DELETE", "/admin/tokens?user=alice"}} {
 				if refused := as.expect(http.StatusForbidden, request[0], request[1], ""); !refused.says(t, w, "", "administrators") {

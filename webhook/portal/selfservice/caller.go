@@ -13,7 +13,6 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/httpheader"
-	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -86,23 +85,9 @@ func received(r *http.Request, site *Site, target string) (*Caller, *authn.Reque
 	}}
 	c.claimed.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
 	return c, &authn.Request{
-		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + withoutIDs(target), Method: r.Method,
+		Site: site.Ref(), Authorization: r.Header.Values("Authorization"), Target: site.Base.Path + target, Method: r.Method,
 		Client: authn.Client{Address: c.claimed.Client, Forwarded: r.Header.Values("X-Forwarded-For")},
 	}
-}
-
-// withoutIDs removes parameters from a query whose value is the id of a token. An id is public: a search for one presents no
-// token.
-func withoutIDs(target string) string {
-	path, query, ok := strings.Cut(target, "?")
-	if !ok {
-		return target
-	}
-	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(parameter string) bool {
-		_, value, _ := strings.Cut(parameter, "=")
-		return token.ValidID(value)
-	})
-	return path + "?" + strings.Join(parameters, "&")
 }
 
 // setClient takes over the client's address that the index determined by the site's settings.
@@ -178,7 +163,9 @@ func forbidden(r authn.Reason) string {
 	case authn.ReasonPathNotAllowed:
 		return "This API token may not be used to manage API tokens: its `allowedPaths` do not contain " + APIPath + "."
 	case authn.ReasonCredentialParameter:
-		return "A request with an API token may not contain os_username, os_password, os_authType or os_cookie."
+		return "A query may not contain an API token. Beside an API token it may not contain os_username, os_password, os_authType or os_cookie."
+	case authn.ReasonPathCharacterNotAllowed:
+		return "The path of a request with an API token may not contain ';', '%' or '#', in any spelling."
 	default:
 		return "This API token may not do this (" + string(r) + ")."
 	}

@@ -2,11 +2,8 @@ package selfservice
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// These functions need no API server.
-var (
-	NamePrefix = namePrefix
-	WithoutIDs = withoutIDs
-)
+// NamePrefix needs no API server.
+var NamePrefix = namePrefix
 
 // SchemaProblem translates a violation of the schema.
 func SchemaProblem(field, message string) *Problem {

@@ -1,0 +1,83 @@
+package token
+
+import "strings"
+
+// Found is a part of a text that has the shape of a token.
+type Found struct {
+	// Start and End are its place in the text. ID is the decoded id.
+	Start, End int
+	ID         string
+}
+
+// Find returns the first part of text that has the shape of a token: an id, an underscore, and at least one character of a
+// secret. It looks anywhere in the text, and sees through percent-encoding, repeated encoding too.
+func Find(text string) (f Found, ok bool) {
+	for start := range len(text) {
+		// Nothing else can begin a token.
+		if text[start] != Prefix[0] && text[start] != '%' {
+			continue
+		}
+		var id [IDLength]byte
+		if n := shape(text[start:], &id); n > 0 {
+			return Found{Start: start, End: start + n, ID: string(id[:])}, true
+		}
+	}
+	return Found{}, false
+}
+
+// shape returns the length of the token that text begins with, or 0. At most the characters of a whole secret count. It
+// writes the decoded id into id.
+func shape(text string, id *[IDLength]byte) int {
+	n, i := 0, 0
+	for ; i < Length && n < len(text); i++ {
+		c, size := decodeByte(text[n:])
+		if !fits(c, i) {
+			break
+		}
+		if i < IDLength {
+			id[i] = c
+		}
+		n += size
+	}
+	if i < IDLength+2 {
+		return 0
+	}
+	return n
+}
+
+// fits reports whether c can be the character at this index of a token.
+func fits(c byte, index int) bool {
+	switch {
+	case index < len(Prefix):
+		return c == Prefix[index]
+	case index == IDLength:
+		return c == '_'
+	}
+	return strings.IndexByte(alphabet, c) >= 0
+}
+
+// decodeByte returns the first byte of text after percent-decoding, and the length of its spelling.
+func decodeByte(text string) (c byte, size int) {
+	c, size = text[0], 1
+	for c == '%' && len(text) >= size+2 {
+		high, low := hexDigit(text[size]), hexDigit(text[size+1])
+		if high < 0 || low < 0 {
+			break
+		}
+		c, size = byte(high<<4|low), size+2
+	}
+	return c, size
+}
+
+// hexDigit returns the value of a hexadecimal digit, or -1.
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
