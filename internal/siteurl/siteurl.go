@@ -51,5 +51,8 @@ func (u URL) IsServiceIn(namespace string) bool {
 // PortalPath is the path of the page on which users manage their API tokens, below the base URL.
 const PortalPath = "/plugins/servlet/api-tokens"
 
+// APIPath is the path of the REST API with which users manage their API tokens, below the base URL.
+const APIPath = "/rest/api-tokens"
+
 // Portal returns the URL of the page on which the users of a site manage their API tokens.
 func Portal(baseURL string) string { return strings.TrimSuffix(baseURL, "/") + PortalPath }

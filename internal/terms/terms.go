@@ -4,6 +4,7 @@ package terms
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +13,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/pathprefix"
+	"apitokens.dev/operator/internal/siteurl"
 )
 
 // Requested returns the lifetime that an APIToken asks for.
@@ -54,6 +57,18 @@ func Violates(t *tokensv1alpha1.APIToken, s *tokensv1alpha1.AtlassianSite, now t
 		return NeverExpires
 	}
 	return None
+}
+
+// UnreachablePaths returns the entries of `allowedPaths` that match no path at which API tokens of the site can be used. These
+// are the `tokenPaths` and the portal's REST API.
+func UnreachablePaths(allowed []string, s *tokensv1alpha1.AtlassianSite) (unreachable []string) {
+	usable := append(slices.Clone(s.Spec.TokenPaths), siteurl.APIPath)
+	for _, path := range allowed {
+		if !slices.ContainsFunc(usable, func(folder string) bool { return pathprefix.Covers(folder, path) || pathprefix.Covers(path, folder) }) {
+			unreachable = append(unreachable, path)
+		}
+	}
+	return unreachable
 }
 
 // OtherNamespaces returns a function that says by its labels whether another namespace than the site's may refer to it.

@@ -76,3 +76,28 @@ func TestOtherNamespaces(t *testing.T) {
 		}
 	}
 }
+
+func TestUnreachablePaths(t *testing.T) {
+	for _, tc := range []struct {
+		tokenPaths []string
+		path       string
+		reachable  bool
+	}{
+		{[]string{"/rest/"}, "/rest", true},
+		{[]string{"/rest/"}, "/rest/", true},
+		{[]string{"/rest/"}, "/rest/api/2/issue", true},
+		{[]string{"/rest/"}, "/restricted", false},
+		{[]string{"/rest/"}, "/browse", false},
+		{[]string{"/rest/api/"}, "/rest", true},
+		{[]string{"/rest/api/"}, "/rest/agile", false},
+		{[]string{"/rest/api/"}, "/rest/api-tokens", true},
+		{[]string{"/rest/api/"}, "/rest/api-tokens/latest", true},
+		{[]string{"/rest/", "/browse/"}, "/browse/ABC-1", true},
+	} {
+		site := &tokensv1alpha1.AtlassianSite{}
+		site.Spec.TokenPaths = tc.tokenPaths
+		if got := len(terms.UnreachablePaths([]string{tc.path}, site)) == 0; got != tc.reachable {
+			t.Errorf("%s with the token paths %q: reachable is %t", tc.path, tc.tokenPaths, got)
+		}
+	}
+}

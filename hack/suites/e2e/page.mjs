@@ -73,7 +73,7 @@ await step('the copy button copies it', async () => {
   expect('clipboard', await page.evaluate(() => navigator.clipboard.readText()), token);
   await page.locator('[data-copy=command]').click();
   const command = await page.evaluate(() => navigator.clipboard.readText());
-  if (!command.startsWith('curl ') || !command.includes(token)) throw new Error('the command is not one of curl with the token');
+  if (!command.startsWith('curl --user bob ') || command.includes(token)) throw new Error('the command is not one of curl without the token');
 });
 
 await step('curl with it is the user', async () => curlUntil(user, token, 200));

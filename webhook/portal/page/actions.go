@@ -29,6 +29,11 @@ func create(c *call) error {
 	if d.Consent && form.Get("consent") != "yes" {
 		errs.add("consent", "Tick this box: without a personal access token your API token would not work.")
 	}
+	for _, p := range c.Check(c.caller, request) {
+		if field := d.field(p.Field); errs.Of(field) == "" {
+			errs.add(field, inPageTerms(p.Message))
+		}
+	}
 	if errs != nil {
 		return c.reopen(http.StatusBadRequest, d, errs)
 	}
@@ -133,7 +138,11 @@ func (c *call) failed(d *dialog, err error) error {
 	if p.Field == selfservice.FieldNonce || p.Kind == selfservice.NotFound {
 		return p
 	}
-	return c.reopen(statuses[p.Kind], d, formErrors{{d.field(p.Field), inPageTerms(p.Message)}})
+	errs := formErrors{{d.field(p.Field), inPageTerms(p.Message)}}
+	for _, also := range p.Also {
+		errs.add(d.field(also.Field), inPageTerms(also.Message))
+	}
+	return c.reopen(statuses[p.Kind], d, errs)
 }
 
 // reopen shows a dialog again, with the user's input and the errors in it.

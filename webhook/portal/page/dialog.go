@@ -30,7 +30,9 @@ type dialog struct {
 func (c *call) open(query url.Values) (*dialog, error) {
 	switch name := query.Get("dialog"); name {
 	case "create":
-		return c.createDialog(url.Values{"nonce": {selfservice.NewNonce()}, "access": {string(tokensv1alpha1.AccessReadWrite)}})
+		return c.createDialog(url.Values{
+			"nonce": {selfservice.NewNonce()}, "lifetimeDays": {suggested(c.site)}, "access": {string(tokensv1alpha1.AccessReadWrite)},
+		})
 	case "rotate", "revoke":
 		return c.tokenDialog(name, query)
 	case "revoke-all", "paste":

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -82,33 +81,43 @@ func lines(text string, read func(string) string) []string {
 	return found
 }
 
-// network returns a line as a network. A single address becomes a network of one address.
-func network(line string) string {
-	line = strings.TrimSpace(line)
-	if a, err := netip.ParseAddr(line); err == nil && a.Zone() == "" {
-		return netip.PrefixFrom(a, a.BitLen()).String()
-	}
-	return line
-}
+func network(line string) string { return selfservice.Network(strings.TrimSpace(line)) }
 
 // choice is an option of a select field.
 type choice struct{ Value, Text string }
 
-// lifetimes returns the lifetimes that the site allows. The first is the site's default.
-func lifetimes(site *selfservice.Site) []choice {
+// siteLifetimes returns the longest lifetime and the default lifetime of a site in days. Zero means never.
+func siteLifetimes(site *selfservice.Site) (limit, usual int32) {
 	policy := site.Spec.TokenPolicy
-	var limit, usual int32
 	if policy.MaxLifetimeDays != nil {
 		limit, usual = *policy.MaxLifetimeDays, *policy.MaxLifetimeDays
 	}
 	if policy.DefaultLifetimeDays != nil && (limit == 0 || *policy.DefaultLifetimeDays < limit) {
 		usual = *policy.DefaultLifetimeDays
 	}
+	return limit, usual
+}
+
+// suggestedDays is the lifetime that the form suggests, unless the site's default is shorter. Most people keep a suggestion, so
+// it is not the longest one.
+const suggestedDays = 90
+
+// suggested returns the value of the lifetime that the form suggests. An empty value is the site's default.
+func suggested(site *selfservice.Site) string {
+	if _, usual := siteLifetimes(site); usual > 0 && usual <= suggestedDays {
+		return ""
+	}
+	return strconv.Itoa(suggestedDays)
+}
+
+// lifetimes returns the lifetimes that the site allows. The first is the site's default.
+func lifetimes(site *selfservice.Site) []choice {
+	limit, usual := siteLifetimes(site)
 	var choices []choice
 	switch {
 	case usual > 0:
 		choices = append(choices, choice{"", days(usual) + " (default of this site)"})
-	case policy.NeverExpiring != tokensv1alpha1.NeverExpiringForbidden:
+	case site.Spec.TokenPolicy.NeverExpiring != tokensv1alpha1.NeverExpiringForbidden:
 		choices = append(choices, choice{"", "No expiry"})
 	}
 	offered := []int32{7, 30, 90, 365}

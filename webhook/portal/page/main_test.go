@@ -208,11 +208,11 @@ func (a answer) field(name string) string {
 
 var plaintext = regexp.MustCompile(`asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}`)
 
-// secret returns the token that a page shows, in the text and in the command.
+// secret returns the token that a page shows. It is nowhere but in the text: a command with it would be in the shell's history.
 func (a answer) secret() string {
 	a.t.Helper()
 	found := plaintext.FindAllString(a.body, -1)
-	if len(found) != 2 || found[0] != found[1] {
+	if len(found) != 1 {
 		a.t.Fatalf("%d tokens are shown:\n%s", len(found), a.body)
 	}
 	if _, ok := token.Parse([]byte(found[0])); !ok {

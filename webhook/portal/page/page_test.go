@@ -22,7 +22,7 @@ func TestLifeOfAToken(t *testing.T) {
 	made := alice.post(http.StatusOK, "/create", alice.filled("CI scripts"))
 	text := made.secret()
 	id := text[:20]
-	made.shows("CI scripts", "you will not see it again", "curl -s "+alice.URL+"/rest/api/2/myself --user alice:"+text)
+	made.shows("CI scripts", "you will not see it again", "curl --user alice "+alice.URL+"/rest/api/2/myself", "The command asks for a password")
 	alice.get(http.StatusOK, "").shows("CI scripts", id, "Active", "Read-write", "Never", "!"+text[21:])
 
 	dialog := alice.get(http.StatusOK, "?dialog=rotate&id="+id)
@@ -46,7 +46,8 @@ func TestLifeOfAToken(t *testing.T) {
 func TestConfluence(t *testing.T) {
 	alice := signedIn(t, env.Confluence(t), "alice")
 	made := alice.post(http.StatusOK, "/create", alice.filled("CI scripts"))
-	made.shows("curl -s "+alice.URL+"/rest/api/user/current --user alice:"+made.secret(), "Back to Confluence")
+	made.secret()
+	made.shows("curl --user alice "+alice.URL+"/rest/api/user/current", "Back to Confluence")
 }
 
 // Every field of the form reaches the token. The command uses a path that the token may access.
@@ -54,7 +55,8 @@ func TestEveryField(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice")
 	alice.post(http.StatusOK, "/create", alice.filled("  all of it ", "lifetimeDays", "7", "access", "ReadOnly",
 		"allowedSources", "10.0.0.0/8\r\n192.0.2.7", "allowedPaths", "/rest/api/2/search\r\n/rest/api/latest/search")).
-		shows("curl -s "+alice.URL+"/rest/api/2/search --user", "Read-only")
+		shows("curl --user alice "+alice.URL+"/rest/api/2/search", "Access Read-only", "Allowed sources 10.0.0.0/8, 192.0.2.7/32",
+			"Allowed paths /rest/api/2/search, /rest/api/latest/search")
 	alice.get(http.StatusOK, "").shows("all of it", "Read-only", "from 10.0.0.0/8, 192.0.2.7/32", "at /rest/api/2/search, /rest/api/latest/search", "expires in 7 days")
 }
 
@@ -168,20 +170,21 @@ func TestFormErrors(t *testing.T) {
 		fmt.Fprintf(&many, "192.0.2.%d\n", i)
 	}
 	for name, tc := range map[string]struct{ field, value, want string }{
-		"no label":           {"label", "", "Enter a label"},
-		"a blank label":      {"label", " \u00a0\t", "Enter a label"},
-		"a long label":       {"label", strings.Repeat("\u0416", 256), "at most 255 characters"},
-		"a label that turns": {"label", "a\u202eb", "change the direction of text"},
-		"a label in lines":   {"label", "a\nb", "line breaks"},
-		"no such lifetime":   {"lifetimeDays", "8", "Choose one of these lifetimes"},
-		"a long lifetime":    {"lifetimeDays", "365", "Choose one of these lifetimes"},
-		"no lifetime":        {"lifetimeDays", "never", "Choose one of these lifetimes"},
-		"no such access":     {"access", "Admin", "Access must be ReadWrite or ReadOnly"},
-		"no network":         {"allowedSources", "10.0.0.0/8\nhome", "Each line must be a network"},
-		"bits behind":        {"allowedSources", "10.0.0.1/8", "Each line must be a network"},
-		"no path":            {"allowedPaths", "rest/api", "Each line must be a path"},
-		"a path upwards":     {"allowedPaths", "/rest/../secure", "Each line must be a path"},
-		"many networks":      {"allowedSources", many.String(), "Allowed sources must have 1 to 32"},
+		"no label":            {"label", "", "Enter a label"},
+		"a blank label":       {"label", " \u00a0\t", "Enter a label"},
+		"a long label":        {"label", strings.Repeat("\u0416", 256), "at most 255 characters"},
+		"a label that turns":  {"label", "a\u202eb", "change the direction of text"},
+		"a label in lines":    {"label", "a\nb", "line breaks"},
+		"no such lifetime":    {"lifetimeDays", "8", "Choose one of these lifetimes"},
+		"a long lifetime":     {"lifetimeDays", "365", "Choose one of these lifetimes"},
+		"no lifetime":         {"lifetimeDays", "never", "Choose one of these lifetimes"},
+		"no such access":      {"access", "Admin", "Access must be ReadWrite or ReadOnly"},
+		"no network":          {"allowedSources", "10.0.0.0/8\nhome", "Each line must be a network"},
+		"bits behind":         {"allowedSources", "10.0.0.1/8", "Each line must be a network"},
+		"no path":             {"allowedPaths", "rest/api", "Each line must be a path"},
+		"an unreachable path": {"allowedPaths", "/browse", "at or below /rest/"},
+		"a path upwards":      {"allowedPaths", "/rest/../secure", "Each line must be a path"},
+		"many networks":       {"allowedSources", many.String(), "Allowed sources must have 1 to 32"},
 	} {
 		form := alice.filled("kept", tc.field, tc.value)
 		a := alice.post(http.StatusBadRequest, "/create", form)
@@ -204,6 +207,40 @@ func TestFormErrors(t *testing.T) {
 		alice.post(http.StatusBadRequest, "/create", alice.filled("x", "nonce", nonce)).shows("does not come from this page", "!There is a problem")
 	}
 	alice.get(http.StatusOK, "").shows("You have no API tokens yet")
+}
+
+// All errors of a form are shown at once, those of the site's policy too.
+func TestAllFormErrorsAtOnce(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	form := alice.filled(" ", "lifetimeDays", "8", "access", "Admin", "allowedSources", "home", "allowedPaths", "/browse", "consent", "")
+	a := alice.post(http.StatusBadRequest, "/create", form)
+	a.shows("There are 6 problems")
+	for _, field := range []string{"label", "lifetimeDays", "access", "allowedSources", "allowedPaths", "consent"} {
+		if strings.Count(a.body, `id="`+field+`-error">`) != 1 || strings.Count(a.body, `<a href="#`+field+`">`) != 1 {
+			t.Errorf("%s has not one error:\n%s", field, a.body)
+		}
+	}
+	alice.get(http.StatusOK, "").shows("You have no API tokens yet")
+}
+
+// The form suggests 90 days, or the site's default if that is shorter.
+func TestSuggestedLifetime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy func(*tokensv1alpha1.TokenPolicy)
+		want   string
+	}{
+		"no policy":          {func(*tokensv1alpha1.TokenPolicy) {}, `<option value="90" selected>90 days<`},
+		"a lower maximum":    {func(p *tokensv1alpha1.TokenPolicy) { p.MaxLifetimeDays = new(int32(60)) }, `<option value="" selected>60 days (default of this site)<`},
+		"a higher maximum":   {func(p *tokensv1alpha1.TokenPolicy) { p.MaxLifetimeDays = new(int32(180)) }, `<option value="90" selected>90 days<`},
+		"a lower default":    {func(p *tokensv1alpha1.TokenPolicy) { p.DefaultLifetimeDays = new(int32(30)) }, `<option value="" selected>30 days (default of this site)<`},
+		"a higher default":   {func(p *tokensv1alpha1.TokenPolicy) { p.DefaultLifetimeDays = new(int32(365)) }, `<option value="90" selected>90 days<`},
+		"90 days by default": {func(p *tokensv1alpha1.TokenPolicy) { p.DefaultLifetimeDays = new(int32(90)) }, `<option value="" selected>90 days (default of this site)<`},
+	} {
+		alice := signedIn(t, env.Jira(t, func(s *site) { tc.policy(&s.Spec.TokenPolicy) }), "alice")
+		if a := alice.get(http.StatusOK, "?dialog=create"); !strings.Contains(a.body, tc.want) || strings.Count(a.body, " selected>") != 1 {
+			t.Errorf("%s: there is no %s:\n%s", name, tc.want, a.body)
+		}
+	}
 }
 
 // Users who have reached the quota learn that before and after they try to create a token.

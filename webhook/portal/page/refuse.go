@@ -39,7 +39,7 @@ var headings = map[int]string{
 // refuse shows an error page. A 401 has no challenge, because browsers would ask for a password.
 func (c *call) refuse(err error) {
 	var status int
-	var message string
+	var message, heading string
 	if f := (*failure)(nil); errors.As(err, &f) {
 		status, message = f.status, f.message
 		if f.allow != "" {
@@ -48,8 +48,14 @@ func (c *call) refuse(err error) {
 	} else {
 		p := c.problem(err)
 		status, message = statuses[p.Kind], p.Message
+		if status == http.StatusConflict && p.Field == selfservice.FieldNonce {
+			heading = "Already done"
+		}
 	}
-	v := view{Title: headings[status], Refusal: &refusal{Heading: headings[status], Message: message}}
+	if heading == "" {
+		heading = headings[status]
+	}
+	v := view{Title: heading, Refusal: &refusal{Heading: heading, Message: message}}
 	if c.site != nil {
 		c.address(&v)
 		v.Refusal.Retry = status == http.StatusServiceUnavailable && c.reads()

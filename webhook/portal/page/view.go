@@ -64,12 +64,14 @@ type row struct {
 type badge struct{ Name, Look, Help string }
 
 var badges = map[selfservice.State]badge{
-	selfservice.Active:     {"Active", "good", ""},
-	selfservice.Suspended:  {"Suspended", "waits", "It was suspended in Kubernetes. It works again when it is resumed there."},
-	selfservice.Expired:    {"Expired", "bad", ""},
-	selfservice.Revoked:    {"Revoked", "bad", "The administrator of this site revoked all API tokens of this age."},
-	selfservice.NotAllowed: {"Not allowed", "bad", "The site does not accept API tokens from its namespace."},
-	selfservice.Damaged:    {"Does not work", "bad", "Ask the administrator of this site: its conditions in Kubernetes say why."},
+	selfservice.Active:           {"Active", "good", ""},
+	selfservice.Suspended:        {"Suspended", "waits", "It was suspended in Kubernetes. It works again when it is resumed there."},
+	selfservice.Expired:          {"Expired", "bad", ""},
+	selfservice.Revoked:          {"Revoked", "bad", "The administrator of this site revoked all API tokens of this age."},
+	selfservice.NotAllowed:       {"Not allowed", "bad", "The site does not accept API tokens from its namespace."},
+	selfservice.Damaged:          {"Does not work", "bad", "Ask the administrator of this site: its conditions in Kubernetes say why."},
+	selfservice.Unlicensed:       {"Does not work", "bad", ""}, // the notice says why
+	selfservice.StateNotEnrolled: {"Does not work", "bad", "It needs a personal access token of yours."},
 }
 
 // created is a new or rotated token with its plaintext.
@@ -121,7 +123,7 @@ func (c *call) overview(status int, d *dialog, note string) error {
 	for i, t := range own {
 		v.Tokens[i] = c.row(t)
 		if t.State == selfservice.Active && needsConsent(state) {
-			v.Tokens[i].Badge = badge{"Does not work", "bad", ""}
+			v.Tokens[i].Badge = badges[selfservice.StateNotEnrolled]
 		}
 	}
 	if d != nil {
@@ -141,7 +143,7 @@ var titles = map[string]string{
 
 // reveal shows a new secret. It is shown only in this answer.
 func (c *call) reveal(t created) error {
-	t.Curl = curl(c.site, c.caller.User, t)
+	t.Curl = curl(c.site, c.caller.User, t.Token.AllowedPaths)
 	v := view{Title: "Your new API token", Created: &t}
 	c.address(&v)
 	return c.write(http.StatusOK, v)
@@ -204,13 +206,14 @@ var whoAmI = map[tokensv1alpha1.Product]string{
 	tokensv1alpha1.ProductJira: "/rest/api/2/myself", tokensv1alpha1.ProductConfluence: "/rest/api/user/current",
 }
 
-// curl returns a command that tries out a token, at a path where it may be used.
-func curl(s *selfservice.Site, user string, t created) string {
+// curl returns a command that tries out a token, at a path where it may be used. It asks for the token, so that the token is not
+// in the shell's history or in the list of processes.
+func curl(s *selfservice.Site, user string, allowed []string) string {
 	path := whoAmI[s.Spec.Product]
-	if only := t.Token.AllowedPaths; len(only) > 0 {
-		path = only[0]
+	if len(allowed) > 0 {
+		path = allowed[0]
 	}
-	return "curl -s " + quoted(s.Spec.BaseURL+path) + " --user " + quoted(user+":"+t.Text)
+	return "curl --user " + quoted(user) + " " + quoted(s.Spec.BaseURL+path)
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`)

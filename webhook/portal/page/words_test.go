@@ -53,7 +53,7 @@ func TestSoon(t *testing.T) {
 
 // A shell reads every quoted word back unchanged.
 func TestQuoted(t *testing.T) {
-	for _, word := range append(hostile(), "alice:asp_x", "o'brien:x", `corp\alice:x`, "a b", "$HOME", "`id`", "$(id)", "-x", "*", "~", "", "a;b", "!x") {
+	for _, word := range append(hostile(), "alice@example.com", "o'brien", `corp\alice`, "a b", "$HOME", "`id`", "$(id)", "-x", "*", "~", "", "a;b", "!x") {
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", "printf '%s.' "+page.Quoted(word)).Output()
 		if err != nil || string(out) != word+"." {
 			t.Errorf("%s is read as %q (%v), want %q", page.Quoted(word), out, err, word)

@@ -139,16 +139,26 @@ func (c *call) format(status int, p *selfservice.Problem) any {
 		return struct {
 			StatusCode int    `json:"statusCode"`
 			Message    string `json:"message"`
-		}{status, p.Message}
+		}{status, strings.Join(messages(p), " ")}
 	}
 	body := struct {
 		ErrorMessages []string          `json:"errorMessages"`
 		Errors        map[string]string `json:"errors"`
 	}{[]string{}, map[string]string{}}
-	if p.Field != "" {
-		body.Errors[p.Field] = p.Message
-	} else {
-		body.ErrorMessages = append(body.ErrorMessages, p.Message)
+	for _, one := range append([]*selfservice.Problem{p}, p.Also...) {
+		if one.Field != "" {
+			body.Errors[one.Field] = one.Message
+		} else {
+			body.ErrorMessages = append(body.ErrorMessages, one.Message)
+		}
 	}
 	return body
+}
+
+func messages(p *selfservice.Problem) []string {
+	all := []string{p.Message}
+	for _, one := range p.Also {
+		all = append(all, one.Message)
+	}
+	return all
 }

@@ -47,10 +47,10 @@ func TestInvalidBodies(t *testing.T) {
 			`{"label":"x","expiresAt":1.5}`: "expiresAt", `{"label":"x","expiresAt":` + millis(time.Now().Add(-time.Second)) + `}`: "expiresAt",
 			`{"label":"x","lifetimeDays":1,"expiresAt":` + millis(time.Now().Add(time.Hour)) + `}`: "expiresAt",
 			`{"label":"x","allowedSources":[]}`:                                                    "allowedSources", `{"label":"x","allowedSources":"192.0.2.0/24"}`: "allowedSources", `{"label":"x","allowedSources":{"0":"192.0.2.0/24"}}`: "allowedSources",
-			`{"label":"x","allowedSources":[1]}`: "allowedSources", `{"label":"x","allowedSources":[null]}`: "allowedSources", `{"label":"x","allowedSources":["192.0.2.1"]}`: "allowedSources",
+			`{"label":"x","allowedSources":[1]}`: "allowedSources", `{"label":"x","allowedSources":[null]}`: "allowedSources", `{"label":"x","allowedSources":["192.0.2.1","192.0.2.1/32"]}`: "allowedSources",
 			`{"label":"x","allowedSources":["192.0.2.1/24"]}`: "allowedSources", `{"label":"x","allowedSources":["192.0.2.0/33"]}`: "allowedSources", `{"label":"x","allowedSources":["::1%eth0/128"]}`: "allowedSources",
 			`{"label":"x","allowedSources":["192.0.2.0/24","192.0.2.0/24"]}`: "allowedSources", `{"label":"x","allowedSources":` + many(33, "10.0.%d.0/24") + `}`: "allowedSources",
-			`{"label":"x","allowedPaths":[]}`: "allowedPaths", `{"label":"x","allowedPaths":["rest"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/"]}`: "allowedPaths", `{"label":"x","allowedPaths":[""]}`: "allowedPaths",
+			`{"label":"x","allowedPaths":[]}`: "allowedPaths", `{"label":"x","allowedPaths":["rest"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/browse"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/rest/api","/restx"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/"]}`: "allowedPaths", `{"label":"x","allowedPaths":[""]}`: "allowedPaths",
 			`{"label":"x","allowedPaths":["/rest/../x"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/rest/;x"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/rest//x"]}`: "allowedPaths",
 			`{"label":"x","allowedPaths":["/rest","/rest"]}`: "allowedPaths", `{"label":"x","allowedPaths":["/` + strings.Repeat("x", 256) + `"]}`: "allowedPaths",
 			`{"label":"x","allowedPaths":` + many(33, "/rest/%d") + `}`: "allowedPaths", `{"label":"x","allowedPaths":` + many(5000, "/%d") + `}`: "allowedPaths",
@@ -70,11 +70,34 @@ func TestInvalidBodies(t *testing.T) {
 			`{"label":"` + strings.Repeat("x", 255) + `"}`, `{"label":"` + strings.Repeat("報", 255) + `"}`, " \r\n\t{\"label\" : \"\\u00fc \\ud83d\\ude00\"} \n",
 			`{"label":"x","expiresAt":253402300799999}`, `{"label":"x","lifetimeDays":3650,"access":null,"allowedPaths":null,"allowedSources":null,"expiresAt":null}`,
 			`{"label":"x","allowedSources":` + many(32, "10.0.%d.0/24") + `,"allowedPaths":` + many(32, "/rest/%d") + `}`,
-			`{"label":"x","allowedPaths":["/` + strings.Repeat("x", 255) + `"],"allowedSources":["0.0.0.0/0","::/0"]}`, `{"label":"<script>alert(1)</script>"}`, `{"label":"'; drop table --"}`,
+			`{"label":"x","allowedSources":["192.0.2.1","2001:db8::1"],"allowedPaths":["/rest"]}`,
+			`{"label":"x","allowedPaths":["/rest/` + strings.Repeat("x", 250) + `"],"allowedSources":["0.0.0.0/0","::/0"]}`, `{"label":"<script>alert(1)</script>"}`, `{"label":"'; drop table --"}`,
 		} {
 			alice.expect(http.StatusCreated, "POST", "/", body)
 		}
 	})
+}
+
+// Every wrong field is named in one answer.
+func TestAllErrorsAtOnce(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		got := session(t, w, "alice").expect(http.StatusBadRequest, "POST", "/",
+			`{"label":" ","lifetimeDays":0,"access":"Admin","allowedSources":["home"],"allowedPaths":["/browse"]}`)
+		for _, field := range []string{"label", "lifetimeDays", "access", "allowedSources", "allowedPaths"} {
+			if !got.says(t, w, field, field) {
+				t.Errorf("%s is not named in %s", field, got.body)
+			}
+		}
+	})
+}
+
+// A single address is accepted as on the page.
+func TestSingleAddress(t *testing.T) {
+	w := env.Jira(t)
+	got := session(t, w, "alice").expect(http.StatusCreated, "POST", "/", `{"label":"x","allowedSources":["10.1.2.3","2001:db8::7","192.0.2.0/24"]}`)
+	if want := `"allowedSources":["10.1.2.3/32","2001:db8::7/128","192.0.2.0/24"]`; !strings.Contains(got.body, want) {
+		t.Errorf("%s, want %s", got.body, want)
+	}
 }
 
 func TestInvalidBodiesOfOtherOperations(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -184,7 +185,31 @@ func TestTokenWithoutPersonalAccessToken(t *testing.T) {
 		}
 		alice.create(`{"label":"signed in"}`)
 		script.create(`{"label":"child"}`)
+		notEnrolled(t, w, "ci")
+		kubetest.Eventually(t, func() error {
+			if state := script.expect(http.StatusOK, "GET", "/"+of.id, "").text(t, "state"); state != "NotEnrolled" {
+				return fmt.Errorf("state is %s", state)
+			}
+			return nil
+		})
 	})
+}
+
+// notEnrolled sets the condition of an APIToken whose owner has no personal access token, as the controller does.
+func notEnrolled(t *testing.T, w *portaltest.World, name string) {
+	t.Helper()
+	var object tokensv1alpha1.APIToken
+	if err := env.Admin.Get(t.Context(), types.NamespacedName{Namespace: w.Site.Namespace, Name: name}, &object); err != nil {
+		t.Fatal(err)
+	}
+	before := object.DeepCopy()
+	object.Status.Conditions = []metav1.Condition{{
+		Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing,
+		Message: "for a test", LastTransitionTime: metav1.Now(),
+	}}
+	if err := w.Controller.Status().Patch(t.Context(), &object, kube.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // intercept puts a proxy in front of a product. It answers some requests itself.

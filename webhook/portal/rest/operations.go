@@ -3,6 +3,7 @@ package rest
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -151,13 +152,16 @@ func revokePresented(c *call) error {
 	return nil
 }
 
-// parameters returns the parameters of the query. Each may be given once.
-func (c *call) parameters() (url.Values, error) {
+// parameters returns the parameters of the query. Each must be one of known, and may be given once.
+func (c *call) parameters(known []string) (url.Values, error) {
 	q, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return nil, invalid("", "The query of the URL is malformed.")
 	}
 	for name, values := range q {
+		if !slices.Contains(known, name) {
+			return nil, invalid(wire.Short(name), "The request contains the unknown parameter %s.", strconv.Quote(wire.Short(name)))
+		}
 		if len(values) > 1 {
 			return nil, invalid(wire.Short(name), "%s may be given only once.", wire.Short(name))
 		}
@@ -165,11 +169,8 @@ func (c *call) parameters() (url.Values, error) {
 	return q, nil
 }
 
-func search(c *call) error {
-	q, err := c.parameters()
-	if err != nil {
-		return err
-	}
+func search(c *call) (err error) {
+	q := c.query
 	query := selfservice.Query{User: q.Get("user"), Text: q.Get("q"), MaxResults: selfservice.DefaultResults}
 	for name, into := range map[string]*int{"startAt": &query.StartAt, "maxResults": &query.MaxResults} {
 		if !q.Has(name) {
@@ -199,10 +200,7 @@ func search(c *call) error {
 func revokeOf(c *call) error { return c.noContent(c.RevokeOf(c.r.Context(), c.caller, c.id)) }
 
 func revokeAllOf(c *call) error {
-	q, err := c.parameters()
-	if err == nil {
-		_, err = c.RevokeAllOf(c.r.Context(), c.caller, q.Get("user"))
-	}
+	_, err := c.RevokeAllOf(c.r.Context(), c.caller, c.query.Get("user"))
 	return c.noContent(err)
 }
 

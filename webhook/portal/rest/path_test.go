@@ -100,6 +100,29 @@ func TestMalformedQueries(t *testing.T) {
 	}
 }
 
+// Unknown parameters are refused on every route, because a misspelled one must not be ignored. Nothing is changed.
+func TestUnknownParameters(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		carol := session(t, w, "carol")
+		id, text := carol.create(`{"label":"stays"}`)
+		for _, route := range rest.Routes() {
+			body := map[string]string{"/": `{"label":"x"}`, "/revoke": `{"token":"` + text + `"}`}[route[1]]
+			if route[0] != http.MethodPost {
+				body = ""
+			}
+			for _, query := range []string{"?maxResult=5", "?User=carol", "?user=carol&x=1", "?_=1", "?="} {
+				got := carol.send(route[0], strings.Replace(route[1], "{id}", id, 1)+query, body)
+				if got.status != http.StatusBadRequest || !strings.Contains(got.body, "unknown parameter") {
+					t.Errorf("%s %s%s: %d %s", route[0], route[1], query, got.status, got.body)
+				}
+			}
+		}
+		if err := wantIDs(carol, id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Methods that a path does not support are 405 with Allow, without authentication.
 func TestMethods(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
@@ -127,7 +150,8 @@ func TestMethods(t *testing.T) {
 		}
 		// Headers and parameters do not change the method.
 		for _, override := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"} {
-			alice.expect(http.StatusOK, "GET", "/"+id+"?_method=DELETE&X-HTTP-Method-Override=DELETE", "", override, "DELETE")
+			alice.expect(http.StatusOK, "GET", "/"+id, "", override, "DELETE")
+			alice.expect(http.StatusBadRequest, "GET", "/"+id+"?"+override+"=DELETE", "")
 			alice.expect(http.StatusMethodNotAllowed, "POST", "/all", `{"_method":"DELETE"}`, override, "DELETE")
 			alice.expect(http.StatusMethodNotAllowed, "POST", "/"+id, "", override, "DELETE")
 		}

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -28,6 +29,7 @@ type call struct {
 	caller *selfservice.Caller
 	// target is the request target below the context path, as the client wrote it. version and id are parts of it.
 	target, version, id string
+	query               url.Values
 }
 
 // operation writes the answer of a call, or returns an error.
@@ -39,21 +41,23 @@ type route struct {
 	// anonymous says that the operation needs no authentication.
 	anonymous bool
 	run       operation
+	// parameters are the parameters of the query.
+	parameters []string
 }
 
 // routes lists all operations. Literal paths come before those with {id}, which would match them.
 var routes = []route{
-	{http.MethodGet, "/", false, list},
-	{http.MethodPost, "/", false, create},
-	{http.MethodGet, "/openapi.json", true, describe},
-	{http.MethodPost, "/revoke", true, revokePresented},
-	{http.MethodDelete, "/all", false, revokeAll},
-	{http.MethodGet, "/admin", false, search},
-	{http.MethodDelete, "/admin/tokens", false, revokeAllOf},
-	{http.MethodDelete, "/admin/{id}", false, revokeOf},
-	{http.MethodGet, "/{id}", false, get},
-	{http.MethodDelete, "/{id}", false, revoke},
-	{http.MethodPost, "/{id}/rotate", false, rotate},
+	{method: http.MethodGet, path: "/", run: list},
+	{method: http.MethodPost, path: "/", run: create},
+	{method: http.MethodGet, path: "/openapi.json", anonymous: true, run: describe},
+	{method: http.MethodPost, path: "/revoke", anonymous: true, run: revokePresented},
+	{method: http.MethodDelete, path: "/all", run: revokeAll},
+	{method: http.MethodGet, path: "/admin", run: search, parameters: []string{"user", "q", "startAt", "maxResults"}},
+	{method: http.MethodDelete, path: "/admin/tokens", run: revokeAllOf, parameters: []string{"user"}},
+	{method: http.MethodDelete, path: "/admin/{id}", run: revokeOf},
+	{method: http.MethodGet, path: "/{id}", run: get},
+	{method: http.MethodDelete, path: "/{id}", run: revoke},
+	{method: http.MethodPost, path: "/{id}/rotate", run: rotate},
 }
 
 // NewHandler returns the handler of the APIs of all sites. It expects the path values of selfservice.Mount, and a path that begins
@@ -79,16 +83,23 @@ func (c *call) serve() (err error) {
 	if err != nil {
 		return err
 	}
-	if route.anonymous {
-		return route.run(c)
+	if !route.anonymous {
+		if err := c.authenticate(); err != nil {
+			return err
+		}
 	}
-	if err := c.site.SameOrigin(c.r); err != nil {
-		return err
-	}
-	if c.caller, err = c.Identify(c.r, c.site, c.target); err != nil {
+	if c.query, err = c.parameters(route.parameters); err != nil {
 		return err
 	}
 	return route.run(c)
+}
+
+func (c *call) authenticate() (err error) {
+	if err := c.site.SameOrigin(c.r); err != nil {
+		return err
+	}
+	c.caller, err = c.Identify(c.r, c.site, c.target)
+	return err
 }
 
 // route returns the route for a path that begins with the version.

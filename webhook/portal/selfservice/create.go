@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -16,7 +14,6 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
-	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
 )
 
@@ -65,13 +62,9 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 
 // plan returns the APIToken for a request, or an error if the caller may not have it.
 func (s *Service) plan(ctx context.Context, c *Caller, r CreateRequest) (*tokensv1alpha1.APIToken, error) {
-	t := newAPIToken(c.Site, c.User, r.Label)
-	t.Spec.LifetimeDays, t.Spec.Access, t.Spec.AllowedSources, t.Spec.AllowedPaths = r.LifetimeDays, r.Access, r.AllowedSources, r.AllowedPaths
-	if !r.Expires.IsZero() {
-		t.Spec.ExpirationTime = metav1.NewTime(r.Expires.Truncate(time.Second)) // the API server stores seconds, so they are what is checked
-	}
-	if err := checkRequest(t); err != nil {
-		return nil, err
+	t := c.apiToken(r)
+	if all := checkRequest(c.Site, t); len(all) > 0 {
+		return nil, joined(all)
 	}
 	if r.Nonce != "" {
 		if !nonceForm.MatchString(r.Nonce) {
@@ -84,8 +77,8 @@ func (s *Service) plan(ctx context.Context, c *Caller, r CreateRequest) (*tokens
 			return nil, err
 		}
 	}
-	if err := s.checkPolicy(c, t); err != nil {
-		return nil, err
+	if p := s.checkPolicy(c, t); p != nil {
+		return nil, p
 	}
 	own, err := s.objects(ctx, c.ownTokens())
 	if err != nil {
@@ -95,40 +88,6 @@ func (s *Service) plan(ctx context.Context, c *Caller, r CreateRequest) (*tokens
 		return nil, quotaReached(quota)
 	}
 	return t, nil
-}
-
-// newAPIToken returns an APIToken of the portal that is pending.
-func newAPIToken(s *Site, user, label string) *tokensv1alpha1.APIToken {
-	return &tokensv1alpha1.APIToken{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: s.Namespace, GenerateName: namePrefix(user),
-			Labels: map[string]string{managedByLabel: managedBy}, Annotations: map[string]string{tokensv1alpha1.AnnotationPending: "true"},
-		},
-		Spec: tokensv1alpha1.APITokenSpec{
-			SiteRef: tokensv1alpha1.SiteReference{Name: s.Name}, User: user, Label: label,
-			Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal},
-		},
-	}
-}
-
-// checkPolicy returns the rule of the site that a token breaks, in the words of the REST API.
-func (s *Service) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) error {
-	now, policy := s.Clock.Now(), terms.Policy(c.AtlassianSite)
-	if until := t.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(now) {
-		return invalid("expiresAt", "expiresAt must be in the future.")
-	}
-	if now.Before(policy.IssuedAfter) {
-		return problem(Conflict, "This site issues no API tokens before %s.", policy.IssuedAfter.UTC().Format(time.RFC3339))
-	}
-	switch terms.Violates(t, c.AtlassianSite, now) {
-	case terms.LifetimeTooLong:
-		return invalid("lifetimeDays", "lifetimeDays must be at most %d.", policy.MaxDays)
-	case terms.ExpirationTooLate:
-		return invalid("expiresAt", "expiresAt must be at most %d days away.", policy.MaxDays)
-	case terms.NeverExpires:
-		return invalid("lifetimeDays", "API tokens of this site must expire: set lifetimeDays or expiresAt.")
-	}
-	return nil
 }
 
 func quotaReached(quota int) *Problem {

@@ -38,6 +38,8 @@ type Problem struct {
 	// Reason is machine-readable, as in the answers of the gateway. It may be empty.
 	Reason  string
 	Message string
+	// Also are further problems of the same request, each with a Field of its own.
+	Also []*Problem
 }
 
 func (p *Problem) Error() string { return p.Message }
@@ -48,6 +50,13 @@ func problem(kind Kind, format string, args ...any) *Problem {
 
 func invalid(field, format string, args ...any) *Problem {
 	return &Problem{Kind: Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// joined returns several problems as one. There must be at least one.
+func joined(all []*Problem) *Problem {
+	p := *all[0]
+	p.Also = all[1:]
+	return &p
 }
 
 // AsProblem returns the problem for an error. The details of an unexpected error are not shown to the caller.

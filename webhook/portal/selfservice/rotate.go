@@ -2,7 +2,6 @@ package selfservice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -84,11 +83,14 @@ func (s *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 	if until := t.object.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(s.Clock.Now()) {
 		return problem(Conflict, "This API token expired at %s, and a new secret would not change that. Create another one.", until.UTC().Format(time.RFC3339))
 	}
-	err := s.checkPolicy(c, t.object)
-	if violation := (*Problem)(nil); errors.As(err, &violation) && violation.Kind == Invalid { // the token is at fault, and not the request
-		return problem(Conflict, "%s This API token breaks that rule, so it cannot be rotated: create another one.", violation.Message)
+	switch p := s.checkPolicy(c, t.object); {
+	case p == nil:
+		return nil
+	case p.Kind == Invalid: // the token is at fault, and not the request
+		return problem(Conflict, "%s This API token breaks that rule, so it cannot be rotated: create another one.", p.Message)
+	default:
+		return p
 	}
-	return err
 }
 
 // replaceSecret adds a secret to the record, if nobody else changes the record meanwhile.

@@ -3,6 +3,8 @@ package selfservice_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
@@ -23,7 +25,7 @@ func TestSchemaProblem(t *testing.T) {
 		"the owner": {"spec.user", "Invalid value: \"Ärger\": `user` must not contain ':'",
 			selfservice.Problem{Kind: selfservice.Conflict, Message: "Your user name cannot have API tokens: user must not contain ':'."}},
 	} {
-		if got := selfservice.SchemaProblem(tc.field, tc.message); *got != tc.want {
+		if got := selfservice.SchemaProblem(tc.field, tc.message); !cmp.Equal(*got, tc.want) {
 			t.Errorf("%s: %+v, want %+v", name, *got, tc.want)
 		}
 	}

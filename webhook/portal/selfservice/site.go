@@ -17,7 +17,7 @@ import (
 // PagePath and APIPath are the paths of the page and the REST API, below the context path of the product.
 const (
 	PagePath = siteurl.PortalPath
-	APIPath  = "/rest/api-tokens"
+	APIPath  = siteurl.APIPath
 )
 
 // Site is a site that the portal serves.

@@ -18,7 +18,7 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// State says whether a token authenticates, and if not, why.
+// State says whether a token works, and if not, why.
 type State string
 
 // The states of a token.
@@ -29,6 +29,10 @@ const (
 	Revoked    State = "Revoked"
 	NotAllowed State = "NotAllowed"
 	Damaged    State = "Damaged"
+	// Unlicensed means that the site has no valid licence.
+	Unlicensed State = "Unlicensed"
+	// StateNotEnrolled means that the operator has no personal access token with which the token could act at the product.
+	StateNotEnrolled State = "NotEnrolled"
 )
 
 var states = map[authn.Reason]State{
@@ -61,16 +65,29 @@ func (s *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
 	if !ok || t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
 		return Token{}, false
 	}
-	state, known := states[d.Reason]
-	if !known {
-		state = Damaged
-	}
 	return Token{
-		ID: d.TokenID, Label: t.Spec.Label, User: username.Fold(t.Spec.User), State: state,
+		ID: d.TokenID, Label: t.Spec.Label, User: username.Fold(t.Spec.User), State: s.state(t, d.Reason),
 		Access: cmp.Or(t.Spec.Access, tokensv1alpha1.AccessReadWrite), Credential: t.Spec.Credential.Type, Namespace: t.Namespace, Name: t.Name,
 		Created: t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Used: t.Status.LastAccessedTime.Time, UsedFrom: t.Status.LastAccessedFrom,
 		AllowedSources: t.Spec.AllowedSources, AllowedPaths: t.Spec.AllowedPaths, object: t,
 	}, true
+}
+
+// state returns the state of a token that does not authenticate for a reason, or that authenticates if reason is empty. The
+// portal may not read personal access tokens: the controller says in a condition that one is missing.
+func (s *Service) state(t *tokensv1alpha1.APIToken, reason authn.Reason) State {
+	state, known := states[reason]
+	switch {
+	case !known:
+		return Damaged
+	case state != Active:
+		return state
+	case s.Index.Unlicensed(authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}) != "":
+		return Unlicensed
+	case readyReason(t) == tokensv1alpha1.ReasonUpstreamCredentialMissing:
+		return StateNotEnrolled
+	}
+	return Active
 }
 
 // List returns the caller's own tokens, newest first.
