@@ -32,7 +32,7 @@ func node(t *testing.T, program string, input any) (steps int) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "node", program)
-	cmd.Dir = filepath.Join(controlplane.RepositoryRoot(), "hack", "e2e")
+	cmd.Dir = filepath.Join(controlplane.RepositoryRoot(), "hack", "suites", "e2e")
 	cmd.Stdin = bytes.NewReader(encoded)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

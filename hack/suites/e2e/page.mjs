@@ -232,7 +232,7 @@ await step('a personal access token can be pasted, and is not shown again', asyn
   await page.goto(`${input.page}?dialog=paste`);
   await look(page, 'paste');
   await dialog.getByLabel('Personal access token').fill('bm90LWEtcGVyc29uYWwtYWNjZXNzLXRva2VuLWF0LWFsbA==');
-  await dialog.getByRole('button', { name: 'Store' }).click();
+  await dialog.getByRole('button', { name: 'Save' }).click();
   await dialog.getByRole('alert').waitFor();
   expect('what was typed is in the page', (await page.content()).includes('bm90LWEt'), false);
 });

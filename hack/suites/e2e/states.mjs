@@ -41,7 +41,7 @@ const states = {
     expect('still told', await page.getByText('Your API tokens do not work.').count(), 0);
   },
   unlicensed: async () => {
-    await page.getByText('there is no licence').waitFor();
+    await page.getByText('their licence is missing').waitFor();
     await look(page, 'unlicensed');
     const token = await create('made without a licence', false);
     await curlUntil(input.user, token, 403);
