@@ -53,6 +53,8 @@ func TestLastAccessPolicy(t *testing.T) {
 		{"a first time of issue", empty, `{"issuedTime": "2026-01-02T00:00:00Z"}`, others, allowed},
 		{"another time of issue", full, `{"issuedTime": "2026-01-02T00:00:00Z"}`, others, allowed},
 		{"no time of issue", full, `{"issuedTime": null}`, others, allowed},
+		{"another generation", empty, `{"observedGeneration": 1}`, others, allowed},
+		{"no generation, with a use", full, `{"observedGeneration": null, ` + lastAccess + `}`, others, access},
 		{"a first end", empty, `{"expirationTime": "2027-01-02T00:00:00Z", "nextRotationTime": "2027-01-02T00:00:00Z"}`, others, allowed},
 		{"first conditions", empty, `{"conditions": ` + condition + `}`, others, allowed},
 		{"other conditions", full, `{"conditions": ` + strings.ReplaceAll(condition, "Issued", "Other") + `}`, others, allowed},
@@ -161,7 +163,7 @@ func TestLastAccessOfAnotherUID(t *testing.T) {
 	create(t, token)
 	send := func(uid types.UID) error {
 		text := `[{"op": "test", "path": "/metadata/uid", "value": "` + string(uid) + `"},
-			{"op": "add", "path": "/status", "value": {"lastAccessedTime": "2026-01-01T00:00:00Z"}}]`
+			{"op": "add", "path": "/status/lastAccessedTime", "value": "2026-01-01T00:00:00Z"}]`
 		return clients[webhook].Status().Patch(t.Context(), token.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(text)))
 	}
 	if err := send("another"); err == nil {
@@ -195,7 +197,7 @@ func TestLastAccessSurvivesTheController(t *testing.T) {
 	if err := clients[clusterAdmin].Get(t.Context(), client.ObjectKeyFromObject(token), token); err != nil {
 		t.Fatal(err)
 	}
-	want := tokensv1alpha1.APITokenStatus{LastAccessedTime: metav1.Date(2026, 1, 1, 0, 0, 0, 0, metav1.Now().UTC().Location()), LastAccessedFrom: "192.0.2.1"}
+	want := tokensv1alpha1.APITokenStatus{ObservedGeneration: -1, LastAccessedTime: metav1.Date(2026, 1, 1, 0, 0, 0, 0, metav1.Now().UTC().Location()), LastAccessedFrom: "192.0.2.1"}
 	if diff := cmp.Diff(want, token.Status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}

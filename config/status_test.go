@@ -88,6 +88,16 @@ func TestStatusPolicy(t *testing.T) {
 	}
 }
 
+// The status of an object that no pass has seen yet has a generation that no object has.
+func TestStatusDefault(t *testing.T) {
+	token, site := newToken(teamNamespace, "existing", "alice"), newSite(teamNamespace, "existing")
+	create(t, token)
+	create(t, site)
+	if got := []int64{token.Status.ObservedGeneration, site.Status.ObservedGeneration}; got[0] != -1 || got[1] != -1 {
+		t.Errorf("observedGeneration is %v", got)
+	}
+}
+
 // The policy checks only the subresource, so requests without the subresource must not change the status.
 func TestStatusIsNotWrittenWithTheSpec(t *testing.T) {
 	admin := clients[clusterAdmin]

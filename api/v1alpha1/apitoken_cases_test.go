@@ -155,6 +155,9 @@ var apiTokenCases = slices.Concat(
 		{"white-space-before", "a alice", " alice", wantUserTrimmed},
 	}),
 	statusField("status.conditions", conditions),
+	statusField("status.observedGeneration", rows{
+		{"too-small", -1, -2, "status.observedGeneration: Invalid value: -2: observedGeneration in body should be greater than or equal to -1"},
+	}),
 	statusField("status.expirationTime", withTimes("expirationTime", rows{
 		{"format", "2026-01-01T00:00:00Z", "2026-01-01", `status.expirationTime: Invalid value: "2026-01-01": expirationTime in body must be of type date-time`},
 	})),

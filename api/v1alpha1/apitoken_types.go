@@ -35,6 +35,7 @@ type APIToken struct {
 	Spec APITokenSpec `json:"spec,omitzero"`
 	// status is the observed state of the token. It is for information only: no decision depends on it.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status APITokenStatus `json:"status,omitzero"`
 
 	// Malformed says why the spec could not be decoded. It is empty unless an object got past the schema, and is no part
@@ -313,6 +314,11 @@ type APITokenStatus struct {
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:XValidation:rule="self.lastTransitionTime >= timestamp('1000-01-01T00:00:00Z') && self.lastTransitionTime <= timestamp('9999-12-31T23:59:59Z')",message="`lastTransitionTime` must be a time such as '2026-01-31T12:00:00Z'"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the `metadata.generation` that the status is about. It is -1 until the first pass.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// tokenID is the public id of the token. Logs contain this id.
 	// +optional

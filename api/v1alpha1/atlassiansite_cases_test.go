@@ -242,6 +242,9 @@ var atlassianSiteCases = slices.Concat(
 		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "status.authURLSecretName: Too long: may not be more than 253"},
 	}),
 	statusField("status.conditions", conditions),
+	statusField("status.observedGeneration", rows{
+		{"too-small", -1, -2, "status.observedGeneration: Invalid value: -2: observedGeneration in body should be greater than or equal to -1"},
+	}),
 	field("spec.licenseSecretRef", rows{
 		{"name-required", fields{"name": "jira-license", "key": "license"}, fields{"key": "license"}, "spec.licenseSecretRef.name: Required value"},
 	}),

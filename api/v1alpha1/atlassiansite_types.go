@@ -28,6 +28,7 @@ type AtlassianSite struct {
 	Spec AtlassianSiteSpec `json:"spec,omitzero"`
 	// status is the observed state of the site.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status AtlassianSiteStatus `json:"status,omitzero"`
 
 	// Malformed says why the spec could not be decoded. It is empty unless an object got past the schema, and is no part
@@ -381,6 +382,11 @@ type AtlassianSiteStatus struct {
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:XValidation:rule="self.lastTransitionTime >= timestamp('1000-01-01T00:00:00Z') && self.lastTransitionTime <= timestamp('9999-12-31T23:59:59Z')",message="`lastTransitionTime` must be a time such as '2026-01-31T12:00:00Z'"
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the `metadata.generation` that the status is about. It is -1 until the first pass.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
 	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal

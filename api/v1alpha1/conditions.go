@@ -3,6 +3,14 @@ package v1alpha1
 // ConditionReady says whether an APIToken authenticates, or whether the tokens of an AtlassianSite do.
 const ConditionReady = "Ready"
 
+// ConditionStalled says that an object is not ready, and stays so until a person changes something. Its reason and message
+// are those of the Ready condition. It is absent in all other states, also in those that somebody asked for (Suspended,
+// Expired) and those that wait for another object (SiteNotFound, SourceMissing) or for some time (IssuePending).
+const ConditionStalled = "Stalled"
+
+// ReasonInvalid means that an object got past the schema and its spec cannot be decoded. It is a reason of both kinds.
+const ReasonInvalid = "Invalid"
+
 // Reasons of an APIToken's Ready condition.
 const (
 	// ReasonIssued means that the token was issued and delivered.
@@ -31,6 +39,8 @@ const (
 	ReasonDuplicateCredential = "DuplicateCredential"
 	// ReasonSiteNotFound means that the AtlassianSite in `siteRef` does not exist.
 	ReasonSiteNotFound = "SiteNotFound"
+	// ReasonSiteInvalid means that the spec of the AtlassianSite in `siteRef` cannot be decoded.
+	ReasonSiteInvalid = "SiteInvalid"
 	// ReasonDeliveryConflict means that the Secret in `delivery` exists and was not created by the operator.
 	ReasonDeliveryConflict = "DeliveryConflict"
 	// ReasonRecordMissing means that the record of an issued token is missing. The delivered token no longer authenticates.

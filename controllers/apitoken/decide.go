@@ -115,6 +115,7 @@ const candidateGrace = 2 * reconcileTimeout
 // so each sees only states that passed the checks before it.
 var (
 	generated = []func(state) *decision{
+		isDecoded,
 		siteExists,
 		namespaceAllowed,
 		recordReadable,
@@ -204,8 +205,24 @@ func block(reason, format string, args ...any) *decision {
 	return &decision{blocked, reason, fmt.Sprintf(format, args...)}
 }
 
+// isDecoded refuses an APIToken that got past the schema. It is a check of generated tokens only, because the kind of such an
+// APIToken is unknown.
+func isDecoded(s state) *decision {
+	if s.token.Malformed == "" {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonInvalid,
+		"This APIToken cannot be read (%s), so the token does not authenticate. Correct the value, or delete this APIToken.", s.token.Malformed)
+}
+
 func siteExists(s state) *decision {
-	if s.site != nil {
+	switch {
+	case s.site == nil:
+	case s.site.Malformed != "":
+		return block(tokensv1alpha1.ReasonSiteInvalid,
+			"AtlassianSite '%s' in namespace '%s' cannot be read (%s), so the token does not authenticate. Have its administrator correct the value, "+
+				"or delete the AtlassianSite and create it again.", s.site.Name, s.site.Namespace, s.site.Malformed)
+	default:
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonSiteNotFound,

@@ -33,6 +33,9 @@ type observed struct {
 // observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached.
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
 	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
+	if t.Malformed != "" {
+		return s, nil
+	}
 	var site tokensv1alpha1.AtlassianSite
 	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
 	case err == nil:

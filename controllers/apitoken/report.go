@@ -25,7 +25,7 @@ import (
 func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) error {
 	status := r.status(t, o)
 	if !equality.Semantic.DeepEqual(status, t.Status) {
-		apply := tokensac.APITokenStatus().WithConditions(conditions.ToApply(status.Conditions)...)
+		apply := tokensac.APITokenStatus().WithConditions(conditions.ToApply(status.Conditions)...).WithObservedGeneration(status.ObservedGeneration)
 		if status.TokenID != "" {
 			apply.WithTokenID(status.TokenID)
 		}
@@ -44,7 +44,7 @@ func (r *Reconciler) report(ctx context.Context, t *tokensv1alpha1.APIToken, o o
 // recognised. It keeps the last access too, which only the gateway writes.
 func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha1.APITokenStatus {
 	status := tokensv1alpha1.APITokenStatus{
-		TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime,
+		ObservedGeneration: t.Generation, TokenID: t.Status.TokenID, IssuedTime: t.Status.IssuedTime,
 		LastAccessedTime: t.Status.LastAccessedTime, LastAccessedFrom: t.Status.LastAccessedFrom,
 	}
 	if rec := o.state.record; rec != nil && recordAgrees(o.state) == nil {
@@ -53,6 +53,11 @@ func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha
 	}
 	found := []metav1.Condition{o.ready()}
 	stored := slices.Clone(t.Status.Conditions)
+	if o.stalled() {
+		found = append(found, conditions.Stalled(o.ready()))
+	} else {
+		apimeta.RemoveStatusCondition(&stored, tokensv1alpha1.ConditionStalled)
+	}
 	if o.state.site != nil {
 		status.ExpirationTime, status.NextRotationTime = seconds(o.state.end()), seconds(o.state.nextRotation())
 	}
@@ -87,6 +92,18 @@ func (o outcome) ready() metav1.Condition {
 		c.Status = metav1.ConditionTrue
 	}
 	return c
+}
+
+// unstalled are the reasons not to be ready that need no person: somebody asked for that state, or time or another object
+// ends it.
+var unstalled = []string{
+	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired,
+	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonIssuePending,
+}
+
+// stalled reports whether the token is not ready until a person changes something.
+func (o outcome) stalled() bool {
+	return o.decision.step == blocked && !slices.Contains(unstalled, o.decision.reason)
 }
 
 // emitEvents emits an Event for a new secret, for each expiry notice, and for a problem that a person has to solve and that

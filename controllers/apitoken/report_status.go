@@ -11,6 +11,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
 // writeStatus applies a status to the APIToken as it was when the pass began. If only the last access changed meanwhile,
@@ -18,7 +19,7 @@ import (
 func (r *Reconciler) writeStatus(ctx context.Context, t *tokensv1alpha1.APIToken, status *tokensac.APITokenStatusApplyConfiguration) error {
 	apply := func(version string) error {
 		object := tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithResourceVersion(version).WithStatus(status)
-		return r.Client.Status().Apply(ctx, object, client.ForceOwnership)
+		return conditions.Apply(ctx, r.Client, object, t.Malformed != "")
 	}
 	err := apply(t.ResourceVersion)
 	if !apierrors.IsConflict(err) {

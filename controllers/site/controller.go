@@ -130,6 +130,9 @@ type outcome struct {
 
 func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (outcome, error) {
 	o := outcome{licenses: r.Licenses != nil}
+	if o.problem = malformed(s); o.problem != nil {
+		return o, nil // what is kept for the site stays: what it says is unknown
+	}
 	var all tokensv1alpha1.AtlassianSiteList
 	if err := r.Client.List(ctx, &all); err != nil {
 		return o, fmt.Errorf("listing the AtlassianSites: %w", err)

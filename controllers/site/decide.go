@@ -12,6 +12,16 @@ import (
 // problem says why a site is not served, and what to do.
 type problem struct{ reason, message string }
 
+// malformed returns the problem of a site that got past the schema, or nil.
+func malformed(s *tokensv1alpha1.AtlassianSite) *problem {
+	if s.Malformed == "" {
+		return nil
+	}
+	return &problem{tokensv1alpha1.ReasonInvalid, fmt.Sprintf(
+		"This AtlassianSite cannot be read (%s), so its tokens do not authenticate. Correct the value, or delete the AtlassianSite and create it again.",
+		s.Malformed)}
+}
+
 // notServed returns why the spec of a site, beside all others, must not be served, or nil.
 func notServed(s *tokensv1alpha1.AtlassianSite, all []tokensv1alpha1.AtlassianSite, allowExternal bool) *problem {
 	if conflict := baseURLConflict(s, all); conflict != nil {

@@ -23,12 +23,12 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 	}
 	status := o.status(s, metav1.NewTime(r.Clock.Now()))
 	if len(status.Conditions) > 0 && !equality.Semantic.DeepEqual(status, s.Status) {
-		apply := tokensac.AtlassianSiteStatus().WithConditions(conditions.ToApply(status.Conditions)...)
+		apply := tokensac.AtlassianSiteStatus().WithConditions(conditions.ToApply(status.Conditions)...).WithObservedGeneration(status.ObservedGeneration)
 		if status.AuthURLSecretName != "" {
 			apply.WithAuthURLSecretName(status.AuthURLSecretName)
 		}
 		object := tokensac.AtlassianSite(s.Name, s.Namespace).WithUID(s.UID).WithResourceVersion(s.ResourceVersion).WithStatus(apply)
-		if err := r.Client.Status().Apply(ctx, object, client.ForceOwnership); err != nil {
+		if err := conditions.Apply(ctx, r.Client, object, s.Malformed != ""); err != nil {
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
@@ -39,8 +39,12 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 // status returns the new status. Conditions that the pass did not get to stay. For a site that is not served, they go.
 func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokensv1alpha1.AtlassianSiteStatus {
 	status := tokensv1alpha1.AtlassianSiteStatus{
-		Conditions:        conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
-		AuthURLSecretName: s.Status.AuthURLSecretName,
+		Conditions:         conditions.Merge(s.Status.Conditions, now, s.Generation, o.conditions(s)...),
+		ObservedGeneration: s.Generation,
+		AuthURLSecretName:  s.Status.AuthURLSecretName,
+	}
+	if o.problem == nil && o.probed {
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionStalled)
 	}
 	if !o.licenses || o.problem != nil {
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionLicensed)
@@ -69,6 +73,7 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	switch {
 	case o.problem != nil:
 		add(tokensv1alpha1.ConditionReady, false, o.problem.reason, o.problem.message)
+		found = append(found, conditions.Stalled(found[0])) // each problem needs a person
 	case o.probed:
 		add(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
 			fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName))

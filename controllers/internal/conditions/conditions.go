@@ -7,6 +7,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
 // Merge returns the stored conditions with those that a pass found. A condition whose status did not change keeps its
@@ -18,6 +20,12 @@ func Merge(stored []metav1.Condition, now metav1.Time, generation int64, found .
 		apimeta.SetStatusCondition(&merged, c)
 	}
 	return merged
+}
+
+// Stalled returns the Stalled condition of an object that is not ready until a person changes something.
+func Stalled(ready metav1.Condition) metav1.Condition {
+	ready.Type, ready.Status = tokensv1alpha1.ConditionStalled, metav1.ConditionTrue
+	return ready
 }
 
 // ToApply returns the conditions as apply configurations.

@@ -48,8 +48,6 @@ type Env struct {
 
 	// credentials serialises the creation of users: the control plane's authority is not safe for concurrent use.
 	credentials sync.Mutex
-	// crds is held while the rules of a CRD are changed.
-	crds sync.Mutex
 }
 
 // Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.

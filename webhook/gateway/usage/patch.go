@@ -42,22 +42,11 @@ func NewWriter(config *rest.Config) (Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the client for last accesses: %w", err)
 	}
-	return func(ctx context.Context, u Use) error {
-		// The object may have no status yet, and the controller may write the first one between two attempts.
-		for _, withoutStatus := range []bool{false, true, false} {
-			if err := patch(ctx, c, u, withoutStatus); !errors.Is(err, errNotApplicable) {
-				return err
-			}
-		}
-		return ErrGone
-	}, nil
+	return func(ctx context.Context, u Use) error { return patch(ctx, c, u) }, nil
 }
 
-// errNotApplicable means that the patch was made for another state of the object.
-var errNotApplicable = errors.New("the patch does not apply")
-
-func patch(ctx context.Context, c client.Client, u Use, withoutStatus bool) error {
-	operations, err := json.Marshal(operationsFor(u, withoutStatus))
+func patch(ctx context.Context, c client.Client, u Use) error {
+	operations, err := json.Marshal(operationsFor(u))
 	if err != nil {
 		return fmt.Errorf("encoding a patch: %w", err)
 	}
@@ -69,7 +58,7 @@ func patch(ctx context.Context, c client.Client, u Use, withoutStatus bool) erro
 	case apierrors.IsNotFound(err):
 		return ErrGone
 	case apierrors.IsInvalid(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeFieldValueInvalid):
-		return errNotApplicable // an invalid result names a field, a patch that does not apply names none
+		return ErrGone // an invalid result names a field; a patch that does not apply, because the UID differs, names none
 	case apierrors.IsInvalid(err):
 		return ErrRefused
 	}
@@ -84,14 +73,11 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-func operationsFor(u Use, withoutStatus bool) []operation {
-	const status, lastTime, lastFrom = "/status", "/status/lastAccessedTime", "/status/lastAccessedFrom"
+// operationsFor relies on the default of the status: every APIToken has one.
+func operationsFor(u Use) []operation {
+	const lastTime, lastFrom = "/status/lastAccessedTime", "/status/lastAccessedFrom"
 	at := time.Unix(u.Second, 0).UTC().Format(time.RFC3339)
-	operations := []operation{{"test", "/metadata/uid", u.Token.UID}}
-	if withoutStatus {
-		operations = append(operations, operation{"test", status, nil}, operation{"add", status, struct{}{}})
-	}
-	operations = append(operations, operation{"add", lastTime, at}, operation{"add", lastFrom, u.From.String()})
+	operations := []operation{{"test", "/metadata/uid", u.Token.UID}, {"add", lastTime, at}, {"add", lastFrom, u.From.String()}}
 	if !u.From.IsValid() {
 		// A missing field cannot be removed, so it is added first.
 		operations = append(operations, operation{"remove", lastFrom, nil})

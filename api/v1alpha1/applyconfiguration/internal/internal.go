@@ -41,6 +41,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.APITokenStatus
+      default:
+        observedGeneration: -1
 - name: dev.apitokens.operator.api.v1alpha1.APITokenSpec
   map:
     fields:
@@ -116,6 +118,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: nextRotationTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: observedGeneration
+      type:
+        scalar: numeric
     - name: tokenID
       type:
         scalar: string
@@ -148,6 +153,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.AtlassianSiteStatus
+      default:
+        observedGeneration: -1
 - name: dev.apitokens.operator.api.v1alpha1.AtlassianSiteSpec
   map:
     fields:
@@ -232,6 +239,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: observedGeneration
+      type:
+        scalar: numeric
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerification
   map:
     fields:

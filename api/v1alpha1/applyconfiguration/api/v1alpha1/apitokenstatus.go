@@ -14,6 +14,8 @@ import (
 type APITokenStatusApplyConfiguration struct {
 	// conditions say whether the token authenticates. If not, they say why, and what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// observedGeneration is the `metadata.generation` that the status is about. It is -1 until the first pass.
+	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// tokenID is the public id of the token. Logs contain this id.
 	TokenID *string `json:"tokenID,omitempty"`
 	// issuedTime is when the delivered secret was issued.
@@ -46,6 +48,14 @@ func (b *APITokenStatusApplyConfiguration) WithConditions(values ...*v1.Conditio
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedGeneration field is set to the value of the last call.
+func (b *APITokenStatusApplyConfiguration) WithObservedGeneration(value int64) *APITokenStatusApplyConfiguration {
+	b.ObservedGeneration = &value
 	return b
 }
 

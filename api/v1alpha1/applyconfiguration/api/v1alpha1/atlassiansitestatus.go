@@ -13,6 +13,8 @@ import (
 type AtlassianSiteStatusApplyConfiguration struct {
 	// conditions say whether tokens of the site authenticate. If not, they say why, and what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// observedGeneration is the `metadata.generation` that the status is about. It is -1 until the first pass.
+	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
 	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal
 	// access token.
@@ -35,6 +37,14 @@ func (b *AtlassianSiteStatusApplyConfiguration) WithConditions(values ...*v1.Con
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedGeneration field is set to the value of the last call.
+func (b *AtlassianSiteStatusApplyConfiguration) WithObservedGeneration(value int64) *AtlassianSiteStatusApplyConfiguration {
+	b.ObservedGeneration = &value
 	return b
 }
 
