@@ -13,12 +13,13 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// expectNotServed expects that nothing is kept for a site, and that the status has only the reason.
+// expectNotServed expects that nothing is kept for a site, and that the status has only the reason, and that it needs a person.
 func (w *world) expectNotServed(s *tokensv1alpha1.AtlassianSite, reason string, users ...string) {
 	w.Helper()
 	w.expectReady(s, reason)
 	w.expectNothingKept(s, users...)
-	if len(s.Status.Conditions) != 1 || s.Status.AuthURLSecretName != "" {
+	stalled := apimeta.IsStatusConditionTrue(s.Status.Conditions, tokensv1alpha1.ConditionStalled)
+	if len(s.Status.Conditions) != 2 || !stalled || s.Status.AuthURLSecretName != "" {
 		w.Errorf("the status of a site that is not served is %+v", s.Status)
 	}
 }

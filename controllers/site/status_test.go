@@ -81,7 +81,8 @@ func TestConditionsSayWhenAndOfWhat(t *testing.T) {
 	}
 	expect("another generation", since)
 	w.change(s, upstreamURL("https://jira."+w.ns+".example"))
-	since[tokensv1alpha1.ConditionReady] = step()
+	stopped := step()
+	since[tokensv1alpha1.ConditionReady], since[tokensv1alpha1.ConditionStalled] = stopped, stopped
 	expect("not served", since)
 	w.change(s, upstreamURL(w.origin("jira")+"/jira"))
 	again := step()
