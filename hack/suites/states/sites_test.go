@@ -47,6 +47,11 @@ var siteExamples = []example{
 		w.put(name+"-auth-urls", "note", "somebody else's")
 		w.site(name)
 	}},
+	{"malformed", 0, func(w *world, name string) {
+		s := w.site(name)
+		env.Malform(w.T, s, "issuedAfter", lowerCase)
+		w.lookAtSite(s)
+	}},
 	{"keys-damaged", 0, func(w *world, name string) {
 		s := w.site(name)
 		keys := w.secret(kubetest.SystemNamespace, authurl.KeysSecretName(w.jira, name))

@@ -84,6 +84,9 @@ func (w *world) play(examples []example) {
 	}
 }
 
+// lowerCase is a time that the schema refuses.
+const lowerCase = "2027-06-30t00:00:00z"
+
 var tokenExamples = []example{
 	{"issued", 0, func(w *world, name string) { w.token(name) }},
 	{"used", 3 * time.Minute, used},
@@ -140,6 +143,12 @@ var tokenExamples = []example{
 	}},
 	{"policy-quota", 0, quota},
 	{"site-not-found", 0, func(w *world, name string) { w.token(name, at("mian")) }},
+	{"malformed", 0, func(w *world, name string) {
+		t := w.token(name)
+		env.Malform(w.T, t, "expirationTime", lowerCase)
+		w.look(t)
+	}},
+	{"site-malformed", 0, func(w *world, name string) { w.token(name, at("malformed")) }},
 	{"namespace-not-allowed", 0, func(w *world, name string) {
 		w.token(name, func(t *tokensv1alpha1.APIToken) { t.Namespace, t.Spec.SiteRef.Namespace = w.team, w.jira })
 	}},
