@@ -31,5 +31,8 @@ func FuzzOracle(f *testing.F) {
 		if got, wrong := l.core.ask(q); got != want || wrong != "" {
 			t.Fatal(l.explain(q, got, want, wrong))
 		}
+		if path := l.world.exceeded(q, want); path != "" {
+			t.Fatal(l.explain(q, want, want, "the product would run "+path))
+		}
 	})
 }

@@ -42,6 +42,8 @@ type identity struct {
 type presented struct {
 	kind           string
 	user, password string
+	// imported is the imported token whose secret the password is.
+	imported *identity
 }
 
 // Kinds of credentials.
@@ -68,37 +70,37 @@ func (w *world) judge(q question) answer {
 
 func (w *world) judgeAsked(q question, at siteName, s *site, target string, client clientAddress) answer {
 	authorization := q.header["Authorization"]
-	rawPath, query, _ := strings.Cut(target, "?")
+	_, query, _ := strings.Cut(target, "?")
 	c := credentialOf(authorization)
-	if c.kind == malformed {
+	switch {
+	case c.kind == malformed:
 		return refusal(401, "malformed_credential", "")
-	}
-	if a, found := tokenInQuery(c, query); found {
-		return a
-	}
-	if c.kind == misplaced {
+	case c.kind == misplaced:
 		return refusal(401, "scheme_not_accepted", "")
+	case c.kind == foreign && containsToken(query):
+		return refusal(403, "CredentialParameter", "")
+	case c.kind == ours:
+		return w.judgeToken(q, at, s, target, client, c)
 	}
-	var imported *identity
-	if c.kind == foreign {
-		candidates := w.importedBy(at, c)
-		switch len(candidates) {
-		case 0:
-			return forward(authorization, target)
-		case 1:
-			imported = &candidates[0]
-		default:
-			return refusal(401, "ambiguous_token", "")
-		}
+	switch imported := w.importedBy(at, c); len(imported) {
+	case 0:
+		return forward(authorization, target)
+	case 1:
+		c.imported = &imported[0]
+		return w.judgeToken(q, at, s, target, client, c)
+	default:
+		return refusal(401, "ambiguous_token", "")
 	}
-	path, wrong := judgePath(s, rawPath)
+}
+
+// judgeToken judges a request with a credential of ours.
+func (w *world) judgeToken(q question, at siteName, s *site, target string, client clientAddress, c presented) answer {
+	rawPath, _, _ := strings.Cut(target, "?")
+	path, special, wrong := judgePath(s, rawPath)
 	if wrong != "" {
 		return refusal(401, wrong, "")
 	}
-	i, wrong := imported, ""
-	if i == nil {
-		i, wrong = w.generated(at, c)
-	}
+	i, wrong := w.verify(at, c)
 	if wrong == "" {
 		wrong = w.validity(at, s, i)
 	}
@@ -107,6 +109,8 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 		return refusal(401, wrong, "")
 	case wrong != "":
 		return refusal(401, wrong, i.record.tokenID)
+	case special:
+		return forbidden(i, "PathCharacterNotAllowed")
 	}
 	return w.authorize(q, at, s, i, target, path[len(s.contextPath):], client)
 }
@@ -163,11 +167,11 @@ func credentialOf(values []string) presented {
 	case !ok || !colon || len(rest) > 1024:
 		return presented{kind: malformed}
 	case strings.HasPrefix(password, "asp_"):
-		return presented{ours, user, password}
+		return presented{kind: ours, user: user, password: password}
 	case contained(user) || contained(password):
 		return presented{kind: misplaced}
 	}
-	return presented{foreign, user, password}
+	return presented{kind: foreign, user: user, password: password}
 }
 
 // contained reports whether a text has asp_ in it where a credential can begin (token68, RFC 9110 section 11.2).
@@ -210,8 +214,11 @@ func (w *world) importedBy(at siteName, c presented) []identity {
 	return found
 }
 
-// generated returns the token that was presented, or why there is none. Nothing is returned of a token that is not known.
-func (w *world) generated(at siteName, c presented) (i *identity, wrong string) {
+// verify returns the token that was presented, or why there is none. Nothing is returned of a token that is not known.
+func (w *world) verify(at siteName, c presented) (i *identity, wrong string) {
+	if c.imported != nil {
+		return c.imported, ""
+	}
 	if !wellFormed(c.password) {
 		return nil, "malformed_token"
 	}
@@ -285,15 +292,13 @@ func (w *world) validity(at siteName, s *site, i *identity) string {
 
 // authorize says what a verified token may do.
 func (w *world) authorize(q question, at siteName, s *site, i *identity, target, below string, client clientAddress) answer {
-	rawPath, query, _ := strings.Cut(target, "?")
+	_, query, _ := strings.Cut(target, "?")
 	reason := ""
 	pat := w.credentials[owner{at, i.record.user}]
 	switch {
-	case hasSpecialCharacter(rawPath):
-		reason = "PathCharacterNotAllowed"
 	case isCredentialPath(below):
 		reason = "CredentialPath"
-	case namesSeraphParameter(query), carriesToken(query):
+	case namesSeraphParameter(query), containsToken(query):
 		reason = "CredentialParameter"
 	default:
 		for _, narrows := range []string{
@@ -305,9 +310,7 @@ func (w *world) authorize(q question, at siteName, s *site, i *identity, target,
 		}
 	}
 	if reason != "" {
-		a := refusal(403, reason, i.record.tokenID)
-		a.log.user = i.record.user
-		return a
+		return forbidden(i, reason)
 	}
 	return answer{
 		status: 200, user: i.record.user, tokenID: i.record.tokenID, authorization: pat.authorization,
@@ -367,6 +370,13 @@ func forward(authorization []string, target string) answer {
 	}
 }
 
+// forbidden is the answer about a token that verified.
+func forbidden(i *identity, reason string) answer {
+	a := refusal(403, reason, i.record.tokenID)
+	a.log.user = i.record.user
+	return a
+}
+
 func refusal(status int, reason, tokenID string) answer {
 	a := answer{
 		status: status, user: absent, tokenID: absent, authorization: absent, target: absent, reason: absent, challenge: absent,
@@ -394,12 +404,13 @@ func isAlphanumeric(c rune) bool {
 
 // lower folds ASCII.
 func lower(text string) string {
-	return strings.Map(func(c rune) rune {
+	folded := []byte(text)
+	for i, c := range folded {
 		if 'A' <= c && c <= 'Z' {
-			return c + 'a' - 'A'
+			folded[i] = c + 'a' - 'A'
 		}
-		return c
-	}, text)
+	}
+	return string(folded)
 }
 
 const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

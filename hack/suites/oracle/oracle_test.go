@@ -102,6 +102,9 @@ func runLife(seed uint64, n int, counts tally) string {
 			if got, wrong := l.core.ask(q); got != want || wrong != "" {
 				return l.explain(q, got, want, wrong)
 			}
+			if path := l.world.exceeded(q, want); path != "" {
+				return l.explain(q, want, want, "the product would run "+path)
+			}
 			counts.add(l.world, q, want)
 		}
 	}

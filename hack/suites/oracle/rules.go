@@ -8,48 +8,22 @@ import (
 	"strings"
 )
 
-// tokenInQuery says what becomes of a request with a token in its query, and no other credential of ours.
-func tokenInQuery(c presented, query string) (answer, bool) {
-	return refusal(403, "CredentialParameter", ""), c.kind == foreign && carriesToken(query)
-}
-
-// carriesToken reports whether the shape of a token is anywhere in a query, in any spelling.
-func carriesToken(query string) bool {
-	for i := range len(query) {
-		if beginsToken(query[i:]) {
-			return true
+// containsToken reports whether a raw query has anything in it with the shape of a token: asp_, 16 digits, an underscore and
+// one more digit. A product may decode it more than once.
+func containsToken(query string) bool {
+	for decoded := decodePercent(query); ; query, decoded = decoded, decodePercent(decoded) {
+		for i := range len(query) - 21 {
+			if strings.HasPrefix(query[i:], "asp_") && query[i+20] == '_' && !strings.ContainsFunc(query[i+4:i+20]+query[i+21:i+22], isNoDigit) {
+				return true
+			}
 		}
-	}
-	return false
-}
-
-func beginsToken(text string) bool {
-	for i := range 22 {
-		if text == "" {
+		if decoded == query {
 			return false
 		}
-		c, size := spelledByte(text)
-		switch {
-		case i < 4 && c != "asp_"[i], i == 20 && c != '_', i >= 4 && i != 20 && !isAlphanumeric(rune(c)):
-			return false
-		}
-		text = text[size:]
 	}
-	return true
 }
 
-// spelledByte returns a byte that may be encoded, even more than once.
-func spelledByte(text string) (byte, int) {
-	if !isEscape(text) {
-		return text[0], 1
-	}
-	size := 3
-	c := hex(text[1])<<4 | hex(text[2])
-	for c == '%' && isEscape("%"+text[size:]) {
-		c, size = hex(text[size])<<4|hex(text[size+1]), size+2
-	}
-	return c, size
-}
+func isNoDigit(c rune) bool { return !isAlphanumeric(c) }
 
 // seraphParameters are those that the product takes before it looks at Authorization.
 var seraphParameters = []string{"os_username", "os_password", "os_authtype", "os_cookie"}
@@ -68,57 +42,51 @@ func anyParameter(query string, is func(name, value string) bool) bool {
 	return false
 }
 
-// judgePath returns a path as the product would see it, or why no token counts there.
-func judgePath(s *site, raw string) (path, wrong string) {
-	path, ok := pathOf(raw)
+// judgePath returns a path as the product would see it, or why no token counts there. A special path has characters in it
+// that servers disagree about, and that names of files have too.
+func judgePath(s *site, raw string) (path string, special bool, wrong string) {
+	path, special, ok := pathOf(raw)
 	if !ok {
-		return "", "ambiguous_path"
+		return "", false, "ambiguous_path"
 	}
-	accepted := slices.ContainsFunc(s.tokenPaths, func(p string) bool { return strings.HasPrefix(path, s.contextPath+p) })
-	switch below := strings.TrimPrefix(path, s.contextPath); {
-	case !accepted:
-		return "", "path_not_accepted"
-	case strings.HasPrefix(below, "/s/") && strings.Contains(below, "/_/"): // the product runs another one
-		return "", "ambiguous_path"
+	below, ok := strings.CutPrefix(path, s.contextPath)
+	if !ok || !slices.ContainsFunc(s.tokenPaths, func(p string) bool { return strings.HasPrefix(below, p) }) {
+		return "", false, "path_not_accepted"
 	}
-	return path, ""
+	// The products' resource rewriting makes another path of it.
+	if strings.HasPrefix(below, "/s/") && strings.Contains(below, "/_/") {
+		return "", false, "ambiguous_path"
+	}
+	return path, special, ""
 }
 
-// pathOf refuses what two servers could read differently. What is special in a name is taken literally.
-func pathOf(raw string) (string, bool) {
+// pathOf refuses what two servers could read differently.
+func pathOf(raw string) (path string, special, ok bool) {
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c > '~' || c == '\\' || c == '#' || c == '%' && !isEscape(raw[i:]) {
-			return "", false
+			return "", false, false
 		}
 	}
 	var kept []string
-	segments := strings.Split(raw, "/")
-	for _, segment := range segments[1:] {
-		if strings.ContainsFunc(escapedIn(segment), func(c rune) bool { return c < ' ' || strings.ContainsRune("/\\\x7f", c) }) {
-			return "", false
+	for segment := range strings.SplitSeq(raw, "/") {
+		decoded := decodePercent(segment)
+		name, _, _ := strings.Cut(decoded, ";")
+		if name == "." || name == ".." || strings.ContainsFunc(decoded, func(c rune) bool { return c < ' ' || strings.ContainsRune("/\\\x7f", c) }) {
+			return "", false, false
 		}
-		segment = decodePercent(segment)
-		switch name, _, _ := strings.Cut(segment, ";"); name {
-		case ".", "..":
-			return "", false
-		}
+		special = special || strings.ContainsAny(decoded, ";%#")
 		if segment != "" {
-			kept = append(kept, segment)
+			kept = append(kept, decoded)
 		}
 	}
-	path := "/" + strings.Join(kept, "/")
-	if len(kept) > 0 && segments[len(segments)-1] == "" {
+	path = "/" + strings.Join(kept, "/")
+	if len(kept) > 0 && strings.HasSuffix(raw, "/") {
 		path += "/"
 	}
-	return path, true
+	return path, special, true
 }
 
-// hasSpecialCharacter reports whether a path has one in it that servers disagree about.
-func hasSpecialCharacter(rawPath string) bool {
-	return strings.Contains(rawPath, ";") || strings.ContainsAny(escapedIn(rawPath), ";%#")
-}
-
-// credentialPaths issue or set other credentials, at any depth.
+// credentialPaths issue or set a credential, at any depth.
 var credentialPaths = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tokens|authconfig|applinks(-oauth)?|usermanagement` +
 	`|gadget/[^/]*/login|api/[^/]*/(user/|myself/)?password|api/(admin/)?user/[^/]*/password)` +
 	`|plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))` +
@@ -126,13 +94,13 @@ var credentialPaths = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tok
 
 func isCredentialPath(below string) bool { return credentialPaths.MatchString(lower(below)) }
 
-// targetOf returns what the product is to be asked for.
+// targetOf returns what the product is to be asked for: the client's target without repeated slashes in its path.
 func targetOf(target string) string {
-	path, query, asked := strings.Cut(target, "?")
+	path, query, asks := strings.Cut(target, "?")
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
 	}
-	if asked {
+	if asks {
 		path += "?" + query
 	}
 	return path
@@ -158,31 +126,27 @@ func clientOf(header map[string][]string, hops int) clientAddress {
 			text = strings.Trim(chain[n], " \t")
 		}
 	}
-	return clientAddress(net.ParseIP(hostOf(text)))
+	return addressIn(text)
 }
 
-// hostOf returns an address without its port or brackets, as proxies write them.
-func hostOf(text string) string {
-	inBrackets, after, closed := strings.Cut(strings.TrimPrefix(text, "["), "]")
-	switch {
-	case strings.HasPrefix(text, "["):
-		if port, ok := strings.CutPrefix(after, ":"); closed && strings.Contains(inBrackets, ":") && (after == "" || ok && isPort(port)) {
-			return inBrackets
+// addressIn reads an address, which may have a port, and then has brackets if it is one of IPv6.
+func addressIn(text string) clientAddress {
+	host, port, found := text, "", false
+	switch bare, bracketed := strings.CutPrefix(text, "["); {
+	case bracketed:
+		if host, port, found = strings.Cut(bare, "]"); !found || !strings.Contains(host, ":") {
+			return nil
 		}
-		return ""
+		if port, found = strings.CutPrefix(port, ":"); !found && port != "" {
+			return nil
+		}
 	case strings.Count(text, ":") == 1:
-		host, port, _ := strings.Cut(text, ":")
-		if isPort(port) {
-			return host
-		}
-		return ""
+		host, port, found = strings.Cut(text, ":")
 	}
-	return text
-}
-
-func isPort(text string) bool {
-	n, err := strconv.Atoi(text)
-	return err == nil && n >= 0 && n < 1<<16 && !strings.ContainsAny(text, "+-")
+	if n, err := strconv.ParseUint(port, 10, 16); found && (err != nil || n > 65535) {
+		return nil
+	}
+	return clientAddress(net.ParseIP(host))
 }
 
 // decodePercent decodes what is an escape, and leaves what is none.
@@ -200,17 +164,6 @@ func decodePercent(text string) string {
 		}
 	}
 	return b.String()
-}
-
-// escapedIn returns the characters that are escaped in a text.
-func escapedIn(text string) string {
-	var escaped strings.Builder
-	for i := strings.IndexByte(text, '%'); i >= 0 && i < len(text); i++ {
-		if isEscape(text[i:]) {
-			escaped.WriteByte(hex(text[i+1])<<4 | hex(text[i+2]))
-		}
-	}
-	return escaped.String()
 }
 
 func isEscape(text string) bool {

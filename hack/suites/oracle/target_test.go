@@ -12,6 +12,7 @@ var ordinaryPaths = []string{
 
 var otherPaths = []string{
 	"/rest/api/2", "/rest/api/20", "/rest/", "/rest", "/restful/x", "/plugins/servlet/x/y", "/plugins/servlet/x", "/secure/attachment/1/a.txt", "/browse/ABC-1", "/", "",
+	"/secure/attachment/1/100%25.txt", "/secure/attachment/1/a%23b;c.txt", "/rest/api/2/attachment/a%3Bb", "/rest/x%23", "/rest/a;b=c/d", "/rest//api///2/search",
 	"/rest/api/2/issue", "/rest/api/2/issue/ABC-1/comment/2", "/rest/api/2/user/search", "/rest/api-tokens/latest/", "/secure/Dashboard.jspa", "/REST/api/2", "/rest/api/2/userpassword",
 }
 
@@ -20,6 +21,10 @@ var delicatePaths = []string{
 	"/rest/access-tokens", "/plugins/servlet/oauth/authorize", "/plugins/servlet/oauth2/x", "/plugins/servlet/OAUTH", "/plugins/servlet/applinks/x", "/plugins/servlet/applinksx",
 	"/rest/usermanagement/1/user/password", "/rest/usermanagement", "/rest/api/2/password", "/rest/api/2/user/password", "/rest/api/latest/user/password/", "/rest/api/2/user/passwords",
 	"/rest/api/password", "/rest/api/2/x/password", "/x/rest/pat/1", "/rest/x/rest/auth/1", "/rest/rest/pat", "/rest/plugins/servlet/oauth/x", "/rest/api/2/rest/pat",
+	"/plugins/personalaccesstokens/usertokens.action", "/rest/gadget/1.0/login", "/rest/gadget/login", "/rest/gadget/1/x/login", "/rest/tsv/1.0/x", "/rest/tsvx",
+	"/rest/authconfig/1.0/sso", "/rest/applinks/3.0/x", "/rest/applinks-oauth/1.0", "/rest/applinksx", "/rest/api/2/myself/password", "/rest/api/user/bob/password",
+	"/rest/api/user/password", "/rest/api/admin/user/bob/password", "/rest/api/admin/user/password", "/secure/ChangePassword!default.jspa", "/secure/changepassword.jspax",
+	"/secure/admin/user/SetPassword.jspa", "/setpassword.jspa", "/users/viewchangemypassword.action", "/users/changemypassword.action/x", "/users/changemypassword.actionx",
 	"/s/x/_/rest/api/2/search", "/s/..;/rest/api/_/rest/pat/latest/tokens", "/s/%2e%2e/rest/api/2/search/_/rest/api/2/issue", "/s/_/rest/pat", "/s//_/rest/api/2", "/s/a/b/_",
 	"/s/a/b/_/", "/S/a/_/rest/api/2", "/rest/s/a/_/x", "/s/a/x_/b", "/s/a/%5f/rest/api", "/%73/a/_/rest/api", "/sx/a/_/b", "/s/rest/api/2/_/rest/pat",
 }
@@ -97,7 +102,7 @@ func (l *life) query(aim known, other string) string {
 		return l.with(query, choose(l, delicateNames)+choose(l, []string{"=basic", "", "=", "=x%3Dy", "=asp_net"}))
 	case 14:
 		if rarely(l, 3) {
-			return l.with(query, choose(l, []string{"query", "username", "q", "os_password", "asp_x", ""})+"="+l.presentable(aim, other))
+			return l.with(query, choose(l, []string{"query=", "username=", "q=", "os_password=", "asp_x=", "", "jql=text~", "q=x%20"})+l.presentable(aim, other))
 		}
 		return l.with(query, choose(l, []string{"query=asp_net", "username=asp_build", "asp_x=1", "asp_=", "jql=text~asp_1", "q=asp", "q=%61sp_net", "q=asp_0123456789abcdef"}))
 	}
@@ -136,7 +141,7 @@ func (l *life) presentable(aim known, other string) string {
 	}
 	if text != "" && rarely(l, 3) {
 		i := l.n(min(len(text), 22))
-		text = text[:i] + fmt.Sprintf("%%%02x", text[i]) + text[i+1:]
+		text = text[:i] + fmt.Sprintf(choose(l, []string{"%%%02x", "%%%02X", "%%25%02x", "%%2525%02X"}), text[i]) + text[i+1:]
 	}
 	return text
 }
