@@ -1,8 +1,9 @@
 package audit
 
 import (
-	"strconv"
 	"strings"
+
+	"apitokens.dev/operator/internal/percent"
 )
 
 // canonical returns a raw path as the product reads it: without `;parameters`, decoded once, dot segments resolved and
@@ -37,21 +38,12 @@ func canonical(raw string) string {
 func decoded(segment string) string {
 	var b strings.Builder
 	for i := 0; i < len(segment); i++ {
-		if c, ok := escapeAt(segment, i); ok && c >= ' ' && c != 0x7f && strings.IndexByte(`/\%;#`, c) < 0 {
+		if c, ok := percent.Decode(segment[i:]); ok && c >= ' ' && c != 0x7f && strings.IndexByte(`/\%;#`, c) < 0 {
 			b.WriteByte(c)
-			i += 2
+			i += percent.Length - 1
 		} else {
 			b.WriteByte(segment[i])
 		}
 	}
 	return b.String()
-}
-
-// escapeAt returns the byte that the escape at an index stands for.
-func escapeAt(text string, i int) (byte, bool) {
-	if text[i] != '%' || i+2 >= len(text) {
-		return 0, false
-	}
-	c, err := strconv.ParseUint(text[i+1:i+3], 16, 8)
-	return byte(c), err == nil
 }

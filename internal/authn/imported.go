@@ -51,7 +51,8 @@ func (ix *Index) findImported(q *question, c credential) (found *entry, reason R
 	return found, ""
 }
 
-// verifyImported reports whether text is the secret of an entry. For a slow hash it knows only what is remembered.
+// verifyImported reports whether text is the secret of an entry. For a slow hash it knows only what is remembered: if that
+// is nothing, it lists the hash as pending.
 func (ix *Index) verifyImported(q *question, e *entry, text []byte) bool {
 	hash := &e.record.Entries[0].Hash
 	if !hash.Slow() {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"apitokens.dev/operator/internal/pathprefix"
+	"apitokens.dev/operator/internal/percent"
 )
 
 // pathFault says what keeps a path from being judged. A greater value is worse.
@@ -73,13 +74,14 @@ func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 // appendDecoded decodes a raw segment once and appends it.
 func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 	for i := 0; i < len(raw); i++ {
-		c, encoded := raw[i], raw[i] == '%'
-		if encoded {
-			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-				return dst, ambiguous
-			}
-			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
-			i += 2
+		c, encoded := percent.Decode(raw[i:])
+		switch {
+		case encoded:
+			i += percent.Length - 1
+		case raw[i] == '%':
+			return dst, ambiguous
+		default:
+			c = raw[i]
 		}
 		switch {
 		case c < ' ', c == 0x7f, c == '\\', encoded && c == '/', !encoded && (c == ' ' || c == '#' || c > 0x7f):
@@ -112,19 +114,4 @@ func mergeSlashes(target string) string {
 		}
 	}
 	return string(merged) + target[len(path):]
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	default:
-		return c - 'a' + 10
-	}
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"strings"
 
+	"apitokens.dev/operator/internal/percent"
 	"apitokens.dev/operator/internal/token"
 )
 
@@ -48,10 +49,11 @@ func anyParameter(query string, match func(name, value string) bool) bool {
 // because some servers read it so. A plus stands for itself too: nothing that we look for contains a space.
 func appendUnescaped(dst []byte, s string, limit int) []byte {
 	for i := 0; i < len(s) && len(dst) < limit; i++ {
-		c := s[i]
-		if c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]) {
-			c = unhex(s[i+1])<<4 | unhex(s[i+2])
-			i += 2
+		c, encoded := percent.Decode(s[i:])
+		if encoded {
+			i += percent.Length - 1
+		} else {
+			c = s[i]
 		}
 		dst = append(dst, c)
 	}

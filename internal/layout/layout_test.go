@@ -32,6 +32,7 @@ func TestDependencies(t *testing.T) {
 		"internal/storedjson": machinery,
 		"internal/license":    machinery,
 		"internal/projection": machinery,
+		"internal/percent":    machinery,
 		"internal/pathprefix": machinery,
 		"internal/httpheader": machinery,
 		"internal/authn":      append([]string{"k8s.io/", "net/http"}, machinery...),

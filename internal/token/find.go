@@ -1,6 +1,10 @@
 package token
 
-import "strings"
+import (
+	"strings"
+
+	"apitokens.dev/operator/internal/percent"
+)
 
 // Found is a part of a text that has the shape of a token.
 type Found struct {
@@ -58,26 +62,18 @@ func fits(c byte, index int) bool {
 
 // decodeByte returns the first byte of text after percent-decoding, and the length of its spelling.
 func decodeByte(text string) (c byte, size int) {
-	c, size = text[0], 1
-	for c == '%' && len(text) >= size+2 {
-		high, low := hexDigit(text[size]), hexDigit(text[size+1])
-		if high < 0 || low < 0 {
+	c, ok := percent.Decode(text)
+	if !ok {
+		return text[0], 1
+	}
+	size = percent.Length
+	for c == '%' {
+		// The escape of a percent sign may begin another escape.
+		next, ok := percent.Decode("%" + text[size:min(len(text), size+2)])
+		if !ok {
 			break
 		}
-		c, size = byte(high<<4|low), size+2
+		c, size = next, size+2
 	}
 	return c, size
-}
-
-// hexDigit returns the value of a hexadecimal digit, or -1.
-func hexDigit(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }
