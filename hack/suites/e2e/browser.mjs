@@ -73,10 +73,32 @@ export async function look(page, name) {
       const sticksOut = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       expect(`${name}, ${colorScheme}, ${width} px: pixels that stick out`, sticksOut, 0);
       await checkRules(page, `${name}, ${colorScheme}, ${width} px`);
+      if (width < 500) await checkTouch(page, `${name}, ${colorScheme}, ${width} px`);
     }
   }
   await page.emulateMedia({ colorScheme: 'light' });
   await page.setViewportSize(before);
+}
+
+/** Checks what a finger needs: controls that are 44 px high, fields that no browser zooms into, and a dialog that shows all its fields. */
+async function checkTouch(page, where) {
+  const wrong = await page.evaluate(() => {
+    const scope = document.querySelector('dialog[open]') ?? document.body;
+    const small = [...scope.querySelectorAll('.button, button, summary, .choice, input[type=text], input[type=password], select, textarea')]
+      .filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 44)
+      .map((e) => `${e.outerHTML.slice(0, 80)} is ${e.getBoundingClientRect().height} px high`);
+    const zoomed = [...scope.querySelectorAll('input[type=text], input[type=password], select, textarea')]
+      .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 16).map((e) => `${e.id} makes the browser zoom`);
+    const footer = scope.querySelector('form > .buttons');
+    const hidden = scope.tagName !== 'DIALOG' ? [] : [...scope.querySelectorAll('input:not([type=hidden]), select, textarea')].filter((e) => {
+      if (!e.checkVisibility()) return false;
+      e.scrollIntoView({ block: 'end' });
+      return e.getBoundingClientRect().bottom > footer.getBoundingClientRect().top;
+    }).map((e) => `${e.id} is hidden behind the buttons`);
+    scope.scrollTop = 0;
+    return [...small, ...zoomed, ...hidden];
+  });
+  expect(`${where}: controls that are hard to touch`, wrong, []);
 }
 
 export let rulesChecked = 0;

@@ -22,7 +22,7 @@ func TestLifeOfAToken(t *testing.T) {
 	made := alice.post(http.StatusOK, "/create", alice.filled("CI scripts"))
 	text := made.secret()
 	id := text[:20]
-	made.shows("CI scripts", "you will not see it again", "curl --user alice "+alice.URL+"/rest/api/2/myself", "The command asks for a password")
+	made.shows("CI scripts", "you will not see it again", "curl --user alice "+alice.URL+"/rest/api/2/myself", "The command asks for a password: paste the API token.")
 	alice.get(http.StatusOK, "").shows("CI scripts", id, "Active", "Read-write", "Never", "!"+text[21:])
 
 	dialog := alice.get(http.StatusOK, "?dialog=rotate&id="+id)
