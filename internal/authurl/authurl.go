@@ -2,6 +2,9 @@
 // which the gateway authenticates itself:
 //
 //	/{contract}/{caller key}/{namespace}/{site}
+//
+// A gateway that can set a header writes KeyInHeader instead of the key, and sends the key in Header: proxies write URLs
+// into their logs.
 package authurl
 
 import (
@@ -21,6 +24,11 @@ const (
 	KeysSecretType = "apitokens.dev/caller-keys"
 	// KeysDataKey is the only key of such a Secret.
 	KeysDataKey = "caller-keys.json"
+
+	// Header is the header with the caller key. It is read only if the URL has KeyInHeader.
+	Header = "X-Api-Token-Caller"
+	// KeyInHeader stands in the auth URL in place of the caller key. It is shorter than any key.
+	KeyInHeader = "-"
 )
 
 // Contract names the form of a gateway's questions and answers. A caller key is valid for one contract of one site.

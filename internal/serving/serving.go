@@ -116,8 +116,10 @@ func (s *Server) drain(ctx context.Context) error {
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
-	// maxHeaderBytes has room for cookies and Negotiate. The large_client_header_buffers of nginx are 4 of 8 KiB.
-	maxHeaderBytes = 64 << 10
+	// maxHeaderBytes has room for everything that nginx lets through with the sample configuration: 4 buffers of 16 KiB, the
+	// Host once more in X-Original-URL, and a space behind each colon that the client left out. nginx makes a 500 of the
+	// answer to more.
+	maxHeaderBytes = 128 << 10
 )
 
 // NewHTTP returns an HTTP server whose handler answers every request. The library answers none by itself. timeout bounds

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// maxBody bounds a request body; the largest that a fake product reads is a form or a page.
-const maxBody = 1 << 20
+// maxBody bounds a request body. The largest ones are attachments, which echo
+// reads.
+const maxBody = 16 << 20
 
 // User is an account of a fake product.
 type User struct {

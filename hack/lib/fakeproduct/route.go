@@ -1,6 +1,7 @@
 package fakeproduct
 
 import (
+	"io"
 	"net/http"
 	pathpkg "path"
 	"slices"
@@ -68,8 +69,20 @@ func (p *Product) resource(path string) string {
 
 // echo answers with the request as the product received it, credentials
 // included. Give a fake product only made-up credentials.
-func echo(w http.ResponseWriter, _ *http.Request, in call) {
-	writeJSON(w, http.StatusOK, in.seen)
+func echo(w http.ResponseWriter, r *http.Request, in call) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		writePage(w, http.StatusBadRequest, "Bad Request", "The body ends too early, or is too large.")
+		return
+	}
+	writeJSON(w, http.StatusOK, echoed{in.seen, n})
+}
+
+// echoed is the answer of echo.
+type echoed struct {
+	Seen
+
+	BodyBytes int64 `json:"bodyBytes"`
 }
 
 // origin returns the scheme and host that the client asked for. A real product

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"apitokens.dev/operator/hack/lib/authority"
-	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/ports"
 )
@@ -82,30 +81,23 @@ func (r *Rig) StartConfluence() error {
 // StartConfluenceNginx starts an nginx for Confluence with the given auth URL. Its configuration is the sample, changed as
 // docs/how-to/nginx.md says.
 func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err error) {
-	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", "nginx.conf"))
-	if err != nil {
-		return fmt.Errorf("reading a sample: %w", err)
-	}
 	c := r.Confluence
-	site := string(text)
-	for _, change := range [][2]string{
-		{"listen LISTEN;", "listen " + strings.TrimPrefix(c.URL, "http://") + ";\n" +
-			"proxy_ssl_verify on;\nproxy_ssl_trusted_certificate " + c.ca + ";\nproxy_ssl_name " + confluenceHost + ";\nproxy_ssl_server_name on;"},
-		{"server PRODUCT;", "server " + strings.TrimPrefix(c.server.URL, "https://") + ";"},
+	g, err := r.gateway(authURL, c.URL, c.server.URL)
+	if err != nil {
+		return err
+	}
+	site, err := g.config([][2]string{
+		{"listen LISTEN;", "listen LISTEN;\n    proxy_ssl_verify on;\n    proxy_ssl_trusted_certificate " + c.ca + ";\n    proxy_ssl_name " +
+			confluenceHost + ";\n    proxy_ssl_server_name on;"},
 		{"proxy_pass http://product", "proxy_pass https://product"},
-		{"open BASE_URL", "open " + c.URL},
-		{"proxy_pass PORTAL_URL", "proxy_pass " + r.PortalURL + "/portal/" + ConfluenceNamespace + "/" + ConfluenceSite},
-		{"proxy_pass AUTH_URL;", "proxy_pass " + authURL + ";"},
 		{`return 401 '{"errorMessages":["This API token is not valid."],"errors":{}}';`,
 			`return 401 '{"statusCode":401,"message":"This API token is not valid."}';`},
 		{`return 403 '{"errorMessages":["$api_token_help"],"errors":{}}';`, `return 403 '{"statusCode":403,"message":"$api_token_help"}';`},
-	} {
-		if !strings.Contains(site, change[0]) {
-			return fmt.Errorf("changing the sample for Confluence: there is no %q in it", change[0])
-		}
-		site = strings.ReplaceAll(site, change[0], change[1])
+	}...)
+	if err != nil {
+		return err
 	}
-	if c.Nginx, err = r.startNginx("nginx-confluence", []byte(site)); err != nil {
+	if c.Nginx, err = r.startNginx("nginx-confluence", site); err != nil {
 		return err
 	}
 	return c.Nginx.await(ctx, c.URL+"/login.action")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"apitokens.dev/operator/hack/lib/ports"
@@ -34,10 +35,15 @@ func Bare(ctx context.Context) (*Rig, error) {
 
 // NewReplica returns a webhook that is not yet started.
 func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
+	return r.newReplica("127.0.0.1", name, kubeconfig, drainDelay)
+}
+
+func (r *Rig) newReplica(host, name, kubeconfig string, drainDelay time.Duration) (*Replica, error) {
 	free, err := ports.Free(3)
 	if err != nil {
 		return nil, err
 	}
+	free[0] = strings.Replace(free[0], "127.0.0.1", host, 1)
 	return &Replica{
 		URL: "http://" + free[0], HealthURL: "http://" + free[1], MetricsURL: "http://" + free[2] + "/metrics", rig: r, name: name,
 		args: []string{
@@ -49,7 +55,12 @@ func (r *Rig) NewReplica(name, kubeconfig string, drainDelay time.Duration) (*Re
 
 // StartReplica starts a webhook that keeps serving for drainDelay after it is told to stop.
 func (r *Rig) StartReplica(ctx context.Context, name string, drainDelay time.Duration) (*Replica, error) {
-	replica, err := r.NewReplica(name, r.Kubeconfig("apitoken-webhook"), drainDelay)
+	return r.StartReplicaAt(ctx, "127.0.0.1", name, drainDelay)
+}
+
+// StartReplicaAt starts a webhook at another address of this machine.
+func (r *Rig) StartReplicaAt(ctx context.Context, host, name string, drainDelay time.Duration) (*Replica, error) {
+	replica, err := r.newReplica(host, name, r.Kubeconfig("apitoken-webhook"), drainDelay)
 	if err != nil {
 		return nil, err
 	}

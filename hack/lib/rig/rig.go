@@ -232,12 +232,8 @@ func (r *Rig) Sample(name string) ([]byte, error) {
 	}
 	return []byte(strings.NewReplacer(
 		"https://jira.example.com", r.URL,
-		"open BASE_URL", "open "+r.URL,
-		"proxy_pass PORTAL_URL", "proxy_pass "+r.PortalURL+"/portal/"+Namespace+"/"+Site,
 		"http://jira.jira.svc:8080", r.product.URL,
 		"PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", PersonalAccessToken,
-		"LISTEN;", strings.TrimPrefix(r.URL, "http://")+";",
-		"server PRODUCT;", "server "+strings.TrimPrefix(r.product.URL, "http://")+";",
 	).Replace(r.Confluence.fill(string(text)))), nil
 }
 
@@ -250,77 +246,6 @@ func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...st
 		return string(out), fmt.Errorf("kubectl %s as %s: %w: %s", strings.Join(args, " "), as, err, strings.TrimSpace(string(out)))
 	}
 	return string(out), nil
-}
-
-// StartNginx starts nginx with the sample configuration and the given auth URL. more is put before the sample.
-func (r *Rig) StartNginx(ctx context.Context, authURL string, more ...string) error {
-	site, err := r.Sample("nginx.conf")
-	if err != nil {
-		return err
-	}
-	site = bytes.ReplaceAll(site, []byte("proxy_pass AUTH_URL;"), []byte("proxy_pass "+authURL+";"))
-	site = append([]byte(strings.Join(more, "\n")+"\n"), site...)
-	if r.Nginx, err = r.startNginx("nginx", site); err != nil {
-		return err
-	}
-	return r.Nginx.await(ctx, r.URL+"/login.jsp")
-}
-
-// startNginx starts an nginx for one site. Its folder and its log have the given name.
-func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
-	dir := filepath.Join(r.dir, name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making nginx's folder: %w", err)
-	}
-	logs := "error_log stderr warn;\naccess_log off;"
-	if r.logsRequests {
-		logs = "error_log stderr info;\naccess_log /dev/stdout;"
-	}
-	for file, content := range map[string][]byte{"nginx.conf": []byte(nginxMain(dir, logs)), "site.conf": site} {
-		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
-			return nil, fmt.Errorf("writing nginx's configuration: %w", err)
-		}
-	}
-	binary, err := nginxBinary()
-	if err != nil {
-		return nil, err
-	}
-	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
-}
-
-// LogRequests makes every nginx that starts from now on log each request.
-func (r *Rig) LogRequests() { r.logsRequests = true }
-
-// nginxMain is the configuration around the sample. It keeps all files of nginx in one folder.
-func nginxMain(dir, logs string) string {
-	user := ""
-	if os.Geteuid() == 0 {
-		user = "user root;\n" // a worker of another user could not enter the folder
-	}
-	return user + `daemon off;
-worker_processes 2;
-pid ` + dir + `/nginx.pid;
-events { worker_connections 1024; }
-http {
-    ` + logs + `
-    client_body_temp_path ` + dir + `/body;
-    proxy_temp_path ` + dir + `/proxy;
-    fastcgi_temp_path ` + dir + `/fastcgi;
-    uwsgi_temp_path ` + dir + `/uwsgi;
-    scgi_temp_path ` + dir + `/scgi;
-    include ` + dir + `/site.conf;
-}
-`
-}
-
-// nginxBinary finds nginx in PATH, or where Debian installs it.
-func nginxBinary() (string, error) {
-	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("nginx is not installed: run `make prerequisites`, or install it (Debian: apt-get install nginx-light)")
 }
 
 // await waits until the URL answers. It fails as soon as the process has ended.

@@ -54,7 +54,7 @@ func (s *story) startReplicas(t *testing.T) []*rig.Replica {
 		t.Fatal(err)
 	}
 	var replicas []*rig.Replica
-	var servers strings.Builder
+	var addresses []string
 	for _, name := range []string{"webhook-a", "webhook-b"} {
 		replica, err := s.StartReplica(t.Context(), name, 500*time.Millisecond)
 		if replica != nil && replica.Process != nil {
@@ -64,15 +64,18 @@ func (s *story) startReplicas(t *testing.T) []*rig.Replica {
 			t.Fatal(err)
 		}
 		replicas = append(replicas, replica)
-		// nginx would avoid a replica for 10 s after a refused connection, longer than a restart takes.
-		fmt.Fprintf(&servers, "server %s max_fails=0;\n", strings.TrimPrefix(replica.URL, "http://"))
+		addresses = append(addresses, strings.TrimPrefix(replica.URL, "http://"))
 	}
 	authURL, err := s.authURL(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := strings.TrimPrefix(authURL, s.WebhookURL)
-	if err := s.StartNginx(t.Context(), "http://webhooks"+path, "upstream webhooks {\n"+servers.String()+"}"); err != nil {
+	gateway, err := s.Gateway(authURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway.Webhooks = addresses
+	if err := s.StartGateway(t.Context(), gateway); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []func(context.Context) error{s.declareToken, s.readDelivered} {

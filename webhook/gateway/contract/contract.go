@@ -10,6 +10,7 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/httpheader"
 )
 
 // Decider judges requests. It is an *authn.Index.
@@ -37,6 +38,15 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	})
 }
 
+// callerKey returns the caller key of the URL, or that of the header if the URL refers to it. A header beside a key in the
+// URL could be the client's own.
+func callerKey(address authurl.Address, h http.Header) string {
+	if address.Key == authurl.KeyInHeader {
+		return httpheader.Only(h, authurl.Header)
+	}
+	return address.Key
+}
+
 // exchange asks decider about the client's request that r describes.
 func exchange(decider Decider, contracts map[authurl.Contract]contract, r *http.Request) audit.Exchange {
 	x := audit.Exchange{Peer: r.RemoteAddr, Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: ReasonUnknownContract}}
@@ -49,7 +59,7 @@ func exchange(decider Decider, contracts map[authurl.Contract]contract, r *http.
 	}
 	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
 	request := authn.Request{
-		Contract: address.Contract, CallerKey: address.Key, Site: x.Site, Authorization: r.Header.Values("Authorization"),
+		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header.Values("Authorization"),
 	}
 	if x.Claimed, ok = read(r.Header, &request); ok {
 		x.Decision = decider.Decide(&request)

@@ -247,3 +247,34 @@ func TestNginxTarget(t *testing.T) {
 		}
 	}
 }
+
+// The caller key is in the URL or, if the URL says so, in a header. A header beside a key in the URL is not read: it could
+// be the client's own.
+func TestCallerKey(t *testing.T) {
+	for name, tc := range map[string]struct {
+		url     string
+		headers []string
+		want    string
+	}{
+		"in the URL":                            {"/nginx/KEY/jira/main", nil, "KEY"},
+		"in the URL, and a header":              {"/nginx/KEY/jira/main", []string{"OTHER"}, "KEY"},
+		"in the header":                         {"/nginx/-/jira/main", []string{"KEY"}, "KEY"},
+		"in the header, which is missing":       {"/nginx/-/jira/main", nil, ""},
+		"in the header, which is empty":         {"/nginx/-/jira/main", []string{""}, ""},
+		"in the header, which is there twice":   {"/nginx/-/jira/main", []string{"KEY", "KEY"}, ""},
+		"a URL that only looks like it, header": {"/nginx/--/jira/main", []string{"KEY"}, "--"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &decider{}
+			r := httptest.NewRequest(http.MethodGet, tc.url, nil)
+			r.Header["X-Original-Url"] = []string{"https://jira.example/rest/api"}
+			if tc.headers != nil {
+				r.Header["X-Api-Token-Caller"] = tc.headers
+			}
+			contract.NewHandler(d, ignore).ServeHTTP(httptest.NewRecorder(), r)
+			if len(d.asked) != 1 || d.asked[0].CallerKey != tc.want {
+				t.Errorf("asked %+v, want the caller key %q", d.asked, tc.want)
+			}
+		})
+	}
+}
