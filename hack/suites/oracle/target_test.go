@@ -87,7 +87,7 @@ func (l *life) bend(path string) string {
 	}
 }
 
-var ordinaryQueries = []string{"", "?", "?expand=all", "?jql=project%20%3D%20ABC&fields=*all", "?a=b&c", "??", "?x=/../;%2F"}
+var ordinaryQueries = []string{"", "?", "?expand=all", "?jql=project%20%3D%20ABC&fields=*all", "?a=b&c", "??", "?x=/../;%2F", "?url=https://x//y&z=//"}
 
 var delicateNames = []string{
 	"os_username", "os_password", "os_authType", "os_cookie", "OS_USERNAME", "os%5Fusername", "%6Fs_password", "os_auth%54ype", "Os_Cookie", "os_usernamex", "xos_username", "os_user",
