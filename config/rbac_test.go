@@ -25,6 +25,8 @@ func TestRights(t *testing.T) {
 		"create apitokens.dev/apitokens",
 		"delete apitokens.dev/apitokens",
 		"get,list,watch /namespaces",
+		"get,list,watch admissionregistration.k8s.io/validatingadmissionpolicies",
+		"get,list,watch admissionregistration.k8s.io/validatingadmissionpolicybindings",
 		"create,delete,get,update /secrets",
 		"create,patch events.k8s.io/events",
 		"get,list,watch apitokens.dev/apitokens",

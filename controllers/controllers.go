@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -70,9 +71,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return err
 	}
+	guard := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Random: rand.Reader,
+		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices,
 	}
 	cleaner := &apitoken.Cleaner{
@@ -88,7 +90,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses,
 	}
 	if err := errors.Join(
-		registerMetrics(mgr.GetClient(), o, notices),
+		registerMetrics(mgr.GetClient(), guard, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
 		sites.SetupWithManager(mgr, siteWorkers),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
@@ -102,8 +104,11 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 }
 
 // registerMetrics registers the collectors, which compute their metrics at each scrape.
-func registerMetrics(c client.Reader, o Options, notices []time.Duration) error {
-	err := metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices})
+func registerMetrics(c client.Reader, guard *admission.Guard, o Options, notices []time.Duration) error {
+	err := errors.Join(
+		metrics.Registry.Register(guard),
+		metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices}),
+	)
 	if err == nil && o.Licenses != nil {
 		err = metrics.Registry.Register(&site.Licenses{Client: c, Verifier: o.Licenses, Namespace: o.Namespace})
 	}

@@ -55,6 +55,12 @@ const (
 	ReasonIssuePending = "IssuePending"
 	// ReasonAdmissionPolicyMissing means that the admission policy is missing, so that anyone could issue tokens for anyone.
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"
+	// ReasonAdmissionNotVerified means that the API server refuses the operator's dry run for another reason than the admission
+	// policy, so that it is not known whether that is in force. The message has the API server's words.
+	ReasonAdmissionNotVerified = "AdmissionNotVerified"
+	// ReasonDeclaredUnguarded means that the APIToken may have been declared, or its spec changed, while the admission policies
+	// were not in force. It has to be created again.
+	ReasonDeclaredUnguarded = "DeclaredUnguarded"
 	// ReasonWriteRefused means that the API server refuses a write of the operator, because of a quota, an admission policy or
 	// the like. The message has its words. It is also the reason of an Event, about objects of both kinds and their Secrets.
 	ReasonWriteRefused = "WriteRefused"

@@ -3,7 +3,6 @@ package apitoken
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,7 +10,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
@@ -43,6 +41,10 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.adopt(ctx, s)
 	case repair:
 		return r.repair(ctx, s)
+	case annotate:
+		return r.annotate(ctx, s)
+	case stop:
+		return r.changeRecord(ctx, s, ended(s.state))
 	case remove:
 		return r.remove(ctx, s)
 	case none, settled, blocked:
@@ -197,6 +199,18 @@ func (r *Reconciler) repair(ctx context.Context, s observed) error {
 	return nil
 }
 
+// annotate notes the generation of the spec in the record. It fails with Conflict if the record changed since it was read.
+func (r *Reconciler) annotate(ctx context.Context, s observed) error {
+	if s.recordSecret.Annotations == nil {
+		s.recordSecret.Annotations = map[string]string{}
+	}
+	s.recordSecret.Annotations[guardedAnnotation] = writeNote(s.token, s.guard)
+	if err := r.Client.Update(ctx, s.recordSecret); err != nil {
+		return fmt.Errorf("annotating the record: %w", err)
+	}
+	return nil
+}
+
 // remove deletes exactly the APIToken that was read. The Cleaner then removes its Secrets, as after every deletion.
 func (r *Reconciler) remove(ctx context.Context, s observed) error {
 	t := s.token
@@ -209,22 +223,4 @@ func (r *Reconciler) remove(ctx context.Context, s observed) error {
 	}
 	ctrl.LoggerFrom(ctx).Info("Removed an expired APIToken", "tokenID", t.Status.TokenID, "user", t.Spec.User, "expired", s.end())
 	return nil
-}
-
-// admissionRefuses asks the API server for a token for the same user, as a dry run. The operator has no right to issue
-// one, so the answer must be that the policy refuses; while it is not, anyone could issue tokens for anyone.
-func (r *Reconciler) admissionRefuses(ctx context.Context, t *tokensv1alpha1.APIToken) (bool, error) {
-	probe := &tokensv1alpha1.APIToken{
-		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, GenerateName: "admission-probe-"},
-		Spec:       *t.Spec.DeepCopy(),
-	}
-	err := r.Client.Create(ctx, probe, client.DryRunAll)
-	switch {
-	case err == nil:
-		return false, nil
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+issuePolicy+"'"):
-		return true, nil
-	default:
-		return false, fmt.Errorf("asking whether the admission policy is in force: %w", err)
-	}
 }

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/record"
@@ -51,7 +52,9 @@ func newWorld(t *testing.T) *world {
 		Client: c, Live: c, Events: w.events, Clock: w.clock, Random: rand.Reader,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
+	w.reconciler.Guard = &admission.Guard{Client: c, Live: c, Namespace: kubetest.SystemNamespace}
 	w.cleaner = &apitoken.Cleaner{Client: c, Live: c, Events: w.events, Namespace: kubetest.SystemNamespace}
+	env.AwaitGuarded(t)
 	w.create(kubetest.Site(w.ns, "main"))
 	w.holdUpstream("alice", "http://jira."+w.ns+".svc:8080")
 	return w

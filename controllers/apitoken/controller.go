@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
@@ -37,10 +38,20 @@ const (
 	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
 	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
-	maxSteps = 8
+	maxSteps = 12
 
 	bySite = "spec.siteRef.name"
 )
+
+// Guard says whether the admission policies are in force, and since when.
+type Guard interface {
+	// Stored returns the state that was observed last.
+	Stored(ctx context.Context) (admission.State, error)
+	// Observe returns the state of now.
+	Observe(ctx context.Context) (admission.State, error)
+	// Check does too, and asks the API server in the namespace of the APIToken.
+	Check(ctx context.Context, t *tokensv1alpha1.APIToken) (admission.State, error)
+}
 
 // Reconciler reconciles APITokens. A pass takes one step at a time: observe, decide, act, observe again.
 type Reconciler struct {
@@ -50,6 +61,8 @@ type Reconciler struct {
 	Events events.EventRecorder
 	Clock  clock.PassiveClock
 	Random io.Reader
+	// Guard knows since when the admission policies are in force. It is an *admission.Guard.
+	Guard Guard
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
@@ -133,36 +146,52 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 	if d := decide(s.state); d.step == settled {
 		return outcome{state: s.state, decision: d}, nil
 	}
-	var minted step
+	minted, refused := none, map[step]string{}
 	for range maxSteps {
 		if s, err = r.observe(ctx, t, r.Live); err != nil {
 			return outcome{}, err
 		}
-		d := decide(s.state)
-		if d.step.mints() {
-			refused, err := r.admissionRefuses(ctx, t)
-			if err != nil {
-				return outcome{}, err
-			}
-			s.unguarded = !refused
-			d = decide(s.state)
+		s.refused = refused
+		d, err := r.decideLive(ctx, &s)
+		if err != nil || d.step == blocked || d.step == settled {
+			return outcome{s.state, d, minted}, err
 		}
-		switch {
-		case d.step == blocked, d.step == settled:
-			return outcome{s.state, d, minted}, nil
-		case d.step.mints():
-			minted = d.step
-		}
-		err := r.act(ctx, d.step, s)
-		if message, refused := apierror.Refusal(err); refused {
-			s.refused, s.refusal = d.step, message
-			return outcome{s.state, decide(s.state), none}, nil
+		err = r.act(ctx, d.step, s)
+		if message, ok := apierror.Refusal(err); ok {
+			refused[d.step] = message
+			continue
 		}
 		if err != nil || d.step == remove {
 			return outcome{s.state, d, minted}, err
 		}
+		if d.step.mints() {
+			minted = d.step
+		}
 	}
 	return outcome{}, errUnsettled
+}
+
+// decideLive decides after it asked the API server whether the admission policies are in force, if the decision rests on that:
+// before issuing in the namespace of the APIToken.
+func (r *Reconciler) decideLive(ctx context.Context, s *observed) (decision, error) {
+	d := decide(s.state)
+	if d.step == annotate || d.step == stop {
+		now, err := r.Guard.Observe(ctx)
+		if err != nil {
+			return decision{}, err
+		}
+		s.guard = guardOf(now)
+		d = decide(s.state)
+	}
+	if d.step.mints() {
+		now, err := r.Guard.Check(ctx, s.token)
+		if err != nil {
+			return decision{}, err
+		}
+		s.guard = guardOf(now)
+		d = decide(s.state)
+	}
+	return d, nil
 }
 
 var errUnsettled = errors.New("the APIToken did not settle: something else keeps changing its Secrets")
@@ -177,12 +206,14 @@ func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Obj
 	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }, client.InNamespace(namespace.GetName()))
 }
 
-// tokensOfSecret returns requests for the APITokens of a record or an upstream credential. A damaged Secret names no
-// APIToken: the next periodic pass finds it.
+// tokensOfSecret returns requests for the APITokens of a record or an upstream credential, or for all after a change of the
+// admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
 func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
 	switch {
 	case !ok:
+	case s.Type == admission.SecretType && s.Namespace == r.Namespace:
+		return r.list(ctx, func(*tokensv1alpha1.APIToken) bool { return true })
 	case s.Type == record.SecretType && s.Namespace == r.Namespace:
 		if stored, err := record.Decode(s.Data[record.DataKey]); err == nil {
 			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: stored.APIToken.Namespace, Name: stored.APIToken.Name}}}

@@ -34,13 +34,15 @@ type state struct {
 	upstreamHeld bool
 	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
 	namespaceErr error
-	// unguarded means that the admission policy is not in force. It is checked only before something is issued.
-	unguarded bool
+	// guard says whether the admission policies are in force.
+	guard guard
+	// noted is the annotation of the record about its APIToken, or nil. recorded is when the record was created.
+	noted    *note
+	recorded time.Time
 	// older is how many older APITokens the user has at the site.
 	older int
-	// refused is the step of this pass whose write the API server refused, and refusal the message about it.
-	refused step
-	refusal string
+	// refused are the steps of this pass whose write the API server refused, with the messages about it.
+	refused map[step]string
 }
 
 // delivered is the delivered Secret, without the token in it.
@@ -87,13 +89,17 @@ const (
 	adopt
 	// repair: restore user name and URL in the delivered Secret.
 	repair
+	// annotate: annotate the record with the generation of the spec, which was declared while the admission policies were in force.
+	annotate
+	// stop: end every secret of the record.
+	stop
 	// remove: delete the APIToken, because its retention after expiry is over, or because the portal did not finish it.
 	remove
 )
 
 var stepNames = map[step]string{
 	none: "none", blocked: "blocked", settled: "settled", issue: "issue", reissue: "reissue", rotate: "rotate",
-	confirm: "confirm", adopt: "adopt", repair: "repair", remove: "remove",
+	confirm: "confirm", adopt: "adopt", repair: "repair", annotate: "annotate", stop: "stop", remove: "remove",
 }
 
 func (s step) String() string { return stepNames[s] }
@@ -120,6 +126,7 @@ var (
 		namespaceAllowed,
 		recordReadable,
 		recordAgrees,
+		isDeclaredGuarded,
 		deliveryIsOurs,
 		hasNotEnded,
 		isActive,
@@ -135,6 +142,7 @@ var (
 		namespaceAllowed,
 		recordReadable,
 		recordAgrees,
+		isDeclaredGuarded,
 		hasNotEnded,
 		isActive,
 		isImported,
@@ -158,9 +166,9 @@ func decide(s state) decision {
 	}
 	switch {
 	case s.source != nil:
-		return decision{settled, tokensv1alpha1.ReasonImported, s.source.message(s)}
+		return decision{settled, tokensv1alpha1.ReasonImported, s.source.message(s) + refusedUpkeep(s)}
 	case s.ofPortal():
-		return decision{settled, tokensv1alpha1.ReasonIssued, shownOnce(s)}
+		return decision{settled, tokensv1alpha1.ReasonIssued, shownOnce(s) + refusedUpkeep(s)}
 	}
 	message := fmt.Sprintf("The token is delivered to Secret '%s'.", s.secretName())
 	if note := s.overlapNote(); note != "" {
@@ -171,26 +179,34 @@ func decide(s state) decision {
 
 // attempt returns a step, unless the API server refused its write in this pass.
 func (s state) attempt(next step) *decision {
-	if s.refused == next {
-		return block(tokensv1alpha1.ReasonWriteRefused, "%s", s.refusalMessage())
+	if message := s.refusal(next); message != "" {
+		return block(tokensv1alpha1.ReasonWriteRefused, "%s", message)
 	}
 	return &decision{step: next}
 }
 
-// refusalMessage returns the message about a refused write, with the way out if the delivered Secret is immutable.
-func (s state) refusalMessage() string {
-	if s.delivered == nil || !s.delivered.immutable {
-		return s.refusal
+// refusal returns the message about the refused write of one of these steps, or nothing. If the delivered Secret is immutable, it
+// says what to do about that.
+func (s state) refusal(of ...step) string {
+	for _, step := range of {
+		message := s.refused[step]
+		switch {
+		case message == "":
+		case (step == rotate || step == repair) && s.delivered != nil && s.delivered.immutable:
+			return fmt.Sprintf("%s Secret '%s' is `immutable`: delete it to have a new secret delivered. The one in it is dead then.", message, s.secretName())
+		default:
+			return message
+		}
 	}
-	return fmt.Sprintf("%s Secret '%s' is `immutable`: delete it to have a new secret delivered. The one in it is dead then.", s.refusal, s.secretName())
+	return ""
 }
 
 // refusedUpkeep returns a note about a refused write that a valid token can do without, or nothing.
 func refusedUpkeep(s state) string {
-	if s.refused != confirm && s.refused != repair {
-		return ""
+	if message := s.refusal(annotate, confirm, repair); message != "" {
+		return " " + message
 	}
-	return " " + s.refusalMessage()
+	return ""
 }
 
 // secretName returns the name of the Secret with the token.
@@ -322,18 +338,21 @@ func isDelivered(s state) *decision {
 			"Several attempts to deliver to Secret '%s' were cut short. The next one is made within %d seconds.",
 			s.secretName(), candidateGrace/time.Second)
 	}
+	if message := s.refusal(issue); message != "" { // the same delivery, in the same pass
+		return block(tokensv1alpha1.ReasonWriteRefused, "%s", message)
+	}
 	return s.attempt(reissue)
 }
 
 func isConfirmed(s state) *decision {
-	if s.refused == confirm || slices.Equal(tidied(s), s.record.Entries) {
+	if s.refusal(confirm) != "" || slices.Equal(tidied(s), s.record.Entries) {
 		return nil
 	}
 	return &decision{step: confirm}
 }
 
 func isComplete(s state) *decision {
-	if s.refused == repair || s.delivered.username == s.token.Spec.User && s.delivered.url == s.site.Spec.BaseURL {
+	if s.refusal(repair) != "" || s.delivered.username == s.token.Spec.User && s.delivered.url == s.site.Spec.BaseURL {
 		return nil
 	}
 	return &decision{step: repair}

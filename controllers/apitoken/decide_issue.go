@@ -10,6 +10,7 @@ import (
 // lifetime.
 var rules = []func(state) *decision{
 	admissionGuarded,
+	declaredGuarded,
 	epochHasCome,
 	lifetimeAllowed,
 	withinQuota,
@@ -23,18 +24,6 @@ func mintRefusal(s state) *decision {
 		}
 	}
 	return nil
-}
-
-// issuePolicy is the ValidatingAdmissionPolicy without which nothing is issued.
-const issuePolicy = "issue.apitokens.dev"
-
-func admissionGuarded(s state) *decision {
-	if !s.unguarded {
-		return nil
-	}
-	return block(tokensv1alpha1.ReasonAdmissionPolicyMissing,
-		"The ValidatingAdmissionPolicy '%s' is not in force in this namespace, so anyone who may create APITokens could issue one for anybody. "+
-			"Nothing is issued until it is installed, with its binding (config/admission).", issuePolicy)
 }
 
 // epochHasCome: a secret that is issued before the epoch would never authenticate.

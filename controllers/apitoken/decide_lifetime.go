@@ -64,8 +64,8 @@ func hasNotEnded(s state) *decision {
 		switch {
 		case s.now.Before(removal):
 			kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
-		case s.refused == remove:
-			kept = " The APIToken cannot be removed: " + s.refusal
+		case s.refusal(remove) != "":
+			kept = " The APIToken cannot be removed: " + s.refusal(remove)
 		default:
 			return &decision{step: remove}
 		}
@@ -132,8 +132,8 @@ func postponedRotation(s state) string {
 		return ""
 	case blocked != nil:
 		return " A rotation is due, and cannot be made: " + blocked.message
-	case s.refused == rotate:
-		return " A rotation is due, and cannot be made: " + s.refusalMessage()
+	case s.refusal(rotate) != "":
+		return " A rotation is due, and cannot be made: " + s.refusal(rotate)
 	default:
 		return " A rotation is due; it is made as soon as an earlier one has come to its end."
 	}
@@ -153,7 +153,7 @@ func (s state) expiring(notices []time.Duration) *metav1.Condition {
 		Type: tokensv1alpha1.ConditionExpiring, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonExpiresLater,
 		Message: fmt.Sprintf("The token expires at %s.", inUTC(end)),
 	}
-	if !next.IsZero() && next.Before(end) && mintRefusal(s) == nil && s.refused != rotate {
+	if !next.IsZero() && next.Before(end) && mintRefusal(s) == nil && s.refusal(rotate) == "" {
 		c.Message = fmt.Sprintf("The delivered secret expires at %s; it is rotated before.", inUTC(end))
 		return c
 	}

@@ -17,6 +17,7 @@ var portal = []func(state) *decision{
 	namespaceAllowed,
 	recordReadable,
 	recordAgrees,
+	isDeclaredGuarded,
 	wasRecorded,
 	hasNotEnded,
 	isActive,

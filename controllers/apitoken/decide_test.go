@@ -12,14 +12,18 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+var (
+	now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	// guarded is since when the admission policies are in force.
+	guarded = now.Add(-100 * day)
+)
 
 // ready is a settled state.
 func ready() state {
 	return state{
-		now: now, recordName: "apitoken-system/uid", upstreamHeld: true,
+		now: now, recordName: "apitoken-system/uid", upstreamHeld: true, guard: guard{since: guarded}, recorded: guarded,
 		token: &tokensv1alpha1.APIToken{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "ci"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "ci", Generation: 1, CreationTimestamp: metav1.NewTime(guarded)},
 			Spec: tokensv1alpha1.APITokenSpec{
 				SiteRef: tokensv1alpha1.SiteReference{Name: "main"}, User: "Alice", Delivery: tokensv1alpha1.Delivery{SecretName: "ci-token"},
 			},
@@ -97,7 +101,7 @@ func TestDecide(t *testing.T) {
 		}, blocked, tokensv1alpha1.ReasonSuspended},
 		"suspended, and the Secret gone": {func(s *state) { s.token.Spec.State, s.delivered = tokensv1alpha1.StateSuspended, nil }, blocked, tokensv1alpha1.ReasonSuspended},
 		"in another state":               {func(s *state) { s.token.Spec.State = "Frozen" }, blocked, tokensv1alpha1.ReasonSuspended},
-		"unguarded, nothing to issue":    {func(s *state) { s.unguarded = true }, settled, tokensv1alpha1.ReasonIssued},
+		"unguarded, nothing to issue":    {func(s *state) { s.guard = guard{reason: "Missing", message: "x"} }, settled, tokensv1alpha1.ReasonIssued},
 		"no upstream credential":         {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
 		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
 		"status forged":                  {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},

@@ -4,8 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -199,10 +199,7 @@ func (s *scene) funcs(live bool) interceptor.Funcs {
 			})
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			if probe, ok := o.(*tokensv1alpha1.APIToken); ok {
-				refused := s.admit(probe, opts)
-				return s.call(func() error { return refused }, func() error { return apierrors.NewTimeoutError("injected", 1) })
-			}
+			o.SetCreationTimestamp(metav1.NewTime(s.start)) // as an API server does
 			return s.write(o, func() error {
 				s.checkCreate(o)
 				return c.Create(ctx, o, opts...)
@@ -256,20 +253,42 @@ func (s *scene) staleGet(key client.ObjectKey, o client.Object, live bool) error
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// admit answers the probe of the admission policy.
-func (s *scene) admit(probe *tokensv1alpha1.APIToken, opts []client.CreateOption) error {
-	if !slices.Equal((&client.CreateOptions{}).ApplyOptions(opts).DryRun, []string{metav1.DryRunAll}) || probe.Spec.User != s.token.Spec.User {
-		s.Fatalf("created an APIToken: %+v", probe)
+// guard answers for the admission policies.
+type guard struct{ *scene }
+
+func (g guard) Stored(context.Context) (admission.State, error) {
+	return admission.State{GuardedSince: g.guardedSince()}, nil
+}
+
+func (g guard) Observe(context.Context) (state admission.State, err error) {
+	err = g.call(func() error {
+		if state.GuardedSince = g.guardedSince(); g.policy == policyMissing {
+			state = admission.State{Reason: tokensv1alpha1.ReasonAdmissionPolicyMissing, Message: "It is missing."}
+		}
+		return nil
+	}, func() error { return apierrors.NewTimeoutError("injected", 1) })
+	return state, err
+}
+
+func (g guard) Check(ctx context.Context, t *tokensv1alpha1.APIToken) (admission.State, error) {
+	if t.UID != g.token.UID {
+		g.Fatalf("asked for %s", t.UID)
 	}
-	by := "issue.apitokens.dev"
+	if g.policy == policyOther {
+		return admission.State{Reason: tokensv1alpha1.ReasonAdmissionNotVerified, Message: "Another one refuses."}, nil
+	}
+	return g.Observe(ctx)
+}
+
+func (s *scene) guardedSince() time.Time {
 	switch s.policy {
 	case policyMissing:
-		return nil
-	case policyOther:
-		by = "other.example.com"
+		return time.Time{}
+	case policyYounger, policyChanged:
+		return s.start.Add(time.Hour)
+	default:
+		return s.start.Add(-time.Hour)
 	}
-	return apierrors.NewForbidden(schema.GroupResource{Group: "apitokens.dev", Resource: "apitokens"}, "",
-		fmt.Errorf("ValidatingAdmissionPolicy '%s' with binding '%s' denied request: may not issue", by, by))
 }
 
 // applyStatus is server-side apply of the status by its only writer, with its preconditions.

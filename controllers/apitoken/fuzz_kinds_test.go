@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
 )
@@ -29,7 +27,6 @@ func (s *scene) setKind(t *tokensv1alpha1.APIToken) {
 		return
 	}
 	spec.Delivery = tokensv1alpha1.Delivery{}
-	t.CreationTimestamp = metav1.NewTime(s.start)
 	if s.kind == kindPending {
 		t.Annotations = map[string]string{tokensv1alpha1.AnnotationPending: "true"}
 	}
@@ -54,7 +51,7 @@ func (s *scene) source() []byte {
 // checkImport: only the secret at the source enters the record, at first or when a followed Secret changed.
 // Nothing enters a record of the portal.
 func (s *scene) checkImport(e record.Entry, before *record.Record) {
-	if age := s.clock.Since(e.Issued); !s.imported() || e.State != record.Delivered || age < 0 || age >= time.Minute || s.policy != policyInForce {
+	if age := s.clock.Since(e.Issued); !s.imported() || e.State != record.Delivered || age < 0 || age >= time.Minute || !s.mayIssue(before != nil) {
 		s.Fatalf("there is a new secret %+v, policy %d", e, s.policy)
 	}
 	s.deliveredNow = true

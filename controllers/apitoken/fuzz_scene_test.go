@@ -160,6 +160,10 @@ func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []b
 	}
 	s.token = kubetest.Token(namespace, "ci", func(t *tokensv1alpha1.APIToken) {
 		t.UID, t.Generation, t.Spec.User, t.Spec.Delivery.SecretName = "uid-1", 1, user, s.deliverKey.Name
+		t.CreationTimestamp = metav1.NewTime(s.start)
+		if s.policy == policyChanged {
+			t.Generation = 2
+		}
 		t.Status = s.forgedStatus()
 		s.setKind(t)
 		s.setTerms(&t.Spec)
@@ -290,7 +294,7 @@ func (s *scene) build() {
 		}).Build()
 	cache, live := interceptor.NewClient(s.store, s.funcs(false)), interceptor.NewClient(s.store, s.funcs(true))
 	s.reconciler = &apitoken.Reconciler{
-		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}),
+		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}), Guard: guard{s},
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
 	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Events: s.events, Namespace: kubetest.SystemNamespace}
@@ -488,7 +492,7 @@ func (s *scene) recordNamed(name string, r *record.Record) *corev1.Secret {
 		s.Fatal(err)
 	}
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: name, Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: name, CreationTimestamp: metav1.NewTime(s.start), Labels: map[string]string{
 			record.LabelTokenID: r.TokenID, record.LabelSiteNamespace: r.Site.Namespace, record.LabelSite: r.Site.Name,
 		}},
 		Type: record.SecretType, Data: map[string][]byte{record.DataKey: data},

@@ -75,6 +75,8 @@ const (
 	policyInForce byte = iota
 	policyMissing
 	policyOther
+	policyYounger // than the APIToken
+	policyChanged // and the APIToken with it
 	policyKinds
 )
 

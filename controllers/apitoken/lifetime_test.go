@@ -91,7 +91,9 @@ func TestDecideLife(t *testing.T) {
 	quota := func(n int32, older int) func(*state) {
 		return func(s *state) { s.site.Spec.TokenPolicy.MaxTokensPerUser, s.older = &n, older }
 	}
-	unguarded := func(s *state) { s.unguarded = true }
+	unguarded := func(s *state) {
+		s.guard = guard{reason: tokensv1alpha1.ReasonAdmissionPolicyMissing, message: "The ValidatingAdmissionPolicy is not in force."}
+	}
 	never := policy(tokensv1alpha1.TokenPolicy{NeverExpiring: tokensv1alpha1.NeverExpiringForbidden})
 
 	for name, tc := range map[string]struct {

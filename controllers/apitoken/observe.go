@@ -49,7 +49,13 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	}
 	if s.recordSecret != nil {
 		s.record, s.recordErr = recordstore.Decode(s.recordSecret)
+		s.noted, s.recorded = readNote(s.recordSecret, t), s.recordSecret.CreationTimestamp.Time
 	}
+	known, err := r.Guard.Stored(ctx)
+	if err != nil {
+		return observed{}, err
+	}
+	s.guard = guard{since: known.GuardedSince} // whether they are in force now is asked before each step that rests on it
 	if err := r.observeSecret(ctx, &s); err != nil {
 		return observed{}, err
 	}

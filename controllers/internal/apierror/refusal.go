@@ -23,7 +23,7 @@ func Refusal(err error) (message string, refused bool) {
 	if err == nil || IsRace(err) || !lasts(err) {
 		return "", false
 	}
-	return fmt.Sprintf("The API server refuses a request of the operator, %s. Remove the cause: the operator tries again every minute.", quote(err)), true
+	return fmt.Sprintf("The API server refuses a request of the operator, %s. Remove the cause: the operator tries again every minute.", Words(err)), true
 }
 
 // lasts reports whether err is an answer of the API server that stays the same until somebody removes its cause.
@@ -40,8 +40,8 @@ func lasts(err error) bool {
 	}
 }
 
-// quote returns the text of an error on one line, without secrets, and cut to maxWords.
-func quote(err error) string {
+// Words returns the text of an error on one line, without secrets, and cut to maxWords.
+func Words(err error) string {
 	words := strings.TrimRight(strings.Join(strings.Fields(secretLike.ReplaceAllString(err.Error(), "(removed)")), " "), ".")
 	if len(words) > maxWords {
 		words = strings.ToValidUTF8(words[:maxWords], "") + " ..."

@@ -189,6 +189,15 @@ func (e *Env) awaitPolicies() error {
 	return nil
 }
 
+// AwaitGuarded waits until the operator issues tokens for new APITokens.
+func (e *Env) AwaitGuarded(t *testing.T) {
+	t.Helper()
+	e.Required(t)
+	if err := e.AwaitPolicies(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Eventually waits until check returns nil. After the timeout it fails with the last error.
 func Eventually(t *testing.T, check func() error) {
 	t.Helper()

@@ -88,6 +88,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 		{"starting the operator's controller", r.startController},
 		{"starting the operator's webhook", r.startWebhook},
 		{"starting the operator's portal", r.startPortal},
+		{"waiting until the admission policies count", func(ctx context.Context) error { return r.AwaitPolicies(ctx) }},
 	} {
 		begun := time.Now()
 		_, _ = fmt.Fprintf(progress, "  %s ... ", part.what)

@@ -127,7 +127,9 @@ func (w *way) reportWrite(o client.Object, verb string) {
 	case *corev1.Secret:
 		here := place{o.Namespace, o.Name}
 		switch {
+		case o.Type == record.SecretType && w.model.records[o.Name] == string(o.Data[record.DataKey]): // annotated
 		case o.Type == record.SecretType && w.token != nil:
+			w.model.records[o.Name] = string(o.Data[record.DataKey])
 			err = w.model.recorded(types.UID(o.Name), w.token, verb == "create")
 		case o.Type == record.SecretType:
 		case verb == "delete":

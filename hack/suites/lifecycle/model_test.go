@@ -21,6 +21,8 @@ type model struct {
 	held     map[string]bool // users whose personal access token the operator has
 	lives    map[types.UID]*life
 	secrets  map[place]string // what lies where tokens are delivered to
+	// records are the records as they were written last, by name. Annotations do not count.
+	records map[string]string
 }
 
 // place is the namespace and name of a Secret. foreign is content that another writer put there.

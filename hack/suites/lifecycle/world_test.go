@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
@@ -67,8 +68,9 @@ func newWorld(t *testing.T, seed uint64, happened *tally) *world {
 	w := &world{
 		T: t, tally: happened, random: rand.New(rand.NewPCG(seed, 2)), clock: testclock.NewFakePassiveClock(time.Now()), operator: operator(t),
 		unseen: map[types.UID]bool{}, before: map[types.UID]*tokensv1alpha1.APIToken{}, seen: map[client.ObjectKey]*corev1.Secret{},
-		model: &model{held: map[string]bool{}, lives: map[types.UID]*life{}, secrets: map[place]string{}},
+		model: &model{held: map[string]bool{}, lives: map[types.UID]*life{}, secrets: map[place]string{}, records: map[string]string{}},
 	}
+	env.AwaitGuarded(t)
 	w.enter()
 	w.Cleanup(w.leave)
 	w.step(0)
@@ -194,6 +196,7 @@ func (w *world) pass(on *way) {
 	r := &apitoken.Reconciler{
 		Client: on.client(), Live: live.client(), Events: &events.FakeRecorder{}, Clock: w.clock, Random: crand.Reader,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
+		Guard: &admission.Guard{Client: w.operator, Live: w.operator, Namespace: kubetest.SystemNamespace},
 	}
 	result, err := r.Reconcile(w.Context(), on.token.DeepCopy())
 	if err != nil && !harmless(err) {

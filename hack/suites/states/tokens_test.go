@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/record"
@@ -213,6 +214,8 @@ var tokenExamples = []example{
 		w.site("maintenance", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = metav1.NewTime(noon.Add(hour)) })
 		w.token(name, at("maintenance"))
 	}},
+	{"declared-unguarded", 2 * hour, declaredInAGap},
+	{"admission-not-verified", 0, houseRule},
 	{"admission-policy-missing", 0, withoutPolicy},
 }
 
@@ -353,19 +356,45 @@ func revoked(w *world, name string) {
 	w.look(t)
 }
 
-// withoutPolicy answers the controller's dry run as an API server without the admission policy does.
+// withoutPolicy is a namespace in which the API server does not enforce the policy.
 func withoutPolicy(w *world, name string) {
-	api := w.api
-	defer func() { w.api = api }()
-	w.api = interceptor.NewClient(api, interceptor.Funcs{
+	w.probed(name, nil)
+}
+
+// houseRule is a rule of another policy that refuses the operator's dry run.
+func houseRule(w *world, name string) {
+	words := "ValidatingAdmissionPolicy 'a-team-label.example.com' with binding 'a-team-label.example.com' denied request: robots may not create objects"
+	w.probed(name, apierrors.NewForbidden(tokensv1alpha1.GroupVersion.WithResource("apitokens").GroupResource(), name, errors.New(words)))
+}
+
+// probed creates an APIToken while this is the answer to the operator's dry run.
+func (w *world) probed(name string, answer error) {
+	w.Helper()
+	before := w.guard
+	defer func() { w.guard = before }()
+	w.guard = &admission.Guard{Live: w.api, Namespace: kubetest.SystemNamespace, Client: interceptor.NewClient(w.api, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if _, probe := o.(*tokensv1alpha1.APIToken); probe {
-				return nil
+				return answer
 			}
 			return c.Create(ctx, o, opts...)
 		},
-	})
+	})}
+	env.AwaitGuarded(w.T)
 	w.token(name)
+}
+
+// declaredInAGap is declared an hour before the policies came back.
+func declaredInAGap(w *world, name string) {
+	before := w.guard
+	defer func() { w.guard = before }()
+	w.guard = guard{admission.State{GuardedSince: w.clock.Now().Add(hour)}}
+	t := kubetest.Token(w.jira, name, nightly)
+	w.create(t)
+	t.CreationTimestamp = metav1.NewTime(w.clock.Now())
+	w.later(2 * hour)
+	_, err := w.tokens(name).Reconcile(w.Context(), t)
+	w.must(err)
 }
 
 // secrets returns everything that the page must not show.

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -54,6 +55,7 @@ type world struct {
 	api        client.WithWatch // with the controller's own rights
 	clock      *testclock.FakePassiveClock
 	network    *network
+	guard      apitoken.Guard
 	memory     *credential.Memory
 	made       []string // personal access tokens that a product made
 	// licenses verifies the licences of sites; nil if none are needed.
@@ -70,6 +72,7 @@ func newWorld(t *testing.T) *world {
 		T: t, jira: env.Namespace(t), team: env.Namespace(t),
 		api:     env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace),
 		clock:   testclock.NewFakePassiveClock(noon),
+		guard:   guard{admission.State{GuardedSince: noon.Add(-365 * day)}},
 		network: &network{atlassian.NewClient(), map[string]string{}}, memory: credential.NewMemory(),
 		created: map[string]time.Time{}, told: map[types.UID][]time.Time{},
 	}
@@ -80,8 +83,17 @@ func (w *world) tokens(name string) *apitoken.Reconciler {
 	return &apitoken.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Random: rand.NewChaCha8(sha256.Sum256([]byte(name))),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
-		ExpiryNotices: []time.Duration{14 * day, 7 * day, day},
+		ExpiryNotices: []time.Duration{14 * day, 7 * day, day}, Guard: w.guard,
 	}
+}
+
+// guard answers that the admission policies are in this state.
+type guard struct{ admission.State }
+
+func (g guard) Stored(context.Context) (admission.State, error)  { return g.State, nil }
+func (g guard) Observe(context.Context) (admission.State, error) { return g.State, nil }
+func (g guard) Check(context.Context, *tokensv1alpha1.APIToken) (admission.State, error) {
+	return g.State, nil
 }
 
 func (w *world) sites() *site.Reconciler {

@@ -1,0 +1,163 @@
+// Package admission watches over the admission policies without which the operator issues nothing, and remembers since when
+// they are in force without a gap.
+package admission
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// Guard knows whether the admission policies are in force, and since when.
+type Guard struct {
+	// Client reads the memory from the cache, and writes. Live reads from the API server.
+	Client client.Client
+	Live   client.Reader
+	// Namespace holds the memory, Secret SecretName.
+	Namespace string
+}
+
+// Stored returns the state that was observed last, from the cache.
+func (g *Guard) Stored(ctx context.Context) (State, error) {
+	s, err := g.read(ctx, g.Client)
+	return decode(s).state(), err
+}
+
+// Observe reads the policies from the API server, updates the memory, and returns the state.
+func (g *Guard) Observe(ctx context.Context) (State, error) {
+	m, err := g.update(ctx, func(memory) (time.Time, error) { return time.Time{}, nil })
+	return m.state(), err
+}
+
+// Check observes, and asks the API server in the namespace of t whether the issue policy refuses what the operator may not do.
+// It is called before each issuing.
+func (g *Guard) Check(ctx context.Context, t *tokensv1alpha1.APIToken) (State, error) {
+	state, err := g.Observe(ctx)
+	if err != nil || !state.InForce() {
+		return state, err
+	}
+	err = probe(ctx, g.Client, t)
+	switch answerOf(err) {
+	case refused:
+		return state, nil
+	case admitted:
+		return missing(IssuePolicy, "the API server does not enforce it in this namespace"), g.distrust(ctx)
+	case unclear:
+		return notVerified(err), nil
+	default:
+		return State{}, fmt.Errorf("asking whether the admission policy is in force: %w", err)
+	}
+}
+
+// distrust lets the policies count from now on: the API server let a probe pass although they are installed.
+func (g *Guard) distrust(ctx context.Context) error {
+	_, err := g.update(ctx, func(memory) (time.Time, error) {
+		now, err := g.now(ctx)
+		return now.Add(enforcementLag).UTC(), err
+	})
+	return err
+}
+
+// update brings the memory up to date. A zero notBefore keeps the one in the memory.
+func (g *Guard) update(ctx context.Context, notBefore func(memory) (time.Time, error)) (memory, error) {
+	in, err := g.installed(ctx)
+	if err != nil {
+		return memory{}, err
+	}
+	stored, err := g.read(ctx, g.Live)
+	if err != nil {
+		return memory{}, err
+	}
+	known := decode(stored)
+	m := memory{Problems: judge(in), NotBefore: known.NotBefore}
+	if m.Objects, err = remember(known.Objects, inForce(in), func() (time.Time, error) { return g.now(ctx) }); err != nil {
+		return memory{}, err
+	}
+	later, err := notBefore(known)
+	if err != nil {
+		return memory{}, err
+	}
+	if later.After(m.NotBefore) {
+		m.NotBefore = later
+	}
+	if stored != nil && m.equal(known) {
+		return m, nil
+	}
+	return m, g.write(ctx, stored, m)
+}
+
+func (g *Guard) installed(ctx context.Context) (installed, error) {
+	in := installed{map[string]*admissionv1.ValidatingAdmissionPolicy{}, map[string]*admissionv1.ValidatingAdmissionPolicyBinding{}}
+	var all admissionv1.ValidatingAdmissionPolicyList
+	if err := g.Live.List(ctx, &all); err != nil {
+		return in, fmt.Errorf("listing the admission policies: %w", err)
+	}
+	for i := range all.Items {
+		in.policies[all.Items[i].Name] = &all.Items[i]
+	}
+	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
+	if err := g.Live.List(ctx, &bindings); err != nil {
+		return in, fmt.Errorf("listing the bindings of admission policies: %w", err)
+	}
+	for i := range bindings.Items {
+		in.bindings[bindings.Items[i].Name] = &bindings.Items[i]
+	}
+	return in, nil
+}
+
+// read returns the Secret with the memory, or nil if there is none.
+func (g *Guard) read(ctx context.Context, from client.Reader) (*corev1.Secret, error) {
+	var s corev1.Secret
+	switch err := from.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: SecretName}, &s); {
+	case err == nil:
+		return &s, nil
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("reading the memory of the admission policies: %w", err)
+	}
+}
+
+func (g *Guard) write(ctx context.Context, stored *corev1.Secret, m memory) error {
+	data, err := m.encode()
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		err = g.Client.Create(ctx, g.secret(data))
+	} else {
+		stored.Data = data
+		err = g.Client.Update(ctx, stored)
+	}
+	if err != nil {
+		return fmt.Errorf("storing since when the admission policies are in force: %w", err)
+	}
+	return nil
+}
+
+func (g *Guard) secret(data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: g.Namespace, Name: SecretName, Labels: map[string]string{"app.kubernetes.io/managed-by": "apitoken-operator"},
+		},
+		Type: SecretType, Data: data,
+	}
+}
+
+// now returns the API server's time, rounded up to a second. Creation times are by the same clock.
+func (g *Guard) now(ctx context.Context) (time.Time, error) {
+	s := g.secret(nil)
+	s.Name, s.GenerateName = "", SecretName+"-"
+	if err := g.Client.Create(ctx, s, client.DryRunAll); err != nil {
+		return time.Time{}, fmt.Errorf("asking the API server for the time: %w", err)
+	}
+	return s.CreationTimestamp.Add(time.Second), nil
+}
