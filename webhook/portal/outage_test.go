@@ -26,9 +26,15 @@ import (
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
-var env portaltest.Env
+var (
+	env portaltest.Env
+	api apiServer
+)
 
-func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
+func TestMain(m *testing.M) {
+	env.Connect = api.connect
+	os.Exit(env.Main(m))
+}
 
 // promise is how long an answer may take. The rest is for a machine that is busy with other tests.
 const promise = 5*time.Second + 500*time.Millisecond
@@ -77,20 +83,16 @@ func (b brokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// breakable connects the portal through a line that the test can break.
-func breakable(t *testing.T) *apiServer {
+// connect makes the portal use a line that a test can break.
+func (a *apiServer) connect(t *testing.T, config *rest.Config) *rest.Config {
 	t.Helper()
-	a := &apiServer{}
-	env.Connect = func(config *rest.Config) *rest.Config {
-		address, _, err := rest.DefaultServerUrlFor(config)
-		must(t, err)
-		a.line, err = fault.NewLine(address.Host)
-		must(t, err)
-		config.Host = "https://" + a.line.Address()
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return brokenTransport{a, next} })
-		return config
-	}
-	return a
+	address, _, err := rest.DefaultServerUrlFor(config)
+	must(t, err)
+	a.line, err = fault.NewLine(address.Host)
+	must(t, err)
+	config.Host = "https://" + a.line.Address()
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return brokenTransport{a, next} })
+	return config
 }
 
 // exchange is one request to the REST API or the page.
@@ -235,7 +237,6 @@ func create(t *testing.T, w *portaltest.World, user string) (id, text string) {
 
 // Every route answers within 5 s while a dependency is away or slow: as always, or with 503 and Retry-After.
 func TestEveryRouteDuringOutages(t *testing.T) {
-	api := breakable(t)
 	var product *fault.Line
 	var healthy map[string]int
 	for _, tc := range []struct {

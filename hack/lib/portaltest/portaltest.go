@@ -43,7 +43,7 @@ type Env struct {
 	Licenses *license.Verifier
 
 	// Connect changes how the portal reaches the API server. Set it before the first world is made.
-	Connect func(*rest.Config) *rest.Config
+	Connect func(*testing.T, *rest.Config) *rest.Config
 
 	once    sync.Once
 	address string
@@ -75,7 +75,7 @@ func (e *Env) start(t *testing.T) {
 		}
 		config := e.User(t, kubetest.Portal, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 		if e.Connect != nil {
-			config = e.Connect(config)
+			config = e.Connect(t, config)
 		}
 		klog.SetLogger(logr.Discard())                        // client-go logs that clients were stopped
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test

@@ -84,12 +84,14 @@ func isBarrier(t tokensv1alpha1.APIToken) bool {
 }
 
 // revokeEach deletes tokens, including those that are still being created, and waits until they are gone from the cache. It
-// returns how many there were. It leaves declared APITokens alone that were not issued yet.
+// returns how many there were. It leaves declared APITokens alone that were not issued yet. It deletes those that cannot be
+// decoded: whether they were issued is unknown, and they would work again once somebody corrects them.
 func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (n int, err error) {
 	deleted := map[types.UID]types.NamespacedName{}
 	for i := range objects {
 		t, shown := s.view(&objects[i])
-		if isBarrier(objects[i]) || !shown && objects[i].Annotations[tokensv1alpha1.AnnotationPending] == "" {
+		pending := objects[i].Annotations[tokensv1alpha1.AnnotationPending] != ""
+		if isBarrier(objects[i]) || !shown && !pending && objects[i].Malformed == "" {
 			continue
 		}
 		ours, err := s.remove(ctx, &objects[i])

@@ -57,6 +57,9 @@ func (s *Service) Site(ctx context.Context, name types.NamespacedName) (*Site, e
 	if err != nil {
 		return nil, fmt.Errorf("reading the AtlassianSite: %w", err)
 	}
+	if object.Malformed != "" {
+		return nil, notServed(name)
+	}
 	base, err := siteurl.Parse(object.Spec.BaseURL)
 	if err != nil {
 		return nil, err
