@@ -37,7 +37,10 @@ func (p *Product) authenticate(r *http.Request, path string) finding {
 	if found, tried := p.byAuthorization(r); tried {
 		return found
 	}
-	if expectsLogin(r, path) {
+	switch expected := expectsLogin(r, path); {
+	case expected && asksForChallenge(r):
+		return finding{reason: byParameters.reason, refuse: p.challenged}
+	case expected:
 		return finding{reason: byParameters.reason, refuse: p.unauthorized}
 	}
 	return byParameters
@@ -136,6 +139,19 @@ func (p *Product) byPassword(name, password string) (User, bool) {
 		return User{}, false
 	}
 	return p.accounts.active(named.Key)
+}
+
+// challenged is the 401 of os_authType=basic, with the challenge that clients
+// need which send no credential before they are asked. The realm is assumed.
+// https://developer.atlassian.com/server/confluence/http-authentication-with-seraph/
+func (p *Product) challenged(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="protected-area"`)
+	writePage(w, http.StatusUnauthorized, "Unauthorized (401)", "Basic Authentication Required")
+}
+
+// asksForChallenge reports whether a request has os_authType=basic.
+func asksForChallenge(r *http.Request) bool {
+	return strings.EqualFold(parameter(r, "os_authType"), "basic")
 }
 
 // expectsLogin reports whether a request with no working credential said that

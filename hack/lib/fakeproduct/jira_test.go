@@ -167,3 +167,36 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("saw %d requests, want 20", got)
 	}
 }
+
+// A path that Tomcat maps elsewhere runs the path that it is forwarded to, with the credential of the request.
+func TestForwardedRequest(t *testing.T) {
+	jira, url := start(t, Options{ContextPath: "/jira"})
+	for _, path := range []string{"/s/..;/rest/api/_/rest/pat/latest/tokens", "/s/%2e%2e/rest/api/_/rest/pat/latest/tokens"} {
+		jira.Reset()
+		r := request(t, http.MethodPost, url, `{"name":"made by a detour"}`)
+		r.URL.Opaque = "/jira" + path
+		authorization("Bearer alice-pat")(r)
+		header("Content-Type", "application/json")(r)
+		if got := do(t, r); got.StatusCode != http.StatusCreated || !strings.Contains(got.body, "rawToken") {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+		}
+		seen := jira.Requests()[0]
+		if seen.Path != "/jira/rest/api/_/rest/pat/latest/tokens" || seen.Forwarded != "/rest/pat/latest/tokens" || seen.User != "alice" {
+			t.Errorf("%s: seen as %+v", path, seen)
+		}
+	}
+}
+
+// Only os_authType=basic asks for the challenge of Basic.
+func TestChallenge(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "OAuth realm=", "?os_authType=basic": `Basic realm="protected-area"`, "?os_authType=BASIC": "Basic realm=", "?os_authType=any": "OAuth realm=",
+		"?os_authType=cookie": "OAuth realm=",
+	} {
+		_, url := start(t, Options{})
+		got := do(t, request(t, http.MethodGet, url+"/rest/api/2/myself"+query, ""))
+		if challenges := got.Header.Values("WWW-Authenticate"); got.StatusCode != http.StatusUnauthorized || len(challenges) != 1 || !strings.HasPrefix(challenges[0], want) {
+			t.Errorf("%q: %d with %q, want %s", query, got.StatusCode, challenges, want)
+		}
+	}
+}

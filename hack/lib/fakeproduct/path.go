@@ -3,6 +3,7 @@ package fakeproduct
 import (
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -105,6 +106,51 @@ func normalize(decoded string) (string, error) {
 		path += "/"
 	}
 	return path, nil
+}
+
+// rewrites is the products' rule for resources that browsers may cache for
+// ever: it forwards to the path behind /_/, inside the server.
+// https://bitbucket.org/atlassian/atlassian-plugins (urlrewrite.xml of Jira and
+// Confluence: "^/s/(.*)/_/(.*)" to "/$2")
+var rewrites = regexp.MustCompile(`^/s/(.*)/_/(.*)$`)
+
+// rewritten returns the path inside the context path that the resource
+// rewriting forwards a request target to. The rule matches the raw path as
+// java.net.URI.normalize() returns it: that neither decodes nor knows
+// parameters. The path behind it is mapped as Tomcat maps every other.
+func (p *Product) rewritten(target string) (path string, ok bool) {
+	raw, _, _ := strings.Cut(originForm(target), "?")
+	raw = normalizeURI(raw)
+	if len(raw) < len(p.context) {
+		return "", false
+	}
+	match := rewrites.FindStringSubmatch(raw[len(p.context):])
+	if match == nil {
+		return "", false
+	}
+	path, err := tomcatPath("/" + match[2])
+	return path, err == nil
+}
+
+// normalizeURI resolves dot segments that are not encoded, and merges slashes.
+// Dot segments above the root stay.
+// https://docs.oracle.com/en/java/javase/17/docs/api/java.base/java/net/URI.html#normalize()
+func normalizeURI(raw string) string {
+	var kept []string
+	for _, segment := range strings.Split(raw, "/") {
+		switch last := len(kept) - 1; {
+		case segment == "" || segment == ".":
+		case segment == ".." && last >= 0 && kept[last] != "..":
+			kept = kept[:last]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	path := "/" + strings.Join(kept, "/")
+	if folder := strings.HasSuffix(raw, "/") || strings.HasSuffix(raw, "/.") || strings.HasSuffix(raw, "/.."); folder && path != "/" {
+		path += "/"
+	}
+	return path
 }
 
 // inContext cuts the context path, which Tomcat matches by whole segments

@@ -68,6 +68,42 @@ func TestTomcatPath(t *testing.T) {
 	}
 }
 
+// The resource rewriting looks at the raw path: what Tomcat climbs out of stays in it.
+func TestResourceRewriting(t *testing.T) {
+	for _, context := range []string{"", "/jira"} {
+		p := &NewJira(Options{ContextPath: context}).Product
+		for target, want := range map[string]string{
+			"/rest/api/2/myself":                           "",
+			"/s/x/rest/api/2/myself":                       "",
+			"/S/x/_/rest/api/2/myself":                     "",
+			"/s/_/rest/api/2/myself":                       "",
+			"/x/s/y/_/rest/api/2/myself":                   "",
+			"/s/x/_/rest/api/2/myself":                     "/rest/api/2/myself",
+			"/s//x//_//rest//api/2/myself":                 "/rest/api/2/myself",
+			"/s/x/_/y/_/rest/api/2/myself":                 "/rest/api/2/myself",
+			"/s/x/_/rest/api/2/%6Dyself;a=b?c=/_/d":        "/rest/api/2/myself",
+			"/s/..;/rest/api/_/rest/pat/latest/tokens":     "/rest/pat/latest/tokens",
+			"/s/%2e%2e/rest/api/_/rest/pat/latest/tokens":  "/rest/pat/latest/tokens",
+			"/s/../rest/api/_/rest/pat/latest/tokens":      "",
+			"/x/../s/y/./_/rest/pat/latest/tokens/":        "/rest/pat/latest/tokens/",
+			"/s/x/_/secure/../rest/api/2/myself":           "/rest/api/2/myself",
+			"/s/x/_/":                                      "/",
+			"/s/x/%5f/rest/api/2/myself":                   "",
+			"/s/x/_/rest/..;/..;/..;/x":                    "",
+			"https://jira.example.com/s/x/_/rest/api/2/my": "/rest/api/2/my",
+		} {
+			at := context + target
+			if scheme, rest, absolute := strings.Cut(target, "://"); absolute {
+				host, path, _ := strings.Cut(rest, "/")
+				at = scheme + "://" + host + context + "/" + path
+			}
+			if got, ok := p.rewritten(at); got != want || ok != (want != "") {
+				t.Errorf("%q is forwarded to %q, %t, want %q", at, got, ok, want)
+			}
+		}
+	}
+}
+
 func TestContextPath(t *testing.T) {
 	tests := []struct {
 		context, path string

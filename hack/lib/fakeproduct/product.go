@@ -117,6 +117,9 @@ func (p *Product) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	if forwarded, ok := p.rewritten(r.RequestURI); ok {
+		inside, seen.Forwarded = forwarded, forwarded
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	found := p.authenticate(r, inside)
 	seen.User = found.by.Name

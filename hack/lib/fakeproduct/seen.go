@@ -15,7 +15,11 @@ type Seen struct {
 	RequestURI string `json:"requestURI"`
 	// Path is the path by which Tomcat mapped the request, with the context
 	// path, or "" for a target that Tomcat refuses.
-	Path   string      `json:"path"`
+	Path string `json:"path"`
+	// Forwarded is the path, inside the context path, that the product
+	// forwarded the request to and ran; "" if it ran Path.
+	Forwarded string `json:"forwarded,omitempty"`
+
 	Header http.Header `json:"headers"`
 	// User is the user that the request was served as, "" for anonymous.
 	User string `json:"user"`
