@@ -115,8 +115,8 @@ $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/
 	@hack/tools/kube/build.sh $(@D)
 
 .PHONY: prerequisites
-prerequisites: ## Install nginx and a C compiler (for the race detector), unless they exist
-	@hack/tools/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev
+prerequisites: ## Install nginx, wget, Python and a C compiler (for the race detector), unless they exist
+	@hack/tools/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev wget=wget python3=python3
 
 .PHONY: browser
 browser: ## Install nginx, curl, Chromium and Node.js, unless they exist

@@ -202,6 +202,13 @@ func TestDecide(t *testing.T) {
 		"os_username":                      {path + "?os_username=bob", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
 		"os_password, encoded":             {path + "?a=b&os%5Fpassword=x", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
 		"os_authType":                      {path + "?os_authType=none", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType=basic":                {path + "?a=b&os_authType=basic&c=d", []string{ours}, allowed},
+		"os_authType=basic, not alone":     {path + "?os_authType=basic&os_authType=cookie", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType=basic, and a user":    {path + "?os_authType=basic&os_username=bob", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType=basic, spelled badly": {path + "?os_authType=b%61sic", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType=basic and more":       {path + "?os_authType=basic;x", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authType=BASIC":                {path + "?os_authType=BASIC", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
+		"os_authtype=basic":                {path + "?os_authtype=basic", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
 		"os_cookie without a value":        {path + "?os_cookie", []string{ours}, forbidden(authn.ReasonCredentialParameter)},
 	} {
 		t.Run(name, func(t *testing.T) {

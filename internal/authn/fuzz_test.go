@@ -541,7 +541,8 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 	d.Reason = tok.grantReason
 	client := refClient(r)
 	ofSite, ofToken := s.limits.refuses(r.Method, inside, client), tok.limits.refuses(r.Method, inside, client)
-	seraph := refParameter(query, func(name, _ string) bool {
+	challenge := func(parameter string) bool { return parameter == "os_authType=basic" }
+	seraph := refParameter(strings.Join(slices.DeleteFunc(strings.Split(query, "&"), challenge), "&"), func(name, _ string) bool {
 		return slices.Contains([]string{"os_username", "os_password", "os_authtype", "os_cookie"}, strings.ToLower(name))
 	})
 	switch {

@@ -12,8 +12,14 @@ import (
 var seraphParameters = [...]string{"os_username", "os_password", "os_authType", "os_cookie"}
 
 // queryHasSeraphParameter reports whether a raw query names one of the seraphParameters, however it is encoded.
+//
+// os_authType=basic in exactly this spelling does not count: it asks for a challenge when no credential works, and brings
+// none. Clients that wait for a challenge need it.
 func queryHasSeraphParameter(query string) bool {
-	return anyParameter(query, func(name, _ string) bool {
+	return anyParameter(query, func(name, value string) bool {
+		if name == "os_authType" && value == "basic" {
+			return false
+		}
 		var buf [16]byte
 		decoded := appendUnescaped(buf[:0], name, cap(buf))
 		for _, p := range seraphParameters {

@@ -144,7 +144,7 @@ func (p *Product) byPassword(name, password string) (User, bool) {
 // challenged is the 401 of os_authType=basic, with the challenge that clients
 // need which send no credential before they are asked. The realm is assumed.
 // https://developer.atlassian.com/server/confluence/http-authentication-with-seraph/
-func (p *Product) challenged(w http.ResponseWriter, r *http.Request) {
+func (p *Product) challenged(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("WWW-Authenticate", `Basic realm="protected-area"`)
 	writePage(w, http.StatusUnauthorized, "Unauthorized (401)", "Basic Authentication Required")
 }

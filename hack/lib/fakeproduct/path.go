@@ -137,7 +137,7 @@ func (p *Product) rewritten(target string) (path string, ok bool) {
 // https://docs.oracle.com/en/java/javase/17/docs/api/java.base/java/net/URI.html#normalize()
 func normalizeURI(raw string) string {
 	var kept []string
-	for _, segment := range strings.Split(raw, "/") {
+	for segment := range strings.SplitSeq(raw, "/") {
 		switch last := len(kept) - 1; {
 		case segment == "" || segment == ".":
 		case segment == ".." && last >= 0 && kept[last] != "..":

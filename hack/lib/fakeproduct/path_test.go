@@ -1,6 +1,9 @@
 package fakeproduct
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestTomcatPath(t *testing.T) {
 	tests := []struct {

@@ -28,8 +28,10 @@ func isNoDigit(c rune) bool { return !isAlphanumeric(c) }
 // seraphParameters are those that the product takes before it looks at Authorization.
 var seraphParameters = []string{"os_username", "os_password", "os_authtype", "os_cookie"}
 
+// namesSeraphParameter leaves out os_authType=basic, which only asks for a challenge.
 func namesSeraphParameter(query string) bool {
-	return anyParameter(query, func(name, _ string) bool { return slices.Contains(seraphParameters, lower(name)) })
+	parameters := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return p == "os_authType=basic" })
+	return anyParameter(strings.Join(parameters, "&"), func(name, _ string) bool { return slices.Contains(seraphParameters, lower(name)) })
 }
 
 func anyParameter(query string, is func(name, value string) bool) bool {

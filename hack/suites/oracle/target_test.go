@@ -99,7 +99,7 @@ func (l *life) query(aim known, other string) string {
 	query := choose(l, ordinaryQueries)
 	switch l.n(16) {
 	case 13:
-		return l.with(query, choose(l, delicateNames)+choose(l, []string{"=basic", "", "=", "=x%3Dy", "=asp_net"}))
+		return l.with(query, choose(l, delicateNames)+choose(l, []string{"=basic", "", "=", "=x%3Dy", "=asp_net", "=Basic", "=basic%20"}))
 	case 14:
 		if rarely(l, 3) {
 			return l.with(query, choose(l, []string{"query=", "username=", "q=", "os_password=", "asp_x=", "", "jql=text~", "q=x%20"})+l.presentable(aim, other))
