@@ -135,6 +135,7 @@ var (
 		isFresh,
 		isConfirmed,
 		isComplete,
+		isReachable,
 		upstreamIsHeld,
 	}
 	imported = []func(state) *decision{
@@ -147,6 +148,7 @@ var (
 		isActive,
 		isImported,
 		isNotDuplicate,
+		isReachable,
 		upstreamIsHeld,
 	}
 )

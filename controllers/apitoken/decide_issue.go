@@ -1,6 +1,8 @@
 package apitoken
 
 import (
+	"strings"
+
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/username"
@@ -13,6 +15,7 @@ var rules = []func(state) *decision{
 	declaredGuarded,
 	epochHasCome,
 	lifetimeAllowed,
+	pathsReachable,
 	withinQuota,
 }
 
@@ -52,6 +55,26 @@ func lifetimeAllowed(s state) *decision {
 			"The token would never expire, which AtlassianSite '%s' forbids (`tokenPolicy.neverExpiring`). Set `lifetimeDays` or `expirationTime`.", s.site.Name)
 	}
 	return nil
+}
+
+// isReachable refuses an issued token if no request with it can pass the gateway, because `tokenPaths` changed.
+func isReachable(s state) *decision {
+	if len(terms.UnreachablePaths(s.token.Spec.AllowedPaths, s.site)) < len(s.token.Spec.AllowedPaths) {
+		return nil
+	}
+	return pathsReachable(s)
+}
+
+// pathsReachable: no request can match one of the `allowedPaths` that lies outside the `tokenPaths`.
+func pathsReachable(s state) *decision {
+	unreachable := terms.UnreachablePaths(s.token.Spec.AllowedPaths, s.site)
+	if len(unreachable) == 0 {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonPolicyViolation,
+		"`allowedPaths` has '%s', but API tokens of AtlassianSite '%s' can be used only at or below %s (`tokenPaths`). "+
+			"Choose a path there, or have `tokenPaths` changed.",
+		unreachable[0], s.site.Name, strings.Join(s.site.Spec.TokenPaths, ", "))
 }
 
 // withinQuota counts only older APITokens, so that the order of reconciling does not matter.

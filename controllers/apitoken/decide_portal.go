@@ -22,6 +22,7 @@ var portal = []func(state) *decision{
 	hasNotEnded,
 	isActive,
 	wasNotRevoked,
+	isReachable,
 	upstreamIsHeld,
 }
 

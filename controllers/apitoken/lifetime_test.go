@@ -94,6 +94,9 @@ func TestDecideLife(t *testing.T) {
 	unguarded := func(s *state) {
 		s.guard = guard{reason: tokensv1alpha1.ReasonAdmissionPolicyMissing, message: "The ValidatingAdmissionPolicy is not in force."}
 	}
+	paths := func(paths ...string) func(*state) {
+		return func(s *state) { s.token.Spec.AllowedPaths, s.site.Spec.TokenPaths = paths, []string{"/rest/"} }
+	}
 	never := policy(tokensv1alpha1.TokenPolicy{NeverExpiring: tokensv1alpha1.NeverExpiringForbidden})
 
 	for name, tc := range map[string]struct {
@@ -133,6 +136,10 @@ func TestDecideLife(t *testing.T) {
 		"over, and requested":              {aged(8*day, expirationTime(0), requested(-time.Hour)), blocked, expired, ""},
 		"due, but suspended":               {aged(30*day, interval(30), func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }), blocked, tokensv1alpha1.ReasonSuspended, ""},
 		"due, and the Secret gone":         {aged(30*day, interval(30), secretGone), reissue, "", ""},
+		"paths of tokens":                  {aged(0, isNew, paths("/rest/api/2", "/rest")), issue, "", ""},
+		"paths of no token":                {aged(0, isNew, paths("/rest/api/2", "/browse")), blocked, violated, "`allowedPaths` has '/browse'"},
+		"issued, some paths of no token":   {aged(day, paths("/rest/api/2", "/browse")), settled, issued, ""},
+		"issued, all paths of no token":    {aged(day, paths("/browse")), blocked, violated, "at or below /rest/"},
 		"due, but against the policy":      {aged(30*day, interval(30), never), settled, issued, "cannot be made: The token would never expire"},
 		"expired, due, against the policy": {aged(30*day, lifetimeDays(7), interval(30), most(6)), blocked, violated, "maxLifetimeDays"},
 		"expired, due, no room":            {aged(0, lifetimeDays(7), interval(30), holding(0, deliveredEntry(30*day), candidate(1), candidate(1), candidate(1))), blocked, pending, ""},
