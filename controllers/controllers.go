@@ -77,11 +77,14 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices,
 	}
+	deletions := &apitoken.Deletions{}
 	cleaner := &apitoken.Cleaner{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Namespace: o.Namespace,
+		Deletions: deletions,
 	}
 	orphans := &apitoken.Orphans{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
+		Deletions: deletions,
 	}
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),

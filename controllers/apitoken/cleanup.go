@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +21,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 )
@@ -41,18 +43,44 @@ type Cleaner struct {
 	Live      client.Reader
 	Events    events.EventRecorder
 	Namespace string
+	// Deletions are shared with Orphans.
+	Deletions *Deletions
+}
+
+// Deletions are the deletions of APITokens that were observed, and after which Secrets are left to remove. Nil has none.
+type Deletions struct{ uids sync.Map }
+
+func (d *Deletions) add(uid types.UID) {
+	if d != nil {
+		d.uids.Store(uid, true)
+	}
+}
+
+func (d *Deletions) done(uid types.UID) {
+	if d != nil {
+		d.uids.Delete(uid)
+	}
+}
+
+func (d *Deletions) has(uid types.UID) bool {
+	if d == nil {
+		return false
+	}
+	_, has := d.uids.Load(uid)
+	return has
+}
+
+// observed notes a deletion that was observed.
+func (c *Cleaner) observed(t *tokensv1alpha1.APIToken) Gone {
+	c.Deletions.add(t.UID)
+	return Gone{client.ObjectKeyFromObject(t), t.UID}
 }
 
 // SetupWithManager adds the cleaner to the manager.
 func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
-	deleted := handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
-			q.Add(Gone{client.ObjectKeyFromObject(e.Object), e.Object.UID})
-		},
-	}
 	err := builder.TypedControllerManagedBy[Gone](mgr).
 		Named("apitoken-cleanup").
-		WatchesRawSource(source.TypedKind(mgr.GetCache(), &tokensv1alpha1.APIToken{}, deleted)).
+		WatchesRawSource(source.TypedKind(mgr.GetCache(), &tokensv1alpha1.APIToken{}, c.observer())).
 		WithOptions(controller.TypedOptions[Gone]{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(c)
 	if err != nil {
@@ -61,9 +89,27 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
+// observer enqueues deletions. An update that shows another APIToken with the same name is the deletion of the former.
+func (c *Cleaner) observer() handler.TypedEventHandler[*tokensv1alpha1.APIToken, Gone] {
+	return handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
+			q.Add(c.observed(e.Object))
+		},
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
+			if watch.Replaced(e.ObjectOld, e.ObjectNew) {
+				q.Add(c.observed(e.ObjectOld))
+			}
+		},
+	}
+}
+
 // Reconcile implements reconcile.TypedReconciler.
 func (c *Cleaner) Reconcile(ctx context.Context, g Gone) (ctrl.Result, error) {
-	switch err := c.clean(ctx, g); {
+	err := c.clean(ctx, g)
+	if err == nil {
+		c.Deletions.done(g.UID)
+	}
+	switch {
 	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	case errors.Is(err, errRefused):

@@ -30,17 +30,20 @@ const (
 	// orphanRetention is how long such a record is kept. In that time somebody notices that a restore from a backup gave every
 	// APIToken a new UID. The record does not authenticate.
 	orphanRetention = 30 * 24 * time.Hour
-	// orphanRecheckPeriod is how often an orphan is checked again.
-	orphanRecheckPeriod = time.Hour
+	// sweepPeriod is how often each record is checked for its APIToken, whether a deletion was observed or not.
+	sweepPeriod = 5 * time.Minute
 )
 
-// Orphans marks the records of APITokens whose deletion was not observed, and removes them after orphanRetention.
+// Orphans sweeps all records. It marks the records of APITokens whose deletion was not observed, and removes them after
+// orphanRetention.
 type Orphans struct {
 	Client    client.Client
 	Live      client.Reader
 	Events    events.EventRecorder
 	Clock     clock.PassiveClock
 	Namespace string
+	// Deletions are shared with the Cleaner, which removes their records.
+	Deletions *Deletions
 }
 
 // SetupWithManager adds it to the manager.
@@ -84,9 +87,9 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 	since, marked := stored.Annotations[orphanedSince]
 	switch {
 	case owner && marked:
-		return 0, r.mark(ctx, stored, "")
-	case owner:
-		return 0, nil
+		return sweepPeriod, r.mark(ctx, stored, "")
+	case owner, !marked && r.Deletions.has(types.UID(stored.Name)):
+		return sweepPeriod, nil
 	}
 	seen, err := time.Parse(time.RFC3339, since)
 	if err != nil {
@@ -97,10 +100,10 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 			"APIToken '%s' in namespace '%s', of token %s, is gone, and its deletion was not seen: the record is dead, and kept for %d days. "+
 				"If there was a restore from a backup, repair it (see docs/how-to/restore.md).",
 			decoded.APIToken.Name, decoded.APIToken.Namespace, decoded.TokenID, orphanRetention/(24*time.Hour))
-		return orphanRecheckPeriod, nil
+		return sweepPeriod, nil
 	}
 	if r.Clock.Since(seen) < orphanRetention {
-		return orphanRecheckPeriod, nil
+		return sweepPeriod, nil
 	}
 	return 0, r.remove(ctx, stored, decoded)
 }

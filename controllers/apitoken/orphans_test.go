@@ -83,6 +83,44 @@ func TestUnseenDeletion(t *testing.T) {
 	}
 }
 
+// Each record is swept again and again, so that a deletion that no watch showed is found too. One that was observed is left to
+// the clean-up.
+func TestRecordsAreSwept(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	w.eventsSoFar()
+	orphans := &apitoken.Orphans{
+		Client: w.reconciler.Client, Live: w.reconciler.Client, Events: w.events, Clock: w.clock, Namespace: kubetest.SystemNamespace,
+		Deletions: &apitoken.Deletions{},
+	}
+	sweep := func() *corev1.Secret {
+		t.Helper()
+		result, err := orphans.Reconcile(t.Context(), w.secret(kubetest.SystemNamespace, string(tok.UID)))
+		if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > 5*time.Minute {
+			t.Fatalf("sweeps again after %s: %v", result.RequeueAfter, err)
+		}
+		return w.secret(kubetest.SystemNamespace, string(tok.UID))
+	}
+	if stored := sweep(); stored.Annotations[since] != "" {
+		t.Error("a record in use was marked")
+	}
+	if err := env.Admin.Delete(t.Context(), tok); err != nil {
+		t.Fatal(err)
+	}
+	w.create(kubetest.Token(w.ns, "ci"))
+	apitoken.Observe(orphans.Deletions, tok)
+	if stored := sweep(); stored.Annotations[since] != "" {
+		t.Error("a record was marked that the clean-up is going to remove")
+	}
+	orphans.Deletions = &apitoken.Deletions{} // the controller restarted
+	if stored := sweep(); stored.Annotations[since] == "" {
+		t.Error("a record of another UID was not found")
+	}
+	w.expectEvents(tokensv1alpha1.ReasonRecordOrphaned)
+}
+
 // restored simulates a restore from a backup: all objects are there again, the APIToken with a new UID.
 func (w *world) restored() (old, restored *tokensv1alpha1.APIToken) {
 	w.Helper()

@@ -17,13 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
@@ -69,14 +68,14 @@ type Reconciler struct {
 // SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := ctrl.NewControllerManagedBy(mgr).
-		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(watch.SpecChanged())).
 		// A change of one site can begin or end a conflict with another.
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.otherSites),
-			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+			builder.WithPredicates(watch.SpecChanged())).
 		// Secrets of a site that is gone name it too, and are removed.
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
 		// A user without APITokens needs no personal access token.
-		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(deletions)).
+		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(r)
 	if err != nil {
@@ -187,13 +186,6 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 		}
 	}
 	return others
-}
-
-// deletions passes only deletions.
-var deletions = predicate.Funcs{
-	CreateFunc:  func(event.CreateEvent) bool { return false },
-	UpdateFunc:  func(event.UpdateEvent) bool { return false },
-	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
 func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {

@@ -1,0 +1,47 @@
+// Package watch has the predicates of the controllers. An object that is deleted and created again while the watch is
+// interrupted arrives as one update with another UID. Every predicate here treats that as a deletion and a creation.
+package watch
+
+import (
+	"maps"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+// Replaced reports whether an update shows another object with the same name.
+func Replaced(old, now client.Object) bool { return old.GetUID() != now.GetUID() }
+
+// SpecChanged passes changes of the spec, creations and deletions.
+func SpecChanged() predicate.Predicate {
+	return onUpdate(func(old, now client.Object) bool { return old.GetGeneration() != now.GetGeneration() })
+}
+
+// SpecOrMetadataChanged passes changes of the spec, labels and annotations, creations and deletions. It does not pass changes of
+// the status.
+func SpecOrMetadataChanged() predicate.Predicate {
+	return onUpdate(func(old, now client.Object) bool {
+		return old.GetGeneration() != now.GetGeneration() || !maps.Equal(old.GetLabels(), now.GetLabels()) ||
+			!maps.Equal(old.GetAnnotations(), now.GetAnnotations())
+	})
+}
+
+// LabelsChanged passes changes of labels, creations and deletions.
+func LabelsChanged() predicate.Predicate {
+	return onUpdate(func(old, now client.Object) bool { return !maps.Equal(old.GetLabels(), now.GetLabels()) })
+}
+
+// Deleted passes deletions only.
+func Deleted() predicate.Predicate {
+	p := onUpdate(func(client.Object, client.Object) bool { return false })
+	p.CreateFunc = func(event.CreateEvent) bool { return false }
+	p.GenericFunc = func(event.GenericEvent) bool { return false }
+	return p
+}
+
+func onUpdate(changed func(old, now client.Object) bool) predicate.Funcs {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld == nil || e.ObjectNew == nil || Replaced(e.ObjectOld, e.ObjectNew) || changed(e.ObjectOld, e.ObjectNew)
+	}}
+}

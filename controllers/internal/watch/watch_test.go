@@ -1,0 +1,55 @@
+package watch_test
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/watch"
+)
+
+// Whatever a predicate is about, it passes an update that shows another object with the same name.
+func TestPredicates(t *testing.T) {
+	old := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Name: "ci", UID: "1", Generation: 1, ResourceVersion: "1"}}
+	changes := map[string]func(*tokensv1alpha1.APIToken){
+		"nothing": func(*tokensv1alpha1.APIToken) {}, "UID": func(o *tokensv1alpha1.APIToken) { o.UID = "2" },
+		"spec":        func(o *tokensv1alpha1.APIToken) { o.Generation = 2 },
+		"labels":      func(o *tokensv1alpha1.APIToken) { o.Labels = map[string]string{"a": "b"} },
+		"annotations": func(o *tokensv1alpha1.APIToken) { o.Annotations = map[string]string{"a": "b"} },
+		"status":      func(o *tokensv1alpha1.APIToken) { o.ResourceVersion, o.Status.TokenID = "2", "x" },
+	}
+	for name, tc := range map[string]struct {
+		predicate predicate.Predicate
+		passes    []string
+		creations bool
+	}{
+		"SpecChanged":           {watch.SpecChanged(), []string{"UID", "spec"}, true},
+		"SpecOrMetadataChanged": {watch.SpecOrMetadataChanged(), []string{"UID", "spec", "labels", "annotations"}, true},
+		"LabelsChanged":         {watch.LabelsChanged(), []string{"UID", "labels"}, true},
+		"Deleted":               {watch.Deleted(), []string{"UID"}, false},
+	} {
+		want := map[string]bool{}
+		for _, change := range tc.passes {
+			want[change] = true
+		}
+		for change, edit := range changes {
+			now := old.DeepCopy()
+			edit(now)
+			if got := tc.predicate.Update(event.UpdateEvent{ObjectOld: old, ObjectNew: now}); got != want[change] {
+				t.Errorf("%s: change of %s: %t", name, change, got)
+			}
+		}
+		if !tc.predicate.Delete(event.DeleteEvent{Object: old}) || tc.predicate.Create(event.CreateEvent{Object: old}) != tc.creations {
+			t.Errorf("%s: a deletion or creation is not as wanted", name)
+		}
+	}
+	var other client.Object = old.DeepCopy()
+	other.SetUID("2")
+	if watch.Replaced(old, old) || !watch.Replaced(old, other) {
+		t.Error("another UID is another object")
+	}
+}
