@@ -62,10 +62,17 @@ type Rig struct {
 	product      *httptest.Server
 }
 
-// users returns the users of a product. alice already has a personal access token.
+// users returns Users for one product. alice already has a personal access token there.
 func users(pat string) []fakeproduct.User {
+	all := Users()
+	all[0].PATs = []string{pat}
+	return all
+}
+
+// Users returns the users of both products. alice is the first.
+func Users() []fakeproduct.User {
 	return []fakeproduct.User{
-		{Name: "alice", DisplayName: "Alice", Password: "alices password", PATs: []string{pat}},
+		{Name: "alice", DisplayName: "Alice", Password: "alices password"},
 		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
 		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
 		{Name: "dave", DisplayName: "Dave", Password: "daves password"},

@@ -11,12 +11,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
@@ -62,16 +64,28 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 	if check {
 		return nil
 	}
-	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value)
+	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value, logins(rig.Users()))
 	<-ctx.Done()
 	return nil
 }
 
+// logins lists the users who can sign in, with their passwords.
+func logins(users []fakeproduct.User) string {
+	var b strings.Builder
+	for _, u := range users {
+		_, _ = fmt.Fprintf(&b, "  %-8s %s\n", u.Name, u.Password)
+	}
+	return b.String()
+}
+
 const tryNext = `
-Everything is up. In a browser, sign in as alice with the password 'alices password', and click through:
+Everything is up. In a browser, open
 
   %[3]s%[5]s
 
+and sign in as one of these. alice has tokens. The page asks the others for their consent to a personal access token.
+
+%[8]s
 Or try, in another terminal:
 
   alias kubectl=%[1]s

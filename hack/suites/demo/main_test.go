@@ -1,0 +1,21 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"apitokens.dev/operator/hack/lib/rig"
+)
+
+// A visitor can sign in as everybody, and meets the consent.
+func TestLogins(t *testing.T) {
+	text := logins(rig.Users())
+	for _, u := range rig.Users() {
+		if !strings.Contains(text, u.Name+" ") || !strings.Contains(text, u.Password+"\n") {
+			t.Errorf("%s cannot sign in with\n%s", u.Name, text)
+		}
+	}
+	if !strings.Contains(tryNext, "consent") {
+		t.Error("nothing is said of the consent")
+	}
+}
