@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"apitokens.dev/operator/internal/token"
 )
@@ -41,15 +42,46 @@ func importable(text string, slow bool) error {
 	case len(text) > maxSecret:
 		return fmt.Errorf("%w: it has %d bytes, want at most %d", ErrWeak, len(text), maxSecret)
 	case strings.TrimSpace(text) != text:
-		return fmt.Errorf("%w: there is white space around it, perhaps a line break at the end", ErrWeak)
-	case strings.ContainsFunc(text, unicode.IsControl):
-		return fmt.Errorf("%w: there are control characters in it", ErrWeak)
+		return fmt.Errorf("%w: there is white space around it (%U), perhaps a line break at the end", ErrWeak, spaceAround(text))
+	case strings.ContainsFunc(text, untypable):
+		c, _ := utf8.DecodeRuneInString(text[strings.IndexFunc(text, untypable):])
+		return fmt.Errorf("%w: it contains %U, %s, which nobody can type", ErrWeak, c, describe(c))
 	case strings.HasPrefix(text, token.Prefix):
 		return fmt.Errorf("%w: it begins with %s, as generated tokens do", ErrWeak, token.Prefix)
 	case slow && fips140.Enabled():
 		return fmt.Errorf("%w: it is not certain that it has %d random bits, and Argon2id is not allowed in FIPS mode", ErrWeak, fastBits)
 	}
 	return nil
+}
+
+// untypable reports whether a character has no place in a secret that people and programs send: those that are not graphic
+// are control and format characters, line separators, and characters that are private or unassigned.
+func untypable(c rune) bool { return !unicode.IsGraphic(c) }
+
+// describe says what kind of character an untypable one is.
+func describe(c rune) string {
+	switch {
+	case c == '\uFEFF':
+		return "a byte order mark"
+	case unicode.IsControl(c):
+		return "a control character"
+	case unicode.Is(unicode.Cf, c):
+		return "an invisible format character"
+	case unicode.In(c, unicode.Zl, unicode.Zp):
+		return "a line separator"
+	case unicode.Is(unicode.Co, c):
+		return "a character for private use"
+	}
+	return "an unassigned character"
+}
+
+// spaceAround returns the last character of text if it is white space, and else the first.
+func spaceAround(text string) rune {
+	if c, _ := utf8.DecodeLastRuneInString(text); unicode.IsSpace(c) {
+		return c
+	}
+	c, _ := utf8.DecodeRuneInString(text)
+	return c
 }
 
 // NewImportedHash hashes an imported secret.

@@ -42,14 +42,26 @@ func TestCheckImported(t *testing.T) {
 		"257 bytes, and a space":              {strings.Repeat(strong, 4) + " ", false, "it has 257 bytes"},
 		"257 bytes of one letter":             {strings.Repeat("x", 257), true, "it has 257 bytes"},
 		"a weak one and a line break":         {weak + "\n", true, "line break"},
-		"like ours, with a control character": {"asp_" + strong + "\x00" + strong, false, "control characters"},
+		"like ours, with a control character": {"asp_" + strong + "\x00" + strong, false, "U+0000, a control character"},
 		"20 bytes":                            {"q8Vn2LxR0bT7wKc5ZyHd", true, ""},
 		"256 bytes":                           {strings.Repeat(strong, 4), false, ""},
 		"257 bytes":                           {strings.Repeat(strong, 4) + "x", false, "it has 257 bytes, want at most 256"},
 		"a line break":                        {strong + "\n", false, "line break"},
-		"a space in front":                    {" " + strong, false, "white space"},
+		"a space in front":                    {" " + strong, false, "white space around it (U+0020)"},
+		"a no-break space inside":             {strong + "\u00a0" + strong, false, ""},
+		"a soft hyphen":                       {strong + "\u00ad" + strong, false, "U+00AD, an invisible format character"},
+		"a joiner":                            {strong + "\u200d" + strong, false, "U+200D, an invisible format character"},
+		"an override of the direction":        {strong + "\u202e" + strong, false, "U+202E, an invisible format character"},
+		"a tag":                               {strong + "\U000e0041", false, "U+E0041, an invisible format character"},
+		"a line separator":                    {strong + "\u2028" + strong, false, "U+2028, a line separator"},
+		"a paragraph separator":               {strong + "\u2029" + strong, false, "U+2029, a line separator"},
+		"a next line":                         {strong + "\u0085" + strong, false, "U+0085, a control character"},
+		"a delete":                            {strong + "\x7f" + strong, false, "U+007F, a control character"},
+		"a private character":                 {strong + "\ue000" + strong, false, "U+E000, a character for private use"},
+		"an unassigned character":             {strong + "\u0378" + strong, false, "U+0378, an unassigned character"},
+		"a noncharacter":                      {strong + "\uffff" + strong, false, "U+FFFF, an unassigned character"},
 		"a space inside":                      {strong + " " + strong, false, ""},
-		"a control character":                 {strong + "\x00" + strong, false, "control characters"},
+		"a control character":                 {strong + "\x00" + strong, false, "U+0000, a control character"},
 		"like one of ours":                    {"asp_" + strong, false, "begins with asp_, as generated tokens do"},
 		"ours inside":                         {strong + "asp_", false, ""},
 		"one letter":                          {strings.Repeat("x", 100), true, ""},
@@ -72,6 +84,36 @@ func TestCheckImported(t *testing.T) {
 		}
 		if _, again := record.NewImportedHash(tc.secret, bytes.NewReader(nil)); again == nil || err != nil && again.Error() != err.Error() {
 			t.Errorf("%s: hashed without a salt: %v, want %v", name, again, err)
+		}
+	}
+}
+
+// TestSpellings imports one secret as ten tools write it into a Secret.
+func TestSpellings(t *testing.T) {
+	const secret = "Zk3vQ9wLx7Rt2Yp8Nb4Mc6Hd1Jf5Gs0A"
+	var utf16 strings.Builder
+	for _, c := range []byte(secret) {
+		utf16.Write([]byte{c, 0})
+	}
+	for name, tc := range map[string]struct{ text, why string }{
+		"as it is":                    {secret, ""},
+		"in quotation marks":          {`"` + secret + `"`, ""},
+		"in JSON":                     {`{"token":"` + secret + `"}`, ""},
+		"with a colon":                {secret + ":x", ""},
+		"with CR LF":                  {secret + "\r\n", "white space around it (U+000A), perhaps a line break"},
+		"in base64 with a line break": {"WmszdlE5d0x4N1J0MllwOE5iNE1jNkhkMUpmNUdzMEE=\n", "white space around it (U+000A)"},
+		"with a no-break space":       {secret + "\u00a0", "white space around it (U+00A0)"},
+		"with a byte order mark":      {"\ufeff" + secret, "U+FEFF, a byte order mark"},
+		"with a zero-width space":     {secret + "\u200b", "U+200B, an invisible format character"},
+		"with a NUL":                  {secret + "\x00", "U+0000, a control character"},
+		"in UTF-16":                   {"\xff\xfe" + utf16.String(), "U+0000, a control character"},
+	} {
+		_, err := record.CheckImported(tc.text)
+		if (err == nil) != (tc.why == "") || err != nil && !strings.Contains(err.Error(), tc.why) {
+			t.Errorf("%s: %v, want %q", name, err, tc.why)
+		}
+		if err != nil && strings.Contains(err.Error(), secret[:4]) {
+			t.Errorf("%s: the secret is in the error: %v", name, err)
 		}
 	}
 }
