@@ -213,6 +213,17 @@ func waitForPolicies(ctx context.Context) error {
 			return clients["secret-writer"].Create(ctx, newSecret(teamNamespace, "probe", "apitokens.dev/hash"), client.DryRunAll)
 		},
 	}
+	labelled := newSite(teamNamespace, "probe")
+	labelled.Labels = numbered(maxLabels + 1)
+	tooManyLabels := func() error {
+		if err := admin.Create(ctx, labelled.DeepCopy(), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "labels are allowed") {
+			return fmt.Errorf("many labels: %w", errors.Join(err, errors.ErrUnsupported))
+		}
+		return nil
+	}
+	if err := eventually(ctx, "the policy of metadata", tooManyLabels); err != nil {
+		return err
+	}
 	for want, probe := range probes {
 		if err := eventually(ctx, string(want), func() error { return want.check(probe()) }); err != nil {
 			return err

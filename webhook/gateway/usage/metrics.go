@@ -10,7 +10,9 @@ const (
 	// refused means that the API server knows a later use, from another replica.
 	refused result = "refused"
 	gone    result = "gone"
-	failed  result = "failed"
+	// rejected means that the API server does not take the status of this token: it is too large, or a policy refuses it.
+	rejected result = "rejected"
+	failed   result = "failed"
 )
 
 type metrics struct {
@@ -29,7 +31,7 @@ func newMetrics(r prometheus.Registerer, q *queue) *metrics {
 			Help: "Last uses of tokens that are never written: at the end of the process, or because memory is bounded.",
 		}),
 	}
-	for _, r := range []result{written, refused, gone, failed} {
+	for _, r := range []result{written, refused, gone, rejected, failed} {
 		m.writes.WithLabelValues(string(r))
 	}
 	r.MustRegister(m.writes, m.lost, prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +22,8 @@ import (
 // fieldOwner owns the two fields. All replicas share it.
 const fieldOwner = "apitoken-webhook"
 
-// Writer writes a use into the status of its APIToken. ErrGone and ErrRefused are final. After another error, try again.
+// Writer writes a use into the status of its APIToken. ErrGone and ErrRefused are final. After another error, try again; after
+// ErrRejected, not soon.
 type Writer func(context.Context, Use) error
 
 var (
@@ -28,6 +31,8 @@ var (
 	ErrGone = errors.New("the APIToken is gone")
 	// ErrRefused means that the API server knows a later use.
 	ErrRefused = errors.New("the APIToken was used later than that")
+	// ErrRejected means that the API server does not take the status of this APIToken. Others are not affected.
+	ErrRejected = errors.New("the API server rejects the status")
 )
 
 // NewWriter returns a Writer with the rights of config.
@@ -61,8 +66,27 @@ func patch(ctx context.Context, c client.Client, u Use) error {
 		return ErrGone // an invalid result names a field; a patch that does not apply, because the UID differs, names none
 	case apierrors.IsInvalid(err):
 		return ErrRefused
+	case rejects(err):
+		return fmt.Errorf("%w: %w", ErrRejected, err)
 	}
 	return fmt.Errorf("writing a last access: %w", err)
+}
+
+// rejects reports whether an error is about one object, and not about the API server or the time. Of an object that is too
+// large for etcd, the API server has only these words.
+func rejects(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch code := status.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	case http.StatusInternalServerError:
+		return strings.Contains(err.Error(), "request is too large") || strings.Contains(err.Error(), "larger than max")
+	default:
+		return code >= http.StatusBadRequest && code < http.StatusInternalServerError
+	}
 }
 
 // operation is one operation of a JSON patch (RFC 6902). Only a JSON patch can test the UID: in other patches to the status

@@ -16,7 +16,7 @@ type Use struct {
 }
 
 // queue keeps the newest use of each token until it is written. The next one to write is the one that has waited longest and
-// was not tried within the last period.
+// was not tried within the last period. After each rejection in a row, the period of a token doubles, up to 16 minutes.
 //
 // Requests wait for its lock, so no operation takes longer when there are more tokens.
 type queue struct {
@@ -25,9 +25,10 @@ type queue struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry // by UID
-	// due has the entries that may be tried. cooling has those that were tried, oldest first. An entry in neither list is
-	// being written.
-	due, cooling list
+	// due has the entries that may be tried. cooling has those that were tried, oldest first, by the number of rejections in
+	// a row. An entry in no list is being written.
+	due     list
+	cooling [maxRejections + 1]list
 	// pending is the number of entries that are pending.
 	pending int
 }
@@ -38,12 +39,16 @@ type entry struct {
 	use     Use
 	pending bool
 	tried   time.Time
-	next    *entry
+	// rejections counts rejections in a row, up to maxRejections.
+	rejections int
+	next       *entry
 }
 
 const (
 	// period is the minimum time between two writes of one token.
 	period = time.Minute
+	// maxRejections bounds the pause after rejections: period, doubled so many times.
+	maxRejections = 4
 	// maxTokens bounds the memory to about 30 MB, in case many tokens are used while nothing can be written.
 	maxTokens = 1 << 17
 	// maxMoved bounds the time for which requests wait when many entries have cooled.
@@ -81,40 +86,56 @@ func (q *queue) put(u Use) bool {
 func (q *queue) next(now time.Time) (*entry, Use, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for range maxMoved {
-		e := q.cooling.head
-		if e == nil || now.Sub(e.tried) < period {
-			break
-		}
-		if q.cooling.pop(); e.pending {
-			q.due.push(e)
-		} else {
-			delete(q.entries, e.use.Token.UID)
-		}
+	idle := period
+	for i := range q.cooling {
+		idle = min(idle, q.cool(&q.cooling[i], now, period<<i))
 	}
 	if e := q.due.pop(); e != nil {
 		q.mark(e, false)
 		return e, e.use, 0
 	}
-	if e := q.cooling.head; e != nil {
-		return nil, Use{}, max(0, period-now.Sub(e.tried))
-	}
-	return nil, Use{}, period
+	return nil, Use{}, idle
 }
 
-// tried records the result for an entry that next returned.
-func (q *queue) tried(e *entry, r result, now time.Time) {
+// cool takes the entries out of a list that were tried at least a pause ago. It returns the time until the next one.
+// The caller holds the lock.
+func (q *queue) cool(cooling *list, now time.Time, pause time.Duration) time.Duration {
+	for range maxMoved {
+		e := cooling.head
+		if e == nil {
+			return pause
+		}
+		if left := pause - now.Sub(e.tried); left > 0 {
+			return left
+		}
+		if cooling.pop(); e.pending {
+			q.due.push(e)
+		} else {
+			delete(q.entries, e.use.Token.UID)
+		}
+	}
+	return 0
+}
+
+// tried records the result for an entry that next returned. It reports whether this is the first rejection in a row.
+func (q *queue) tried(e *entry, r result, now time.Time) (first bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch r {
 	case failed:
 		q.mark(e, true)
+	case rejected:
+		q.mark(e, true)
+		first = e.rejections == 0
+		e.rejections = min(e.rejections+1, maxRejections)
 	case gone:
 		q.mark(e, false)
 	case written, refused:
+		e.rejections = 0
 	}
 	e.tried = now
-	q.cooling.push(e)
+	q.cooling[e.rejections].push(e)
+	return first
 }
 
 // takeAll empties the queue and returns the pending uses. Call it when no further uses come.
@@ -127,7 +148,7 @@ func (q *queue) takeAll() []Use {
 			uses = append(uses, e.use)
 		}
 	}
-	q.entries, q.due, q.cooling, q.pending = map[string]*entry{}, list{}, list{}, 0
+	q.entries, q.due, q.cooling, q.pending = map[string]*entry{}, list{}, [maxRejections + 1]list{}, 0
 	return uses
 }
 

@@ -67,7 +67,9 @@ func (r *Recorder) Run(ctx context.Context) {
 		began := r.clock.Now()
 		result, err := r.try(ctx, u)
 		now := r.clock.Now()
-		r.queue.tried(e, result, now)
+		if r.queue.tried(e, result, now) {
+			r.log.Info("The last access of a token cannot be written", "namespace", u.Token.Namespace, "name", u.Token.Name, "reason", err.Error())
+		}
 		switch {
 		case result != failed:
 			failures = 0
@@ -114,6 +116,8 @@ func (r *Recorder) try(ctx context.Context, u Use) (result, error) {
 		result = refused
 	case errors.Is(err, ErrGone):
 		result = gone
+	case errors.Is(err, ErrRejected):
+		result = rejected
 	}
 	r.metrics.writes.WithLabelValues(string(result)).Inc()
 	return result, err
@@ -149,7 +153,10 @@ func (r *Recorder) writeAll(ctx context.Context, uses []Use) (left []Use) {
 	for range flushWriters {
 		writers.Go(func() {
 			for u := range queue {
-				if result, _ := r.try(ctx, u); result == failed {
+				switch result, _ := r.try(ctx, u); result {
+				case rejected:
+					r.metrics.lost.Inc()
+				case failed:
 					mu.Lock()
 					left = append(left, u)
 					mu.Unlock()

@@ -400,6 +400,62 @@ func oneFails(_ *testing.T, d *desk) {
 	d.expectMetric(writes+"failed", 1)
 }
 
+// Tokens whose status is too large delay no others, however many they are. Each is tried less and less often, and again as
+// ever once it can be written.
+func TestRejectedTokensDelayNoOthers(t *testing.T) { inBubble(rejectedTokens)(t) }
+
+func rejectedTokens(t *testing.T, d *desk) {
+	const bad, all, minutes = 20, 60, 40
+	var mu sync.Mutex
+	attempts := map[string]int{}
+	d.answer(func(_ context.Context, u usage.Use) error {
+		mu.Lock()
+		defer mu.Unlock()
+		attempts[u.Token.UID]++
+		for token := range bad {
+			if u.Token == name(token) {
+				return fmt.Errorf("%w: too large", usage.ErrRejected)
+			}
+		}
+		return nil
+	})
+	for range minutes {
+		for token := range all {
+			d.use(token, here)
+		}
+		for range 3 * all {
+			d.step(spacing)
+		}
+		d.step(aMinute - 3*all*spacing)
+	}
+	for token := range all {
+		n := attempts[name(token).UID]
+		// After 0, 1, 3, 7, 15 and 31 minutes.
+		if token < bad && (n < 5 || n > 6) || token >= bad && n != minutes {
+			t.Errorf("token %d was tried %d times in %d minutes", token, n, minutes)
+		}
+	}
+	d.expectMetric(pending, bad)
+	d.expectMetric(writes+"failed", 0)
+
+	d.answer(nil)
+	d.took()
+	for range 20 {
+		d.step(aMinute)
+		for range 2 * bad {
+			d.step(spacing)
+		}
+	}
+	if got := len(d.took()); got != bad {
+		t.Errorf("%d of the %d tokens were written", got, bad)
+	}
+	d.use(0, there)
+	d.step(aMinute)
+	if got := len(d.took()); got != 1 {
+		t.Errorf("a token that can be written again was written %d times in a minute", got)
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) { inBubble(memoryIsBounded)(t) }
 
 func memoryIsBounded(_ *testing.T, d *desk) {

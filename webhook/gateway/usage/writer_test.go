@@ -3,9 +3,11 @@ package usage_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
+	"sort"
 	"testing"
 	"time"
 
@@ -204,6 +206,36 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// A status that no longer fits into the object is the trouble of that token alone.
+func TestStatusTooLarge(t *testing.T) {
+	ns, write := env.Namespace(t), writer(t)
+	env.WithoutPolicy(t, "metadata.apitokens.dev", func() error {
+		return env.Admin.Create(t.Context(), labelled(ns, 65), client.DryRunAll)
+	})
+	var largest *tokensv1alpha1.APIToken
+	const least, most = 40_000, 50_000 // labels that etcd takes, and that it does not
+	sort.Search(most-least, func(i int) bool {
+		token := labelled(ns, least+i)
+		err := env.Admin.Create(t.Context(), token)
+		if err == nil {
+			largest = token
+		}
+		return err != nil
+	})
+	if err := write(t.Context(), usage.Use{Token: nameOf(largest), Second: second}); !errors.Is(err, usage.ErrRejected) {
+		t.Errorf("%s: %v", largest.Name, err)
+	}
+}
+
+func labelled(namespace string, labels int) *tokensv1alpha1.APIToken {
+	return kubetest.Token(namespace, fmt.Sprintf("labels-%d", labels), func(t *tokensv1alpha1.APIToken) {
+		t.Labels = map[string]string{}
+		for i := range labels {
+			t.Labels[fmt.Sprintf("label-%d", i)] = "a-value-of-some-length"
+		}
+	})
+}
+
 // Errors that are not about the object itself may pass, so they are not final.
 func TestWriterFails(t *testing.T) {
 	write, err := usage.NewWriter(env.User(t, "nobody"))
@@ -214,7 +246,7 @@ func TestWriterFails(t *testing.T) {
 	cancel()
 	use := usage.Use{Token: nameOf(newToken(t)), Second: second}
 	for name, err := range map[string]error{"no rights": write(t.Context(), use), "no time": writer(t)(ended, use)} {
-		if err == nil || errors.Is(err, usage.ErrGone) || errors.Is(err, usage.ErrRefused) {
+		if err == nil || errors.Is(err, usage.ErrGone) || errors.Is(err, usage.ErrRefused) || errors.Is(err, usage.ErrRejected) != (name == "no rights") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
