@@ -1,6 +1,10 @@
 package authn
 
-import "strings"
+import (
+	"strings"
+
+	"apitokens.dev/operator/internal/username"
+)
 
 // credentialPaths are the resources of Jira and Confluence that issue or set a credential, in lower case. A token must not
 // turn itself into a credential that outlives it. A star stands for any characters of one segment.
@@ -102,18 +106,7 @@ func matchesSegment(pattern string, segment []byte) bool {
 	return end >= len(before) && equalFold(segment[:len(before)], before) && equalFold(segment[end:], after)
 }
 
-// equalFold compares text with want, which is in lower case.
+// equalFold compares text with want, which is in lower case. It folds as usernames are folded: ASCII alone.
 func equalFold(text []byte, want string) bool {
-	if len(text) != len(want) {
-		return false
-	}
-	for i, c := range text {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != want[i] {
-			return false
-		}
-	}
-	return true
+	return len(text) == len(want) && username.Is(want, text)
 }

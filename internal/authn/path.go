@@ -35,7 +35,6 @@ func canonicalPath(dst []byte, raw string) (path []byte, fault pathFault) {
 	if raw == "" || raw[0] != '/' {
 		return nil, ambiguous
 	}
-	root := len(dst)
 	for end := 0; end < len(raw); {
 		start := end + 1
 		end = len(raw)
@@ -49,7 +48,7 @@ func canonicalPath(dst []byte, raw string) (path []byte, fault pathFault) {
 		fault = max(fault, f)
 	}
 	// A slash at the end distinguishes a folder from a file of the same name.
-	if len(dst) == root || raw[len(raw)-1] == '/' {
+	if raw[len(raw)-1] == '/' {
 		dst = append(dst, '/')
 	}
 	return dst, fault
