@@ -83,7 +83,7 @@ func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 			c = raw[i]
 		}
 		switch {
-		case c < ' ', c == 0x7f, c == '\\', encoded && c == '/', !encoded && (c == ' ' || c == '#' || c > 0x7f):
+		case c < ' ', c == 0x7f, c == '\\', c == '/', !encoded && (c == ' ' || c == '#' || c > 0x7f):
 			return dst, ambiguous
 		case c == ';', c == '%', c == '#':
 			fault = specialCharacter
