@@ -118,6 +118,8 @@ const ConditionUpstreamCredentialsReady = "UpstreamCredentialsReady"
 const (
 	// ReasonVerified means that the product confirmed the owner of every personal access token.
 	ReasonVerified = "Verified"
+	// ReasonNoneConfigured means that there is no personal access token: `upstreamCredentials` is empty, and no user enrolled.
+	ReasonNoneConfigured = "NoneConfigured"
 	// ReasonUpstreamChanged means that a personal access token was obtained from an origin other than that of `upstreamURL`.
 	ReasonUpstreamChanged = "UpstreamChanged"
 	// ReasonCredentialUnusable means that a Secret is missing or malformed, that the product names another user as the

@@ -131,7 +131,7 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 		return nil
 	}
 	err = c.removeSecrets(ctx, g, stored)
-	if emitRefusal(ctx, c.Events, stored, err) {
+	if apierror.EmitRefusal(ctx, c.Events, stored, err) {
 		return errRefused
 	}
 	return err

@@ -101,7 +101,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	o, err := r.pass(ctx, t)
 	if err == nil && o.decision.step != remove {
 		err = r.report(ctx, t, o)
-		if emitRefusal(ctx, r.Events, t, err) {
+		if apierror.EmitRefusal(ctx, r.Events, t, err) {
 			return ctrl.Result{RequeueAfter: recheckPeriod}, nil
 		}
 	}

@@ -73,7 +73,7 @@ func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Re
 	switch {
 	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
-	case errors.Is(err, errRefused) || emitRefusal(ctx, r.Events, stored, err):
+	case errors.Is(err, errRefused) || apierror.EmitRefusal(ctx, r.Events, stored, err):
 		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
 	}
 	return ctrl.Result{RequeueAfter: again}, err

@@ -10,14 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
-	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
@@ -147,15 +144,4 @@ func (o outcome) made() (reason, action, note string) {
 	default: // adopt
 		return tokensv1alpha1.ReasonImported, "Import", fmt.Sprintf("Imported what lies in Secret '%s' as token %s.", secret, id)
 	}
-}
-
-// emitRefusal emits an Event for a refused write that no condition can report. It reports whether err is one.
-func emitRefusal(ctx context.Context, to events.EventRecorder, regarding client.Object, err error) bool {
-	message, refused := apierror.Refusal(err)
-	if !refused {
-		return false
-	}
-	ctrl.LoggerFrom(ctx).Info("The API server refuses a write", "object", klog.KObj(regarding), "message", message)
-	to.Eventf(regarding, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonWriteRefused, "Reconcile", "%s", conditions.Note(message))
-	return true
 }

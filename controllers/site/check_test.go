@@ -113,7 +113,7 @@ func TestRenamedIsWithdrawn(t *testing.T) {
 		}
 	}
 	w.expectLogged(s, "Withdrew a personal access token", "Revoked a personal access token at the product")
-	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.expectAllVerified(s)
 	if len(j.PersonalAccessTokens("alice")) != 1 {
 		t.Error("the personal access token that bob pasted was revoked: it is their own")
 	}

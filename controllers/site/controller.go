@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -90,14 +91,29 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	err := r.Client.Get(ctx, request.NamespacedName, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return retryRace(ctrl.Result{}, r.removeSite(ctx, request.NamespacedName, r.keeper().RemoveAll))
+		return r.removeGone(ctx, request.NamespacedName)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the AtlassianSite: %w", err)
 	case !s.DeletionTimestamp.IsZero():
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, &s)
-	return retryRace(ctrl.Result{RequeueAfter: nextPass(o.licensing, r.Clock.Now())}, errors.Join(err, r.report(ctx, &s, o)))
+	again := ctrl.Result{RequeueAfter: nextPass(o.licensing, r.Clock.Now())}
+	reportErr := r.report(ctx, &s, o)
+	if apierror.EmitRefusal(ctx, r.Events, &s, reportErr) {
+		reportErr = nil
+	}
+	return retryRace(again, errors.Join(err, reportErr))
+}
+
+// removeGone removes what is kept for a site that is gone.
+func (r *Reconciler) removeGone(ctx context.Context, name types.NamespacedName) (ctrl.Result, error) {
+	err := r.removeSite(ctx, name, r.keeper().RemoveAll)
+	gone := &tokensv1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	if apierror.EmitRefusal(ctx, r.Events, gone, err) {
+		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
+	}
+	return retryRace(ctrl.Result{}, err)
 }
 
 // retryRace turns a race with another writer into another pass. It is no error.
@@ -115,6 +131,8 @@ func retryRace(result ctrl.Result, err error) (ctrl.Result, error) {
 // outcome is the result of a pass. Fields that the pass did not get to are zero.
 type outcome struct {
 	problem *problem
+	// refusal is the message about the first write that the API server refused.
+	refusal string
 	// probed means that the product was asked, with the result probe.
 	probed bool
 	probe  error
@@ -138,24 +156,24 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	}
 	if o.problem = notServed(s, all.Items, r.AllowExternalUpstreams); o.problem != nil {
 		// Without caller keys no gateway can ask for the site, and nothing is sent to its upstream.
-		return o, r.removeSite(ctx, client.ObjectKeyFromObject(s), r.keeper().Remove)
+		return o, o.noteRefusal(r.removeSite(ctx, client.ObjectKeyFromObject(s), r.keeper().Remove))
 	}
 	keys, problem, err := r.ensureKeys(ctx, s)
 	if err != nil || problem != nil {
 		o.problem = problem
+		return o, o.noteRefusal(err)
+	}
+	if o.problem, err = r.writeAuthURLs(ctx, s, keys); o.noteRefusal(err) != nil {
 		return o, err
 	}
-	if o.problem, err = r.writeAuthURLs(ctx, s, keys); err != nil {
-		return o, err
-	}
-	if o.problem == nil {
+	if o.problem == nil && err == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
 	named, err := r.readNamed(ctx, s)
 	if err != nil {
-		return o, err
+		return o, o.noteRefusal(err)
 	}
-	if err := r.projectSite(ctx, s, named); err != nil {
+	if err := o.noteRefusal(r.projectSite(ctx, s, named)); err != nil {
 		return o, err
 	}
 	if o.licenses {
@@ -163,8 +181,21 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	}
 	product := r.probe(ctx, s, named.cas, &o)
 	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
+	err = o.noteRefusal(err)
 	o.checked = err == nil
 	return o, err
+}
+
+// noteRefusal notes an error if the API server refuses a write for a cause that lasts. It returns every other error.
+func (o *outcome) noteRefusal(err error) error {
+	message, refused := apierror.Refusal(err)
+	if !refused {
+		return err
+	}
+	if o.refusal == "" {
+		o.refusal = message
+	}
+	return nil
 }
 
 func (r *Reconciler) keeper() *credential.Keeper {

@@ -211,7 +211,7 @@ func (w *world) expectEnd(situation string, j *fakeproduct.Jira, s *tokensv1alph
 		w.reconcile(s)
 	}
 	situations[situation].ended(w, j, s)
-	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+	w.expectAllVerified(s)
 	w.clear()
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
 )
 
@@ -92,6 +94,7 @@ func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason st
 	w.Helper()
 	good := slices.Contains([]string{
 		tokensv1alpha1.ReasonServing, tokensv1alpha1.ReasonAnswered, tokensv1alpha1.ReasonVerified, tokensv1alpha1.ReasonLicenseValid,
+		tokensv1alpha1.ReasonNoneConfigured,
 	}, reason)
 	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
 	if c == nil || c.Reason != reason || (c.Status == metav1.ConditionTrue) != good {
@@ -103,6 +106,31 @@ func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason st
 func (w *world) expectReady(s *tokensv1alpha1.AtlassianSite, reason string) *metav1.Condition {
 	w.Helper()
 	return w.expect(s, tokensv1alpha1.ConditionReady, reason)
+}
+
+// expectAllVerified expects that no personal access token is rejected: all are verified, or there is none.
+func (w *world) expectAllVerified(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	var copies corev1.SecretList
+	if err := env.Admin.List(w.Context(), &copies, client.InNamespace(kubetest.CredentialsNamespace), client.MatchingLabels(ourLabels(s))); err != nil {
+		w.Fatal(err)
+	}
+	reason := tokensv1alpha1.ReasonVerified
+	if len(copies.Items) == 0 && len(s.Spec.UpstreamCredentials) == 0 {
+		reason = tokensv1alpha1.ReasonNoneConfigured
+	}
+	w.expectCredentials(s, reason)
+}
+
+// expectServed expects that the webhook answers for a site, whatever its product does.
+func (w *world) expectServed(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	w.expectAuthURLs(s)
+	if c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionUpstreamReachable); c == nil {
+		w.Fatalf("the product of %s was not asked: %+v", s.Name, s.Status.Conditions)
+	} else if c.Status == metav1.ConditionFalse {
+		w.expectReady(s, c.Reason)
+	}
 }
 
 func (w *world) expectCredentials(s *tokensv1alpha1.AtlassianSite, reason string) *metav1.Condition {

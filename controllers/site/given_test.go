@@ -81,7 +81,7 @@ func TestUnusableCredential(t *testing.T) {
 				}
 				tc.spoil(w)
 				w.reconcile(s)
-				w.expectReady(s, tokensv1alpha1.ReasonServing)
+				w.expectReady(s, tokensv1alpha1.ReasonCredentialUnusable)
 				c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 				if !strings.Contains(c.Message, "'alice': ") || !strings.Contains(c.Message, tc.says) || strings.Contains(c.Message, "bob") {
 					t.Errorf("message %q", c.Message)
@@ -195,7 +195,7 @@ func TestCredentialIsFollowed(t *testing.T) {
 			w.reconcile(s)
 			tc.change(w, s)
 			w.reconcile(s)
-			w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
+			w.expectAllVerified(s)
 			for user, want := range tc.want {
 				if got := w.held(s, user); got != want {
 					t.Errorf("of %s %q is in use, want %q", user, got, want)

@@ -129,11 +129,11 @@ func TestUpstreamNotAllowed(t *testing.T) {
 			w.reconciler.AllowExternalUpstreams = tc.allowExternal
 			s := w.site("main", upstreamURL(fmt.Sprintf(tc.url, w.ns)))
 			w.reconcile(s)
-			ready := w.expectReady(s, tc.want)
 			if tc.want == tokensv1alpha1.ReasonServing {
-				w.expectAuthURLs(s)
+				w.expectServed(s)
 				return
 			}
+			ready := w.expectReady(s, tc.want)
 			w.expectNotServed(s, tc.want)
 			for _, want := range []string{"http://jira." + w.ns + ".svc:8080", "--allow-external-upstreams"} {
 				if !strings.Contains(ready.Message, want) {

@@ -105,8 +105,24 @@ func reachability(site tokensv1alpha1.AtlassianSiteSpec, err error) (reason, mes
 	if why := refusedCertificate(site, err); why != "" {
 		return tokensv1alpha1.ReasonCertificateRefused, fmt.Sprintf("The certificate at %s %s Until then the product is not asked.", site.UpstreamURL, why)
 	}
-	return tokensv1alpha1.ReasonNoAnswer, fmt.Sprintf("Nothing answers at %s. See that the Service is there, that %s runs, and that the operator may reach it.",
-		site.UpstreamURL, site.Product)
+	return tokensv1alpha1.ReasonNoAnswer, noAnswer(site, err)
+}
+
+// noAnswer tells apart the ways in which nothing answers.
+func noAnswer(site tokensv1alpha1.AtlassianSiteSpec, err error) string {
+	switch {
+	case errors.Is(err, atlassian.ErrNoSuchHost):
+		return fmt.Sprintf("The host in %s does not exist. Create the Service, or correct `upstreamURL`.", site.UpstreamURL)
+	case errors.Is(err, atlassian.ErrConnectionRefused):
+		return fmt.Sprintf("Nothing listens at %s: the connection was refused. See that %s runs there, or correct the port in `upstreamURL`.",
+			site.UpstreamURL, site.Product)
+	case errors.Is(err, atlassian.ErrTimeout):
+		return fmt.Sprintf("Nothing answered at %s within 10 seconds. See that %s is not overloaded, and that no network policy keeps the operator from it.",
+			site.UpstreamURL, site.Product)
+	default:
+		return fmt.Sprintf("Nothing answers at %s. See that the Service is there, that %s runs, and that the operator may reach it.",
+			site.UpstreamURL, site.Product)
+	}
 }
 
 func refusedCertificate(site tokensv1alpha1.AtlassianSiteSpec, err error) string {

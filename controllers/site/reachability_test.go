@@ -23,7 +23,10 @@ func TestReachability(t *testing.T) {
 		reason, says string
 	}{
 		"answers":                     {plain, nil, tokensv1alpha1.ReasonAnswered, "Confluence answers at https://wiki.dev.svc."},
-		"nobody":                      {plain, errors.New("connection refused"), tokensv1alpha1.ReasonNoAnswer, "Nothing answers at https://wiki.dev.svc."},
+		"nobody":                      {plain, errors.New("broken off"), tokensv1alpha1.ReasonNoAnswer, "Nothing answers at https://wiki.dev.svc."},
+		"connection refused":          {plain, atlassian.ErrConnectionRefused, tokensv1alpha1.ReasonNoAnswer, "Nothing listens at https://wiki.dev.svc: the connection was refused."},
+		"no such host":                {plain, atlassian.ErrNoSuchHost, tokensv1alpha1.ReasonNoAnswer, "The host in https://wiki.dev.svc does not exist."},
+		"no answer in time":           {plain, atlassian.ErrTimeout, tokensv1alpha1.ReasonNoAnswer, "Nothing answered at https://wiki.dev.svc within 10 seconds."},
 		"something else":              {plain, atlassian.ErrUnexpected, tokensv1alpha1.ReasonNoAnswer, "is not Confluence. Correct `upstreamURL`: it may lack the context path."},
 		"another product":             {plain, &atlassian.OtherProductError{Product: atlassian.Jira}, tokensv1alpha1.ReasonWrongProduct, "is Jira, not Confluence. Correct `upstreamURL`"},
 		"no TLS":                      {plain, atlassian.ErrNoTLS, tokensv1alpha1.ReasonNoAnswer, "does not speak TLS"},

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -32,7 +33,7 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 			return client.IgnoreNotFound(fmt.Errorf("writing the status: %w", err))
 		}
 	}
-	r.emitEvents(s, status.Conditions)
+	r.emitEvents(ctx, s, status.Conditions)
 	return nil
 }
 
@@ -43,7 +44,7 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 		ObservedGeneration: s.Generation,
 		AuthURLSecretName:  s.Status.AuthURLSecretName,
 	}
-	if o.problem == nil && o.probed {
+	if ready, ok := o.ready(s); ok && !isStalled(ready) {
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionStalled)
 	}
 	if !o.licenses || o.problem != nil {
@@ -63,43 +64,89 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 // conditions returns the conditions that the pass got to.
 func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition {
 	var found []metav1.Condition
-	add := func(conditionType string, ok bool, reason, message string) {
-		c := metav1.Condition{Type: conditionType, Status: metav1.ConditionFalse, Reason: reason, Message: message}
-		if ok {
-			c.Status = metav1.ConditionTrue
+	if ready, ok := o.ready(s); ok {
+		found = append(found, ready)
+		if isStalled(ready) {
+			found = append(found, conditions.Stalled(ready))
 		}
-		found = append(found, c)
-	}
-	switch {
-	case o.problem != nil:
-		add(tokensv1alpha1.ConditionReady, false, o.problem.reason, o.problem.message)
-		found = append(found, conditions.Stalled(found[0])) // each problem needs a person
-	case o.probed:
-		add(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
-			fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName))
 	}
 	if o.probed {
-		reason, message := reachability(s.Spec, o.probe)
-		add(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
+		found = append(found, o.reachable(s))
 	}
 	if o.checked {
 		ok, reason, message := o.credentials.Condition()
-		add(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message)
+		found = append(found, condition(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message))
 	}
 	if l := o.licensing; l != nil {
-		add(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message)
+		found = append(found, condition(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message))
 	}
 	return found
 }
 
-// emitEvents emits an Event for each condition that became False, and for a site that became Ready.
-func (r *Reconciler) emitEvents(s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
+func condition(conditionType string, ok bool, reason, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if ok {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: conditionType, Status: status, Reason: reason, Message: message}
+}
+
+// isStalled reports whether a site stays not ready until a person changes something. The product may answer again, and a Secret
+// that is missing may still come.
+func isStalled(ready metav1.Condition) bool {
+	switch ready.Reason {
+	case tokensv1alpha1.ReasonNoAnswer, tokensv1alpha1.ReasonCAUnusable, tokensv1alpha1.ReasonCredentialUnusable:
+		return false
+	default:
+		return ready.Status == metav1.ConditionFalse
+	}
+}
+
+func (o outcome) reachable(s *tokensv1alpha1.AtlassianSite) metav1.Condition {
+	reason, message := reachability(s.Spec, o.probe)
+	return condition(tokensv1alpha1.ConditionUpstreamReachable, o.probe == nil, reason, message)
+}
+
+// ready returns the condition Ready, which a deployment waits for: it is False with the first cause that keeps the site from
+// working. ok is false if the pass did not come far enough to say.
+func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok bool) {
+	notReady := func(reason, message string) (metav1.Condition, bool) {
+		return condition(tokensv1alpha1.ConditionReady, false, reason, message), true
+	}
+	switch {
+	case o.problem != nil && o.refusal != "":
+		return notReady(o.problem.reason, o.problem.message+" "+o.refusal)
+	case o.problem != nil:
+		return notReady(o.problem.reason, o.problem.message)
+	case o.refusal != "":
+		return notReady(tokensv1alpha1.ReasonWriteRefused, o.refusal)
+	case o.probe != nil:
+		c := o.reachable(s)
+		return notReady(c.Reason, c.Message)
+	case !o.checked:
+		return metav1.Condition{}, false
+	}
+	if ok, reason, message := o.credentials.Blocking(s).Condition(); !ok {
+		return notReady(reason, message)
+	}
+	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
+		fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)), true
+}
+
+// emitEvents logs each change of a condition. It emits an Event for each condition that became False for a reason of its own,
+// and for a site that became Ready.
+func (r *Reconciler) emitEvents(ctx context.Context, s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
+	emitted := map[string]bool{}
 	for _, c := range now {
 		before := apimeta.FindStatusCondition(s.Status.Conditions, c.Type)
+		if before == nil || before.Status != c.Status || before.Reason != c.Reason || before.Message != c.Message {
+			ctrl.LoggerFrom(ctx).Info("A condition changed", "type", c.Type, "status", c.Status, "reason", c.Reason, "message", c.Message)
+		}
 		changed := before == nil || before.Status != c.Status || before.Reason != c.Reason
 		switch {
-		case !changed:
+		case !changed || emitted[c.Reason]:
 		case c.Status == metav1.ConditionFalse:
+			emitted[c.Reason] = true
 			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))
 		case c.Type == tokensv1alpha1.ConditionReady:
 			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))

@@ -104,6 +104,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(w.clear)
 	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
+	w.jira("jira")
 	w.reconciler = &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: credential.NewMemory(),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL, PortalURL: portalURL,

@@ -72,7 +72,8 @@ func TestConditionsSayWhenAndOfWhat(t *testing.T) {
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 	expect("another message", since)
 	w.give("alice", pat("alice", 1))
-	since[tokensv1alpha1.ConditionUpstreamCredentialsReady] = step()
+	mended := step()
+	since[tokensv1alpha1.ConditionUpstreamCredentialsReady], since[tokensv1alpha1.ConditionReady] = mended, mended
 	expect("another status", since)
 	w.change(s, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPaths = []string{"/rest/", "/plugins/"} })
 	step()
@@ -109,10 +110,10 @@ func TestEventsTellOnce(t *testing.T) {
 		{"created", func() {}, []string{"Normal Serving"}},
 		{"product down", func() { delete(w.network.servers, w.origin("jira")) }, []string{"Warning NoAnswer"}},
 		{"something else there", func() { w.serve("jira", answer(404, "")) }, nil},
-		{"product up", func() { w.serve("jira", jira) }, nil},
+		{"product up", func() { w.serve("jira", jira) }, []string{"Normal Serving"}},
 		{"another user's", func() { w.give("alice", pat("bob", 1)) }, []string{"Warning CredentialUnusable"}},
 		{"one more unusable", func() { w.change(s, users("alice", "bob")) }, nil},
-		{"mended", func() { w.give("alice", pat("alice", 1)); w.give("bob", pat("bob", 1)) }, nil},
+		{"mended", func() { w.give("alice", pat("alice", 1)); w.give("bob", pat("bob", 1)) }, []string{"Normal Serving"}},
 		{"moved", func() { w.jira("moved", "alice", "bob"); w.change(s, upstreamURL(w.origin("moved")+"/jira")) }, []string{"Warning UpstreamChanged"}},
 		{"one unusable besides", func() { w.remove(w.secret(w.ns, "bob-pat")) }, []string{"Warning CredentialUnusable"}},
 		{"conflict", func() { w.change(s, baseURL("https://a-older."+w.ns+".example/jira")) }, []string{"Warning BaseURLConflict"}},
@@ -243,7 +244,7 @@ func failingUpdate(err error, when func(client.Object) bool) func(context.Contex
 	}
 }
 
-// A missing namespace of the working copies is an error, and not a race with another writer.
+// A missing namespace of the working copies is a refused write, and not a race with another writer.
 func TestCredentialsNamespaceMissing(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira", "alice")
@@ -260,8 +261,12 @@ func TestCredentialsNamespaceMissing(t *testing.T) {
 			return c.List(ctx, l, o...)
 		},
 	})
-	if result, err := w.pass(&lost, s); err == nil {
-		t.Errorf("the pass ended with %+v, %v, and the status is %+v", result, err, s.Status.Conditions)
+	if _, err := w.pass(&lost, s); err != nil {
+		t.Fatal(err)
+	}
+	ready := w.expectReady(s, tokensv1alpha1.ReasonWriteRefused)
+	if want := `namespaces "` + lost.CredentialsNamespace + `" not found`; !strings.Contains(ready.Message, want) {
+		t.Errorf("message %q, want %s", ready.Message, want)
 	}
 }
 

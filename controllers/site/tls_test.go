@@ -118,7 +118,7 @@ func TestUpstreamCA(t *testing.T) {
 			w.giveTo("wiki", "alice", pat("alice", 1))
 			s := w.site("wiki", ofConfluence, upstreamURL(w.secure("confluence")+"/wiki"), users("alice"), tc.ref)
 			w.reconcile(s)
-			w.expectReady(s, tokensv1alpha1.ReasonServing)
+			w.expectServed(s)
 			c := w.expect(s, tokensv1alpha1.ConditionUpstreamReachable, tc.reason)
 			if !strings.Contains(c.Message, tc.says) || strings.Contains(c.Message, "127.0.0.1") {
 				t.Errorf("message %q", c.Message)

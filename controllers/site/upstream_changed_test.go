@@ -50,7 +50,8 @@ func TestUpstreamChanged(t *testing.T) {
 
 			w.change(s, upstreamURL(w.origin("moved")+"/jira"))
 			w.reconcile(s)
-			w.expectReady(s, tokensv1alpha1.ReasonServing)
+			w.expectServed(s)
+			w.expectReady(s, tokensv1alpha1.ReasonUpstreamChanged)
 			c := w.expectCredentials(s, tokensv1alpha1.ReasonUpstreamChanged)
 			for _, want := range []string{"'alice'", "Secret 'alice-pat'", w.origin("jira"), w.origin("moved"), "a new one is put into"} {
 				if !strings.Contains(c.Message, want) {

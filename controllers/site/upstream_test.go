@@ -42,7 +42,7 @@ func TestUpstreamReachable(t *testing.T) {
 		says    string
 	}{
 		"Jira":                        {fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira"}), tokensv1alpha1.ReasonAnswered, "Jira answers at "},
-		"nobody there":                {nil, tokensv1alpha1.ReasonNoAnswer, nothing},
+		"nobody there":                {nil, tokensv1alpha1.ReasonNoAnswer, "Nothing listens at "},
 		"connection dropped":          {http.HandlerFunc(dropped), tokensv1alpha1.ReasonNoAnswer, nothing},
 		"Jira at another path":        {fakeproduct.NewJira(fakeproduct.Options{}), tokensv1alpha1.ReasonNoAnswer, other},
 		"redirect":                    {http.RedirectHandler("/login", http.StatusFound), tokensv1alpha1.ReasonNoAnswer, other},
@@ -51,12 +51,12 @@ func TestUpstreamReachable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			if tc.product != nil {
+			if delete(w.network.servers, w.origin("jira")); tc.product != nil {
 				w.serve("jira", tc.product)
 			}
 			s := w.site("main")
 			w.reconcile(s)
-			w.expectReady(s, tokensv1alpha1.ReasonServing)
+			w.expectServed(s)
 			c := w.expect(s, tokensv1alpha1.ConditionUpstreamReachable, tc.reason)
 			if !strings.Contains(c.Message, tc.says) || !strings.Contains(c.Message, s.Spec.UpstreamURL) || strings.Contains(c.Message, "127.0.0.1") {
 				t.Errorf("message %q", c.Message)
@@ -99,7 +99,7 @@ func TestProductDown(t *testing.T) {
 			w.give("carol", pat("carol", 2))
 			w.change(s, users("alice", "bob", "carol")) // what is withdrawn does not wait
 			w.reconcile(s)
-			w.expectReady(s, tokensv1alpha1.ReasonServing)
+			w.expectServed(s)
 			w.expect(s, tokensv1alpha1.ConditionUpstreamReachable, tokensv1alpha1.ReasonNoAnswer)
 			c := w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 			for text, want := range map[string]bool{
@@ -167,7 +167,7 @@ func TestProductDoesNotSayWho(t *testing.T) {
 			w.give("alice", pat("alice", 2))
 
 			result, err := w.pass(w.reconciler, s)
-			w.expectReady(s, tokensv1alpha1.ReasonServing)
+			w.expectReady(s, tokensv1alpha1.ReasonCredentialUnusable)
 			w.expectHeld(s, map[string]string{"alice": pat("alice", 1)})
 			if err != nil || result.RequeueAfter == 0 {
 				t.Errorf("the pass ended with %+v, %v", result, err)

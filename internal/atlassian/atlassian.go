@@ -137,11 +137,11 @@ func (c *Client) ask(ctx context.Context, u Upstream, method, path string, as Cr
 		return 0, nil, fmt.Errorf("asking %s: %w", u.URL, ErrUnexpected)
 	}
 	if err != nil {
-		return 0, nil, fmt.Errorf("asking the product: %w", certificateError(err))
+		return 0, nil, fmt.Errorf("asking the product: %w", networkError(certificateError(err)))
 	}
 	defer func() { _ = response.Body.Close() }()
 	if body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer)); err != nil {
-		return 0, nil, fmt.Errorf("reading the answer of %s: %w", u.URL, err)
+		return 0, nil, fmt.Errorf("reading the answer of %s: %w", u.URL, networkError(err))
 	}
 	return response.StatusCode, body, nil
 }

@@ -1,13 +1,23 @@
 package apierror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/conditions"
 )
 
 // maxWords is how many bytes of the API server's answer a message quotes.
@@ -26,8 +36,13 @@ func Refusal(err error) (message string, refused bool) {
 	return fmt.Sprintf("The API server refuses a request of the operator, %s. Remove the cause: the operator tries again every minute.", Words(err)), true
 }
 
-// lasts reports whether err is an answer of the API server that stays the same until somebody removes its cause.
+// lasts reports whether err is an answer of the API server that stays the same until somebody removes its cause. Of joined
+// errors each has to be one, so that none hides another.
 func lasts(err error) bool {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool { return !lasts(err) })
+	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return false
@@ -47,4 +62,15 @@ func Words(err error) string {
 		words = strings.ToValidUTF8(words[:maxWords], "") + " ..."
 	}
 	return words
+}
+
+// EmitRefusal emits an Event for a refused write that no condition can report. It reports whether err is one.
+func EmitRefusal(ctx context.Context, to events.EventRecorder, regarding client.Object, err error) bool {
+	message, refused := Refusal(err)
+	if !refused {
+		return false
+	}
+	ctrl.LoggerFrom(ctx).Info("The API server refuses a write", "object", klog.KObj(regarding), "message", message)
+	to.Eventf(regarding, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonWriteRefused, "Reconcile", "%s", conditions.Note(message))
+	return true
 }

@@ -50,6 +50,8 @@ func TestRefusal(t *testing.T) {
 		"away":                           {apierrors.NewServiceUnavailable("etcd is away"), false},
 		"a timeout":                      {apierrors.NewTimeoutError("late", 1), false},
 		"something else":                 {broken, false},
+		"two quotas":                     {errors.Join(apierrors.NewForbidden(secrets, "x", broken), apierrors.NewForbidden(secrets, "y", broken)), true},
+		"a quota and something else":     {errors.Join(apierrors.NewForbidden(secrets, "x", broken), broken), false},
 	} {
 		err := tc.err
 		if err != nil {

@@ -28,6 +28,9 @@ func (p *pass) projectGiven(ctx context.Context) error {
 	var errs []error
 	for _, c := range entries {
 		reject, err := p.project(ctx, c)
+		if reject == nil {
+			reject, err = refusal(c.User, err)
+		}
 		rejected[c.User] = reject
 		errs = append(errs, err)
 	}

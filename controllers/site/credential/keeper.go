@@ -56,6 +56,8 @@ type Keeper struct {
 type Findings struct {
 	// Rejections are personal access tokens that are not in use, or soon will not be. Each user has at most one.
 	Rejections []Rejection
+	// None means that there is no personal access token: no entry of `upstreamCredentials`, and no working copy.
+	None bool
 	// Events are changes at the product. A pass finds each once, so each has to be emitted even if the status is not written.
 	Events []Event
 }
@@ -73,6 +75,8 @@ type pass struct {
 	product *atlassian.Upstream
 	// requests is the context for requests to the product. It ends with the time that this pass has for them.
 	requests context.Context
+	// copies is the number of working copies that are left.
+	copies int
 	// entries holds `upstreamCredentials` by the name of the working copy.
 	entries map[string]tokensv1alpha1.UpstreamCredential
 	// owners are the users with APITokens at the site. confirmed means that they were read from the API server.
@@ -90,8 +94,9 @@ func (k *Keeper) Reconcile(ctx context.Context, s *tokensv1alpha1.AtlassianSite,
 	requests, cancel := context.WithTimeout(ctx, requestsTimeout)
 	defer cancel()
 	p.requests = requests
-	projectErr := p.projectGiven(ctx)
-	return p.Findings, errors.Join(projectErr, p.keepStored(ctx))
+	err = errors.Join(p.projectGiven(ctx), p.keepStored(ctx))
+	p.None = len(p.entries) == 0 && p.copies == 0
+	return p.Findings, err
 }
 
 func (k *Keeper) newPass(s *tokensv1alpha1.AtlassianSite, product *atlassian.Upstream) (*pass, error) {
@@ -125,7 +130,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 			continue
 		}
 		busy++
-		errs = append(errs, p.settle(ctx, s.name))
+		errs = append(errs, p.rejectRefused(s.credential.User, p.settle(ctx, s.name)))
 	}
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
@@ -142,7 +147,8 @@ func (p *pass) settle(ctx context.Context, name string) error {
 		if err != nil && !errors.Is(err, errForeign) {
 			return err
 		}
-		if secret == nil {
+		if secret == nil { // foreign, or removed
+			p.copies--
 			return nil
 		}
 		s := p.state(name, c)

@@ -27,6 +27,7 @@ func (p *pass) observe(ctx context.Context) ([]state, error) {
 			return nil, err
 		}
 	}
+	p.copies = len(copies)
 	states, names := make([]state, len(copies)), map[string]bool{}
 	for name := range p.entries {
 		names[entryNote(name)] = true

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -22,36 +23,57 @@ const maxRejections = 10
 
 // Condition sums up the rejections. Its message depends on what is wrong, and not on when that was found.
 func (f Findings) Condition() (ok bool, reason, message string) {
+	if f.None {
+		return true, tokensv1alpha1.ReasonNoneConfigured,
+			"There is no personal access token: `upstreamCredentials` is empty, and no user has enrolled. Until then API tokens are refused with 403."
+	}
 	if len(f.Rejections) == 0 {
 		return true, tokensv1alpha1.ReasonVerified, "The product confirmed the owner of every personal access token."
 	}
 	reason = f.Rejections[0].Reason
-	var unused, ending []string
+	lines := map[string][]string{}
 	for _, r := range f.Rejections {
 		if r.Reason != reason {
 			reason = tokensv1alpha1.ReasonCredentialUnusable
 		}
-		line := fmt.Sprintf("'%s': %s", r.User, r.Why)
-		if r.Reason == tokensv1alpha1.ReasonRenewalRefused {
-			ending = append(ending, line)
-		} else {
-			unused = append(unused, line)
+		lines[r.heading()] = append(lines[r.heading()], fmt.Sprintf("'%s': %s", r.User, r.Why))
+	}
+	var parts []string
+	left := maxRejections
+	for _, heading := range [...]string{notInUse, notStored, notRenewed} {
+		listed := lines[heading][:min(len(lines[heading]), left)]
+		if left -= len(listed); len(listed) > 0 {
+			parts = append(parts, heading+": "+strings.Join(listed, "; "))
 		}
 	}
 	more := ""
 	if n := len(f.Rejections) - maxRejections; n > 0 {
 		more = fmt.Sprintf("; and %d more", n)
 	}
-	unused = unused[:min(len(unused), maxRejections)]
-	ending = ending[:min(len(ending), maxRejections-len(unused))]
-	var parts []string
-	if len(unused) > 0 {
-		parts = append(parts, "Not in use: "+strings.Join(unused, "; "))
-	}
-	if len(ending) > 0 {
-		parts = append(parts, "Not renewed: "+strings.Join(ending, "; "))
-	}
 	return false, reason, strings.Join(parts, ". ") + more + "."
+}
+
+// Blocking returns the findings that keep a site from being Ready: rejected entries of its `upstreamCredentials`, and refused
+// writes. A user who left must not make a site with many enrolled users look broken for good.
+func (f Findings) Blocking(s *tokensv1alpha1.AtlassianSite) Findings {
+	f.Rejections = slices.DeleteFunc(slices.Clone(f.Rejections), func(r Rejection) bool {
+		return r.Reason != tokensv1alpha1.ReasonWriteRefused &&
+			!slices.ContainsFunc(s.Spec.UpstreamCredentials, func(c tokensv1alpha1.UpstreamCredential) bool { return c.User == r.User })
+	})
+	return f
+}
+
+const notInUse, notStored, notRenewed = "Not in use", "Not stored", "Not renewed"
+
+func (r Rejection) heading() string {
+	switch r.Reason {
+	case tokensv1alpha1.ReasonRenewalRefused:
+		return notRenewed
+	case tokensv1alpha1.ReasonWriteRefused:
+		return notStored
+	default:
+		return notInUse
+	}
 }
 
 // reject adds the rejection of a stored copy, if there is one.
@@ -66,6 +88,27 @@ func (f *Findings) add(r Rejection) {
 	if !slices.ContainsFunc(f.Rejections, func(other Rejection) bool { return other.User == r.User }) {
 		f.Rejections = append(f.Rejections, r)
 	}
+}
+
+// refusal turns an error into a rejection if the API server refuses a write for a cause that lasts.
+func refusal(user string, err error) (*Rejection, error) {
+	message, refused := apierror.Refusal(err)
+	if !refused {
+		return nil, err
+	}
+	return &Rejection{tokensv1alpha1.ReasonWriteRefused, user, strings.TrimSuffix(strings.ToLower(message[:1])+message[1:], ".")}, nil
+}
+
+// rejectRefused adds a rejection for a refused write about a user's copy. It returns every other error.
+func (p *pass) rejectRefused(user string, err error) error {
+	if user == "" { // the copy cannot be read
+		return err
+	}
+	r, err := refusal(user, err)
+	if r != nil {
+		p.add(*r)
+	}
+	return err
 }
 
 func unusable(user, format string, args ...any) *Rejection {
@@ -90,7 +133,7 @@ func (s state) rejection(site *tokensv1alpha1.AtlassianSite) *Rejection {
 			"the product does not accept the personal access token, because it was revoked or has ended, or because the user was deactivated: %s",
 			signIn(site, user))
 	case s.stuck:
-		return &Rejection{tokensv1alpha1.ReasonRenewalRefused, user, notRenewed(s.credential)}
+		return &Rejection{tokensv1alpha1.ReasonRenewalRefused, user, renewalRefused(s.credential)}
 	default:
 		return nil
 	}
@@ -106,7 +149,7 @@ func underNewName(s *tokensv1alpha1.AtlassianSite, user string) string {
 		user, siteurl.Portal(s.Spec.BaseURL))
 }
 
-func notRenewed(c upstream.Credential) string {
+func renewalRefused(c upstream.Credential) string {
 	until := "it ends"
 	if !c.Expires.IsZero() {
 		until = c.Expires.UTC().Format(time.DateOnly)

@@ -87,6 +87,25 @@ func TestCondition(t *testing.T) {
 			t.Errorf("%s: %s, %q; want %s, %q", name, reason, message, tc.reason, tc.message)
 		}
 	}
+	if ok, reason, message := (Findings{None: true}).Condition(); !ok || reason != tokensv1alpha1.ReasonNoneConfigured || !strings.Contains(message, "403") {
+		t.Errorf("without a personal access token: %t, %s, %q", ok, reason, message)
+	}
+}
+
+// A user who enrolled, and left, must not make the whole site look broken. An entry that is rejected does.
+func TestBlocking(t *testing.T) {
+	s := &tokensv1alpha1.AtlassianSite{}
+	s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "ci-bot"}}
+	f := Findings{Rejections: []Rejection{
+		{tokensv1alpha1.ReasonCredentialUnusable, "alice", "x"}, {tokensv1alpha1.ReasonWriteRefused, "bob", "y"},
+		{tokensv1alpha1.ReasonUpstreamChanged, "ci-bot", "z"}, {tokensv1alpha1.ReasonRenewalRefused, "carol", "x"},
+	}}
+	if got := f.Blocking(s).Rejections; !slices.Equal(got, f.Rejections[1:3]) {
+		t.Errorf("%+v keep the site from being Ready", got)
+	}
+	if len(f.Rejections) != 4 {
+		t.Errorf("the findings became %+v", f)
+	}
 }
 
 func TestConditionTellsWhatIsNotRenewedApart(t *testing.T) {
@@ -102,8 +121,9 @@ func TestConditionTellsWhatIsNotRenewedApart(t *testing.T) {
 		rejected        []Rejection
 		reason, message string
 	}{
-		"one":  {line(ending, 1), ending, "Not renewed: 'u00': why."},
-		"both": {[]Rejection{{ending, "a", "x"}, {unusable, "b", "y"}, {ending, "c", "z"}}, unusable, "Not in use: 'b': y. Not renewed: 'a': x; 'c': z."},
+		"one":            {line(ending, 1), ending, "Not renewed: 'u00': why."},
+		"refused writes": {[]Rejection{{tokensv1alpha1.ReasonWriteRefused, "a", "x"}}, tokensv1alpha1.ReasonWriteRefused, "Not stored: 'a': x."},
+		"both":           {[]Rejection{{ending, "a", "x"}, {unusable, "b", "y"}, {ending, "c", "z"}}, unusable, "Not in use: 'b': y. Not renewed: 'a': x; 'c': z."},
 		"many": {
 			slices.Concat(line(ending, 12), line(unusable, 8)), unusable,
 			"Not in use: 'u00': why; 'u01': why; 'u02': why; 'u03': why; 'u04': why; 'u05': why; 'u06': why; 'u07': why. " +
