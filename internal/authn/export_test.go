@@ -12,7 +12,7 @@ func (ix *Index) HoldSlots(n int) (release func()) {
 	}
 }
 
-// PassSlot gives a slot to the first request that waits, and occupies it again afterwards.
+// PassSlot gives a slot to the requests that wait, and occupies it again after them.
 func (ix *Index) PassSlot() {
 	<-ix.slowHashes.slots
 	ix.slowHashes.slots <- struct{}{}

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"slices"
 	"sync"
 	"time"
 
@@ -58,8 +57,9 @@ type slowHashAttempt struct {
 	// text is the presented secret, and mac its keyed hash. text is nil until the first slow hash is met.
 	text []byte
 	mac  mac
-	// pending are the hashes to compute. failed were computed and did not match.
-	pending, failed []*entry
+	// pending are the hashes to compute. computed is the number of those that did not match.
+	pending  []*entry
+	computed int
 }
 
 // start sets the text that is compared. Only the first call has an effect.
@@ -70,9 +70,9 @@ func (a *slowHashAttempt) start(user siteUser, text []byte, h *slowHashes) {
 	}
 }
 
-// add lists a hash as pending, unless it was computed before or there are too many.
+// add lists a hash as pending, unless the request has too many.
 func (a *slowHashAttempt) add(e *entry) {
-	if !slices.Contains(a.failed, e) && len(a.pending)+len(a.failed) < record.MaxSlow {
+	if len(a.pending)+a.computed < record.MaxSlow {
 		a.pending = append(a.pending, e)
 	}
 }
@@ -94,7 +94,7 @@ func (h *slowHashes) compute(a *slowHashAttempt, now func() time.Time) bool {
 		if known == matches {
 			return true
 		}
-		a.failed = append(a.failed, e)
+		a.computed++
 	}
 	return true
 }
