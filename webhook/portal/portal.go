@@ -120,7 +120,8 @@ func newManager(ctx context.Context, config *rest.Config, o serving.Options, log
 			ByObject: map[client.Object]cache.ByObject{
 				&tokensv1alpha1.APIToken{}:      {},
 				&tokensv1alpha1.AtlassianSite{}: {},
-				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Feed.Namespace: {
+				// Secrets are only read, and those with many certificate authorities are large.
+				&corev1.Secret{}: {UnsafeDisableDeepCopy: new(true), Namespaces: map[string]cache.Config{o.Feed.Namespace: {
 					FieldSelector: fields.OneTermEqualSelector("type", projection.SecretType),
 				}}},
 			},

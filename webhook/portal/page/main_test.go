@@ -249,7 +249,7 @@ func declare(t *testing.T, w *portaltest.World, name string, issued time.Time, m
 	must(t, env.Admin.Create(t.Context(), object))
 	if !status.LastAccessedTime.IsZero() {
 		before := object.DeepCopy()
-		object.Status = status
+		object.Status.LastAccessedTime, object.Status.LastAccessedFrom = status.LastAccessedTime, status.LastAccessedFrom
 		must(t, env.Client(t, kubetest.Webhook).Status().Patch(t.Context(), object, client.MergeFrom(before)))
 	}
 	id, err := token.NewID(rand.Reader)

@@ -2,6 +2,7 @@ package selfservice
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,6 +16,9 @@ const (
 	MaxResults     = 1000
 	DefaultResults = 50
 )
+
+// ReasonSessionRequired is the Reason of a Problem that needs a credential of the product instead of an API token.
+const ReasonSessionRequired = "SessionRequired"
 
 // Query is a search by an administrator.
 type Query struct {
@@ -87,7 +91,13 @@ func (s *Service) RevokeAllOf(ctx context.Context, c *Caller, user string) (int,
 	return s.revokeAllOf(ctx, c, username.Fold(user))
 }
 
+// mustAdminister refuses API tokens too: the product is asked about each request of an administrator, so that one who was
+// deactivated there has lost this right.
 func (c *Caller) mustAdminister() error {
+	if c.Token != nil {
+		return &Problem{Kind: Forbidden, Reason: ReasonSessionRequired, Message: fmt.Sprintf(
+			"An API token may not do this. Send a session, a personal access token or another credential of %s.", c.Spec.Product)}
+	}
 	if c.Administers() {
 		return nil
 	}

@@ -2,7 +2,9 @@ package selfservice
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,31 +23,93 @@ func notServed(name types.NamespacedName) *Problem {
 // locate reads the URL and the certificate authorities of a site's product from the controller's projection, and not from
 // the site: sessions and passwords are sent there, and the controller checks that they may be.
 func (s *Service) locate(ctx context.Context, site *Site) error {
+	name := client.ObjectKeyFromObject(site.AtlassianSite)
 	var stored corev1.Secret
 	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}, &stored)
 	if apierrors.IsNotFound(err) {
-		return notServed(client.ObjectKeyFromObject(site.AtlassianSite))
+		s.locations.forget(name)
+		return notServed(name)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the projection of the site: %w", err)
 	}
-	projected, err := projection.Decode(stored.Data[projection.DataKey])
-	if err != nil {
+	at, err := s.locations.of(name, &stored)
+	switch {
+	case err != nil:
 		return err
+	case at.misnamed || at.url != site.Spec.UpstreamURL:
+		return notServed(name)
 	}
-	if projected.SecretName() != stored.Name || projected.UpstreamURL != site.Spec.UpstreamURL {
-		return notServed(client.ObjectKeyFromObject(site.AtlassianSite))
-	}
-	url, err := siteurl.Parse(projected.UpstreamURL)
-	if err != nil {
-		return err
-	}
-	site.origin, site.upstream = url.Origin, atlassian.Upstream{Product: atlassian.Product(site.Spec.Product), URL: projected.UpstreamURL}
+	site.origin, site.upstream = at.origin, atlassian.Upstream{Product: atlassian.Product(site.Spec.Product), URL: at.url}
 	if site.Spec.UpstreamCARef.Name == "" {
 		return nil
 	}
-	if site.upstream.CAs, err = atlassian.ParseCAs([]byte(projected.UpstreamCAs)); err != nil {
-		return notServed(client.ObjectKeyFromObject(site.AtlassianSite))
+	if at.authorities == nil {
+		return notServed(name)
 	}
+	site.upstream.CAs = at.authorities
 	return nil
+}
+
+// location is what a projection says of a site's product.
+type location struct {
+	// version is the UID and the resource version of the Secret that it was read from.
+	version string
+	// misnamed means that the projection belongs to another site.
+	misnamed    bool
+	url, origin string
+	// authorities is nil if there are none that can be parsed.
+	authorities *x509.CertPool
+}
+
+// locations remembers the location of each site, because parsing many certificate authorities with each request of a stranger is
+// expensive. The zero value is ready for use.
+type locations struct {
+	mu     sync.Mutex
+	bySite map[types.NamespacedName]*location
+}
+
+// of returns the location of a site. It reads the Secret only if that has changed.
+func (l *locations) of(site types.NamespacedName, stored *corev1.Secret) (*location, error) {
+	version := string(stored.UID) + "/" + stored.ResourceVersion
+	l.mu.Lock()
+	known := l.bySite[site]
+	l.mu.Unlock()
+	if known != nil && known.version == version {
+		return known, nil
+	}
+	read, err := readLocation(stored)
+	if err != nil {
+		return nil, err
+	}
+	read.version = version
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.bySite == nil {
+		l.bySite = map[types.NamespacedName]*location{}
+	}
+	l.bySite[site] = read
+	return read, nil
+}
+
+func (l *locations) forget(site types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.bySite, site)
+}
+
+func readLocation(stored *corev1.Secret) (*location, error) {
+	projected, err := projection.Decode(stored.Data[projection.DataKey])
+	if err != nil {
+		return nil, err
+	}
+	url, err := siteurl.Parse(projected.UpstreamURL)
+	if err != nil {
+		return nil, err
+	}
+	read := &location{misnamed: projected.SecretName() != stored.Name, url: projected.UpstreamURL, origin: url.Origin}
+	if authorities, err := atlassian.ParseCAs([]byte(projected.UpstreamCAs)); err == nil {
+		read.authorities = authorities
+	}
+	return read, nil
 }

@@ -47,8 +47,9 @@ type Service struct {
 	// Namespace holds the records and the projections of sites. CredentialsNamespace holds the upstream credentials.
 	Namespace, CredentialsNamespace string
 
-	limiter  productLimiter
-	cleanUps sync.WaitGroup
+	limiter   productLimiter
+	locations locations
+	cleanUps  sync.WaitGroup
 }
 
 // AnswerTimeout is how long a request may wait for all its dependencies. Answers are promised within 5 s, and half a second
