@@ -70,7 +70,9 @@ func (s *story) callers() map[string]func(*http.Request) {
 // do sends a request and returns the answer with its body.
 func do(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()
-	response, err := http.DefaultTransport.RoundTrip(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Minute)
+	defer cancel()
+	response, err := http.DefaultTransport.RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +203,7 @@ func (s *story) streams(t *testing.T) {
 // answerHeaders checks that no answer of product or portal directs nginx, or carries an identity to the client.
 func (s *story) answerHeaders(t *testing.T) {
 	hostile := http.Header{
-		"X-Accel-Redirect": {"/.api-token/ask"}, "X-Accel-Expires": {"1000"}, "X-Accel-Limit-Rate": {"1"}, "X-Accel-Buffering": {"no"},
+		"X-Accel-Redirect": {"/.api-token/ask"}, "X-Accel-Expires": {"1000"}, "X-Accel-Limit-Rate": {"1000"}, "X-Accel-Buffering": {"no"},
 		"X-Accel-Charset": {"x"},
 		"Authorization":   {"Bearer of-the-product"}, "X-Forwarded-User": {"of-the-product"}, "X-Api-Token-Id": {"of-the-product"},
 	}
