@@ -62,7 +62,7 @@ type Token struct {
 // view returns the token of an APIToken. ok is false while the APIToken has no record or is still being created.
 func (s *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
 	d, ok := s.Index.Describe(string(t.UID))
-	if !ok || t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
+	if !ok || t.Malformed != "" || t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
 		return Token{}, false
 	}
 	return Token{
