@@ -133,6 +133,34 @@ func TestRequestedRotation(t *testing.T) {
 	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRotated)
 }
 
+// A leaked secret is dead as soon as a requested rotation without an overlap is delivered. A secret that an earlier rotation
+// replaced keeps the overlap that was promised for it.
+func TestLeakedSecretIsDeadAtOnce(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	replaced := w.password(tok)
+	rotate := func(overlap int32) {
+		t.Helper()
+		w.sleep(time.Minute)
+		w.change(tok, func(t *tokensv1alpha1.APIToken) {
+			t.Spec.Rotation = tokensv1alpha1.Rotation{RequestedTime: metav1.NewTime(w.clock.Now()), OverlapHours: &overlap}
+		})
+		w.reconcile(tok, tokensv1alpha1.ReasonIssued)
+	}
+	rotate(1)
+	leaked := w.password(tok)
+	rotate(0)
+	r := w.record(tok)
+	if r.Verify(leaked) >= 0 {
+		t.Error("the leaked secret still authenticates")
+	}
+	if r.Verify(w.password(tok)) < 0 || r.Verify(replaced) < 0 {
+		t.Error("the new secret or the one with an overlap does not authenticate")
+	}
+}
+
 // A person who deletes the delivered Secret wants its token dead: there is no overlap, not even of earlier rotations.
 func TestDeletedSecretHasNoOverlap(t *testing.T) {
 	w := newWorld(t)
