@@ -181,9 +181,8 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	}
 	product := r.probe(ctx, s, named.cas, &o)
 	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
-	err = o.noteRefusal(err)
 	o.checked = err == nil
-	return o, err
+	return o, o.noteRefusal(err)
 }
 
 // noteRefusal notes an error if the API server refuses a write for a cause that lasts. It returns every other error.

@@ -20,6 +20,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/projection"
@@ -138,6 +139,22 @@ func TestRefusedUpdatesAndRemovals(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.expectNothingKept(s, "alice")
+}
+
+// Of a pass that could not list the working copies, the condition about them is not changed.
+func TestRefusedList(t *testing.T) {
+	w, _, s := enrolledWorld(t, fakeproduct.Options{})
+	refusing := *w.reconciler
+	refusing.Client = interceptor.NewClient(w.api, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, o ...client.ListOption) error {
+			if (&client.ListOptions{}).ApplyOptions(o).Namespace == kubetest.CredentialsNamespace {
+				return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "", errors.New(houseRule))
+			}
+			return c.List(ctx, l, o...)
+		},
+	})
+	w.expectRefused(&refusing, s, tokensv1alpha1.ReasonWriteRefused)
+	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
 }
 
 // A status that the API server refuses can only be reported by an Event.
