@@ -90,7 +90,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
-		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses,
+		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard,
 	}
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), guard, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),

@@ -139,6 +139,13 @@ const (
 	ReasonUpstreamCredentialWithdrawn = "UpstreamCredentialWithdrawn"
 )
 
+// ConditionAdmissionGuarded says of an AtlassianSite that the admission policies are in force, which say who may issue tokens.
+const ConditionAdmissionGuarded = "AdmissionGuarded"
+
+// ReasonPoliciesInForce is the reason of the AdmissionGuarded condition while every policy is installed and bound without limits.
+// Otherwise it is ReasonAdmissionPolicyMissing.
+const ReasonPoliciesInForce = "PoliciesInForce"
+
 // ConditionLicensed says whether the licence of an AtlassianSite is valid. It is absent if the operator does not verify
 // licences.
 const ConditionLicensed = "Licensed"

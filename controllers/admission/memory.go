@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/storedjson"
@@ -69,6 +70,18 @@ type State struct {
 
 // InForce reports whether every policy is in force.
 func (s State) InForce() bool { return s.Reason == "" && !s.GuardedSince.IsZero() }
+
+// Condition returns the condition of a site about the policies.
+func (s State) Condition() metav1.Condition {
+	c := metav1.Condition{
+		Type: tokensv1alpha1.ConditionAdmissionGuarded, Status: metav1.ConditionFalse, Reason: s.Reason, Message: s.Message,
+	}
+	if s.InForce() {
+		c.Status, c.Reason = metav1.ConditionTrue, tokensv1alpha1.ReasonPoliciesInForce
+		c.Message = fmt.Sprintf("The admission policies are in force since %s.", s.GuardedSince.UTC().Format(time.RFC3339))
+	}
+	return c
+}
 
 func (m memory) state() State {
 	for _, p := range policies {

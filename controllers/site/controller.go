@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -64,6 +65,13 @@ type Reconciler struct {
 	Licenses *license.Verifier
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
 	AllowExternalUpstreams bool
+	// Guard knows the state of the admission policies. Nil leaves their condition out.
+	Guard Guard
+}
+
+// Guard returns the state of the admission policies that was observed last. It is an *admission.Guard.
+type Guard interface {
+	Stored(ctx context.Context) (admission.State, error)
 }
 
 // SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
@@ -74,7 +82,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.otherSites),
 			builder.WithPredicates(watch.SpecChanged())).
 		// Secrets of a site that is gone name it too, and are removed.
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(siteOfSecret)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.sitesOfSecret)).
 		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
@@ -98,6 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, &s)
+	err = errors.Join(err, r.observeGuard(ctx, &o))
 	again := ctrl.Result{RequeueAfter: nextPass(o.licensing, r.Clock.Now())}
 	reportErr := r.report(ctx, &s, o)
 	if apierror.EmitRefusal(ctx, r.Events, &s, reportErr) {
@@ -140,6 +149,8 @@ type outcome struct {
 	checked     bool
 	credentials credential.Findings
 	authURLName string
+	// guard is the state of the admission policies, or nil.
+	guard *admission.State
 	// licenses means that sites need licences here. licensing is the judgement of this one's.
 	licenses  bool
 	licensing *licensing
@@ -197,6 +208,17 @@ func (o *outcome) noteRefusal(err error) error {
 	return nil
 }
 
+func (r *Reconciler) observeGuard(ctx context.Context, o *outcome) error {
+	if r.Guard == nil {
+		return nil
+	}
+	state, err := r.Guard.Stored(ctx)
+	if err == nil {
+		o.guard = &state
+	}
+	return err
+}
+
 func (r *Reconciler) keeper() *credential.Keeper {
 	return &credential.Keeper{
 		Client: r.Client, Live: r.Live, Clock: r.Clock, Product: r.Product, Memory: r.Memory, Namespace: r.CredentialsNamespace,
@@ -226,9 +248,13 @@ func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
 }
 
-// siteOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile.
-func siteOfSecret(_ context.Context, o client.Object) []reconcile.Request {
+// sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile. A change of the admission
+// policies concerns all sites.
+func (r *Reconciler) sitesOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
+	if ok && s.Type == admission.SecretType && s.Namespace == r.Namespace {
+		return r.otherSites(ctx, s)
+	}
 	if !ok || !ofSite(s) {
 		return nil
 	}

@@ -95,6 +95,7 @@ func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason st
 	good := slices.Contains([]string{
 		tokensv1alpha1.ReasonServing, tokensv1alpha1.ReasonAnswered, tokensv1alpha1.ReasonVerified, tokensv1alpha1.ReasonLicenseValid,
 		tokensv1alpha1.ReasonNoneConfigured,
+		tokensv1alpha1.ReasonPoliciesInForce,
 	}, reason)
 	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
 	if c == nil || c.Reason != reason || (c.Status == metav1.ConditionTrue) != good {

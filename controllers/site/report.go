@@ -77,6 +77,9 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		ok, reason, message := o.credentials.Condition()
 		found = append(found, condition(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message))
 	}
+	if o.guard != nil {
+		found = append(found, o.guard.Condition())
+	}
 	if l := o.licensing; l != nil {
 		found = append(found, condition(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message))
 	}
@@ -128,6 +131,9 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	}
 	if ok, reason, message := o.credentials.Blocking(s).Condition(); !ok {
 		return notReady(reason, message)
+	}
+	if o.guard != nil && !o.guard.InForce() {
+		return notReady(o.guard.Reason, o.guard.Message)
 	}
 	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
 		fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)), true

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/hack/lib/authority"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
@@ -48,6 +49,8 @@ var siteExamples = []example{
 		w.put(name+"-auth-urls", "note", "somebody else's")
 		w.site(name)
 	}},
+	{"policies-in-force", 0, func(w *world, name string) { w.guardedSite(name, admission.State{GuardedSince: noon.Add(-day)}) }},
+	{"policies-missing", 0, func(w *world, name string) { w.guardedSite(name, w.unguarded()) }},
 	{"malformed", 0, func(w *world, name string) {
 		s := w.site(name)
 		env.Malform(w.T, s, "issuedAfter", lowerCase)
@@ -126,6 +129,20 @@ var siteExamples = []example{
 			tokensv1alpha1.UpstreamCredential{User: "erin", SecretName: "erin-pat"},
 		))
 	}},
+}
+
+// guardedSite creates a site while the admission policies are in this state.
+func (w *world) guardedSite(name string, state admission.State) {
+	w.siteGuard = guard{state}
+	defer func() { w.siteGuard = nil }()
+	w.site(name)
+}
+
+// unguarded is the state of admission policies that the operator never saw.
+func (w *world) unguarded() admission.State {
+	state, err := (&admission.Guard{Client: w.api, Live: w.api, Namespace: w.jira}).Stored(w.Context())
+	w.must(err)
+	return state
 }
 
 func baseURL(url string) siteMod {

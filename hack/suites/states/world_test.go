@@ -56,6 +56,7 @@ type world struct {
 	clock      *testclock.FakePassiveClock
 	network    *network
 	guard      apitoken.Guard
+	siteGuard  site.Guard // nil: the examples are not about the admission policies
 	memory     *credential.Memory
 	made       []string // personal access tokens that a product made
 	// licenses verifies the licences of sites; nil if none are needed.
@@ -101,7 +102,7 @@ func (w *world) sites() *site.Reconciler {
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
-		Licenses: w.licenses,
+		Licenses: w.licenses, Guard: w.siteGuard,
 	}
 }
 
