@@ -32,21 +32,20 @@ func (c Client) address(trustedHops int) netip.Addr {
 // returns the zero Addr for any other text.
 func parseAddress(text string) netip.Addr {
 	bracket := strings.HasPrefix(text, "[")
-	switch inner, closed := strings.CutSuffix(text, "]"); {
+	inner, closed := strings.CutSuffix(text, "]")
+	// After an error, the parsers return the zero value.
+	switch {
 	case bracket && closed:
-		if a, err := netip.ParseAddr(inner[1:]); err == nil && a.Is6() {
+		if a, _ := netip.ParseAddr(inner[1:]); a.Is6() {
 			return a
 		}
+		return netip.Addr{}
 	case bracket, strings.Count(text, ":") == 1:
-		if a, err := netip.ParseAddrPort(text); err == nil {
-			return a.Addr()
-		}
-	default:
-		if a, err := netip.ParseAddr(text); err == nil {
-			return a
-		}
+		a, _ := netip.ParseAddrPort(text)
+		return a.Addr()
 	}
-	return netip.Addr{}
+	a, _ := netip.ParseAddr(text)
+	return a
 }
 
 // fromRight returns the nth address from the right, counted from 0, or "".
