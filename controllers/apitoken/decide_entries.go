@@ -68,6 +68,7 @@ func tidied(s state) []record.Entry {
 	// A candidate under way may still overwrite a secret that was delivered before. It cannot overwrite a candidate that
 	// was delivered: both were to replace the same secret.
 	settled := s.current().State == record.Delivered
+	replaces := s.replaces()
 	var entries []record.Entry
 	for i, e := range s.record.Entries {
 		switch {
@@ -77,14 +78,24 @@ func tidied(s state) []record.Entry {
 			continue
 		case e.State == record.Candidate && (!settled || s.now.Sub(e.Issued) >= candidateGrace):
 			continue
-		case e.State == record.Delivered:
-			e.State, e.Ends = record.Ending, s.now.Add(s.overlap()).UTC()
+		case e.State == record.Delivered, e.State == record.Ending && replaces: // the overlap is for all older secrets
+			e = e.EndingBy(s.now.Add(s.overlap()).UTC())
 		}
 		if s.validity(e) == lifetime.Valid {
 			entries = append(entries, e)
 		}
 	}
 	return entries
+}
+
+// replaces reports whether the delivered secret replaces another one that was delivered before.
+func (s state) replaces() bool {
+	for i, e := range s.record.Entries {
+		if e.State == record.Delivered && i != s.delivered.entry {
+			return true
+		}
+	}
+	return false
 }
 
 func (s state) overlap() time.Duration {

@@ -184,15 +184,23 @@ func (s state) replacedSecret() string {
 // overlapNote says until when the secret before a rotation authenticates. It is empty if it does not.
 func (s state) overlapNote() string {
 	var last time.Time
+	n := 0
 	for _, e := range s.record.Entries {
+		if e.State != record.Ending || !s.now.Before(e.Ends) {
+			continue
+		}
+		n++
 		if e.Ends.After(last) {
 			last = e.Ends
 		}
 	}
-	if last.IsZero() {
+	switch n {
+	case 0:
 		return ""
+	case 1:
+		return fmt.Sprintf("The one before it authenticates until %s.", inUTC(last))
 	}
-	return fmt.Sprintf("The one before it authenticates until %s.", inUTC(last))
+	return fmt.Sprintf("%d older ones authenticate, the last until %s.", n, inUTC(last))
 }
 
 func inUTC(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,6 +1,7 @@
 package apitoken
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,6 +313,34 @@ func TestWakeAfter(t *testing.T) {
 	} {
 		if got := tc.state.wakeAfter(); got != tc.want {
 			t.Errorf("%s: after %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+// The overlap of a rotation is for all older secrets: none outlives it, and none gets longer by it.
+func TestOverlapIsForAllOlderSecrets(t *testing.T) {
+	for name, tc := range map[string]struct {
+		hours int32
+		want  []time.Duration // the ends of the older secrets, from now
+	}{
+		"at once":       {0, nil},
+		"for one hour":  {1, []time.Duration{time.Minute, time.Hour, time.Hour}},
+		"for two days":  {48, []time.Duration{time.Minute, day, 2 * day}},
+		"as it is left": {24, []time.Duration{time.Minute, day, day}},
+	} {
+		s := aged(0, overlap(tc.hours), holding(3, ending(3*day, time.Minute), ending(2*day, day), deliveredEntry(day), candidate(1)))
+		var got []time.Duration
+		for _, e := range tidied(s) {
+			if e.State == record.Ending {
+				got = append(got, e.Ends.Sub(now))
+			}
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: the older secrets end in %v, want %v", name, got, tc.want)
+		}
+		settled := aged(0, overlap(0), holding(2, ending(3*day, time.Minute), ending(2*day, day), deliveredEntry(day)))
+		if n := len(tidied(settled)); n != 3 {
+			t.Errorf("without a rotation %d secrets are left", n)
 		}
 	}
 }

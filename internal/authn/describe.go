@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 )
 
@@ -12,6 +13,9 @@ type Description struct {
 	TokenID string
 	// Issued is the time at which the newest secret was issued. Ends is the time at which it ends; zero means never.
 	Issued, Ends time.Time
+	// Older is the number of older secrets that are valid. OlderUntil is when the last of them ends.
+	Older      int
+	OlderUntil time.Time
 	// Reason says why the token does not authenticate, whoever presents it. It is empty if the token does.
 	Reason Reason
 }
@@ -34,10 +38,29 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	issued := e.record.Entries[newest].Issued
 	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
 	d.Reason = ix.validity(s, e, newest, now)
+	d.Older, d.OlderUntil = ix.older(s, e, now)
 	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].duplicate != nil {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
+}
+
+// older returns the number of replaced secrets that are valid, and when the last of them ends. The caller holds the lock.
+func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time) {
+	for i, replaced := range e.record.Entries {
+		if replaced.State != record.Ending || ix.validity(s, e, i, now) != "" {
+			continue
+		}
+		n++
+		end := replaced.Ends
+		if limit := lifetime.End(e.token.Lifetime, s.lifetime, replaced.Issued); !limit.IsZero() && limit.Before(end) {
+			end = limit
+		}
+		if end.After(until) {
+			until = end
+		}
+	}
+	return n, until
 }
 
 // Presented returns the APIToken of the site that text is a secret of, even of one that does not authenticate for another

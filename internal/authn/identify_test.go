@@ -135,6 +135,18 @@ func TestDescribe(t *testing.T) {
 	if d, _ = f.Describe(uid); d.Reason != "" || !d.Issued.Equal(r.Entries[1].Issued) {
 		t.Errorf("a rotated token is described as %+v", d)
 	}
+	// Replaced secrets are counted while they are valid. The lifetime may end them earlier than the overlap.
+	until := time.Now().Add(time.Hour)
+	r.Entries[0].Issued, r.Entries[0].Ends = time.Now(), until
+	f.PutRecord(uid, &r)
+	if d, _ = f.Describe(uid); d.Older != 1 || !d.OlderUntil.Equal(until) {
+		t.Errorf("a token in its overlap is described as %+v", d)
+	}
+	r.Entries[0].Ends = until.Add(1000 * time.Hour)
+	f.PutRecord(uid, &r)
+	if d, _ = f.Describe(uid); d.Older != 1 || !d.OlderUntil.Equal(r.Entries[0].Issued.Add(24*time.Hour)) {
+		t.Errorf("a token whose lifetime ends before the overlap is described as %+v", d)
+	}
 	// Two tokens with the same id: neither authenticates.
 	f.PutToken(alice("uid-2", "twin"))
 	twin := *f.record

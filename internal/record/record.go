@@ -80,6 +80,15 @@ type Entry struct {
 	Ends time.Time
 }
 
+// EndingBy returns the entry as one that a rotation replaces. It ends at the given time, or at its own end if that is earlier.
+func (e Entry) EndingBy(end time.Time) Entry {
+	if e.State != Ending || end.Before(e.Ends) {
+		e.Ends = end
+	}
+	e.State = Ending
+	return e
+}
+
 // stored is the JSON form of a record.
 type stored struct {
 	Version        int           `json:"version"`

@@ -31,6 +31,7 @@ func TestLifeOfAToken(t *testing.T) {
 		t.Errorf("rotated %s to %s", text, again)
 	}
 	rotated.shows("Previous secret works until")
+	alice.get(http.StatusOK, "").shows("1 older secret works until")
 
 	alice.get(http.StatusOK, "?dialog=revoke&id="+id).shows("CI scripts", "It was never used", "This cannot be undone")
 	alice.leads(http.StatusSeeOther, "/revoke", url.Values{"id": {id}}, "?note=revoked")

@@ -60,6 +60,17 @@ type row struct {
 	Declared bool
 }
 
+// OlderSecrets says how many replaced secrets work. It is empty if none does.
+func (r row) OlderSecrets() string {
+	switch r.Older {
+	case 0:
+		return ""
+	case 1:
+		return "1 older secret works"
+	}
+	return count(r.Older, "older secret") + " work"
+}
+
 // badge shows a state. Look is a CSS class.
 type badge struct{ Name, Look, Help string }
 

@@ -27,18 +27,29 @@ type tokenBody struct {
 	LastAccessedFrom string                        `json:"lastAccessedFrom,omitempty"`
 	AllowedSources   []string                      `json:"allowedSources,omitempty"`
 	AllowedPaths     []string                      `json:"allowedPaths,omitempty"`
+	OlderSecrets     *olderSecrets                 `json:"olderSecrets,omitempty"`
 	// User is the owner, in the answers to administrators.
 	User string `json:"user,omitempty"`
 	// Token is the plaintext of a new secret.
 	Token string `json:"token,omitempty"`
 }
 
+// olderSecrets are the replaced secrets of a token that are valid.
+type olderSecrets struct {
+	Count int   `json:"count"`
+	Until int64 `json:"until"`
+}
+
 func newTokenBody(t selfservice.Token) tokenBody {
-	return tokenBody{
+	body := tokenBody{
 		Label: t.Label, CreatedAt: t.Created.UnixMilli(), LastAccessed: millis(t.Used), ID: t.ID, ExpiresAt: millis(t.Ends),
 		Access: t.Access, State: t.State, Credential: t.Credential, LastAccessedFrom: t.UsedFrom,
 		AllowedSources: t.AllowedSources, AllowedPaths: t.AllowedPaths,
 	}
+	if t.Older > 0 {
+		body.OlderSecrets = &olderSecrets{Count: t.Older, Until: t.OlderUntil.UnixMilli()}
+	}
+	return body
 }
 
 func millis(t time.Time) *int64 {

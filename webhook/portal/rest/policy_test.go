@@ -240,12 +240,18 @@ func TestFourSecrets(t *testing.T) {
 		for _, text := range texts {
 			alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
 		}
-		// Without an overlap the new secret replaces the newest one.
-		now := alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":0}`).text(t, "token")
-		alice.withToken("alice", texts[3]).expect(http.StatusUnauthorized, "GET", "/", "")
-		for _, text := range append(texts[:3], now) {
-			alice.withToken("alice", text).expect(http.StatusOK, "GET", "/", "")
+		if shown := alice.expect(http.StatusOK, "GET", "/"+id, ""); !strings.Contains(shown.body, `"olderSecrets":{"count":3,"until":`) {
+			t.Error(shown.body)
 		}
+		// An overlap of zero ends all of them, also those that an earlier rotation gave longer.
+		now := alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":0}`)
+		if strings.Contains(now.body, "olderSecrets") {
+			t.Error(now.body)
+		}
+		for _, text := range texts {
+			alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+		}
+		alice.withToken("alice", now.text(t, "token")).expect(http.StatusOK, "GET", "/", "")
 	})
 }
 

@@ -125,14 +125,12 @@ func (s *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap
 	return text, entry.Issued, nil
 }
 
-// stillValid returns the earlier secrets that stay valid beside a new one, the newest of them for the overlap.
+// stillValid returns the earlier secrets that stay valid beside a new one, for the overlap at most.
 func (s *Service) stillValid(c *Caller, t Token, entries []record.Entry, overlap time.Duration) []record.Entry {
 	now := s.Clock.Now().UTC()
 	var valid []record.Entry
 	for _, e := range entries {
-		if e.State != record.Ending {
-			e.State, e.Ends = record.Ending, now.Add(overlap)
-		}
+		e = e.EndingBy(now.Add(overlap))
 		if lifetime.ValidityOf(&e, terms.Requested(t.object), terms.Policy(c.AtlassianSite), now) == lifetime.Valid {
 			valid = append(valid, e)
 		}

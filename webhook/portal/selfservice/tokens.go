@@ -52,6 +52,9 @@ type Token struct {
 	// Created is when its APIToken was created, Issued when its newest secret was. Ends is zero if it never expires, Used
 	// if it was never used.
 	Created, Issued, Ends, Used time.Time
+	// Older is how many replaced secrets are valid. OlderUntil is when the last of them ends.
+	Older      int
+	OlderUntil time.Time
 	// UsedFrom is the address of its last use.
 	UsedFrom                     string
 	AllowedSources, AllowedPaths []string
@@ -68,7 +71,8 @@ func (s *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
 	return Token{
 		ID: d.TokenID, Label: t.Spec.Label, User: username.Fold(t.Spec.User), State: s.state(t, d.Reason),
 		Access: cmp.Or(t.Spec.Access, tokensv1alpha1.AccessReadWrite), Credential: t.Spec.Credential.Type, Namespace: t.Namespace, Name: t.Name,
-		Created: t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Used: t.Status.LastAccessedTime.Time, UsedFrom: t.Status.LastAccessedFrom,
+		Created: t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Older: d.Older, OlderUntil: d.OlderUntil,
+		Used: t.Status.LastAccessedTime.Time, UsedFrom: t.Status.LastAccessedFrom,
 		AllowedSources: t.Spec.AllowedSources, AllowedPaths: t.Spec.AllowedPaths, object: t,
 	}, true
 }
