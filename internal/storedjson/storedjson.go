@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -60,7 +62,7 @@ func tolerate(text, known []byte) error {
 }
 
 // parse returns the value of a text: a bool, string, json.Number, []any or map[string]any. It refuses repeated members, of
-// which decoders take different ones. It refuses null, which is not written and would pass for an absent member.
+// which decoders take different ones: that of Go ignores case in names. It refuses null, which is not written and would pass for an absent member.
 func parse(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -105,22 +107,35 @@ func array(d *json.Decoder) (any, error) {
 }
 
 func object(d *json.Decoder) (any, error) {
-	members := map[string]any{}
+	members, folded := map[string]any{}, map[string]bool{}
 	for d.More() {
 		t, err := d.Token()
 		if err != nil {
 			return nil, err
 		}
 		name, _ := t.(string)
-		if _, repeated := members[name]; repeated {
+		key := strings.Map(foldRune, name)
+		if folded[key] {
 			return nil, ErrForeign
 		}
+		folded[key] = true
 		if members[name], err = next(d); err != nil {
 			return nil, err
 		}
 	}
 	_, err := d.Token() // the closing brace
 	return members, err
+}
+
+// foldRune returns the same rune for all runes that differ in case alone, as encoding/json compares names.
+func foldRune(r rune) rune {
+	for {
+		next := unicode.SimpleFold(r)
+		if next <= r {
+			return next
+		}
+		r = next
+	}
 }
 
 // within reports whether all of known is in stored: members of objects by name, elements of arrays by position and number.

@@ -29,16 +29,15 @@ func TestDecode(t *testing.T) {
 		text string
 		want value
 	}{
-		"as it is written":     {`{"name":"a","count":1}`, plain},
-		"with parts":           {`{"name":"a","count":1,"parts":[{"kind":"x"},{"kind":"y","last":true}]}`, parts},
-		"another member":       {`{"name":"a","count":1,"more":2}`, plain},
-		"another object":       {`{"more":{"name":"b","deep":[{"name":"c"}]},"name":"a","count":1}`, plain},
-		"a member of a part":   {`{"name":"a","count":1,"parts":[{"kind":"x","more":[]},{"kind":"y","last":true}]}`, parts},
-		"another order":        {`{"count":1,"name":"a"}`, plain},
-		"white space":          {"\n{ \"name\": \"a\",\t\"count\": 1 }\n", plain},
-		"another escape":       {`{"name":"\u0061","count":1}`, plain},
-		"another case besides": {`{"NAME":"b","name":"a","count":1}`, plain},
-		"this version":         {`{"version":1,"name":"a","count":1}`, plain},
+		"as it is written":   {`{"name":"a","count":1}`, plain},
+		"with parts":         {`{"name":"a","count":1,"parts":[{"kind":"x"},{"kind":"y","last":true}]}`, parts},
+		"another member":     {`{"name":"a","count":1,"more":2}`, plain},
+		"another object":     {`{"more":{"name":"b","deep":[{"name":"c"}]},"name":"a","count":1}`, plain},
+		"a member of a part": {`{"name":"a","count":1,"parts":[{"kind":"x","more":[]},{"kind":"y","last":true}]}`, parts},
+		"another order":      {`{"count":1,"name":"a"}`, plain},
+		"white space":        {"\n{ \"name\": \"a\",\t\"count\": 1 }\n", plain},
+		"another escape":     {`{"name":"\u0061","count":1}`, plain},
+		"this version":       {`{"version":1,"name":"a","count":1}`, plain},
 	} {
 		if got, err := storedjson.Decode[value]([]byte(tc.text)); err != nil || !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s: decoded %+v, %v", name, got, err)
@@ -57,6 +56,11 @@ func TestDecodeRefuses(t *testing.T) {
 		"a repeated member by escape":  `{"name":"a","n\u0061me":"b","count":1}`,
 		"another case":                 `{"Name":"a","count":1}`,
 		"another case that wins":       `{"name":"a","NAME":"b","count":1}`,
+		"another case that loses":      `{"NAME":"b","name":"a","count":1}`,
+		"another case that empties":    `{"name":"a","count":1,"parts":[{"kind":"x"}],"Parts":[]}`,
+		"another case further in":      `{"name":"a","count":1,"parts":[{"kind":"x","last":true,"Last":false}]}`,
+		"a long s that empties":        `{"name":"a","count":1,"parts":[{"kind":"x"}],"part\u017f":[]}`,
+		"another case of an unknown":   `{"name":"a","count":1,"more":1,"More":1}`,
 		"another text behind":          `{"name":"a","count":1}x`,
 		"another object behind":        `{"name":"a","count":1}{"name":"a","count":1}`,
 		"a string for a number":        `{"name":"a","count":"1"}`,
