@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"strings"
 
 	"apitokens.dev/operator/internal/username"
@@ -10,6 +11,10 @@ import (
 // turn itself into a credential that outlives it. A star stands for any characters of one segment.
 //
 // Resources that change users or groups are not among them.
+//
+// The products strip an extension from REST paths: /rest/api/2/user/password.json is /rest/api/2/user/password (Atlassian
+// REST, com.atlassian.plugins.rest.common.filter.ExtensionJerseyFilter: txt, htm, html, json, xml, atom). So the last segment
+// matches with an extension too, whichever it is.
 var credentialPaths = [...]string{
 	// Personal access tokens (Atlassian, "Using Personal Access Tokens": REST API and, in Confluence, the page).
 	"/rest/pat",
@@ -77,7 +82,8 @@ func coversPattern(pattern string, path []byte) bool {
 			return false
 		}
 		want, got := firstSegment(pattern), firstSegment(path)
-		if !matchesSegment(pattern[1:want], path[1:got]) {
+		segment, last := path[1:got], want == len(pattern)
+		if !matchesSegment(pattern[1:want], segment) && !(last && matchesSegment(pattern[1:want], withoutExtension(segment))) {
 			return false
 		}
 		pattern, path = pattern[want:], path[got:]
@@ -93,6 +99,14 @@ func firstSegment[P string | []byte](path P) int {
 		}
 	}
 	return len(path)
+}
+
+// withoutExtension returns a segment up to its last dot.
+func withoutExtension(segment []byte) []byte {
+	if dot := bytes.LastIndexByte(segment, '.'); dot >= 0 {
+		return segment[:dot]
+	}
+	return segment
 }
 
 // matchesSegment compares a segment with a pattern in lower case that has at most one star. It ignores the case of ASCII

@@ -397,7 +397,7 @@ var (
 	// refIssues matches paths in lower case.
 	refIssues = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tokens|authconfig|applinks|applinks-oauth|usermanagement|` +
 		`gadget/[^/]*/login|api/[^/]*/(user/|myself/)?password|api/(admin/)?user/[^/]*/password)|` +
-		`plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(/|\z)`)
+		`plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(\.[^/.]*)?(/|\z)`)
 	// refInQuery matches a token in a raw query. Each character may be encoded, and its percent sign again.
 	refInQuery = regexp.MustCompile(spelled("61", "a") + spelled("73", "s") + spelled("70", "p") + spelled("5[fF]", "_") +
 		"(" + refDigit + "){16}" + spelled("5[fF]", "_") + refDigit)

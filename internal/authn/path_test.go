@@ -106,7 +106,7 @@ func TestCredentialPaths(t *testing.T) {
 		"/rest/api/2/myself/password", "/rest/api/user/current/password", "/rest/api/admin/user/bob/password",
 		"/changepassword!default.jspa", "/setpassword.jspa", "/dochangemypassword.action",
 	} {
-		for _, same := range []string{path, path + "/", path + "/latest/x", "/x" + path, "/rest/api/2" + path, strings.ToUpper(path), "/x/" + path[1:] + "/y"} {
+		for _, same := range []string{path, path + "/", path + ".json", path + ".XML", "/x" + path + ".html", path + "/latest/x", "/x" + path, "/rest/api/2" + path, strings.ToUpper(path), "/x/" + path[1:] + "/y"} {
 			if !issuesCredentials([]byte(same)) {
 				t.Errorf("%s is allowed, although it issues credentials", same)
 			}
@@ -144,6 +144,11 @@ func TestCredentialPaths(t *testing.T) {
 		"/users/dochangemypassword.action":       true,
 		"/rest/gadget/1.0/login":                 true,
 		"/rest/gadget/login":                     false,
+		"/rest/api/2/user/password.json/":        true,
+		"/rest/api/2.0/user/password.x.json":     false,
+		"/rest/api/2/user/password_json":         false,
+		"/rest/api/2/user.json/password":         false,
+		"/rest/api/2/user/.password":             false,
 		"/rest/pa\xe2\x84\xaa":                   false,
 		"":                                       false,
 		"/":                                      false,

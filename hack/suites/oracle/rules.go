@@ -88,11 +88,11 @@ func pathOf(raw string) (path string, special, ok bool) {
 	return path, special, true
 }
 
-// credentialPaths issue or set a credential, at any depth.
+// credentialPaths issue or set a credential, at any depth. The products strip an extension from the last segment.
 var credentialPaths = regexp.MustCompile(`/(rest/(pat|auth|tsv|oauth2|access-tokens|authconfig|applinks(-oauth)?|usermanagement` +
 	`|gadget/[^/]*/login|api/[^/]*/(user/|myself/)?password|api/(admin/)?user/[^/]*/password)` +
 	`|plugins/(personalaccesstokens|servlet/(oauth[^/]*|applinks))` +
-	`|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(/|$)`)
+	`|(change|set)password[^/]*\.jspa|[^/]*changemypassword\.action)(\.[^/.]*)?(/|$)`)
 
 func isCredentialPath(below string) bool { return credentialPaths.MatchString(lower(below)) }
 

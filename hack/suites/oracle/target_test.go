@@ -20,7 +20,7 @@ var delicatePaths = []string{
 	"/rest/pat/latest/tokens", "/rest/pat", "/REST/Pat/latest", "/rest/patx", "/rest/auth/1/session", "/rest/authx", "/rest/oauth2/latest/token", "/rest/oauth", "/rest/access-tokens/1",
 	"/rest/access-tokens", "/plugins/servlet/oauth/authorize", "/plugins/servlet/oauth2/x", "/plugins/servlet/OAUTH", "/plugins/servlet/applinks/x", "/plugins/servlet/applinksx",
 	"/rest/usermanagement/1/user/password", "/rest/usermanagement", "/rest/api/2/password", "/rest/api/2/user/password", "/rest/api/latest/user/password/", "/rest/api/2/user/passwords",
-	"/rest/api/password", "/rest/api/2/x/password", "/x/rest/pat/1", "/rest/x/rest/auth/1", "/rest/rest/pat", "/rest/plugins/servlet/oauth/x", "/rest/api/2/rest/pat",
+	"/rest/api/password", "/rest/api/2/x/password", "/rest/api/2/user/password.json", "/rest/api/2/user/password.a.xml", "/x/rest/pat/1", "/rest/x/rest/auth/1", "/rest/rest/pat", "/rest/plugins/servlet/oauth/x", "/rest/api/2/rest/pat",
 	"/plugins/personalaccesstokens/usertokens.action", "/rest/gadget/1.0/login", "/rest/gadget/login", "/rest/gadget/1/x/login", "/rest/tsv/1.0/x", "/rest/tsvx",
 	"/rest/authconfig/1.0/sso", "/rest/applinks/3.0/x", "/rest/applinks-oauth/1.0", "/rest/applinksx", "/rest/api/2/myself/password", "/rest/api/user/bob/password",
 	"/rest/api/user/password", "/rest/api/admin/user/bob/password", "/rest/api/admin/user/password", "/secure/ChangePassword!default.jspa", "/secure/changepassword.jspax",
