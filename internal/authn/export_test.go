@@ -18,14 +18,16 @@ func (ix *Index) PassSlot() {
 	ix.slowHashes.slots <- struct{}{}
 }
 
-// RejectMany remembers n wrong texts for an imported token, and returns how many of the latest are still known.
-func (ix *Index) RejectMany(uid string, n int) (known int) {
+// RejectMany remembers n wrong texts for an imported token. It returns how many of them are still known, and the first one.
+func (ix *Index) RejectMany(uid string, n int) (known, first int) {
 	memory := ix.linked[uid].slow
 	for i := range n {
 		memory.remember(mac{byte(i), byte(i >> 8)}, differs, ix.now())
 	}
-	for i := n - 1; i >= 0 && memory.recall(mac{byte(i), byte(i >> 8)}, ix.now()) == differs; i-- {
-		known++
+	for i := n - 1; i >= 0; i-- {
+		if memory.recall(mac{byte(i), byte(i >> 8)}, ix.now()) == differs {
+			known, first = known+1, i
+		}
 	}
-	return known
+	return known, first
 }

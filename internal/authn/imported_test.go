@@ -377,7 +377,7 @@ func TestWrongTextsAreRememberedForAWhile(t *testing.T) {
 // The memory of wrong texts is a ring: the oldest goes first.
 func TestMemoryOfWrongTextsIsBounded(t *testing.T) {
 	f := importing(t, weak)
-	if n := f.RejectMany("imported-0", 200); n != 64 {
-		t.Errorf("%d wrong texts are remembered, want 64", n)
+	if known, first := f.RejectMany("imported-0", 200); known != 64 || first != 200-64 {
+		t.Errorf("%d wrong texts are remembered from %d on, want the last 64 of 200", known, first)
 	}
 }
