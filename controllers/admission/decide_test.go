@@ -118,7 +118,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// What only selects everything is no limit.
+// A selector that selects everything is no limit.
 func TestJudgeAcceptsDefaults(t *testing.T) {
 	in := asInstalled(t)
 	for _, p := range policies {

@@ -35,9 +35,9 @@ type Gone struct {
 
 // Cleaner removes the Secrets of a deleted APIToken: the delivered Secret, then the record.
 //
-// There are no owner references and no finalizers: the record is in another namespace, a deletion must not wait for the
-// operator, and after a restore from a backup, with new UIDs, garbage collection would delete everything.
-// So the Cleaner acts only on deletions that it observed. Orphans keeps the other records without an APIToken.
+// There are no owner references: the record is in another namespace. After a restore from a backup, with new UIDs, garbage
+// collection would delete everything. There are no finalizers: a deletion must not wait for the operator. So the Cleaner
+// acts only on deletions that it observed. Orphans keeps the other records without an APIToken.
 type Cleaner struct {
 	Client    client.Client
 	Live      client.Reader
@@ -47,7 +47,7 @@ type Cleaner struct {
 	Deletions *Deletions
 }
 
-// Deletions are the deletions of APITokens that were observed, and after which Secrets are left to remove. Nil has none.
+// Deletions are observed deletions of APITokens whose Secrets are not removed yet. A nil Deletions is empty.
 type Deletions struct{ uids sync.Map }
 
 func (d *Deletions) add(uid types.UID) {
@@ -89,7 +89,7 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
-// observer enqueues deletions. An update that shows another APIToken with the same name is the deletion of the former.
+// observer enqueues deletions. An update with another UID means that the earlier APIToken of this name was deleted.
 func (c *Cleaner) observer() handler.TypedEventHandler[*tokensv1alpha1.APIToken, Gone] {
 	return handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
 		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {

@@ -153,7 +153,7 @@ func (s *setting) choices() []choice {
 	}
 }
 
-// plan is the input that makes this setting; what follows it are the choices on the way.
+// plan returns the input that makes this setting. then are the bytes for the choices during the scene.
 func (s setting) plan(then ...byte) (plan []byte) {
 	for _, c := range s.choices() {
 		plan = append(plan, *c.chosen)

@@ -62,7 +62,7 @@ func (w *world) awaitIssuePolicy(refuses bool) {
 }
 
 // While one of the policies is away, nothing is issued. An APIToken that is declared then is not issued later either, and one
-// whose spec is changed then stops. The others go on.
+// whose spec is changed then stops authenticating. The others still authenticate.
 func TestGapInTheAdmissionPolicies(t *testing.T) {
 	w := newWorld(t)
 	kept, changed, noted := kubetest.Token(w.ns, "kept"), kubetest.Token(w.ns, "changed"), kubetest.Token(w.ns, "noted")
@@ -127,8 +127,8 @@ func TestEachAdmissionPolicyIsAskedFor(t *testing.T) {
 	w.awaitIssuePolicy(true)
 }
 
-// Since when the policies are in force survives a restart, and changes of metadata. Changes of a spec move it, and so does a
-// loss of the memory.
+// The time since which the policies are in force survives a restart and changes of metadata. A change of a spec moves it, and
+// so does a loss of the memory.
 func TestGuardRemembers(t *testing.T) {
 	w := newWorld(t)
 	observe := func() time.Time {
@@ -177,7 +177,7 @@ func TestGuardRemembers(t *testing.T) {
 	w.unbind(issuePolicy)() // a new binding, which has an age that later tests can wait for
 }
 
-// The API server may not enforce what is installed. Then what is declared meanwhile does not count later either.
+// The API server may not enforce what is installed. Then APITokens that are declared meanwhile do not count later either.
 func TestPolicyThatIsNotEnforced(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -190,7 +190,7 @@ func TestPolicyThatIsNotEnforced(t *testing.T) {
 	}
 }
 
-// The probe carries the labels and annotations of the APIToken, so that a rule of the house that accepted one accepts the other.
+// The probe carries the labels and annotations of the APIToken: a policy of the cluster that accepted one accepts the other.
 func TestHouseRuleAcceptsTheProbe(t *testing.T) {
 	w := newWorld(t)
 	w.houseRule("a-team-label.example.com", "apitokens.dev", "apitokens", "the label `team` is missing")
@@ -199,7 +199,7 @@ func TestHouseRuleAcceptsTheProbe(t *testing.T) {
 	w.settled(tok)
 }
 
-// Another rule that refuses the probe is a condition with its words, for as long as it does.
+// While another policy refuses the probe, the condition has the message of that policy.
 func TestHouseRuleRefusesTheProbe(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")

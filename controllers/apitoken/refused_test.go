@@ -141,7 +141,7 @@ func (w *world) houseRule(name, group, resource, message string) {
 	kubetest.Eventually(w.T, func() error { return refusedBy(env.Admin.Create(w.Context(), probe(), client.DryRunAll)) })
 }
 
-// A delivered Secret that was made immutable cannot be rotated. The token goes on, the message says so, and a rotation
+// A delivered Secret that was made immutable cannot be rotated. The token stays valid, the message says so, and a rotation
 // follows once the Secret is deleted.
 func TestImmutableDeliveredSecret(t *testing.T) {
 	w := newWorld(t)

@@ -34,7 +34,7 @@ func TestStatusAsGitOpsToolsSeeIt(t *testing.T) {
 	want("mended", status.CurrentStatus)
 }
 
-// What is kept for a site that cannot be decoded stays. Its condition says that it cannot be read, and others are served.
+// A site that cannot be decoded keeps its Secrets. Its condition says that it cannot be read, and other sites are served.
 func TestMalformedSite(t *testing.T) {
 	w := newWorld(t)
 	w.jira("jira")

@@ -46,7 +46,7 @@ type credential struct {
 }
 
 // parseCredential reads the credential of a request. In Authorization, a value that begins with asp_ is ours. In the query,
-// only a text with the shape of a token is. What is ours must never reach the product. parseCredential decodes user and
+// only a text with the shape of a token is. A credential of ours must never reach the product. parseCredential decodes user and
 // password into buf.
 func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 	c := credential{kind: malformed}

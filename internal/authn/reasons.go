@@ -51,10 +51,11 @@ const (
 	ReasonPathCharacterNotAllowed Reason = "PathCharacterNotAllowed"
 	// ReasonCredentialPath: the path issues or sets credentials.
 	ReasonCredentialPath Reason = "CredentialPath"
-	// ReasonCredentialParameter: the query carries a credential. That of a token needs no other token beside it.
+	// ReasonCredentialParameter: the query carries a credential, or a token of ours. A token there is refused
+	// even if the request has no other.
 	ReasonCredentialParameter Reason = "CredentialParameter"
-	// ReasonInvalidLicenseMissing: the site has no licence, and the operator requires one. So for the next four: there is
-	// one, and this is wrong with it.
+	// ReasonInvalidLicenseMissing: the site has no licence, and the operator requires one. The next four reasons name
+	// the fault of a licence that there is.
 	ReasonInvalidLicenseMissing        Reason = "InvalidLicenseMissing"
 	ReasonInvalidLicenseMalformed      Reason = "InvalidLicenseMalformed"
 	ReasonInvalidLicenseWrongSignature Reason = "InvalidLicenseWrongSignature"

@@ -11,7 +11,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/secretref"
 )
 
-// allTypes are those of Kubernetes, ours, and one of somebody else.
+// allTypes are the types of Secrets of Kubernetes, our own, and a foreign one.
 var allTypes = []corev1.SecretType{
 	corev1.SecretTypeOpaque, corev1.SecretTypeBasicAuth, corev1.SecretTypeTLS, corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken,
 	corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg, corev1.SecretTypeSSHAuth, "helm.sh/release.v1", "",

@@ -143,7 +143,7 @@ func signIn(s *tokensv1alpha1.AtlassianSite, user string) string {
 	return fmt.Sprintf("'%s' has to sign in and open %s", user, siteurl.Portal(s.Spec.BaseURL))
 }
 
-// underNewName addresses two people: the former and the present bearer of a name.
+// underNewName addresses two people: the renamed user, and the user who has the name now.
 func underNewName(s *tokensv1alpha1.AtlassianSite, user string) string {
 	return fmt.Sprintf("the renamed user needs API tokens under the new name, and the present '%s' has to sign in and open %s",
 		user, siteurl.Portal(s.Spec.BaseURL))

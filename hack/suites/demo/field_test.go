@@ -16,7 +16,7 @@ import (
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
-// What users of comparable software reported, through a real nginx.
+// These problems were reported by users of comparable software. A real nginx is in front.
 func TestFieldCases(t *testing.T) {
 	s := begin(t)
 	t.Run("01 upload of 2 MiB", s.uploadForm)

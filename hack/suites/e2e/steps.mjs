@@ -4,17 +4,17 @@ import { text } from 'node:stream/consumers';
 
 export const input = JSON.parse(await text(process.stdin));
 
-const tell = (line) => process.stdout.write(JSON.stringify(line) + '\n');
+const printLine = (line) => process.stdout.write(JSON.stringify(line) + '\n');
 
-/** Runs one step. What it throws is why it failed; the steps behind it run all the same. */
+/** Runs one step. If it throws, the step has failed for that reason, and the next steps still run. */
 export async function step(name, run) {
   const begun = Date.now();
   const notes = [];
   try {
     await run((note) => notes.push(String(note)));
-    tell({ step: name, notes, seconds: (Date.now() - begun) / 1000 });
+    printLine({ step: name, notes, seconds: (Date.now() - begun) / 1000 });
   } catch (error) {
-    tell({ step: name, notes, seconds: (Date.now() - begun) / 1000, failure: error.stack ?? String(error) });
+    printLine({ step: name, notes, seconds: (Date.now() - begun) / 1000, failure: error.stack ?? String(error) });
   }
 }
 

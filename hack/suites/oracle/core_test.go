@@ -125,7 +125,7 @@ func (c *core) putRecord(uid string, r *tokenRecord) error {
 		}
 		of.Entries = append(of.Entries, record.Entry{Hash: hash, State: record.State(s.state), Issued: s.Issued, Ends: s.Ends})
 	}
-	// What is stored is what can be read again.
+	// Encode and decode, so that the core gets what a Secret would hold.
 	stored, err := of.Encode()
 	if err != nil {
 		return err

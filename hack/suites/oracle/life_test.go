@@ -18,7 +18,7 @@ type random struct{ *rand.Rand }
 
 func (r random) n(k int) int { return r.IntN(k) }
 
-// written are dice that fell already: a byte or two for each. Those that are not there are ordinary.
+// written are dice that fell already: a byte or two for each. A missing byte is the ordinary choice.
 type written struct{ bytes []byte }
 
 func (w *written) n(k int) int {

@@ -21,11 +21,11 @@ var (
 )
 
 const (
-	// batches is how often a world changes in one life, asked is how many questions there are between two changes.
+	// batches is the number of changes of a world in one life. asked is the number of questions between two changes.
 	batches, asked = 40, 125
-	// weakLives is how many lives there are to one with slow hashes.
+	// One in weakLives lives has slow hashes.
 	weakLives = 20
-	// loading is how many of the batches are asked while the webhook still loads, once in a while.
+	// loading is the number of batches that are asked while the webhook still loads, in one of eight lives.
 	loading = 1
 )
 
@@ -111,7 +111,7 @@ func runLife(seed uint64, n int, counts tally) string {
 	return ""
 }
 
-// explain is what a person needs to see who asks why.
+// explain returns the details of a wrong answer, for the person who reads the failure.
 func (l *life) explain(q question, got, want answer, wrong string) string {
 	kind := "answered wrongly"
 	switch {

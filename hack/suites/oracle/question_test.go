@@ -104,7 +104,7 @@ func (l *life) spoilURL(header http.Header, original string) {
 	}
 }
 
-// authorization is the client's header, or none or two. What is to go into the query instead is other.
+// authorization returns the values of the client's Authorization header: none, one or two. other is text for the query instead.
 func (l *life) authorization(aim known) (values []string, other string) {
 	user, text := aim.user, aim.text
 	switch l.n(24) {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// world is what exists at one moment, in the words of the documentation. Times have exported names: fmt writes no others in
-// a form that people can read.
+// world is all objects at one moment, in the words of the documentation. Times have exported names, because fmt calls
+// String only on exported fields.
 type world struct {
 	now time.Time
 	// ready is false while the webhook still loads.
@@ -67,7 +67,7 @@ type tokenRecord struct {
 	Secrets                   []secret
 }
 
-// secret is one of a record, with the text that nobody stores.
+// secret is one secret of a record, with its plaintext, which is stored nowhere.
 type secret struct {
 	text string
 	// weak says that its hash is slow.

@@ -33,7 +33,7 @@ func newCommand() *cobra.Command {
 		Use:   "license",
 		Short: "Make keys for licences, and issue licences",
 		Long: "Make keys for licences, and issue licences.\n\n" +
-			"The operator is started with the public key (--license-public-keys). Whoever has the private key can issue licences.",
+			"The operator is started with the public key (--license-public-keys). Anyone who has the private key can issue licences.",
 		Example: "  license keygen --private-key private.pem --public-key public.pem\n" +
 			"  license issue --private-key private.pem --licensee 'Example Inc.' --product Jira --days 365 > license.jws\n" +
 			"  kubectl create secret generic jira-license --from-file=license=license.jws",
