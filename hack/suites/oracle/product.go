@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,7 @@ func (w *world) exceeded(q question, a answer) string {
 	}
 	_, s, target, _ := w.caller(q)
 	t := w.apiTokens[a.log.apiToken[strings.LastIndexByte(a.log.apiToken, '/')+1:]]
-	for _, sent := range []string{target, a.target} {
+	for _, sent := range slices.Compact([]string{target, a.target}) {
 		for _, path := range runs(s.contextPath, sent) {
 			if isCredentialPath(path) || !isBelow(path, s.tokenPaths) || !isBelow(path, s.limits.paths) || !isBelow(path, t.limits.paths) {
 				return path
@@ -34,7 +35,7 @@ func runs(contextPath, target string) (paths []string) {
 	}
 	// The context path is cut off by its length, however it was written.
 	normalized := normalizeURI(raw)
-	if len(normalized) < len(contextPath) {
+	if len(normalized) < len(contextPath) || !strings.Contains(normalized, "/_/") {
 		return paths
 	}
 	if m := resourceRewriting.FindStringSubmatch(normalized[len(contextPath):]); m != nil {
