@@ -32,7 +32,7 @@ import (
 const (
 	// reconcileTimeout limits one pass.
 	reconcileTimeout = 30 * time.Second
-	// recheckPeriod is how often delivered Secrets are read. They are never watched, because a watch takes the right to
+	// recheckPeriod is how often delivered Secrets are read, with few APITokens. They are never watched, because a watch takes the right to
 	// list everybody's Secrets.
 	recheckPeriod = time.Minute
 	// retryPeriod is the time to the next pass after a conflict with another writer.
@@ -67,6 +67,8 @@ type Reconciler struct {
 	Namespace, CredentialsNamespace string
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
 	ExpiryNotices []time.Duration
+
+	pace *pace
 }
 
 // SetupWithManager adds the reconciler to the manager.
@@ -77,6 +79,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	}); err != nil {
 		return fmt.Errorf("indexing APITokens by site: %w", err)
 	}
+	r.pace = &pace{}
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(watch.SpecOrMetadataChanged())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
@@ -111,12 +114,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	case err != nil, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: o.state.wakeAfter()}, nil
+	return ctrl.Result{RequeueAfter: o.state.wakeAfter(r.recheckAfter(ctx))}, nil
 }
 
-// wakeAfter returns when to reconcile again: after recheckPeriod, or earlier if the passing of time changes something.
-func (s state) wakeAfter() time.Duration {
-	after := recheckPeriod
+// wakeAfter returns when to reconcile again: after this time, or earlier if the passing of time changes something. What the API
+// server refused is tried again after recheckPeriod.
+func (s state) wakeAfter(after time.Duration) time.Duration {
+	if len(s.refused) > 0 || s.guard.reason != "" {
+		after = recheckPeriod
+	}
 	if s.site == nil {
 		return after
 	}

@@ -311,7 +311,7 @@ func TestWakeAfter(t *testing.T) {
 		"the epoch":           {aged(day, issuedAfter(time.Second)), time.Second},
 		"no site":             {aged(day, expirationTime(1), func(s *state) { s.site = nil }), recheckPeriod},
 	} {
-		if got := tc.state.wakeAfter(); got != tc.want {
+		if got := tc.state.wakeAfter(recheckPeriod); got != tc.want {
 			t.Errorf("%s: after %s, want %s", name, got, tc.want)
 		}
 	}
