@@ -55,8 +55,14 @@ func importable(text string, slow bool) error {
 }
 
 // untypable reports whether a character has no place in a secret that people and programs send: those that are not graphic
-// are control and format characters, line separators, and characters that are private or unassigned.
-func untypable(c rune) bool { return !unicode.IsGraphic(c) }
+// are control and format characters, line separators, and characters that are private or unassigned. Some graphic ones are
+// as invisible as a zero-width space: fillers, variation selectors.
+func untypable(c rune) bool { return !unicode.IsGraphic(c) || invisible(c) }
+
+// invisible reports whether a graphic character shows nothing (Default_Ignorable_Code_Point in Unicode).
+func invisible(c rune) bool {
+	return unicode.In(c, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
 
 // describe says what kind of character an untypable one is.
 func describe(c rune) string {
@@ -67,6 +73,8 @@ func describe(c rune) string {
 		return "a control character"
 	case unicode.Is(unicode.Cf, c):
 		return "an invisible format character"
+	case unicode.IsGraphic(c):
+		return "an invisible character"
 	case unicode.In(c, unicode.Zl, unicode.Zp):
 		return "a line separator"
 	case unicode.Is(unicode.Co, c):
