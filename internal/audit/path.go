@@ -2,6 +2,8 @@ package audit
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"apitokens.dev/operator/internal/percent"
 )
@@ -34,8 +36,19 @@ func canonical(raw string) string {
 	return path
 }
 
-// decoded decodes the escapes of a segment once, but not those of control characters and of / \ % ; and #.
+// decoded decodes the escapes of a segment once, but not those of control characters and of / \ % ; and #. A segment with
+// characters that a reader of the log would not see as they are stays as it is: invisible ones, ones that reverse the text,
+// or bytes that are none.
 func decoded(segment string) string {
+	if text := decodedOnce(segment); utf8.ValidString(text) && !strings.ContainsFunc(text, unseen) {
+		return text
+	}
+	return segment
+}
+
+func unseen(c rune) bool { return c >= utf8.RuneSelf && !unicode.IsPrint(c) }
+
+func decodedOnce(segment string) string {
 	var b strings.Builder
 	for i := 0; i < len(segment); i++ {
 		if c, ok := percent.Decode(segment[i:]); ok && c >= ' ' && c != 0x7f && strings.IndexByte(`/\%;#`, c) < 0 {
