@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	kjson "sigs.k8s.io/json"
+
+	"apitokens.dev/operator/internal/token"
 )
 
 // Error says why a text cannot be decoded, in words for the client. It quotes no values.
@@ -74,8 +76,11 @@ func unexpected(err error) error {
 // maxEcho is the longest part of an unknown name that an error quotes, in bytes.
 const maxEcho = 64
 
-// Short shortens an unknown name for an error.
+// Short shortens an unknown name for an error. Nothing remains of a name with a token in it.
 func Short(name string) string {
+	if _, found := token.Find(name); found {
+		return "***"
+	}
 	if len(name) <= maxEcho {
 		return name
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -128,4 +129,20 @@ func texts(value json.RawMessage, into func([]string)) bool {
 	}
 	into(all)
 	return true
+}
+
+// A token in the wrong place must not be in an error.
+func TestShortQuotesNoToken(t *testing.T) {
+	const text = "asp_DquJoZLwlsNJm6gU_x0123456789"
+	for name, want := range map[string]string{
+		"maxResult": "maxResult", "asp_net": "asp_net", text: "***", "x." + text: "***", "%61sp" + text[3:]: "***", strings.Repeat("x", 100) + text: "***",
+	} {
+		if got := wire.Short(name); got != want {
+			t.Errorf("%s is quoted as %s, want %s", name, got, want)
+		}
+	}
+	var got request
+	if err := wire.Decode([]byte(`{"`+text+`":1}`), &got); err == nil || strings.Contains(err.Error(), text) {
+		t.Errorf("an unknown field: %v", err)
+	}
 }
