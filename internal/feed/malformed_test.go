@@ -23,7 +23,7 @@ func TestMalformedObjectsCostOnlyThemselves(t *testing.T) {
 			}
 			sound := f.token
 			f.token = f.Issue(t, "malformed", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Alice" })
-			env.Malform(t, f.token.APIToken, "expirationTime", "2027-06-30t00:00:00z")
+			restore := env.Malform(t, f.token.APIToken, "expirationTime", "2027-06-30t00:00:00z")
 			if starts.after {
 				f.start()
 			}
@@ -33,6 +33,7 @@ func TestMalformedObjectsCostOnlyThemselves(t *testing.T) {
 			// Once it is corrected, it counts again. Nothing else was delayed.
 			must(t, env.Admin.Patch(t.Context(), f.token.APIToken, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"expirationTime":null}}`))))
 			f.eventually(authn.ReasonAuthenticated)
+			restore()
 			env.Malform(t, f.token.APIToken, "expirationTime", "2027-06-30t00:00:00z")
 			f.eventually(authn.ReasonUnknownToken)
 			f.token = sound
