@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,9 @@ const (
 	// recheckPeriod is how often delivered Secrets are read, with few APITokens. They are never watched, because a watch takes the right to
 	// list everybody's Secrets.
 	recheckPeriod = time.Minute
+	// freshness is how long a secret is looked at every recheckPeriod: an APIToken may have imported the same one, and a
+	// candidate may be under way.
+	freshness = 2 * recheckPeriod
 	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
 	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
@@ -114,15 +118,30 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	case err != nil, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: o.state.wakeAfter(r.recheckAfter(ctx))}, nil
+	return ctrl.Result{RequeueAfter: o.wakeAfter(r.recheckAfter(ctx))}, nil
 }
 
-// wakeAfter returns when to reconcile again: after this time, or earlier if the passing of time changes something. What the API
-// server refused is tried again after recheckPeriod.
-func (s state) wakeAfter(after time.Duration) time.Duration {
-	if len(s.refused) > 0 || s.guard.reason != "" {
-		after = recheckPeriod
+// wakeAfter returns when to reconcile again: after the period, or after recheckPeriod if the pass left something to do.
+func (o outcome) wakeAfter(period time.Duration) time.Duration {
+	if o.decision.step == blocked && !slices.Contains(paced, o.decision.reason) || len(o.state.refused) > 0 || o.state.hasFreshSecret() {
+		period = recheckPeriod
 	}
+	return o.state.wakeAfter(period)
+}
+
+// paced are the reasons of tokens that wait for nothing that a Secret in their namespace says.
+var paced = []string{
+	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
+	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded,
+}
+
+// hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.
+func (s state) hasFreshSecret() bool {
+	return s.record != nil && slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return s.now.Sub(e.Issued) < freshness })
+}
+
+// wakeAfter returns when to reconcile again: after this time, or earlier if the passing of time changes something.
+func (s state) wakeAfter(after time.Duration) time.Duration {
 	if s.site == nil {
 		return after
 	}

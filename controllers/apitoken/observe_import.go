@@ -44,7 +44,7 @@ func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv
 // justImported reports whether the import is so recent that another APIToken may have imported the same secret at the same
 // time.
 func (s *observed) justImported() bool {
-	return s.now.Sub(s.current().Issued) < 2*recheckPeriod
+	return s.now.Sub(s.current().Issued) < freshness
 }
 
 // compare looks for the same secret among the user's other imported ones, and counts them. Of two APITokens with the same

@@ -3,6 +3,8 @@ package apitoken
 import (
 	"testing"
 	"time"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
 // Delivered Secrets are read every minute, and at most 20 in a second.
@@ -25,14 +27,24 @@ func TestRecheckAfter(t *testing.T) {
 	}
 }
 
-// What the API server refused is tried again every minute, however many APITokens there are.
-func TestRefusedIsTriedAgainEveryMinute(t *testing.T) {
-	s := ready()
-	if after := s.wakeAfter(time.Hour); after != time.Hour {
-		t.Errorf("wakes after %s", after)
-	}
-	s.refused = map[step]string{rotate: "x"}
-	if after := s.wakeAfter(time.Hour); after != recheckPeriod {
-		t.Errorf("tries again after %s", after)
+// With many APITokens too, a pass that left something to do is followed by another one within a minute.
+func TestUnfinishedIsLookedAtEveryMinute(t *testing.T) {
+	pending := *block(tokensv1alpha1.ReasonIssuePending, "x")
+	for name, tc := range map[string]struct {
+		change func(*outcome)
+		want   time.Duration
+	}{
+		"settled":              {func(*outcome) {}, time.Hour},
+		"suspended":            {func(o *outcome) { o.decision = *block(tokensv1alpha1.ReasonSuspended, "x") }, time.Hour},
+		"pending":              {func(o *outcome) { o.decision = pending }, time.Minute},
+		"refused":              {func(o *outcome) { o.state.refused = map[step]string{rotate: "x"} }, time.Minute},
+		"issued just now":      {func(o *outcome) { o.state.record.Entries[0].Issued = now.Add(-freshness + 1) }, time.Minute},
+		"issued a while since": {func(o *outcome) { o.state.record.Entries[0].Issued = now.Add(-freshness) }, time.Hour},
+	} {
+		o := outcome{state: ready(), decision: decision{step: settled}}
+		tc.change(&o)
+		if got := o.wakeAfter(time.Hour); got != tc.want {
+			t.Errorf("%s: looks again after %s, want %s", name, got, tc.want)
+		}
 	}
 }
