@@ -92,7 +92,7 @@ bench: ## Run the benchmarks of the serving path
 
 .PHONY: mutate
 mutate: ## Change the code of the decision in many small ways; fail if its tests do not notice (half an hour)
-	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl
+	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl ./internal/pathprefix ./internal/percent
 
 .PHONY: verify
 verify: generate ## Regenerate everything; fail if the result differs from the committed files

@@ -33,7 +33,7 @@ func (i *importSource) message(s state) string {
 		if i.refused != nil {
 			message = fmt.Sprintf("Secret '%s' %v.", of.SecretName, i.refused)
 		}
-		message += " What was imported from there goes on: to end it, delete this APIToken."
+		message += " The secret that was imported from there stays valid. To end it, delete this APIToken."
 	}
 	return message
 }
@@ -56,7 +56,7 @@ func isImported(s state) *decision {
 	}
 	d := importRefusal(s)
 	if d != nil && held && s.validity(s.current()) == lifetime.Valid {
-		d.message += " Until then what was imported before goes on."
+		d.message += " Until then the secret that was imported before stays valid."
 	}
 	if d == nil {
 		d = s.attempt(adopt)

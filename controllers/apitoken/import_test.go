@@ -118,7 +118,7 @@ func TestImportFollows(t *testing.T) {
 		}
 	}
 	w.source("old", "short")
-	if ready := w.reconcile(tok, tokensv1alpha1.ReasonWeakCredential); !strings.Contains(ready.Message, "what was imported before goes on") {
+	if ready := w.reconcile(tok, tokensv1alpha1.ReasonWeakCredential); !strings.Contains(ready.Message, "the secret that was imported before stays valid") {
 		t.Errorf("the message does not say that the token still authenticates: %s", ready.Message)
 	}
 	w.holds(tok, firstImport)

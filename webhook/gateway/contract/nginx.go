@@ -25,7 +25,7 @@ func nginx(h http.Header, r *authn.Request) (audit.Claimed, bool) {
 	r.Method = httpheader.Only(h, "X-Original-Method")
 	r.Client = authn.Client{Address: httpheader.Only(h, "X-Real-Ip"), Forwarded: h.Values("X-Forwarded-For")}
 	path, _, _ := strings.Cut(r.Target, "?")
-	return audit.Claimed{Client: r.Client.Address, Method: r.Method, Path: path, RequestID: h.Get("X-Request-Id")}, true
+	return audit.Claimed{Client: r.Client.Address, Method: r.Method, Path: path, RequestID: httpheader.Only(h, "X-Request-Id")}, true
 }
 
 // targetOf returns the request target in $scheme://$http_host$request_uri. The host comes from the client. One with a

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"apitokens.dev/operator/internal/httpheader"
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
@@ -73,7 +74,7 @@ func (c *call) refuse(err error) {
 func (c *call) problem(err error) *selfservice.Problem {
 	p := selfservice.AsProblem(err)
 	if p.Kind == selfservice.Internal {
-		c.Logger.Error(err, "Request to the page failed", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+		c.Logger.Error(err, "Request to the page failed", "method", c.r.Method, "requestID", httpheader.Only(c.r.Header, "X-Request-Id"))
 	}
 	return p
 }

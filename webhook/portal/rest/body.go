@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/httpheader"
 	"apitokens.dev/operator/webhook/portal/rest/wire"
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
@@ -117,7 +118,7 @@ func (c *call) refuse(err error) {
 		return
 	}
 	if expected := (*selfservice.Problem)(nil); !errors.As(err, &expected) && !errors.Is(err, context.Canceled) {
-		c.Logger.Error(err, "Request to the REST API failed", "method", c.r.Method, "requestID", c.r.Header.Get("X-Request-Id"))
+		c.Logger.Error(err, "Request to the REST API failed", "method", c.r.Method, "requestID", httpheader.Only(c.r.Header, "X-Request-Id"))
 	}
 	p := selfservice.AsProblem(err)
 	status := statuses[p.Kind]

@@ -81,7 +81,7 @@ func (s *Service) Anonymous(r *http.Request, site *Site, target string) *Caller 
 // received returns the claims of a request for the audit log, and the request for the index.
 func received(r *http.Request, site *Site, target string) (*Caller, *authn.Request) {
 	c := &Caller{Site: site, claimed: audit.Claimed{
-		Client: httpheader.Only(r.Header, "X-Real-Ip"), Method: r.Method, RequestID: r.Header.Get("X-Request-Id"),
+		Client: httpheader.Only(r.Header, "X-Real-Ip"), Method: r.Method, RequestID: httpheader.Only(r.Header, "X-Request-Id"),
 	}}
 	c.claimed.Path, _, _ = strings.Cut(site.Base.Path+target, "?")
 	return c, &authn.Request{
