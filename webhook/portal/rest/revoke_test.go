@@ -3,6 +3,7 @@ package rest_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +11,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
@@ -162,6 +167,36 @@ func TestAPITokenDoesNotAdminister(t *testing.T) {
 		w.Product.Deactivate("carol")
 		carol.expect(http.StatusUnauthorized, "GET", "/admin", "")
 	})
+}
+
+// Revoking needs no room: it works under a full quota of the namespace.
+func TestRevokeAllWithoutRoom(t *testing.T) {
+	w := env.Jira(t)
+	alice := session(t, w, "alice")
+	_, text := alice.create(`{"label":"leaked"}`)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.Site.Namespace, Name: "full"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/apitokens.apitokens.dev": resource.MustParse("1")}
+	must(t, env.Admin.Create(t.Context(), quota))
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: quota.Spec.Hard} // as the controller of quotas does
+	must(t, env.Admin.Status().Update(t.Context(), quota))
+	kubetest.Eventually(t, func() error {
+		if a := alice.send("POST", "/", `{"label":"no room"}`); a.status != http.StatusConflict || !a.says(t, w, "", "quota") {
+			return fmt.Errorf("under a full quota: %d %s", a.status, a.body)
+		}
+		return nil
+	})
+	alice.expect(http.StatusNoContent, "DELETE", "/all", "")
+	alice.withToken("alice", text).expect(http.StatusUnauthorized, "GET", "/", "")
+	if left := apiTokens(t, w); len(left) != 0 {
+		t.Errorf("%d APITokens are left", len(left))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func search(t *testing.T, as client, query string) (ids []string, total int) {

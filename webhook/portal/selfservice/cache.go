@@ -27,14 +27,6 @@ func awaitCache(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// awaitCreated waits until the cache contains t.
-func (s *Service) awaitCreated(ctx context.Context, t *tokensv1alpha1.APIToken) error {
-	return awaitCache(ctx, func() bool {
-		var cached tokensv1alpha1.APIToken
-		return s.Client.Get(ctx, client.ObjectKeyFromObject(t), &cached) == nil && cached.UID == t.UID
-	})
-}
-
 // awaitDeleted waits until none of the APITokens authenticates here or is listed.
 func (s *Service) awaitDeleted(ctx context.Context, deleted map[types.UID]types.NamespacedName) error {
 	return awaitCache(ctx, func() bool {

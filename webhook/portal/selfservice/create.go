@@ -35,7 +35,7 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 		return Token{}, "", err
 	}
 	if err := s.Client.Create(ctx, t); err != nil {
-		return Token{}, "", createProblem(err)
+		return Token{}, "", s.createProblem(c, err)
 	}
 	defer func() {
 		if err != nil {
@@ -95,7 +95,8 @@ func quotaReached(quota int) *Problem {
 }
 
 // settle waits until the cache contains the new APIToken, then checks the quota and the caller's own token again. Of two requests
-// that run at the same time, at least one finds the other. A token that was changed or revoked in the meantime creates nothing.
+// that run at the same time, at least one finds the other. A token that was changed or revoked in the meantime creates nothing:
+// whoever revoked it before this check could not know the new one, and whoever does so later finds it.
 func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
 	var all []tokensv1alpha1.APIToken
 	var failed error
@@ -111,21 +112,24 @@ func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APITo
 	case len(all) > quota:
 		return quotaReached(quota)
 	}
-	return c.checkUnchanged(all)
+	return s.checkUnchanged(ctx, c)
 }
 
-// checkUnchanged returns an error if the token that the caller sent may no longer create another one. all are the caller's
-// APITokens.
-func (c *Caller) checkUnchanged(all []tokensv1alpha1.APIToken) error {
-	unchanged := func(o tokensv1alpha1.APIToken) bool {
-		return o.UID == c.Token.UID && equality.Semantic.DeepEqual(o.Spec, c.Token.Spec)
-	}
-	switch {
-	case c.Token == nil:
+// checkUnchanged returns an error if the token that the caller sent may no longer create another one. It asks the API server,
+// because the cache may lag.
+func (s *Service) checkUnchanged(ctx context.Context, c *Caller) error {
+	if c.Token == nil {
 		return nil
-	case slices.ContainsFunc(all, isBarrier):
-		return problem(Conflict, "All your API tokens are being revoked.")
-	case !slices.ContainsFunc(all, unchanged):
+	}
+	var now tokensv1alpha1.APITokenList // the portal has no right to get one
+	err := s.Live.List(ctx, &now, client.InNamespace(c.Token.Namespace), client.MatchingFields{"metadata.name": c.Token.Name})
+	if err != nil {
+		return fmt.Errorf("reading the APIToken of the caller: %w", err)
+	}
+	unchanged := func(t tokensv1alpha1.APIToken) bool {
+		return t.UID == c.Token.UID && t.DeletionTimestamp.IsZero() && equality.Semantic.DeepEqual(t.Spec, c.Token.Spec)
+	}
+	if !slices.ContainsFunc(now.Items, unchanged) {
 		return problem(Conflict, "The API token of this request was changed or revoked in the meantime.")
 	}
 	return nil

@@ -3,8 +3,10 @@ package selfservice
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 
-	corev1 "k8s.io/api/core/v1"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,66 +47,73 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 	return s.revoke(ctx, c, shown)
 }
 
-// revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. It first
-// creates a barrier, an APIToken that is never finished. The cache shows creations before the barrier together with it, and
-// creations after the barrier find it (see settle).
+// revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. It deletes
+// and lists again until the API server, and not only the cache, has none. A token that is written after the last list finds that
+// its parent is gone (see settle), and is taken back. Nothing has to be created, so a full quota is no obstacle.
 func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
-	barrier := barrierFor(c.Site, user)
-	switch err := s.Client.Create(ctx, barrier); {
-	case apierrors.IsInvalid(err): // a user of this name can have no tokens
-		return 0, nil
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause): // no new tokens are possible
-	case err != nil:
-		return 0, fmt.Errorf("creating a barrier: %w", err)
-	default:
-		defer s.removeUnfinished(ctx, barrier)
-		if err := s.awaitCreated(ctx, barrier); err != nil {
-			return 0, err
-		}
-	}
-	objects, err := s.objects(ctx, ownedBy(c.Site, user))
-	if err != nil {
-		return 0, err
-	}
-	return s.revokeEach(ctx, c, objects)
-}
-
-// pendingBarrier is the value of the annotation "pending" on a barrier. The controller removes a barrier that is left behind, as
-// it removes any pending APIToken.
-const pendingBarrier = "barrier"
-
-func barrierFor(s *Site, user string) *tokensv1alpha1.APIToken {
-	t := newAPIToken(s, user, "All API tokens of this user are being revoked.")
-	t.Annotations[tokensv1alpha1.AnnotationPending] = pendingBarrier
-	return t
-}
-
-func isBarrier(t tokensv1alpha1.APIToken) bool {
-	return t.Annotations[tokensv1alpha1.AnnotationPending] == pendingBarrier
-}
-
-// revokeEach deletes tokens, including those that are still being created, and waits until they are gone from the cache. It
-// returns how many there were. It leaves declared APITokens alone that were not issued yet. It deletes those that cannot be
-// decoded: whether they were issued is unknown, and they would work again once somebody corrects them.
-func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (n int, err error) {
 	deleted := map[types.UID]types.NamespacedName{}
-	for i := range objects {
-		t, shown := s.view(&objects[i])
-		pending := objects[i].Annotations[tokensv1alpha1.AnnotationPending] != ""
-		if isBarrier(objects[i]) || !shown && !pending && objects[i].Malformed == "" {
-			continue
-		}
-		ours, err := s.remove(ctx, &objects[i])
+	for {
+		objects, err := s.allOf(ctx, c.Site, user)
 		if err != nil {
 			return n, err
 		}
-		if ours && shown {
-			s.logEvent(c, audit.Revoked, t)
-			n++
+		objects = slices.DeleteFunc(objects, func(t tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
+		if len(objects) == 0 {
+			return n, s.awaitDeleted(ctx, deleted)
 		}
-		deleted[objects[i].UID] = client.ObjectKeyFromObject(&objects[i])
+		revoked, err := s.revokeEach(ctx, c, objects)
+		n += revoked
+		if err != nil {
+			return n, err
+		}
+		for i := range objects {
+			deleted[objects[i].UID] = client.ObjectKeyFromObject(&objects[i])
+		}
 	}
-	return n, s.awaitDeleted(ctx, deleted)
+}
+
+// allOf returns the APITokens of a user that are not being deleted: those in the cache, and those of this very name that the API
+// server has. All tokens that the portal creates bear the folded name.
+func (s *Service) allOf(ctx context.Context, site *Site, user string) ([]tokensv1alpha1.APIToken, error) {
+	all, err := s.objects(ctx, ownedBy(site, user))
+	if err != nil {
+		return nil, err
+	}
+	var live tokensv1alpha1.APITokenList
+	if err := s.Live.List(ctx, &live, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
+		return nil, fmt.Errorf("listing APITokens: %w", err)
+	}
+	for _, t := range live.Items {
+		known := slices.ContainsFunc(all, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
+		if !known && t.SiteNamespace() == site.Namespace && t.DeletionTimestamp.IsZero() {
+			all = append(all, t)
+		}
+	}
+	return all, nil
+}
+
+// maxDeletions is how many APITokens are deleted at the same time. A thousand must be gone within AnswerTimeout.
+const maxDeletions = 16
+
+// revokeEach deletes APITokens, also those that were not issued yet: what the cache has not seen yet is no reason to leave a
+// token alive. It returns how many of them the owner could see.
+func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (int, error) {
+	var n atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxDeletions)
+	for i := range objects {
+		group.Go(func() error {
+			t, shown := s.view(&objects[i])
+			ours, err := s.remove(ctx, &objects[i])
+			if ours && shown {
+				s.logEvent(c, audit.Revoked, t)
+				n.Add(1)
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	return int(n.Load()), err
 }
 
 // revoke deletes the APIToken and waits until it no longer authenticates here. The controller removes its record.

@@ -11,7 +11,7 @@ import (
 )
 
 // createProblem translates the API server's refusal of a new APIToken. The messages are our own, from the schema.
-func createProblem(err error) error {
+func (s *Service) createProblem(c *Caller, err error) error {
 	status := apierrors.APIStatus(nil)
 	switch {
 	case apierrors.IsAlreadyExists(err):
@@ -21,6 +21,9 @@ func createProblem(err error) error {
 		return schemaProblem(status.Status().Details.Causes[0])
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return problem(Unavailable, "This site is being removed.")
+	case apierrors.IsForbidden(err): // a quota or a policy of the cluster; its words are for the administrator
+		s.Logger.Error(err, "The API server refused an APIToken", "site", c.Ref().String())
+		return problem(Conflict, "Kubernetes does not accept another API token here, for example because a quota is used up. Ask the administrator of this site.")
 	}
 	return fmt.Errorf("creating the APIToken: %w", err)
 }
