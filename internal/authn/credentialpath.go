@@ -83,7 +83,8 @@ func coversPattern(pattern string, path []byte) bool {
 		}
 		want, got := firstSegment(pattern), firstSegment(path)
 		segment, last := path[1:got], want == len(pattern)
-		if !matchesSegment(pattern[1:want], segment) && !(last && matchesSegment(pattern[1:want], withoutExtension(segment))) {
+		matches := matchesSegment(pattern[1:want], segment) || last && matchesSegment(pattern[1:want], withoutExtension(segment))
+		if !matches {
 			return false
 		}
 		pattern, path = pattern[want:], path[got:]
