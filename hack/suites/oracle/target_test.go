@@ -17,7 +17,7 @@ var otherPaths = []string{
 }
 
 var delicatePaths = []string{
-	"/rest/pat/latest/tokens", "/rest/pat", "/xrest/pat", "/restx/pat", "/rest/xpat", "/x/xrest/auth/1", "/xplugins/servlet/oauth/x", "/xchangepassword.jspa", "/REST/Pat/latest", "/rest/patx", "/rest/auth/1/session", "/rest/authx", "/rest/oauth2/latest/token", "/rest/oauth", "/rest/access-tokens/1",
+	"/rest/pat/latest/tokens", "/rest/pat", "/xrest/pat", "/restx/pat", "/rest/xpat", "/x/xrest/auth/1", "/xplugins/servlet/oauth/x", "/xchangepassword.jspa", "/REST/Pat/latest", "/rest/patx", "/rest/pat.json", "/rest/pat.json/x", "/rest/pat.a.b", "/rest/pat./", "/rest/gadget/1.0/login.json", "/setpassword.jspa.x", "/rest/auth/1/session", "/rest/authx", "/rest/oauth2/latest/token", "/rest/oauth", "/rest/access-tokens/1",
 	"/rest/access-tokens", "/plugins/servlet/oauth/authorize", "/plugins/servlet/oauth2/x", "/plugins/servlet/OAUTH", "/plugins/servlet/applinks/x", "/plugins/servlet/applinksx",
 	"/rest/usermanagement/1/user/password", "/rest/usermanagement", "/rest/api/2/password", "/rest/api/2/user/password", "/rest/api/latest/user/password/", "/rest/api/2/user/passwords",
 	"/rest/api/password", "/rest/api/2/x/password", "/rest/api/2/user/password.json", "/rest/api/2/user/password.a.xml", "/x/rest/pat/1", "/rest/x/rest/auth/1", "/rest/rest/pat", "/rest/plugins/servlet/oauth/x", "/rest/api/2/rest/pat",
