@@ -86,7 +86,7 @@ func TestUpstreamNotAllowed(t *testing.T) {
 		"http://127.0.0.1:8080":                   false,
 		"http://[::1]:8080":                       false,
 		"https://jira.example.com":                false,
-		// "dev" is a common namespace and also a top-level domain. Without such a Service the name belongs to a stranger.
+		// "dev" is a common namespace and also a top-level domain. Without such a Service the name belongs to somebody else.
 		"https://jira.dev": false,
 	} {
 		s := siteAt("dev/main", noon, "https://example.com")

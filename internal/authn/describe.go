@@ -16,7 +16,7 @@ type Description struct {
 	// Older is the number of older secrets that are valid. OlderUntil is when the last of them ends.
 	Older      int
 	OlderUntil time.Time
-	// Reason says why the token does not authenticate, whoever presents it. It is empty if the token does.
+	// Reason says why the token does not authenticate for anyone. It is empty if the token does.
 	Reason Reason
 }
 
@@ -64,7 +64,7 @@ func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time
 }
 
 // Presented returns the APIToken of the site that text is a secret of, even of one that does not authenticate for another
-// reason: whoever holds a leaked token may have it revoked.
+// reason: anyone who holds a leaked token may have it revoked.
 func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	id, _ := token.Parse(text) // without an id, find returns a decoy, and text is no secret of it
 	ix.mu.RLock()

@@ -90,7 +90,7 @@ func TestEnrolment(t *testing.T) {
 				before := len(w.Product.PersonalAccessTokens("alice"))
 				alice.expect(http.StatusOK, "GET", "/", "")
 				if workingCopy(t, w) != nil {
-					t.Fatal("whoever only looks is not enrolled")
+					t.Fatal("users who only look are not enrolled")
 				}
 				_, text := alice.create(`{"label":"first"}`)
 				made := w.Product.PersonalAccessTokens("alice")[before:]
