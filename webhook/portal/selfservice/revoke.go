@@ -8,11 +8,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/terms"
 )
 
 // Revoke revokes one of the caller's own tokens.
@@ -53,11 +55,10 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
 	deleted := map[types.UID]types.NamespacedName{}
 	for {
-		objects, err := s.allOf(ctx, c.Site, user)
+		objects, err := s.allOf(ctx, c.Site, user, deleted)
 		if err != nil {
 			return n, err
 		}
-		objects = slices.DeleteFunc(objects, func(t tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
 		if len(objects) == 0 {
 			return n, s.awaitDeleted(ctx, deleted)
 		}
@@ -72,15 +73,31 @@ func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n in
 	}
 }
 
-// allOf returns the APITokens of a user that are not being deleted: those in the cache, and those of this very name that the API
-// server has. All tokens that the portal creates bear the folded name.
-func (s *Service) allOf(ctx context.Context, site *Site, user string) ([]tokensv1alpha1.APIToken, error) {
+// allOf returns the APITokens of a user that are not deleted yet: those in the cache, and those of this very name that the API
+// server has. All tokens that the portal creates bear the folded name, and lie in the site's namespace.
+//
+// The API server reads every APIToken of the namespaces that it is asked for. So it is asked for the others only when the
+// site's own has none left: tokens that multiply would win against a slower list.
+func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted map[types.UID]types.NamespacedName) ([]tokensv1alpha1.APIToken, error) {
 	all, err := s.objects(ctx, ownedBy(site, user))
 	if err != nil {
 		return nil, err
 	}
+	all = slices.DeleteFunc(all, func(t tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
+	if all, err = s.addLive(ctx, all, site, user, client.InNamespace(site.Namespace)); err != nil {
+		return nil, err
+	}
+	others, _ := terms.OtherNamespaces(site.AtlassianSite) // a selector that cannot be read selects none
+	if len(all) > 0 || others == nil {
+		return all, nil
+	}
+	return s.addLive(ctx, all, site, user, client.InNamespace(metav1.NamespaceAll))
+}
+
+// addLive adds the user's APITokens of the namespace that the API server has.
+func (s *Service) addLive(ctx context.Context, all []tokensv1alpha1.APIToken, site *Site, user string, in client.InNamespace) ([]tokensv1alpha1.APIToken, error) {
 	var live tokensv1alpha1.APITokenList
-	if err := s.Live.List(ctx, &live, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
+	if err := s.Live.List(ctx, &live, in, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
 		return nil, fmt.Errorf("listing APITokens: %w", err)
 	}
 	for _, t := range live.Items {
