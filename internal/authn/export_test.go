@@ -1,21 +1,23 @@
 package authn
 
+import "context"
+
 // HoldSlots occupies n of the slots in which slow hashes are computed, until release is called.
 func (ix *Index) HoldSlots(n int) (release func()) {
 	for range n {
-		ix.slowHashes.slots <- struct{}{}
+		ix.slowHashes.slots.acquire(context.Background(), false)
 	}
 	return func() {
 		for range n {
-			<-ix.slowHashes.slots
+			ix.slowHashes.slots.release()
 		}
 	}
 }
 
 // PassSlot gives a slot to the requests that wait, and occupies it again after them.
 func (ix *Index) PassSlot() {
-	<-ix.slowHashes.slots
-	ix.slowHashes.slots <- struct{}{}
+	ix.slowHashes.slots.release()
+	ix.slowHashes.slots.acquire(context.Background(), true)
 }
 
 // RejectMany remembers n wrong texts for an imported token. It returns how many of them are still known, and the first one.

@@ -344,6 +344,69 @@ func TestFloodDelaysNoOtherUser(t *testing.T) {
 	}
 }
 
+// Guesses at many users delay only the first request of another one by the hashes that are being computed.
+func TestGuessesAtManyUsersDelayNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.importFor(t, "bob", jira)
+		guess := func(user string, n int) *authn.Request {
+			return request("/jira/rest/x", basic(user, fmt.Sprintf("wrong-%d", n)))
+		}
+		var owners []string
+		for i := range 10 {
+			owners = append(owners, fmt.Sprintf("owner-%d", i))
+			f.importFor(t, owners[i], jira)
+			f.want(t, "the first guess", guess(owners[i], 0), authn.Forward, authn.ReasonNoToken)
+		}
+		_, free := f.HoldSlots(1), f.HoldSlots(1) // one slot stays taken, so requests end one after the other
+		ended := make(chan string, len(owners)+1)
+		decide := func(user string, r *authn.Request) {
+			go func() {
+				f.Decide(r)
+				ended <- user
+			}()
+			synctest.Wait()
+		}
+		for i := range owners {
+			decide(owners[i], guess(owners[i], 1))
+		}
+		decide("bob", request("/jira/rest/x", basic("bob", weak)))
+		free()
+		if first := <-ended; first != "bob" {
+			t.Errorf("%s is the first, want bob", first)
+		}
+		for _, want := range owners {
+			if next := <-ended; next != want {
+				t.Errorf("%s is the next, want %s", next, want)
+			}
+		}
+		f.want(t, "an owner at whom somebody guesses", request("/jira/rest/x", basic(owners[0], weak)), authn.Allow, authn.ReasonAuthenticated)
+	})
+}
+
+// Gateways give up after five seconds. A request that waits is answered before that, whatever it waits for.
+func TestWaitingEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := importing(t, weak)
+		release := f.HoldSlots(2)
+		begun := time.Now()
+		waits := []chan authn.Decision{
+			f.decideLater(request("/jira/rest/x", basic("alice", weak))), // for a slot
+			f.decideLater(request("/jira/rest/x", basic("alice", weak))), // for its turn
+		}
+		for _, w := range waits {
+			if d := <-w; d != (authn.Decision{Verdict: authn.CannotDecide, Reason: authn.ReasonBusy}) {
+				t.Errorf("decided %+v", d)
+			}
+		}
+		if waited := time.Since(begun); waited != 3*time.Second {
+			t.Errorf("waited for %v", waited)
+		}
+		release()
+		f.want(t, "afterwards", request("/jira/rest/x", basic("alice", weak)), authn.Allow, authn.ReasonAuthenticated)
+	})
+}
+
 // A wrong text is remembered for ten seconds, for each hash alone. The memory is bounded, and a right text is never in it.
 func TestWrongTextsAreRememberedForAWhile(t *testing.T) {
 	now := time.Unix(1_000, 0)

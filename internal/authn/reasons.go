@@ -81,6 +81,6 @@ const (
 	ReasonUnknownSite Reason = "unknown_site"
 	// ReasonCallerKeyMismatch: the caller key is not one of the site and contract.
 	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
-	// ReasonBusy: too many requests for the same user of the site wait for slow hashes.
+	// ReasonBusy: too many requests for the same user of the site wait for slow hashes, or this one waited too long.
 	ReasonBusy Reason = "busy"
 )

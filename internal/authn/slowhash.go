@@ -2,9 +2,11 @@ package authn
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,11 +18,16 @@ import (
 //   - one request computes at most record.MaxSlow hashes
 //   - requests for one user of one site are served one after the other, and at most maxWaiting of them wait
 //   - all users share maxComputing slots, and take turns: a slot computes one hash, then the next user has it
+//   - users at whom nobody guessed in the last guessedFor come first
+//   - no request waits longer than maxWait, because gateways give up after 5 seconds
 //
-// So a flood of requests for one user delays another one by the time of one hash.
+// So a flood of guesses at one user, or at many, delays everybody else by the time of one hash. Only the first guess at each
+// user counts as anybody's request.
 const (
 	maxComputing = 2
 	maxWaiting   = 32
+	maxWait      = 3 * time.Second
+	guessedFor   = 15 * time.Minute
 	// maxRejected is the number of texts that are remembered for one hash because they did not match it. They are
 	// remembered for rejectedFor: scripts repeat a wrong password, and people their password of the product.
 	maxRejected = 64
@@ -33,7 +40,7 @@ type mac = [sha256.Size]byte
 // slowHashes computes slow hashes. It has its own lock, and is used without that of the index.
 type slowHashes struct {
 	key   mac
-	slots chan struct{}
+	slots slots
 	mu    sync.Mutex
 	lines map[siteUser]*line
 }
@@ -46,7 +53,7 @@ type line struct {
 }
 
 func newSlowHashes() *slowHashes {
-	h := &slowHashes{slots: make(chan struct{}, maxComputing), lines: map[siteUser]*line{}}
+	h := &slowHashes{slots: slots{free: maxComputing}, lines: map[siteUser]*line{}}
 	_, _ = rand.Read(h.key[:]) // never fails
 	return h
 }
@@ -60,6 +67,8 @@ type slowHashAttempt struct {
 	// pending are the hashes to compute. computed is the number of those that did not match.
 	pending  []*entry
 	computed int
+	// deadline ends all waiting of the request. It is zero until the request waits for the first time.
+	deadline time.Time
 }
 
 // start sets the text that is compared. Only the first call has an effect.
@@ -78,16 +87,26 @@ func (a *slowHashAttempt) add(e *entry) {
 }
 
 // compute computes the pending hashes until one matches, and remembers the results. It returns false if too many requests
-// for the user wait already. Requests with the same text that waited find the result remembered.
+// for the user wait already, or if this one waited for maxWait. Requests with the same text that waited find the result
+// remembered.
 func (h *slowHashes) compute(a *slowHashAttempt, now func() time.Time) bool {
-	l := h.enter(a.user)
+	if a.deadline.IsZero() {
+		a.deadline = time.Now().Add(maxWait)
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), a.deadline)
+	defer cancel()
+	l := h.enter(ctx, a.user)
 	if l == nil {
 		return false
 	}
 	defer h.exit(a.user, l)
+	guessed := slices.ContainsFunc(a.pending, func(e *entry) bool { return e.slow.guessed(now()) })
 	for _, e := range a.pending {
 		known := e.slow.recall(a.mac, now())
 		if known == unknown {
+			if !h.slots.acquire(ctx, guessed) {
+				return false
+			}
 			known = h.verify(e, a)
 			e.slow.remember(a.mac, known, now())
 		}
@@ -99,8 +118,8 @@ func (h *slowHashes) compute(a *slowHashAttempt, now func() time.Time) bool {
 	return true
 }
 
-// enter waits for the turn of a request. It returns nil if too many requests for the user wait.
-func (h *slowHashes) enter(user siteUser) *line {
+// enter waits for the turn of a request. It returns nil if too many requests for the user wait, or if ctx is done first.
+func (h *slowHashes) enter(ctx context.Context, user siteUser) *line {
 	h.mu.Lock()
 	l := h.lines[user]
 	if l == nil {
@@ -113,13 +132,23 @@ func (h *slowHashes) enter(user siteUser) *line {
 	}
 	l.waiting++
 	h.mu.Unlock()
-	l.turn <- struct{}{}
-	return l
+	select {
+	case l.turn <- struct{}{}:
+		return l
+	case <-ctx.Done():
+		h.drop(user, l)
+		return nil
+	}
 }
 
 // exit ends the turn of a request.
 func (h *slowHashes) exit(user siteUser, l *line) {
 	<-l.turn
+	h.drop(user, l)
+}
+
+// drop takes a request out of its line, which ends with its last one.
+func (h *slowHashes) drop(user siteUser, l *line) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if l.waiting--; l.waiting == 0 {
@@ -127,10 +156,9 @@ func (h *slowHashes) exit(user siteUser, l *line) {
 	}
 }
 
-// verify computes one hash. Users wait for a slot in the order in which they come.
+// verify computes one hash in a slot, and gives the slot back.
 func (h *slowHashes) verify(e *entry, a *slowHashAttempt) result {
-	h.slots <- struct{}{}
-	defer func() { <-h.slots }()
+	defer h.slots.release()
 	if e.record.Entries[0].Hash.Verify(a.text) {
 		return matches
 	}
@@ -162,6 +190,8 @@ type slowMemory struct {
 	// rejected is a ring. next is the index of the oldest one.
 	rejected []rejection
 	next     int
+	// guess is the time of the last wrong text.
+	guess time.Time
 }
 
 type rejection struct {
@@ -184,6 +214,13 @@ func (s *slowMemory) recall(m mac, now time.Time) result {
 	return unknown
 }
 
+// guessed reports whether a wrong text was presented lately.
+func (s *slowMemory) guessed(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.guess.IsZero() && now.Before(s.guess.Add(guessedFor))
+}
+
 // remember stores the result for a text.
 func (s *slowMemory) remember(m mac, r result, now time.Time) {
 	s.mu.Lock()
@@ -192,6 +229,7 @@ func (s *slowMemory) remember(m mac, r result, now time.Time) {
 		s.verified = &m
 		return
 	}
+	s.guess = now
 	rejected := rejection{m, now.Add(rejectedFor)}
 	if len(s.rejected) < maxRejected {
 		s.rejected = append(s.rejected, rejected)

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 )
@@ -9,9 +10,9 @@ import (
 func TestLineEndsWithItsLastRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, alice := newSlowHashes(), siteUser{user: "alice"}
-		first := h.enter(alice)
+		first := h.enter(t.Context(), alice)
 		second := make(chan *line)
-		go func() { second <- h.enter(alice) }()
+		go func() { second <- h.enter(t.Context(), alice) }()
 		synctest.Wait()
 		h.exit(alice, first)
 		l := <-second
@@ -22,4 +23,30 @@ func TestLineEndsWithItsLastRequest(t *testing.T) {
 			t.Errorf("%d lines are left", len(h.lines))
 		}
 	})
+}
+
+// A request whose time is over when it gets its slot keeps the slot, or gives it to the next. No slot is lost.
+func TestNoSlotIsLost(t *testing.T) {
+	s := slots{free: 1}
+	for range 1000 {
+		s.acquire(t.Context(), false)
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan bool)
+		for _, guessed := range []bool{false, true} {
+			go func() {
+				ok := s.acquire(ctx, guessed)
+				if ok {
+					s.release()
+				}
+				got <- ok
+			}()
+		}
+		go cancel()
+		s.release()
+		<-got
+		<-got
+		if s.free != 1 || len(s.first)+len(s.last) != 0 {
+			t.Fatalf("%d slots are free, and %d requests wait", s.free, len(s.first)+len(s.last))
+		}
+	}
 }
