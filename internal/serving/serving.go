@@ -12,8 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/manager"
@@ -31,6 +34,22 @@ type Options struct {
 	Feed feed.Config
 	// Audit receives the audit lines.
 	Audit io.Writer
+
+	// Clock tells the time. Nil means the real one.
+	Clock clock.Clock
+	// Registry receives the metrics. Nil means the registry that /metrics serves.
+	Registry prometheus.Registerer
+}
+
+// WithDefaults returns the options with the clock and the registry of a process of its own.
+func (o Options) WithDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Registry == nil {
+		o.Registry = metrics.Registry
+	}
+	return o
 }
 
 // Server serves one handler from what a feed keeps fresh.

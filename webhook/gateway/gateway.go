@@ -8,9 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
@@ -36,14 +34,15 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err := serving.SetTransportEnv(); err != nil {
 		return err
 	}
+	o.Options = o.WithDefaults()
 	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
 		Logger: log, GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + o.FlushTimeout + 5*time.Second),
 	})
 	if err != nil {
 		return err
 	}
-	index := authn.NewIndex(time.Now)
-	fed, err := feed.New(config, o.Feed, index, log.WithName("feed"), metrics.Registry)
+	index := authn.NewIndex(o.Clock.Now)
+	fed, err := feed.New(config, o.Feed, index, log.WithName("feed"), o.Registry)
 	if err != nil {
 		return err
 	}
@@ -51,9 +50,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return err
 	}
-	uses := usage.NewRecorder(write, clock.RealClock{}, o.FlushTimeout, log.WithName("usage"), metrics.Registry)
+	uses := usage.NewRecorder(write, o.Clock, o.FlushTimeout, log.WithName("usage"), o.Registry)
 	// The log ends after the manager, so that it writes the lines of the last requests.
-	lines := audit.NewLog(o.Audit, metrics.Registry)
+	lines := audit.NewLog(o.Audit, o.Registry)
 	defer lines.Close()
 	handler := contract.NewHandler(index, func(x audit.Exchange) {
 		lines.Observe(x)

@@ -13,11 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
@@ -44,24 +42,25 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	if err := serving.SetTransportEnv(); err != nil {
 		return err
 	}
+	o = o.WithDefaults()
 	config = rest.CopyConfig(config)
 	config.Wrap(selfservice.MarkConnectionErrors)
 	mgr, err := newManager(ctx, config, o, log)
 	if err != nil {
 		return err
 	}
-	index := authn.NewIndex(time.Now)
-	fed, err := feed.NewOfTokens(config, o.Feed, index, log.WithName("feed"), metrics.Registry)
+	index := authn.NewIndex(o.Clock.Now)
+	fed, err := feed.NewOfTokens(config, o.Feed, index, log.WithName("feed"), o.Registry)
 	if err != nil {
 		return err
 	}
-	auditLog := audit.NewLog(o.Audit, metrics.Registry)
+	auditLog := audit.NewLog(o.Audit, o.Registry)
 	defer auditLog.Close()
 	service := &selfservice.Service{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
-		Clock: clock.RealClock{}, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
+		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
 	}
-	handler := newHandler(newMetrics(metrics.Registry), service)
+	handler := newHandler(newMetrics(o.Registry), service)
 	server := serving.NewServer(o, serving.NewHTTP(handler, requestTimeout), fed, nil)
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
