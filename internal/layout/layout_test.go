@@ -28,6 +28,7 @@ func TestDependencies(t *testing.T) {
 		"internal/terms":      machinery,
 		"internal/authurl":    machinery,
 		"internal/upstream":   machinery,
+		"internal/enrolment":  machinery,
 		"internal/siteurl":    machinery,
 		"internal/storedjson": machinery,
 		"internal/license":    machinery,

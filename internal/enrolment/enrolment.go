@@ -1,0 +1,96 @@
+// Package enrolment defines what the controller publishes about the personal access token of a user at a site: whether there
+// is one, and whose it is. It contains no secret. The portal and the controller of APITokens read it.
+package enrolment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"apitokens.dev/operator/internal/storedjson"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+const (
+	// SecretType is the type of the Secrets that hold enrolments. They lie beside the records.
+	SecretType = "apitokens.dev/enrolment"
+	// DataKey is the only key of such a Secret.
+	DataKey = "enrolment.json"
+)
+
+// State says whether the operator can act for a user at the product.
+type State string
+
+// The states of an enrolment. A missing one is None.
+const (
+	// None means that there is no personal access token.
+	None State = "None"
+	// Pending means that the controller is about to decide: it checks a new one, or withdraws one that nobody seems to need.
+	Pending State = "Pending"
+	// Held means that there is one from the user, and that the product accepted it when it was last asked.
+	Held State = "Held"
+	// Given means the same of one from the site's `upstreamCredentials`.
+	Given State = "Given"
+	// Ended means that there is one that cannot be used: the product refused it, or it is for another upstream.
+	Ended State = "Ended"
+)
+
+// Enrolment is the state of one user at one site.
+type Enrolment struct {
+	Namespace string `json:"namespace"`
+	Site      string `json:"site"`
+	// User is the folded product username.
+	User  string `json:"user"`
+	State State  `json:"state"`
+	// UserKey is the product's key of the user, as the product named it for the personal access token.
+	UserKey string `json:"userKey,omitempty"`
+	// PAT is the product's id of the personal access token. It is 0 for one that the product did not make for the operator.
+	PAT int64 `json:"pat,omitempty"`
+	// Checked is when the product last said whose it is.
+	Checked time.Time `json:"checked,omitzero"`
+	// Intake is the name of the intake that was decided last.
+	Intake string `json:"intake,omitempty"`
+}
+
+// Usable reports whether requests with the user's API tokens can be handed over.
+func (e Enrolment) Usable() bool { return e.State == Held || e.State == Given }
+
+// SecretName returns the name of the Secret that holds the enrolment.
+func (e Enrolment) SecretName() string { return SecretName(e.Namespace, e.Site, e.User) }
+
+// SecretName returns the name of the Secret that holds the enrolment of a user at a site.
+func SecretName(namespace, site, user string) string {
+	return OfCopy(upstream.SecretName(namespace, site, user))
+}
+
+// OfCopy returns the name of the Secret that holds the enrolment for a working copy.
+func OfCopy(name string) string { return "enrolment." + strings.TrimPrefix(name, "upstream.") }
+
+// Encode returns the stored form.
+func (e Enrolment) Encode() ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an enrolment: %w", err)
+	}
+	return b, nil
+}
+
+// Decode parses the stored form. It refuses an unknown state.
+func Decode(b []byte) (Enrolment, error) {
+	e, err := storedjson.Decode[Enrolment](b)
+	if err != nil {
+		return Enrolment{}, fmt.Errorf("decoding an enrolment: %w", err)
+	}
+	if e.Namespace == "" || e.Site == "" || e.User == "" || username.Fold(e.User) != e.User {
+		return Enrolment{}, errors.New("decoding an enrolment: site or user is missing")
+	}
+	switch e.State {
+	case None, Pending, Held, Given, Ended:
+		return e, nil
+	default:
+		return Enrolment{}, errors.New("decoding an enrolment: its state is unknown")
+	}
+}
