@@ -23,6 +23,13 @@ var (
 	portal   = change{"spec.credential.type": "Portal", "spec.delivery": nil}
 )
 
+// createdBy is a change that names the creating token.
+func createdBy(uid string) change {
+	return portal.and(change{
+		"spec.createdBy.uid": uid, "spec.createdBy.tokenID": "asp_DquJoZLwlsNJm6gU", "spec.createdBy.namespace": "team-a",
+	})
+}
+
 const (
 	wantPath                = "each of `allowedPaths` must be a path such as '/rest/api/2/search'"
 	wantNoDotsInPaths       = "`allowedPaths` must not contain '.' or '..' as a path segment"
@@ -70,6 +77,22 @@ var apiTokenCases = slices.Concat(
 	}),
 	field("spec.credential.type", rows{
 		{"unknown", "Generated", "Vault", `spec.credential.type: Unsupported value: "Vault"`},
+	}),
+	fieldOf(createdBy("7c9e6679"), "spec.createdBy.uid", rows{
+		{"empty", "a", "", `spec.createdBy.uid: Invalid value: "": spec.createdBy.uid in body should be at least 1 chars long`},
+		{"required", keep, nil, "spec.createdBy.uid: Required value"},
+		{"too-long", strings.Repeat("a", 64), strings.Repeat("a", 65), "spec.createdBy.uid: Too long: may not be more than 64"},
+	}),
+	fieldOf(createdBy("7c9e6679"), "spec.createdBy.tokenID", rows{
+		{"empty", "a", "", `spec.createdBy.tokenID: Invalid value: "": spec.createdBy.tokenID in body should be at least 1 chars long`},
+		{"required", keep, nil, "spec.createdBy.tokenID: Required value"},
+		{"too-long", strings.Repeat("a", 64), strings.Repeat("a", 65), "spec.createdBy.tokenID: Too long: may not be more than 64"},
+	}),
+	fieldOf(createdBy("7c9e6679"), "spec.createdBy.namespace", rows{
+		{"empty", "a", "", `spec.createdBy.namespace: Invalid value: "": spec.createdBy.namespace in body should be at least 1 chars long`},
+		{"format", "a-b", "a.b", "`createdBy.namespace` must be the name of a namespace"},
+		{"required", keep, nil, "spec.createdBy.namespace: Required value"},
+		{"too-long", strings.Repeat("a", 63), strings.Repeat("a", 64), "spec.createdBy.namespace: Too long: may not be more than 63"},
 	}),
 	field("spec.delivery", rows{
 		{"required", keep, nil, wantDeliveryOfGenerated},
@@ -206,6 +229,12 @@ var tokenRules = []schemaCase{
 		want:     wantImportedOfImported,
 	},
 	{
+		name:     "createdBy/of-generated",
+		accepted: []change{createdBy("7c9e6679")},
+		refused:  []change{createdBy("7c9e6679").and(change{"spec.credential.type": "Generated", "spec.delivery.secretName": "x"})},
+		want:     "`createdBy` must not be set unless `credential.type` is `Portal`",
+	},
+	{
 		name:     "delivery/of-imported",
 		accepted: []change{imported},
 		refused:  []change{{"spec.credential.type": "Imported", "spec.credential.imported.secretName": "old"}},
@@ -269,6 +298,18 @@ var tokenUpdates = []schemaCase{
 		accepted: []change{imported, imported.and(change{"spec.label": "weekly export"})},
 		refused:  []change{{"spec.credential.type": "Generated"}, imported},
 		want:     wantSameCredential,
+	},
+	{
+		name:     "update/created-by",
+		accepted: []change{createdBy("7c9e6679"), createdBy("7c9e6679").and(change{"spec.label": "weekly export"})},
+		refused:  []change{createdBy("7c9e6679"), createdBy("other")},
+		want:     "`createdBy` must not change",
+	},
+	{
+		name:     "update/created-by-away",
+		accepted: []change{createdBy("7c9e6679"), createdBy("7c9e6679").and(change{"spec.state": "Suspended"})},
+		refused:  []change{createdBy("7c9e6679"), portal},
+		want:     "`createdBy` must not be added or removed",
 	},
 	{
 		name:     "update/delivery",

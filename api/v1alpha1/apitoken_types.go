@@ -61,6 +61,8 @@ type APITokenList struct {
 // +kubebuilder:validation:XValidation:rule="(self.credential.type == 'Generated') == has(self.delivery)",message="`delivery` must be set if `credential.type` is `Generated`, and must not be set otherwise"
 // +kubebuilder:validation:XValidation:rule="self.credential.type == 'Generated' || !has(self.rotation)",message="`rotation` must not be set unless `credential.type` is `Generated`: rotate an imported secret at its source, and a token of the portal in the portal"
 // +kubebuilder:validation:XValidation:rule="!has(self.lifetimeDays) || !has(self.expirationTime)",message="only one of `lifetimeDays` and `expirationTime` may be given"
+// +kubebuilder:validation:XValidation:rule="has(self.createdBy) == has(oldSelf.createdBy)",message="`createdBy` must not be added or removed"
+// +kubebuilder:validation:XValidation:rule="self.credential.type == 'Portal' || !has(self.createdBy)",message="`createdBy` must not be set unless `credential.type` is `Portal`"
 type APITokenSpec struct {
 	// siteRef names the AtlassianSite that the token is for. It is immutable.
 	// +required
@@ -143,11 +145,39 @@ type APITokenSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}(/|$)')`,message="`allowedPaths` must not contain '.' or '..' as a path segment"
 	AllowedPaths []string `json:"allowedPaths,omitempty"`
 
+	// createdBy names the token with which this token was created over REST. Only the portal sets it. It is immutable.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="`createdBy` must not change"
+	CreatedBy CreatedBy `json:"createdBy,omitzero"`
+
 	// state is `Active` or `Suspended`. A suspended token does not authenticate until its state is `Active` again.
 	// Suspending a token needs only the right to update it. Activating it again needs the right to issue it.
 	// +optional
 	// +kubebuilder:default=Active
 	State State `json:"state,omitempty"`
+}
+
+// CreatedBy names the token that created another one.
+type CreatedBy struct {
+	// uid is the `metadata.uid` of the APIToken.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid,omitempty"`
+
+	// tokenID is the public id of the token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TokenID string `json:"tokenID,omitempty"`
+
+	// namespace is the namespace of the APIToken. If that was created with a token itself, namespace is the one in its own
+	// `createdBy`. If the site no longer allows this namespace, the created token does not authenticate.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="`createdBy.namespace` must be the name of a namespace"
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // Rotation says when a secret is replaced with a new one.

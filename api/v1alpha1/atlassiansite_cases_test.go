@@ -39,7 +39,20 @@ func numberedCredentials(n int) (credentials list) {
 	return credentials
 }
 
+func blockedName(name string) fields { return fields{"name": name} }
+
+func blockedKey(key string) fields { return fields{"key": key} }
+
+func numberedBlocked(n int) (blocked list) {
+	for _, user := range numbered(1, n, "u%d") {
+		blocked = append(blocked, blockedName(user.(string)))
+	}
+	return blocked
+}
+
 const (
+	wantOneOfBlocked   = "exactly one of the fields in [name key] must be set"
+	wantBlockedName    = "`blockedUsers[].name` must not contain ':', control characters, or upper-case letters other than A to Z"
 	wantBaseURL        = "`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or trailing slash"
 	wantUpstreamURL    = "`upstreamURL` must be a URL such as 'http://jira.atlassian.svc:8080/jira': no user, query, fragment or trailing slash"
 	wantAdministrator  = "each of `administrators` must not contain upper-case letters, ':' or control characters"
@@ -95,6 +108,28 @@ var atlassianSiteCases = slices.Concat(
 		// In some engines `$` matches before a line break at the end.
 		{"white-space", keep, "https://example.com/jira\n", wantBaseURL},
 	}),
+	field("spec.blockedUsers", rows{
+		{"both", list{blockedName("alice"), blockedKey("JIRAUSER10100")}, list{fields{"name": "alice", "key": "JIRAUSER10100"}}, wantOneOfBlocked},
+		{"neither", list{}, list{fields{}}, wantOneOfBlocked},
+		{"key-control-character", list{blockedKey("8a7f808a6a1f")}, list{blockedKey("JIRA\x00USER")}, "`blockedUsers[].key` must not contain control characters"},
+		{"key-empty", list{blockedKey("a")}, list{blockedKey("")}, `spec.blockedUsers[0].key: Invalid value: "": spec.blockedUsers[0].key in body should be at least 1 chars long`},
+		{"key-line-separator", list{blockedKey("Ünal:1")}, list{blockedKey("JIRA\u2028USER")}, "`blockedUsers[].key` must not contain control characters"},
+		{"key-too-long", list{blockedKey(strings.Repeat("é", 255))}, list{blockedKey(strings.Repeat("a", 256))}, "spec.blockedUsers[0].key: Too long: may not be more than 255"},
+		{"key-white-space", list{blockedKey("a b")}, list{blockedKey("a ")}, "`blockedUsers[].key` must not begin or end with white space"},
+		{"name-colon", list{blockedName(`domain\alice@example.com`)}, list{blockedName("alice:bob")}, wantBlockedName},
+		{"name-control-character", list{blockedName("alice smith")}, list{blockedName("alice\x00smith")}, wantBlockedName},
+		{"name-empty", list{blockedName("a")}, list{blockedName("")}, `spec.blockedUsers[0].name: Invalid value: "": spec.blockedUsers[0].name in body should be at least 1 chars long`},
+		{"name-format-character", list{blockedName("海豚")}, list{blockedName("ali\u200bce")}, wantBlockedName},
+		{"name-too-long", list{blockedName(strings.Repeat("é", 255))}, list{blockedName(strings.Repeat("a", 256))}, "spec.blockedUsers[0].name: Too long: may not be more than 255"},
+		// As in an APIToken, A to Z are folded.
+		{"name-upper-case", list{blockedName("ALICE-é")}, list{blockedName("alice-É")}, wantBlockedName},
+		{"name-white-space", list{blockedName("alice in ci")}, list{blockedName(" alice")}, "`blockedUsers[].name` must not begin or end with white space"},
+		{"too-many", numberedBlocked(256), numberedBlocked(257), "spec.blockedUsers: Too many: 257: must have at most 256 items"},
+		{"twice", list{blockedName("alice"), blockedKey("alice")}, list{blockedName("alice"), blockedName("alice")}, `spec.blockedUsers[1]: Duplicate value: {"name":"alice"}`},
+	}),
+	fieldOf(change{"spec.callerVerification.type": "SharedKey"}, "spec.callerVerification.rotationRequestedTime", withTimes("rotationRequestedTime", rows{
+		{"format", "2026-11-23T10:00:00Z", "now", `spec.callerVerification.rotationRequestedTime: Invalid value: "now": spec.callerVerification.rotationRequestedTime in body must be of type date-time`},
+	})),
 	field("spec.callerVerification", rows{
 		// The whole of callerVerification may be absent.
 		{"type-required", keep, fields{}, "spec.callerVerification.type: Required value"},
@@ -173,6 +208,9 @@ var atlassianSiteCases = slices.Concat(
 	}),
 	field("spec.tokenPolicy.neverExpiring", rows{
 		{"unknown", "Forbidden", "Maybe", `spec.tokenPolicy.neverExpiring: Unsupported value: "Maybe"`},
+	}),
+	field("spec.tokenPolicy.rotationByTokens", rows{
+		{"unknown", "Forbidden", "Never", `spec.tokenPolicy.rotationByTokens: Unsupported value: "Never"`},
 	}),
 	field("spec.trustedHops", rows{
 		{"too-large", 16, 17, "spec.trustedHops: Invalid value: 17: spec.trustedHops in body should be less than or equal to 16"},

@@ -143,6 +143,13 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`issuedAfter` must be a time such as '2026-01-31T12:00:00Z'"
 	IssuedAfter metav1.Time `json:"issuedAfter,omitzero"`
 
+	// blockedUsers lists product users whose tokens are refused at once, with 401. No token is made, rotated or enrolled for
+	// them, and their personal access tokens are withdrawn.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	BlockedUsers []BlockedUser `json:"blockedUsers,omitempty"`
+
 	// administrators lists the product users who may list and revoke the tokens of all users over REST.
 	// Names are in lower case.
 	// +optional
@@ -158,6 +165,29 @@ type AtlassianSiteSpec struct {
 	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
 	// +optional
 	LicenseSecretRef LicenseSecretReference `json:"licenseSecretRef,omitzero"`
+}
+
+// BlockedUser names one product user.
+//
+// +structType=atomic
+// +kubebuilder:validation:ExactlyOneOf=name;key
+type BlockedUser struct {
+	// name is the username in the product. The letters A to Z are read as a to z. It blocks tokens whose `user` has this name.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([A-Z]|[^\\p{Lu}\\p{Lt}\\p{C}\\p{Zl}\\p{Zp}:])+$')`,message="`blockedUsers[].name` must not contain ':', control characters, or upper-case letters other than A to Z"
+	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`blockedUsers[].name` must not begin or end with white space"
+	Name string `json:"name,omitempty"`
+
+	// key is the user key in the product, such as `JIRAUSER10100`. It stays when the user is renamed.
+	// It blocks tokens that are known to belong to this key, and those whose user acts with it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^[^\\p{C}\\p{Zl}\\p{Zp}]+$')`,message="`blockedUsers[].key` must not contain control characters"
+	// +kubebuilder:validation:XValidation:rule="self.trim() == self",message="`blockedUsers[].key` must not begin or end with white space"
+	Key string `json:"key,omitempty"`
 }
 
 // DefaultLicenseKey is the key of a licence in its Secret.
@@ -252,6 +282,12 @@ type TokenPolicy struct {
 	// +kubebuilder:default=Allowed
 	CreationByTokens CreationByTokens `json:"creationByTokens,omitempty"`
 
+	// rotationByTokens is `Allowed` or `Forbidden`. If it is `Allowed`, a client that authenticates with a token may rotate
+	// this token over REST, never past the end of the token's first secret. If it is `Forbidden`, rotating a token needs a
+	// session or another credential of the product. Absent means the value of `creationByTokens`.
+	// +optional
+	RotationByTokens RotationByTokens `json:"rotationByTokens,omitempty"`
+
 	// expiredRetentionDays is how many days an expired APIToken is kept before the operator deletes it. Absent means that
 	// it is kept forever.
 	// +optional
@@ -282,6 +318,18 @@ const (
 	CreationByTokensAllowed CreationByTokens = "Allowed"
 	// CreationByTokensForbidden forbids it.
 	CreationByTokensForbidden CreationByTokens = "Forbidden"
+)
+
+// RotationByTokens says whether a client that authenticates with a token may rotate this token.
+//
+// +kubebuilder:validation:Enum=Allowed;Forbidden
+type RotationByTokens string
+
+const (
+	// RotationByTokensAllowed allows it.
+	RotationByTokensAllowed RotationByTokens = "Allowed"
+	// RotationByTokensForbidden forbids it.
+	RotationByTokensForbidden RotationByTokens = "Forbidden"
 )
 
 // Product is one of the products that the operator supports.
@@ -369,6 +417,12 @@ type CallerVerification struct {
 	// the keys, to the Secret `status.authURLSecretName`.
 	// +required
 	Type CallerVerificationType `json:"type,omitempty"`
+
+	// rotationRequestedTime requests new caller keys: a key that was made before this time is replaced. The key before it
+	// works for 24 more hours. A time in the future requests the rotation at that time.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`rotationRequestedTime` must be a time such as '2026-01-31T12:00:00Z'"
+	RotationRequestedTime metav1.Time `json:"rotationRequestedTime,omitzero"`
 }
 
 // AtlassianSiteStatus is the observed state of a site.

@@ -122,12 +122,20 @@ func timeFields(t *testing.T, kind string) (paths []string) {
 	return paths
 }
 
+// besideTime is the change that the base object needs before a time can be set in a field.
+func besideTime(field string) change {
+	if field == "spec.callerVerification.rotationRequestedTime" {
+		return change{"spec.callerVerification.type": "SharedKey"}
+	}
+	return unchanged
+}
+
 // sender returns a function that sends an object with a time in a field, as a dry run, and returns the stored object.
 func sender(t *testing.T, base, field string) func(text string) (*unstructured.Unstructured, error) {
 	t.Helper()
 	if !strings.HasPrefix(field, "status.") {
 		return func(text string) (*unstructured.Unstructured, error) {
-			object := change{field: text}.of(t, base)
+			object := besideTime(field).and(change{field: text}).of(t, base)
 			return object, admin.Create(t.Context(), object, client.DryRunAll)
 		}
 	}

@@ -186,7 +186,7 @@ var ruleMessages = map[string]string{
 func rulesOf(path string, schema map[string]any) (rules []string, err error) {
 	for keyword, value := range schema {
 		switch keyword {
-		case "default", "description", "type", "x-kubernetes-list-map-keys":
+		case "default", "description", "type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type":
 		case "required":
 			for _, name := range value.([]any) {
 				rules = append(rules, regexp.QuoteMeta(join(path, name.(string))+": Required value"))

@@ -62,6 +62,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: createdBy
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CreatedBy
     - name: credential
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Credential
@@ -178,6 +181,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseURL
       type:
         scalar: string
+    - name: blockedUsers
+      type:
+        list:
+          elementType:
+            namedType: dev.apitokens.operator.api.v1alpha1.BlockedUser
+          elementRelationship: associative
     - name: callerVerification
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerification
@@ -242,14 +251,39 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+- name: dev.apitokens.operator.api.v1alpha1.BlockedUser
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    elementRelationship: atomic
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerification
   map:
     fields:
+    - name: rotationRequestedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: type
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.CreatedBy
+  map:
+    fields:
+    - name: namespace
+      type:
+        scalar: string
+    - name: tokenID
+      type:
+        scalar: string
+    - name: uid
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.CreationByTokens
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Credential
@@ -321,6 +355,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requestedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: dev.apitokens.operator.api.v1alpha1.RotationByTokens
+  scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.SiteReference
   map:
     fields:
@@ -359,6 +395,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.NeverExpiring
       default: Allowed
+    - name: rotationByTokens
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.RotationByTokens
 - name: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
   map:
     fields:

@@ -41,6 +41,8 @@ type APITokenSpecApplyConfiguration struct {
 	// allowedPaths lists the paths, relative to the context path of the site, at which the token may be used. Each path
 	// includes the paths below it. Absent means every path in `tokenPaths` of the site.
 	AllowedPaths []string `json:"allowedPaths,omitempty"`
+	// createdBy names the token with which this token was created over REST. Only the portal sets it. It is immutable.
+	CreatedBy *CreatedByApplyConfiguration `json:"createdBy,omitempty"`
 	// state is `Active` or `Suspended`. A suspended token does not authenticate until its state is `Active` again.
 	// Suspending a token needs only the right to update it. Activating it again needs the right to issue it.
 	State *apiv1alpha1.State `json:"state,omitempty"`
@@ -141,6 +143,14 @@ func (b *APITokenSpecApplyConfiguration) WithAllowedPaths(values ...string) *API
 	for i := range values {
 		b.AllowedPaths = append(b.AllowedPaths, values[i])
 	}
+	return b
+}
+
+// WithCreatedBy sets the CreatedBy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CreatedBy field is set to the value of the last call.
+func (b *APITokenSpecApplyConfiguration) WithCreatedBy(value *CreatedByApplyConfiguration) *APITokenSpecApplyConfiguration {
+	b.CreatedBy = value
 	return b
 }
 

@@ -47,6 +47,9 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// issuedAfter revokes every secret that was issued before this time, at once. The operator delivers new secrets for
 	// generated tokens. It must not be decreased or removed.
 	IssuedAfter *v1.Time `json:"issuedAfter,omitempty"`
+	// blockedUsers lists product users whose tokens are refused at once, with 401. No token is made, rotated or enrolled for
+	// them, and their personal access tokens are withdrawn.
+	BlockedUsers []BlockedUserApplyConfiguration `json:"blockedUsers,omitempty"`
 	// administrators lists the product users who may list and revoke the tokens of all users over REST.
 	// Names are in lower case.
 	Administrators []string `json:"administrators,omitempty"`
@@ -171,6 +174,19 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithTrustedHops(value int32) *Atla
 // If called multiple times, the IssuedAfter field is set to the value of the last call.
 func (b *AtlassianSiteSpecApplyConfiguration) WithIssuedAfter(value v1.Time) *AtlassianSiteSpecApplyConfiguration {
 	b.IssuedAfter = &value
+	return b
+}
+
+// WithBlockedUsers adds the given value to the BlockedUsers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the BlockedUsers field.
+func (b *AtlassianSiteSpecApplyConfiguration) WithBlockedUsers(values ...*BlockedUserApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithBlockedUsers")
+		}
+		b.BlockedUsers = append(b.BlockedUsers, *values[i])
+	}
 	return b
 }
 

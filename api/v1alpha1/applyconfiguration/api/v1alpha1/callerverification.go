@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // CallerVerificationApplyConfiguration represents a declarative configuration of the CallerVerification type for use
@@ -14,6 +15,9 @@ type CallerVerificationApplyConfiguration struct {
 	// type is `SharedKey`: the operator generates one key for each kind of gateway. It writes the auth URLs, which contain
 	// the keys, to the Secret `status.authURLSecretName`.
 	Type *apiv1alpha1.CallerVerificationType `json:"type,omitempty"`
+	// rotationRequestedTime requests new caller keys: a key that was made before this time is replaced. The key before it
+	// works for 24 more hours. A time in the future requests the rotation at that time.
+	RotationRequestedTime *v1.Time `json:"rotationRequestedTime,omitempty"`
 }
 
 // CallerVerificationApplyConfiguration constructs a declarative configuration of the CallerVerification type for use with
@@ -27,5 +31,13 @@ func CallerVerification() *CallerVerificationApplyConfiguration {
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *CallerVerificationApplyConfiguration) WithType(value apiv1alpha1.CallerVerificationType) *CallerVerificationApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithRotationRequestedTime sets the RotationRequestedTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RotationRequestedTime field is set to the value of the last call.
+func (b *CallerVerificationApplyConfiguration) WithRotationRequestedTime(value v1.Time) *CallerVerificationApplyConfiguration {
+	b.RotationRequestedTime = &value
 	return b
 }

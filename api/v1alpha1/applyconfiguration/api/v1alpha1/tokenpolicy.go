@@ -29,6 +29,10 @@ type TokenPolicyApplyConfiguration struct {
 	// other tokens over REST, never with more rights or a longer life than its own. If it is `Forbidden`, creating a token
 	// needs a session or another credential of the product.
 	CreationByTokens *apiv1alpha1.CreationByTokens `json:"creationByTokens,omitempty"`
+	// rotationByTokens is `Allowed` or `Forbidden`. If it is `Allowed`, a client that authenticates with a token may rotate
+	// this token over REST, never past the end of the token's first secret. If it is `Forbidden`, rotating a token needs a
+	// session or another credential of the product. Absent means the value of `creationByTokens`.
+	RotationByTokens *apiv1alpha1.RotationByTokens `json:"rotationByTokens,omitempty"`
 	// expiredRetentionDays is how many days an expired APIToken is kept before the operator deletes it. Absent means that
 	// it is kept forever.
 	ExpiredRetentionDays *int32 `json:"expiredRetentionDays,omitempty"`
@@ -85,6 +89,14 @@ func (b *TokenPolicyApplyConfiguration) WithAccess(value apiv1alpha1.Access) *To
 // If called multiple times, the CreationByTokens field is set to the value of the last call.
 func (b *TokenPolicyApplyConfiguration) WithCreationByTokens(value apiv1alpha1.CreationByTokens) *TokenPolicyApplyConfiguration {
 	b.CreationByTokens = &value
+	return b
+}
+
+// WithRotationByTokens sets the RotationByTokens field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RotationByTokens field is set to the value of the last call.
+func (b *TokenPolicyApplyConfiguration) WithRotationByTokens(value apiv1alpha1.RotationByTokens) *TokenPolicyApplyConfiguration {
+	b.RotationByTokens = &value
 	return b
 }
 
