@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,6 +24,7 @@ const (
 	maxNotes       = 1024
 	maxAnnotations = 64 << 10
 	maxReferences  = 64
+	maxManagers    = 16
 )
 
 func numbered(n int) map[string]string {
@@ -95,6 +98,50 @@ func TestMetadataPolicy(t *testing.T) {
 				checkMetadata(t, kind+" patched to few", "", clients[clusterAdmin].Patch(t.Context(), stored, mergePatch(few), client.DryRunAll))
 			}
 		})
+	}
+}
+
+// Any number of field managers may apply the same label, and each adds to the object. Managers beyond the limit are refused.
+func TestFieldManagersAreLimited(t *testing.T) {
+	c := clients[clusterAdmin]
+	for kind, stored := range map[string]client.Object{"APIToken": newToken(teamNamespace, "managers", "alice"), "AtlassianSite": newSite(teamNamespace, "managers")} {
+		create(t, stored)
+		apply := func(i int) error {
+			patch := fmt.Sprintf(`{"apiVersion": "apitokens.dev/v1alpha1", "kind": %q, "metadata": {"labels": {"shared": "x"}}}`, kind)
+			return c.Patch(t.Context(), stored, client.RawPatch(types.ApplyPatchType, []byte(patch)), client.FieldOwner(fmt.Sprintf("manager-%d", i)))
+		}
+		before := len(stored.GetManagedFields())
+		for i := range maxManagers - before {
+			checkMetadata(t, fmt.Sprintf("%s, manager %d", kind, before+i+1), "", apply(i))
+		}
+		checkMetadata(t, kind+", one manager more", "at most 16 field managers may own parts of this object, and there would be 17", apply(maxManagers))
+		checkMetadata(t, kind+", one of those that there are", "", apply(0))
+		if err := c.Patch(t.Context(), stored, mergePatch(`{"metadata": {"managedFields": [{}]}}`)); err != nil {
+			t.Errorf("%s, without managed fields: %v", kind, err)
+		}
+	}
+}
+
+// An object that is at every limit can still be written: the last access of its token is shown.
+func TestStatusFitsAtTheLimits(t *testing.T) {
+	token := newToken(teamNamespace, "at-the-limits", "alice")
+	create(t, token)
+	notes := map[string]string{}
+	for i := range maxNotes {
+		notes[fmt.Sprintf("example.com/%052d", i)] = "" // 64 bytes
+	}
+	metadata, err := json.Marshal(map[string]any{"labels": numbered(maxLabels), "annotations": notes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := fmt.Appendf(nil, `{"apiVersion": "apitokens.dev/v1alpha1", "kind": "APIToken", "metadata": %s}`, metadata)
+	for i := range maxManagers - len(token.GetManagedFields()) {
+		err := clients[clusterAdmin].Patch(t.Context(), token, client.RawPatch(types.ApplyPatchType, patch), client.FieldOwner(strings.Repeat("m", 120)+strconv.Itoa(i)))
+		checkMetadata(t, fmt.Sprintf("manager %d", i), "", err)
+	}
+	checkMetadata(t, "used", "", clients[webhook].Status().Patch(t.Context(), token, mergePatch(`{"status":{"lastAccessedTime":"2026-01-01T00:00:00Z"}}`)))
+	if n := len(token.GetManagedFields()); n != maxManagers+1 {
+		t.Errorf("%d field managers", n)
 	}
 }
 
