@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"apitokens.dev/operator/internal/storedjson"
@@ -27,8 +28,12 @@ const (
 	// LabelSite is the label with the name of the site.
 	LabelSite = "apitokens.dev/site"
 
-	// MaxEntries limits the hashes of one record, and so the work of one verification.
+	// MaxEntries limits the hashes of one record that authenticate, and so the work of one verification.
 	MaxEntries = 4
+	// MaxDead limits the hashes of one record that no longer authenticate.
+	MaxDead = 8
+	// Retention is how long dead entries and dead records are kept. Until then the log can say why a secret is refused.
+	Retention = 30 * 24 * time.Hour
 
 	version = 1
 )
@@ -39,6 +44,8 @@ type Record struct {
 	TokenID string
 	// User is the owner's product username, folded.
 	User string
+	// UserKey is the owner's user key in the product. It is empty until it is known, and never changes after that.
+	UserKey string
 	// Site and APIToken name the objects that the record belongs to. The record's Secret is named by the UID of the APIToken.
 	Site, APIToken Ref
 	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
@@ -50,6 +57,10 @@ type Record struct {
 	Portal bool
 	// Entries are the secrets that authenticate, oldest first.
 	Entries []Entry
+	// DeadEntries are secrets that do not authenticate any more, oldest first.
+	DeadEntries []Entry
+	// Dead is when the APIToken was found deleted. It is zero while the APIToken exists. A dead record authenticates nobody.
+	Dead time.Time
 }
 
 // Ref names an object.
@@ -69,6 +80,8 @@ const (
 	Delivered State = "Delivered"
 	// Ending is a secret that a rotation replaced. It authenticates until its end.
 	Ending State = "Ending"
+	// Dead is a secret that was replaced or revoked, and has ended. It is one of the DeadEntries.
+	Dead State = "Dead"
 )
 
 // Entry is one secret of a token.
@@ -76,7 +89,7 @@ type Entry struct {
 	Hash   Hash
 	State  State
 	Issued time.Time
-	// Ends is the first moment at which an Ending secret does not authenticate. It is zero in the other states.
+	// Ends is the first moment at which an Ending or Dead secret does not authenticate. It is zero in the other states.
 	Ends time.Time
 }
 
@@ -94,12 +107,15 @@ type stored struct {
 	Version        int           `json:"version"`
 	TokenID        string        `json:"tokenID"`
 	User           string        `json:"user"`
+	UserKey        string        `json:"userKey,omitempty"`
 	Site           Ref           `json:"site"`
 	APIToken       Ref           `json:"apiToken"`
 	DeliverySecret string        `json:"deliverySecret,omitempty"`
 	Imported       bool          `json:"imported,omitempty"`
 	Portal         bool          `json:"portal,omitempty"`
 	Entries        []storedEntry `json:"entries"`
+	DeadEntries    []storedEntry `json:"deadEntries,omitempty"`
+	Dead           time.Time     `json:"dead,omitzero"`
 }
 
 type storedEntry struct {
@@ -124,10 +140,12 @@ func Mint(id string, state State, now time.Time, random io.Reader) (text string,
 
 // Verify returns the index of the entry that text verifies against, or -1.
 // It tries every entry, so that its duration reveals nothing.
-func (r *Record) Verify(text []byte) int {
+func (r *Record) Verify(text []byte) int { return verify(r.Entries, text) }
+
+func verify(entries []Entry, text []byte) int {
 	found := -1
-	for i := range r.Entries {
-		if r.Entries[i].Hash.Verify(text) {
+	for i := range entries {
+		if entries[i].Hash.Verify(text) {
 			found = i
 		}
 	}
@@ -137,11 +155,9 @@ func (r *Record) Verify(text []byte) int {
 // Encode returns the stored form.
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
-		Version: version, TokenID: r.TokenID, User: r.User, Site: r.Site, APIToken: r.APIToken,
-		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Portal: r.Portal, Entries: make([]storedEntry, len(r.Entries)),
-	}
-	for i, e := range r.Entries {
-		s.Entries[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC(), Ends: e.Ends.UTC()}
+		Version: version, TokenID: r.TokenID, User: r.User, UserKey: r.UserKey, Site: r.Site, APIToken: r.APIToken,
+		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Portal: r.Portal,
+		Entries: encode(r.Entries), DeadEntries: encode(r.DeadEntries), Dead: r.Dead.UTC(),
 	}
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("encoding a record: %w", err)
@@ -151,6 +167,14 @@ func (r *Record) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encoding a record: %w", err)
 	}
 	return b, nil
+}
+
+func encode(entries []Entry) []storedEntry {
+	stored := make([]storedEntry, len(entries))
+	for i, e := range entries {
+		stored[i] = storedEntry{Hash: e.Hash.String(), State: e.State, Issued: e.Issued.UTC(), Ends: e.Ends.UTC()}
+	}
+	return stored
 }
 
 // Decode decodes the stored form. It tolerates members that a later minor version adds. It refuses what it would misread:
@@ -164,20 +188,32 @@ func Decode(b []byte) (*Record, error) {
 		return nil, fmt.Errorf("decoding a record: %w", err)
 	}
 	r := &Record{
-		TokenID: s.TokenID, User: s.User, Site: s.Site, APIToken: s.APIToken,
-		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Portal: s.Portal, Entries: make([]Entry, len(s.Entries)),
+		TokenID: s.TokenID, User: s.User, UserKey: s.UserKey, Site: s.Site, APIToken: s.APIToken,
+		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Portal: s.Portal, Dead: s.Dead,
 	}
-	for i, e := range s.Entries {
-		hash, err := ParseHash(e.Hash)
-		if err != nil {
-			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, err)
-		}
-		if hash.slow && !s.Imported {
-			return nil, fmt.Errorf("decoding a record: entry %d: %w", i, ErrHash)
-		}
-		r.Entries[i] = Entry{Hash: hash, State: e.State, Issued: e.Issued, Ends: e.Ends}
+	if r.Entries, err = s.decode("entry", s.Entries); err != nil {
+		return nil, err
+	}
+	if r.DeadEntries, err = s.decode("dead entry", s.DeadEntries); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// decode decodes entries. what names one of them in errors.
+func (s *stored) decode(what string, entries []storedEntry) ([]Entry, error) {
+	var decoded []Entry
+	for i, e := range entries {
+		hash, err := ParseHash(e.Hash)
+		if err != nil {
+			return nil, fmt.Errorf("decoding a record: %s %d: %w", what, i, err)
+		}
+		if hash.slow && !s.Imported {
+			return nil, fmt.Errorf("decoding a record: %s %d: %w", what, i, ErrHash)
+		}
+		decoded = append(decoded, Entry{Hash: hash, State: e.State, Issued: e.Issued, Ends: e.Ends})
+	}
+	return decoded, nil
 }
 
 // kinds counts the kinds of token that the record claims to be. One is right.
@@ -206,16 +242,34 @@ func (s *stored) validate() error {
 		return fmt.Errorf("%d entries of an imported secret, want 1", len(s.Entries))
 	case len(s.Entries) == 0 || len(s.Entries) > MaxEntries:
 		return fmt.Errorf("%d entries, want 1 to %d", len(s.Entries), MaxEntries)
+	case len(s.DeadEntries) > MaxDead:
+		return fmt.Errorf("%d dead entries, want at most %d", len(s.DeadEntries), MaxDead)
+	case s.Dead.Location() != time.UTC:
+		return errors.New("the time of `dead` is not in UTC")
 	}
 	for i, e := range s.Entries {
-		switch {
-		case e.State != Candidate && e.State != Delivered && e.State != Ending:
-			return fmt.Errorf("the state of entry %d is unknown", i)
-		case e.Issued.IsZero() || e.Issued.Location() != time.UTC:
-			return fmt.Errorf("the issue time of entry %d is missing or not in UTC", i)
-		case e.Ends.IsZero() == (e.State == Ending) || e.Ends.Location() != time.UTC:
-			return fmt.Errorf("the end of entry %d is missing, not in UTC, or goes with another state", i)
+		if err := e.validate(Candidate, Delivered, Ending); err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
 		}
+	}
+	for i, e := range s.DeadEntries {
+		if err := e.validate(Dead); err != nil {
+			return fmt.Errorf("dead entry %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// validate checks an entry of a list that may have these states.
+func (e *storedEntry) validate(states ...State) error {
+	ends := e.State == Ending || e.State == Dead
+	switch {
+	case !slices.Contains(states, e.State):
+		return errors.New("the state is unknown")
+	case e.Issued.IsZero() || e.Issued.Location() != time.UTC:
+		return errors.New("the issue time is missing or not in UTC")
+	case e.Ends.IsZero() == ends || e.Ends.Location() != time.UTC:
+		return errors.New("the end is missing, not in UTC, or goes with another state")
 	}
 	return nil
 }

@@ -155,7 +155,9 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 // The golden records were written once by version 1. Their token must verify for as long as version 1 is read. v1-later.json has
 // members as a later minor version may add them.
 func TestDecodeGolden(t *testing.T) {
-	for file, portal := range map[string]bool{"testdata/v1.json": false, "testdata/v1-portal.json": true, "testdata/v1-later.json": false} {
+	for file, portal := range map[string]bool{
+		"testdata/v1.json": false, "testdata/v1-portal.json": true, "testdata/v1-later.json": false, "testdata/v1-dead.json": false,
+	} {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +170,9 @@ func TestDecodeGolden(t *testing.T) {
 		if r.TokenID != text[:token.IDLength] || r.User != "alice" || r.Verify([]byte(text)) != 0 || r.Portal != portal {
 			t.Errorf("%s: read %+v", file, r)
 		}
+		if dead := strings.HasSuffix(file, "-dead.json"); dead != (len(r.DeadEntries) == 1) || dead == r.Dead.IsZero() {
+			t.Errorf("%s: dead at %v, with the dead secrets %+v", file, r.Dead, r.DeadEntries)
+		}
 	}
 }
 
@@ -178,6 +183,13 @@ func TestRecordToleratesAdditions(t *testing.T) {
 	r.Entries[0].State, r.Entries[0].Ends = record.Ending, r.Entries[0].Issued.Add(time.Hour)
 	encoded, err := r.Encode()
 	if err != nil {
+		t.Fatal(err)
+	}
+	formtest.Check(t, encoded, record.Decode)
+	r.UserKey = "JIRAUSER10100"
+	r.Keep(r.Entries[1:], r.Entries[1].Issued.Add(2*time.Hour))
+	r.Kill(r.Entries[0].Issued.Add(3 * time.Hour))
+	if encoded, err = r.Encode(); err != nil {
 		t.Fatal(err)
 	}
 	formtest.Check(t, encoded, record.Decode)
