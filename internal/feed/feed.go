@@ -43,7 +43,9 @@ type Config struct {
 
 // Feed fills an index and keeps it filled.
 type Feed struct {
-	index   *authn.Index
+	index *authn.Index
+	// objects are kept beside the index. It may be nil.
+	objects *Objects
 	sources []*source
 	// latency measures only. Readiness does not wait for it, and it may be nil.
 	latency *source
@@ -54,7 +56,7 @@ type Feed struct {
 
 // New returns the feed of the gateway process: everything that the index links. It reads with the rights of config.
 func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
-	f, from, err := newFeed(config, c, index, log, r)
+	f, from, err := newFeed(config, c, index, nil, log, r)
 	if err != nil {
 		return nil, err
 	}
@@ -66,16 +68,19 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 	return f, nil
 }
 
-// NewOfTokens returns the feed of a process that only verifies tokens. It reads neither caller keys nor upstream credentials.
-func NewOfTokens(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
-	f, _, err := newFeed(config, c, index, log, r)
+// NewForPortal returns the feed of the portal. It reads neither caller keys nor upstream credentials, and keeps in objects what
+// the portal shows.
+func NewForPortal(config *rest.Config, c Config, index *authn.Index, objects *Objects, log logr.Logger, r prometheus.Registerer) (*Feed, error) {
+	f, _, err := newFeed(config, c, index, objects, log, r)
 	return f, err
 }
 
 // newSourceFunc makes a source of a feed.
 type newSourceFunc func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source
 
-func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r prometheus.Registerer) (*Feed, newSourceFunc, error) {
+func newFeed(
+	config *rest.Config, c Config, index *authn.Index, objects *Objects, log logr.Logger, r prometheus.Registerer,
+) (*Feed, newSourceFunc, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
 		return nil, nil, fmt.Errorf("registering the API types: %w", err)
@@ -85,20 +90,23 @@ func newFeed(config *rest.Config, c Config, index *authn.Index, log logr.Logger,
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the client of the feed: %w", err)
 	}
-	f := &Feed{index: index, synced: make(chan struct{}), metrics: newMetrics(r, index)}
+	if c.Licenses != nil {
+		index.RequireLicenses()
+	}
+	f := &Feed{index: index, objects: objects, synced: make(chan struct{}), metrics: newMetrics(r, index)}
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
 		return newSource(api, tracker, resource{name, list, object, s, scope}, f.metrics, log)
 	}
+	apiTokens, sites, projections := newTokens(index), newSites(index), newProjections(index, c.Licenses)
+	if objects != nil {
+		apiTokens, sites, projections = keeping{apiTokens, objects.apiTokens}, keeping{sites, objects.sites}, keeping{projections, objects.projections}
+	}
 	f.sources = []*source{
-		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, newTokens(index)),
-		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, newSites(index)),
+		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, apiTokens),
+		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, sites),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
-	}
-	if c.Licenses != nil {
-		index.RequireLicenses()
-		f.sources = append(f.sources,
-			from("projections", &corev1.SecretList{}, &corev1.Secret{}, newLicenses(index, c.Licenses), secrets(c.Namespace, projection.SecretType)...))
+		from("projections", &corev1.SecretList{}, &corev1.Secret{}, projections, secrets(c.Namespace, projection.SecretType)...),
 	}
 	return f, from, nil
 }
@@ -157,6 +165,9 @@ func (f *Feed) awaitSync(ctx context.Context) {
 		}
 	}
 	f.index.SetReady()
+	if f.objects != nil {
+		f.objects.loaded.Store(true)
+	}
 	close(f.synced)
 }
 

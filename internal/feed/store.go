@@ -165,7 +165,8 @@ func newCallerKeys(ix *authn.Index) store {
 	}
 }
 
-func newLicenses(ix *authn.Index, v *license.Verifier) store {
+// newProjections puts the licences of sites into the index, unless no site needs one and v is nil.
+func newProjections(ix *authn.Index, v *license.Verifier) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
 		known:  map[key]authn.SiteName{},
 		forget: ix.DeleteLicense,
@@ -178,7 +179,9 @@ func newLicenses(ix *authn.Index, v *license.Verifier) store {
 				return authn.SiteName{}, errMisnamed
 			}
 			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
-			ix.PutLicense(name, readLicense(v, p.License))
+			if v != nil {
+				ix.PutLicense(name, readLicense(v, p.License))
+			}
 			return name, nil
 		},
 	}

@@ -17,12 +17,16 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/fault"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/hack/lib/portaltest"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
@@ -348,4 +352,47 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// recovery is the time after the end of an outage within which gateway and portal have seen all missed changes.
+const recovery = 10 * time.Second
+
+// The portal is back as soon as the gateway: attempts to reach the API server do not become rarer the longer it is away.
+func TestBackWithinSecondsOfALongOutage(t *testing.T) {
+	w := env.Jira(t)
+	gone, _ := create(t, w, "alice")
+	left, _ := create(t, w, "alice")
+	var objects tokensv1alpha1.APITokenList
+	must(t, env.Admin.List(t.Context(), &objects, ctrlclient.InNamespace(w.Site.Namespace)))
+	api.line.Refuse()
+	for _, object := range objects.Items {
+		if recordOf(t, &object).TokenID == gone {
+			must(t, env.Admin.Delete(t.Context(), &object))
+		}
+	}
+	<-time.After(25 * time.Second)
+	list := func() string { return call(t, w, "GET", "/rest/api-tokens/latest/", "", session(w, "alice")) }
+	if all := list(); !strings.Contains(all, gone) || !strings.Contains(all, left) {
+		t.Fatalf("this was no outage: %s", all)
+	}
+	must(t, api.line.Pass())
+	for ended := time.Now(); strings.Contains(list(), gone); {
+		if time.Since(ended) > recovery {
+			t.Fatalf("the portal has not seen a deletion %s after the outage", recovery)
+		}
+	}
+	if all := list(); !strings.Contains(all, left) {
+		t.Errorf("the list is %s", all)
+	}
+	must(t, works(t, w))
+}
+
+// recordOf returns the record of an APIToken.
+func recordOf(t *testing.T, of *tokensv1alpha1.APIToken) *record.Record {
+	t.Helper()
+	var stored corev1.Secret
+	must(t, env.Admin.Get(t.Context(), ctrlclient.ObjectKey{Namespace: kubetest.SystemNamespace, Name: string(of.UID)}, &stored))
+	r, err := recordstore.Decode(&stored)
+	must(t, err)
+	return r
 }

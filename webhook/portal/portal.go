@@ -10,20 +10,15 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/manager"
-	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/portal/page"
 	restapi "apitokens.dev/operator/webhook/portal/rest"
@@ -45,19 +40,22 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	o = o.WithDefaults()
 	config = rest.CopyConfig(config)
 	config.Wrap(selfservice.MarkConnectionErrors)
-	mgr, err := newManager(ctx, config, o, log)
+	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
+		Logger: log, GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
+		Client: client.Options{FieldOwner: fieldOwner}, NewClient: newClient,
+	})
 	if err != nil {
 		return err
 	}
-	index := authn.NewIndex(o.Clock.Now)
-	fed, err := feed.NewOfTokens(config, o.Feed, index, log.WithName("feed"), o.Registry)
+	index, objects := authn.NewIndex(o.Clock.Now), feed.NewObjects()
+	fed, err := feed.NewForPortal(config, o.Feed, index, objects, log.WithName("feed"), o.Registry)
 	if err != nil {
 		return err
 	}
 	auditLog := audit.NewLog(o.Audit, o.Registry)
 	defer auditLog.Close()
 	service := &selfservice.Service{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
+		Client: mgr.GetClient(), Objects: objects, Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
 		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
 	}
 	handler := newHandler(newMetrics(o.Registry), service)
@@ -70,6 +68,12 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	}
 	service.AwaitCleanUps()
 	return nil
+}
+
+// newClient returns a client that reads from the API server: the feed is the only cache.
+func newClient(config *rest.Config, o client.Options) (client.Client, error) {
+	o.Cache = nil
+	return client.New(config, o)
 }
 
 // newHandler returns the handler of the REST API and the page. It answers 404 to paths that are not clean, where http.ServeMux
@@ -92,42 +96,4 @@ func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
 		defer cancel()
 		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-// fillCache starts the informers of the cache. Reads of other kinds fail.
-func fillCache(ctx context.Context, mgr ctrl.Manager) error {
-	if err := selfservice.Indices(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
-	}
-	for _, object := range []client.Object{&tokensv1alpha1.APIToken{}, &tokensv1alpha1.AtlassianSite{}, &corev1.Secret{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object); err != nil {
-			return fmt.Errorf("starting an informer: %w", err)
-		}
-	}
-	return nil
-}
-
-// newManager returns a manager that caches APITokens, AtlassianSites, and of the Secrets only the projections of sites.
-func newManager(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) (ctrl.Manager, error) {
-	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
-		Logger:                  log,
-		GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
-		Client:                  client.Options{FieldOwner: fieldOwner},
-		Cache: cache.Options{
-			ReaderFailOnMissingInformer: true,
-			DefaultTransform:            cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&tokensv1alpha1.APIToken{}:      {},
-				&tokensv1alpha1.AtlassianSite{}: {},
-				// Secrets are only read, and those with many certificate authorities are large.
-				&corev1.Secret{}: {UnsafeDisableDeepCopy: new(true), Namespaces: map[string]cache.Config{o.Feed.Namespace: {
-					FieldSelector: fields.OneTermEqualSelector("type", projection.SecretType),
-				}}},
-			},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return mgr, fillCache(ctx, mgr)
 }

@@ -91,10 +91,7 @@ func revokeAll(c *call) error {
 	if err != nil {
 		return err
 	}
-	own, err := c.List(c.r.Context(), c.caller)
-	if err != nil {
-		return err
-	}
+	own := c.List(c.caller)
 	d := &dialog{Name: "revoke-all", Form: form}
 	if strconv.Itoa(len(own)) != form.Get("count") {
 		return c.reopen(http.StatusConflict, d, formErrors{{"", "You now have " + count(len(own), "API token") + ". None was revoked."}})

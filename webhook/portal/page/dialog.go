@@ -63,7 +63,7 @@ func readOnly(s *selfservice.Site) bool {
 
 // tokenDialog returns a dialog about one of the caller's own tokens.
 func (c *call) tokenDialog(name string, form url.Values) (*dialog, error) {
-	t, err := c.Get(c.r.Context(), c.caller, form.Get("id"))
+	t, err := c.Get(c.caller, form.Get("id"))
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (c *call) serve() (err error) {
 	if file, ok := strings.CutPrefix(path, staticPath); ok {
 		return c.serveFile(file)
 	}
-	if c.site, err = c.Site(c.r.Context(), name); err != nil {
+	if c.site, err = c.Site(name); err != nil {
 		return err
 	}
 	run, err := c.operation(path)

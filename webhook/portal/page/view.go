@@ -122,10 +122,7 @@ func show(c *call) error {
 
 // overview shows the list and the dialog that is open over it.
 func (c *call) overview(status int, d *dialog, note string) error {
-	own, err := c.List(c.r.Context(), c.caller)
-	if err != nil {
-		return err
-	}
+	own := c.List(c.caller)
 	state, err := c.Enrolment(c.r.Context(), c.caller)
 	if err != nil {
 		return err

@@ -60,10 +60,7 @@ func millis(t time.Time) *int64 {
 }
 
 func list(c *call) error {
-	tokens, err := c.List(c.r.Context(), c.caller)
-	if err != nil {
-		return err
-	}
+	tokens := c.List(c.caller)
 	answer := make([]tokenBody, len(tokens))
 	for i, t := range tokens {
 		answer[i] = newTokenBody(t)
@@ -72,7 +69,7 @@ func list(c *call) error {
 }
 
 func get(c *call) error {
-	t, err := c.Get(c.r.Context(), c.caller, c.id)
+	t, err := c.Get(c.caller, c.id)
 	if err != nil {
 		return err
 	}
@@ -191,7 +188,7 @@ func search(c *call) (err error) {
 			return invalid(name, "%s must be a whole number.", name)
 		}
 	}
-	page, err := c.Search(c.r.Context(), c.caller, query)
+	page, err := c.Search(c.caller, query)
 	if err != nil {
 		return err
 	}

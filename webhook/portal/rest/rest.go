@@ -75,7 +75,7 @@ func NewHandler(s *selfservice.Service) http.Handler {
 func (c *call) serve() (err error) {
 	var name types.NamespacedName
 	name, c.target = selfservice.Mounted(c.r)
-	if c.site, err = c.Site(c.r.Context(), name); err != nil {
+	if c.site, err = c.Site(name); err != nil {
 		return err
 	}
 	path, _, _ := strings.Cut(c.target, "?")

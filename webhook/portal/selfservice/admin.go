@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -37,7 +35,7 @@ type Page struct {
 }
 
 // Search returns tokens of all users of the site.
-func (s *Service) Search(ctx context.Context, c *Caller, q Query) (Page, error) {
+func (s *Service) Search(c *Caller, q Query) (Page, error) {
 	if err := c.mustAdminister(); err != nil {
 		return Page{}, err
 	}
@@ -47,11 +45,7 @@ func (s *Service) Search(ctx context.Context, c *Caller, q Query) (Page, error) 
 	case q.MaxResults < 1 || q.MaxResults > MaxResults:
 		return Page{}, invalid("maxResults", "maxResults must be 1 to %d.", MaxResults)
 	}
-	all, err := s.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
-	if err != nil {
-		return Page{}, err
-	}
-	found := slices.DeleteFunc(all, func(t Token) bool { return !q.matches(t) })
+	found := slices.DeleteFunc(s.views(s.Objects.OfSite(c.Ref())), func(t Token) bool { return !q.matches(t) })
 	from := min(q.StartAt, len(found))
 	return Page{Query: q, Total: len(found), Tokens: found[from:min(from+q.MaxResults, len(found))]}, nil
 }
@@ -69,11 +63,7 @@ func (s *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 	if err := c.mustAdminister(); err != nil {
 		return err
 	}
-	all, err := s.list(ctx, client.MatchingFields{bySite: c.Ref().String()})
-	if err != nil {
-		return err
-	}
-	t, err := withID(all, id)
+	t, err := withID(s.views(s.Objects.OfSite(c.Ref())), id)
 	if err != nil {
 		return problem(NotFound, "There is no API token with this id.")
 	}

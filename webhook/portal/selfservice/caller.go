@@ -56,7 +56,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	c.setClient(d)
 	switch d.Verdict {
 	case authn.Allow:
-		return s.tokenOwner(r.Context(), c, d)
+		return s.tokenOwner(c, d)
 	case authn.Forward:
 		return s.productUser(r.Context(), c, atlassian.Credential{
 			Authorization: r.Header.Get("Authorization"), Cookie: strings.Join(r.Header.Values("Cookie"), "; "),
@@ -98,8 +98,8 @@ func (c *Caller) setClient(d authn.Decision) {
 }
 
 // tokenOwner returns the owner of the token that authenticated the request.
-func (s *Service) tokenOwner(ctx context.Context, c *Caller, d authn.Decision) (*Caller, error) {
-	t, err := s.get(ctx, d.APIToken)
+func (s *Service) tokenOwner(c *Caller, d authn.Decision) (*Caller, error) {
+	t, err := s.get(d.APIToken)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ const (
 // mark, then the record, then removes the mark. If a step fails, Create deletes the APIToken; if the process ends, the controller
 // does.
 func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (created Token, text string, err error) {
-	t, err := s.plan(ctx, c, r)
+	t, err := s.plan(c, r)
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -61,7 +61,7 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 }
 
 // plan returns the APIToken for a request, or an error if the caller may not have it.
-func (s *Service) plan(ctx context.Context, c *Caller, r CreateRequest) (*tokensv1alpha1.APIToken, error) {
+func (s *Service) plan(c *Caller, r CreateRequest) (*tokensv1alpha1.APIToken, error) {
 	t := c.apiToken(r)
 	if all := checkRequest(c.Site, t); len(all) > 0 {
 		return nil, joined(all)
@@ -80,11 +80,7 @@ func (s *Service) plan(ctx context.Context, c *Caller, r CreateRequest) (*tokens
 	if p := s.checkPolicy(c, t); p != nil {
 		return nil, p
 	}
-	own, err := s.objects(ctx, c.ownTokens())
-	if err != nil {
-		return nil, err
-	}
-	if quota := c.MaxTokens(); len(own) >= quota {
+	if quota := c.MaxTokens(); len(s.own(c)) >= quota {
 		return nil, quotaReached(quota)
 	}
 	return t, nil
@@ -94,21 +90,23 @@ func quotaReached(quota int) *Problem {
 	return problem(Conflict, "You have reached the limit of API tokens here, which is %d. Revoke one first.", quota)
 }
 
-// settle waits until the cache contains the new APIToken, then checks the quota and the caller's own token again. Of two requests
+// own returns the caller's APITokens, including those that are still being created.
+func (s *Service) own(c *Caller) []*tokensv1alpha1.APIToken {
+	return s.Objects.OwnedBy(c.Ref(), c.User)
+}
+
+// settle waits until the feed has seen the new APIToken, then checks the quota and the caller's own token again. Of two requests
 // that run at the same time, at least one finds the other. A token that was changed or revoked in the meantime creates nothing:
 // whoever revoked it before this check could not know the new one, and whoever does so later finds it.
 func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
-	var all []tokensv1alpha1.APIToken
-	var failed error
-	err := awaitCache(ctx, func() bool {
-		all, failed = s.objects(ctx, c.ownTokens())
-		return failed != nil || slices.ContainsFunc(all, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
+	var all []*tokensv1alpha1.APIToken
+	err := awaitFeed(ctx, func() bool {
+		all = s.own(c)
+		return slices.ContainsFunc(all, func(o *tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
 	})
 	switch quota := c.MaxTokens(); {
 	case err != nil:
 		return err
-	case failed != nil:
-		return failed
 	case len(all) > quota:
 		return quotaReached(quota)
 	}
@@ -116,13 +114,13 @@ func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APITo
 }
 
 // checkUnchanged returns an error if the token that the caller sent may no longer create another one. It asks the API server,
-// because the cache may lag.
+// because the feed may lag.
 func (s *Service) checkUnchanged(ctx context.Context, c *Caller) error {
 	if c.Token == nil {
 		return nil
 	}
 	var now tokensv1alpha1.APITokenList // the portal has no right to get one
-	err := s.Live.List(ctx, &now, client.InNamespace(c.Token.Namespace), client.MatchingFields{"metadata.name": c.Token.Name})
+	err := s.Client.List(ctx, &now, client.InNamespace(c.Token.Namespace), client.MatchingFields{"metadata.name": c.Token.Name})
 	if err != nil {
 		return fmt.Errorf("reading the APIToken of the caller: %w", err)
 	}
@@ -174,18 +172,18 @@ func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finis
 	case err != nil:
 		return Token{}, fmt.Errorf("finishing the APIToken: %w", err)
 	}
-	return finished, awaitCache(ctx, func() (ok bool) {
-		var cached tokensv1alpha1.APIToken
-		if s.Client.Get(ctx, client.ObjectKeyFromObject(t), &cached) != nil {
+	return finished, awaitFeed(ctx, func() (ok bool) {
+		seen := s.Objects.APIToken(client.ObjectKeyFromObject(t))
+		if seen == nil || seen.UID != t.UID {
 			return false
 		}
-		finished, ok = s.view(&cached)
+		finished, ok = s.view(seen)
 		return ok
 	})
 }
 
-// removeUnfinished deletes an APIToken that could not be finished. It waits until the APIToken is gone from the cache, because it
-// counts towards the quota until then.
+// removeUnfinished deletes an APIToken that could not be finished. It waits until the feed has seen that, because the APIToken counts
+// towards the quota until then.
 func (s *Service) removeUnfinished(ctx context.Context, t *tokensv1alpha1.APIToken) {
 	s.cleanUp(ctx, func(ctx context.Context) {
 		_, err := s.remove(ctx, t)

@@ -52,11 +52,7 @@ func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
 	case !apierrors.IsAlreadyExists(err):
 		return "", fmt.Errorf("looking for a personal access token: %w", err)
 	}
-	own, err := s.List(ctx, c)
-	if err != nil {
-		return "", err
-	}
-	if slices.ContainsFunc(own, func(t Token) bool { return readyReason(t.object) == tokensv1alpha1.ReasonUpstreamCredentialMissing }) {
+	if slices.ContainsFunc(s.List(c), func(t Token) bool { return readyReason(t.object) == tokensv1alpha1.ReasonUpstreamCredentialMissing }) {
 		return Ended, nil
 	}
 	return Enrolled, nil

@@ -1,13 +1,10 @@
 package selfservice
 
 import (
-	"context"
 	"crypto/x509"
-	"fmt"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,18 +19,14 @@ func notServed(name types.NamespacedName) *Problem {
 
 // locate reads the URL and the certificate authorities of a site's product from the controller's projection, and not from
 // the site: sessions and passwords are sent there, and the controller checks that they may be.
-func (s *Service) locate(ctx context.Context, site *Site) error {
+func (s *Service) locate(site *Site) error {
 	name := client.ObjectKeyFromObject(site.AtlassianSite)
-	var stored corev1.Secret
-	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}, &stored)
-	if apierrors.IsNotFound(err) {
+	stored := s.Objects.Projection(s.Namespace, name)
+	if stored == nil {
 		s.locations.forget(name)
 		return notServed(name)
 	}
-	if err != nil {
-		return fmt.Errorf("reading the projection of the site: %w", err)
-	}
-	at, err := s.locations.of(name, &stored)
+	at, err := s.locations.of(name, stored)
 	switch {
 	case err != nil:
 		return err

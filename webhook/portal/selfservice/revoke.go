@@ -19,7 +19,7 @@ import (
 
 // Revoke revokes one of the caller's own tokens.
 func (s *Service) Revoke(ctx context.Context, c *Caller, id string) error {
-	t, err := s.Get(ctx, c, id)
+	t, err := s.Get(c, id)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 	if !ok {
 		return nil
 	}
-	t, err := s.get(ctx, name)
+	t, err := s.get(name)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 }
 
 // revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. It deletes
-// and lists again until the API server, and not only the cache, has none. A token that is written after the last list finds that
+// and lists again until the API server, and not only the feed, has none. A token that is written after the last list finds that
 // its parent is gone (see settle), and is taken back. Nothing has to be created, so a full quota is no obstacle.
 func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
 	deleted := map[types.UID]types.NamespacedName{}
@@ -67,24 +67,21 @@ func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n in
 		if err != nil {
 			return n, err
 		}
-		for i := range objects {
-			deleted[objects[i].UID] = client.ObjectKeyFromObject(&objects[i])
+		for _, t := range objects {
+			deleted[t.UID] = client.ObjectKeyFromObject(t)
 		}
 	}
 }
 
-// allOf returns the APITokens of a user that are not deleted yet: those in the cache, and those of this very name that the API
+// allOf returns the APITokens of a user that are not deleted yet: those in the feed, and those of this very name that the API
 // server has. All tokens that the portal creates bear the folded name, and lie in the site's namespace.
 //
 // The API server reads every APIToken of the namespaces that it is asked for. So it is asked for the others only when the
 // site's own has none left: tokens that multiply would win against a slower list.
-func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted map[types.UID]types.NamespacedName) ([]tokensv1alpha1.APIToken, error) {
-	all, err := s.objects(ctx, ownedBy(site, user))
+func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted map[types.UID]types.NamespacedName) ([]*tokensv1alpha1.APIToken, error) {
+	all := slices.DeleteFunc(s.Objects.OwnedBy(site.Ref(), user), func(t *tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
+	all, err := s.addLive(ctx, all, site, user, client.InNamespace(site.Namespace))
 	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(t tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
-	if all, err = s.addLive(ctx, all, site, user, client.InNamespace(site.Namespace)); err != nil {
 		return nil, err
 	}
 	others, _ := terms.OtherNamespaces(site.AtlassianSite) // a selector that cannot be read selects none
@@ -95,13 +92,16 @@ func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted ma
 }
 
 // addLive adds the user's APITokens of the namespace that the API server has.
-func (s *Service) addLive(ctx context.Context, all []tokensv1alpha1.APIToken, site *Site, user string, in client.InNamespace) ([]tokensv1alpha1.APIToken, error) {
+func (s *Service) addLive(
+	ctx context.Context, all []*tokensv1alpha1.APIToken, site *Site, user string, in client.InNamespace,
+) ([]*tokensv1alpha1.APIToken, error) {
 	var live tokensv1alpha1.APITokenList
-	if err := s.Live.List(ctx, &live, in, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
+	if err := s.Client.List(ctx, &live, in, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
 		return nil, fmt.Errorf("listing APITokens: %w", err)
 	}
-	for _, t := range live.Items {
-		known := slices.ContainsFunc(all, func(o tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
+	for i := range live.Items {
+		t := &live.Items[i]
+		known := slices.ContainsFunc(all, func(o *tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
 		if !known && t.SiteNamespace() == site.Namespace && t.DeletionTimestamp.IsZero() {
 			all = append(all, t)
 		}
@@ -112,16 +112,16 @@ func (s *Service) addLive(ctx context.Context, all []tokensv1alpha1.APIToken, si
 // maxDeletions is how many APITokens are deleted at the same time. A thousand must be gone within AnswerTimeout.
 const maxDeletions = 16
 
-// revokeEach deletes APITokens, also those that were not issued yet: what the cache has not seen yet is no reason to leave a
+// revokeEach deletes APITokens, also those that were not issued yet: what the feed has not seen yet is no reason to leave a
 // token alive. It returns how many of them the owner could see.
-func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []tokensv1alpha1.APIToken) (int, error) {
+func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []*tokensv1alpha1.APIToken) (int, error) {
 	var n atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxDeletions)
-	for i := range objects {
+	for _, object := range objects {
 		group.Go(func() error {
-			t, shown := s.view(&objects[i])
-			ours, err := s.remove(ctx, &objects[i])
+			t, shown := s.view(object)
+			ours, err := s.remove(ctx, object)
 			if ours && shown {
 				s.logEvent(c, audit.Revoked, t)
 				n.Add(1)

@@ -31,7 +31,7 @@ func (s *Service) Rotate(ctx context.Context, c *Caller, id string, overlap time
 // RotateOnce rotates a token if its newest secret was issued at newest. So a form that is sent twice rotates once, and the secret
 // that was shown stays valid. A zero time matches every secret.
 func (s *Service) RotateOnce(ctx context.Context, c *Caller, id string, overlap time.Duration, newest time.Time) (rotated Token, text string, err error) {
-	t, err := s.Get(ctx, c, id)
+	t, err := s.Get(c, id)
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -59,7 +59,7 @@ func (s *Service) RotateOnce(ctx context.Context, c *Caller, id string, overlap 
 // awaitRotated waits until a secret authenticates here that was issued at or after issued: another rotation may follow at once.
 func (s *Service) awaitRotated(ctx context.Context, t Token, issued time.Time) (rotated Token, err error) {
 	exists := true
-	err = awaitCache(ctx, func() bool {
+	err = awaitFeed(ctx, func() bool {
 		rotated, exists = s.view(t.object)
 		return !exists || !rotated.Issued.Before(issued)
 	})
@@ -96,7 +96,7 @@ func (s *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 // replaceSecret adds a secret to the record, if nobody else changes the record meanwhile.
 func (s *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, newest time.Time) (text string, issued time.Time, err error) {
 	var stored corev1.Secret
-	switch err := s.Live.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: string(t.object.UID)}, &stored); {
+	switch err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: string(t.object.UID)}, &stored); {
 	case apierrors.IsNotFound(err):
 		return "", issued, errJustRevoked
 	case err != nil:

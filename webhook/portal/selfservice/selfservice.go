@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
@@ -30,12 +33,25 @@ type Log interface {
 	EmitEvent(e audit.Event)
 }
 
+// Objects are the objects that the portal has seen, without those that are being deleted. The caller must not change them.
+// *feed.Objects implements it.
+type Objects interface {
+	// Loaded reports whether everything was seen that existed when the portal started.
+	Loaded() bool
+	Site(name types.NamespacedName) *tokensv1alpha1.AtlassianSite
+	// Projection returns the Secret with the projection of a site.
+	Projection(namespace string, site types.NamespacedName) *corev1.Secret
+	APIToken(name types.NamespacedName) *tokensv1alpha1.APIToken
+	OfSite(site authn.SiteName) []*tokensv1alpha1.APIToken
+	// OwnedBy returns the APITokens of a user at a site. user is folded.
+	OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken
+}
+
 // Service acts for the owners of tokens.
 type Service struct {
-	// Client reads APITokens, AtlassianSites and their projections from a cache. It writes to the API server.
-	// Live reads records from the API server.
-	Client client.Client
-	Live   client.Reader
+	// Client reads from the API server and writes to it. It has no cache.
+	Client  client.Client
+	Objects Objects
 	// Index knows which tokens authenticate.
 	Index   *authn.Index
 	Product Product

@@ -1,10 +1,6 @@
 package selfservice
 
 import (
-	"context"
-	"fmt"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -48,23 +44,21 @@ func (s *Site) MaxTokens() int {
 }
 
 // Site returns a site and where its product is. The controller decides that credentials may be sent there.
-func (s *Service) Site(ctx context.Context, name types.NamespacedName) (*Site, error) {
-	var object tokensv1alpha1.AtlassianSite
-	err := s.Client.Get(ctx, name, &object)
-	if apierrors.IsNotFound(err) || err == nil && !object.DeletionTimestamp.IsZero() {
+func (s *Service) Site(name types.NamespacedName) (*Site, error) {
+	object := s.Objects.Site(name)
+	switch {
+	case !s.Objects.Loaded():
+		return nil, problem(Unavailable, "Sites cannot be looked up yet, because their data is still loading. Try again in a moment.")
+	case object == nil:
 		return nil, problem(NotFound, "There is no such site.")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the AtlassianSite: %w", err)
-	}
-	if object.Malformed != "" {
+	case object.Malformed != "":
 		return nil, notServed(name)
 	}
 	base, err := siteurl.Parse(object.Spec.BaseURL)
 	if err != nil {
 		return nil, err
 	}
-	site := &Site{AtlassianSite: &object, Base: base}
+	site := &Site{AtlassianSite: object, Base: base}
 	site.Unlicensed = s.Index.Unlicensed(site.Ref())
-	return site, s.locate(ctx, site)
+	return site, s.locate(site)
 }

@@ -2,15 +2,11 @@ package selfservice
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
@@ -95,18 +91,10 @@ func (s *Service) state(t *tokensv1alpha1.APIToken, reason authn.Reason) State {
 }
 
 // List returns the caller's own tokens, newest first.
-func (s *Service) List(ctx context.Context, c *Caller) ([]Token, error) {
-	return s.list(ctx, c.ownTokens())
-}
+func (s *Service) List(c *Caller) []Token { return s.views(s.own(c)) }
 
 // Get returns one of the caller's own tokens.
-func (s *Service) Get(ctx context.Context, c *Caller, id string) (Token, error) {
-	own, err := s.List(ctx, c)
-	if err != nil {
-		return Token{}, err
-	}
-	return withID(own, id)
-}
+func (s *Service) Get(c *Caller, id string) (Token, error) { return withID(s.List(c), id) }
 
 // withID finds a token by id. The error is the same for unknown ids and for ids of other users.
 func withID(tokens []Token, id string) (Token, error) {
@@ -117,43 +105,25 @@ func withID(tokens []Token, id string) (Token, error) {
 	return tokens[i], nil
 }
 
-// objects returns the APITokens that are not being deleted, including those that are still being created. They belong to the
-// cache and must not be changed.
-func (s *Service) objects(ctx context.Context, which client.ListOption) ([]tokensv1alpha1.APIToken, error) {
-	var list tokensv1alpha1.APITokenList
-	if err := s.Client.List(ctx, &list, which, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing APITokens: %w", err)
-	}
-	return slices.DeleteFunc(list.Items, func(t tokensv1alpha1.APIToken) bool { return !t.DeletionTimestamp.IsZero() }), nil
-}
-
-// list returns the finished tokens among the APITokens, newest first.
-func (s *Service) list(ctx context.Context, which client.ListOption) ([]Token, error) {
-	objects, err := s.objects(ctx, which)
-	if err != nil {
-		return nil, err
-	}
+// views returns the finished tokens among the APITokens, newest first.
+func (s *Service) views(objects []*tokensv1alpha1.APIToken) []Token {
 	tokens := make([]Token, 0, len(objects))
-	for i := range objects {
-		if t, ok := s.view(&objects[i]); ok {
+	for _, object := range objects {
+		if t, ok := s.view(object); ok {
 			tokens = append(tokens, t)
 		}
 	}
 	slices.SortFunc(tokens, func(a, b Token) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID)) })
-	return tokens, nil
+	return tokens
 }
 
-// get reads an APIToken that the index knows, by name and UID.
-func (s *Service) get(ctx context.Context, name authn.APITokenName) (*tokensv1alpha1.APIToken, error) {
-	var t tokensv1alpha1.APIToken
-	err := s.Client.Get(ctx, types.NamespacedName{Namespace: name.Namespace, Name: name.Name}, &t)
-	switch {
-	case apierrors.IsNotFound(err), err == nil && string(t.UID) != name.UID:
+// get returns an APIToken that the index knows, by name and UID.
+func (s *Service) get(name authn.APITokenName) (*tokensv1alpha1.APIToken, error) {
+	t := s.Objects.APIToken(types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
+	if t == nil || string(t.UID) != name.UID {
 		return nil, problem(Unavailable, "This API token is being created or revoked right now. Try again in a moment.")
-	case err != nil:
-		return nil, fmt.Errorf("reading the APIToken: %w", err)
 	}
-	return &t, nil
+	return t, nil
 }
 
 // readyReason returns the reason of an APIToken's Ready condition.

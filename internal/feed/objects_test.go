@@ -1,0 +1,77 @@
+package feed
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authn"
+)
+
+// apiToken returns an APIToken of a user for the site jira/main.
+func apiToken(name, uid, user string, mods ...func(*tokensv1alpha1.APIToken)) *tokensv1alpha1.APIToken {
+	t := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid)}}
+	t.Spec.SiteRef, t.Spec.User = tokensv1alpha1.SiteReference{Namespace: "jira", Name: "main"}, user
+	for _, mod := range mods {
+		mod(t)
+	}
+	return t
+}
+
+func beingDeleted(t *tokensv1alpha1.APIToken) { t.DeletionTimestamp = new(metav1.Now()) }
+func malformed(t *tokensv1alpha1.APIToken)    { t.Malformed = "malformed" }
+
+// What is kept follows the API server, also where the index takes nothing.
+func TestObjectsAreKept(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*source) error
+		want   []string // UIDs of alice's
+	}{
+		"nothing changes":  {(*source).Resync, []string{"1", "2"}},
+		"added":            {func(s *source) error { return s.Add(apiToken("c", "3", "alice")) }, []string{"1", "2", "3"}},
+		"of another user":  {func(s *source) error { return s.Add(apiToken("c", "3", "bob")) }, []string{"1", "2"}},
+		"of another case":  {func(s *source) error { return s.Add(apiToken("c", "3", "ALICE")) }, []string{"1", "2", "3"}},
+		"malformed":        {func(s *source) error { return s.Update(apiToken("a", "1", "alice", malformed)) }, []string{"1", "2"}},
+		"deleted":          {func(s *source) error { return s.Delete(apiToken("a", "1", "alice")) }, []string{"2"}},
+		"being deleted":    {func(s *source) error { return s.Update(apiToken("a", "1", "alice", beingDeleted)) }, []string{"2"}},
+		"another's delete": {func(s *source) error { return s.Delete(apiToken("a", "9", "alice")) }, []string{"1", "2"}},
+		"given to another": {func(s *source) error { return s.Update(apiToken("a", "1", "bob")) }, []string{"2"}},
+		"relisted": {func(s *source) error {
+			return s.Replace([]any{apiToken("a", "7", "alice"), apiToken("d", "4", "alice", malformed)}, "")
+		}, []string{"4", "7"}},
+		"relisted empty": {func(s *source) error { return s.Replace(nil, "") }, nil},
+	} {
+		index, objects := authn.NewIndex(time.Now), NewObjects()
+		s := &source{
+			name: "apitokens", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), index),
+			store: keeping{newTokens(index), objects.apiTokens},
+		}
+		if err := s.Replace([]any{apiToken("a", "1", "alice"), apiToken("b", "2", "alice", malformed)}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := tc.change(s); err != nil {
+			t.Fatal(err)
+		}
+		site := authn.SiteName{Namespace: "jira", Name: "main"}
+		var got []string
+		for _, one := range objects.OwnedBy(site, "alice") {
+			got = append(got, string(one.UID))
+			if objects.APIToken(types.NamespacedName{Namespace: one.Namespace, Name: one.Name}) != one {
+				t.Errorf("%s: %s is not found by name", name, one.Name)
+			}
+			if !slices.Contains(objects.OfSite(site), one) {
+				t.Errorf("%s: %s is not found by site", name, one.Name)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: kept are %q, want %q", name, got, tc.want)
+		}
+	}
+}
