@@ -45,6 +45,8 @@ const (
 	maxSteps = 12
 
 	bySite = "spec.siteRef.name"
+	// byOwner finds the APITokens of a user at a site.
+	byOwner = "owner"
 )
 
 // Guard says whether the admission policies are in force, and since when.
@@ -75,13 +77,26 @@ type Reconciler struct {
 	pace *pace
 }
 
+// indexes are the indexes of APITokens that the reconciler reads from its cache.
+var indexes = map[string]func(*tokensv1alpha1.APIToken) string{
+	bySite: func(t *tokensv1alpha1.APIToken) string { return t.Spec.SiteRef.Name },
+	byOwner: func(t *tokensv1alpha1.APIToken) string {
+		return ownerKey(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
+	},
+}
+
+// ownerKey is the key of byOwner. It is unique: names of objects have no slash.
+func ownerKey(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
+
 // SetupWithManager adds the reconciler to the manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, bySite, func(o client.Object) []string {
-		t, _ := o.(*tokensv1alpha1.APIToken)
-		return []string{t.Spec.SiteRef.Name}
-	}); err != nil {
-		return fmt.Errorf("indexing APITokens by site: %w", err)
+	for name, key := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, name, func(o client.Object) []string {
+			t, _ := o.(*tokensv1alpha1.APIToken)
+			return []string{key(t)}
+		}); err != nil {
+			return fmt.Errorf("indexing APITokens by %s: %w", name, err)
+		}
 	}
 	r.pace = &pace{}
 	err := ctrl.NewControllerManagedBy(mgr).
@@ -129,10 +144,12 @@ func (o outcome) wakeAfter(period time.Duration) time.Duration {
 	return o.state.wakeAfter(period)
 }
 
-// paced are the reasons of tokens that wait for nothing that a Secret in their namespace says.
+// paced are the reasons of tokens that wait for nothing that a Secret in their namespace says. A change of the site, or of the
+// object that they do wait for, comes as an event.
 var paced = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
-	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded,
+	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
+	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed,
 }
 
 // hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.
@@ -223,7 +240,7 @@ var errUnsettled = errors.New("the APIToken did not settle: something else keeps
 
 // tokensOfSite returns requests for the APITokens of a site.
 func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []reconcile.Request {
-	return r.requests(ctx, site.GetNamespace(), site.GetName(), func(*tokensv1alpha1.APIToken) bool { return true })
+	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == site.GetNamespace() }, client.MatchingFields{bySite: site.GetName()})
 }
 
 // tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere.
@@ -245,14 +262,10 @@ func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reco
 		}
 	case s.Type == upstream.SecretType && s.Namespace == r.CredentialsNamespace:
 		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
-			return r.requests(ctx, c.Namespace, c.Site, func(t *tokensv1alpha1.APIToken) bool { return username.Fold(t.Spec.User) == c.User })
+			return r.list(ctx, func(*tokensv1alpha1.APIToken) bool { return true }, client.MatchingFields{byOwner: ownerKey(c.Namespace, c.Site, c.User)})
 		}
 	}
 	return nil
-}
-
-func (r *Reconciler) requests(ctx context.Context, namespace, site string, wanted func(*tokensv1alpha1.APIToken) bool) []reconcile.Request {
-	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == namespace && wanted(t) }, client.MatchingFields{bySite: site})
 }
 
 func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {

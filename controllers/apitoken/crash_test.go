@@ -39,7 +39,11 @@ func TestKilledBetweenWrites(t *testing.T) {
 // atStage is an APIToken that has come to this stage.
 func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
 	w.Helper()
-	tok := kubetest.Token(w.ns, "ci")
+	return w.atStageOf(stage, kubetest.Token(w.ns, "ci"))
+}
+
+func (w *world) atStageOf(stage string, tok *tokensv1alpha1.APIToken) *tokensv1alpha1.APIToken {
+	w.Helper()
 	w.create(tok)
 	if stage == "issue" {
 		return tok
@@ -47,7 +51,7 @@ func (w *world) atStage(stage string) *tokensv1alpha1.APIToken {
 	w.settled(tok)
 	switch stage {
 	case "reissue":
-		if err := env.Admin.Delete(w.Context(), w.secret(w.ns, "ci-token")); err != nil {
+		if err := env.Admin.Delete(w.Context(), w.secret(w.ns, tok.Spec.Delivery.SecretName)); err != nil {
 			w.Fatal(err)
 		}
 	case "rotate":

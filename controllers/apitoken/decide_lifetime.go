@@ -183,15 +183,22 @@ func (s state) replacedSecret() string {
 
 // overlapNote says until when the secret before a rotation authenticates. It is empty if it does not.
 func (s state) overlapNote() string {
+	if s.site == nil {
+		return "" // nothing authenticates without it
+	}
 	var last time.Time
 	n := 0
 	for _, e := range s.record.Entries {
-		if e.State != record.Ending || !s.now.Before(e.Ends) {
+		if e.State != record.Ending || s.validity(e) != lifetime.Valid {
 			continue
 		}
 		n++
-		if e.Ends.After(last) {
-			last = e.Ends
+		ends := e.Ends
+		if end := lifetime.End(terms.Requested(s.token), terms.Policy(s.site), e.Issued); !end.IsZero() && end.Before(ends) {
+			ends = end
+		}
+		if ends.After(last) {
+			last = ends
 		}
 	}
 	switch n {

@@ -1,6 +1,21 @@
 package apitoken
 
-import tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// Indexes are those that the cache has.
+var Indexes = indexes
+
+// TokensOfSecret returns the requests after a change of a Secret.
+func TokensOfSecret(ctx context.Context, r *Reconciler, o client.Object) []reconcile.Request {
+	return r.tokensOfSecret(ctx, o)
+}
 
 // Observe notes an observed deletion, as a Cleaner does.
 func Observe(d *Deletions, t *tokensv1alpha1.APIToken) { (&Cleaner{Deletions: d}).observed(t) }

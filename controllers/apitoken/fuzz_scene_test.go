@@ -114,7 +114,8 @@ type scene struct {
 	deliveredNow bool
 	writes       int
 	// cached are the objects of the cache that are behind.
-	cached map[client.ObjectKey]*corev1.Secret
+	cached     map[client.ObjectKey]*corev1.Secret
+	cachedSite *tokensv1alpha1.AtlassianSite
 	// refusedNow means that a write was refused in this pass. refused are tokens whose delivery was.
 	refusedNow bool
 	refused    [][]byte

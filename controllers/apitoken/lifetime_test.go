@@ -151,6 +151,7 @@ func TestDecideLife(t *testing.T) {
 		"due, one of them is late":         {aged(0, interval(30), holding(0, deliveredEntry(30*day), candidate(candidateGrace), candidate(1), candidate(1))), rotate, "", ""},
 		"due, overlaps going on":           {aged(0, interval(1), holding(3, ending(4*day, 1), ending(3*day, 1), ending(2*day, 1), deliveredEntry(day))), settled, issued, "A rotation is due"},
 		"due, an overlap is over":          {aged(0, interval(1), holding(3, ending(4*day, 0), ending(3*day, 1), ending(2*day, 1), deliveredEntry(day))), rotate, "", ""},
+		"an overlap past the lifetime":     {aged(0, lifetimeDays(3), holding(1, ending(2*day, 2*day), deliveredEntry(day))), settled, issued, "authenticates until 2026-11-24T12:00:00Z."},
 		"an overlap goes on":               {aged(0, holding(1, ending(2*day, time.Hour), deliveredEntry(day))), settled, issued, "The one before it authenticates until 2026-11-23T13:00:00Z."},
 		"an old secret was put back":       {aged(0, holding(0, ending(2*day, day), deliveredEntry(day))), rotate, "", ""},
 		"put back, against the policy":     {aged(0, never, holding(0, ending(2*day, day), deliveredEntry(day))), blocked, violated, ""},

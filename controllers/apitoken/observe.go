@@ -30,14 +30,15 @@ type observed struct {
 	secret string
 }
 
-// observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached.
+// observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached. With a live
+// reader it reads the stops of the site live too: epoch, namespaces.
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
 	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
 	if t.Malformed != "" {
 		return s, nil
 	}
 	var site tokensv1alpha1.AtlassianSite
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
+	switch err := reader.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
 	case err == nil:
 		s.site = &site
 	case !apierrors.IsNotFound(err):
@@ -62,7 +63,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if s.site == nil {
 		return s, nil
 	}
-	if s.namespaceErr, err = r.namespaceRefusal(ctx, t, s.site); err != nil {
+	if s.namespaceErr, err = namespaceRefusal(ctx, reader, t, s.site); err != nil {
 		return observed{}, err
 	}
 	if s.record == nil && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil {
@@ -117,14 +118,14 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 }
 
 // namespaceRefusal returns why a site is not open to the namespace of an APIToken, or nil if it is.
-func (r *Reconciler) namespaceRefusal(ctx context.Context, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
+func namespaceRefusal(ctx context.Context, reader client.Reader, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
 	if t.Namespace == site.Namespace {
 		return nil, nil
 	}
 	allows, unreadable := terms.OtherNamespaces(site)
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: t.Namespace}, namespace); err != nil {
+	if err := reader.Get(ctx, client.ObjectKey{Name: t.Namespace}, namespace); err != nil {
 		return nil, fmt.Errorf("reading the labels of the namespace: %w", err)
 	}
 	switch {

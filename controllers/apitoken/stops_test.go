@@ -1,0 +1,115 @@
+package apitoken_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// behind is a reconciler whose cache has the site as it is now, for ever.
+func (w *world) behind() *apitoken.Reconciler {
+	w.Helper()
+	var site tokensv1alpha1.AtlassianSite
+	if err := env.Admin.Get(w.Context(), client.ObjectKey{Namespace: w.ns, Name: "main"}, &site); err != nil {
+		w.Fatal(err)
+	}
+	behind := *w.reconciler
+	behind.Client = interceptor.NewClient(env.Client(w.T, kubetest.Controller), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if o, ok := o.(*tokensv1alpha1.AtlassianSite); ok {
+				site.DeepCopyInto(o)
+				return nil
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+	})
+	return &behind
+}
+
+// Until an epoch that lies ahead has come, nothing is issued, rotated, imported or delivered anew, also by a controller whose cache
+// has not seen it. The condition says until when, and the next pass comes at that moment.
+func TestNothingIsIssuedBeforeTheEpoch(t *testing.T) {
+	w := newWorld(t)
+	stages := map[string]*tokensv1alpha1.APIToken{"import": w.importing("once", tokensv1alpha1.ImportOnce), "follow": w.importing("follow", tokensv1alpha1.ImportFollow)}
+	w.source("follow", firstImport)
+	w.create(stages["import"], stages["follow"])
+	w.reconcile(stages["follow"], tokensv1alpha1.ReasonImported)
+	for _, stage := range []string{"issue", "reissue", "rotate"} {
+		stages[stage] = w.atStageOf(stage, kubetest.Token(w.ns, stage))
+	}
+	behind := w.behind()
+	epoch := metav1.NewTime(w.clock.Now().Add(time.Minute)).Rfc3339Copy()
+	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = epoch })
+	w.source("once", secondImport)
+	w.source("follow", secondImport+"new")
+	for stage, tok := range stages {
+		before := w.secret(kubetest.SystemNamespace, string(tok.UID))
+		result, err := w.pass(behind, tok)
+		if left := epoch.Sub(w.clock.Now()); err != nil || result.RequeueAfter != left {
+			t.Errorf("%s: comes back after %s, want %s (%v)", stage, result.RequeueAfter, left, err)
+		}
+		after := w.secret(kubetest.SystemNamespace, string(tok.UID))
+		if (before == nil) != (after == nil) || before != nil && string(before.Data["record.json"]) != string(after.Data["record.json"]) {
+			t.Errorf("%s: made a secret that the epoch kills", stage)
+		}
+		if message := tok.Status.Conditions[0].Message; tok.Status.Conditions[0].Reason != tokensv1alpha1.ReasonRevokedByEpoch ||
+			!strings.Contains(message, epoch.UTC().Format(time.RFC3339)) {
+			t.Errorf("%s: %+v", stage, tok.Status.Conditions[0])
+		}
+	}
+	w.clock.SetTime(epoch.Time)
+	for stage, tok := range stages {
+		want := tokensv1alpha1.ReasonIssued
+		if stage == "import" || stage == "follow" {
+			want = tokensv1alpha1.ReasonImported
+		}
+		w.reconcile(tok, want)
+	}
+}
+
+// A change of the personal access token of one user reconciles the APITokens of this user, without a look at all others of the site.
+func TestCopyOfOneUserReconcilesTheirTokens(t *testing.T) {
+	p := makeProps(t)
+	build := fake.NewClientBuilder().WithScheme(p.scheme)
+	for name, key := range apitoken.Indexes {
+		build.WithIndex(&tokensv1alpha1.APIToken{}, name, func(o client.Object) []string { return []string{key(o.(*tokensv1alpha1.APIToken))} })
+	}
+	for _, user := range []string{"Alice", "bob", "carol"} {
+		build.WithObjects(kubetest.Token("jira", strings.ToLower(user), func(t *tokensv1alpha1.APIToken) { t.Spec.User = user }))
+		build.WithObjects(kubetest.Token("jira", strings.ToLower(user)+"-elsewhere", func(t *tokensv1alpha1.APIToken) {
+			t.Spec.User, t.Spec.SiteRef.Namespace = user, "other"
+		}))
+	}
+	seen := 0
+	r := &apitoken.Reconciler{CredentialsNamespace: kubetest.CredentialsNamespace, Client: interceptor.NewClient(build.Build(), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			err := c.List(ctx, list, opts...)
+			seen += len(list.(*tokensv1alpha1.APITokenList).Items)
+			return err
+		},
+	})}
+	c := upstream.Credential{Namespace: "jira", Site: "main", User: "alice", Origin: "http://jira.jira.svc:8080", Token: "pat"}
+	data, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := apitoken.TokensOfSecret(t.Context(), r, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: c.SecretName()},
+		Type:       upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data},
+	})
+	if len(requests) != 1 || requests[0].Name != "alice" || seen != 1 {
+		t.Errorf("looked at %d APITokens, and reconciles %v", seen, requests)
+	}
+}
