@@ -39,6 +39,8 @@ type Caller struct {
 	credential atlassian.Credential
 	// claimed is what the request says of its origin, for the audit log.
 	claimed audit.Claimed
+	// asker is on whose behalf the product is asked.
+	asker asker
 }
 
 // Administers reports whether the caller may list and revoke the tokens of all users of the site.
@@ -58,9 +60,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	case authn.Allow:
 		return s.tokenOwner(c, d)
 	case authn.Forward:
-		return s.productUser(r.Context(), c, atlassian.Credential{
-			Authorization: r.Header.Get("Authorization"), Cookie: strings.Join(r.Header.Values("Cookie"), "; "),
-		})
+		return s.productUser(r, c, d)
 	case authn.Unauthorized:
 		return nil, ErrAPIToken
 	case authn.Forbidden:
@@ -108,37 +108,46 @@ func (s *Service) tokenOwner(c *Caller, d authn.Decision) (*Caller, error) {
 }
 
 // productUser asks the product for the user of a cookie or credential. It asks for each request and keeps no answer.
-func (s *Service) productUser(ctx context.Context, c *Caller, credential atlassian.Credential) (*Caller, error) {
+func (s *Service) productUser(r *http.Request, c *Caller, d authn.Decision) (*Caller, error) {
+	credential, identity := productCredential(r)
 	if credential == (atlassian.Credential{}) {
 		return nil, problem(Unauthenticated, "Sign in to %s, or send an API token.", c.Spec.Product)
 	}
-	user, err := s.whoIs(ctx, c.Site, credential)
+	session := asker{known: true, flow: s.sessions.hash(c.Ref(), identity)}
+	c.asker = session
+	if !s.sessions.known(session.flow, s.Clock.Now()) {
+		c.asker = unknownAt(d.Client)
+	}
+	user, err := s.whoIs(r.Context(), c, credential)
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
+		s.sessions.answered(session.flow, false, s.Clock.Now())
 		return nil, problem(Unauthenticated, "%s does not know you. Sign in to it, or send an API token.", c.Spec.Product)
 	case err != nil:
 		return nil, err
 	}
+	s.sessions.answered(session.flow, true, s.Clock.Now())
+	c.asker = session
 	c.User, c.DisplayName, c.key, c.credential = username.Fold(user.Name), user.DisplayName, user.Key, credential
 	return c, nil
 }
 
-// whoIs asks the product for the user of a credential.
-func (s *Service) whoIs(ctx context.Context, site *Site, as atlassian.Credential) (user atlassian.User, err error) {
-	err = s.callProduct(ctx, site, func(ctx context.Context) error {
-		user, err = s.Product.WhoAmI(ctx, site.upstream, as)
+// whoIs asks the product for the user of a credential, on behalf of the caller.
+func (s *Service) whoIs(ctx context.Context, c *Caller, as atlassian.Credential) (user atlassian.User, err error) {
+	err = s.callProduct(ctx, c, func(ctx context.Context) error {
+		user, err = s.Product.WhoAmI(ctx, c.upstream, as)
 		return err
 	})
 	return user, err
 }
 
-// callProduct runs a request to the product, within the limits of productLimiter and productTimeout. It returns a refusal by the
-// product as it is, and every other error as Unavailable.
-func (s *Service) callProduct(client context.Context, site *Site, call func(context.Context) error) error {
+// callProduct runs a request to the product on behalf of the caller, within the limits of productLimiter and productTimeout. It
+// returns a refusal by the product as it is, and every other error as Unavailable.
+func (s *Service) callProduct(client context.Context, c *Caller, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(client, productTimeout)
 	defer cancel()
-	unavailable := problem(Unavailable, "%s does not answer in time. Try again in a moment.", site.Spec.Product)
-	release, ok := s.limiter.acquire(ctx, site.Ref())
+	unavailable := problem(Unavailable, "%s does not answer in time. Try again in a moment.", c.Spec.Product)
+	release, ok := s.limiter.acquire(ctx, c.Ref(), c.asker)
 	if !ok {
 		return unavailable
 	}
@@ -148,7 +157,7 @@ func (s *Service) callProduct(client context.Context, site *Site, call func(cont
 	case err == nil, errors.Is(err, atlassian.ErrRefused), errors.Is(err, atlassian.ErrPATRefused):
 		return err
 	case client.Err() == nil && s.limiter.logLimited(s.Clock.Now()):
-		s.Logger.Error(err, "Calling the product failed; further failures are logged every 10 seconds at most", "site", site.Ref().String())
+		s.Logger.Error(err, "Calling the product failed; further failures are logged every 10 seconds at most", "site", c.Ref().String())
 	}
 	return unavailable
 }

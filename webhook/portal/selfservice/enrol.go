@@ -81,7 +81,7 @@ func (s *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
 	if err != nil {
 		return err
 	}
-	user, err := s.whoIs(ctx, c.Site, atlassian.Bearer(pat.Token))
+	user, err := s.whoIs(ctx, c, atlassian.Bearer(pat.Token))
 	if err == nil && username.Fold(user.Name) != c.User {
 		err = problem(Conflict, "%s created a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
 	}
@@ -102,7 +102,7 @@ func (s *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
 
 func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, err error) {
 	for _, days := range lifetimes {
-		err = s.callProduct(ctx, c.Site, func(ctx context.Context) error {
+		err = s.callProduct(ctx, c, func(ctx context.Context) error {
 			pat, err = s.Product.CreatePAT(ctx, c.upstream, c.credential, upstream.PATName(string(c.UID)), days)
 			return err
 		})
@@ -124,7 +124,7 @@ func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, 
 // revokePAT revokes a personal access token that could not be stored.
 func (s *Service) revokePAT(ctx context.Context, c *Caller, pat atlassian.PAT) {
 	s.cleanUp(ctx, func(ctx context.Context) {
-		err := s.callProduct(ctx, c.Site, func(ctx context.Context) error {
+		err := s.callProduct(ctx, c, func(ctx context.Context) error {
 			return s.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
 		})
 		if err != nil {
@@ -145,7 +145,7 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	case upstream.CheckToken(text) != nil:
 		return invalid(field, "This is not a personal access token: those contain only letters, digits and -._~+/=, and no spaces.")
 	}
-	user, err := s.whoIs(ctx, c.Site, atlassian.Bearer(text))
+	user, err := s.whoIs(ctx, c, atlassian.Bearer(text))
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
 		return invalid(field, "%s does not accept this personal access token.", c.Spec.Product)

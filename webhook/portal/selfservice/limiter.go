@@ -2,23 +2,34 @@ package selfservice
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
 	"apitokens.dev/operator/internal/authn"
 )
 
-const (
-	// maxConcurrent is how many requests one site's product gets at the same time: one for each connection to it.
-	maxConcurrent = 4
-	// maxWaiting is how many more may wait. Further ones fail at once, because they would wait in vain.
-	maxWaiting = 60
-	// logPeriod is the shortest time between two log lines about products that do not answer.
-	logPeriod = 10 * time.Second
-)
+// logPeriod is the shortest time between two log lines about products that do not answer.
+const logPeriod = 10 * time.Second
+
+// asker is the sender of a request to the product: a session that the product accepted in the last minutes, or else a stranger.
+type asker struct {
+	known bool
+	// flow is the keyed hash of the session, or the network of the stranger. Flows take turns.
+	flow string
+}
+
+// unknownAt returns the asker at an address. A host with IPv6 has a network of 64 bits for itself.
+func unknownAt(address netip.Addr) asker {
+	if !address.Is6() {
+		return asker{flow: address.String()}
+	}
+	network, _ := address.Prefix(64) // an address of IPv6 always has that many bits
+	return asker{flow: network.String()}
+}
 
 // productLimiter bounds the requests to each site's product, so that a product that hangs delays only the users of its own
-// site. The zero value is ready for use.
+// site, and strangers do not delay its users. The zero value is ready for use.
 type productLimiter struct {
 	mu     sync.Mutex
 	queues map[authn.SiteName]*queue
@@ -26,54 +37,47 @@ type productLimiter struct {
 	logged time.Time
 }
 
-// queue holds the requests of one site. It exists while any of them runs or waits.
-type queue struct {
-	slots chan struct{}
-	users int
-}
-
-// acquire waits for a free slot until ctx is done. The caller must call release. ok is false if there is no slot in time, or
-// if too many wait already.
-func (l *productLimiter) acquire(ctx context.Context, site authn.SiteName) (release func(), ok bool) {
-	q := l.enter(site)
-	if q == nil {
-		return nil, false
-	}
+// acquire waits for a slot until ctx is done. The caller must call release. ok is false if there is no slot in time, or if too
+// many wait already.
+func (l *productLimiter) acquire(ctx context.Context, site authn.SiteName, as asker) (release func(), ok bool) {
+	q, w := l.enter(site, as)
 	select {
-	case q.slots <- struct{}{}:
-		return func() {
-			<-q.slots
-			l.leave(site, q)
-		}, true
+	case <-w.decided:
 	case <-ctx.Done():
-		l.leave(site, q)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !w.granted {
+		q.withdraw(w)
+		l.tidy(site, q)
 		return nil, false
 	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		q.release(w)
+		l.tidy(site, q)
+	}, true
 }
 
-// enter returns the queue of a site, or nil if it is full.
-func (l *productLimiter) enter(site authn.SiteName) *queue {
+// enter joins the queue of a site.
+func (l *productLimiter) enter(site authn.SiteName, as asker) (*queue, *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := l.queues[site]
-	switch {
-	case q == nil:
-		q = &queue{slots: make(chan struct{}, maxConcurrent)}
+	if q == nil {
+		q = &queue{}
 		if l.queues == nil {
 			l.queues = map[authn.SiteName]*queue{}
 		}
 		l.queues[site] = q
-	case q.users == maxConcurrent+maxWaiting:
-		return nil
 	}
-	q.users++
-	return q
+	return q, q.enter(as)
 }
 
-func (l *productLimiter) leave(site authn.SiteName, q *queue) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if q.users--; q.users == 0 {
+// tidy forgets a queue that is empty. The caller holds the lock.
+func (l *productLimiter) tidy(site authn.SiteName, q *queue) {
+	if q.empty() && l.queues[site] == q {
 		delete(l.queues, site)
 	}
 }

@@ -64,6 +64,7 @@ type Service struct {
 	Namespace, CredentialsNamespace string
 
 	limiter   productLimiter
+	sessions  sessions
 	locations locations
 	cleanUps  sync.WaitGroup
 }
