@@ -7,7 +7,7 @@ const (
 	maxConcurrent = 4
 	// maxUnknown and maxKnown are how many of those unknown and known sessions may have: neither can take all of them.
 	maxUnknown = 2
-	maxKnown     = 3
+	maxKnown   = 3
 	// maxWaiting is how many more may wait in each lane. Further ones would wait in vain.
 	maxWaiting = 64
 )
