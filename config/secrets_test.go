@@ -18,6 +18,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/auth-urls",
 	"apitokens.dev/upstream-credential",
 	"apitokens.dev/site",
+	"apitokens.dev/site-memory",
 }
 
 // ordinaryTypes are examples of other types.

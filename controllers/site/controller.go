@@ -103,7 +103,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("reading the AtlassianSite: %w", err)
 	case !s.DeletionTimestamp.IsZero():
-		return ctrl.Result{}, nil
+		return r.rememberLast(ctx, &s)
 	}
 	o, err := r.pass(ctx, &s)
 	err = errors.Join(err, r.observeGuard(ctx, &o))
@@ -115,9 +115,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return retryRace(again, errors.Join(err, reportErr))
 }
 
+// rememberLast makes a pass over a site that waits for its end: nobody is to lose its revocation epoch.
+func (r *Reconciler) rememberLast(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
+	if malformed(s) != nil {
+		return ctrl.Result{}, nil
+	}
+	_, _, err := r.remember(ctx, s, false)
+	return retryRace(ctrl.Result{}, err)
+}
+
 // removeGone removes what is kept for a site that is gone.
 func (r *Reconciler) removeGone(ctx context.Context, name types.NamespacedName) (ctrl.Result, error) {
-	err := r.removeSite(ctx, name, r.keeper().RemoveAll)
+	err := r.removeSite(ctx, name, true, r.keeper().RemoveAll)
 	gone := &tokensv1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
 	if apierror.EmitRefusal(ctx, r.Events, gone, err) {
 		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
@@ -148,7 +157,12 @@ type outcome struct {
 	// checked means that credentials are the findings of a complete pass over the working copies.
 	checked     bool
 	credentials credential.Findings
+	// callers means that gateways can ask about the site.
+	callers     bool
 	authURLName string
+	// epoch is the highest revocation epoch that is remembered. farAhead means that the site's own is not.
+	epoch    time.Time
+	farAhead bool
 	// guard is the state of the admission policies, or nil.
 	guard *admission.State
 	// licenses means that sites need licences here. licensing is the judgement of this one's.
@@ -165,26 +179,25 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if err := r.Client.List(ctx, &all); err != nil {
 		return o, fmt.Errorf("listing the AtlassianSites: %w", err)
 	}
-	if o.problem = notServed(s, all.Items, r.AllowExternalUpstreams); o.problem != nil {
-		// Without caller keys no gateway can ask for the site, and nothing is sent to its upstream.
-		return o, o.noteRefusal(r.removeSite(ctx, client.ObjectKeyFromObject(s), r.keeper().Remove))
+	o.problem = notServed(s, all.Items, r.AllowExternalUpstreams)
+	served := o.problem == nil
+	m, damaged, err := r.remember(ctx, s, served)
+	if damaged != nil {
+		o.problem = damaged
+		return o, nil // what is projected stays, and nothing that is not
 	}
-	keys, problem, err := r.ensureKeys(ctx, s)
-	if err != nil || problem != nil {
-		o.problem = problem
-		return o, o.noteRefusal(err)
-	}
-	if o.problem, err = r.writeAuthURLs(ctx, s, keys); o.noteRefusal(err) != nil {
+	if o.noteRefusal(err) != nil {
 		return o, err
 	}
-	if o.problem == nil && err == nil {
-		o.authURLName = authURLSecretName(s.Name)
+	o.epoch, o.farAhead = m.IssuedAfter, farAhead(s.Spec.IssuedAfter.Time, r.Clock.Now())
+	if err := r.admitCallers(ctx, s, &o); err != nil {
+		return o, err
 	}
 	named, err := r.readNamed(ctx, s)
 	if err != nil {
 		return o, o.noteRefusal(err)
 	}
-	if err := o.noteRefusal(r.projectSite(ctx, s, named)); err != nil {
+	if err := o.noteRefusal(r.projectSite(ctx, s, named, m, served)); err != nil || !o.callers {
 		return o, err
 	}
 	if o.licenses {
@@ -194,6 +207,25 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
 	o.checked = err == nil
 	return o, o.noteRefusal(err)
+}
+
+// admitCallers keeps the caller keys of a site and the auth URLs with them, or removes those of a site that is not served.
+func (r *Reconciler) admitCallers(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) error {
+	if o.problem != nil {
+		// Without caller keys no gateway can ask for the site, and nothing is sent to its upstream.
+		return o.noteRefusal(r.removeSite(ctx, client.ObjectKeyFromObject(s), false, r.keeper().Remove))
+	}
+	keys, damaged, err := r.ensureKeys(ctx, s)
+	if err != nil || damaged != nil {
+		o.problem = damaged
+		return o.noteRefusal(err)
+	}
+	o.callers = true
+	o.problem, err = r.writeAuthURLs(ctx, s, keys)
+	if o.problem == nil && err == nil {
+		o.authURLName = authURLSecretName(s.Name)
+	}
+	return o.noteRefusal(err)
 }
 
 // noteRefusal notes an error if the API server refuses a write for a cause that lasts. It returns every other error.

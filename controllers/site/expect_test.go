@@ -159,8 +159,8 @@ func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 // expectNothingKept expects that the operator keeps nothing for a site.
 func (w *world) expectNothingKept(s *tokensv1alpha1.AtlassianSite, users ...string) {
 	w.Helper()
-	if w.keysSecret(s) != nil || w.authURLs(s) != nil || w.projectionSecret(s) != nil {
-		w.Errorf("the keys or the projection of %s are there", s.Name)
+	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
+		w.Errorf("the keys of %s are there", s.Name)
 	}
 	for _, user := range users {
 		if w.copySecret(s, user) != nil {

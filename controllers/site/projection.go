@@ -63,36 +63,43 @@ func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 	return entry{secret: true, key: found, data: data}, nil
 }
 
-// projectSite writes the projection of a site that is served. The gateway and the portal read it, because they may not read
-// the Secrets that a site names.
-func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, n named) error {
+// projectSite writes the projection of a site. The gateway and the portal read it, because they may not read the Secrets that a
+// site names. Nothing may be sent to the upstream of a site that is not served.
+func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, n named, m memory, served bool) error {
 	p := projection.Projection{
-		Namespace: s.Namespace, Site: s.Name, UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: n.cas.text, License: license.Clip(n.license.data),
+		Namespace: s.Namespace, Site: s.Name, UID: string(m.UID), IssuedAfter: m.IssuedAfter, License: license.Clip(n.license.data),
+	}
+	if served {
+		p.UpstreamURL, p.UpstreamCAs = s.Spec.UpstreamURL, n.cas.text
 	}
 	encoded, err := p.Encode()
 	if err != nil {
 		return err
 	}
-	want := map[string][]byte{projection.DataKey: encoded}
-	name := client.ObjectKey{Namespace: r.Namespace, Name: p.SecretName()}
-	var stored corev1.Secret
-	err = r.Live.Get(ctx, name, &stored)
-	switch {
-	case apierrors.IsNotFound(err):
-		err = r.Client.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: owned.Labels(client.ObjectKeyFromObject(s))},
-			Type:       projection.SecretType,
-			Data:       want,
-		})
-	case err != nil:
-	case stored.Type != projection.SecretType:
-		err = fmt.Errorf("secret %s was not written by the operator: delete it", name)
-	case !bytes.Equal(stored.Data[projection.DataKey], encoded):
-		stored.Data = want
-		err = r.Client.Update(ctx, &stored)
-	}
-	if err != nil {
+	if err := r.writeKept(ctx, client.ObjectKeyFromObject(s), p.SecretName(), projection.SecretType, projection.DataKey, encoded); err != nil {
 		return fmt.Errorf("writing the projection of the site: %w", err)
 	}
 	return nil
+}
+
+// writeKept writes a Secret that the operator keeps for a site in its own namespace, if it differs. One of another type under
+// this name is left alone.
+func (r *Reconciler) writeKept(ctx context.Context, site types.NamespacedName, name string, secretType corev1.SecretType, key string, data []byte) error {
+	want := map[string][]byte{key: data}
+	var stored corev1.Secret
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: name}, &stored)
+	switch {
+	case apierrors.IsNotFound(err):
+		return r.Client.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name, Labels: owned.Labels(site)}, Type: secretType, Data: want,
+		})
+	case err != nil:
+		return err
+	case stored.Type != secretType:
+		return fmt.Errorf("secret %s/%s was not written by the operator: delete it", r.Namespace, name)
+	case bytes.Equal(stored.Data[key], data):
+		return nil
+	}
+	stored.Data = want
+	return r.Client.Update(ctx, &stored)
 }

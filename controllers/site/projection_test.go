@@ -32,7 +32,9 @@ func (w *world) expectProjection(s *tokensv1alpha1.AtlassianSite, cas, license s
 		w.Fatalf("the projection of %s is %+v", s.Name, stored)
 	}
 	got, err := projection.Decode(stored.Data[projection.DataKey])
-	want := projection.Projection{Namespace: s.Namespace, Site: s.Name, UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: cas, License: license}
+	want := projection.Projection{
+		Namespace: s.Namespace, Site: s.Name, UID: string(s.UID), UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: cas, License: license,
+	}
 	if err != nil || got != want {
 		w.Errorf("projected is %+v, %v, want %+v", got, err, want)
 	}
@@ -130,18 +132,22 @@ func TestProjectionIsRestored(t *testing.T) {
 	}
 }
 
-// The projection of a site that is not served, or gone, is removed: nothing may be sent to its upstream.
-func TestProjectionGoes(t *testing.T) {
+// The projection of a site that is not served allows no upstream, and keeps the licence. With the site it goes.
+func TestProjectionOfASiteThatIsNotServed(t *testing.T) {
 	w := newWorld(t)
-	s := w.site("main")
+	w.paper("license", "a.b.c")
+	s := w.site("main", licenseRef("paper", ""))
 	w.reconcile(s)
-	w.expectProjection(s, "", "")
+	w.expectProjection(s, "", "a.b.c")
 	w.change(s, upstreamURL("https://evil."+w.ns+".example/jira"))
 	w.reconcile(s)
 	w.expectNotServed(s, tokensv1alpha1.ReasonUpstreamNotAllowed)
+	if p := w.projected(s); p.UpstreamURL != "" || p.UID != string(s.UID) || p.License != "a.b.c" {
+		t.Errorf("projected is %+v", p)
+	}
 	w.change(s, upstreamURL(w.origin("jira")+"/jira"))
 	w.reconcile(s)
-	w.expectProjection(s, "", "")
+	w.expectProjection(s, "", "a.b.c")
 	w.remove(s)
 	if _, err := w.pass(w.reconciler, s); err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ var stages = map[string]struct {
 	writes  int
 	prepare func(w *world) *tokensv1alpha1.AtlassianSite
 }{
-	"new": {6, func(w *world) *tokensv1alpha1.AtlassianSite {
+	"new": {7, func(w *world) *tokensv1alpha1.AtlassianSite {
 		return w.site("main", users("alice", "bob"))
 	}},
 	"changed": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
@@ -144,7 +144,7 @@ func TestSiteReplacedDuringAPass(t *testing.T) {
 			s := w.site("main")
 			writes := 0
 			result, err := w.pass(w.before(func() error {
-				if writes++; writes == 4 { // after caller keys, auth URLs and projection comes the status
+				if writes++; writes == 5 { // after memory, caller keys, auth URLs and projection comes the status
 					w.remove(s.DeepCopy())
 					if again {
 						w.create(kubetest.Site(w.ns, "main"))

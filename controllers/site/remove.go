@@ -16,20 +16,20 @@ import (
 
 // ofSite reports whether the operator keeps a Secret for a site.
 func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType
+	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType || s.Type == memoryType
 }
 
-// removeSite removes what is kept for a site that is gone or not served: caller keys and projection, working copies by
-// removeCopies, then the auth URLs.
+// removeSite removes what is kept for a site that is gone or not served: caller keys, working copies by removeCopies, then the
+// auth URLs. The projection goes with the site only: it says which tokens are dead.
 func (r *Reconciler) removeSite(
-	ctx context.Context, site types.NamespacedName, removeCopies func(context.Context, types.NamespacedName) error,
+	ctx context.Context, site types.NamespacedName, gone bool, removeCopies func(context.Context, types.NamespacedName) error,
 ) error {
 	var list corev1.SecretList
 	if err := r.Client.List(ctx, &list, client.InNamespace(r.Namespace), client.MatchingLabels(owned.Labels(site))); err != nil {
 		return fmt.Errorf("listing the Secrets of the site: %w", err)
 	}
 	for i := range list.Items {
-		if !ofSite(&list.Items[i]) {
+		if t := list.Items[i].Type; t != authurl.KeysSecretType && (t != projection.SecretType || !gone) {
 			continue
 		}
 		if err := owned.Remove(ctx, r.Client, &list.Items[i]); err != nil {

@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -123,6 +124,11 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 		return notReady(o.problem.reason, o.problem.message)
 	case o.refusal != "":
 		return notReady(tokensv1alpha1.ReasonWriteRefused, o.refusal)
+	case o.farAhead:
+		return notReady(tokensv1alpha1.ReasonEpochFarAhead, fmt.Sprintf(
+			"`issuedAfter` is %s, more than 24 hours ahead: all tokens are dead, and none is issued before that time. It cannot go back. "+
+				"If it is a mistake, delete this AtlassianSite and create it again with another time: the operator does not remember this one.",
+			s.Spec.IssuedAfter.UTC().Format(time.RFC3339)))
 	case o.probe != nil:
 		c := o.reachable(s)
 		return notReady(c.Reason, c.Message)
@@ -135,8 +141,11 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	if o.guard != nil && !o.guard.InForce() {
 		return notReady(o.guard.Reason, o.guard.Message)
 	}
-	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing,
-		fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)), true
+	message := fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)
+	if o.epoch.After(s.Spec.IssuedAfter.Time) {
+		message += fmt.Sprintf(" Tokens issued before %s are dead, because of an earlier AtlassianSite of this name.", o.epoch.Format(time.RFC3339))
+	}
+	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing, message), true
 }
 
 // emitEvents logs each change of a condition. It emits an Event for each condition that became False for a reason of its own,

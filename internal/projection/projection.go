@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"apitokens.dev/operator/internal/storedjson"
 )
@@ -21,8 +22,13 @@ const (
 type Projection struct {
 	Namespace string `json:"namespace"`
 	Site      string `json:"site"`
-	// UpstreamURL is the site's upstream that the controller allowed. If the site has another one by now, nothing may be sent
-	// there yet.
+	// UID is that of the AtlassianSite that this copy is about. If the site has another one, nobody knows yet which tokens of
+	// earlier sites of this name are dead: nothing may be decided.
+	UID string `json:"uid,omitempty"`
+	// IssuedAfter is the highest revocation epoch that sites of this name had. A lower one in the site does not count.
+	IssuedAfter time.Time `json:"issuedAfter,omitzero"`
+	// UpstreamURL is the site's upstream that the controller allowed. It is empty while the site is not served. If the site has
+	// another one by now, nothing may be sent there yet.
 	UpstreamURL string `json:"upstreamURL,omitempty"`
 	// UpstreamCAs are the certificates that `upstreamCARef` names, in PEM. If they are empty and the site has an
 	// `upstreamCARef`, nothing may be sent.

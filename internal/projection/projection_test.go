@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/hack/lib/formtest"
 	"apitokens.dev/operator/internal/projection"
@@ -13,6 +14,7 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	for name, want := range map[string]projection.Projection{
 		"all of it":       {Namespace: "jira", Site: "main", UpstreamCAs: "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----\n", License: "a.b.c"},
 		"nothing to hold": {Namespace: "jira", Site: "main"},
+		"who it is":       {Namespace: "jira", Site: "main", UID: "a-b-c", IssuedAfter: time.Date(2027, 1, 2, 3, 4, 5, 6, time.UTC)},
 		"no licence":      {Namespace: "jira", Site: "main", License: "<what> & \u2028 \"this\"\x00 is"},
 	} {
 		b, err := want.Encode()
@@ -43,7 +45,7 @@ func TestDecodeRefuses(t *testing.T) {
 // A rolling update or a rollback has readers of two minor versions.
 func TestProjectionToleratesAdditions(t *testing.T) {
 	encoded, err := projection.Projection{
-		Namespace: "jira", Site: "main", UpstreamURL: "https://jira.jira.svc", UpstreamCAs: "-----BEGIN CERTIFICATE-----\n", License: "a.b.c",
+		Namespace: "jira", Site: "main", UID: "a-b-c", IssuedAfter: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC), UpstreamURL: "https://jira.jira.svc", UpstreamCAs: "-----BEGIN CERTIFICATE-----\n", License: "a.b.c",
 	}.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -63,6 +63,16 @@ var siteExamples = []example{
 		w.must(w.api.Update(w.Context(), keys))
 		w.lookAtSite(s)
 	}},
+	{"memory-damaged", 0, func(w *world, name string) {
+		s := w.site(name)
+		memory := w.secret(kubetest.SystemNamespace, "memory."+w.jira+"."+name)
+		memory.Data = map[string][]byte{"memory.json": []byte("{")}
+		w.must(w.api.Update(w.Context(), memory))
+		w.lookAtSite(s)
+	}},
+	{"epoch-far-ahead", 0, func(w *world, name string) {
+		w.site(name, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = metav1.NewTime(noon.Add(365 * day)) })
+	}},
 	{"down", hour, func(w *world, name string) {
 		s := w.site(name)
 		w.later(hour)

@@ -1,0 +1,147 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/projection"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/storedjson"
+)
+
+const (
+	// memoryType is the type of the Secrets with what is remembered about sites. They stay when the sites are deleted.
+	memoryType = "apitokens.dev/site-memory"
+	// memoryKey is the only key of such a Secret.
+	memoryKey = "memory.json"
+	// rememberedAhead is how far ahead an epoch is remembered. A later one is a mistake, which a new site ends.
+	rememberedAhead = 24 * time.Hour
+)
+
+// memory is what the controller remembers about the sites of one name. It outlives them, so that deleting a site and creating it
+// again revives no token.
+type memory struct {
+	Namespace string `json:"namespace"`
+	Site      string `json:"site"`
+	// UID, Product and BaseURL are those of the site that was served last.
+	UID     types.UID              `json:"uid,omitempty"`
+	Product tokensv1alpha1.Product `json:"product,omitempty"`
+	BaseURL string                 `json:"baseURL,omitempty"`
+	// IssuedAfter is the revocation epoch of the name. It never goes back.
+	IssuedAfter time.Time `json:"issuedAfter,omitzero"`
+}
+
+func memoryName(site types.NamespacedName) string {
+	return "memory." + site.Namespace + "." + site.Name
+}
+
+// meet returns the memory after a pass over a site. The UID of another site is taken over once it is served: a mistake in a new
+// site, and its correction, leave no trace.
+func (m memory) meet(s *tokensv1alpha1.AtlassianSite, served bool, now time.Time) memory {
+	if epoch := s.Spec.IssuedAfter.Time; !farAhead(epoch, now) {
+		m.raise(epoch)
+	}
+	if !served {
+		return m
+	}
+	if m.UID != "" && m.UID != s.UID && !m.sameProduct(s) {
+		// creationTimestamp is cut to whole seconds. A token issued earlier in that second is another product's.
+		m.raise(s.CreationTimestamp.Add(time.Second))
+	}
+	m.UID, m.Product, m.BaseURL = s.UID, s.Spec.Product, s.Spec.BaseURL
+	return m
+}
+
+func (m *memory) raise(epoch time.Time) {
+	if epoch.After(m.IssuedAfter) {
+		m.IssuedAfter = epoch.UTC()
+	}
+}
+
+// sameProduct reports whether a site stands for the product that is remembered. A base URL can be spelled in several ways.
+func (m memory) sameProduct(s *tokensv1alpha1.AtlassianSite) bool {
+	if m.Product != s.Spec.Product {
+		return false
+	}
+	before, errBefore := siteurl.Parse(m.BaseURL)
+	now, errNow := siteurl.Parse(s.Spec.BaseURL)
+	if errors.Join(errBefore, errNow) != nil {
+		return m.BaseURL == s.Spec.BaseURL
+	}
+	return before == now
+}
+
+// farAhead reports whether an epoch lies so far ahead that it is not remembered.
+func farAhead(epoch, now time.Time) bool { return epoch.After(now.Add(rememberedAhead)) }
+
+// remember makes a pass over what is remembered about a site's name, and returns it as it is stored. A refusal to store it is an
+// error, with the memory as it was.
+func (r *Reconciler) remember(ctx context.Context, s *tokensv1alpha1.AtlassianSite, served bool) (memory, *problem, error) {
+	name := client.ObjectKeyFromObject(s)
+	m, err := r.recall(ctx, name)
+	if errors.Is(err, errMemoryDamaged) {
+		return memory{}, &problem{tokensv1alpha1.ReasonSiteMemoryDamaged, fmt.Sprintf(
+			"Secret '%s/%s' cannot be read. It says which tokens of earlier AtlassianSites of this name are dead. Restore it. "+
+				"Without a backup delete it, and set `issuedAfter` to a minute from now: all tokens are dead then.",
+			r.Namespace, memoryName(name))}, nil
+	}
+	if err != nil {
+		return memory{}, nil, err
+	}
+	now := m.meet(s, served, r.Clock.Now())
+	if now == m {
+		return m, nil, nil
+	}
+	encoded, err := json.Marshal(now)
+	if err != nil {
+		return m, nil, fmt.Errorf("encoding the memory of the site: %w", err)
+	}
+	if err := r.writeKept(ctx, name, memoryName(name), memoryType, memoryKey, encoded); err != nil {
+		return m, nil, fmt.Errorf("writing the memory of the site: %w", err)
+	}
+	return now, nil, nil
+}
+
+var errMemoryDamaged = errors.New("the memory of the site is damaged")
+
+// recall reads what is remembered about a site's name. If the memory was deleted, what was projected of it is left.
+func (r *Reconciler) recall(ctx context.Context, site types.NamespacedName) (memory, error) {
+	var stored corev1.Secret
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: memoryName(site)}, &stored)
+	if apierrors.IsNotFound(err) {
+		return r.recallProjected(ctx, site)
+	}
+	if err != nil {
+		return memory{}, fmt.Errorf("reading the memory of the site: %w", err)
+	}
+	m, err := storedjson.Decode[memory](stored.Data[memoryKey])
+	if err != nil || stored.Type != memoryType || m.Namespace != site.Namespace || m.Site != site.Name {
+		return memory{}, errMemoryDamaged
+	}
+	return m, nil
+}
+
+func (r *Reconciler) recallProjected(ctx context.Context, site types.NamespacedName) (memory, error) {
+	m := memory{Namespace: site.Namespace, Site: site.Name}
+	var stored corev1.Secret
+	err := r.Live.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}, &stored)
+	if apierrors.IsNotFound(err) {
+		return m, nil
+	}
+	if err != nil {
+		return memory{}, fmt.Errorf("reading the projection of the site: %w", err)
+	}
+	if p, err := projection.Decode(stored.Data[projection.DataKey]); err == nil && stored.Type == projection.SecretType {
+		m.UID, m.IssuedAfter = types.UID(p.UID), p.IssuedAfter
+	}
+	return m, nil
+}
