@@ -1,0 +1,241 @@
+package stops_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// order is a stop with its target.
+type order struct {
+	what string
+	// portal carries it out. It is nil for a stop in Kubernetes.
+	portal *process
+	// run returns the answer of one try.
+	run func() answer
+	// killed notes it in the model.
+	killed func()
+	// alone means that nobody makes anything meanwhile, because the clock steps.
+	alone bool
+	// takes says whether a token that another one was making meanwhile is to die, or that a session was making if by is nil.
+	takes func(user string, by *apiToken) fate
+}
+
+// stops are the stops by name. Each returns nil if it has no target in this history.
+var stops = map[string]func(*history) *order{
+	"revoke one":              revokeOne,
+	"revoke one by itself":    revokeItself,
+	"revoke all":              revokeAll,
+	"revoke all on the page":  revokeAllOnPage,
+	"present":                 present,
+	"administrator, one":      administratorOne,
+	"administrator, all":      administratorAll,
+	"delete with kubectl":     deleteObject,
+	"suspend":                 suspendObject,
+	"epoch":                   epoch,
+	"close the namespace":     closeNamespace,
+	"let it expire":           expire,
+	"rotate without overlap":  rotateAway,
+	"revoke all with a token": revokeAllByToken,
+}
+
+// one is a stop of one token. What it was making meanwhile may live.
+func (h *history) one(match func(*secret) bool, r func(*secret) request) *order {
+	s := h.someone(match)
+	if s == nil {
+		return nil
+	}
+	q := r(s)
+	q.portal = pick(h, h.portals...)
+	return &order{
+		what: q.String() + ", which is token " + strconv.Itoa(s.of.n), portal: q.portal,
+		run:    func() answer { return h.send(q) },
+		killed: func() { s.of.revoked = yes },
+		takes: func(_ string, by *apiToken) fate {
+			if by == s.of {
+				return maybe
+			}
+			return no
+		},
+	}
+}
+
+func revokeOne(h *history) *order {
+	return h.one(portalMade, func(s *secret) request {
+		return request{what: "revokes " + s.of.id, user: s.of.user, method: http.MethodDelete, target: restPath + "/" + s.of.id}
+	})
+}
+
+func revokeItself(h *history) *order {
+	return h.one(portalMade, func(s *secret) request {
+		return request{what: "revokes itself", user: s.of.user, by: s, method: http.MethodDelete, target: restPath + "/" + s.of.id}
+	})
+}
+
+func present(h *history) *order {
+	h.catchUp(h.T) // a portal that does not know the secret answers the same
+	return h.one(func(*secret) bool { return true }, func(s *secret) request {
+		return request{what: "presents secret " + itoa(s.n), method: http.MethodPost, target: restPath + "/revoke", body: `{"token":"` + s.text + `"}`}
+	})
+}
+
+func administratorOne(h *history) *order {
+	return h.one(func(*secret) bool { return true }, func(s *secret) request {
+		return request{what: "revokes " + s.of.id, user: "carol", method: http.MethodDelete, target: restPath + "/admin/" + s.of.id}
+	})
+}
+
+// all is a stop of all tokens of a user. What their tokens were making dies too. What their session was making may live.
+func (h *history) all(user string, r request) *order {
+	r.portal = pick(h, h.portals...)
+	return &order{
+		what: r.String(), portal: r.portal,
+		run: func() answer { return h.send(r) },
+		killed: func() {
+			for _, t := range h.tokens {
+				if t.user == user {
+					t.revoked = yes
+				}
+			}
+		},
+		takes: func(of string, by *apiToken) fate {
+			switch {
+			case of != user:
+				return no
+			case by == nil:
+				return maybe
+			}
+			return yes
+		},
+	}
+}
+
+func revokeAll(h *history) *order {
+	user := pick(h, "alice", "alice", "bob")
+	return h.all(user, request{what: "revokes all", user: user, method: http.MethodDelete, target: restPath + "/all"})
+}
+
+func revokeAllByToken(h *history) *order {
+	s := h.someone(portalMade)
+	if s == nil {
+		return nil
+	}
+	return h.all(s.of.user, request{what: "revokes all", user: s.of.user, by: s, method: http.MethodDelete, target: restPath + "/all"})
+}
+
+func administratorAll(h *history) *order {
+	user := pick(h, "alice", "alice", "bob")
+	return h.all(user, request{what: "revokes all of " + user, user: "carol", method: http.MethodDelete, target: restPath + "/admin/tokens?user=" + user})
+}
+
+// revokeAllOnPage sends the form with the number of tokens that the page shows.
+func revokeAllOnPage(h *history) *order {
+	user := pick(h, "alice", "alice", "bob")
+	o := h.all(user, request{what: "revokes all on the page", user: user})
+	o.run = func() answer {
+		const page = "/plugins/servlet/api-tokens"
+		r := request{portal: o.portal, user: user, method: http.MethodGet, target: page + "?dialog=revoke-all"}
+		found := hiddenCount.FindStringSubmatch(h.send(r).body)
+		if found == nil {
+			return answer{status: http.StatusNotFound} // nothing to revoke is listed
+		}
+		r.method, r.target, r.form = http.MethodPost, page+"/revoke-all", url.Values{"count": {found[1]}}
+		return h.send(r)
+	}
+	return o
+}
+
+// inKubernetes is a stop that kubectl carries out.
+func (h *history) inKubernetes(what string, run func(), killed func(), takes func(string, *apiToken) fate) *order {
+	return &order{
+		what: "kubectl: " + what, killed: killed, takes: takes,
+		run: func() answer {
+			run()
+			return answer{status: http.StatusOK}
+		},
+	}
+}
+
+func nothing(string, *apiToken) fate { return no }
+
+func deleteObject(h *history) *order {
+	s := h.someone(func(*secret) bool { return true })
+	if s == nil {
+		return nil
+	}
+	object := h.objectOf(s.of)
+	return h.inKubernetes(fmt.Sprintf("token %d is deleted", s.of.n),
+		func() { must(h.T, client.IgnoreNotFound(env.Admin.Delete(h.Context(), object))) },
+		func() { s.of.revoked = yes },
+		func(_ string, by *apiToken) fate {
+			if by == s.of {
+				return maybe
+			}
+			return no
+		})
+}
+
+func suspendObject(h *history) *order {
+	s := h.someone(func(*secret) bool { return true })
+	if s == nil {
+		return nil
+	}
+	return h.inKubernetes(fmt.Sprintf("token %d is suspended", s.of.n),
+		func() { h.setState(s.of, tokensv1alpha1.StateSuspended) }, func() {},
+		func(_ string, by *apiToken) fate {
+			if by == s.of {
+				return maybe
+			}
+			return no
+		})
+}
+
+func epoch(h *history) *order {
+	return h.inKubernetes("everything issued before a minute from now ends", h.setEpoch, func() {}, nothing)
+}
+
+func closeNamespace(h *history) *order {
+	return h.inKubernetes("the site takes no tokens of other namespaces any more", func() {
+		h.changeSite(func(s *tokensv1alpha1.AtlassianSiteSpec) {
+			s.AllowedNamespaces.From = tokensv1alpha1.NamespacesFromSame
+		})
+		h.closed = true
+	}, func() {}, nothing)
+}
+
+func expire(h *history) *order {
+	s := h.someone(func(s *secret) bool { return !s.ends.IsZero() })
+	if s == nil {
+		return nil
+	}
+	o := h.inKubernetes(fmt.Sprintf("secret %d expires", s.n), func() {}, func() { h.step(s.ends.Sub(h.clock.Now()) + time.Millisecond) }, nothing)
+	o.alone = true
+	return o
+}
+
+// rotateAway ends the older secrets of a token at once.
+func rotateAway(h *history) *order {
+	s := h.someone(portalMade)
+	if s == nil {
+		return nil
+	}
+	q := request{
+		what: fmt.Sprintf("rotates token %d without an overlap", s.of.n), portal: pick(h, h.portals...), user: s.of.user,
+		method: http.MethodPost, target: restPath + "/" + s.of.id + "/rotate", body: `{"overlapHours":0}`,
+	}
+	var last answer
+	return &order{
+		what: q.String(), portal: q.portal, takes: nothing,
+		run: func() answer {
+			last = h.send(q)
+			return last
+		},
+		killed: func() { h.rotated(s.of, time.Duration(0), last) },
+	}
+}

@@ -1,0 +1,279 @@
+// Package stops_test shows that what was stopped stays dead. In each history users make tokens, tokens make tokens, watches lag,
+// and the clock steps. Then one stop happens while others are at work. After its answer, once every watch has caught up, no
+// secret that was to die answers 200, and no other has died.
+package stops_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/kubetest"
+)
+
+var env kubetest.Env
+
+func TestMain(m *testing.M) {
+	// Histories wait more than they compute. A -parallel flag still takes precedence.
+	if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(env.Main(m))
+}
+
+// lanes is how many histories run at the same time.
+const lanes = 3
+
+// One seed is run alone with -run 'TestStops/seed=17$'. Operations and faults are then the same each time. The order in which
+// requests at the same time arrive is not.
+func TestStops(t *testing.T) { histories(t, 50) }
+
+func histories(t *testing.T, count int) {
+	env.Required(t)
+	env.AwaitGuarded(t)
+	happened := &tally{counts: map[string]int{}}
+	t.Cleanup(func() { happened.report(t, count) })
+	accounts, free := newAccounts(t), make(chan *lane, lanes)
+	for range lanes {
+		free <- newLane(t, accounts)
+	}
+	for seed := range count {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			l := <-free
+			t.Cleanup(func() { free <- l })
+			newHistory(t, l, seed, happened).run()
+		})
+	}
+}
+
+// run lives for a while, stops something, and checks who is dead.
+func (h *history) run() {
+	h.create("alice", nil)
+	if h.chance(80) {
+		h.create("bob", nil)
+	}
+	h.declare()
+	for range 4 + h.random.IntN(8) {
+		h.live()
+	}
+	h.stop()
+	h.settle()
+	h.check()
+	h.step(61 * time.Second) // the epoch has come
+	h.settle()
+	h.check()
+	h.count("history")
+}
+
+// maker is something that makes a secret while the stop happens.
+type maker struct {
+	request
+	// of is the token that it rotates, within the overlap. If it is nil, it creates one.
+	of      *apiToken
+	overlap time.Duration
+	held    *hold
+	// first says that nothing was written when the stop was answered.
+	first    bool
+	answered chan answer
+}
+
+// stop starts some makers, holds them somewhere, stops something, and lets them go on.
+func (h *history) stop() {
+	name := pick(h, slices.Sorted(maps.Keys(stops))...)
+	o := stops[name](h)
+	if o == nil {
+		h.did("there is nothing for the stop: %s", name)
+		return
+	}
+	h.count("stop: " + name)
+	if h.chance(50) {
+		h.lagBehind()
+	}
+	makers := h.makers(o)
+	h.carryOut(o)
+	for _, m := range makers {
+		m.portal.release(m.held)
+	}
+	for _, m := range makers {
+		h.made(o, m)
+	}
+	h.hauntBy()
+}
+
+// makers start to make something. Each is held at one of its requests to the API server, or ends before.
+func (h *history) makers(o *order) (all []*maker) {
+	if o.alone {
+		return nil
+	}
+	for _, p := range h.portals {
+		m := &maker{}
+		user := pick(h, "alice", "alice", "bob")
+		by := h.someone(func(s *secret) bool { return portalMade(s) && s.of.user == user })
+		switch {
+		case h.chance(20):
+			continue
+		case by != nil && h.chance(30):
+			m.of = by.of
+			m.request, m.overlap = h.rotation(by.of, pick(h, nil, by))
+		case h.chance(25):
+			m.request = h.creation(user, nil)
+		case by != nil:
+			m.request = h.creation(user, by)
+		default:
+			continue
+		}
+		m.portal = p
+		after := h.random.IntN(5)
+		m.first = after == 0
+		m.held = p.holdNext(after, h.chance(30), false)
+		m.answered = h.begin(m.request)
+		all = append(all, m)
+	}
+	for _, m := range all {
+		h.awaitHeld(m)
+	}
+	return all
+}
+
+// awaitHeld waits until a maker is held or answered.
+func (h *history) awaitHeld(m *maker) {
+	select {
+	case <-m.held.reached:
+		h.did("%s, and is held: answered %t, first %t", m.request, m.held.answered, m.first)
+		h.count("maker that was held")
+	case a := <-m.answered:
+		m.answered <- a
+		m.first = false
+		m.portal.disarm()
+		h.did("%s, and is answered: %s", m.request, a)
+	case <-time.After(patience):
+		m.portal.catchUp()
+		m.first = false
+		h.did("%s, and waits", m.request)
+	}
+	if m.held.answered {
+		m.first = false
+	}
+}
+
+// carryOut stops, and repeats it until the answer says that it is done.
+func (h *history) carryOut(o *order) {
+	h.Helper()
+	unclear := false
+	for range 5 {
+		answered := make(chan answer, 1)
+		go func() { answered <- o.run() }()
+		var a answer
+		if o.portal == nil {
+			a = <-answered
+		} else {
+			a = h.await(answered, o.portal)
+		}
+		h.did("STOP: %s: %s", o.what, a)
+		if a.ok() || unclear && a.status == http.StatusNotFound { // the first try did it
+			o.killed()
+			return
+		}
+		unclear = unclear || !a.clear()
+		if o.portal != nil {
+			o.portal.mend()
+		}
+		h.catchUp(h.T)
+	}
+	h.wrong("it cannot be stopped")
+}
+
+// made notes what a maker made.
+func (h *history) made(o *order, m *maker) {
+	h.Helper()
+	a := h.await(m.answered, m.portal)
+	h.did("%s goes on: %s", m.request, a)
+	if m.of != nil {
+		h.rotated(m.of, m.overlap, a)
+		return
+	}
+	t := h.created(m.request, a)
+	if t == nil {
+		return
+	}
+	h.count("creation beside a stop")
+	t.revoked = o.takes(t.user, t.by)
+	if t.revoked == maybe && t.by != nil && m.first {
+		t.revoked = yes // its token was dead before anything was written
+	}
+}
+
+// hauntBy lets secrets that must be dead try to make others, at portals that may not know.
+func (h *history) hauntBy() {
+	h.Helper()
+	now := h.clock.Now()
+	for _, s := range slices.Clone(h.secrets) {
+		if _, may := h.lives(s, now); may || !portalMade(s) || h.chance(50) {
+			continue
+		}
+		if t := h.create(s.of.user, s); t != nil {
+			t.revoked = yes
+			if over(s.most, now) {
+				t.revoked = maybe // a portal that does not know of the rotation accepts it
+			}
+		}
+	}
+}
+
+// settle ends all faults, lets the controller finish, and waits until every process has seen everything.
+func (h *history) settle() {
+	h.Helper()
+	for _, p := range h.processes() {
+		p.mend()
+	}
+	h.reconcile()
+	h.catchUp(h.T)
+}
+
+var hiddenCount = regexp.MustCompile(`name="count" value="(\d+)"`)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// tally counts what happened in all histories, to prove that they reach what is interesting.
+type tally struct {
+	sync.Mutex
+
+	counts map[string]int
+}
+
+func (y *tally) count(what string) {
+	y.Lock()
+	defer y.Unlock()
+	y.counts[what]++
+}
+
+func (y *tally) report(t *testing.T, histories int) {
+	var all []string
+	for _, what := range slices.Sorted(maps.Keys(y.counts)) {
+		all = append(all, fmt.Sprintf("%s %d", what, y.counts[what]))
+	}
+	t.Log(strings.Join(all, ", "))
+	if t.Failed() || y.counts["history"] < histories {
+		return // those that were chosen prove something of themselves alone
+	}
+	enough := []string{"creation", "rotation", "delivery", "lag", "maker that was held", "creation beside a stop", "dead", "alive"}
+	for name := range stops {
+		enough = append(enough, "stop: "+name)
+	}
+	for _, what := range enough {
+		if y.counts[what] == 0 {
+			t.Errorf("there was no %s", what)
+		}
+	}
+}
