@@ -75,3 +75,11 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	}
 	return e.token.name(), true
 }
+
+// Record returns the record of the APIToken with this UID, whether or not it authenticates. It returns nil if there is none.
+// The caller must not change it.
+func (ix *Index) Record(uid string) *record.Record {
+	ix.mu.RLock()
+	defer ix.mu.RUnlock()
+	return ix.records[uid]
+}

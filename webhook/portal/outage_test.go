@@ -50,6 +50,43 @@ type apiServer struct {
 	mu     sync.Mutex
 	delay  time.Duration
 	status int
+	// held is open while watches of records deliver nothing.
+	held chan struct{}
+}
+
+// holdRecords makes the portal see no records until the test ends.
+func (a *apiServer) holdRecords(t *testing.T) {
+	t.Helper()
+	held := make(chan struct{})
+	release := func(now chan struct{}) func() {
+		return func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.held = now
+		}
+	}
+	release(held)()
+	t.Cleanup(func() {
+		release(nil)()
+		close(held)
+	})
+}
+
+// heldBody is the answer to a watch of records.
+type heldBody struct {
+	io.ReadCloser
+	*apiServer
+}
+
+func (b heldBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.mu.Lock()
+	held := b.held
+	b.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	return n, err
 }
 
 // set delays answers, or replaces them by an error status.
@@ -71,7 +108,11 @@ func (b brokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	delay, status := b.delay, b.status
 	b.mu.Unlock()
 	if r.URL.Query().Get("watch") == "true" {
-		return b.next.RoundTrip(r)
+		response, err := b.next.RoundTrip(r)
+		if err == nil && strings.Contains(r.URL.Query().Get("fieldSelector"), record.SecretType) {
+			response.Body = heldBody{response.Body, b.apiServer}
+		}
+		return response, err
 	}
 	select {
 	case <-time.After(delay):

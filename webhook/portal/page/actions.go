@@ -79,7 +79,7 @@ func revoke(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Revoke(c.r.Context(), c.caller, form.Get("id")); err != nil {
+	if err := c.Revoke(c.r.Context(), c.caller, form.Get("id"), false); err != nil {
 		return err
 	}
 	return c.done("revoked")

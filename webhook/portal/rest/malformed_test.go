@@ -9,7 +9,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// An API token that cannot be decoded is not listed, and the others are created, listed and revoked as before.
+// An API token that cannot be decoded is listed as damaged, and the others are created, listed and revoked as before.
 func TestMalformedTokenCostsOnlyItself(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")
@@ -19,11 +19,17 @@ func TestMalformedTokenCostsOnlyItself(t *testing.T) {
 	malformed, sound := id(), id()
 	env.Malform(t, apiToken(t, w, malformed), "expirationTime", "2027-06-30t00:00:00z")
 	kubetest.Eventually(t, func() error {
-		if list := alice.expect(http.StatusOK, "GET", "/", "").body; strings.Contains(list, malformed) || !strings.Contains(list, sound) {
-			return errors.New(list)
+		switch seen := alice.expect(http.StatusOK, "GET", "/"+malformed, ""); {
+		case seen.text(t, "state") != "Damaged" || seen.text(t, "credential") != "Portal":
+			return errors.New(seen.body)
+		default:
+			alice.expect(http.StatusOK, "GET", "/"+sound, "")
+			return nil
 		}
-		return nil
 	})
+	if refused := alice.expect(http.StatusConflict, "POST", "/"+malformed+"/rotate", ""); !refused.says(t, w, "", "damaged") {
+		t.Error(refused.body)
+	}
 	later := id()
 	alice.expect(http.StatusNoContent, "DELETE", "/"+sound, "")
 	if list := alice.expect(http.StatusOK, "GET", "/", "").body; strings.Contains(list, sound) || !strings.Contains(list, later) {

@@ -135,7 +135,7 @@ func rotate(c *call) error {
 	return c.answer(http.StatusOK, answer)
 }
 
-func revoke(c *call) error { return c.noContent(c.Revoke(c.r.Context(), c.caller, c.id)) }
+func revoke(c *call) error { return c.noContent(c.Revoke(c.r.Context(), c.caller, c.id, false)) }
 
 func revokeAll(c *call) error {
 	_, err := c.RevokeAll(c.r.Context(), c.caller)

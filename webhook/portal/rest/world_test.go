@@ -13,6 +13,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/hack/lib/portaltest"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -66,17 +67,7 @@ func declare(t *testing.T, w *portaltest.World, of *tokensv1alpha1.APIToken) dec
 		Site: record.Ref{Namespace: w.Site.Namespace, Name: w.Site.Name}, APIToken: record.Ref{Namespace: of.Namespace, Name: of.Name},
 		Entries: []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Now().UTC()}},
 	}
-	encoded, err := r.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = w.Controller.Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: string(of.UID)},
-		Type:       record.SecretType, Data: map[string][]byte{record.DataKey: encoded},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, recordstore.Store{Client: w.Controller, Namespace: kubetest.SystemNamespace}.Create(t.Context(), of.UID, r))
 	return declared{id, text}
 }
 

@@ -58,16 +58,19 @@ func (q Query) matches(t Token) bool {
 	return slices.ContainsFunc([]string{t.Label, t.ID, t.User}, func(s string) bool { return strings.Contains(strings.ToLower(s), text) })
 }
 
-// RevokeOf revokes a token of any user.
+// RevokeOf revokes a token of any user, with its descendants.
 func (s *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 	if err := c.mustAdminister(); err != nil {
 		return err
 	}
-	t, err := withID(s.views(s.Objects.OfSite(c.Ref())), id)
-	if err != nil {
+	found, err := s.withTokenID(ctx, c.Site, id, func(string) bool { return true })
+	switch {
+	case err != nil:
+		return err
+	case len(found) == 0:
 		return problem(NotFound, "There is no API token with this id.")
 	}
-	return s.revoke(ctx, c, t)
+	return s.revoke(ctx, c, found, true)
 }
 
 // RevokeAllOf revokes all tokens of a user, and returns how many there were.

@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -56,7 +55,7 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 	if created, err = s.finish(ctx, t); err != nil {
 		return Token{}, "", err
 	}
-	s.logEvent(c, audit.Created, created)
+	s.logEvent(c, audit.Created, created.ID, created.User)
 	return created, text, nil
 }
 
@@ -119,15 +118,11 @@ func (s *Service) checkUnchanged(ctx context.Context, c *Caller) error {
 	if c.Token == nil {
 		return nil
 	}
-	var now tokensv1alpha1.APITokenList // the portal has no right to get one
-	err := s.Client.List(ctx, &now, client.InNamespace(c.Token.Namespace), client.MatchingFields{"metadata.name": c.Token.Name})
+	now, err := s.liveAPIToken(ctx, client.ObjectKeyFromObject(c.Token), c.Token.UID)
 	if err != nil {
-		return fmt.Errorf("reading the APIToken of the caller: %w", err)
+		return err
 	}
-	unchanged := func(t tokensv1alpha1.APIToken) bool {
-		return t.UID == c.Token.UID && t.DeletionTimestamp.IsZero() && equality.Semantic.DeepEqual(t.Spec, c.Token.Spec)
-	}
-	if !slices.ContainsFunc(now.Items, unchanged) {
+	if now == nil || !equality.Semantic.DeepEqual(now.Spec, c.Token.Spec) {
 		return problem(Conflict, "The API token of this request was changed or revoked in the meantime.")
 	}
 	return nil
@@ -178,7 +173,7 @@ func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finis
 			return false
 		}
 		finished, ok = s.view(seen)
-		return ok
+		return ok && finished.State != Damaged
 	})
 }
 
@@ -186,9 +181,10 @@ func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finis
 // towards the quota until then.
 func (s *Service) removeUnfinished(ctx context.Context, t *tokensv1alpha1.APIToken) {
 	s.cleanUp(ctx, func(ctx context.Context) {
-		_, err := s.remove(ctx, t)
+		d := s.doomedOf(t)
+		_, err := s.remove(ctx, d)
 		if err == nil {
-			err = s.awaitDeleted(ctx, map[types.UID]types.NamespacedName{t.UID: client.ObjectKeyFromObject(t)})
+			err = s.awaitDeleted(ctx, deletions{d.uid: d.NamespacedName})
 		}
 		if err != nil {
 			s.Logger.Error(err, "Removing an unfinished APIToken failed; the controller will retry", "namespace", t.Namespace, "name", t.Name)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,16 +15,20 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/audit"
-	"apitokens.dev/operator/internal/terms"
+	"apitokens.dev/operator/internal/recordstore"
 )
 
-// Revoke revokes one of the caller's own tokens.
-func (s *Service) Revoke(ctx context.Context, c *Caller, id string) error {
-	t, err := s.Get(c, id)
-	if err != nil {
+// Revoke revokes one of the caller's own tokens. With descendants, it also revokes all that were created with it, with those,
+// and so on.
+func (s *Service) Revoke(ctx context.Context, c *Caller, id string, descendants bool) error {
+	found, err := s.withTokenID(ctx, c.Site, id, func(owner string) bool { return owner == c.User })
+	switch {
+	case err != nil:
 		return err
+	case len(found) == 0:
+		return errNotYours
 	}
-	return s.revoke(ctx, c, t)
+	return s.revoke(ctx, c, found, descendants)
 }
 
 // RevokeAll revokes all of the caller's own tokens, and returns how many there were.
@@ -31,46 +36,59 @@ func (s *Service) RevokeAll(ctx context.Context, c *Caller) (int, error) {
 	return s.revokeAllOf(ctx, c, c.User)
 }
 
-// RevokePresented revokes the token whose secret is text, because everybody who holds a secret may revoke it. It succeeds for
-// every other text too, so that the answer reveals nothing.
+// RevokePresented revokes the token whose secret is text, with its descendants, because everybody who holds a secret may revoke
+// it. It succeeds for every other text too, so that the answer reveals nothing.
 func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) error {
-	name, ok := s.Index.Presented(c.Ref(), []byte(text))
-	if !ok {
-		return nil
-	}
-	t, err := s.get(name)
+	found, err := s.presented(ctx, c.Site, text)
 	if err != nil {
 		return err
 	}
-	shown, ok := s.view(t)
-	if !ok {
-		return nil
-	}
-	return s.revoke(ctx, c, shown)
+	return s.revoke(ctx, c, found, true)
 }
 
-// revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. It deletes
-// and lists again until the API server, and not only the feed, has none. A token that is written after the last list finds that
-// its parent is gone (see settle), and is taken back. Nothing has to be created, so a full quota is no obstacle.
+// revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. Nothing has
+// to be created for that, so a full quota is no obstacle.
 func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
-	deleted := map[types.UID]types.NamespacedName{}
-	for {
-		objects, err := s.allOf(ctx, c.Site, user, deleted)
-		if err != nil {
-			return n, err
-		}
-		if len(objects) == 0 {
-			return n, s.awaitDeleted(ctx, deleted)
-		}
-		revoked, err := s.revokeEach(ctx, c, objects)
+	more := func(deleted deletions) ([]doomed, error) { return s.allOf(ctx, c.Site, user, deleted) }
+	first, err := more(nil)
+	if err != nil {
+		return 0, err
+	}
+	return s.revokeUntilNone(ctx, c, first, more)
+}
+
+// revoke revokes tokens, with their descendants if asked to.
+func (s *Service) revoke(ctx context.Context, c *Caller, found []doomed, descendants bool) error {
+	more := func(deleted deletions) ([]doomed, error) { return s.childrenOf(ctx, c.Site, found, deleted) }
+	if !descendants {
+		more = func(deletions) ([]doomed, error) { return nil, nil }
+	}
+	_, err := s.revokeUntilNone(ctx, c, found, more)
+	return err
+}
+
+// deletions are the names of deleted APITokens by UID.
+type deletions map[types.UID]types.NamespacedName
+
+// revokeUntilNone is the stopper of the protocol: it deletes APITokens, then lists live and deletes, until the API server, and not
+// only the feed, has no more. A token that is written after the last list finds that its parent is gone (see checkParent), and is
+// taken back. It returns how many issued tokens it deleted.
+func (s *Service) revokeUntilNone(ctx context.Context, c *Caller, next []doomed, more func(deletions) ([]doomed, error)) (n int, err error) {
+	deleted := deletions{}
+	for len(next) > 0 {
+		revoked, err := s.revokeEach(ctx, c, next)
 		n += revoked
 		if err != nil {
 			return n, err
 		}
-		for _, t := range objects {
-			deleted[t.UID] = client.ObjectKeyFromObject(t)
+		for _, d := range next {
+			deleted[d.uid] = d.NamespacedName
+		}
+		if next, err = more(deleted); err != nil {
+			return n, err
 		}
 	}
+	return n, s.awaitDeleted(ctx, deleted)
 }
 
 // allOf returns the APITokens of a user that are not deleted yet: those in the feed, and those of this very name that the API
@@ -78,79 +96,108 @@ func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n in
 //
 // The API server reads every APIToken of the namespaces that it is asked for. So it is asked for the others only when the
 // site's own has none left: tokens that multiply would win against a slower list.
-func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted map[types.UID]types.NamespacedName) ([]*tokensv1alpha1.APIToken, error) {
-	all := slices.DeleteFunc(s.Objects.OwnedBy(site.Ref(), user), func(t *tokensv1alpha1.APIToken) bool { return deleted[t.UID].Name != "" })
-	all, err := s.addLive(ctx, all, site, user, client.InNamespace(site.Namespace))
-	if err != nil {
-		return nil, err
-	}
-	others, _ := terms.OtherNamespaces(site.AtlassianSite) // a selector that cannot be read selects none
-	if len(all) > 0 || others == nil {
-		return all, nil
-	}
-	return s.addLive(ctx, all, site, user, client.InNamespace(metav1.NamespaceAll))
-}
-
-// addLive adds the user's APITokens of the namespace that the API server has.
-func (s *Service) addLive(
-	ctx context.Context, all []*tokensv1alpha1.APIToken, site *Site, user string, in client.InNamespace,
-) ([]*tokensv1alpha1.APIToken, error) {
-	var live tokensv1alpha1.APITokenList
-	if err := s.Client.List(ctx, &live, in, client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name}); err != nil {
-		return nil, fmt.Errorf("listing APITokens: %w", err)
-	}
-	for i := range live.Items {
-		t := &live.Items[i]
-		known := slices.ContainsFunc(all, func(o *tokensv1alpha1.APIToken) bool { return o.UID == t.UID })
-		if !known && t.SiteNamespace() == site.Namespace && t.DeletionTimestamp.IsZero() {
-			all = append(all, t)
+func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted deletions) (all []doomed, err error) {
+	for _, namespace := range []string{site.Namespace, metav1.NamespaceAll} {
+		live, err := s.live(ctx, site, user, namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range append(live, s.Objects.OwnedBy(site.Ref(), user)...) {
+			if _, gone := deleted[t.UID]; !gone && !slices.ContainsFunc(all, func(d doomed) bool { return d.uid == t.UID }) {
+				all = append(all, s.doomedOf(t))
+			}
+		}
+		if len(all) > 0 {
+			break
 		}
 	}
 	return all, nil
+}
+
+// childrenOf returns the tokens that were created with a deleted one. Only tokens of the same owner are, in the namespace of the
+// site.
+func (s *Service) childrenOf(ctx context.Context, site *Site, roots []doomed, deleted deletions) (children []doomed, err error) {
+	for _, root := range roots {
+		live, err := s.live(ctx, site, root.owner, site.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range live {
+			if _, descends := deleted[types.UID(t.Spec.CreatedBy.UID)]; descends {
+				children = append(children, s.doomedOf(t))
+			}
+		}
+	}
+	return children, nil
+}
+
+// live returns the APITokens of this very name that the API server has in a namespace, or in all, and that are not being deleted.
+func (s *Service) live(ctx context.Context, site *Site, user, namespace string) (live []*tokensv1alpha1.APIToken, err error) {
+	var list tokensv1alpha1.APITokenList
+	err = s.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"spec.user": user, "spec.siteRef.name": site.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing APITokens: %w", err)
+	}
+	for i := range list.Items {
+		if t := &list.Items[i]; t.SiteNamespace() == site.Namespace && t.DeletionTimestamp.IsZero() {
+			live = append(live, t)
+		}
+	}
+	return live, nil
 }
 
 // maxDeletions is how many APITokens are deleted at the same time. A thousand must be gone within AnswerTimeout.
 const maxDeletions = 16
 
 // revokeEach deletes APITokens, also those that were not issued yet: what the feed has not seen yet is no reason to leave a
-// token alive. It returns how many of them the owner could see.
-func (s *Service) revokeEach(ctx context.Context, c *Caller, objects []*tokensv1alpha1.APIToken) (int, error) {
+// token alive. It returns how many issued ones it deleted.
+func (s *Service) revokeEach(ctx context.Context, c *Caller, each []doomed) (int, error) {
 	var n atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxDeletions)
-	for _, object := range objects {
+	for _, d := range each {
 		group.Go(func() error {
-			t, shown := s.view(object)
-			ours, err := s.remove(ctx, object)
-			if ours && shown {
-				s.logEvent(c, audit.Revoked, t)
-				n.Add(1)
+			ours, err := s.remove(ctx, d)
+			if err != nil || !ours {
+				return err
 			}
-			return err
+			if d.id == "" {
+				if d.id, err = s.idOf(ctx, d.uid); err != nil || d.id == "" {
+					return err
+				}
+			}
+			n.Add(1)
+			s.logEvent(c, audit.Revoked, d.id, d.owner)
+			return nil
 		})
 	}
 	err := group.Wait()
 	return int(n.Load()), err
 }
 
-// revoke deletes the APIToken and waits until it no longer authenticates here. The controller removes its record.
-func (s *Service) revoke(ctx context.Context, c *Caller, t Token) error {
-	ours, err := s.remove(ctx, t.object)
+// idOf returns the id in the record of an APIToken whose record the portal has not seen. It returns "" if there is none, because
+// the token was never issued.
+func (s *Service) idOf(ctx context.Context, uid types.UID) (string, error) {
+	var stored corev1.Secret
+	switch err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: string(uid)}, &stored); {
+	case apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading the record: %w", err)
+	}
+	r, err := recordstore.Decode(&stored)
 	if err != nil {
-		return err
+		return "", nil //nolint:nilerr // it authenticates nobody, so there was no token
 	}
-	if ours {
-		s.logEvent(c, audit.Revoked, t)
-	}
-	return s.awaitDeleted(ctx, map[types.UID]types.NamespacedName{t.object.UID: client.ObjectKeyFromObject(t.object)})
+	return r.TokenID, nil
 }
 
-// remove deletes the APIToken with the UID of t. ours reports whether this call deleted it.
-func (s *Service) remove(ctx context.Context, t *tokensv1alpha1.APIToken) (ours bool, err error) {
-	doomed := &tokensv1alpha1.APIToken{}
-	doomed.SetNamespace(t.Namespace)
-	doomed.SetName(t.Name)
-	switch err := s.Client.Delete(ctx, doomed, client.Preconditions{UID: &t.UID}); {
+// remove deletes an APIToken. ours reports whether this call deleted it.
+func (s *Service) remove(ctx context.Context, d doomed) (ours bool, err error) {
+	object := &tokensv1alpha1.APIToken{}
+	object.SetNamespace(d.Namespace)
+	object.SetName(d.Name)
+	switch err := s.Client.Delete(ctx, object, client.Preconditions{UID: &d.uid}); {
 	case err == nil:
 		return true, nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // another APIToken has this name now
@@ -160,11 +207,10 @@ func (s *Service) remove(ctx context.Context, t *tokensv1alpha1.APIToken) (ours 
 	}
 }
 
-// logEvent writes an audit line about a change of a token.
-func (s *Service) logEvent(c *Caller, action audit.Action, t Token) {
-	e := audit.Event{
-		Action: action, TokenID: t.ID, Owner: t.User, Actor: c.User, With: c.tokenID, Site: c.Ref(),
+// logEvent writes an audit line about a change of the token of an owner.
+func (s *Service) logEvent(c *Caller, action audit.Action, id, owner string) {
+	s.Log.EmitEvent(audit.Event{
+		Action: action, TokenID: id, Owner: owner, Actor: c.User, With: c.tokenID, Site: c.Ref(),
 		Client: c.claimed.Client, RequestID: c.claimed.RequestID,
-	}
-	s.Log.EmitEvent(e)
+	})
 }

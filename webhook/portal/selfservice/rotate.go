@@ -51,7 +51,7 @@ func (s *Service) RotateOnce(ctx context.Context, c *Caller, id string, overlap 
 	case err != nil:
 		return Token{}, "", err
 	}
-	s.logEvent(c, audit.Rotated, t)
+	s.logEvent(c, audit.Rotated, t.ID, t.User)
 	rotated, err = s.awaitRotated(ctx, t, issued)
 	return rotated, text, err
 }
@@ -77,6 +77,8 @@ func (s *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 		return problem(Forbidden, "An API token may rotate only itself.")
 	case t.Credential != tokensv1alpha1.CredentialPortal:
 		return problem(Conflict, "This API token is declared in Kubernetes, as APIToken '%s' in namespace '%s'. Rotate it there.", t.Name, t.Namespace)
+	case t.State == Damaged:
+		return problem(Conflict, "This API token is damaged and works nowhere, and a new secret would not change that. Revoke it, and create another one.")
 	case overlap < 0 || overlap > MaxOverlap:
 		return invalid("overlapHours", "overlapHours must be a number from 0 to %d.", MaxOverlap/time.Hour)
 	}

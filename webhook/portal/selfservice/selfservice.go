@@ -66,6 +66,7 @@ type Service struct {
 	limiter   productLimiter
 	sessions  sessions
 	locations locations
+	lookups   gate
 	cleanUps  sync.WaitGroup
 }
 

@@ -10,6 +10,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/username"
 )
@@ -58,19 +59,36 @@ type Token struct {
 	object *tokensv1alpha1.APIToken
 }
 
-// view returns the token of an APIToken. ok is false while the APIToken has no record or is still being created.
-func (s *Service) view(t *tokensv1alpha1.APIToken) (Token, bool) {
-	d, ok := s.Index.Describe(string(t.UID))
-	if !ok || t.Malformed != "" || t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
+// view returns the token of an APIToken. ok is false as long as the portal has seen no record of it. Nothing that is written on
+// the APIToken hides it: one that the index cannot read could authenticate elsewhere, or later.
+func (s *Service) view(t *tokensv1alpha1.APIToken) (shown Token, ok bool) {
+	r := s.Index.Record(string(t.UID))
+	if r == nil {
 		return Token{}, false
 	}
+	d, readable := s.Index.Describe(string(t.UID))
+	if !readable {
+		d = authn.Description{TokenID: r.TokenID, Issued: r.Entries[len(r.Entries)-1].Issued, Reason: authn.ReasonUnknownToken}
+	}
 	return Token{
-		ID: d.TokenID, Label: t.Spec.Label, User: username.Fold(t.Spec.User), State: s.state(t, d.Reason),
-		Access: cmp.Or(t.Spec.Access, tokensv1alpha1.AccessReadWrite), Credential: t.Spec.Credential.Type, Namespace: t.Namespace, Name: t.Name,
+		ID: d.TokenID, Label: cmp.Or(t.Spec.Label, t.Name), User: username.Fold(t.Spec.User), State: s.state(t, d.Reason),
+		Access: cmp.Or(t.Spec.Access, tokensv1alpha1.AccessReadWrite), Credential: kindOf(r), Namespace: t.Namespace, Name: t.Name,
 		Created: t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Older: d.Older, OlderUntil: d.OlderUntil,
 		Used: t.Status.LastAccessedTime.Time, UsedFrom: t.Status.LastAccessedFrom,
 		AllowedSources: t.Spec.AllowedSources, AllowedPaths: t.Spec.AllowedPaths, object: t,
 	}, true
+}
+
+// kindOf returns the kind of a token. Its record says so even if its APIToken cannot be read.
+func kindOf(r *record.Record) tokensv1alpha1.CredentialType {
+	switch {
+	case r.Portal:
+		return tokensv1alpha1.CredentialPortal
+	case r.Imported:
+		return tokensv1alpha1.CredentialImported
+	default:
+		return tokensv1alpha1.CredentialGenerated
+	}
 }
 
 // state returns the state of a token that does not authenticate for a reason, or that authenticates if reason is empty. The
@@ -100,10 +118,12 @@ func (s *Service) Get(c *Caller, id string) (Token, error) { return withID(s.Lis
 func withID(tokens []Token, id string) (Token, error) {
 	i := slices.IndexFunc(tokens, func(t Token) bool { return t.ID == id })
 	if i < 0 || !token.ValidID(id) {
-		return Token{}, problem(NotFound, "You have no API token with this id.")
+		return Token{}, errNotYours
 	}
 	return tokens[i], nil
 }
+
+var errNotYours error = problem(NotFound, "You have no API token with this id.")
 
 // views returns the finished tokens among the APITokens, newest first.
 func (s *Service) views(objects []*tokensv1alpha1.APIToken) []Token {

@@ -1,0 +1,129 @@
+package selfservice
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/internal/username"
+)
+
+// doomed is an APIToken that is to be revoked.
+type doomed struct {
+	types.NamespacedName
+
+	uid types.UID
+	// id is empty if the portal has not seen the record of the APIToken, or if there is none.
+	id, owner string
+}
+
+func (s *Service) doomedOf(t *tokensv1alpha1.APIToken) doomed {
+	d := doomed{NamespacedName: client.ObjectKeyFromObject(t), uid: t.UID, owner: username.Fold(t.Spec.User)}
+	if r := s.Index.Record(string(t.UID)); r != nil {
+		d.id = r.TokenID
+	}
+	return d
+}
+
+// withTokenID returns the tokens of the site that have this id and an owner that mine accepts. It asks the API server if the
+// portal has seen none: another replica may have created it just now.
+func (s *Service) withTokenID(ctx context.Context, site *Site, id string, mine func(owner string) bool) (found []doomed, err error) {
+	if !token.ValidID(id) {
+		return nil, nil
+	}
+	for _, t := range s.Objects.OfSite(site.Ref()) {
+		if d := s.doomedOf(t); d.id == id && mine(d.owner) {
+			found = append(found, d)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	return s.storedWithTokenID(ctx, site, id, func(r *record.Record) bool { return mine(r.User) })
+}
+
+// liveAPIToken returns an APIToken as the API server has it. It returns nil if it is gone or being deleted.
+func (s *Service) liveAPIToken(ctx context.Context, name types.NamespacedName, uid types.UID) (*tokensv1alpha1.APIToken, error) {
+	var now tokensv1alpha1.APITokenList // the portal has no right to get one
+	if err := s.Client.List(ctx, &now, client.InNamespace(name.Namespace), client.MatchingFields{"metadata.name": name.Name}); err != nil {
+		return nil, fmt.Errorf("reading the APIToken: %w", err)
+	}
+	for i := range now.Items {
+		if t := &now.Items[i]; t.UID == uid && t.DeletionTimestamp.IsZero() {
+			return t, nil
+		}
+	}
+	return nil, nil
+}
+
+// storedWithTokenID returns the tokens of the site that the API server has, with records of this id. Only the label of a record
+// can be searched for; its content decides.
+func (s *Service) storedWithTokenID(ctx context.Context, site *Site, id string, accepts func(*record.Record) bool) (found []doomed, err error) {
+	var stored corev1.SecretList
+	err = s.Client.List(ctx, &stored, client.InNamespace(s.Namespace), client.MatchingLabels{record.LabelTokenID: id}, client.MatchingFields{"type": record.SecretType})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the record: %w", err)
+	}
+	for i := range stored.Items {
+		r, err := recordstore.Decode(&stored.Items[i])
+		here := record.Ref{Namespace: site.Namespace, Name: site.Name}
+		if err != nil || r.TokenID != id || r.Site != here || !accepts(r) {
+			continue
+		}
+		d := doomed{NamespacedName: types.NamespacedName(r.APIToken), uid: types.UID(stored.Items[i].Name), id: id, owner: r.User}
+		switch t, err := s.liveAPIToken(ctx, d.NamespacedName, d.uid); {
+		case err != nil:
+			return nil, err
+		case t != nil:
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
+// presented returns the tokens of the site that text is a secret of.
+func (s *Service) presented(ctx context.Context, site *Site, text string) ([]doomed, error) {
+	id, ok := token.Parse([]byte(text))
+	if !ok {
+		return nil, nil
+	}
+	if name, known := s.Index.Presented(site.Ref(), []byte(text)); known {
+		if t := s.Objects.APIToken(types.NamespacedName{Namespace: name.Namespace, Name: name.Name}); t != nil && string(t.UID) == name.UID {
+			return []doomed{s.doomedOf(t)}, nil
+		}
+	}
+	leave, ok := s.lookups.enter(ctx)
+	if !ok {
+		return nil, problem(Unavailable, "Too many API tokens are presented at the same time. Try again in a moment.")
+	}
+	defer leave()
+	return s.storedWithTokenID(ctx, site, string(id), func(r *record.Record) bool { return r.Verify([]byte(text)) >= 0 })
+}
+
+// maxLookups is how many presented tokens are looked up in the API server at the same time. Strangers can present any number.
+const maxLookups = 4
+
+// gate bounds how many are inside at the same time. The zero value is ready for use.
+type gate struct {
+	once  sync.Once
+	slots chan struct{}
+}
+
+// enter waits for a place until ctx is done. The caller must call leave if ok is true.
+func (g *gate) enter(ctx context.Context) (leave func(), ok bool) {
+	g.once.Do(func() { g.slots = make(chan struct{}, maxLookups) })
+	select {
+	case g.slots <- struct{}{}:
+		return func() { <-g.slots }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
