@@ -231,7 +231,7 @@ func pageExchanges(t *testing.T, w *portaltest.World) []exchange {
 		all = append(all, exchange{name: "page " + name, method: "GET", target: selfservice.PagePath + query, header: session(w, "alice"), asks: true, writes: true})
 	}
 	for path, form := range map[string]url.Values{
-		"/create":     {"nonce": {selfservice.NewNonce()}, "label": {"x"}, "lifetimeDays": {"30"}, "access": {"ReadWrite"}, "consent": {"yes"}},
+		"/create":     {"nonce": {selfservice.NewNonce(time.Now())}, "label": {"x"}, "lifetimeDays": {"30"}, "access": {"ReadWrite"}, "consent": {"yes"}},
 		"/rotate":     {"id": {id}, "issued": {of[1]}, "overlapHours": {"1"}},
 		"/revoke":     {"id": {doomed}},
 		"/revoke-all": {"count": {"0"}},

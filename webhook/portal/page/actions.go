@@ -39,6 +39,7 @@ func create(c *call) error {
 	}
 	t, text, err := c.Create(c.r.Context(), c.caller, request)
 	if err != nil {
+		form.Set("nonce", selfservice.NewNonce(c.Clock.Now())) // the token of this one was taken back
 		return c.failed(d, err)
 	}
 	return c.reveal(created{Token: c.row(t), Text: text})

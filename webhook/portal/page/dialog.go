@@ -31,7 +31,7 @@ func (c *call) open(query url.Values) (*dialog, error) {
 	switch name := query.Get("dialog"); name {
 	case "create":
 		return c.createDialog(url.Values{
-			"nonce": {selfservice.NewNonce()}, "lifetimeDays": {suggested(c.site)}, "access": {string(tokensv1alpha1.AccessReadWrite)},
+			"nonce": {selfservice.NewNonce(c.Clock.Now())}, "lifetimeDays": {suggested(c.site)}, "access": {string(tokensv1alpha1.AccessReadWrite)},
 		})
 	case "rotate", "revoke":
 		return c.tokenDialog(name, query)

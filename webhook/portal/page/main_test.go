@@ -25,7 +25,7 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-var env portaltest.Env
+var env = portaltest.Env{Connect: hook}
 
 func TestMain(m *testing.M) { os.Exit(env.Main(m)) }
 

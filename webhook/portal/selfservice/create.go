@@ -13,7 +13,6 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
-	"apitokens.dev/operator/internal/token"
 )
 
 const (
@@ -27,6 +26,13 @@ const (
 func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (created Token, text string, err error) {
 	t, err := s.plan(c, r)
 	if err != nil {
+		return Token{}, "", err
+	}
+	id, err := s.newID(c, r.Nonce)
+	if err != nil {
+		return Token{}, "", err
+	}
+	if err := s.checkUnused(ctx, r.Nonce, id, ""); err != nil {
 		return Token{}, "", err
 	}
 	state, err := s.mustEnrol(ctx, c)
@@ -49,7 +55,10 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 			return Token{}, "", err
 		}
 	}
-	if text, err = s.issue(ctx, t); err != nil {
+	if text, err = s.issue(ctx, t, id); err != nil {
+		return Token{}, "", err
+	}
+	if err := s.checkUnused(ctx, r.Nonce, id, t.UID); err != nil {
 		return Token{}, "", err
 	}
 	if created, err = s.finish(ctx, t); err != nil {
@@ -66,8 +75,8 @@ func (s *Service) plan(c *Caller, r CreateRequest) (*tokensv1alpha1.APIToken, er
 		return nil, joined(all)
 	}
 	if r.Nonce != "" {
-		if !nonceForm.MatchString(r.Nonce) {
-			return nil, invalid(FieldNonce, "This form does not come from this page. Open the page again.")
+		if err := s.checkNonce(r.Nonce); err != nil {
+			return nil, err
 		}
 		t.GenerateName, t.Name = "", namePrefix(c.User)+r.Nonce
 	}
@@ -129,11 +138,7 @@ func (s *Service) checkUnchanged(ctx context.Context, c *Caller) error {
 }
 
 // issue generates the secret of a new APIToken and stores its record.
-func (s *Service) issue(ctx context.Context, t *tokensv1alpha1.APIToken) (string, error) {
-	id, err := token.NewID(s.Random)
-	if err != nil {
-		return "", fmt.Errorf("generating a token id: %w", err)
-	}
+func (s *Service) issue(ctx context.Context, t *tokensv1alpha1.APIToken, id string) (string, error) {
 	text, entry, err := s.mint(id)
 	if err != nil {
 		return "", err

@@ -5,6 +5,14 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // NamePrefix needs no API server.
 var NamePrefix = namePrefix
 
+// CheckNonce needs no API server.
+func (s *Service) CheckNonce(nonce string) error { return s.checkNonce(nonce) }
+
+// NewTokenID returns the id of the token of a user's form.
+func (s *Service) NewTokenID(site *Site, user, nonce string) (string, error) {
+	return s.newID(&Caller{Site: site, User: user}, nonce)
+}
+
 // SchemaProblem translates a violation of the schema.
 func SchemaProblem(field, message string) *Problem {
 	return schemaProblem(metav1.StatusCause{Field: field, Message: message})

@@ -1,10 +1,7 @@
 package selfservice
 
 import (
-	"crypto/rand"
 	"net/netip"
-	"regexp"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,14 +21,6 @@ type CreateRequest struct {
 	// Nonce makes the request idempotent: of two with the same nonce only one succeeds. It may be empty.
 	Nonce string
 }
-
-// FieldNonce is the field of a Problem whose form was sent before or does not come from the page.
-const FieldNonce = "nonce"
-
-// NewNonce returns the nonce of one CreateRequest.
-func NewNonce() string { return strings.ToLower(rand.Text()) }
-
-var nonceForm = regexp.MustCompile(`^[a-z2-7]{26}$`)
 
 // Network returns a network in CIDR form for a network or a single address. Other texts stay as they are, for the check.
 func Network(text string) string {

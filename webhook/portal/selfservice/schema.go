@@ -15,8 +15,7 @@ func (s *Service) createProblem(c *Caller, err error) error {
 	status := apierrors.APIStatus(nil)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return &Problem{Kind: Conflict, Field: FieldNonce,
-			Message: "The API token of this form was already created. It is not shown again: revoke it and create another one."}
+		return errFormUsed
 	case apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil && len(status.Status().Details.Causes) > 0:
 		return schemaProblem(status.Status().Details.Causes[0])
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
