@@ -51,9 +51,9 @@ func NewLog(out io.Writer, r prometheus.Registerer) *Log {
 // Observe counts an exchange and queues its line. It never blocks.
 func (l *Log) Observe(x Exchange) {
 	l.metrics.observe(x)
-	switch x.Decision.Verdict {
-	case authn.Forward:
-	case authn.Allow:
+	switch {
+	case x.Decision.Reason == authn.ReasonNoToken:
+	case x.Decision.Verdict == authn.Allow:
 		if !l.enqueue(x) {
 			l.metrics.dropped.Inc()
 		}
@@ -108,7 +108,7 @@ func (l *Log) write(out io.Writer) {
 
 func (l *Log) writeSums(lines *slog.Logger) {
 	for _, t := range l.floods.take() {
-		lines.LogAttrs(context.Background(), level(t.verdict), "Further requests have been refused", t.attributes()...)
+		lines.LogAttrs(context.Background(), level(t.verdict), t.message(), t.attributes()...)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestAuthenticationLine(t *testing.T) {
 	delete(got[0], "time")
 	want := map[string]any{
 		"level": "INFO", "msg": "alice has been authenticated via API Token (asp_DquJoZLwlsNJm6gU)",
-		"verdict": "allow", "reason": "authenticated", "site": "jira/main", "user": "alice", "tokenID": "asp_DquJoZLwlsNJm6gU",
+		"verdict": "allow", "reason": "authenticated", "site": "jira/main", "user": "alice", "claimedUser": "", "tokenID": "asp_DquJoZLwlsNJm6gU",
 		"client": "192.0.2.1", "method": "GET", "path": "/rest/api", "requestID": "r1", "peer": "10.0.0.1:4711",
 	}
 	if diff := cmp.Diff(want, got[0]); diff != "" {
@@ -72,7 +72,7 @@ func TestHostileFields(t *testing.T) {
 		"\r\n{\"msg\":\"forged\"}", "\x00\x1b[31m", "\u2028", strings.Repeat("x", 100_000), "\xff\xfe", `"}`,
 		"/rest/asp_DquJoZLwlsNJm6gU_secret",
 	} {
-		x := exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonUnknownToken})
+		x := exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonWrongUser, Claimed: hostile})
 		x.Claimed = audit.Claimed{Client: hostile, Method: hostile, Path: hostile, RequestID: hostile}
 		l.Observe(x)
 	}
@@ -229,6 +229,31 @@ apitoken_authentications_total{outcome="forward",reason="no_token",site="jira/ma
 	}
 }
 
+// The user who was claimed is logged as text that can be seen, and a secret of a deleted imported token leaves a line.
+func TestRefusedNamesAndDeadSecrets(t *testing.T) {
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	for _, claimed := range []string{"bob", "J\u00f6rg", "bob\u202e", "bob\xff", strings.Repeat("b", 600)} {
+		l.Observe(exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonWrongUser, TokenID: "asp_x", Claimed: claimed}))
+	}
+	l.Observe(exchange(authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonDeleted, TokenID: "asp_y", Claimed: "carol", Authorization: "Basic xyz"}))
+	l.Close()
+	got := lines(t, out.String())
+	want := []string{"bob", "J\u00f6rg", `bob\u202e`, `bob\xff`, strings.Repeat("b", 256) + "…(88 bytes cut)…" + strings.Repeat("b", 256), "carol"}
+	if len(got) != len(want) || strings.Contains(out.String(), "xyz") {
+		t.Fatalf("logged %s", out.String())
+	}
+	for i, claimed := range want {
+		if got[i]["claimedUser"] != claimed || got[i]["user"] != "" {
+			t.Errorf("line %d has the user %q and claims %q, want %q", i, got[i]["user"], got[i]["claimedUser"], claimed)
+		}
+	}
+	last := got[len(got)-1]
+	if last["msg"] != "A dead imported secret has been forwarded as a password" || last["verdict"] != "forward" || last["reason"] != "deleted" || last["tokenID"] != "asp_y" {
+		t.Errorf("the dead secret is logged as %v", last)
+	}
+}
+
 // refusals returns the number of refusals that a log contains, in lines and in sums, and the number of its lines.
 func refusals(t *testing.T, written string) (sum float64, n int) {
 	t.Helper()
@@ -286,6 +311,21 @@ func (s *slow) Write(p []byte) (int, error) {
 }
 
 // Anybody in the cluster can call with a wrong key and name any number of sites.
+// Lines about dead imported secrets are limited too, and their sum says what it counts.
+func TestDeadSecretsAreSummedUp(t *testing.T) {
+	var out bytes.Buffer
+	l := audit.NewLog(&out, prometheus.NewRegistry())
+	for range 500 {
+		l.Observe(exchange(authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonDeleted, Claimed: "alice"}))
+	}
+	l.Close()
+	got := lines(t, out.String())
+	last := got[len(got)-1]
+	if sum, n := refusals(t, out.String()); sum != 500 || n > 50 || last["msg"] != "Further dead imported secrets have been forwarded as passwords" {
+		t.Errorf("%v secrets in %d lines, the last is %v", sum, n, last)
+	}
+}
+
 func TestUnknownCallersAreLimited(t *testing.T) {
 	var out bytes.Buffer
 	registry := prometheus.NewRegistry()

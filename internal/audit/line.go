@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/token"
@@ -22,6 +23,8 @@ func message(x Exchange) string {
 		return d.User + " has been refused with API Token (" + d.TokenID + ")"
 	case d.Verdict == authn.Forbidden, d.Verdict == authn.Unauthorized:
 		return "An API Token has been refused"
+	case d.Verdict == authn.Forward:
+		return "A dead imported secret has been forwarded as a password"
 	default:
 		return "A gateway has been refused"
 	}
@@ -40,6 +43,7 @@ func attributes(x Exchange) []slog.Attr {
 		slog.String("reason", string(x.Decision.Reason)),
 		slog.String("site", clean(x.Site.String())),
 		slog.String("user", x.Decision.User),
+		slog.String("claimedUser", clean(visible(x.Decision.Claimed))),
 		slog.String("tokenID", x.Decision.TokenID),
 		slog.String("client", client(x)),
 		slog.String("method", clean(x.Claimed.Method)),
@@ -57,6 +61,14 @@ func client(x Exchange) string {
 	return clean(x.Claimed.Client)
 }
 
+// message is the text of a line that stands for several.
+func (t tally) message() string {
+	if t.verdict == authn.Forward {
+		return "Further dead imported secrets have been forwarded as passwords"
+	}
+	return "Further requests have been refused"
+}
+
 func (t tally) attributes() []slog.Attr {
 	return []slog.Attr{
 		slog.String("verdict", t.verdict.String()),
@@ -68,6 +80,15 @@ func (t tally) attributes() []slog.Attr {
 
 // clean makes a text that a client chose fit for the log: it blanks the secrets of tokens and cuts a long text.
 func clean(text string) string { return shorten(blank(text)) }
+
+// visible returns a text with escapes for characters that cannot be seen, such as those that change the direction of text.
+func visible(text string) string {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, unseen) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
+}
 
 // blanked stands for the secret of a token. The id before it is public.
 const blanked = "***"

@@ -14,6 +14,8 @@ import (
 // verified is a token that was verified in this request.
 type verified struct {
 	*entry
+	// ending says that the secret was replaced and ends soon.
+	ending bool
 	// path is the canonical path below the context path. fault is specialCharacter if it cannot be judged, else faultless.
 	path  []byte
 	fault pathFault
@@ -35,41 +37,50 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 	return false
 }
 
-// verify returns the entry that a credential of ours names, and the reason if it does not authenticate. The entry is nil
-// if the credential names none.
-func (ix *Index) verify(q *question, c credential) (*entry, Reason) {
+// verify returns the entry that a credential of ours names, and the index of the secret that it verifies against. If it does
+// not authenticate, verify returns the reason instead.
+func (ix *Index) verify(q *question, c credential) (e *entry, secret int, reason Reason) {
 	if c.imported != nil {
-		return c.imported, ix.validity(q.site, c.imported, 0, q.now)
+		return c.imported, 0, ix.validity(q.site, c.imported, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
 }
 
 // verifyGenerated verifies a token of our own format. It computes every check before it reports the first failure, so
-// that timing reveals nothing.
-func (ix *Index) verifyGenerated(q *question, c credential) (*entry, Reason) {
+// that timing reveals nothing. Dead secrets are compared only for a refusal, to say why.
+func (ix *Index) verifyGenerated(q *question, c credential) (e *entry, secret int, reason Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
-		return nil, ReasonMalformedToken
+		return nil, -1, ReasonMalformedToken
 	}
 	e, known := ix.find(id, q.Site)
 	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
 	validity := ix.validity(q.site, e, max(secret, 0), q.now)
+	if known && secret >= 0 && owned && validity == "" {
+		return e, secret, ""
+	}
+	dead := e.record.VerifyDead(c.password)
 	switch {
 	case !known:
-		return nil, ReasonUnknownToken
-	case secret < 0:
-		return e, ReasonWrongSecret
+		return nil, -1, ReasonUnknownToken
+	case secret < 0 && dead < 0:
+		return nil, -1, ReasonWrongSecret
 	case !owned:
-		return e, ReasonWrongUser
+		return nil, -1, ReasonWrongUser
+	case secret < 0:
+		return nil, -1, e.deadReason(q.site, &e.record.DeadEntries[dead])
 	}
-	return e, validity
+	return nil, -1, validity
 }
 
-// find returns the only complete entry with this id at the site. For an unknown id it returns a decoy, so that both cases
-// take the same time: the decoy is looked up for known ids too. The caller holds the lock.
+// find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that
+// all cases take the same time: decoys and dead entries are looked up for known ids too. The caller holds the lock.
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
-	decoy := ix.decoy(id)
-	if e = ix.byID[string(id)]; e == nil {
+	decoy, dead := ix.decoy(id), ix.deadByID[string(id)]
+	switch e = ix.byID[string(id)]; {
+	case e == nil && dead != nil:
+		e = dead
+	case e == nil:
 		e = decoy
 	}
 	same, here, alone := e.record.TokenID == string(id), e.site == at, e.duplicate == nil
@@ -92,9 +103,13 @@ func (ix *Index) decoy(id []byte) *entry {
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
 // current APIToken, site and time: a change counts as soon as the index has it.
 func (ix *Index) validity(s *site, e *entry, secret int, now time.Time) Reason {
-	t := e.token
+	t, blocked := e.token, ix.blocks(s, e.record)
 	switch {
-	case t.Namespace != s.name.Namespace && !ix.allowsNamespace(s, t.Namespace):
+	case e.dead != "":
+		return e.deadReason(s, &e.record.Entries[secret])
+	case blocked:
+		return ReasonUserBlocked
+	case !ix.allowsNamespace(s, t.Namespace), t.ParentNamespace != "" && !ix.allowsNamespace(s, t.ParentNamespace):
 		return ReasonNamespaceNotAllowed
 	case t.Suspended:
 		return ReasonSuspended
@@ -106,8 +121,33 @@ var validityReasons = [...]Reason{
 	lifetime.Valid: "", lifetime.Expired: ReasonExpired, lifetime.Replaced: ReasonReplaced, lifetime.Revoked: ReasonRevokedByEpoch,
 }
 
-// allowsNamespace reports whether the site accepts tokens of another namespace. An unknown namespace is not allowed.
+// allowsNamespace reports whether the site accepts tokens of a namespace. Another one than its own must be known.
 func (ix *Index) allowsNamespace(s *site, namespace string) bool {
+	if namespace == s.name.Namespace {
+		return true
+	}
 	labels, known := ix.namespaces[namespace]
 	return known && s.allowsNamespace != nil && s.allowsNamespace(labels)
+}
+
+// blocks reports whether the site blocks the owner of a token: by name, by the key that the token belongs to, or by the key
+// that the owner acts with. It looks at all three each time, so that the time reveals nothing.
+func (ix *Index) blocks(s *site, r *record.Record) bool {
+	if len(s.blockedNames)+len(s.blockedKeys) == 0 {
+		return false
+	}
+	name, key := s.blockedNames[r.User], s.blockedKeys[r.UserKey]
+	acting := s.blockedKeys[ix.credentials[siteUser{s.name, r.User}].UserKey]
+	return name || key || acting
+}
+
+// deadReason returns the reason why a secret of a dead entry, or a dead one of a living entry, does not authenticate.
+func (e *entry) deadReason(s *site, secret *record.Entry) Reason {
+	switch {
+	case secret.Issued.Before(s.lifetime.IssuedAfter):
+		return ReasonRevokedByEpoch
+	case secret.State == record.Dead:
+		return ReasonReplaced
+	}
+	return e.dead
 }

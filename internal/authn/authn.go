@@ -67,10 +67,15 @@ func (v Verdict) String() string {
 type Decision struct {
 	Verdict Verdict
 	Reason  Reason
-	// User is the stored owner of a verified token, else empty.
-	User string
-	// TokenID is the public id of the stored token that the client named. It is verified only if User is set.
+	// User is the stored owner of a verified token, else empty. UserKey is the owner's user key in the product, if the token
+	// is known to belong to one.
+	User, UserKey string
+	// TokenID is the public id of the token that the client presented, for the log. It is verified only if User is set.
 	TokenID string
+	// Claimed is the user name that the client sent with a token of another user, for the log.
+	Claimed string
+	// Ending says that the verified secret was replaced, and ends soon.
+	Ending bool
 	// Authorization is the value that the product receives: the owner's on Allow, the client's own on Forward.
 	Authorization string
 	// Target is the request target that the gateway sends to the product. It is the client's own on Forward. On Allow, runs

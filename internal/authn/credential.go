@@ -39,7 +39,8 @@ const (
 
 // credential is the credential that a request presents.
 type credential struct {
-	kind           kind
+	kind kind
+	// user and password are those of Basic.
 	user, password []byte
 	// imported is the imported token that a foreign credential turned out to be.
 	imported *entry
@@ -96,9 +97,27 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	case hasPrefix(password):
 		return credential{kind: ours, user: user, password: password}
 	case presentsToken(user), presentsToken(password):
-		return credential{kind: misplaced}
+		return credential{kind: misplaced, user: user, password: password}
 	}
 	return credential{kind: foreign, user: user, password: password}
+}
+
+// id returns the id of the presented token, or "". It is not verified.
+func (c credential) id() string {
+	if c.imported != nil {
+		return c.imported.record.TokenID
+	}
+	return presentedID(string(c.password))
+}
+
+// presentedID returns the id in the first of some texts that has anything with the shape of a token in it, or "".
+func presentedID(texts ...string) string {
+	for _, text := range texts {
+		if found, ok := token.Find(text); ok {
+			return found.ID
+		}
+	}
+	return ""
 }
 
 func hasPrefix(value []byte) bool { return bytes.HasPrefix(value, []byte(token.Prefix)) }

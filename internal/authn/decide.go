@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -56,7 +57,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 		}
 		d = ix.decide(r, m, now, &slow)
 	}
-	if slow.pending != nil {
+	if slow.pending != nil && !slow.forLog {
 		return Decision{Verdict: CannotDecide, Reason: ReasonBusy}
 	}
 	return d
@@ -66,7 +67,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) Decision {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	slow.pending = nil
+	slow.pending, slow.forLog = nil, false
 	s, reason := ix.caller(r, m)
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
@@ -115,20 +116,20 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 	c = parseCredential(q.Request, decoded)
 	switch c.kind {
 	case malformed:
-		return c, unauthorized(ReasonMalformedCredential), true
+		return c, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
 	case misplaced:
-		return c, unauthorized(ReasonSchemeNotAccepted), true
+		return c, unauthorized(ReasonSchemeNotAccepted, cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))), true
 	case inQuery:
-		return c, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter}, true
+		return c, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: presentedID(q.query())}, true
 	case ours:
 		return c, Decision{}, false
 	}
 	e, reason := ix.findImported(q, c)
 	switch {
 	case reason != "":
-		return c, unauthorized(reason), true
+		return c, unauthorized(reason, ""), true
 	case e == nil:
-		return c, forward(q.Request), true
+		return c, ix.forward(q, c), true
 	}
 	c.imported = e
 	return c, Decision{}, false
@@ -140,20 +141,23 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 	path, fault := canonicalPath(buf, q.path())
 	switch {
 	case fault == ambiguous:
-		return verified{}, unauthorized(ReasonAmbiguousPath), true
+		return verified{}, unauthorized(ReasonAmbiguousPath, c.id()), true
 	case !q.site.acceptsTokensAt(path, q.mode):
-		return verified{}, unauthorized(ReasonPathNotAccepted), true
+		return verified{}, unauthorized(ReasonPathNotAccepted, c.id()), true
 	case isRedispatched(path[len(q.site.contextPath):]):
-		return verified{}, unauthorized(ReasonAmbiguousPath), true
+		return verified{}, unauthorized(ReasonAmbiguousPath, c.id()), true
 	}
-	e, reason := ix.verify(q, c)
-	switch {
-	case e == nil:
-		return verified{}, unauthorized(reason), true
-	case reason != "":
-		return verified{}, Decision{Verdict: Unauthorized, Reason: reason, TokenID: e.record.TokenID}, true
+	e, secret, reason := ix.verify(q, c)
+	if reason != "" {
+		d = unauthorized(reason, c.id())
+		// Each refusal makes a copy of the name, so that all of them take the same time.
+		if d.Claimed = string(c.user); reason != ReasonWrongUser {
+			d.Claimed = ""
+		}
+		return verified{}, d, true
 	}
-	return verified{entry: e, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
+	ending := e.record.Entries[secret].State == record.Ending
+	return verified{entry: e, ending: ending, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
@@ -182,7 +186,10 @@ func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 
 // attach adds the credential that the owner acts with at the product. A request to the operator's own API needs none.
 func (ix *Index) attach(q *question, v verified) Decision {
-	d := Decision{Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, TokenID: v.record.TokenID, APIToken: v.token.name()}
+	d := Decision{
+		Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, UserKey: v.record.UserKey, TokenID: v.record.TokenID,
+		APIToken: v.token.name(), Ending: v.ending,
+	}
 	if q.mode == ownAPIRequest {
 		return d
 	}
@@ -190,6 +197,8 @@ func (ix *Index) attach(q *question, v verified) Decision {
 	switch {
 	case !ok:
 		return v.forbidden(ReasonUpstreamCredentialMissing)
+	case d.UserKey != "" && c.UserKey != "" && d.UserKey != c.UserKey:
+		return v.forbidden(ReasonOwnerChanged)
 	case c.Origin != q.site.origin:
 		return v.forbidden(ReasonUpstreamChanged)
 	}
@@ -197,19 +206,25 @@ func (ix *Index) attach(q *question, v verified) Decision {
 	return d
 }
 
-// unauthorized is the Decision about a credential that names no stored token.
-func unauthorized(reason Reason) Decision { return Decision{Verdict: Unauthorized, Reason: reason} }
+// unauthorized is the Decision about a credential that does not authenticate.
+func unauthorized(reason Reason, tokenID string) Decision {
+	return Decision{Verdict: Unauthorized, Reason: reason, TokenID: tokenID}
+}
 
 // forbidden is the Decision about a verified token that may not do this.
 func (v verified) forbidden(reason Reason) Decision {
 	return Decision{Verdict: Forbidden, Reason: reason, User: v.record.User, TokenID: v.record.TokenID}
 }
 
-// forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them.
-func forward(r *Request) Decision {
-	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: r.Target}
-	if len(r.Authorization) == 1 {
-		d.Authorization = r.Authorization[0]
+// forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them. The
+// log gets a line if the credential was an imported token once.
+func (ix *Index) forward(q *question, c credential) Decision {
+	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: q.Target}
+	if len(q.Authorization) == 1 {
+		d.Authorization = q.Authorization[0]
+	}
+	if e := ix.findDead(q, c); e != nil {
+		d.Reason, d.TokenID, d.Claimed = e.deadReason(q.site, &e.record.Entries[0]), e.record.TokenID, e.record.User
 	}
 	return d
 }

@@ -27,7 +27,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e := ix.linked[uid]
-	if e == nil {
+	if e == nil || e.dead != "" {
 		return Description{}, false
 	}
 	s := ix.sites[e.site]
@@ -70,7 +70,7 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e, known := ix.find(id, at)
-	if e.record.Verify(text) < 0 || !known {
+	if e.record.Verify(text) < 0 || !known || e.dead != "" {
 		return APITokenName{}, false
 	}
 	return e.token.name(), true

@@ -406,6 +406,19 @@ var (
 	refPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9.]+)(:[0-9]+)?\z`)
 )
 
+// refID returns the decoded id of the first token in the first text that has one, or "".
+func refID(texts ...string) string {
+	for _, text := range texts {
+		if found := refInQuery.FindString(text); found != "" {
+			for strings.Contains(found, "%25") {
+				found = strings.ReplaceAll(found, "%25", "%")
+			}
+			return unescaped(found)[:token.IDLength]
+		}
+	}
+	return ""
+}
+
 // spelled is an expression for a character as it is or percent-encoded.
 func spelled(hex, plain string) string { return "(" + plain + "|%(25)*" + hex + ")" }
 
@@ -452,11 +465,8 @@ func refImported(at SiteName, user, password string) (index int, found bool) {
 }
 
 func referenceWithoutClient(r *Request, lacks Reason) []Decision {
-	refuse := func(reasons ...Reason) (ds []Decision) {
-		for _, reason := range reasons {
-			ds = append(ds, Decision{Verdict: Unauthorized, Reason: reason})
-		}
-		return ds
+	refuse := func(reason Reason, id string) []Decision {
+		return []Decision{{Verdict: Unauthorized, Reason: reason, TokenID: id}}
 	}
 	s, ok := fuzzedSites[r.Site]
 	switch {
@@ -465,7 +475,7 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 	case r.Contract != "nginx" || r.CallerKey != s.key && r.CallerKey != "RETIRED":
 		return []Decision{{Reason: ReasonCallerKeyMismatch}}
 	case len(r.Authorization) > 1:
-		return refuse(ReasonMalformedCredential)
+		return refuse(ReasonMalformedCredential, refID(r.Authorization...))
 	}
 	rawPath, query, _ := strings.Cut(r.Target, "?")
 	forward := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: r.Target}
@@ -479,45 +489,49 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		if asciiLower(scheme) == "basic" {
 			decoded, err := base64.StdEncoding.Strict().DecodeString(rest)
 			if user, password, ok = strings.Cut(string(decoded), ":"); err != nil || !ok || len(rest) > 1024 {
-				return refuse(ReasonMalformedCredential)
+				return refuse(ReasonMalformedCredential, refID(r.Authorization...))
 			}
 			if !strings.HasPrefix(password, "asp_") && (refPresented.MatchString(user) || refPresented.MatchString(password)) {
-				return refuse(ReasonSchemeNotAccepted)
+				return refuse(ReasonSchemeNotAccepted, refID(user, password, r.Authorization[0]))
 			}
 		} else if refPresented.MatchString(r.Authorization[0]) {
-			return refuse(ReasonSchemeNotAccepted)
+			return refuse(ReasonSchemeNotAccepted, refID(r.Authorization[0]))
 		}
 	}
 	if !strings.HasPrefix(password, "asp_") {
 		if refInQuery.MatchString(query) {
-			return []Decision{{Verdict: Forbidden, Reason: ReasonCredentialParameter}}
+			return []Decision{{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: refID(query)}}
 		}
 		if _, found := refImported(r.Site, user, password); !found {
 			return []Decision{forward}
 		}
 	}
 
+	i, imported := refImported(r.Site, user, password)
+	id := refID(password)
+	if imported {
+		id = fuzzedTokens[i].id()
+	}
 	path, ok := refPath(rawPath)
 	if !ok {
-		return refuse(ReasonAmbiguousPath)
+		return refuse(ReasonAmbiguousPath, id)
 	}
 	inside, ok := strings.CutPrefix(path, s.context)
 	if !ok || !slices.ContainsFunc(s.paths, func(p string) bool { return strings.HasPrefix(inside, p) }) {
-		return refuse(ReasonPathNotAccepted)
+		return refuse(ReasonPathNotAccepted, id)
 	}
 	if regexp.MustCompile(`^/s/(.*/)?_/|^/s/_/`).MatchString(inside) {
-		return refuse(ReasonAmbiguousPath)
+		return refuse(ReasonAmbiguousPath, id)
 	}
-	i, imported := refImported(r.Site, user, password)
 	if !imported {
 		if !refToken.MatchString(password) || checksummed(password[:61]) != password {
-			return refuse(ReasonMalformedToken)
+			return refuse(ReasonMalformedToken, id)
 		}
 		i = slices.IndexFunc(fuzzedTokens, func(tok issued) bool {
 			return tok.imported == "" && tok.site == r.Site && tok.id() == password[:20]
 		})
 		if i < 0 {
-			return refuse(ReasonUnknownToken)
+			return refuse(ReasonUnknownToken, id)
 		}
 	}
 	tok := fuzzedTokens[i]
@@ -530,7 +544,7 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		return []Decision{d}
 	}
 	if asciiLower(user) != tok.owner {
-		d.Reason = ReasonWrongUser
+		d.Reason, d.Claimed = ReasonWrongUser, user
 		return []Decision{d}
 	}
 	if tok.invalid != "" {

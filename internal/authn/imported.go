@@ -51,6 +51,23 @@ func (ix *Index) findImported(q *question, c credential) (found *entry, reason R
 	return found, ""
 }
 
+// findDead returns the dead secret of an imported token that a credential is, or nil. It looks at the newest ones. Slow
+// hashes are pending only when those of living tokens have been computed.
+func (ix *Index) findDead(q *question, c credential) *entry {
+	if q.slow.pending != nil {
+		return nil
+	}
+	entries := ix.deadImported[siteUser{q.Site, string(c.user)}]
+	for _, e := range slices.Backward(entries[max(0, len(entries)-record.MaxImported):]) {
+		if ix.verifyImported(q, e, c.password) {
+			q.slow.pending = nil
+			return e
+		}
+	}
+	q.slow.forLog = true
+	return nil
+}
+
 // verifyImported reports whether text is the secret of an entry. For a slow hash it knows only what is remembered: if that
 // is nothing, it lists the hash as pending.
 func (ix *Index) verifyImported(q *question, e *entry, text []byte) bool {

@@ -83,7 +83,7 @@ func TestImportedButNotValid(t *testing.T) {
 	f.PutToken(token)
 	f.want(t, "suspended", request("/jira/rest/x", basic("alice", weak)), authn.Unauthorized, authn.ReasonSuspended)
 	f.DeleteToken("imported-0")
-	f.want(t, "deleted", request("/jira/rest/x", basic("alice", weak)), authn.Forward, authn.ReasonNoToken)
+	f.want(t, "deleted", request("/jira/rest/x", basic("alice", weak)), authn.Forward, authn.ReasonDeleted)
 	token.Suspended, token.Imported = false, false
 	f.PutToken(token)
 	f.want(t, "declared as generated", request("/jira/rest/x", basic("alice", weak)), authn.Forward, authn.ReasonNoToken)
@@ -136,7 +136,7 @@ func TestSlowHashesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		for range 2 { // the first crowd frees its slots
-			f.DeleteToken("imported-0")
+			f.DeleteRecord("imported-0") // and with it what is remembered of the hash
 			f.importSecret(t, 0, weak)
 			f.crowd(t)
 		}
@@ -228,7 +228,7 @@ func TestTokensChangeWhileSlowHashesAreComputed(t *testing.T) {
 				t.Fatalf("decided %+v before %q was tried", <-decided, secret)
 			}
 			if secret != "" {
-				f.DeleteToken("imported-0")
+				f.DeleteRecord("imported-0") // and with it what is remembered of the hash
 				f.importSecret(t, 0, secret)
 			}
 			f.PassSlot()

@@ -21,7 +21,9 @@ type Token struct {
 	Suspended bool
 	// Imported says that its secret comes from a Secret. Portal says that the portal made it.
 	Imported, Portal bool
-	Limits           Limits
+	// ParentNamespace is the namespace of the token that it was created with, or empty. The site must allow it too.
+	ParentNamespace string
+	Limits          Limits
 }
 
 // Site is what the index needs of an AtlassianSite.
@@ -38,6 +40,8 @@ type Site struct {
 	// Lifetime and Limits apply to every token of the site.
 	Lifetime lifetime.Policy
 	Limits   Limits
+	// BlockedNames and BlockedKeys are users whose tokens are refused. Names are folded.
+	BlockedNames, BlockedKeys []string
 	// AllowsNamespace reports whether tokens of another namespace with these labels count. Nil means no.
 	AllowsNamespace func(labels map[string]string) bool
 	// TrustedHops is the number of trusted proxies in front of the gateway.
@@ -48,6 +52,8 @@ type Site struct {
 type UpstreamCredential struct {
 	Site SiteName
 	User string
+	// UserKey is the user's key in the product, or empty if it is not known.
+	UserKey string
 	// Authorization is the value of the header.
 	Authorization string
 	// Origin is the server that it was obtained from. It is released to no other.
@@ -65,19 +71,21 @@ type Index struct {
 	ready   bool
 	tokens  map[string]*Token         // by UID
 	records map[string]*record.Record // by UID
-	// linked are the complete tokens by UID, byID the generated ones among them by token id.
-	linked map[string]*entry
-	byID   map[string]*entry
-	// decoys are the same entries as in byID, in any order.
-	decoys      []*entry
-	seed        maphash.Seed
-	imported    importedTokens
-	slowHashes  *slowHashes
-	sites       map[SiteName]*site
-	namespaces  map[string]map[string]string // labels by name
-	callerKeys  map[SiteName]map[authurl.Contract][]string
-	credentials map[siteUser]UpstreamCredential
-	licenses    map[SiteName]License
+	// linked are the entries by UID. byID are those of generated tokens by token id, and deadByID those of deleted ones.
+	linked         map[string]*entry
+	byID, deadByID entriesByID
+	// decoys are the same entries as in byID and deadByID, in any order.
+	decoys []*entry
+	seed   maphash.Seed
+	// imported are the entries of imported tokens, and deadImported are secrets of theirs that no longer authenticate.
+	imported     importedTokens
+	deadImported importedTokens
+	slowHashes   *slowHashes
+	sites        map[SiteName]*site
+	namespaces   map[string]map[string]string // labels by name
+	callerKeys   map[SiteName]map[authurl.Contract][]string
+	credentials  map[siteUser]UpstreamCredential
+	licenses     map[SiteName]License
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
@@ -91,6 +99,8 @@ type site struct {
 	tokenPaths      []string
 	lifetime        lifetime.Policy
 	limits          Limits
+	blockedNames    map[string]bool
+	blockedKeys     map[string]bool
 	allowsNamespace func(map[string]string) bool
 	trustedHops     int
 }
@@ -104,19 +114,21 @@ type siteUser struct {
 // NewIndex returns an empty index that is not ready. now is its clock.
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
-		now:         now,
-		tokens:      map[string]*Token{},
-		records:     map[string]*record.Record{},
-		byID:        map[string]*entry{},
-		linked:      map[string]*entry{},
-		seed:        maphash.MakeSeed(),
-		imported:    importedTokens{},
-		slowHashes:  newSlowHashes(),
-		sites:       map[SiteName]*site{},
-		namespaces:  map[string]map[string]string{},
-		callerKeys:  map[SiteName]map[authurl.Contract][]string{},
-		credentials: map[siteUser]UpstreamCredential{},
-		licenses:    map[SiteName]License{},
+		now:          now,
+		tokens:       map[string]*Token{},
+		records:      map[string]*record.Record{},
+		byID:         entriesByID{},
+		deadByID:     entriesByID{},
+		linked:       map[string]*entry{},
+		seed:         maphash.MakeSeed(),
+		imported:     importedTokens{},
+		deadImported: importedTokens{},
+		slowHashes:   newSlowHashes(),
+		sites:        map[SiteName]*site{},
+		namespaces:   map[string]map[string]string{},
+		callerKeys:   map[SiteName]map[authurl.Contract][]string{},
+		credentials:  map[siteUser]UpstreamCredential{},
+		licenses:     map[SiteName]License{},
 	}
 }
 
@@ -143,12 +155,13 @@ func (ix *Index) PutToken(t Token) {
 	ix.link(t.UID, old)
 }
 
-// DeleteToken removes an APIToken. From now on it does not authenticate, even if its record remains.
+// DeleteToken removes an APIToken. From now on it does not authenticate. If its record remains, refusals say why.
 func (ix *Index) DeleteToken(uid string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.unlink(uid)
+	old := ix.unlink(uid)
 	delete(ix.tokens, uid)
+	ix.link(uid, old)
 }
 
 // PutRecord adds or replaces the record of the APIToken with this UID.
@@ -178,8 +191,17 @@ func (ix *Index) PutSite(s Site) {
 	defer ix.mu.Unlock()
 	ix.sites[s.Name] = &site{
 		name: s.Name, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
-		lifetime: s.Lifetime, limits: s.Limits, allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
+		lifetime: s.Lifetime, limits: s.Limits,
+		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 	}
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 // DeleteSite removes a site.

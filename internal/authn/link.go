@@ -5,60 +5,115 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// entry is an APIToken together with its record. The two agree.
+// entry is a record in the index, together with its APIToken. The two agree.
 type entry struct {
 	site   SiteName
 	token  *Token
 	record *record.Record
-	// duplicate is another complete APIToken with the same token id. While there is one, neither authenticates.
+	// dead is the reason why none of the record's secrets authenticates any more. It is empty while the APIToken exists.
+	// Then token is goneToken.
+	dead Reason
+	// duplicate is another entry with the same token id, and as dead as this one. While there is one, neither counts.
 	duplicate *entry
 	// position is the index of the entry in Index.decoys.
 	position int
 	// slow is the memory of a slow hash. It is nil for other hashes.
 	slow *slowMemory
+	// former are the replaced secrets of an imported token, each as an entry of its own.
+	former []*entry
 }
+
+// goneToken stands for the APIToken of a dead entry.
+var goneToken = &Token{}
 
 func (t *Token) name() APITokenName {
 	return APITokenName{Namespace: t.Namespace, Name: t.Name, UID: t.UID}
 }
 
-// link adds the entry of an APIToken if its record is there and agrees with it. It takes over what the old entry
-// remembers of the same hash: an APIToken in use changes every minute, because its status does.
+// link adds the entry of a record. It is dead if there is no APIToken, and there is none if the APIToken does not agree. It
+// takes over what the old entry remembers of the same hash: an APIToken in use changes every minute, because its status does.
 func (ix *Index) link(uid string, old *entry) {
 	t, r := ix.tokens[uid], ix.records[uid]
-	if t == nil || r == nil || !agrees(t, r) {
+	var e *entry
+	switch {
+	case r == nil:
+		return
+	case t == nil, !r.Dead.IsZero():
+		e = &entry{site: SiteName(r.Site), token: goneToken, record: r, dead: ReasonDeleted}
+	case agrees(t, r):
+		e = &entry{site: t.Site, token: t, record: r}
+	default:
 		return
 	}
-	e := &entry{site: t.Site, token: t, record: r}
 	ix.linked[uid] = e
 	if r.Imported {
-		switch hash := r.Entries[0].Hash; {
-		case old != nil && old.slow != nil && old.record.Entries[0].Hash == hash:
-			e.slow = old.slow
-		case hash.Slow():
-			e.slow = &slowMemory{}
-		}
-		ix.imported.add(e)
+		ix.linkImported(e, old)
 		return
 	}
-	e.duplicate, e.position = ix.byID[r.TokenID], len(ix.decoys)
-	ix.byID[r.TokenID], ix.decoys = e, append(ix.decoys, e)
+	e.position = len(ix.decoys)
+	ix.decoys = append(ix.decoys, e)
+	ix.idsOf(e).add(e)
 }
 
-// unlink removes the entry of an APIToken and returns it. It returns nil if there was none.
+// linkImported adds the entry of an imported token, and those of its replaced secrets.
+func (ix *Index) linkImported(e, old *entry) {
+	e.slow = old.memoryOf(&e.record.Entries[0].Hash)
+	ix.importedOf(e).add(e)
+	for _, replaced := range e.record.DeadEntries {
+		r := *e.record
+		r.Entries = []record.Entry{replaced}
+		former := &entry{site: e.site, token: goneToken, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
+		e.former = append(e.former, former)
+		ix.importedOf(former).add(former)
+	}
+}
+
+// memoryOf returns the memory that an entry or one of its former ones has of a slow hash, or a new one. It returns nil for
+// other hashes. The entry may be nil.
+func (e *entry) memoryOf(hash *record.Hash) *slowMemory {
+	if !hash.Slow() {
+		return nil
+	}
+	if e != nil {
+		for _, known := range append(e.former, e) {
+			if known.slow != nil && known.record.Entries[0].Hash == *hash {
+				return known.slow
+			}
+		}
+	}
+	return &slowMemory{}
+}
+
+// unlink removes the entry of a record and returns it. It returns nil if there was none.
 func (ix *Index) unlink(uid string) *entry {
 	e := ix.linked[uid]
-	switch {
-	case e == nil:
+	if e == nil {
 		return nil
-	case e.record.Imported:
-		ix.imported.remove(e)
-	default:
-		ix.unlinkDecoy(e)
-		ix.unlinkID(e)
 	}
 	delete(ix.linked, uid)
+	if e.record.Imported {
+		for _, linked := range append(e.former, e) {
+			ix.importedOf(linked).remove(linked)
+		}
+		return e
+	}
+	ix.unlinkDecoy(e)
+	ix.idsOf(e).remove(e)
 	return e
+}
+
+func (ix *Index) idsOf(e *entry) entriesByID {
+	if e.dead != "" {
+		return ix.deadByID
+	}
+	return ix.byID
+}
+
+func (ix *Index) importedOf(e *entry) importedTokens {
+	if e.dead != "" {
+		return ix.deadImported
+	}
+	return ix.imported
 }
 
 // unlinkDecoy moves the last decoy to the place of this one.
@@ -69,17 +124,24 @@ func (ix *Index) unlinkDecoy(e *entry) {
 	ix.decoys = ix.decoys[:last]
 }
 
-// unlinkID removes an entry from the list of those with the same token id.
-func (ix *Index) unlinkID(e *entry) {
-	if first := ix.byID[e.record.TokenID]; first != e {
+// entriesByID are entries by token id. The entries with the same id are a list, linked by duplicate.
+type entriesByID map[string]*entry
+
+func (ids entriesByID) add(e *entry) {
+	e.duplicate = ids[e.record.TokenID]
+	ids[e.record.TokenID] = e
+}
+
+func (ids entriesByID) remove(e *entry) {
+	if first := ids[e.record.TokenID]; first != e {
 		for first.duplicate != e {
 			first = first.duplicate
 		}
 		first.duplicate = e.duplicate
 		return
 	}
-	if ix.byID[e.record.TokenID] = e.duplicate; e.duplicate == nil {
-		delete(ix.byID, e.record.TokenID)
+	if ids[e.record.TokenID] = e.duplicate; e.duplicate == nil {
+		delete(ids, e.record.TokenID)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,62 +24,133 @@ type model struct {
 	grants     map[siteUser]UpstreamCredential
 }
 
-// meant returns the one complete APIToken that user and text mean at a site, or the reason why there is none.
-func (m *model) meant(at SiteName, user, text string) (Token, Reason) {
-	generated := strings.HasPrefix(text, token.Prefix)
-	var found []string
+// lives reports whether a record belongs to an APIToken, and authenticates with it.
+func (m *model) lives(uid string) bool {
+	r, t := m.records[uid], m.tokens[uid]
+	return t.UID != "" && r.Dead.IsZero() && r.User == t.User && r.Imported == t.Imported && r.Site == record.Ref(t.Site) &&
+		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
+}
+
+// isDead reports whether a record is that of a deleted APIToken.
+func (m *model) isDead(uid string) bool {
+	return m.tokens[uid].UID == "" || !m.records[uid].Dead.IsZero()
+}
+
+// meant returns the one complete APIToken that user and text mean at a site, or the possible reasons why there is none. There
+// are several if a text is more than one dead imported secret.
+func (m *model) meant(at SiteName, user, text string) (Token, []Reason) {
+	if !strings.HasPrefix(text, token.Prefix) {
+		return m.meantImported(at, user, text)
+	}
+	var living, dead []string
 	for uid, r := range m.records {
-		t, ok := m.tokens[uid]
 		switch {
-		case !ok || r.User != t.User || r.Imported != t.Imported || r.Site != record.Ref(t.Site) ||
-			r.APIToken != record.Ref{Namespace: t.Namespace, Name: t.Name}:
-		case generated && !r.Imported && r.TokenID == text[:token.IDLength],
-			!generated && r.Imported && t.Site == at && r.User == user && r.Verify([]byte(text)) == 0:
-			found = append(found, uid)
+		case r.Imported || r.TokenID != text[:token.IDLength]:
+		case m.lives(uid):
+			living = append(living, uid)
+		case m.isDead(uid):
+			dead = append(dead, uid)
 		}
 	}
 	switch {
-	case !generated && len(found) == 0:
-		return Token{}, ReasonNoToken
-	case !generated && len(found) > 1:
-		return Token{}, ReasonAmbiguousToken
-	case len(found) != 1 || m.tokens[found[0]].Site != at:
-		return Token{}, ReasonUnknownToken
-	case m.records[found[0]].Verify([]byte(text)) < 0:
-		return Token{}, ReasonWrongSecret
-	case m.records[found[0]].User != user:
-		return Token{}, ReasonWrongUser
+	case len(living) == 0 && len(dead) == 1:
+		return Token{}, []Reason{m.refused(at, dead[0], user, text)}
+	case len(living) != 1:
+		return Token{}, []Reason{ReasonUnknownToken}
 	}
-	return m.tokens[found[0]], ""
+	if reason := m.refused(at, living[0], user, text); reason != "" {
+		return Token{}, []Reason{reason}
+	}
+	return m.tokens[living[0]], nil
 }
 
-// authenticates returns the expected outcome for user and text at a site with this caller key, and the APIToken.
-func (m *model) authenticates(at SiteName, key, user, text, method string) (Token, Reason) {
+// refused returns why a text is not a secret of a generated token, or "".
+func (m *model) refused(at SiteName, uid, user, text string) Reason {
+	r := m.records[uid]
+	switch live, dead := r.Verify([]byte(text)) >= 0, r.VerifyDead([]byte(text)) >= 0; {
+	case r.Site != record.Ref(at):
+		return ReasonUnknownToken
+	case !live && !dead:
+		return ReasonWrongSecret
+	case r.User != user:
+		return ReasonWrongUser
+	case !live:
+		return ReasonReplaced
+	case m.isDead(uid):
+		return ReasonDeleted
+	}
+	return ""
+}
+
+// meantImported is meant for an imported secret.
+func (m *model) meantImported(at SiteName, user, text string) (Token, []Reason) {
+	var living []string
+	var reasons []Reason
+	for uid, r := range m.records {
+		lives, dead := m.lives(uid), m.isDead(uid)
+		if !r.Imported || r.Site != record.Ref(at) || r.User != user || !lives && !dead {
+			continue
+		}
+		switch is := r.Verify([]byte(text)) == 0; {
+		case is && lives:
+			living = append(living, uid)
+		case is:
+			reasons = append(reasons, ReasonDeleted)
+		}
+		if r.VerifyDead([]byte(text)) >= 0 {
+			reasons = append(reasons, ReasonReplaced)
+		}
+	}
+	switch {
+	case len(living) > 1:
+		return Token{}, []Reason{ReasonAmbiguousToken}
+	case len(living) == 1:
+		return m.tokens[living[0]], nil
+	case reasons == nil:
+		return Token{}, []Reason{ReasonNoToken}
+	}
+	return Token{}, reasons
+}
+
+// authenticates returns the possible outcomes for user and text at a site with this caller key, and the APIToken.
+func (m *model) authenticates(at SiteName, key, user, text, method string) (Token, []Reason) {
 	site, ok := m.sites[at]
 	switch {
 	case !ok:
-		return Token{}, ReasonUnknownSite
+		return Token{}, []Reason{ReasonUnknownSite}
 	case key == "" || m.keys[at] != key:
-		return Token{}, ReasonCallerKeyMismatch
+		return Token{}, []Reason{ReasonCallerKeyMismatch}
 	}
-	t, reason := m.meant(at, user, text)
-	if reason != "" {
-		return Token{}, reason
+	t, reasons := m.meant(at, user, text)
+	if reasons != nil {
+		return Token{}, reasons
 	}
-	labels, seen := m.namespaces[t.Namespace]
+	return t, []Reason{m.judge(at, site, t, user, method)}
+}
+
+func (m *model) judge(at SiteName, site Site, t Token, user, method string) Reason {
+	allows := func(namespace string) bool {
+		labels, seen := m.namespaces[namespace]
+		return namespace == at.Namespace || seen && site.AllowsNamespace != nil && labels["tokens"] == "yes"
+	}
+	belongs := m.records[t.UID].UserKey
 	switch grant, ok := m.grants[siteUser{at, user}]; {
-	case t.Namespace != at.Namespace && (!seen || site.AllowsNamespace == nil || labels["tokens"] != "yes"):
-		return t, ReasonNamespaceNotAllowed
+	case slices.Contains(site.BlockedNames, user), slices.ContainsFunc(site.BlockedKeys, func(key string) bool { return key == belongs || key == grant.UserKey }):
+		return ReasonUserBlocked
+	case !allows(t.Namespace), t.ParentNamespace != "" && !allows(t.ParentNamespace):
+		return ReasonNamespaceNotAllowed
 	case t.Suspended:
-		return t, ReasonSuspended
+		return ReasonSuspended
 	case (site.Limits.ReadOnly || t.Limits.ReadOnly) && method != "GET":
-		return t, ReasonReadOnly
+		return ReasonReadOnly
 	case !ok:
-		return t, ReasonUpstreamCredentialMissing
+		return ReasonUpstreamCredentialMissing
+	case belongs != "" && grant.UserKey != "" && belongs != grant.UserKey:
+		return ReasonOwnerChanged
 	case grant.Origin != site.Origin:
-		return t, ReasonUpstreamChanged
+		return ReasonUpstreamChanged
 	}
-	return t, ReasonAuthenticated
+	return ReasonAuthenticated
 }
 
 // seeded is a source of randomness that repeats itself in each run.
@@ -132,6 +204,7 @@ func TestIndexAgainstModel(t *testing.T) {
 	for _, reason := range []Reason{
 		ReasonUnknownSite, ReasonCallerKeyMismatch, ReasonNoToken, ReasonAmbiguousToken, ReasonUnknownToken, ReasonWrongSecret, ReasonWrongUser,
 		ReasonNamespaceNotAllowed, ReasonSuspended, ReasonReadOnly, ReasonUpstreamCredentialMissing, ReasonUpstreamChanged, ReasonAuthenticated,
+		ReasonUserBlocked, ReasonDeleted, ReasonReplaced, ReasonOwnerChanged,
 	} {
 		if seen[reason] == 0 {
 			t.Errorf("nothing was decided because of %s: %v", reason, seen)
@@ -158,7 +231,7 @@ func (j *joining) event() {
 	case 0, 1:
 		v := Token{
 			UID: uid, Namespace: pick(r, j.namespaces), Name: pick(r, j.names), User: user, Site: at, Imported: r.IntN(2) == 0,
-			Suspended: r.IntN(8) == 0, Limits: Limits{ReadOnly: r.IntN(4) == 0},
+			ParentNamespace: pick(r, []string{"", "", "", "ci"}), Suspended: r.IntN(8) == 0, Limits: Limits{ReadOnly: r.IntN(4) == 0},
 		}
 		put(gone, j.model.tokens, uid, v, func() { j.index.PutToken(v) }, func() { j.index.DeleteToken(uid) })
 	case 2, 3:
@@ -166,6 +239,9 @@ func (j *joining) event() {
 		put(gone, j.model.records, uid, v, func() { j.index.PutRecord(uid, v) }, func() { j.index.DeleteRecord(uid) })
 	case 4:
 		v := Site{Name: at, TokenPaths: []string{"/rest/"}, Origin: pick(r, j.origins), Limits: Limits{ReadOnly: r.IntN(4) == 0}}
+		if r.IntN(4) == 0 {
+			v.BlockedNames, v.BlockedKeys = []string{pick(r, []string{"alice", "carol"})}, []string{pick(r, []string{"k1", "k3"})}
+		}
 		if r.IntN(3) > 0 {
 			v.AllowsNamespace = func(labels map[string]string) bool { return labels["tokens"] == "yes" }
 		}
@@ -175,13 +251,16 @@ func (j *joining) event() {
 		keys := map[authurl.Contract][]string{authurl.Nginx: {v}}
 		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys) }, func() { j.index.DeleteCallerKeys(at) })
 	case 6:
-		v := UpstreamCredential{Site: at, User: user, Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
+		v := UpstreamCredential{Site: at, User: user, UserKey: pick(r, userKeys), Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
 		put(gone, j.model.grants, siteUser{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })
 	case 7:
 		namespace, v := pick(r, j.namespaces), map[string]string{"tokens": pick(r, []string{"yes", "yes", "no"})}
 		put(gone, j.model.namespaces, namespace, v, func() { j.index.PutNamespace(namespace, v) }, func() { j.index.DeleteNamespace(namespace) })
 	}
 }
+
+// userKeys are the keys of users. One of them is not known.
+var userKeys = []string{"", "k1", "k2", "k2"}
 
 func put[K comparable, V any](gone bool, in map[K]V, key K, value V, add, remove func()) {
 	if gone {
@@ -206,21 +285,32 @@ func (j *joining) record(uid, user string, at SiteName) *record.Record {
 	}
 	v := &record.Record{
 		User: of.User, Site: record.Ref(of.Site), APIToken: record.Ref{Namespace: of.Namespace, Name: of.Name}, Imported: of.Imported,
-		Entries: []record.Entry{{State: record.Delivered, Issued: time.Unix(1, 0)}},
+		UserKey: pick(r, userKeys),
+		Entries: []record.Entry{{Hash: j.hash(text), State: record.Delivered, Issued: time.Unix(1, 0)}},
 	}
-	var err error
-	if of.Imported {
-		// Another token has this id too, so none of them counts.
-		v.TokenID = j.texts[len(j.texts)-1][:token.IDLength]
-		v.Entries[0].Hash, err = record.NewImportedHash(text, j.random)
-	} else {
+	// Another token has the id of an imported one too, so none of them counts.
+	if v.TokenID = j.texts[len(j.texts)-1][:token.IDLength]; !of.Imported {
 		v.TokenID, v.DeliverySecret = text[:token.IDLength], "x"
-		v.Entries[0].Hash, err = record.NewHash(text, j.random)
 	}
+	if r.IntN(6) == 0 {
+		v.Kill(time.Unix(2, 0))
+	}
+	if other := pick(r, j.texts); r.IntN(2) == 0 && other != text && strings.HasPrefix(other, token.Prefix) != of.Imported {
+		v.DeadEntries = []record.Entry{{Hash: j.hash(other), State: record.Dead, Issued: time.Unix(1, 0), Ends: time.Unix(2, 0)}}
+	}
+	return v
+}
+
+func (j *joining) hash(text string) record.Hash {
+	create := record.NewImportedHash
+	if strings.HasPrefix(text, token.Prefix) {
+		create = record.NewHash
+	}
+	hash, err := create(text, j.random)
 	if err != nil {
 		j.Fatal(err)
 	}
-	return v
+	return hash
 }
 
 func (j *joining) check(when string) {
@@ -234,16 +324,19 @@ func (j *joining) check(when string) {
 					Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+text))},
 				})
 				t, want := j.model.authenticates(at, key, user, text, method)
-				if d.Reason != want || d.Verdict == Allow && (d.User != user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
+				if !slices.Contains(want, d.Reason) || d.Verdict == Allow && (d.User != user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
 					j.Fatalf("%s: %s %s at %s: %+v, want %s of %+v", when, method, user, at, d, want, t)
 				}
-				j.seen[want]++
+				if !strings.HasPrefix(text, token.Prefix) && (d.Reason == ReasonDeleted || d.Reason == ReasonReplaced) && d.Verdict != Forward {
+					j.Fatalf("%s: a dead imported secret of %s: %+v", when, user, d)
+				}
+				j.seen[d.Reason]++
 			}
 		}
 	}
 	complete := 0
 	for uid, r := range j.model.records {
-		if t, ok := j.model.tokens[uid]; ok && agrees(&t, r) && r.Imported {
+		if j.model.lives(uid) && r.Imported {
 			complete++
 		}
 	}
@@ -268,7 +361,7 @@ func (j *joining) empty() {
 	}
 	ix := j.index
 	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
-		len(ix.namespaces) + len(ix.imported); n != 0 {
+		len(ix.namespaces) + len(ix.imported) + len(ix.deadByID) + len(ix.deadImported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }

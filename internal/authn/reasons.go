@@ -34,11 +34,15 @@ const (
 	ReasonPathNotAccepted Reason = "path_not_accepted"
 	// ReasonNamespaceNotAllowed: the site does not accept tokens of this namespace.
 	ReasonNamespaceNotAllowed Reason = "namespace_not_allowed"
+	// ReasonUserBlocked: the owner is one of the `blockedUsers` of the site.
+	ReasonUserBlocked Reason = "user_blocked"
+	// ReasonDeleted: the APIToken was deleted, at most 30 days ago. An imported secret has this reason with Forward.
+	ReasonDeleted Reason = "deleted"
 	// ReasonSuspended: the `state` of the APIToken is not Active.
 	ReasonSuspended Reason = "suspended"
 	// ReasonExpired: the secret has reached its end.
 	ReasonExpired Reason = "expired"
-	// ReasonReplaced: a rotation replaced the secret, and the overlap is over.
+	// ReasonReplaced: a rotation replaced the secret, and the overlap is over. An imported secret has it with Forward.
 	ReasonReplaced Reason = "replaced"
 	// ReasonRevokedByEpoch: the secret was issued before `issuedAfter` of the site.
 	ReasonRevokedByEpoch Reason = "revoked_by_epoch"
@@ -69,6 +73,8 @@ const (
 	ReasonPathNotAllowed Reason = "PathNotAllowed"
 	// ReasonUpstreamCredentialMissing: there is no personal access token of the owner for this site.
 	ReasonUpstreamCredentialMissing Reason = "UpstreamCredentialMissing"
+	// ReasonOwnerChanged: the name belongs to another user of the product than the one whose token it is.
+	ReasonOwnerChanged Reason = "OwnerChanged"
 	// ReasonUpstreamChanged: the personal access token was obtained from another server.
 	ReasonUpstreamChanged Reason = "UpstreamChanged"
 )

@@ -67,6 +67,8 @@ type slowHashAttempt struct {
 	// pending are the hashes to compute. computed is the number of those that did not match.
 	pending  []*entry
 	computed int
+	// forLog says that the pending hashes are of dead secrets. Only the reason in the log depends on them.
+	forLog bool
 	// deadline ends all waiting of the request. It is zero until the request waits for the first time.
 	deadline time.Time
 }

@@ -155,9 +155,9 @@ func TestEveryChangeIsSeen(t *testing.T) {
 		t.Logf("%s: seen to go and to come", name)
 	}
 	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
-	f.eventually(authn.ReasonUnknownToken)
+	f.eventually(authn.ReasonDeleted)
 	f.put(env.Admin, f.token.APIToken) // another token: it has a new UID
-	if d := f.decide(); d.Reason != authn.ReasonUnknownToken {
+	if d := f.decide(); d.Reason != authn.ReasonDeleted {
 		t.Errorf("an APIToken of the same name revived the record: %+v", d)
 	}
 }
@@ -192,6 +192,10 @@ func TestLimitsAreFollowed(t *testing.T) {
 		"sources of the site": {
 			site, func() { site.Spec.AllowedSources = []string{"10.0.0.0/8"} }, func() { site.Spec.AllowedSources = nil }, authn.ReasonSourceNotAllowed,
 		},
+		"a blocked name": {
+			site, func() { site.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Key: "k"}, {Name: "ALICE"}} },
+			func() { site.Spec.BlockedUsers = nil }, authn.ReasonUserBlocked,
+		},
 		"a site that is read-only": {
 			site, func() { site.Spec.TokenPolicy.Access = tokensv1alpha1.AccessReadOnly },
 			func() { site.Spec.TokenPolicy = tokensv1alpha1.TokenPolicy{} }, authn.ReasonReadOnly,
@@ -208,6 +212,61 @@ func TestLimitsAreFollowed(t *testing.T) {
 	site.Spec.IssuedAfter = metav1.NewTime(time.Now().Add(time.Hour))
 	must(t, env.Admin.Update(t.Context(), site))
 	f.eventually(authn.ReasonRevokedByEpoch)
+}
+
+// A token belongs to a user key, and a user is blocked by key too.
+func TestUserKeysAreFollowed(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	c, err := upstream.Decode(f.Credential.Data[upstream.DataKey])
+	must(t, err)
+	r, err := record.Decode(f.token.Record.Data[record.DataKey])
+	must(t, err)
+	c.UserKey, r.UserKey = "JIRAUSER2", "JIRAUSER1"
+	f.Credential.Data[upstream.DataKey], err = c.Encode()
+	must(t, err)
+	must(t, f.Operator.Update(t.Context(), f.Credential))
+	block := func(key string) {
+		f.Site.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Key: key}}
+		must(t, env.Admin.Update(t.Context(), f.Site))
+	}
+	block("JIRAUSER2")
+	f.eventually(authn.ReasonUserBlocked)
+	block("JIRAUSER3")
+	f.eventually(authn.ReasonAuthenticated)
+	f.token.Record.Data[record.DataKey], err = r.Encode()
+	must(t, err)
+	must(t, f.Operator.Update(t.Context(), f.token.Record))
+	f.eventually(authn.ReasonOwnerChanged)
+	block("JIRAUSER1")
+	f.eventually(authn.ReasonUserBlocked)
+}
+
+// A token that was made with a token of another namespace ends when that namespace is closed.
+func TestNamespaceOfTheParentIsFollowed(t *testing.T) {
+	f := newFixture(t)
+	elsewhere := env.Namespace(t)
+	f.Site.Spec.AllowedNamespaces = tokensv1alpha1.AllowedNamespaces{From: tokensv1alpha1.NamespacesFromAll}
+	must(t, env.Admin.Update(t.Context(), f.Site))
+	child := kubetest.Token(f.Site.Namespace, "child", func(t *tokensv1alpha1.APIToken) {
+		t.Spec.Credential.Type, t.Spec.Delivery = tokensv1alpha1.CredentialPortal, tokensv1alpha1.Delivery{}
+		t.Spec.CreatedBy = tokensv1alpha1.CreatedBy{UID: "7c9e6679", TokenID: "asp_DquJoZLwlsNJm6gU", Namespace: elsewhere}
+	})
+	must(t, env.Client(t, kubetest.Portal).Create(t.Context(), child))
+	r, err := record.Decode(f.token.Record.Data[record.DataKey])
+	must(t, err)
+	r.APIToken.Name, r.DeliverySecret, r.Portal = child.Name, "", true
+	must(t, f.Operator.Delete(t.Context(), f.token.Record))
+	f.token.Record.Name = string(child.UID)
+	f.token.Record.Data[record.DataKey], err = r.Encode()
+	must(t, err)
+	f.put(f.Operator, f.token.Record)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	f.Site.Spec.AllowedNamespaces.From = tokensv1alpha1.NamespacesFromSame
+	must(t, env.Admin.Update(t.Context(), f.Site))
+	f.eventually(authn.ReasonNamespaceNotAllowed)
 }
 
 // The latency is measured with the lease that the leading controller renews, not with other leases.
@@ -244,7 +303,7 @@ func TestBeingDeletedIsDeleted(t *testing.T) {
 	must(t, env.Admin.Update(t.Context(), f.token.APIToken))
 	f.eventually(authn.ReasonAuthenticated)
 	must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
-	f.eventually(authn.ReasonUnknownToken)
+	f.eventually(authn.ReasonDeleted)
 	must(t, client.IgnoreNotFound(env.Admin.Patch(t.Context(), f.token.APIToken, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
 }
 
@@ -321,7 +380,7 @@ func TestMisplacedSecretsDoNotCount(t *testing.T) {
 	})
 	f.eventually(authn.ReasonCallerKeyMismatch)
 	f.put(f.Operator, f.CallerKeys)
-	f.eventually(authn.ReasonUnknownToken)
+	f.eventually(authn.ReasonDeleted) // a copy of the record is there
 	f.put(f.Operator, f.token.Record)
 	f.eventually(authn.ReasonUpstreamCredentialMissing)
 }

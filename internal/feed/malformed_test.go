@@ -44,7 +44,7 @@ func TestMalformedObjectsCostOnlyThemselves(t *testing.T) {
 			must(t, env.Admin.Update(t.Context(), f.token.APIToken))
 			f.eventually(authn.ReasonSuspended)
 			must(t, env.Admin.Delete(t.Context(), f.token.APIToken))
-			f.eventually(authn.ReasonUnknownToken)
+			f.eventually(authn.ReasonDeleted)
 		})
 	}
 }

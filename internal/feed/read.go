@@ -24,12 +24,13 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	limits.Paths = t.Spec.AllowedPaths
 	return authn.Token{
 		UID: string(t.UID), Namespace: t.Namespace, Name: t.Name, User: t.Spec.User,
-		Site:      authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
-		Lifetime:  terms.Requested(t),
-		Imported:  t.Spec.Credential.Type == tokensv1alpha1.CredentialImported,
-		Portal:    t.Spec.Credential.Type == tokensv1alpha1.CredentialPortal,
-		Suspended: t.Spec.State != "" && t.Spec.State != tokensv1alpha1.StateActive,
-		Limits:    limits,
+		Site:            authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
+		Lifetime:        terms.Requested(t),
+		Imported:        t.Spec.Credential.Type == tokensv1alpha1.CredentialImported,
+		Portal:          t.Spec.Credential.Type == tokensv1alpha1.CredentialPortal,
+		ParentNamespace: t.Spec.CreatedBy.Namespace,
+		Suspended:       t.Spec.State != "" && t.Spec.State != tokensv1alpha1.StateActive,
+		Limits:          limits,
 	}, nil
 }
 
@@ -52,9 +53,11 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	}
 	// A selector that cannot be read selects nothing. The conditions of the affected APITokens say so.
 	others, _ := terms.OtherNamespaces(s)
+	names, keys := terms.BlockedUsers(s)
 	return authn.Site{
 		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, Product: string(s.Spec.Product),
 		ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
+		BlockedNames: names, BlockedKeys: keys,
 		Lifetime: terms.Policy(s), Limits: limits, AllowsNamespace: others, TrustedHops: int(s.Spec.TrustedHops),
 	}, nil
 }

@@ -42,7 +42,7 @@ type store interface {
 type typed[T client.Object, I comparable] struct {
 	// known has the objects in the index, with their I.
 	known map[key]I
-	// read puts an object into the index and returns its I.
+	// read puts an object into the index and returns its I. With an error, it returns an I only if a part is in the index.
 	read func(T) (I, error)
 	// forget removes it from the index.
 	forget func(I)
@@ -57,19 +57,21 @@ func (s *typed[T, I]) put(o client.Object) error {
 		return fmt.Errorf("unexpected type %T", o)
 	}
 	k := keyOf(o)
+	var none I
 	id, err := s.read(object)
-	if err != nil {
+	if errors.Is(err, errInactive) {
 		s.remove(k)
-		if errors.Is(err, errInactive) {
-			return nil
-		}
+		return nil
+	}
+	if id == none {
+		s.remove(k)
 		return err
 	}
 	if old, ok := s.known[k]; ok && old != id {
 		s.forget(old)
 	}
 	s.known[k] = id
-	return nil
+	return err
 }
 
 func (s *typed[T, I]) remove(k key) {
@@ -91,10 +93,11 @@ func newTokens(ix *authn.Index) store {
 			}
 			token, err := readToken(t)
 			if err != nil {
-				return "", err
+				// It agrees with no record. Without it, its record would seem to be that of a deleted APIToken.
+				token = authn.Token{UID: string(t.UID)}
 			}
 			ix.PutToken(token)
-			return token.UID, nil
+			return token.UID, err
 		},
 	}
 }
@@ -209,7 +212,7 @@ func newCredentials(ix *authn.Index) store {
 				return owner{}, errInactive // the product does not accept it any more
 			}
 			o := owner{authn.SiteName{Namespace: c.Namespace, Name: c.Site}, c.User}
-			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, Authorization: c.Authorization(), Origin: c.Origin})
+			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, UserKey: c.UserKey, Authorization: c.Authorization(), Origin: c.Origin})
 			return o, nil
 		},
 	}

@@ -15,6 +15,7 @@ import (
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/pathprefix"
 	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/username"
 )
 
 // Requested returns the lifetime that an APIToken asks for.
@@ -69,6 +70,25 @@ func UnreachablePaths(allowed []string, s *tokensv1alpha1.AtlassianSite) (unreac
 		}
 	}
 	return unreachable
+}
+
+// BlockedUsers returns the folded names and the keys of the users that a site blocks.
+func BlockedUsers(s *tokensv1alpha1.AtlassianSite) (names, keys []string) {
+	for _, u := range s.Spec.BlockedUsers {
+		if u.Name != "" {
+			names = append(names, username.Fold(u.Name))
+		}
+		if u.Key != "" {
+			keys = append(keys, u.Key)
+		}
+	}
+	return names, keys
+}
+
+// Blocks reports whether a site blocks a user, by folded name or by key. The key is empty if it is not known.
+func Blocks(s *tokensv1alpha1.AtlassianSite, name, key string) bool {
+	names, keys := BlockedUsers(s)
+	return slices.Contains(names, name) || key != "" && slices.Contains(keys, key)
 }
 
 // OtherNamespaces returns a function that says by its labels whether another namespace than the site's may refer to it.

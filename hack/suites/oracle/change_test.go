@@ -124,7 +124,9 @@ func (l *life) changeToken(uid string) {
 		return
 	}
 	t := *old
-	switch l.n(8) {
+	switch l.n(9) {
+	case 8:
+		t.parent = choose(l, namespaces)
 	case 0:
 		t.suspended = !t.suspended
 	case 1, 2:
@@ -195,7 +197,9 @@ func (l *life) changeSite(name siteName) {
 		return
 	}
 	s := *old
-	switch l.n(10) {
+	switch l.n(11) {
+	case 10:
+		l.block(&s)
 	case 0, 1:
 		s.limits = l.limits(4)
 	case 2:

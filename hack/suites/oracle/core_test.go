@@ -79,7 +79,7 @@ func (c *core) ask(q question) (a answer, wrong string) {
 		wrong = fmt.Sprintf("the answer has a body of %d bytes or a Date", w.bytes)
 	}
 	d := c.observed.Decision
-	a.log = logged{reason: string(d.Reason), user: d.User, tokenID: d.TokenID}
+	a.log = logged{reason: string(d.Reason), user: d.User, claimed: d.Claimed, tokenID: d.TokenID}
 	if d.Client.IsValid() {
 		a.log.client = d.Client.String()
 	}
@@ -92,7 +92,7 @@ func (c *core) ask(q question) (a answer, wrong string) {
 func (c *core) putSite(name siteName, s *site) {
 	c.index.PutSite(authn.Site{
 		Name: nameOf(name), Product: s.product, ContextPath: s.contextPath, TokenPaths: s.tokenPaths,
-		Origin: s.upstream, TrustedHops: s.trustedHops, Limits: limitsOf(s.limits),
+		BlockedNames: s.blockedNames, BlockedKeys: s.blockedKeys, Origin: s.upstream, TrustedHops: s.trustedHops, Limits: limitsOf(s.limits),
 		Lifetime: lifetime.Policy{DefaultDays: s.defaultDays, MaxDays: s.maxDays, IssuedAfter: s.IssuedAfter},
 		AllowsNamespace: map[string]func(map[string]string) bool{
 			"All":      func(map[string]string) bool { return true },
@@ -105,25 +105,29 @@ func (c *core) putToken(uid string, t *apiToken) {
 	c.index.PutToken(authn.Token{
 		UID: uid, Namespace: t.namespace, Name: t.name, User: t.user, Site: nameOf(t.site),
 		Lifetime: lifetime.Requested{Days: t.lifetimeDays, Until: t.Expiration}, Suspended: t.suspended,
-		Imported: t.credential == "Imported", Portal: t.credential == "Portal", Limits: limitsOf(t.limits),
+		Imported: t.credential == "Imported", Portal: t.credential == "Portal", ParentNamespace: t.parent, Limits: limitsOf(t.limits),
 	})
 }
 
 func (c *core) putRecord(uid string, r *tokenRecord) error {
 	of := &record.Record{
-		TokenID: r.tokenID, User: r.user, Site: record.Ref{Namespace: r.site.namespace, Name: r.site.name},
+		TokenID: r.tokenID, User: r.user, UserKey: r.userKey, Dead: r.Deleted, Site: record.Ref{Namespace: r.site.namespace, Name: r.site.name},
 		APIToken: record.Ref{Namespace: r.apiToken.namespace, Name: r.apiToken.name},
 		Imported: r.credential == "Imported", Portal: r.credential == "Portal",
 	}
 	if r.credential == "Generated" {
 		of.DeliverySecret = "delivered"
 	}
-	for _, s := range r.Secrets {
+	for i, s := range slices.Concat(r.Secrets, r.Dead) {
 		hash, err := record.ParseHash(hashOf(s))
 		if err != nil {
 			return fmt.Errorf("storing a hash: %w", err)
 		}
-		of.Entries = append(of.Entries, record.Entry{Hash: hash, State: record.State(s.state), Issued: s.Issued, Ends: s.Ends})
+		into := &of.Entries
+		if i >= len(r.Secrets) {
+			into = &of.DeadEntries
+		}
+		*into = append(*into, record.Entry{Hash: hash, State: record.State(s.state), Issued: s.Issued, Ends: s.Ends})
 	}
 	// Encode and decode, so that the core gets what a Secret would hold.
 	stored, err := of.Encode()
@@ -147,7 +151,7 @@ func (c *core) putCallerKeys(name siteName, keys map[string][]string) {
 
 func (c *core) putCredential(of owner, pat *credential) {
 	c.index.PutUpstreamCredential(authn.UpstreamCredential{
-		Site: nameOf(of.site), User: of.user, Authorization: pat.authorization, Origin: pat.upstream,
+		Site: nameOf(of.site), User: of.user, UserKey: pat.userKey, Authorization: pat.authorization, Origin: pat.upstream,
 	})
 }
 

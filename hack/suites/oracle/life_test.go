@@ -133,8 +133,33 @@ func (l *life) putSite(name siteName) {
 	if rarely(l, 8) {
 		s.IssuedAfter = l.moment()
 	}
+	l.block(s)
 	l.world.sites[name] = s
 	l.core.putSite(name, s)
+}
+
+// block blocks some users, or none.
+func (l *life) block(s *site) {
+	s.blockedNames, s.blockedKeys = nil, nil
+	switch l.n(10) {
+	case 7:
+		s.blockedNames = []string{"nobody", choose(l, users)}
+	case 8:
+		s.blockedKeys = []string{choose(l, users), "key-of-nobody"}
+	case 9:
+		s.blockedKeys = []string{keyOf(choose(l, users))}
+	}
+}
+
+// keyOf is the user key of a user. Someone else may have the name later.
+func keyOf(user string) string { return "key-of-" + user }
+
+// someKey is mostly that of the user.
+func (l *life) someKey(user string) string {
+	if rarely(l, 24) {
+		return "key-of-a-later-one"
+	}
+	return choose(l, []string{keyOf(user), "", keyOf(user)})
 }
 
 // limits narrow one time in so many.
@@ -175,7 +200,7 @@ func (l *life) putCallerKeys(name siteName) {
 
 func (l *life) putCredential(of owner) {
 	l.made++
-	pat := &credential{authorization: fmt.Sprintf("Bearer pat-%d", l.made), upstream: upstreams[0]}
+	pat := &credential{authorization: fmt.Sprintf("Bearer pat-%d", l.made), upstream: upstreams[0], userKey: l.someKey(of.user)}
 	if s := l.world.sites[of.site]; s != nil {
 		pat.upstream = s.upstream
 	}
@@ -210,6 +235,9 @@ func (l *life) issue(uid string) {
 	if t.namespace = t.site.namespace; rarely(l, 3) {
 		t.namespace = choose(l, namespaces)
 	}
+	if rarely(l, 6) {
+		t.parent = choose(l, namespaces)
+	}
 	if rarely(l, 2) {
 		t.user = strings.ToUpper(t.user[:1]) + t.user[1:]
 	}
@@ -231,7 +259,7 @@ func (l *life) putToken(uid string, t *apiToken) {
 }
 
 func (l *life) putRecord(uid string, r *tokenRecord) {
-	for _, s := range r.Secrets {
+	for _, s := range slices.Concat(r.Secrets, r.Dead) {
 		if s.weak {
 			continue // asked for on purpose only: slow hashes are few
 		}
@@ -248,7 +276,7 @@ func (l *life) putRecord(uid string, r *tokenRecord) {
 // valid reports whether the newest secret of an APIToken authenticates.
 func (l *life) valid(uid string) bool {
 	t, r := l.world.apiTokens[uid], l.world.records[uid]
-	if t == nil || r == nil || !agree(t, r) || l.world.sites[t.site] == nil {
+	if t == nil || r == nil || !r.Deleted.IsZero() || !agree(t, r) || l.world.sites[t.site] == nil {
 		return false
 	}
 	newest := &r.Secrets[len(r.Secrets)-1]
@@ -259,6 +287,7 @@ func (l *life) valid(uid string) bool {
 func (l *life) recordOf(t *apiToken) *tokenRecord {
 	r := &tokenRecord{
 		tokenID: l.newID(), user: lower(t.user), credential: t.credential, site: t.site, apiToken: siteName{t.namespace, t.name},
+		userKey: l.someKey(lower(t.user)),
 	}
 	if t.credential == "Imported" {
 		r.Secrets = []secret{{text: choose(l, strongSecrets), state: "Delivered", Issued: l.issued()}}
@@ -268,7 +297,17 @@ func (l *life) recordOf(t *apiToken) *tokenRecord {
 	for t.credential != "Imported" && len(r.Secrets) < 4 && rarely(l, 3) {
 		l.addSecret(r)
 	}
+	for rarely(l, 3) && len(r.Dead) < 8 {
+		text := l.newSecret(r.tokenID)
+		if t.credential == "Imported" {
+			text = choose(l, strongSecrets)
+		}
+		issued := l.issued()
+		r.Dead = append(r.Dead, secret{text: text, state: "Dead", Issued: issued, Ends: issued.Add(time.Hour)})
+	}
 	switch l.n(40) {
+	case 33:
+		r.Deleted = l.world.now
 	case 34:
 		r.user = choose(l, users)
 	case 35:
@@ -307,8 +346,10 @@ func (l *life) addSecret(r *tokenRecord) {
 
 // renew replaces the texts of a record by others of its id.
 func (l *life) renew(r *tokenRecord) {
-	for i := range r.Secrets {
-		r.Secrets[i].text = l.newSecret(r.tokenID)
+	for _, secrets := range [][]secret{r.Secrets, r.Dead} {
+		for i := range secrets {
+			secrets[i].text = l.newSecret(r.tokenID)
+		}
 	}
 }
 

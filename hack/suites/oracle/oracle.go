@@ -4,6 +4,7 @@
 package oracle
 
 import (
+	"fmt"
 	"hash/crc32"
 	"net/http"
 	"slices"
@@ -25,10 +26,23 @@ type answer struct {
 	status                                                  int
 	user, tokenID, authorization, target, reason, challenge string
 	log                                                     logged
+	// otherwise lists everything that the log may be told instead, if there is a choice.
+	otherwise string
+}
+
+// is reports whether an answer is this right one.
+func (a answer) is(right answer) bool {
+	said, client := a.log, a.log.client
+	said.client = ""
+	if right.otherwise != "" && strings.Contains(right.otherwise, fmt.Sprint(said)) {
+		a.log, a.otherwise = right.log, right.otherwise
+		a.log.client = client
+	}
+	return a == right
 }
 
 // logged is what the log line says. The answer names the reason of a 403 alone.
-type logged struct{ reason, user, tokenID, client, apiToken string }
+type logged struct{ reason, user, claimed, tokenID, client, apiToken string }
 
 // identity is a token that verified, or that could have.
 type identity struct {
@@ -74,17 +88,21 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 	c := credentialOf(authorization)
 	switch {
 	case c.kind == malformed:
-		return refusal(401, "malformed_credential", "")
+		return refusal(401, "malformed_credential", idIn(authorization...))
 	case c.kind == misplaced:
-		return refusal(401, "scheme_not_accepted", "")
+		return refusal(401, "scheme_not_accepted", idIn(append([]string{c.user, c.password}, authorization...)...))
 	case c.kind == foreign && containsToken(query):
-		return refusal(403, "CredentialParameter", "")
+		return refusal(403, "CredentialParameter", idIn(query))
 	case c.kind == ours:
 		return w.judgeToken(q, at, s, target, client, c)
 	}
 	switch imported := w.importedBy(at, c); len(imported) {
 	case 0:
-		return forward(authorization, target)
+		a := forward(authorization, target)
+		if dead := w.deadImports(at, s, c); len(dead) > 0 {
+			a.log, a.otherwise = dead[0], fmt.Sprint(dead)
+		}
+		return a
 	case 1:
 		c.imported = &imported[0]
 		return w.judgeToken(q, at, s, target, client, c)
@@ -96,19 +114,25 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 // judgeToken judges a request with a credential of ours.
 func (w *world) judgeToken(q question, at siteName, s *site, target string, client clientAddress, c presented) answer {
 	rawPath, _, _ := strings.Cut(target, "?")
+	id := idIn(c.password)
+	if c.imported != nil {
+		id = c.imported.record.tokenID
+	}
 	path, special, wrong := judgePath(s, rawPath)
 	if wrong != "" {
-		return refusal(401, wrong, "")
+		return refusal(401, wrong, id)
 	}
-	i, wrong := w.verify(at, c)
+	i, wrong := w.verify(at, s, c)
 	if wrong == "" {
 		wrong = w.validity(at, s, i)
 	}
 	switch {
-	case i == nil:
-		return refusal(401, wrong, "")
 	case wrong != "":
-		return refusal(401, wrong, i.record.tokenID)
+		a := refusal(401, wrong, id)
+		if wrong == "wrong_user" {
+			a.log.claimed = c.user
+		}
+		return a
 	case special:
 		return forbidden(i, "PathCharacterNotAllowed")
 	}
@@ -169,7 +193,7 @@ func credentialOf(values []string) presented {
 	case strings.HasPrefix(password, "asp_"):
 		return presented{kind: ours, user: user, password: password}
 	case contained(user) || contained(password):
-		return presented{kind: misplaced}
+		return presented{kind: misplaced, user: user, password: password}
 	}
 	return presented{kind: foreign, user: user, password: password}
 }
@@ -190,11 +214,48 @@ func (w *world) complete(imported bool, one func(*tokenRecord) bool) (found []id
 		if (r.credential == "Imported") != imported || !one(r) {
 			continue
 		}
-		if t := w.apiTokens[uid]; t != nil && agree(t, r) {
+		if t := w.apiTokens[uid]; t != nil && r.Deleted.IsZero() && agree(t, r) {
 			found = append(found, identity{uid: uid, token: t, record: r})
 		}
 	}
 	return found
+}
+
+// deleted lists the records of this kind whose APIToken was deleted, and that are one in question.
+func (w *world) deleted(imported bool, one func(*tokenRecord) bool) (found []*tokenRecord) {
+	for uid, r := range w.records {
+		if (r.credential == "Imported") == imported && (w.apiTokens[uid] == nil || !r.Deleted.IsZero()) && one(r) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// deadImports says what the log may get about a password that was an imported secret once. There is more than one line if
+// it was that of several tokens, or several times that of one.
+func (w *world) deadImports(at siteName, s *site, c presented) (lines []logged) {
+	user := lower(c.user)
+	ofUser := func(r *tokenRecord) bool { return r.site == at && r.user == user }
+	compare := func(r *tokenRecord, secrets []secret, why string) {
+		for _, of := range secrets {
+			if of.text != c.password {
+				continue
+			}
+			line := logged{reason: why, tokenID: r.tokenID, claimed: user}
+			if of.Issued.Before(s.IssuedAfter) {
+				line.reason = "revoked_by_epoch"
+			}
+			lines = append(lines, line)
+		}
+	}
+	for _, r := range w.deleted(true, ofUser) {
+		compare(r, r.Secrets, "deleted")
+		compare(r, r.Dead, "replaced")
+	}
+	for _, i := range w.complete(true, ofUser) {
+		compare(i.record, i.record.Dead, "replaced")
+	}
+	return lines
 }
 
 // agree reports whether a record was written for an APIToken as it is now.
@@ -215,27 +276,54 @@ func (w *world) importedBy(at siteName, c presented) []identity {
 }
 
 // verify returns the token that was presented, or why there is none. Nothing is returned of a token that is not known.
-func (w *world) verify(at siteName, c presented) (i *identity, wrong string) {
+func (w *world) verify(at siteName, s *site, c presented) (i *identity, wrong string) {
 	if c.imported != nil {
 		return c.imported, ""
 	}
 	if !wellFormed(c.password) {
 		return nil, "malformed_token"
 	}
-	found := w.complete(false, func(r *tokenRecord) bool { return r.tokenID == c.password[:20] })
-	if len(found) != 1 || found[0].record.site != at {
+	hasID := func(r *tokenRecord) bool { return r.tokenID == c.password[:20] }
+	found, gone := w.complete(false, hasID), w.deleted(false, hasID)
+	switch {
+	case len(found) == 1:
+		i = &found[0]
+	case len(found) == 0 && len(gone) == 1:
+		i = &identity{record: gone[0]}
+	}
+	if i == nil || i.record.site != at {
 		return nil, "unknown_token"
 	}
-	i = &found[0]
-	n := slices.IndexFunc(i.record.Secrets, func(s secret) bool { return s.text == c.password })
+	is := func(s secret) bool { return s.text == c.password }
+	n, dead := slices.IndexFunc(i.record.Secrets, is), slices.IndexFunc(i.record.Dead, is)
 	switch {
-	case n < 0:
-		return i, "wrong_secret"
+	case n < 0 && dead < 0:
+		return nil, "wrong_secret"
 	case lower(c.user) != i.record.user:
-		return i, "wrong_user"
+		return nil, "wrong_user"
+	case dead >= 0 && i.record.Dead[dead].Issued.Before(s.IssuedAfter), n >= 0 && i.token == nil && i.record.Secrets[n].Issued.Before(s.IssuedAfter):
+		return nil, "revoked_by_epoch"
+	case dead >= 0:
+		return nil, "replaced"
+	case i.token == nil:
+		return nil, "deleted"
 	}
 	i.secret = &i.record.Secrets[n]
 	return i, ""
+}
+
+// idIn returns the id of the first text in the first of some texts that has the shape of a token, in any percent-encoding.
+func idIn(texts ...string) string {
+	for _, text := range texts {
+		found := tokenShape.FindString(text)
+		for strings.Contains(found, "%25") {
+			found = strings.ReplaceAll(found, "%25", "%")
+		}
+		if found != "" {
+			return decodePercent(found)[:20]
+		}
+	}
+	return ""
 }
 
 // wellFormed reports whether a text has the form of a token: asp_, 16 digits, an underscore, 40 digits, and the checksum.
@@ -267,9 +355,19 @@ func checksum(text string) string {
 // validity returns why a secret does not authenticate now.
 func (w *world) validity(at siteName, s *site, i *identity) string {
 	t, of := i.token, i.secret
-	labels, known := w.namespaces[t.namespace]
+	closed := func(namespace string) bool {
+		labels, known := w.namespaces[namespace]
+		return namespace != at.namespace && (!known || s.from == "Same" || s.from == "Selector" && labels["team"] != s.team)
+	}
+	acts := ""
+	if pat := w.credentials[owner{at, i.record.user}]; pat != nil {
+		acts = pat.userKey
+	}
+	blocked := func(key string) bool { return key != "" && slices.Contains(s.blockedKeys, key) }
 	switch {
-	case t.namespace != at.namespace && (!known || s.from == "Same" || s.from == "Selector" && labels["team"] != s.team):
+	case slices.Contains(s.blockedNames, i.record.user), blocked(i.record.userKey), blocked(acts):
+		return "user_blocked"
+	case closed(t.namespace), t.parent != "" && closed(t.parent):
 		return "namespace_not_allowed"
 	case t.suspended:
 		return "suspended"
@@ -302,7 +400,7 @@ func (w *world) authorize(q question, at siteName, s *site, i *identity, target,
 		reason = "CredentialParameter"
 	default:
 		for _, narrows := range []string{
-			w.licenseLacks(at, s), narrowed(&s.limits, q, below, client), narrowed(&i.token.limits, q, below, client), lacks(s, pat),
+			w.licenseLacks(at, s), narrowed(&s.limits, q, below, client), narrowed(&i.token.limits, q, below, client), lacks(s, i, pat),
 		} {
 			if reason == "" {
 				reason = narrows
@@ -323,10 +421,12 @@ func (w *world) authorize(q question, at siteName, s *site, i *identity, target,
 }
 
 // lacks returns why there is nothing that the user could act with at the product.
-func lacks(s *site, pat *credential) string {
+func lacks(s *site, i *identity, pat *credential) string {
 	switch {
 	case pat == nil:
 		return "UpstreamCredentialMissing"
+	case i.record.userKey != "" && pat.userKey != "" && pat.userKey != i.record.userKey:
+		return "OwnerChanged"
 	case pat.upstream != s.upstream:
 		return "UpstreamChanged"
 	}

@@ -99,7 +99,7 @@ func runLife(seed uint64, n int, counts tally) string {
 		for range asked {
 			q := l.question()
 			want := l.world.judge(q)
-			if got, wrong := l.core.ask(q); got != want || wrong != "" {
+			if got, wrong := l.core.ask(q); !got.is(want) || wrong != "" {
 				return l.explain(q, got, want, wrong)
 			}
 			if path := l.world.exceeded(q, want); path != "" {

@@ -23,6 +23,11 @@ func containsToken(query string) bool {
 	}
 }
 
+// tokenShape is what containsToken finds, as an expression: each character may be encoded, and its percent sign again.
+var tokenShape = regexp.MustCompile(`(a|%(25)*61)(s|%(25)*73)(p|%(25)*70)(_|%(25)*5[fF])` + anyDigit + `{16}(_|%(25)*5[fF])` + anyDigit)
+
+const anyDigit = `([0-9A-Za-z]|%(25)*(3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]))`
+
 func isNoDigit(c rune) bool { return !isAlphanumeric(c) }
 
 // seraphParameters are those that the product takes before it looks at Authorization.

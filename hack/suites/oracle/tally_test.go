@@ -18,10 +18,12 @@ var floors = map[class]int{
 	{401, "malformed_credential"}: 300, {401, "scheme_not_accepted"}: 400, {401, "ambiguous_path"}: 1300, {401, "path_not_accepted"}: 3000,
 	{401, "malformed_token"}: 300, {401, "unknown_token"}: 1200, {401, "wrong_secret"}: 75, {401, "wrong_user"}: 450, {401, "ambiguous_token"}: 250,
 	{401, "namespace_not_allowed"}: 350, {401, "suspended"}: 200, {401, "revoked_by_epoch"}: 50, {401, "expired"}: 500, {401, "replaced"}: 200,
+	{401, "user_blocked"}: 70, {401, "deleted"}: 200, {200, "deleted"}: 80, {200, "replaced"}: 40, {200, "revoked_by_epoch"}: 8,
 
 	{403, "PathCharacterNotAllowed"}: 400, {403, "CredentialPath"}: 250, {403, "CredentialParameter"}: 450, {403, "InvalidLicenseMissing"}: 800, {403, "InvalidLicenseMalformed"}: 250,
 	{403, "InvalidLicenseWrongSignature"}: 250, {403, "InvalidLicenseWrongProduct"}: 250, {403, "InvalidLicenseExpired"}: 250, {403, "SourceNotAllowed"}: 1800,
 	{403, "ReadOnly"}: 1100, {403, "PathNotAllowed"}: 1300, {403, "UpstreamCredentialMissing"}: 600, {403, "UpstreamChanged"}: 800,
+	{403, "OwnerChanged"}: 350,
 
 	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400,
 

@@ -39,6 +39,7 @@ type site struct {
 	defaultDays, maxDays           int32
 	IssuedAfter                    time.Time
 	limits                         limits
+	blockedNames, blockedKeys      []string
 	// from is Same, All or Selector, which wants the label team.
 	from, team  string
 	trustedHops int
@@ -59,12 +60,18 @@ type apiToken struct {
 	Expiration   time.Time
 	suspended    bool
 	limits       limits
+	// parent is the namespace of the token that it was created with, or "".
+	parent string
 }
 
 type tokenRecord struct {
 	tokenID, user, credential string
+	userKey                   string
 	site, apiToken            siteName
-	Secrets                   []secret
+	// Secrets are valid or end soon. Dead are those that were replaced and have ended.
+	Secrets, Dead []secret
+	// Deleted is when the APIToken was found deleted.
+	Deleted time.Time
 }
 
 // secret is one secret of a record, with its plaintext, which is stored nowhere.
@@ -77,7 +84,7 @@ type secret struct {
 }
 
 // credential is what a user acts with at the product.
-type credential struct{ authorization, upstream string }
+type credential struct{ authorization, upstream, userKey string }
 
 type license struct {
 	products []string

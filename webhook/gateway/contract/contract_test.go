@@ -123,8 +123,10 @@ func TestRefusalsOfOneClassAreIdentical(t *testing.T) {
 	for _, reason := range []authn.Reason{
 		authn.ReasonMalformedCredential, authn.ReasonSchemeNotAccepted, authn.ReasonMalformedToken, authn.ReasonUnknownToken,
 		authn.ReasonWrongSecret, authn.ReasonWrongUser, authn.ReasonAmbiguousPath, authn.ReasonPathNotAccepted,
+		authn.ReasonUserBlocked, authn.ReasonDeleted, authn.ReasonReplaced, authn.ReasonRevokedByEpoch, authn.ReasonNamespaceNotAllowed,
 	} {
-		seen[exchange(t, &decider{answer: authn.Decision{Verdict: authn.Unauthorized, Reason: reason}}, ask())] = true
+		d := authn.Decision{Verdict: authn.Unauthorized, Reason: reason, TokenID: "asp_" + string(reason), Claimed: string(reason)}
+		seen[exchange(t, &decider{answer: d}, ask())] = true
 	}
 	if len(seen) != 1 {
 		t.Errorf("the 401s differ: %v", seen)
