@@ -49,7 +49,7 @@ type Options struct {
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
 	LeaderElection bool
-	// Namespace holds records, caller keys and projections, CredentialsNamespace the upstream credentials.
+	// Namespace holds records and projections, CredentialsNamespace caller keys and upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is the URL of the webhook for gateways, the beginning of every auth URL.
 	WebhookURL string

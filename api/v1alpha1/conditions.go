@@ -91,6 +91,8 @@ const (
 	ReasonAuthURLConflict = "AuthURLConflict"
 	// ReasonCallerKeysDamaged means that the stored caller keys of the site are malformed.
 	ReasonCallerKeysDamaged = "CallerKeysDamaged"
+	// ReasonCallerKeysRotated is the reason of the Event for caller keys that were replaced on request.
+	ReasonCallerKeysRotated = "CallerKeysRotated"
 	// ReasonSiteMemoryDamaged means that the operator cannot read which tokens of earlier sites of this name are dead.
 	ReasonSiteMemoryDamaged = "SiteMemoryDamaged"
 	// ReasonEpochFarAhead means that `issuedAfter` is more than 24 hours ahead: all tokens are dead until then.

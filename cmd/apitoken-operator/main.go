@@ -96,8 +96,8 @@ func newControllerCommand() *cobra.Command {
 	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
-	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
+	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of caller keys and working copies of personal access tokens")
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
 	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
@@ -163,8 +163,8 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, caller keys and projections of sites")
-	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of the working copies of personal access tokens")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
+	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of caller keys and working copies of personal access tokens")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -201,13 +202,13 @@ func TestDamagedCallerKeysAreLeftAlone(t *testing.T) {
 
 func TestForeignSecretAtTheNameOfCallerKeysIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
-	keys := authurl.NewKeys(w.ns, "main")
+	keys := authurl.NewKeys(w.ns, "main", w.clock.Now())
 	encoded, err := keys.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	foreign := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: keys.SecretName()},
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: keys.SecretName()},
 		Data:       map[string][]byte{authurl.KeysDataKey: encoded},
 	}
 	w.create(foreign)
@@ -248,7 +249,7 @@ func TestDeletion(t *testing.T) {
 
 	w.remove(s)
 	for range 2 { // the second finds nothing to do
-		if result, err := w.pass(w.reconciler, s); err != nil || result.RequeueAfter != 0 {
+		if result, err := w.pass(w.reconciler, s); err != nil || result.RequeueAfter != 7*24*time.Hour {
 			t.Fatalf("the pass ended with %+v, %v", result, err)
 		}
 		w.expectNothingKept(s, "alice", "bob")
@@ -280,9 +281,7 @@ func TestDeletionLeavesAForeignAuthURLSecret(t *testing.T) {
 	if _, err := w.pass(w.reconciler, s); err != nil {
 		t.Fatal(err)
 	}
-	if w.keysSecret(s) != nil {
-		t.Error("the caller keys are there still")
-	}
+	w.expectUnused(s)
 	if w.authURLs(s) == nil || w.copySecret(s, "alice") == nil {
 		t.Error("a foreign Secret with the name of one of ours was removed")
 	}

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -27,6 +26,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 )
@@ -55,7 +55,7 @@ type Reconciler struct {
 	Clock   clock.PassiveClock
 	Product Product
 	Memory  *credential.Memory
-	// Namespace holds the caller keys and projections, CredentialsNamespace the upstream credentials.
+	// Namespace holds the projections and memories of sites, CredentialsNamespace the caller keys and upstream credentials.
 	Namespace, CredentialsNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
@@ -124,16 +124,6 @@ func (r *Reconciler) rememberLast(ctx context.Context, s *tokensv1alpha1.Atlassi
 	return retryRace(ctrl.Result{}, err)
 }
 
-// removeGone removes what is kept for a site that is gone.
-func (r *Reconciler) removeGone(ctx context.Context, name types.NamespacedName) (ctrl.Result, error) {
-	err := r.removeSite(ctx, name, true, r.keeper().RemoveAll)
-	gone := &tokensv1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
-	if apierror.EmitRefusal(ctx, r.Events, gone, err) {
-		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
-	}
-	return retryRace(ctrl.Result{}, err)
-}
-
 // retryRace turns a race with another writer into another pass. It is no error.
 func retryRace(result ctrl.Result, err error) (ctrl.Result, error) {
 	switch {
@@ -158,7 +148,10 @@ type outcome struct {
 	checked     bool
 	credentials credential.Findings
 	// callers means that gateways can ask about the site.
-	callers     bool
+	callers bool
+	// keys are the caller keys. rotated means that the pass replaced the current ones.
+	keys        authurl.Keys
+	rotated     bool
 	authURLName string
 	// epoch is the highest revocation epoch that is remembered. farAhead means that the site's own is not.
 	epoch    time.Time
@@ -209,18 +202,17 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	return o, o.noteRefusal(err)
 }
 
-// admitCallers keeps the caller keys of a site and the auth URLs with them, or removes those of a site that is not served.
+// admitCallers keeps the caller keys of a site and the auth URLs with them. Those of a site that is not served are kept unused.
 func (r *Reconciler) admitCallers(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) error {
 	if o.problem != nil {
-		// Without caller keys no gateway can ask for the site, and nothing is sent to its upstream.
-		return o.noteRefusal(r.removeSite(ctx, client.ObjectKeyFromObject(s), false, r.keeper().Remove))
+		return o.noteRefusal(r.retireKeys(ctx, client.ObjectKeyFromObject(s)))
 	}
-	keys, damaged, err := r.ensureKeys(ctx, s)
+	keys, rotated, damaged, err := r.ensureKeys(ctx, s)
 	if err != nil || damaged != nil {
 		o.problem = damaged
 		return o.noteRefusal(err)
 	}
-	o.callers = true
+	o.callers, o.rotated, o.keys = true, rotated, keys
 	o.problem, err = r.writeAuthURLs(ctx, s, keys)
 	if o.problem == nil && err == nil {
 		o.authURLName = authURLSecretName(s.Name)

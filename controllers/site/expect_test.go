@@ -20,6 +20,7 @@ import (
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/upstream"
 )
 
 // pass makes one pass over a site, and reads the site back.
@@ -117,6 +118,7 @@ func (w *world) expectAllVerified(s *tokensv1alpha1.AtlassianSite) {
 		w.Fatal(err)
 	}
 	reason := tokensv1alpha1.ReasonVerified
+	copies.Items = slices.DeleteFunc(copies.Items, func(s corev1.Secret) bool { return s.Type != upstream.SecretType })
 	if len(copies.Items) == 0 && len(s.Spec.UpstreamCredentials) == 0 {
 		reason = tokensv1alpha1.ReasonNoneConfigured
 	}
@@ -156,12 +158,21 @@ func (w *world) expectIdle(s *tokensv1alpha1.AtlassianSite) {
 	}
 }
 
-// expectNothingKept expects that the operator keeps nothing for a site.
+// expectUnused expects that the caller keys of a site are kept, and that no caller is answered with them.
+func (w *world) expectUnused(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	if keys, err := w.storedKeys(s); err != nil || keys.Served || len(keys.Keys[authurl.Nginx]) == 0 {
+		w.Errorf("the caller keys of %s are %+v, %v", s.Name, keys, err)
+	}
+}
+
+// expectNothingKept expects that the operator keeps nothing for a site that is gone but its caller keys, unused.
 func (w *world) expectNothingKept(s *tokensv1alpha1.AtlassianSite, users ...string) {
 	w.Helper()
-	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
-		w.Errorf("the keys of %s are there", s.Name)
+	if w.authURLs(s) != nil || w.projectionSecret(s) != nil {
+		w.Errorf("the auth URLs or the projection of %s are there", s.Name)
 	}
+	w.expectUnused(s)
 	for _, user := range users {
 		if w.copySecret(s, user) != nil {
 			w.Errorf("a working copy of the personal access token of %s is there", user)

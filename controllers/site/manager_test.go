@@ -115,7 +115,10 @@ func TestWatches(t *testing.T) {
 	w.remove(older.DeepCopy())
 	w.awaitReady(newer, tokensv1alpha1.ReasonServing)
 	kubetest.Eventually(t, func() error {
-		if w.keysSecret(older) != nil || w.projectionSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
+		if keys, err := w.storedKeys(older); err != nil || keys.Served {
+			return fmt.Errorf("the caller keys are %+v, %w", keys, err)
+		}
+		if w.projectionSecret(older) != nil || w.authURLs(older) != nil || w.copySecret(older, "alice") != nil {
 			return errors.New("something of the deleted site is there still")
 		}
 		return nil

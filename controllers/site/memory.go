@@ -38,6 +38,8 @@ type memory struct {
 	BaseURL string                 `json:"baseURL,omitempty"`
 	// IssuedAfter is the revocation epoch of the name. It never goes back.
 	IssuedAfter time.Time `json:"issuedAfter,omitzero"`
+	// Gone is when that site was found deleted. It is zero while it is there.
+	Gone time.Time `json:"gone,omitzero"`
 }
 
 func memoryName(site types.NamespacedName) string {
@@ -57,8 +59,24 @@ func (m memory) meet(s *tokensv1alpha1.AtlassianSite, served bool, now time.Time
 		// creationTimestamp is cut to whole seconds. A token issued earlier in that second is another product's.
 		m.raise(s.CreationTimestamp.Add(time.Second))
 	}
-	m.UID, m.Product, m.BaseURL = s.UID, s.Spec.Product, s.Spec.BaseURL
+	m.UID, m.Product, m.BaseURL, m.Gone = s.UID, s.Spec.Product, s.Spec.BaseURL, time.Time{}
 	return m
+}
+
+// gone returns the memory of a site that is not there.
+func (m memory) gone(now time.Time) memory {
+	if m.UID != "" && m.Gone.IsZero() {
+		m.Gone = now.UTC()
+	}
+	return m
+}
+
+// keepsKeys reports whether the caller keys of the site that was served last are good for a site.
+func (m memory) keepsKeys(s *tokensv1alpha1.AtlassianSite, now time.Time) bool {
+	if m.UID == "" || m.UID == s.UID {
+		return true
+	}
+	return m.sameProduct(s) && (m.Gone.IsZero() || now.Before(m.Gone.Add(keysRetention)))
 }
 
 func (m *memory) raise(epoch time.Time) {
@@ -97,18 +115,30 @@ func (r *Reconciler) remember(ctx context.Context, s *tokensv1alpha1.AtlassianSi
 	if err != nil {
 		return memory{}, nil, err
 	}
-	now := m.meet(s, served, r.Clock.Now())
-	if now == m {
-		return m, nil, nil
+	now := r.Clock.Now()
+	if served && !m.keepsKeys(s, now) {
+		if err := r.removeKeys(ctx, name); err != nil { // before anybody could take them for this site's
+			return m, nil, err
+		}
+	}
+	m, err = r.store(ctx, m, m.meet(s, served, now))
+	return m, nil, err
+}
+
+// store stores what is remembered now, if it differs. It returns what is stored.
+func (r *Reconciler) store(ctx context.Context, before, now memory) (memory, error) {
+	if now == before {
+		return before, nil
 	}
 	encoded, err := json.Marshal(now)
 	if err != nil {
-		return m, nil, fmt.Errorf("encoding the memory of the site: %w", err)
+		return before, fmt.Errorf("encoding the memory of the site: %w", err)
 	}
-	if err := r.writeKept(ctx, name, memoryName(name), memoryType, memoryKey, encoded); err != nil {
-		return m, nil, fmt.Errorf("writing the memory of the site: %w", err)
+	site := types.NamespacedName{Namespace: now.Namespace, Name: now.Site}
+	if err := r.writeKept(ctx, site, memoryName(site), memoryType, memoryKey, encoded); err != nil {
+		return before, fmt.Errorf("writing the memory of the site: %w", err)
 	}
-	return now, nil, nil
+	return now, nil
 }
 
 var errMemoryDamaged = errors.New("the memory of the site is damaged")

@@ -13,13 +13,19 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
-// expectNotServed expects that nothing is kept for a site, and that the status has only the reason, and that it needs a person.
-func (w *world) expectNotServed(s *tokensv1alpha1.AtlassianSite, reason string, users ...string) {
+// expectNotServed expects that nobody can ask for a site, that nothing may be sent to its upstream, and that the status has only
+// the reason, and that it needs a person.
+func (w *world) expectNotServed(s *tokensv1alpha1.AtlassianSite, reason string) {
 	w.Helper()
 	w.expectReady(s, reason)
-	w.expectNothingKept(s, users...)
+	if w.keysSecret(s) != nil {
+		w.expectUnused(s)
+	}
+	if p := w.projected(s); p.UpstreamURL != "" || p.UpstreamCAs != "" {
+		w.Errorf("projected is %+v", p)
+	}
 	stalled := apimeta.IsStatusConditionTrue(s.Status.Conditions, tokensv1alpha1.ConditionStalled)
-	if len(s.Status.Conditions) != 2 || !stalled || s.Status.AuthURLSecretName != "" {
+	if len(s.Status.Conditions) != 2 || !stalled {
 		w.Errorf("the status of a site that is not served is %+v", s.Status)
 	}
 }
@@ -80,7 +86,7 @@ func TestBaseURLConflictEnds(t *testing.T) {
 			older, newer := w.site("a-older", same), w.site("b-newer", same, users("alice"))
 			w.reconcile(older)
 			w.reconcile(newer)
-			w.expectNotServed(newer, tokensv1alpha1.ReasonBaseURLConflict, "alice")
+			w.expectNotServed(newer, tokensv1alpha1.ReasonBaseURLConflict)
 			end(w, older, newer)
 			w.reconcile(newer)
 			w.expectReady(newer, tokensv1alpha1.ReasonServing)
@@ -145,7 +151,7 @@ func TestUpstreamNotAllowed(t *testing.T) {
 	}
 }
 
-// A site that must not be served any longer has no caller keys, and nothing is sent to its upstream.
+// A site that must not be served any longer keeps its caller keys, unused, and nothing is sent to its upstream.
 func TestNoLongerServed(t *testing.T) {
 	for reason, tc := range map[string]struct {
 		change, back func(w *world, s *tokensv1alpha1.AtlassianSite)
@@ -179,7 +185,10 @@ func TestNoLongerServed(t *testing.T) {
 
 			tc.change(w, s)
 			w.reconcile(s)
-			w.expectNotServed(s, reason, "alice")
+			w.expectNotServed(s, reason)
+			if w.authURLs(s) == nil || w.held(s, "alice") != pat("alice", 1) {
+				t.Error("what the site needs when it is served again was removed")
+			}
 			w.expectIdle(s)
 			if requests := evil.Requests(); len(requests) != 0 {
 				t.Errorf("an upstream that is not allowed was asked: %v", requests)
@@ -188,8 +197,8 @@ func TestNoLongerServed(t *testing.T) {
 			tc.back(w, s)
 			w.reconcile(s)
 			w.expectReady(s, tokensv1alpha1.ReasonServing)
-			if w.expectAuthURLs(s) == key || w.held(s, "alice") != pat("alice", 1) {
-				t.Error("served again, the removed key is back, or the personal access token is not")
+			if w.expectAuthURLs(s) != key || w.held(s, "alice") != pat("alice", 1) {
+				t.Error("served again, the gateway's key is another, or the personal access token is not held")
 			}
 		})
 	}

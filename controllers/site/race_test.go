@@ -174,7 +174,7 @@ func TestSecretReplacedDuringRemoval(t *testing.T) {
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "main-auth-urls"}}
 	removals := 0
 	result, err := w.pass(w.before(func() error {
-		if removals++; removals == 3 { // after the caller keys and the projection come the auth URLs
+		if removals++; removals == 4 { // after the memory, the caller keys and the projection come the auth URLs
 			w.remove(w.authURLs(s))
 			w.create(foreign)
 		}

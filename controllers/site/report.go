@@ -23,6 +23,10 @@ func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite
 	for _, e := range o.credentials.Events {
 		r.Events.Eventf(s, nil, corev1.EventTypeWarning, e.Reason, "Check", "%s", conditions.Note(e.Note))
 	}
+	if o.rotated {
+		r.Events.Eventf(s, nil, corev1.EventTypeNormal, tokensv1alpha1.ReasonCallerKeysRotated, "Rotate",
+			"New caller keys were made. Give the ingress the auth URLs in Secret '%s' within 24 hours: the keys before work until then.", authURLSecretName(s.Name))
+	}
 	status := o.status(s, metav1.NewTime(r.Clock.Now()))
 	if len(status.Conditions) > 0 && !equality.Semantic.DeepEqual(status, s.Status) {
 		apply := tokensac.AtlassianSiteStatus().WithConditions(conditions.ToApply(status.Conditions)...).WithObservedGeneration(status.ObservedGeneration)
@@ -53,7 +57,9 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 	}
 	switch {
 	case o.problem != nil:
-		status.AuthURLSecretName = ""
+		if o.problem.reason == tokensv1alpha1.ReasonAuthURLConflict {
+			status.AuthURLSecretName = ""
+		}
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamReachable)
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamCredentialsReady)
 	case o.authURLName != "":
@@ -144,6 +150,10 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	message := fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)
 	if o.epoch.After(s.Spec.IssuedAfter.Time) {
 		message += fmt.Sprintf(" Tokens issued before %s are dead, because of an earlier AtlassianSite of this name.", o.epoch.Format(time.RFC3339))
+	}
+	if end := o.keys.LastEnd(); !end.IsZero() {
+		message += fmt.Sprintf(" The caller keys before those of %s work until %s: give the ingress the new auth URLs before that.",
+			o.keys.Made.Format(time.RFC3339), end.Format(time.RFC3339))
 	}
 	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing, message), true
 }

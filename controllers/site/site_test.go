@@ -251,7 +251,7 @@ func (w *world) secret(namespace, name string) *corev1.Secret {
 
 func (w *world) keysSecret(s *tokensv1alpha1.AtlassianSite) *corev1.Secret {
 	w.Helper()
-	return w.secret(kubetest.SystemNamespace, authurl.KeysSecretName(s.Namespace, s.Name))
+	return w.secret(kubetest.CredentialsNamespace, authurl.KeysSecretName(s.Namespace, s.Name))
 }
 
 func (w *world) authURLs(s *tokensv1alpha1.AtlassianSite) *corev1.Secret {

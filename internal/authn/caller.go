@@ -1,15 +1,28 @@
 package authn
 
-import "crypto/subtle"
+import (
+	"crypto/subtle"
+	"time"
+
+	"apitokens.dev/operator/internal/authurl"
+)
 
 // maxCallerKey is longer than any caller key, in bytes.
 const maxCallerKey = 128
 
+// callerKeys are the caller keys of a site. A key in ends is refused from that time on.
+type callerKeys struct {
+	keys map[authurl.Contract][]string
+	ends map[string]time.Time
+}
+
 // knowsCallerKey reports whether the caller is the site's own ingress. The caller holds the lock.
-func (ix *Index) knowsCallerKey(r *Request) bool {
-	match := 0
-	for _, key := range ix.callerKeys[r.Site][r.Contract] {
-		match |= equal(key, r.CallerKey)
+func (ix *Index) knowsCallerKey(r *Request, now time.Time) bool {
+	k, match := ix.callerKeys[r.Site], 0
+	for _, key := range k.keys[r.Contract] {
+		if end, ends := k.ends[key]; !ends || now.Before(end) {
+			match |= equal(key, r.CallerKey)
+		}
 	}
 	return match == 1
 }

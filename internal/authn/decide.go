@@ -68,7 +68,7 @@ func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	slow.pending, slow.forLog = nil, false
-	s, reason := ix.caller(r, m)
+	s, reason := ix.caller(r, m, now)
 	if s == nil {
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
@@ -97,14 +97,14 @@ func (ix *Index) judge(q *question) Decision {
 }
 
 // caller returns the site that the caller may ask for. Without one it returns the reason.
-func (ix *Index) caller(r *Request, m mode) (*site, Reason) {
+func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 	s := ix.sites[r.Site]
 	switch {
 	case !ix.ready:
 		return nil, ReasonNotReady
 	case s == nil:
 		return nil, ReasonUnknownSite
-	case m == gatewayRequest && !ix.knowsCallerKey(r):
+	case m == gatewayRequest && !ix.knowsCallerKey(r, now):
 		return nil, ReasonCallerKeyMismatch
 	}
 	return s, ""

@@ -80,7 +80,7 @@ func newFixture(t testing.TB) fixture {
 func newIndex(t testing.TB, now func() time.Time) *authn.Index {
 	t.Helper()
 	ix := authn.NewIndex(now)
-	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}})
+	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil)
 	ix.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
 	ix.SetReady()
 	return ix
@@ -292,13 +292,13 @@ func TestDecideChecksTheCallerFirst(t *testing.T) {
 		"key of another kind": {func(_ fixture, r *authn.Request) { r.Contract = "forward" }, authn.ReasonCallerKeyMismatch},
 		"keys withdrawn":      {func(f fixture, _ *authn.Request) { f.DeleteCallerKeys(jira) }, authn.ReasonCallerKeyMismatch},
 		"empty key on file": {func(f fixture, r *authn.Request) {
-			f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {""}})
+			f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {""}}, nil)
 			r.CallerKey = ""
 		}, authn.ReasonCallerKeyMismatch},
 		"key of another site": {func(f fixture, r *authn.Request) {
 			other := authn.SiteName{Namespace: "jira", Name: "other"}
 			f.PutSite(site(other))
-			f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {"other"}})
+			f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {"other"}}, nil)
 			r.CallerKey = "other"
 		}, authn.ReasonCallerKeyMismatch},
 		"site unknown": {func(_ fixture, r *authn.Request) { r.Site.Name = "nowhere" }, authn.ReasonUnknownSite},
@@ -326,9 +326,28 @@ func TestDecideNothingBeforeReady(t *testing.T) {
 
 func TestPreviousCallerKeyWorks(t *testing.T) {
 	f := newFixture(t)
-	f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {"current", key}})
+	f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {"current", key}}, nil)
 	if d := f.Decide(request("/jira/rest/api", basic("alice", f.token))); d.Verdict != authn.Allow {
 		t.Errorf("decided %+v", d)
+	}
+}
+
+// A replica refuses a key that has ended by its own clock, also while no controller removes it.
+func TestReplacedCallerKeyEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		left time.Duration
+		want authn.Verdict
+	}{"before its end": {time.Nanosecond, authn.Allow}, "at its end": {0, authn.CannotDecide}} {
+		now := time.Unix(1800000000, 0)
+		ix := newIndex(t, func() time.Time { return now })
+		id, text := newToken(t)
+		ix.PutSite(site(jira))
+		ix.PutToken(alice(uid, "ci"))
+		ix.PutRecord(uid, newRecord(t, "ci", id, text))
+		ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {"current", key}}, map[string]time.Time{key: now.Add(tc.left)})
+		if d := ix.Decide(request("/jira/rest/api", basic("alice", text))); d.Verdict != tc.want {
+			t.Errorf("%s: decided %+v", name, d)
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ type Index struct {
 	slowHashes   *slowHashes
 	sites        map[SiteName]*site
 	namespaces   map[string]map[string]string // labels by name
-	callerKeys   map[SiteName]map[authurl.Contract][]string
+	callerKeys   map[SiteName]callerKeys
 	credentials  map[siteUser]UpstreamCredential
 	licenses     map[SiteName]License
 	// licensesRequired says that tokens of a site without a licence are refused.
@@ -126,7 +126,7 @@ func NewIndex(now func() time.Time) *Index {
 		slowHashes:   newSlowHashes(),
 		sites:        map[SiteName]*site{},
 		namespaces:   map[string]map[string]string{},
-		callerKeys:   map[SiteName]map[authurl.Contract][]string{},
+		callerKeys:   map[SiteName]callerKeys{},
 		credentials:  map[siteUser]UpstreamCredential{},
 		licenses:     map[SiteName]License{},
 	}
@@ -225,11 +225,11 @@ func (ix *Index) DeleteNamespace(name string) {
 	delete(ix.namespaces, name)
 }
 
-// PutCallerKeys replaces the caller keys of a site.
-func (ix *Index) PutCallerKeys(name SiteName, keys map[authurl.Contract][]string) {
+// PutCallerKeys replaces the caller keys of a site. Those in ends are refused from these times on.
+func (ix *Index) PutCallerKeys(name SiteName, keys map[authurl.Contract][]string, ends map[string]time.Time) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.callerKeys[name] = keys
+	ix.callerKeys[name] = callerKeys{keys, ends}
 }
 
 // DeleteCallerKeys removes all caller keys of a site. Then nobody may call for it.

@@ -23,7 +23,7 @@ func TestLinkInAnyOrder(t *testing.T) {
 		{func() { f.PutToken(alice(uid, "ci")) }, func() { f.DeleteToken(uid) }},
 		{func() { f.PutRecord(uid, f.record) }, func() { f.DeleteRecord(uid) }},
 		{func() { f.PutSite(site(jira)) }, func() { f.DeleteSite(jira) }},
-		{func() { f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}) }, func() { f.DeleteCallerKeys(jira) }},
+		{func() { f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil) }, func() { f.DeleteCallerKeys(jira) }},
 		{func() {
 			f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
 		}, func() { f.DeleteUpstreamCredential(jira, "alice") }},
@@ -109,7 +109,7 @@ func TestTokenIsGoodForItsSiteOnly(t *testing.T) {
 	f := newFixture(t)
 	other := authn.SiteName{Namespace: "jira", Name: "other"}
 	f.PutSite(site(other))
-	f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {key}})
+	f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil)
 	f.PutUpstreamCredential(authn.UpstreamCredential{Site: other, User: "alice", Authorization: bearer, Origin: origin})
 	r := request("/jira/rest/api", basic("alice", f.token))
 	r.Site = other

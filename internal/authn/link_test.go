@@ -249,7 +249,7 @@ func (j *joining) event() {
 	case 5:
 		v := pick(r, j.keys)
 		keys := map[authurl.Contract][]string{authurl.Nginx: {v}}
-		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys) }, func() { j.index.DeleteCallerKeys(at) })
+		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys, nil) }, func() { j.index.DeleteCallerKeys(at) })
 	case 6:
 		v := UpstreamCredential{Site: at, User: user, UserKey: pick(r, userKeys), Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
 		put(gone, j.model.grants, siteUser{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })

@@ -153,7 +153,7 @@ func TestCallerKeys(t *testing.T) {
 		"129 instead of 128 bytes":       {[]string{longest}, longest + "k", authn.ReasonCallerKeyMismatch},
 		"a part":                         {[]string{key}, key[:len(key)-1], authn.ReasonCallerKeyMismatch},
 	} {
-		f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: tc.keys})
+		f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: tc.keys}, nil)
 		r := request(myself, basic("alice", f.token))
 		r.CallerKey = tc.with
 		if d := f.Decide(r); d.Reason != tc.want {

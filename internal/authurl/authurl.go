@@ -8,11 +8,15 @@
 package authurl
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"apitokens.dev/operator/internal/storedjson"
 )
@@ -20,7 +24,8 @@ import (
 const (
 	// SecretType is the type of the Secret beside a site that has the complete auth URLs of its gateways.
 	SecretType = "apitokens.dev/auth-urls"
-	// KeysSecretType is the type of the Secret in the operator's namespace that has the caller keys of a site.
+	// KeysSecretType is the type of the Secret, beside the working copies of personal access tokens, that has the caller keys of
+	// a site.
 	KeysSecretType = "apitokens.dev/caller-keys"
 	// KeysDataKey is the only key of such a Secret.
 	KeysDataKey = "caller-keys.json"
@@ -62,51 +67,111 @@ func Parse(path string) (a Address, ok bool) {
 	return a, ok && a.Key != "" && a.Namespace != "" && a.Site != "" && !strings.Contains(a.Site, "/")
 }
 
-// Keys are the valid caller keys of one site, by contract. The first one is the current key.
+// previousPeriod is how long a key works that a rotation replaced.
+const previousPeriod = 24 * time.Hour
+
+// Keys are the caller keys of one site, by contract. The first one of a contract is the current key.
 type Keys struct {
 	Namespace string                `json:"namespace"`
 	Site      string                `json:"site"`
 	Keys      map[Contract][]string `json:"keys"`
+	// Served means that callers with these keys are answered. The keys of a site that is not served, or was deleted, are kept
+	// unused: its ingress has them, and they cannot be made again.
+	Served bool `json:"served,omitempty"`
+	// Made is when the current keys were made. Zero means before any rotation was requested.
+	Made time.Time `json:"made,omitzero"`
+	// Ends has, for each key that a rotation replaced, the first moment at which it is refused.
+	Ends map[string]time.Time `json:"ends,omitempty"`
 }
 
-// NewKeys makes a key for each contract.
-func NewKeys(namespace, site string) Keys {
-	k := Keys{Namespace: namespace, Site: site, Keys: map[Contract][]string{}}
-	for _, c := range Contracts() {
-		k.Keys[c] = []string{rand.Text()}
-	}
+// NewKeys makes a key for each contract, for a site that is served.
+func NewKeys(namespace, site string, now time.Time) Keys {
+	k := Keys{Namespace: namespace, Site: site, Keys: map[Contract][]string{}, Served: true, Made: now.UTC()}
+	k.AddMissing()
 	return k
 }
 
-// Missing returns the contracts without a key: another version of the operator, with fewer contracts, made the keys.
-func (k Keys) Missing() (all []Contract) {
+// AddMissing makes a key for each contract without one: another version of the operator, with fewer contracts, made the keys.
+func (k Keys) AddMissing() {
 	for _, c := range Contracts() {
 		if len(k.Keys[c]) == 0 {
-			all = append(all, c)
+			k.Keys[c] = []string{rand.Text()}
 		}
 	}
-	return all
 }
 
-// AddMissing returns the stored form with a new key for each contract without one. All else stays as it is, also members that
-// only a later version knows.
-func AddMissing(stored []byte) ([]byte, error) {
+// Rotate makes new current keys if that was requested for a time that has come, and the current ones are older. Those work for
+// another 24 hours. It reports whether it made some.
+func (k *Keys) Rotate(requested, now time.Time) bool {
+	if requested.IsZero() || requested.After(now) || !k.Made.Before(requested) {
+		return false
+	}
+	if k.Ends == nil {
+		k.Ends = map[string]time.Time{}
+	}
+	for _, c := range Contracts() {
+		for _, replaced := range k.Keys[c] {
+			if _, ending := k.Ends[replaced]; !ending {
+				k.Ends[replaced] = now.UTC().Add(previousPeriod)
+			}
+		}
+		k.Keys[c] = append([]string{rand.Text()}, k.Keys[c]...)
+	}
+	k.Made = now.UTC()
+	return true
+}
+
+// DropEnded removes the keys that have ended. The current keys have no end.
+func (k Keys) DropEnded(now time.Time) {
+	for _, c := range Contracts() {
+		if len(k.Keys[c]) == 0 {
+			continue
+		}
+		delete(k.Ends, k.Keys[c][0])
+		k.Keys[c] = slices.DeleteFunc(k.Keys[c], func(key string) bool {
+			end, ends := k.Ends[key]
+			return ends && !now.Before(end)
+		})
+	}
+	maps.DeleteFunc(k.Ends, func(_ string, end time.Time) bool { return !now.Before(end) })
+}
+
+// LastEnd returns when the last of the replaced keys ends, and zero if there is none.
+func (k Keys) LastEnd() (last time.Time) {
+	for _, end := range k.Ends {
+		if end.After(last) {
+			last = end
+		}
+	}
+	return last
+}
+
+// Edit returns the stored form after a change. Members that only a later version knows stay as they are.
+func Edit(stored []byte, change func(*Keys)) ([]byte, error) {
 	k, err := DecodeKeys(stored)
 	if err != nil {
 		return nil, err
 	}
-	var form, keys map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(stored, &form), json.Unmarshal(form["keys"], &keys)); err != nil {
-		return nil, errors.New("adding caller keys: not a JSON object")
+	before, err := k.Encode()
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range k.Missing() {
-		if keys[string(c)], err = json.Marshal([]string{rand.Text()}); err != nil {
-			return nil, fmt.Errorf("adding caller keys: %w", err)
-		}
+	change(&k)
+	after, err := k.Encode()
+	if err != nil {
+		return nil, err
 	}
-	if form["keys"], err = json.Marshal(keys); err != nil {
-		return nil, fmt.Errorf("adding caller keys: %w", err)
+	if bytes.Equal(before, after) {
+		return stored, nil
 	}
+	var form, known, changed map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(stored, &form), json.Unmarshal(before, &known), json.Unmarshal(after, &changed)); err != nil {
+		return nil, errors.New("changing caller keys: not a JSON object")
+	}
+	for member := range known {
+		delete(form, member)
+	}
+	maps.Copy(form, changed)
 	return json.Marshal(form)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,8 +35,8 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	k := authurl.NewKeys("jira", "main")
-	if other := authurl.NewKeys("jira", "main"); other.Address(authurl.Nginx) == k.Address(authurl.Nginx) {
+	k := authurl.NewKeys("jira", "main", time.Now())
+	if other := authurl.NewKeys("jira", "main", time.Now()); other.Address(authurl.Nginx) == k.Address(authurl.Nginx) {
 		t.Error("the same key was made twice")
 	}
 	b, err := k.Encode()
@@ -80,10 +81,10 @@ func TestKeysTolerateAdditions(t *testing.T) {
 	}
 	for _, b := range [][]byte{encoded, later} {
 		k, err := authurl.DecodeKeys(b)
-		if err != nil || !slices.Equal(k.Keys[authurl.Nginx], []string{first, second}) || len(k.Keys) != 2 || len(k.Missing()) != 0 {
+		if err != nil || !slices.Equal(k.Keys[authurl.Nginx], []string{first, second}) || len(k.Keys) != 2 {
 			t.Errorf("read %+v, %v", k, err)
 		}
-		added, err := authurl.AddMissing(b)
+		added, err := authurl.Edit(b, func(k *authurl.Keys) { k.AddMissing() })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,15 +107,15 @@ func TestKeysTolerateAdditions(t *testing.T) {
 func TestAddMissing(t *testing.T) {
 	const stored = `{"namespace":"jira","site":"main","keys":{"envoy":["A KEY OF ANOTHER FORM"]},"rotated":{"at":"2026-11-26T00:00:00Z"}}`
 	k, err := authurl.DecodeKeys([]byte(stored))
-	if err != nil || !slices.Equal(k.Missing(), authurl.Contracts()) {
+	if err != nil || len(k.Keys[authurl.Nginx]) != 0 {
 		t.Fatalf("read %+v, %v", k, err)
 	}
-	added, err := authurl.AddMissing([]byte(stored))
+	added, err := authurl.Edit([]byte(stored), func(k *authurl.Keys) { k.AddMissing() })
 	if err != nil {
 		t.Fatal(err)
 	}
 	now, err := authurl.DecodeKeys(added)
-	if err != nil || len(now.Missing()) != 0 || len(now.Address(authurl.Nginx).Key) != 26 {
+	if err != nil || len(now.Address(authurl.Nginx).Key) != 26 {
 		t.Fatalf("it became %+v, %v", now, err)
 	}
 	before, after := members(t, []byte(stored)), members(t, added)
@@ -122,8 +123,55 @@ func TestAddMissing(t *testing.T) {
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := authurl.AddMissing([]byte(`{"namespace":"jira","site":"main","keys":{"nginx":[]}}`)); err == nil {
+	if _, err := authurl.Edit([]byte(`{"namespace":"jira","site":"main","keys":{"nginx":[]}}`), func(k *authurl.Keys) { k.AddMissing() }); err == nil {
 		t.Error("added to keys that are damaged")
+	}
+}
+
+// A rotation makes new current keys once, at its time. Each key before works for 24 hours from its own rotation.
+func TestRotate(t *testing.T) {
+	start := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	at := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
+	k := authurl.NewKeys("jira", "main", start)
+	made := []string{k.Keys[authurl.Nginx][0]}
+	for _, step := range []struct {
+		name      string
+		requested time.Time
+		now       time.Time
+		rotates   bool
+		valid     int // how many of the latest keys work
+	}{
+		{"nothing requested", time.Time{}, at(1), false, 1},
+		{"requested before it was made", at(-1), at(1), false, 1},
+		{"requested for later", at(3), at(2), false, 1},
+		{"its time has come", at(3), at(3), true, 2},
+		{"the same request again", at(3), at(4), false, 2},
+		{"another one", at(5), at(5), true, 3},
+		{"just before the first ends", at(5), at(27).Add(-1), false, 3},
+		{"the first has ended", at(5), at(27), false, 2},
+		{"the second has ended", at(5), at(29), false, 1},
+	} {
+		if got := k.Rotate(step.requested, step.now); got != step.rotates {
+			t.Errorf("%s: rotated: %t", step.name, got)
+		}
+		k.DropEnded(step.now)
+		if step.rotates {
+			made = append([]string{k.Keys[authurl.Nginx][0]}, made...)
+		}
+		if want := made[:step.valid]; !slices.Equal(k.Keys[authurl.Nginx], want) || len(k.Ends) != step.valid-1 {
+			t.Errorf("%s: keys %v with ends %v, want %v", step.name, k.Keys, k.Ends, want)
+		}
+		b, err := k.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k, err = authurl.DecodeKeys(b); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+	}
+	k.Ends = map[string]time.Time{made[0]: start}
+	if k.DropEnded(at(30)); len(k.Keys[authurl.Nginx]) != 1 || !k.LastEnd().IsZero() {
+		t.Errorf("the current key ended: %+v", k)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,7 +39,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzDecodeKeys checks that decoded keys are encoded to the same keys and have 130 bits each, and that their address can be parsed.
 func FuzzDecodeKeys(f *testing.F) {
-	b, err := authurl.NewKeys("jira", "main").Encode()
+	b, err := authurl.NewKeys("jira", "main", time.Unix(1800000000, 0)).Encode()
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -31,9 +31,9 @@ import (
 
 // Config says where to read from.
 type Config struct {
-	// Namespace is the operator's own namespace. It holds records, caller keys and projections.
+	// Namespace is the operator's own namespace. It holds records and projections.
 	Namespace string
-	// CredentialsNamespace holds the upstream credentials.
+	// CredentialsNamespace holds the upstream credentials and caller keys.
 	CredentialsNamespace string
 	// Lease is the name of the lease in Namespace that the leading controller renews.
 	Lease string
@@ -61,7 +61,7 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 		return nil, err
 	}
 	f.sources = append(f.sources,
-		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.Namespace, authurl.KeysSecretType)...),
+		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.CredentialsNamespace, authurl.KeysSecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	)
 	f.latency = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newLatencyProbe(f.metrics), lease(c.Namespace, c.Lease)...)

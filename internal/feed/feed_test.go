@@ -357,6 +357,23 @@ func TestRefusedCredentialDoesNotCount(t *testing.T) {
 	}
 }
 
+// The caller keys of a site that is not served are kept and do not count. That is no damage.
+func TestUnusedCallerKeysDoNotCount(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	for _, served := range []bool{false, true} {
+		edited, err := authurl.Edit(f.CallerKeys.Data[authurl.KeysDataKey], func(k *authurl.Keys) { k.Served = served })
+		must(t, err)
+		f.CallerKeys.Data[authurl.KeysDataKey] = edited
+		must(t, f.Operator.Update(t.Context(), f.CallerKeys))
+		f.eventually(map[bool]authn.Reason{false: authn.ReasonCallerKeyMismatch, true: authn.ReasonAuthenticated}[served])
+	}
+	if n := testutil.CollectAndCount(f.registry, "apitoken_feed_damaged_objects_total"); n != 0 {
+		t.Errorf("damage was counted for %d resources", n)
+	}
+}
+
 // Secrets do not count under another name than their content requires, or in another namespace.
 func TestMisplacedSecretsDoNotCount(t *testing.T) {
 	f := newFixture(t)

@@ -162,7 +162,10 @@ func newCallerKeys(ix *authn.Index) store {
 				return authn.SiteName{}, errMisnamed
 			}
 			name := authn.SiteName{Namespace: k.Namespace, Name: k.Site}
-			ix.PutCallerKeys(name, k.Keys)
+			if !k.Served {
+				return authn.SiteName{}, errInactive // kept for later, and no caller may use them
+			}
+			ix.PutCallerKeys(name, k.Keys, k.Ends)
 			return name, nil
 		},
 	}

@@ -176,27 +176,14 @@ func (p *pass) log(ctx context.Context, c upstream.Credential, message string) {
 	ctrl.LoggerFrom(ctx).Info(message, "user", c.User, "site", c.Site, "source", string(c.Source))
 }
 
-// Remove removes the working copies of a site that is not served. Copies from the portal stay: their owners would have to
-// sign in again.
-func (k *Keeper) Remove(ctx context.Context, site types.NamespacedName) error {
-	return k.remove(ctx, site, func(s *corev1.Secret) bool { return !fromPortal(s) })
-}
-
 // RemoveAll removes every working copy of a site that is gone.
 func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error {
 	k.Memory.keep(site, nil)
-	return k.remove(ctx, site, func(*corev1.Secret) bool { return true })
-}
-
-func (k *Keeper) remove(ctx context.Context, site types.NamespacedName, which func(*corev1.Secret) bool) error {
 	copies, err := k.list(ctx, site)
 	if err != nil {
 		return err
 	}
 	for i := range copies {
-		if !which(&copies[i]) {
-			continue
-		}
 		if err := owned.Remove(ctx, k.Client, &copies[i]); err != nil {
 			return err
 		}

@@ -40,8 +40,8 @@ type IssuedToken struct {
 func (e *Env) ReadySite(t *testing.T) *ReadySite {
 	t.Helper()
 	ns := e.Namespace(t)
-	s := &ReadySite{Site: Site(ns, "main"), Keys: authurl.NewKeys(ns, "main"), Operator: e.Client(t, Controller), env: e}
-	s.CallerKeys = encoded(t, SystemNamespace, s.Keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, s.Keys.Encode)
+	s := &ReadySite{Site: Site(ns, "main"), Keys: authurl.NewKeys(ns, "main", time.Now()), Operator: e.Client(t, Controller), env: e}
+	s.CallerKeys = encoded(t, CredentialsNamespace, s.Keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, s.Keys.Encode)
 	c := upstream.Credential{Namespace: ns, Site: "main", User: "alice", Origin: "http://jira." + ns + ".svc:8080", Token: "pat"}
 	s.Credential = encoded(t, CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
 	create(t, e.Admin, s.Site)

@@ -75,8 +75,8 @@ func newWorld(t *testing.T, seed uint64, happened *tally) *world {
 	w.Cleanup(w.leave)
 	w.step(0)
 	w.createSite(kubetest.Site(w.home, "main"))
-	w.keys = authurl.NewKeys(w.home, "main")
-	w.put(kubetest.SystemNamespace, w.keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, w.keys.Encode)
+	w.keys = authurl.NewKeys(w.home, "main", w.clock.Now())
+	w.put(kubetest.CredentialsNamespace, w.keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, w.keys.Encode)
 	w.hold("alice")
 	w.hold("bob")
 	return w

@@ -146,7 +146,7 @@ func (c *core) putCallerKeys(name siteName, keys map[string][]string) {
 	for contract, values := range keys {
 		of[authurl.Contract(contract)] = values
 	}
-	c.index.PutCallerKeys(nameOf(name), of)
+	c.index.PutCallerKeys(nameOf(name), of, nil)
 }
 
 func (c *core) putCredential(of owner, pat *credential) {

@@ -58,9 +58,17 @@ var siteExamples = []example{
 	}},
 	{"keys-damaged", 0, func(w *world, name string) {
 		s := w.site(name)
-		keys := w.secret(kubetest.SystemNamespace, authurl.KeysSecretName(w.jira, name))
+		keys := w.secret(kubetest.CredentialsNamespace, authurl.KeysSecretName(w.jira, name))
 		keys.Data = map[string][]byte{authurl.KeysDataKey: []byte("{")}
 		w.must(w.api.Update(w.Context(), keys))
+		w.lookAtSite(s)
+	}},
+	{"keys-rotated", hour, func(w *world, name string) {
+		s := w.site(name)
+		w.later(hour)
+		change(w, s, func(s *tokensv1alpha1.AtlassianSite) {
+			s.Spec.CallerVerification.RotationRequestedTime = metav1.NewTime(noon)
+		})
 		w.lookAtSite(s)
 	}},
 	{"memory-damaged", 0, func(w *world, name string) {

@@ -136,8 +136,8 @@ func (b *beacon) create(t *testing.T, operator client.Client) {
 	b.home, b.away = env.Namespace(t), env.Namespace(t)
 	b.site = kubetest.Site(b.home, "beacon")
 	must(t, env.Admin.Create(t.Context(), b.site))
-	b.keys = authurl.NewKeys(b.home, "beacon")
-	p := projection.Projection{Namespace: b.home, Site: "beacon", UpstreamURL: b.site.Spec.UpstreamURL}
+	b.keys = authurl.NewKeys(b.home, "beacon", time.Now())
+	p := projection.Projection{Namespace: b.home, Site: "beacon", UID: string(b.site.UID), UpstreamURL: b.site.Spec.UpstreamURL}
 	put(t, operator, secretOf(t, kubetest.SystemNamespace, p.SecretName(), projection.SecretType, projection.DataKey, p.Encode))
 }
 
@@ -152,9 +152,9 @@ func (b *beacon) light(t *testing.T, operator client.Client) {
 		From: tokensv1alpha1.NamespacesFromSelector, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"round": round}},
 	}
 	must(t, env.Admin.Update(t.Context(), b.site))
-	b.keys = authurl.NewKeys(b.home, "beacon")
+	b.keys = authurl.NewKeys(b.home, "beacon", time.Now())
 	c := upstream.Credential{Namespace: b.home, Site: "beacon", User: "alice", Origin: strings.TrimSuffix(b.site.Spec.UpstreamURL, "/jira"), Token: round}
-	put(t, operator, secretOf(t, kubetest.SystemNamespace, b.keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, b.keys.Encode))
+	put(t, operator, secretOf(t, kubetest.CredentialsNamespace, b.keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, b.keys.Encode))
 	put(t, operator, secretOf(t, kubetest.CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode))
 	b.replaceToken(t, operator, round)
 }
