@@ -68,19 +68,21 @@ func rotate(c *call) error {
 	if err != nil {
 		return c.failed(d, err)
 	}
-	rotated := created{Token: c.row(t), Text: text, Rotated: true}
-	if overlap > 0 {
-		rotated.PreviousUntil = t.Issued.Add(overlap)
-	}
-	return c.reveal(rotated)
+	return c.reveal(created{Token: c.row(t), Text: text, Rotated: true})
 }
 
+// revoke revokes a token. The form has to say whether those are revoked too that were created with it. A token that the portal has
+// not seen yet is revoked alone.
 func revoke(c *call) error {
 	form, err := c.form()
 	if err != nil {
 		return err
 	}
-	if err := c.Revoke(c.r.Context(), c.caller, form.Get("id"), false); err != nil {
+	too := form.Get("descendants")
+	if d, err := c.tokenDialog("revoke", form); err == nil && d.Descendants > 0 && too != "keep" && too != "revoke" {
+		return c.reopen(http.StatusBadRequest, d, formErrors{{"descendants", "Choose whether the API tokens that were created with it are revoked too."}})
+	}
+	if err := c.Revoke(c.r.Context(), c.caller, form.Get("id"), too == "revoke"); err != nil {
 		return err
 	}
 	return c.done("revoked")
@@ -127,6 +129,7 @@ func (c *call) done(note string) error {
 var fields = map[string][]string{
 	"create": {"label", "lifetimeDays", "access", "allowedSources", "allowedPaths", "consent"},
 	"rotate": {"overlapHours"},
+	"revoke": {"descendants"},
 	"paste":  {"personalAccessToken"},
 }
 

@@ -18,8 +18,9 @@ type dialog struct {
 	// Form is the input of the user. Errors are the errors in it.
 	Form   url.Values
 	Errors formErrors
-	// Token is the token to rotate or revoke.
-	Token row
+	// Token is the token to rotate or revoke. Descendants is how many tokens were created with it, with those, and so on.
+	Token       row
+	Descendants int
 
 	// The other fields are for "create". Consent says that the owner has to enrol. ReadOnly says that the site allows only reading.
 	Lifetimes         []choice
@@ -67,7 +68,7 @@ func (c *call) tokenDialog(name string, form url.Values) (*dialog, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dialog{Name: name, Form: form, Token: c.row(t)}, nil
+	return &dialog{Name: name, Form: form, Token: c.row(t), Descendants: c.Descendants(c.caller, t)}, nil
 }
 
 // Issued is when the newest secret was issued. The form to rotate sends it back.

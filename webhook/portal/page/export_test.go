@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/webhook/portal/selfservice"
@@ -30,9 +32,10 @@ func Lifetimes(policy tokensv1alpha1.TokenPolicy) (offered []string) {
 	return offered
 }
 
-// Notice returns the warning about a site without a valid licence.
-func Notice(why authn.Reason) string {
-	return notice(&selfservice.Site{AtlassianSite: &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{Product: "Jira"}}, Unlicensed: why})
+// Notices returns the warnings about a site, and whether no token is created.
+func Notices(why authn.Reason, issuedAfter, now time.Time) ([]string, bool) {
+	site := &tokensv1alpha1.AtlassianSite{Spec: tokensv1alpha1.AtlassianSiteSpec{Product: "Jira", IssuedAfter: metav1.NewTime(issuedAfter)}}
+	return notices(&selfservice.Site{AtlassianSite: site, Unlicensed: why}, now)
 }
 
 // Pages returns every page that shows input, with this text as every input.
@@ -40,7 +43,7 @@ func Pages(t *testing.T, typed string) map[string]string {
 	t.Helper()
 	token := row{Token: selfservice.Token{
 		ID: "asp_0123456789abcdef", Label: typed, UsedFrom: typed, Used: time.Unix(1, 0), AllowedPaths: []string{typed}, AllowedSources: []string{typed},
-		Namespace: typed, Name: typed,
+		Namespace: typed, Name: typed, CreatedWith: typed,
 	}}
 	declared := token
 	declared.Declared = true
@@ -48,11 +51,11 @@ func Pages(t *testing.T, typed string) map[string]string {
 	errs := formErrors{{"label", typed}, {"", typed}, {"allowedSources", typed}, {"allowedPaths", typed}, {"access", typed}, {"consent", typed}}
 	pages := map[string]string{}
 	for name, v := range map[string]view{
-		"list":     {Tokens: []row{token, declared}, Notice: typed, Note: typed},
+		"list":     {Tokens: []row{token, declared}, Notices: []string{typed}, Note: typed},
 		"create":   {Dialog: &dialog{Name: "create", Form: form, Errors: errs, Consent: true}},
 		"rotate":   {Dialog: &dialog{Name: "rotate", Form: form, Errors: errs, Token: token}},
 		"declared": {Dialog: &dialog{Name: "rotate", Form: form, Errors: errs, Token: declared}},
-		"revoke":   {Dialog: &dialog{Name: "revoke", Token: declared}},
+		"revoke":   {Dialog: &dialog{Name: "revoke", Token: declared, Errors: errs, Descendants: 2}},
 		"paste":    {Dialog: &dialog{Name: "paste", Errors: errs}},
 		"created":  {Created: &created{Token: token, Text: typed, Curl: typed}},
 		"refusal":  {Refusal: &refusal{Heading: typed, Message: typed}},

@@ -34,7 +34,7 @@ func TestLifeOfAToken(t *testing.T) {
 	alice.get(http.StatusOK, "").shows("1 older secret works until")
 
 	alice.get(http.StatusOK, "?dialog=revoke&id="+id).shows("CI scripts", "It was never used", "This cannot be undone")
-	alice.leads(http.StatusSeeOther, "/revoke", url.Values{"id": {id}}, "?note=revoked")
+	alice.leads("/revoke", url.Values{"id": {id}}, "?note=revoked")
 	alice.get(http.StatusOK, "?note=revoked").shows("was revoked", "You have no API tokens yet")
 	alice.post(http.StatusNotFound, "/revoke", url.Values{"id": {id}})
 	for _, line := range []string{`"msg":"alice has created API Token (` + id, `"msg":"alice has rotated API Token (` + id, `"msg":"alice has revoked API Token (` + id} {
@@ -266,7 +266,7 @@ func TestRevokeAll(t *testing.T) {
 	alice.create("three")
 	again := alice.post(http.StatusConflict, "/revoke-all", url.Values{"count": {dialog.field("count")}})
 	again.shows("You now have 3 API tokens", "Revoke all 3", "three")
-	alice.leads(http.StatusSeeOther, "/revoke-all", url.Values{"count": {again.field("count")}}, "?note=revoked-all")
+	alice.leads("/revoke-all", url.Values{"count": {again.field("count")}}, "?note=revoked-all")
 	alice.get(http.StatusOK, "?note=revoked-all").shows("All your API tokens were revoked", "You have no API tokens yet")
 	bob.get(http.StatusOK, "").shows("bobs own")
 }
@@ -291,7 +291,7 @@ func TestPaste(t *testing.T) {
 			t.Errorf("%q is answered with\n%s", text, a.body)
 		}
 	}
-	alice.leads(http.StatusSeeOther, "/paste", url.Values{"personalAccessToken": {alice.pat("alice")}}, "?note=pasted")
+	alice.leads("/paste", url.Values{"personalAccessToken": {alice.pat("alice")}}, "?note=pasted")
 	alice.get(http.StatusOK, "?note=pasted").shows("was saved", "stores for you")
 	form := alice.filled("with it")
 	form.Del("consent")

@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
@@ -30,12 +31,14 @@ type view struct {
 	// User is the user who is signed in. DisplayName is the product's display name of them.
 	User, DisplayName string
 
-	// Notice is a warning about the site. Note says what the last action did.
-	Notice, Note string
-	Enrolment    selfservice.Enrolment
-	Tokens       []row
-	// Quota is how many tokens a user may have.
+	// Notices are warnings about the site. Note says what the last action did.
+	Notices   []string
+	Note      string
+	Enrolment selfservice.Enrolment
+	Tokens    []row
+	// Quota is how many tokens a user may have. Closed says that none is created at the moment.
 	Quota   int
+	Closed  bool
 	Dialog  *dialog
 	Created *created
 	Refusal *refusal
@@ -91,8 +94,6 @@ type created struct {
 	Text    string
 	Curl    string
 	Rotated bool
-	// PreviousUntil is when the previous secret stops working. Zero means that it does not work any more.
-	PreviousUntil time.Time
 }
 
 // refusal says why a request failed.
@@ -160,7 +161,7 @@ func (c *call) reveal(t created) error {
 // address fills in the site and the user.
 func (c *call) address(v *view) {
 	v.Product, v.Home, v.Page, v.BaseURL = c.site.Spec.Product, c.site.Base.Path+"/", c.home(), c.site.Spec.BaseURL
-	v.Notice = notice(c.site)
+	v.Notices, v.Closed = notices(c.site, c.Clock.Now())
 	if c.caller != nil {
 		v.User, v.DisplayName = c.caller.User, cmp.Or(c.caller.DisplayName, c.caller.User)
 	}
@@ -243,11 +244,16 @@ var unlicensed = map[authn.Reason]string{
 	authn.ReasonInvalidLicenseWrongProduct:   "their licence is for the wrong product",
 }
 
-// notice returns the warning that all users of the site see, or an empty string.
-func notice(s *selfservice.Site) string {
-	if s.Unlicensed == "" {
-		return ""
+// notices returns the warnings that all users of the site see, and whether no token is created at the moment.
+func notices(s *selfservice.Site, now time.Time) (all []string, closed bool) {
+	if s.Unlicensed != "" {
+		all = append(all, fmt.Sprintf("API tokens do not work at the moment: %s. You can still create and revoke them. Ask the administrator of this %s.",
+			unlicensed[s.Unlicensed], s.Spec.Product))
 	}
-	return fmt.Sprintf("API tokens do not work at the moment: %s. You can still create and revoke them. Ask the administrator of this %s.",
-		unlicensed[s.Unlicensed], s.Spec.Product)
+	if until := terms.Policy(s.AtlassianSite).IssuedAfter; until.After(now) {
+		closed = true
+		all = append(all, fmt.Sprintf("The administrator of this site has ended all API tokens. New ones can be created from %s on. "+
+			"Those that Kubernetes delivers are delivered anew only then.", until.UTC().Format("2 Jan 2006, 15:04:05 UTC")))
+	}
+	return all, closed
 }

@@ -87,17 +87,25 @@ func TestInPageTerms(t *testing.T) {
 	}
 }
 
-func TestNotice(t *testing.T) {
-	if got := page.Notice(""); got != "" {
-		t.Errorf("a site with a licence says %q", got)
+func TestNotices(t *testing.T) {
+	now := time.Date(2026, 11, 26, 8, 30, 1, 0, time.UTC)
+	for _, past := range []time.Time{{}, now, now.Add(-time.Hour)} {
+		if got, closed := page.Notices("", past, now); got != nil || closed {
+			t.Errorf("a site with a licence and an epoch at %s says %q", past, got)
+		}
 	}
 	for why, want := range map[authn.Reason]string{
 		authn.ReasonInvalidLicenseMissing: "their licence is missing", authn.ReasonInvalidLicenseMalformed: "is malformed",
 		authn.ReasonInvalidLicenseWrongSignature: "has a wrong signature", authn.ReasonInvalidLicenseExpired: "has expired",
 		authn.ReasonInvalidLicenseWrongProduct: "is for the wrong product",
 	} {
-		if got := page.Notice(why); !strings.Contains(got, want+".") || !strings.HasSuffix(got, "Ask the administrator of this Jira.") {
+		got, closed := page.Notices(why, time.Time{}, now)
+		if closed || len(got) != 1 || !strings.Contains(got[0], want+".") || !strings.HasSuffix(got[0], "Ask the administrator of this Jira.") {
 			t.Errorf("%s: %q", why, got)
 		}
+	}
+	got, closed := page.Notices(authn.ReasonInvalidLicenseMissing, now.Add(time.Minute), now)
+	if !closed || len(got) != 2 || !strings.Contains(got[1], "created from 26 Nov 2026, 08:31:01 UTC on") || !strings.Contains(got[1], "delivered anew only then") {
+		t.Errorf("a minute before an epoch: %q", got)
 	}
 }

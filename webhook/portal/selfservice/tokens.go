@@ -46,6 +46,8 @@ type Token struct {
 	Credential tokensv1alpha1.CredentialType
 	// Namespace and Name are those of its APIToken.
 	Namespace, Name string
+	// CreatedWith is the id of the token with which it was created, or empty.
+	CreatedWith string
 	// Created is when its APIToken was created, Issued when its newest secret was. Ends is zero if it never expires, Used
 	// if it was never used.
 	Created, Issued, Ends, Used time.Time
@@ -73,7 +75,8 @@ func (s *Service) view(t *tokensv1alpha1.APIToken) (shown Token, ok bool) {
 	return Token{
 		ID: d.TokenID, Label: cmp.Or(t.Spec.Label, t.Name), User: username.Fold(t.Spec.User), State: s.state(t, d.Reason),
 		Access: cmp.Or(t.Spec.Access, tokensv1alpha1.AccessReadWrite), Credential: kindOf(r), Namespace: t.Namespace, Name: t.Name,
-		Created: t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Older: d.Older, OlderUntil: d.OlderUntil,
+		CreatedWith: t.Spec.CreatedBy.TokenID,
+		Created:     t.CreationTimestamp.Time, Issued: d.Issued, Ends: d.Ends, Older: d.Older, OlderUntil: d.OlderUntil,
 		Used: t.Status.LastAccessedTime.Time, UsedFrom: t.Status.LastAccessedFrom,
 		AllowedSources: t.Spec.AllowedSources, AllowedPaths: t.Spec.AllowedPaths, object: t,
 	}, true
