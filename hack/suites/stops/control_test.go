@@ -24,8 +24,8 @@ import (
 	"apitokens.dev/operator/internal/record"
 )
 
-// control is the controller of one history. A round passes over everything once.
-type control struct {
+// controller is the controller of one history. A round passes over everything once.
+type controller struct {
 	*history
 
 	client  client.WithWatch
@@ -36,8 +36,8 @@ type control struct {
 	writes  atomic.Int64
 }
 
-func newControl(h *history) *control {
-	c := &control{history: h}
+func newController(h *history) *controller {
+	c := &controller{history: h}
 	c.client = c.counting(h.operator)
 	sink := &events.FakeRecorder{}
 	guard := &admission.Guard{Client: h.operator, Live: h.operator, Namespace: kubetest.SystemNamespace}
@@ -56,7 +56,7 @@ func newControl(h *history) *control {
 }
 
 // counting returns a client that counts writes.
-func (c *control) counting(to client.WithWatch) client.WithWatch {
+func (c *controller) counting(to client.WithWatch) client.WithWatch {
 	count := func(err error) error {
 		if err == nil {
 			c.writes.Add(1)
@@ -83,7 +83,7 @@ func (c *control) counting(to client.WithWatch) client.WithWatch {
 }
 
 // round passes over the site, its tokens and their records. It notes errors: a later round repeats what failed.
-func (c *control) round(ctx context.Context) {
+func (c *controller) round(ctx context.Context) {
 	c.note(c.sites.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(c.site)}))
 	exists := map[string]bool{}
 	for _, ns := range []string{c.home, c.away} {
@@ -108,10 +108,11 @@ func (c *control) round(ctx context.Context) {
 }
 
 // clean handles a record without an APIToken. Of every other deletion, the controller learns late.
-func (c *control) clean(ctx context.Context, s *corev1.Secret) {
+func (c *controller) clean(ctx context.Context, s *corev1.Secret) {
 	r, err := record.Decode(s.Data[record.DataKey])
 	if err != nil {
-		c.wrong("the record %s: %v", s.Name, err)
+		c.note(ctrl.Result{}, err)
+		return
 	}
 	if s.Name[0]%2 == 0 {
 		gone := apitoken.Gone{NamespacedName: types.NamespacedName{Namespace: r.APIToken.Namespace, Name: r.APIToken.Name}, UID: types.UID(s.Name)}
@@ -121,7 +122,7 @@ func (c *control) clean(ctx context.Context, s *corev1.Secret) {
 	c.note(c.orphans.Reconcile(ctx, s))
 }
 
-func (c *control) note(_ ctrl.Result, err error) {
+func (c *controller) note(_ ctrl.Result, err error) {
 	if err != nil && !apierrors.IsConflict(err) {
 		c.did("controller: %v", err)
 	}
@@ -134,9 +135,9 @@ const maxRounds = 8
 func (h *history) reconcile() {
 	h.Helper()
 	for range maxRounds {
-		before := h.control.writes.Load()
-		h.control.round(h.Context())
-		if h.control.writes.Load() == before {
+		before := h.keeper.writes.Load()
+		h.keeper.round(h.Context())
+		if h.keeper.writes.Load() == before {
 			h.tidied()
 			h.readDelivered()
 			return

@@ -40,7 +40,7 @@ type history struct {
 	product *fakeproduct.Jira
 	server  *httptest.Server
 	site    *tokensv1alpha1.AtlassianSite
-	control *control
+	keeper  *controller
 	// declared counts the declared APITokens.
 	declared int
 
@@ -60,7 +60,7 @@ func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	h.server = httptest.NewServer(h.product)
 	t.Cleanup(h.server.Close)
 	h.createSite(fmt.Sprintf("s%d-%s", seed, strings.ToLower(crand.Text()[:4])))
-	h.control = newControl(h)
+	h.keeper = newController(h)
 	t.Cleanup(h.leave)
 	for _, u := range users {
 		h.cookies[u.Name] = h.product.SignIn(u.Name)
@@ -82,9 +82,7 @@ func (h *history) createSite(name string) {
 
 // leave removes everything of the history.
 func (h *history) leave() {
-	for _, p := range h.processes() {
-		p.mend()
-	}
+	h.mend()
 	ctx := context.Background()
 	for _, ns := range []string{h.home, h.away} {
 		for _, kind := range []client.Object{&tokensv1alpha1.APIToken{}, &tokensv1alpha1.AtlassianSite{}, &corev1.Secret{}} {

@@ -39,7 +39,9 @@ import (
 type lane struct {
 	clock             *testclock.FakeClock
 	portals, gateways []*process
-	operator          client.WithWatch
+	// operator has the rights of the controller, over a line of its own.
+	operator client.WithWatch
+	control  *line
 	// home has the site of a history, away has declared APITokens.
 	home, away string
 	beacon     beacon
@@ -60,22 +62,25 @@ var everything = serving.Options{
 }
 
 // accounts are the operator's accounts.
-type accounts struct {
-	operator        client.WithWatch
-	portal, webhook *rest.Config
-}
+type accounts struct{ operator, portal, webhook *rest.Config }
 
 func newAccounts(t *testing.T) accounts {
 	t.Helper()
 	user := func(name string) *rest.Config {
 		return env.User(t, name, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	}
-	return accounts{env.Client(t, kubetest.Controller), user(kubetest.Portal), user(kubetest.Webhook)}
+	return accounts{user(kubetest.Controller), user(kubetest.Portal), user(kubetest.Webhook)}
 }
 
 func newLane(t *testing.T, a accounts) *lane {
 	t.Helper()
-	l := &lane{clock: testclock.NewFakeClock(time.Now()), operator: a.operator, home: env.Namespace(t), away: env.Namespace(t)}
+	l := &lane{clock: testclock.NewFakeClock(time.Now()), home: env.Namespace(t), away: env.Namespace(t)}
+	var err error
+	l.control, err = newLine(a.operator)
+	must(t, err)
+	t.Cleanup(l.control.Close)
+	l.operator, err = client.NewWithWatch(&rest.Config{Host: l.control.URL(), QPS: -1}, client.Options{Scheme: env.Admin.Scheme(), FieldOwner: "apitoken-controller"})
+	must(t, err)
 	for i := range 2 {
 		p := l.start(t, fmt.Sprintf("portal %d", i+1), a.portal, portal.Run)
 		p.watches = []string{"apitokens", "atlassiansites", "namespaces", "hash"}
@@ -119,6 +124,14 @@ func (l *lane) start(t *testing.T, name string, account *rest.Config, run run) *
 
 func (l *lane) processes() []*process {
 	return append(append([]*process{}, l.portals...), l.gateways...)
+}
+
+// mend ends all faults.
+func (l *lane) mend() {
+	for _, p := range l.processes() {
+		p.mend()
+	}
+	l.control.mend()
 }
 
 // beacon is a site with one token that shows how much every process has seen: it needs an object of each kind.
@@ -184,9 +197,7 @@ func (b *beacon) replaceToken(t *testing.T, operator client.Client, name string)
 // catchUp ends all faults, and waits until every process has seen everything that was written so far.
 func (l *lane) catchUp(t *testing.T) {
 	t.Helper()
-	for _, p := range l.processes() {
-		p.mend()
-	}
+	l.mend()
 	l.beacon.light(t, l.operator)
 	kubetest.Eventually(t, func() error {
 		var errs []error

@@ -234,9 +234,8 @@ func (h *history) hauntBy() {
 // settle ends all faults, lets the controller finish, and waits until every process has seen everything.
 func (h *history) settle() {
 	h.Helper()
-	for _, p := range h.processes() {
-		p.mend()
-	}
+	h.mend()
+	h.product.SetUnavailable(false)
 	h.reconcile()
 	h.catchUp(h.T)
 }
