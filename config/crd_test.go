@@ -3,6 +3,8 @@ package config_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
@@ -137,4 +140,46 @@ func discoveryClient(t *testing.T) *discovery.DiscoveryClient {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Server-side apply fails on a whole object if a list without keys is a set of objects: its status could not be written.
+func TestSetsHoldScalars(t *testing.T) {
+	files, err := filepath.Glob("crd/apitokens.dev_*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	sets := 0
+	var walk func(at string, schema any)
+	walk = func(at string, schema any) {
+		switch s := schema.(type) {
+		case []any:
+			for _, each := range s {
+				walk(at, each)
+			}
+		case map[string]any:
+			if s["x-kubernetes-list-type"] == "set" {
+				sets++
+				if items, _ := s["items"].(map[string]any); items["type"] == "object" {
+					t.Errorf("%s is a set of objects", at)
+				}
+			}
+			for name, each := range s {
+				walk(at+"."+name, each)
+			}
+		}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd map[string]any
+		if err := yaml.Unmarshal(text, &crd); err != nil {
+			t.Fatal(err)
+		}
+		walk(file, crd)
+	}
+	if sets == 0 {
+		t.Error("no set was found")
+	}
 }

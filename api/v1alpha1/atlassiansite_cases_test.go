@@ -125,7 +125,6 @@ var atlassianSiteCases = slices.Concat(
 		{"name-upper-case", list{blockedName("ALICE-é")}, list{blockedName("alice-É")}, wantBlockedName},
 		{"name-white-space", list{blockedName("alice in ci")}, list{blockedName(" alice")}, "`blockedUsers[].name` must not begin or end with white space"},
 		{"too-many", numberedBlocked(256), numberedBlocked(257), "spec.blockedUsers: Too many: 257: must have at most 256 items"},
-		{"twice", list{blockedName("alice"), blockedKey("alice")}, list{blockedName("alice"), blockedName("alice")}, `spec.blockedUsers[1]: Duplicate value: {"name":"alice"}`},
 	}),
 	fieldOf(change{"spec.callerVerification.type": "SharedKey"}, "spec.callerVerification.rotationRequestedTime", withTimes("rotationRequestedTime", rows{
 		{"format", "2026-11-23T10:00:00Z", "now", `spec.callerVerification.rotationRequestedTime: Invalid value: "now": spec.callerVerification.rotationRequestedTime in body must be of type date-time`},

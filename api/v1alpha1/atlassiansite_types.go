@@ -146,7 +146,7 @@ type AtlassianSiteSpec struct {
 	// blockedUsers lists product users whose tokens are refused at once, with 401. No token is made, rotated or enrolled for
 	// them, and their personal access tokens are withdrawn.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	BlockedUsers []BlockedUser `json:"blockedUsers,omitempty"`
 

@@ -186,7 +186,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: dev.apitokens.operator.api.v1alpha1.BlockedUser
-          elementRelationship: associative
+          elementRelationship: atomic
     - name: callerVerification
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerification
