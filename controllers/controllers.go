@@ -79,7 +79,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	deletions := &apitoken.Deletions{}
 	cleaner := &apitoken.Cleaner{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Namespace: o.Namespace,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
 		Deletions: deletions,
 	}
 	orphans := &apitoken.Orphans{

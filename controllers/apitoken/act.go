@@ -3,6 +3,7 @@ package apitoken
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -127,9 +128,13 @@ func (r *Reconciler) rotate(ctx context.Context, s observed) error {
 	return nil
 }
 
-// takeBack removes the candidate of a refused delivery from the record, because nobody gets it. It returns the refusal.
-func (r *Reconciler) takeBack(ctx context.Context, s observed, entries []record.Entry, refusal error) error {
-	if err := r.changeRecord(ctx, s, entries); err != nil {
+// takeBack removes the candidate of a refused delivery from the record, because nobody gets it: not even as a dead entry.
+// It returns the refusal.
+func (r *Reconciler) takeBack(ctx context.Context, s observed, kept []record.Entry, refusal error) error {
+	refused := s.record.Entries[len(s.record.Entries)-1].Hash
+	changed := keeping(s, kept)
+	changed.DeadEntries = slices.DeleteFunc(changed.DeadEntries, func(e record.Entry) bool { return e.Hash == refused })
+	if err := r.updateRecord(ctx, s, changed); err != nil {
 		return err
 	}
 	return refusal
@@ -178,14 +183,25 @@ func (r *Reconciler) confirm(ctx context.Context, s observed) error {
 	return r.changeRecord(ctx, s, tidied(s.state))
 }
 
-// changeRecord stores other entries. It fails with Conflict if the record changed since it was read.
-func (r *Reconciler) changeRecord(ctx context.Context, s observed, entries []record.Entry) error {
+// changeRecord stores other entries. Those that it drops are dead.
+func (r *Reconciler) changeRecord(ctx context.Context, s observed, kept []record.Entry) error {
+	return r.updateRecord(ctx, s, keeping(s, kept))
+}
+
+// keeping returns the record with these entries, and the others as dead ones.
+func keeping(s observed, kept []record.Entry) *record.Record {
 	changed := *s.record
-	changed.Entries = entries
-	if err := r.records().Update(ctx, s.recordSecret, &changed); err != nil {
+	changed.DeadEntries = slices.Clone(changed.DeadEntries)
+	changed.Keep(kept, s.now)
+	return &changed
+}
+
+// updateRecord stores a record. It fails with Conflict if that changed since it was read.
+func (r *Reconciler) updateRecord(ctx context.Context, s observed, changed *record.Record) error {
+	if err := r.records().Update(ctx, s.recordSecret, changed); err != nil {
 		return err
 	}
-	*s.record = changed
+	*s.record = *changed
 	return nil
 }
 

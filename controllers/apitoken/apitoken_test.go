@@ -53,7 +53,7 @@ func newWorld(t *testing.T) *world {
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
 	w.reconciler.Guard = &admission.Guard{Client: c, Live: c, Namespace: kubetest.SystemNamespace}
-	w.cleaner = &apitoken.Cleaner{Client: c, Live: c, Events: w.events, Namespace: kubetest.SystemNamespace}
+	w.cleaner = &apitoken.Cleaner{Client: c, Live: c, Events: w.events, Clock: w.clock, Namespace: kubetest.SystemNamespace}
 	env.AwaitGuarded(t)
 	w.create(kubetest.Site(w.ns, "main"))
 	w.holdUpstream("alice", "http://jira."+w.ns+".svc:8080")

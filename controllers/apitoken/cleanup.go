@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +34,8 @@ type Gone struct {
 	UID types.UID
 }
 
-// Cleaner removes the Secrets of a deleted APIToken: the delivered Secret, then the record.
+// Cleaner removes the delivered Secret of a deleted APIToken, and marks its record dead. The record says for 30 days why the token
+// is refused. Then Orphans removes it.
 //
 // There are no owner references: the record is in another namespace. After a restore from a backup, with new UIDs, garbage
 // collection would delete everything. There are no finalizers: a deletion must not wait for the operator. So the Cleaner
@@ -42,6 +44,7 @@ type Cleaner struct {
 	Client    client.Client
 	Live      client.Reader
 	Events    events.EventRecorder
+	Clock     clock.PassiveClock
 	Namespace string
 	// Deletions are shared with Orphans.
 	Deletions *Deletions
@@ -130,28 +133,35 @@ func (c *Cleaner) clean(ctx context.Context, g Gone) error {
 	if stored == nil || stored.Type != record.SecretType {
 		return nil
 	}
-	err = c.removeSecrets(ctx, g, stored)
+	err = c.bury(ctx, g, stored)
 	if apierror.EmitRefusal(ctx, c.Events, stored, err) {
 		return errRefused
 	}
 	return err
 }
 
-// removeSecrets removes the delivered Secret, and then the record.
-func (c *Cleaner) removeSecrets(ctx context.Context, g Gone, stored *corev1.Secret) error {
+// bury removes the delivered Secret, and then marks the record dead. It removes a record that says nothing about this APIToken:
+// one that cannot be read, or one of another APIToken that was copied here by mistake, with the name of that one's delivered Secret.
+func (c *Cleaner) bury(ctx context.Context, g Gone, stored *corev1.Secret) error {
 	if exists, err := c.exists(ctx, g); err != nil || exists {
 		return err
 	}
-	// A record of another APIToken, copied here by mistake, names the delivered Secret of that one.
-	if r, err := recordstore.Decode(stored); err == nil && r.APIToken == (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
-		if err := c.removeDelivered(ctx, g, r); err != nil {
-			return err
+	r, err := recordstore.Decode(stored)
+	if err != nil || r.APIToken != (record.Ref{Namespace: g.Namespace, Name: g.Name}) {
+		if err := c.remove(ctx, stored); err != nil {
+			return fmt.Errorf("removing the record: %w", err)
 		}
+		return nil
 	}
-	if err := c.remove(ctx, stored); err != nil {
-		return fmt.Errorf("removing the record: %w", err)
+	if err := c.removeDelivered(ctx, g, r); err != nil || !r.Dead.IsZero() {
+		return err
 	}
-	ctrl.LoggerFrom(ctx).Info("Removed the Secrets of a deleted APIToken", "tokenID", stored.Labels[record.LabelTokenID])
+	r.Kill(c.Clock.Now())
+	delete(stored.Annotations, orphanedSince)
+	if err := (recordstore.Store{Client: c.Client}).Update(ctx, stored, r); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("marking the record dead: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Cleaned up after a deleted APIToken, and marked its record dead", "tokenID", r.TokenID, "user", r.User)
 	return nil
 }
 

@@ -145,13 +145,18 @@ func TestCleanUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clean(tok)
-	if w.secret(w.ns, "ci-token") != nil || w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
-		t.Error("something was left of a deleted APIToken")
+	if w.secret(w.ns, "ci-token") != nil || !w.record(tok).Dead.Equal(w.clock.Now()) {
+		t.Error("the delivered Secret of a deleted APIToken was left, or its record is not dead")
 	}
 	if w.secret(w.ns, "other-token") == nil || w.secret(kubetest.SystemNamespace, string(other.UID)) == nil {
 		t.Error("something of another APIToken was removed")
 	}
+	before := w.secret(kubetest.SystemNamespace, string(tok.UID)).ResourceVersion
+	w.sleep(time.Hour)
 	w.clean(tok)
+	if w.secret(kubetest.SystemNamespace, string(tok.UID)).ResourceVersion != before {
+		t.Error("a dead record was written again")
+	}
 }
 
 func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
@@ -171,8 +176,8 @@ func TestCleanUpLeavesWhatIsNotOurs(t *testing.T) {
 	if w.secret(w.ns, "ci-token") == nil {
 		t.Error("a Secret was removed that does not hold the token")
 	}
-	if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
-		t.Error("the record was left")
+	if w.record(tok).Dead.IsZero() {
+		t.Error("the record is not dead")
 	}
 }
 
@@ -254,7 +259,7 @@ func TestSameNameNeverRevives(t *testing.T) {
 	}
 	w.clean(first)
 	w.settled(second)
-	if second.Status.TokenID == first.Status.TokenID || w.record(second).Verify(old) >= 0 {
+	if second.Status.TokenID == first.Status.TokenID || w.record(second).Verify(old) >= 0 || w.record(first).Dead.IsZero() {
 		t.Error("the deleted token lives on")
 	}
 }

@@ -22,10 +22,8 @@ type state struct {
 	record     *record.Record
 	// recordErr says why the record cannot be read, or is nil.
 	recordErr error
-	// orphan is the name of a record of an earlier APIToken of the same name that the delivered token verifies against, or
-	// empty. orphanKept means that the deletion of that APIToken was not observed, so its Secrets are not being removed.
-	orphan     string
-	orphanKept bool
+	// orphan is the record of an earlier APIToken of the same name that the delivered token verifies against.
+	orphan orphan
 	// delivered is the delivered Secret, or nil if there is none.
 	delivered *delivered
 	// source is the Secret to import from, or nil for other kinds of credential.
@@ -43,6 +41,16 @@ type state struct {
 	older int
 	// refused are the steps of this pass whose write the API server refused, with the messages about it.
 	refused map[step]string
+}
+
+// orphan is a record of an earlier APIToken of the same name.
+type orphan struct {
+	// name is empty if there is none.
+	name string
+	// dead is when that APIToken was found deleted. It is zero while that was not observed, or the clean-up is not done.
+	dead time.Time
+	// kept means that the deletion was not observed, so nothing is cleaned up.
+	kept bool
 }
 
 // delivered is the delivered Secret, without the token in it.
@@ -125,6 +133,7 @@ var (
 		siteExists,
 		namespaceAllowed,
 		recordReadable,
+		recordLives,
 		recordAgrees,
 		isDeclaredGuarded,
 		deliveryIsOurs,
@@ -142,6 +151,7 @@ var (
 		siteExists,
 		namespaceAllowed,
 		recordReadable,
+		recordLives,
 		recordAgrees,
 		isDeclaredGuarded,
 		hasNotEnded,
@@ -268,6 +278,17 @@ func recordReadable(s state) *decision {
 		s.recordName, strings.TrimPrefix(s.recordErr.Error(), "decoding a record: "), s.toDelete())
 }
 
+// recordLives refuses a copy of the record of a deleted APIToken.
+func recordLives(s state) *decision {
+	if s.record == nil || s.record.Dead.IsZero() {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonRecordDamaged,
+		"The record of this token, Secret '%s', is that of an APIToken that was deleted at %s, so the token stays dead. "+
+			"Restore the record as it was before (see docs/how-to/restore.md), or delete %s and create the APIToken again.",
+		s.recordName, inUTC(s.record.Dead), s.toDelete())
+}
+
 // recordAgrees refuses the same records as the gateway, so that no token is called ready that the gateway refuses.
 func recordAgrees(s state) *decision {
 	if s.record == nil {
@@ -300,14 +321,19 @@ func deliveryIsOurs(s state) *decision {
 		return nil
 	}
 	switch {
-	case s.record == nil && s.orphan != "" && !s.orphanKept:
+	case s.record == nil && !s.orphan.dead.IsZero():
+		return block(tokensv1alpha1.ReasonRecordOrphaned,
+			"The token in Secret '%s' belongs to an APIToken of this name that was deleted at %s, and stays dead. "+
+				"Delete Secret '%s' to have a new one issued. After a restore from a backup, see docs/how-to/restore.md.",
+			s.secretName(), inUTC(s.orphan.dead), s.secretName())
+	case s.record == nil && s.orphan.name != "" && !s.orphan.kept:
 		return block(tokensv1alpha1.ReasonIssuePending,
 			"Secret '%s' still holds the token of a deleted APIToken of this name. It is being removed, and a new token is issued then.", s.secretName())
-	case s.record == nil && s.orphan != "":
+	case s.record == nil && s.orphan.name != "":
 		return block(tokensv1alpha1.ReasonRecordOrphaned,
 			"The token in Secret '%s' belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
 				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/how-to/restore.md); to have a new one issued, delete Secret '%s'.",
-			s.secretName(), s.orphan, s.recordName, s.secretName())
+			s.secretName(), s.orphan.name, s.recordName, s.secretName())
 	case s.record == nil && d.tokenID != "" && d.tokenID == s.token.Status.TokenID:
 		return block(tokensv1alpha1.ReasonRecordMissing,
 			"The record of this token, Secret '%s', is gone, so the token does not authenticate. "+

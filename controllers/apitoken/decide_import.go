@@ -17,8 +17,8 @@ type importSource struct {
 	found bool
 	err   error
 	slow  bool
-	// held means that the record holds this secret already.
-	held bool
+	// held means that the record holds this secret already. revoked means that it did before the revocation epoch.
+	held, revoked bool
 	// duplicate names an earlier APIToken of the same user with the same secret. It is empty if there is none.
 	duplicate record.Ref
 	// others counts the user's other imported tokens. slowOthers counts those of them with a slow hash.
@@ -76,6 +76,9 @@ func importRefusal(s state) *decision {
 	case s.source.err != nil:
 		return block(tokensv1alpha1.ReasonWeakCredential,
 			"What lies under the key '%s' of Secret '%s' %v. Put another secret there.", of.Key, of.SecretName, s.source.err)
+	}
+	if s.source.revoked {
+		return revokedByEpoch(s)
 	}
 	if d := isNotDuplicate(s); d != nil {
 		return d

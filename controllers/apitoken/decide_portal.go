@@ -16,6 +16,7 @@ var portal = []func(state) *decision{
 	siteExists,
 	namespaceAllowed,
 	recordReadable,
+	recordLives,
 	recordAgrees,
 	isDeclaredGuarded,
 	wasRecorded,
@@ -31,12 +32,15 @@ func (s state) ofPortal() bool {
 	return s.token.Spec.Credential.Type == tokensv1alpha1.CredentialPortal
 }
 
-// pending reports whether the portal is still making the token, or was cut off.
-func (s state) pending() bool { return s.token.Annotations[tokensv1alpha1.AnnotationPending] != "" }
+// pending reports whether the portal is still making the token, or was cut off. A token with a record authenticates, whatever its
+// annotations say.
+func (s state) pending() bool {
+	return s.ofPortal() && s.record == nil && s.recordErr == nil && s.token.Annotations[tokensv1alpha1.AnnotationPending] != ""
+}
 
 // cutOff reports whether the portal was cut off. Nobody was shown the token then.
 func (s state) cutOff() bool {
-	return s.ofPortal() && s.pending() && s.now.Sub(s.token.CreationTimestamp.Time) >= makingGrace
+	return s.pending() && s.now.Sub(s.token.CreationTimestamp.Time) >= makingGrace
 }
 
 func wasFinished(s state) *decision {
@@ -54,10 +58,14 @@ func wasRecorded(s state) *decision {
 	switch {
 	case s.record != nil:
 		return nil
-	case s.orphan != "":
+	case !s.orphan.dead.IsZero():
+		return block(tokensv1alpha1.ReasonRecordOrphaned,
+			"The token belongs to an APIToken of this name that was deleted at %s, and stays dead. Delete this APIToken. "+
+				"After a restore from a backup, see docs/how-to/restore.md.", inUTC(s.orphan.dead))
+	case s.orphan.name != "":
 		return block(tokensv1alpha1.ReasonRecordOrphaned,
 			"The token belongs to an APIToken of this name that is gone, as after a restore from a backup, and is dead. "+
-				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/how-to/restore.md); else delete this APIToken.", s.orphan, s.recordName)
+				"To revive it, copy its record, Secret '%s', to the name '%s' (see docs/how-to/restore.md); else delete this APIToken.", s.orphan.name, s.recordName)
 	}
 	return block(tokensv1alpha1.ReasonRecordMissing,
 		"There is no record of this token, Secret '%s', so it does not authenticate. Restore it, or delete this APIToken: "+

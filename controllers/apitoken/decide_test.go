@@ -75,11 +75,15 @@ func TestDecide(t *testing.T) {
 			s.record, s.delivered, s.token.Status.TokenID = nil, &delivered{entry: -1}, ""
 		}, blocked, tokensv1alpha1.ReasonDeliveryConflict},
 		"token of an earlier APIToken": {func(s *state) {
-			s.record, s.delivered.entry, s.orphan, s.token.Status.TokenID = nil, -1, "apitoken-system/old", ""
+			s.record, s.delivered.entry, s.orphan, s.token.Status.TokenID = nil, -1, orphan{name: "apitoken-system/old"}, ""
 		}, blocked, tokensv1alpha1.ReasonIssuePending},
 		"token of one restored": {func(s *state) {
-			s.record, s.delivered.entry, s.orphan, s.orphanKept = nil, -1, "apitoken-system/old", true
+			s.record, s.delivered.entry, s.orphan = nil, -1, orphan{name: "apitoken-system/old", kept: true}
 		}, blocked, tokensv1alpha1.ReasonRecordOrphaned},
+		"token of one deleted": {func(s *state) {
+			s.record, s.delivered.entry, s.orphan = nil, -1, orphan{name: "apitoken-system/old", dead: now}
+		}, blocked, tokensv1alpha1.ReasonRecordOrphaned},
+		"record of one deleted":        {func(s *state) { s.record.Dead = now }, blocked, tokensv1alpha1.ReasonRecordDamaged},
 		"delivered token edited":       {func(s *state) { s.delivered.entry = -1 }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
 		"delivered as another type":    {func(s *state) { s.delivered.basicAuth = false }, blocked, tokensv1alpha1.ReasonDeliveryConflict},
 		"delivered Secret gone":        {func(s *state) { s.delivered = nil }, reissue, ""},

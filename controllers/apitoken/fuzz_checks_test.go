@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,10 +19,10 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-// ourRecord returns the record if it can be read and belongs to the APIToken, by other code than that of decide.
+// ourRecord returns the record if it can be read, is not dead, and belongs to the APIToken, by other code than that of decide.
 func (s *scene) ourRecord(o *corev1.Secret) *record.Record {
 	r := decoded(o)
-	if r == nil {
+	if r == nil || !r.Dead.IsZero() {
 		return nil
 	}
 	t := s.token
@@ -60,11 +61,17 @@ func (s *scene) holdsOurs(o *corev1.Secret) bool {
 	return s.kind == kindGenerated && holds(o, s.ourRecord(s.stored(s.recordKey))) != nil
 }
 
+// isOurs reports whether a record was written for this APIToken, also if user or site of it are wrong.
+func (s *scene) isOurs(o *corev1.Secret) bool {
+	r := decoded(o)
+	return r != nil && r.APIToken == (record.Ref{Namespace: s.token.Namespace, Name: s.token.Name})
+}
+
 // leavesBehind reports whether a Secret holds a token of the record of this APIToken. It is then deleted with the APIToken,
 // also if user or site of the record are wrong.
 func (s *scene) leavesBehind(o *corev1.Secret) bool {
 	r := decoded(s.stored(s.recordKey))
-	return r != nil && r.APIToken == (record.Ref{Namespace: s.token.Namespace, Name: s.token.Name}) && r.DeliverySecret == s.deliverKey.Name && holds(o, r) != nil
+	return s.isOurs(s.stored(s.recordKey)) && r.DeliverySecret == s.deliverKey.Name && holds(o, r) != nil
 }
 
 func (s *scene) checkCreate(o client.Object) {
@@ -149,6 +156,9 @@ func (s *scene) checkUpdate(o client.Object) {
 	switch {
 	case was == nil || was.ResourceVersion != changed.ResourceVersion:
 		return // nothing comes of it
+	case key == s.recordKey && was.Type == record.SecretType && s.cleaning:
+		s.checkKill(was, changed)
+		return
 	case key == s.recordKey && was.Type == record.SecretType:
 		s.checkRecordChange(was, changed)
 		return
@@ -202,6 +212,7 @@ func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
 	if before == nil || after == nil || before.TokenID != after.TokenID {
 		s.Fatalf("changed the record\n%s to\n%s", was.Data, changed.Data)
 	}
+	s.checkDead(before, after)
 	if s.policy == policyChanged || s.policy == policyMissing && s.token.Generation != 1 {
 		s.checkStopped(before, after)
 		return
@@ -324,7 +335,43 @@ func (s *scene) checkPromises() {
 	}
 }
 
-// checkDelete: a deletion names the version that was read, of an APIToken that is gone. The record goes last.
+// checkKill: the record of an APIToken that is gone is marked dead once, after its delivered Secret was removed, and keeps everything.
+func (s *scene) checkKill(was, changed *corev1.Secret) {
+	before, after := decoded(was), decoded(changed)
+	if !s.isOurs(was) || after == nil || !before.Dead.IsZero() || !after.Dead.Equal(s.clock.Now()) {
+		s.Fatalf("changed the record of an APIToken that is gone\n%s to\n%s", was.Data, changed.Data)
+	}
+	if after.Dead = before.Dead; !reflect.DeepEqual(before, after) {
+		s.Fatalf("the dead record has lost something: %+v, %+v", before, after)
+	}
+	if s.leavesBehind(s.stored(s.deliverKey)) && !s.meddledNow {
+		s.Fatal("marked the record dead before the Secret was removed")
+	}
+}
+
+// checkDead: dropped secrets are known as dead, and what was dead stays so.
+func (s *scene) checkDead(before, after *record.Record) {
+	dead := func(r *record.Record, e record.Entry) bool {
+		return slices.ContainsFunc(r.DeadEntries, func(d record.Entry) bool {
+			return d.Hash == e.Hash && d.Issued.Equal(e.Issued) && !d.Ends.After(s.clock.Now())
+		})
+	}
+	for _, e := range before.Entries {
+		if indexOf(after, e) < 0 && !dead(after, e) && !slices.ContainsFunc(s.refused, e.Hash.Verify) {
+			s.Fatalf("the dropped secret %+v is not among the dead ones %+v", e, after.DeadEntries)
+		}
+	}
+	for _, e := range before.DeadEntries {
+		if !dead(after, e) || indexOf(after, e) >= 0 {
+			s.Fatalf("the dead secret %+v is not dead any more: %+v", e, after)
+		}
+	}
+	if !after.Dead.Equal(before.Dead) {
+		s.Fatal("the record of an APIToken that is there was marked dead, or lives again")
+	}
+}
+
+// checkDelete: a deletion names the version that was read, of an APIToken that is gone. A record goes only if it says nothing.
 func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 	key := client.ObjectKeyFromObject(o)
 	precondition := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions
@@ -343,8 +390,8 @@ func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 		if !s.leavesBehind(was) && !s.meddledNow {
 			s.Fatalf("deleted somebody's Secret: %q", was.Data)
 		}
-	case s.leavesBehind(s.stored(s.deliverKey)) && !s.meddledNow:
-		s.Fatal("deleted the record before the Secret")
+	case s.isOurs(was):
+		s.Fatal("deleted a record that says why the token is refused")
 	}
 }
 

@@ -85,7 +85,7 @@ func (s *scene) otherVerdict(rules rules, basis *record.Entry) string {
 	forbidden := rules.forbids(basis)
 	_, unfit := record.CheckImported(string(s.source()))
 	switch imports := s.imported() && (basis == nil || rules.replaced); {
-	case s.kind == kindPending:
+	case rules.pending:
 		return tokensv1alpha1.ReasonIssuePending
 	case basis == nil && s.ofPortal() && rules.open && s.orphan == orphanNone:
 		return tokensv1alpha1.ReasonRecordMissing

@@ -106,6 +106,7 @@ func kindPlans() (plans [][]byte) {
 		{kind: kindPortal},
 		{kind: kindPortal, record: recordEnding},
 		{kind: kindPortal, record: recordCandidate, lifetime: livesADay},
+		{kind: kindPending},
 		{kind: kindPending, record: recordDelivered},
 	} {
 		const anHourLater, calls = 3, 16

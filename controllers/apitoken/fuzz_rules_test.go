@@ -36,7 +36,8 @@ func (s *scene) rules() rules {
 		held, source := s.ourRecord(s.stored(s.recordKey)), s.source()
 		r.replaced = held != nil && len(source) > 0 && held.Verify(source) < 0
 	}
-	r.pending, r.cutOff = s.kind == kindPending, s.clock.Since(s.start) >= 10*time.Minute
+	stored := s.stored(s.recordKey)
+	r.pending, r.cutOff = s.kind == kindPending && stored == nil, s.clock.Since(s.start) >= 10*time.Minute
 	r.final = s.kind != kindGenerated && !r.replaced
 	var site tokensv1alpha1.AtlassianSite
 	switch err := s.store.Get(s.Context(), s.siteKey, &site); {

@@ -106,8 +106,8 @@ type scene struct {
 	start time.Time
 	// plain means that only faults and terms can keep it from being issued.
 	plain bool
-	// calm means that there are no faults.
-	calm bool
+	// calm means that there are no faults. cleaning means that the APIToken was deleted in the end.
+	calm, cleaning bool
 	// meddled means that a person changed Secrets, meddledNow that one changed anything in this pass, meddledEver at all.
 	meddled, meddledNow, meddledEver bool
 	// deliveredNow means that a token of the record was delivered in this pass. writes counts the deliveries.
@@ -298,7 +298,7 @@ func (s *scene) build() {
 		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}), Guard: guard{s},
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
-	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Events: s.events, Namespace: kubetest.SystemNamespace}
+	s.cleaner = &apitoken.Cleaner{Client: cache, Live: live, Events: s.events, Clock: s.clock, Namespace: kubetest.SystemNamespace}
 }
 
 // hide adds a text to hidden, also in base64.
@@ -383,6 +383,8 @@ func (s *scene) deliveredSecret(kind byte) *corev1.Secret {
 		o.Type = record.SecretType
 	case secretEmpty:
 		o.Data = nil
+	case secretDead:
+		o.Data["password"] = []byte(s.ours[3])
 	}
 	return o
 }
@@ -411,6 +413,9 @@ func (s *scene) recordSecret(kind byte) *corev1.Secret {
 		r = s.rotated(s.ours[0], s.ours[1])
 	case recordEndingFull:
 		r = s.rotated(s.ours[1], s.ours[2], s.ours[3], s.ours[0])
+	case recordWithDead, recordDead:
+		r = s.rotated(s.ours[2], s.ours[3], s.ours[0])
+		r.Keep(r.Entries[2:], s.start)
 	case recordOfOtherUser:
 		r.User = "mallory"
 	case recordOfOtherSite:
@@ -434,6 +439,9 @@ func (s *scene) recordSecret(kind byte) *corev1.Secret {
 	if r.Imported {
 		r.Entries = r.Entries[len(r.Entries)-1:]
 		r.Entries[0].State, r.Entries[0].Ends = record.Delivered, time.Time{}
+	}
+	if kind == recordDead {
+		r.Kill(s.start)
 	}
 	o := s.recordNamed(s.recordKey.Name, r)
 	switch kind {

@@ -33,6 +33,7 @@ const (
 	secretForeignToken
 	secretOfRecordType
 	secretEmpty
+	secretDead // a secret that a record may know as dead
 	secretKinds
 )
 
@@ -49,7 +50,9 @@ const (
 	recordEndingFull
 	recordEndingHeld
 	recordEndingHeldOver
+	recordWithDead
 	recordDamaged
+	recordDead
 	recordOpaque
 	recordOfOtherUser
 	recordOfOtherSite

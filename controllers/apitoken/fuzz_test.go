@@ -146,7 +146,7 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 func (s *scene) isReady(r *record.Record, delivered *corev1.Secret) bool {
 	held, rules := holds(delivered, r), s.rules()
 	if s.kind != kindGenerated {
-		return r != nil && s.kind != kindPending && rules.site != nil && !rules.replaced && !rules.dead(*s.basis(r))
+		return r != nil && !rules.pending && rules.site != nil && !rules.replaced && !rules.dead(*s.basis(r))
 	}
 	if held == nil || held.State != record.Delivered || rules.site == nil || rules.dead(*held) {
 		return false
@@ -217,7 +217,7 @@ func (s *scene) verdict(rules rules, basis *record.Entry) string {
 
 // clean deletes the APIToken, and expects that exactly its own Secrets go, whatever fails at first.
 func (s *scene) clean() {
-	s.calm, s.meddledNow = false, false
+	s.calm, s.meddledNow, s.cleaning = false, false, true
 	if err := s.store.Delete(s.Context(), s.token.DeepCopy()); client.IgnoreNotFound(err) != nil {
 		s.Fatal(err)
 	}
@@ -239,8 +239,8 @@ func (s *scene) clean() {
 	case !ours && s.deliverKey != s.recordKey && !equality.Semantic.DeepEqual(delivered, left):
 		s.Fatalf("somebody's Secret\n%v became\n%v", delivered, left)
 	}
-	if left := s.stored(s.recordKey); left != nil && left.Type == record.SecretType {
-		s.Fatal("the record is left")
+	if left := s.stored(s.recordKey); left != nil && left.Type == record.SecretType && (!s.isOurs(left) || decoded(left).Dead.IsZero()) {
+		s.Fatal("the record is left, and not dead")
 	}
 }
 

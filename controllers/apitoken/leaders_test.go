@@ -234,12 +234,17 @@ func (r *leaders) settle() {
 	); err != nil {
 		r.Fatal(err)
 	}
+	alive := 0
 	for _, s := range stored.Items {
-		if !records[s.Name] {
-			r.Errorf("record %s has no APIToken", s.Name)
+		decoded, err := record.Decode(s.Data[record.DataKey])
+		if err != nil || decoded.Dead.IsZero() != records[s.Name] {
+			r.Errorf("record %s has no APIToken and is not dead, or the other way round: %v", s.Name, err)
+		}
+		if records[s.Name] {
+			alive++
 		}
 	}
-	if len(stored.Items) != len(records) || len(delivered.Items) != len(records) {
-		r.Errorf("%d APITokens, %d records, %d delivered Secrets", len(records), len(stored.Items), len(delivered.Items))
+	if alive != len(records) || len(delivered.Items) != len(records) {
+		r.Errorf("%d APITokens, %d live records, %d delivered Secrets", len(records), alive, len(delivered.Items))
 	}
 }

@@ -93,7 +93,7 @@ func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error)
 		return nil
 	}
 	t := s.token
-	s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, func(*record.Record) bool { return true },
+	s.orphan, err = r.findOrphan(ctx, t, func(*record.Record) bool { return true },
 		client.MatchingLabels{record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name})
 	return err
 }
@@ -109,8 +109,8 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 	}
 	if s.record == nil && s.delivered != nil && s.delivered.tokenID != "" {
 		id, password := s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]
-		s.orphan, s.orphanKept, err = r.findOrphan(ctx, t, func(candidate *record.Record) bool {
-			return candidate.TokenID == id && candidate.Verify(password) >= 0
+		s.orphan, err = r.findOrphan(ctx, t, func(candidate *record.Record) bool {
+			return candidate.TokenID == id && (candidate.Verify(password) >= 0 || !candidate.Dead.IsZero() && candidate.VerifyDead(password) >= 0)
 		}, client.MatchingLabels{record.LabelTokenID: id})
 		return err
 	}
@@ -182,22 +182,26 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 	return d
 }
 
-// findOrphan returns the name of a record that was written for an earlier APIToken with the same name and spec. The labels
-// only narrow the search.
+// findOrphan returns a record that was written for an earlier APIToken with the same name and spec, one that is not dead if there is
+// one. The labels only narrow the search.
 func (r *Reconciler) findOrphan(
 	ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool, where client.MatchingLabels,
-) (name string, kept bool, err error) {
+) (found orphan, err error) {
 	var records corev1.SecretList
 	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, where); err != nil {
-		return "", false, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
+		return orphan{}, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
 	}
 	for i := range records.Items {
 		candidate, err := recordstore.Decode(&records.Items[i])
-		if err == nil && wanted(candidate) && recordAgrees(state{token: t, record: candidate}) == nil {
-			return r.Namespace + "/" + records.Items[i].Name, records.Items[i].Annotations[orphanedSince] != "", nil
+		if err != nil || !wanted(candidate) || recordAgrees(state{token: t, record: candidate}) != nil {
+			continue
+		}
+		found = orphan{name: r.Namespace + "/" + records.Items[i].Name, dead: candidate.Dead, kept: records.Items[i].Annotations[orphanedSince] != ""}
+		if candidate.Dead.IsZero() {
+			break
 		}
 	}
-	return "", false, nil
+	return found, nil
 }
 
 // holdsUpstream reports whether the gateway has a personal access token for the user: one that the product accepts, and

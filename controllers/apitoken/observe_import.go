@@ -9,6 +9,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/secretref"
+	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/username"
@@ -35,6 +36,10 @@ func (r *Reconciler) observeSource(ctx context.Context, s *observed, of *tokensv
 		return nil
 	}
 	s.source.held = s.record != nil && s.record.Verify([]byte(s.secret)) >= 0
+	if s.record != nil && !s.source.held && s.site != nil {
+		dead := s.record.VerifyDead([]byte(s.secret))
+		s.source.revoked = dead >= 0 && s.validity(s.record.DeadEntries[dead]) == lifetime.Revoked
+	}
 	if s.source.held && !s.justImported() {
 		return nil
 	}
@@ -59,7 +64,7 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 	}
 	for i := range records.Items {
 		other, err := recordstore.Decode(&records.Items[i])
-		if err != nil || !other.Imported || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
+		if err != nil || !other.Imported || !other.Dead.IsZero() || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
 			continue
 		}
 		if lives, err := r.isLive(ctx, records.Items[i].Name, other.APIToken); err != nil {

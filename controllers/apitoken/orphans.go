@@ -2,12 +2,14 @@ package apitoken
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -25,25 +27,28 @@ import (
 )
 
 const (
-	// orphanedSince is the annotation with the time at which a record was first seen without its APIToken.
+	// orphanedSince is the annotation with the time at which a record was first seen without its APIToken, although no deletion was
+	// seen. It is kept for record.Retention: in that time somebody notices that a restore from a backup gave every APIToken a new
+	// UID. The record does not authenticate.
 	orphanedSince = "apitokens.dev/orphaned-since"
-	// orphanRetention is how long such a record is kept. In that time somebody notices that a restore from a backup gave every
-	// APIToken a new UID. The record does not authenticate.
-	orphanRetention = 30 * 24 * time.Hour
-	// sweepPeriod is how often each record is checked for its APIToken, whether a deletion was observed or not.
-	sweepPeriod = 5 * time.Minute
+	// sweepPeriod is how often each record is checked for its APIToken, whether a deletion was observed or not. With more than
+	// sweepPeriod * sweepsPerSecond records it takes longer.
+	sweepPeriod     = 5 * time.Minute
+	sweepsPerSecond = 50
 )
 
-// Orphans sweeps all records. It marks the records of APITokens whose deletion was not observed, and removes them after
-// orphanRetention.
+// Orphans sweeps all records. It marks the records of APITokens whose deletion was not observed. It removes these records, and the
+// dead ones, after record.Retention, and forgets dead entries then.
 type Orphans struct {
 	Client    client.Client
 	Live      client.Reader
 	Events    events.EventRecorder
 	Clock     clock.PassiveClock
 	Namespace string
-	// Deletions are shared with the Cleaner, which removes their records.
+	// Deletions are shared with the Cleaner, which marks their records dead.
 	Deletions *Deletions
+
+	pace pace
 }
 
 // SetupWithManager adds it to the manager.
@@ -73,44 +78,57 @@ func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Re
 	switch {
 	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
-	case errors.Is(err, errRefused) || apierror.EmitRefusal(ctx, r.Events, stored, err):
+	case apierror.EmitRefusal(ctx, r.Events, stored, err):
 		return ctrl.Result{RequeueAfter: recheckPeriod}, nil
 	}
 	return ctrl.Result{RequeueAfter: again}, err
 }
 
+// look returns when to look at the record again.
 func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *record.Record) (time.Duration, error) {
-	owner, err := r.owner(ctx, types.UID(stored.Name), decoded.APIToken)
-	if err != nil {
-		return 0, err
+	now := r.Clock.Now()
+	switch {
+	case decoded.RetentionOver(now):
+		return 0, r.forget(ctx, stored)
+	case !decoded.Dead.IsZero():
+		return decoded.Dead.Add(record.Retention).Sub(now), nil
 	}
 	since, marked := stored.Annotations[orphanedSince]
-	switch {
-	case owner && marked:
-		return sweepPeriod, r.mark(ctx, stored, "")
-	case owner, !marked && r.Deletions.has(types.UID(stored.Name)):
-		return sweepPeriod, nil
-	}
 	seen, err := time.Parse(time.RFC3339, since)
-	if err != nil {
-		if err := r.mark(ctx, stored, r.Clock.Now().UTC().Format(time.RFC3339)); err != nil {
-			return 0, err
-		}
-		r.Events.Eventf(stored, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonRecordOrphaned, "Keep",
-			"APIToken '%s' in namespace '%s', of token %s, is gone, and its deletion was not seen: the record is dead, and kept for %d days. "+
-				"If there was a restore from a backup, repair it (see docs/how-to/restore.md).",
-			decoded.APIToken.Name, decoded.APIToken.Namespace, decoded.TokenID, orphanRetention/(24*time.Hour))
-		return sweepPeriod, nil
+	marked = marked && err == nil
+	over := marked && now.Sub(seen) >= record.Retention
+	owned, err := r.owned(ctx, types.UID(stored.Name), decoded.APIToken, !marked || over)
+	switch {
+	case err != nil:
+		return 0, err
+	case owned:
+		return r.sweepAfter(ctx), r.tidy(ctx, stored, decoded)
+	case over:
+		return 0, r.remove(ctx, stored, decoded)
+	case marked || r.Deletions.has(types.UID(stored.Name)):
+		return r.sweepAfter(ctx), nil
 	}
-	if r.Clock.Since(seen) < orphanRetention {
-		return sweepPeriod, nil
-	}
-	return 0, r.remove(ctx, stored, decoded)
+	return r.sweepAfter(ctx), r.mark(ctx, stored, decoded)
 }
 
-// owner reports whether the APIToken of a record exists. It trusts only the API server that it does not.
-func (r *Orphans) owner(ctx context.Context, uid types.UID, ref record.Ref) (bool, error) {
-	for _, reader := range []client.Reader{r.Client, r.Live} {
+// sweepAfter returns how often a record is swept.
+func (r *Orphans) sweepAfter(ctx context.Context) time.Duration {
+	n := r.pace.count(ctx, r.Clock.Now(), func() (int, error) {
+		var all corev1.SecretList
+		err := r.Client.List(ctx, &all, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy)
+		return len(all.Items), err
+	})
+	return spread(max(sweepPeriod, time.Duration(n)*time.Second/sweepsPerSecond), rand.Float64()) //nolint:gosec // it spreads load, and guards nothing
+}
+
+// owned reports whether the APIToken of a record exists, by the cache. Only with live does it ask the API server too, before the
+// record is taken for an orphan.
+func (r *Orphans) owned(ctx context.Context, uid types.UID, ref record.Ref, live bool) (bool, error) {
+	readers := []client.Reader{r.Client}
+	if live {
+		readers = append(readers, r.Live)
+	}
+	for _, reader := range readers {
 		var t tokensv1alpha1.APIToken
 		err := reader.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &t)
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -123,39 +141,55 @@ func (r *Orphans) owner(ctx context.Context, uid types.UID, ref record.Ref) (boo
 	return false, nil
 }
 
-// mark sets the annotation orphanedSince, or removes it if since is empty.
-func (r *Orphans) mark(ctx context.Context, stored *corev1.Secret, since string) error {
-	marked := stored.DeepCopy()
-	if since == "" {
-		delete(marked.Annotations, orphanedSince)
-	} else {
-		if marked.Annotations == nil {
-			marked.Annotations = map[string]string{}
-		}
-		marked.Annotations[orphanedSince] = since
+// tidy removes the mark of an orphan from a record that is none, and dead entries that were kept long enough.
+func (r *Orphans) tidy(ctx context.Context, stored *corev1.Secret, decoded *record.Record) error {
+	_, marked := stored.Annotations[orphanedSince]
+	if pruned := decoded.Prune(r.Clock.Now()); !pruned && !marked {
+		return nil
 	}
+	tidied := stored.DeepCopy()
+	delete(tidied.Annotations, orphanedSince)
+	return recordstore.Store{Client: r.Client}.Update(ctx, tidied, decoded)
+}
+
+// mark marks an orphan, and says so in an Event.
+func (r *Orphans) mark(ctx context.Context, stored *corev1.Secret, decoded *record.Record) error {
+	marked := stored.DeepCopy()
+	metav1.SetMetaDataAnnotation(&marked.ObjectMeta, orphanedSince, r.Clock.Now().UTC().Format(time.RFC3339))
 	if err := r.Client.Update(ctx, marked); err != nil {
 		return fmt.Errorf("marking an orphaned record: %w", err)
 	}
+	r.Events.Eventf(stored, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonRecordOrphaned, "Keep",
+		"APIToken '%s' in namespace '%s', of token %s, is gone, and its deletion was not seen: the record is dead, and kept for %d days. "+
+			"If there was a restore from a backup, repair it (see docs/how-to/restore.md).",
+		decoded.APIToken.Name, decoded.APIToken.Namespace, decoded.TokenID, record.Retention/(24*time.Hour))
 	return nil
 }
 
-// remove removes the Secrets of an APIToken that is gone for orphanRetention. It leaves a delivered Secret that another
+// remove removes the Secrets of an APIToken that is gone for record.Retention. It leaves a delivered Secret that another
 // APIToken delivers to by now.
 func (r *Orphans) remove(ctx context.Context, stored *corev1.Secret, decoded *record.Record) error {
 	var inUse tokensv1alpha1.APITokenList
 	if err := r.Client.List(ctx, &inUse, client.InNamespace(decoded.APIToken.Namespace)); err != nil {
 		return fmt.Errorf("listing APITokens: %w", err)
 	}
-	cleaner := Cleaner{Client: r.Client, Live: r.Live, Events: r.Events, Namespace: r.Namespace}
 	gone := Gone{types.NamespacedName{Namespace: decoded.APIToken.Namespace, Name: decoded.APIToken.Name}, types.UID(stored.Name)}
-	for i := range inUse.Items {
-		if inUse.Items[i].Spec.Delivery.SecretName == decoded.DeliverySecret {
-			if err := cleaner.remove(ctx, stored); err != nil {
-				return fmt.Errorf("removing an orphaned record: %w", err)
-			}
-			return nil
+	if !slices.ContainsFunc(inUse.Items, func(t tokensv1alpha1.APIToken) bool { return t.Spec.Delivery.SecretName == decoded.DeliverySecret }) {
+		if err := r.cleaner().removeDelivered(ctx, gone, decoded); err != nil {
+			return err
 		}
 	}
-	return cleaner.clean(ctx, gone)
+	return r.forget(ctx, stored)
+}
+
+// forget removes a record that was kept long enough.
+func (r *Orphans) forget(ctx context.Context, stored *corev1.Secret) error {
+	if err := r.cleaner().remove(ctx, stored); err != nil {
+		return fmt.Errorf("removing a record: %w", err)
+	}
+	return nil
+}
+
+func (r *Orphans) cleaner() *Cleaner {
+	return &Cleaner{Client: r.Client, Live: r.Live, Events: r.Events, Clock: r.Clock, Namespace: r.Namespace}
 }

@@ -180,6 +180,111 @@ func TestRestoreRepaired(t *testing.T) {
 	}
 }
 
+// A dead record stays dead, whatever is created under its name: the same APIToken, the same delivered Secret, a copy of the record
+// under the new UID. It is there for 30 days, and is not looked at until then.
+func TestDeadRecordStaysDead(t *testing.T) {
+	w := newWorld(t)
+	old := kubetest.Token(w.ns, "ci")
+	w.create(old)
+	w.settled(old)
+	delivered, stored := w.secret(w.ns, "ci-token"), w.secret(kubetest.SystemNamespace, string(old.UID))
+	if err := env.Admin.Delete(t.Context(), old.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(old)
+	dead := w.secret(kubetest.SystemNamespace, string(old.UID))
+
+	again := kubetest.Token(w.ns, "ci")
+	delivered.ResourceVersion, delivered.UID = "", ""
+	w.create(again, delivered)
+	ready := w.reconcile(again, tokensv1alpha1.ReasonRecordOrphaned)
+	if !strings.Contains(ready.Message, "stays dead") || !strings.Contains(ready.Message, "Delete Secret 'ci-token'") {
+		t.Errorf("the message is %q", ready.Message)
+	}
+	copied := func(of *corev1.Secret) {
+		t.Helper()
+		if now := w.secret(kubetest.SystemNamespace, string(again.UID)); now != nil {
+			if err := w.as().Delete(t.Context(), now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: of.Namespace, Name: string(again.UID), Labels: of.Labels}, Type: of.Type, Data: of.Data,
+		})
+	}
+	copied(dead)
+	if ready := w.reconcile(again, tokensv1alpha1.ReasonRecordDamaged); !strings.Contains(ready.Message, "stays dead") {
+		t.Errorf("the message is %q", ready.Message)
+	}
+	// Only the record of before brings it back, by the hand of somebody with the right to restore.
+	copied(stored)
+	w.settled(again)
+
+	orphans := &apitoken.Orphans{Client: w.reconciler.Client, Live: w.reconciler.Client, Events: w.events, Clock: w.clock, Namespace: kubetest.SystemNamespace}
+	w.sleep(time.Hour)
+	if result, err := orphans.Reconcile(t.Context(), dead); err != nil || result.RequeueAfter != month-time.Hour {
+		t.Errorf("looks again after %s (%v)", result.RequeueAfter, err)
+	}
+	w.clock.SetTime(w.record(old).Dead.Add(month - 1))
+	if kept := w.care(old); kept == nil || kept.ResourceVersion != dead.ResourceVersion {
+		t.Error("a dead record was not kept for 30 days, or was touched")
+	}
+	w.clock.SetTime(w.clock.Now().Add(1))
+	if w.care(old) != nil || w.secret(w.ns, "ci-token") == nil {
+		t.Error("a dead record was kept for more than 30 days, or somebody's Secret went with it")
+	}
+	w.settled(again)
+}
+
+// A secret that was replaced stays known for 30 days, and authenticates nobody.
+func TestDeadEntriesAreKept(t *testing.T) {
+	w := newWorld(t)
+	generated, follow := kubetest.Token(w.ns, "ci"), w.importing("old", tokensv1alpha1.ImportFollow)
+	w.create(generated, follow)
+	w.source("old", firstImport)
+	w.settled(generated)
+	w.reconcile(follow, tokensv1alpha1.ReasonImported)
+	first := w.password(generated)
+	w.sleep(time.Hour)
+	ended := w.clock.Now()
+	w.source("old", secondImport)
+	w.reconcile(follow, tokensv1alpha1.ReasonImported)
+	w.change(generated, func(t *tokensv1alpha1.APIToken) {
+		t.Spec.Rotation.OverlapHours, t.Spec.Rotation.RequestedTime = new(int32), metav1.NewTime(w.clock.Now())
+	})
+	w.settled(generated)
+	// A person who deletes the delivered Secret wants its token dead at once. The epoch kills too.
+	second := w.password(generated)
+	w.sleep(time.Hour)
+	if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
+		t.Fatal(err)
+	}
+	w.settled(generated)
+	third := w.password(generated)
+	w.sleep(time.Hour)
+	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = metav1.NewTime(w.clock.Now()) })
+	w.settled(generated)
+
+	r := w.record(generated)
+	for i, text := range [][]byte{first, second, third} {
+		if dead := r.VerifyDead(text); dead != i || !r.DeadEntries[i].Ends.Equal(ended.Add(time.Duration(i)*time.Hour)) {
+			t.Errorf("secret %d is the dead entry %d of %+v", i, dead, r.DeadEntries)
+		}
+	}
+	if r := w.record(follow); r.VerifyDead([]byte(firstImport)) != 0 || !r.DeadEntries[0].Ends.Equal(ended) {
+		t.Errorf("what was followed before is not known as dead: %+v", r)
+	}
+	w.clock.SetTime(ended.Add(month))
+	w.care(generated)
+	w.care(follow)
+	if r := w.record(generated); r.VerifyDead(first) >= 0 || r.VerifyDead(second) < 0 {
+		t.Errorf("after 30 days the dead entries are %+v", r.DeadEntries)
+	}
+	if r := w.record(follow); len(r.DeadEntries) > 0 || r.Verify([]byte(secondImport)) != 0 {
+		t.Errorf("after 30 days the followed record is %+v", r)
+	}
+}
+
 // A foreign token in the Secret is no reason to offer its revival.
 func TestOrphanOfAnotherAPITokenIsNotOffered(t *testing.T) {
 	w := newWorld(t)

@@ -29,28 +29,37 @@ func spread(period time.Duration, random float64) time.Duration {
 	return max(recheckPeriod, period-time.Duration(random*float64(period)/5))
 }
 
-// pace counts the APITokens, at most once in recheckPeriod.
+// pace counts objects, at most once in recheckPeriod.
 type pace struct {
 	lock    sync.Mutex
 	counted time.Time
-	tokens  int
+	objects int
+}
+
+// count returns how many there are. If they cannot be counted, it returns the last number.
+func (p *pace) count(ctx context.Context, now time.Time, count func() (int, error)) int {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if !p.counted.IsZero() && now.Sub(p.counted) < recheckPeriod {
+		return p.objects
+	}
+	if n, err := count(); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Counting objects to pace the work on them")
+	} else {
+		p.counted, p.objects = now, n
+	}
+	return p.objects
 }
 
 // recheckAfter returns the time to the next pass over an APIToken that does not change.
 func (r *Reconciler) recheckAfter(ctx context.Context) time.Duration {
-	p := r.pace
-	if p == nil {
+	if r.pace == nil {
 		return recheckPeriod // not in a manager
 	}
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	if now := r.Clock.Now(); p.counted.IsZero() || now.Sub(p.counted) >= recheckPeriod {
+	tokens := r.pace.count(ctx, r.Clock.Now(), func() (int, error) {
 		var all tokensv1alpha1.APITokenList
-		if err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "Counting the APITokens")
-		} else {
-			p.counted, p.tokens = now, len(all.Items)
-		}
-	}
-	return spread(recheckAfter(p.tokens), rand.Float64()) //nolint:gosec // it spreads load, and guards nothing
+		err := r.Client.List(ctx, &all, client.UnsafeDisableDeepCopy)
+		return len(all.Items), err
+	})
+	return spread(recheckAfter(tokens), rand.Float64()) //nolint:gosec // it spreads load, and guards nothing
 }

@@ -238,7 +238,7 @@ func (w *world) refresh(t *tokensv1alpha1.APIToken) string {
 // clean runs the clean-up of a deletion.
 func (w *world) clean(t *tokensv1alpha1.APIToken, on *way) {
 	c := on.client()
-	cleaner := &apitoken.Cleaner{Client: c, Live: c, Events: &events.FakeRecorder{}, Namespace: kubetest.SystemNamespace}
+	cleaner := &apitoken.Cleaner{Client: c, Live: c, Events: &events.FakeRecorder{}, Clock: w.clock, Namespace: kubetest.SystemNamespace}
 	_, err := cleaner.Reconcile(w.Context(), apitoken.Gone{NamespacedName: client.ObjectKeyFromObject(t), UID: t.UID})
 	w.did("  clean up after %s/%s: %v", t.Namespace, t.Name, err)
 }
