@@ -14,6 +14,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -285,6 +286,31 @@ func TestEpoch(t *testing.T) {
 		t.Error("the revoked secret is there still")
 	}
 	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonRotated)
+}
+
+// The epoch of an earlier site of the name counts as the site's own: the projection has it.
+func TestEpochOfAnEarlierSite(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.settled(tok)
+	first := w.password(tok)
+	w.sleep(time.Hour)
+	p := projection.Projection{Namespace: w.ns, Site: "main", IssuedAfter: w.clock.Now().Add(time.Minute).UTC()}
+	data, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
+		Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: data},
+	})
+	w.reconcile(tok, tokensv1alpha1.ReasonRevokedByEpoch)
+	w.clock.SetTime(p.IssuedAfter)
+	w.settled(tok)
+	if w.record(tok).Verify(first) >= 0 || string(w.password(tok)) == string(first) {
+		t.Error("the revoked secret is there still")
+	}
 }
 
 func TestSuspended(t *testing.T) {
