@@ -49,6 +49,12 @@ e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests wit
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random operations, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
 
+.PHONY: model
+model: ## Check the protocol of making tokens against stopping them in every interleaving, with spin
+	@hack/tools/prerequisites.sh spin=spin gcc=gcc,libc6-dev
+	@echo "Checking hack/suites/model with spin (half a minute)."
+	@hack/suites/model/check.sh $(BIN)/model
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 60 seconds
 	hack/tools/fuzz.sh 60s
