@@ -214,8 +214,8 @@ func rulesOf(path string, schema map[string]any) (rules []string, err error) {
 			more, moreErr := rulesOf(path+"[]", value.(map[string]any))
 			rules, err = append(rules, more...), errors.Join(err, moreErr)
 		default:
-			if value == "int32" || value == "int64" {
-				continue // the bounds of the first are narrower, and the second is every integer
+			if value == "int32" || value == "int64" || value == "atomic" {
+				continue // the bounds of the first are narrower, the second is every integer, and the third refuses nothing
 			}
 			message, found := ruleMessages[keyword]
 			if !found {

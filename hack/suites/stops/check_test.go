@@ -4,9 +4,17 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/upstream"
 )
 
 // check asks every gateway and portal about every secret.
@@ -53,6 +61,75 @@ func (h *history) checkIdentity(g *process, s *secret, authorization string) {
 	if json.Unmarshal([]byte(a.body), &is) != nil || is.Name != s.of.user {
 		h.wrong("%s: secret %d of %s acts as %q (%d)", g.name, s.n, s.of.user, is.Name, a.status)
 	}
+}
+
+// remains checks that nothing is left over: no APIToken that its owner cannot see, no personal access token that no working copy
+// holds, no working copy that nobody needs, and after 30 days no record without an APIToken.
+func (h *history) remains() {
+	h.Helper()
+	h.step(11 * time.Minute)
+	h.reconcile()
+	h.step(2 * time.Hour)
+	h.reconcile()
+	owners := map[string]bool{}
+	for _, t := range h.objects() {
+		owners[t.Spec.User] = true
+		if t.Annotations[tokensv1alpha1.AnnotationPending] != "" {
+			h.wrong("the APIToken %s of %s is hidden", t.Name, t.Spec.User)
+		}
+	}
+	h.checkCopies(owners)
+	h.step(31 * 24 * time.Hour)
+	h.reconcile()
+	exists := map[string]bool{}
+	for _, t := range h.objects() {
+		exists[string(t.UID)] = true
+	}
+	for _, s := range h.secretsIn(kubetest.SystemNamespace, record.SecretType) {
+		if !exists[s.Name] {
+			h.wrong("the record %s is left", s.Name)
+		}
+	}
+}
+
+// checkCopies compares the working copies with their owners, and with the personal access tokens at the product.
+func (h *history) checkCopies(owners map[string]bool) {
+	h.Helper()
+	held := map[string]int64{}
+	for _, s := range h.secretsIn(kubetest.CredentialsNamespace, upstream.SecretType) {
+		c, err := upstream.Decode(s.Data[upstream.DataKey])
+		must(h.T, err)
+		held[c.User] = c.ID
+		if !owners[c.User] {
+			h.wrong("the working copy of %s is left", c.User)
+		}
+	}
+	for _, u := range users {
+		for _, pat := range h.product.PersonalAccessTokens(u.Name) {
+			if pat.ID != held[u.Name] {
+				h.wrong("the personal access token %d of %s is left at the product", pat.ID, u.Name)
+			}
+		}
+	}
+}
+
+// objects returns the APITokens of the site.
+func (h *history) objects() (all []tokensv1alpha1.APIToken) {
+	h.Helper()
+	for _, ns := range []string{h.home, h.away} {
+		var list tokensv1alpha1.APITokenList
+		must(h.T, env.Admin.List(h.Context(), &list, client.InNamespace(ns)))
+		all = append(all, list.Items...)
+	}
+	return all
+}
+
+// secretsIn returns the Secrets of a type that the operator keeps for the site.
+func (h *history) secretsIn(namespace string, secretType corev1.SecretType) []corev1.Secret {
+	h.Helper()
+	var list corev1.SecretList
+	must(h.T, env.Admin.List(h.Context(), &list, client.InNamespace(namespace), client.MatchingLabels(h.labels())))
+	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != secretType })
 }
 
 // address returns the path of the auth URL that the operator gives for nginx.

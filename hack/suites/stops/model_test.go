@@ -25,6 +25,8 @@ type model struct {
 	epoch time.Time
 	// closed means that tokens of the other namespace do not count.
 	closed bool
+	// blocked are users.
+	blocked []string
 	// enrolled says whether the operator has a personal access token of a user. Gateways answer 200 only with one.
 	enrolled map[string]fate
 }
@@ -85,7 +87,7 @@ func (t *apiToken) replace(end time.Time, certain bool) {
 func (m *model) lives(s *secret, now time.Time) (must, may bool) {
 	t := s.of
 	dead := t.revoked == yes || t.suspended == yes || over(s.ends, now) || over(s.most, now) ||
-		s.issued.Before(m.epoch) || m.closed && t.away
+		s.issued.Before(m.epoch) || m.closed && t.away || slices.Contains(m.blocked, t.user)
 	unsure := t.revoked == maybe || t.suspended == maybe || over(s.least, now)
 	return !dead && !unsure, !dead
 }

@@ -33,8 +33,10 @@ func (h *history) live() {
 		h.suspend()
 	case what < 84:
 		h.step(pick(h, time.Second, time.Minute, time.Hour, 25*time.Hour, 31*24*time.Hour))
-	case what < 93:
+	case what < 91:
 		h.lagBehind()
+	case what < 96:
+		h.outage()
 	default:
 		h.did("the controller makes a round")
 		h.reconcile()
@@ -112,6 +114,27 @@ func (h *history) lagBehind() {
 	p.lag(resource)
 	h.did("%s: its watch of %s lags", p.name, resource)
 	h.count("lag")
+}
+
+// outage takes the product or the API server away while users try something.
+func (h *history) outage() {
+	p := pick(h, h.portals...)
+	if h.chance(50) {
+		h.product.SetUnavailable(true)
+		h.did("the product is away")
+	} else {
+		p.setDown(true)
+		h.did("%s cannot reach the API server", p.name)
+	}
+	h.count("outage")
+	h.create("alice", nil)
+	h.rotate()
+	if s := h.someone(portalMade); s != nil && h.chance(50) {
+		h.revokeOne(s)
+	}
+	h.product.SetUnavailable(false)
+	p.setDown(false)
+	h.did("it is back")
 }
 
 func (h *history) changeSite(edit func(*tokensv1alpha1.AtlassianSiteSpec)) {

@@ -38,6 +38,7 @@ var stops = map[string]func(*history) *order{
 	"administrator, all":      administratorAll,
 	"delete with kubectl":     deleteObject,
 	"suspend":                 suspendObject,
+	"block a user":            blockUser,
 	"epoch":                   epoch,
 	"close the namespace":     closeNamespace,
 	"let it expire":           expire,
@@ -79,7 +80,6 @@ func revokeItself(h *history) *order {
 }
 
 func present(h *history) *order {
-	h.catchUp(h.T) // a portal that does not know the secret answers the same
 	return h.one(func(*secret) bool { return true }, func(s *secret) request {
 		return request{what: "presents secret " + itoa(s.n), method: http.MethodPost, target: restPath + "/revoke", body: `{"token":"` + s.text + `"}`}
 	})
@@ -198,6 +198,15 @@ func suspendObject(h *history) *order {
 
 func epoch(h *history) *order {
 	return h.inKubernetes("everything issued before a minute from now ends", h.setEpoch, func() {}, nothing)
+}
+
+func blockUser(h *history) *order {
+	user := pick(h, "alice", "alice", "bob")
+	return h.inKubernetes(user+" is blocked", func() {
+		h.changeSite(func(s *tokensv1alpha1.AtlassianSiteSpec) {
+			s.BlockedUsers = append(s.BlockedUsers, tokensv1alpha1.BlockedUser{Name: user})
+		})
+	}, func() { h.blocked = append(h.blocked, user) }, nothing)
 }
 
 func closeNamespace(h *history) *order {

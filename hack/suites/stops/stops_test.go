@@ -73,6 +73,7 @@ func (h *history) run() {
 	h.step(61 * time.Second) // the epoch has come
 	h.settle()
 	h.check()
+	h.remains()
 	h.count("history")
 }
 
@@ -101,10 +102,12 @@ func (h *history) stop() {
 		h.lagBehind()
 	}
 	makers := h.makers(o)
+	finished := h.workBeside()
 	h.carryOut(o)
 	for _, m := range makers {
 		m.portal.release(m.held)
 	}
+	finished()
 	for _, m := range makers {
 		h.made(o, m)
 	}
@@ -136,7 +139,7 @@ func (h *history) makers(o *order) (all []*maker) {
 		m.portal = p
 		after := h.random.IntN(5)
 		m.first = after == 0
-		m.held = p.holdNext(after, h.chance(30), false)
+		m.held = p.holdNext(after, h.chance(30), h.chance(30))
 		m.answered = h.begin(m.request)
 		all = append(all, m)
 	}
@@ -144,6 +147,30 @@ func (h *history) makers(o *order) (all []*maker) {
 		h.awaitHeld(m)
 	}
 	return all
+}
+
+// workBeside starts a round of the controller, and holds it at one of its requests to the API server. finished lets it go on, and
+// waits for its end.
+func (h *history) workBeside() (finished func()) {
+	if h.chance(50) {
+		return func() {}
+	}
+	held, ended := h.control.holdNext(h.random.IntN(12), h.chance(30), h.chance(30)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		h.keeper.round(h.Context())
+	}()
+	select {
+	case <-held.reached:
+		h.did("the controller is held: answered %t, lost %t", held.answered, held.lost)
+		h.count("controller that was held")
+	case <-ended:
+		h.did("the controller makes a round")
+	}
+	return func() {
+		h.control.release(held)
+		<-ended
+	}
 }
 
 // awaitHeld waits until a maker is held or answered.
@@ -266,7 +293,7 @@ func (y *tally) report(t *testing.T, histories int) {
 	if t.Failed() || y.counts["history"] < histories {
 		return // those that were chosen prove something of themselves alone
 	}
-	enough := []string{"creation", "rotation", "delivery", "lag", "maker that was held", "creation beside a stop", "dead", "alive"}
+	enough := []string{"creation", "rotation", "delivery", "lag", "maker that was held", "controller that was held", "outage", "creation beside a stop", "dead", "alive"}
 	for name := range stops {
 		enough = append(enough, "stop: "+name)
 	}
