@@ -7,6 +7,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -205,6 +206,8 @@ func TestSuspendingNeedsNoIssue(t *testing.T) {
 		"suspend, and rename":       {nil, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.Label = "weekly export" }, refused},
 		"suspended, and rename":     {suspended, func(token *tokensv1alpha1.APIToken) { token.Spec.Label = "weekly export" }, refused},
 		"suspend, and let it write": {func(token *tokensv1alpha1.APIToken) { token.Spec.Access = tokensv1alpha1.AccessReadOnly }, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.Access = "" }, refused},
+		"suspend, and hide it":      {nil, func(token *tokensv1alpha1.APIToken) { suspended(token); mark(token) }, refused},
+		"suspend, and show it":      {mark, func(token *tokensv1alpha1.APIToken) { suspended(token); token.Annotations = nil }, refused},
 		"suspend, and open it": {
 			func(token *tokensv1alpha1.APIToken) { token.Spec.AllowedSources = []string{"10.0.0.0/8"} },
 			func(token *tokensv1alpha1.APIToken) { suspended(token); token.Spec.AllowedSources = nil }, refused,
@@ -246,6 +249,13 @@ func TestIssuePolicyLeavesMetadataAlone(t *testing.T) {
 		{"nothing", func(*tokensv1alpha1.APIToken) {}, allowed},
 		{"label", func(token *tokensv1alpha1.APIToken) { token.Labels = map[string]string{"team": "a"} }, allowed},
 		{"annotation", func(token *tokensv1alpha1.APIToken) { token.Annotations = map[string]string{"note": "a"} }, allowed},
+		{"marked as pending", mark, refusedByIssuePolicy},
+		{"marked as pending, without a value", func(token *tokensv1alpha1.APIToken) {
+			token.Annotations = map[string]string{tokensv1alpha1.AnnotationPending: ""}
+		}, refusedByIssuePolicy},
+		{"annotation beside the mark", func(token *tokensv1alpha1.APIToken) {
+			token.Annotations = map[string]string{"apitokens.dev/pending2": "a"}
+		}, allowed},
 		{"finalizer added", func(token *tokensv1alpha1.APIToken) { token.Finalizers = append(token.Finalizers, "example.com/b") }, allowed},
 		{"finalizer removed", func(token *tokensv1alpha1.APIToken) { token.Finalizers = nil }, allowed},
 		{"default left out", func(token *tokensv1alpha1.APIToken) { token.Spec.Credential = tokensv1alpha1.Credential{} }, allowed},
@@ -273,6 +283,60 @@ func TestIssuePolicyLeavesMetadataAlone(t *testing.T) {
 				t.Errorf("patch: %v", err)
 			}
 		})
+	}
+}
+
+// mark marks a token as one that the portal is still creating.
+func mark(token *tokensv1alpha1.APIToken) {
+	token.Annotations = map[string]string{tokensv1alpha1.AnnotationPending: "true"}
+}
+
+// The mark of a token that the portal is still creating is not removed or changed without the right to issue.
+func TestIssuePolicyGuardsTheMark(t *testing.T) {
+	for name, change := range map[string]func(*tokensv1alpha1.APIToken){
+		"removed": func(token *tokensv1alpha1.APIToken) { token.Annotations = nil },
+		"changed": func(token *tokensv1alpha1.APIToken) { token.Annotations[tokensv1alpha1.AnnotationPending] = "false" },
+	} {
+		token := newToken(teamNamespace, "existing", "alice")
+		mark(token)
+		create(t, token)
+		change(token)
+		if err := refusedByIssuePolicy.check(clients["writer"].Update(t.Context(), token, client.DryRunAll)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, who := range []string{"issuer-for-alice", portal} {
+			if err := allowed.check(clients[who].Patch(t.Context(), token, client.RawPatch(types.MergePatchType,
+				[]byte(`{"metadata":{"annotations":{"apitokens.dev/pending":null}}}`)), client.DryRunAll)); err != nil {
+				t.Errorf("%s, by %s: %v", name, who, err)
+			}
+		}
+		if err := client.IgnoreNotFound(clients[clusterAdmin].Delete(t.Context(), token)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The portal says which token created a token. Nobody else does, but to restore one from a backup.
+func TestCreatedByIsThePortals(t *testing.T) {
+	const refused outcome = "only the portal may set `createdBy`"
+	child := func() *tokensv1alpha1.APIToken {
+		token := newToken(teamNamespace, "child", "alice")
+		token.Spec.Credential.Type, token.Spec.Delivery = tokensv1alpha1.CredentialPortal, tokensv1alpha1.Delivery{}
+		token.Spec.CreatedBy = tokensv1alpha1.CreatedBy{UID: "7c9e6679", TokenID: "asp_DquJoZLwlsNJm6gU", Namespace: otherNamespace}
+		return token
+	}
+	for who, want := range map[string]outcome{
+		portal: allowed, clusterAdmin: allowed, "issuer-for-alice": refused, "issuer-for-all": refused, "owner": refused, "writer": refusedByIssuePolicy,
+	} {
+		if err := want.check(clients[who].Create(t.Context(), child(), client.DryRunAll)); err != nil {
+			t.Errorf("created by %s: %v", who, err)
+		}
+	}
+	token := child()
+	create(t, token)
+	token.Spec.Label = "weekly export"
+	if err := allowed.check(clients["issuer-for-alice"].Update(t.Context(), token, client.DryRunAll)); err != nil {
+		t.Errorf("another change: %v", err)
 	}
 }
 
