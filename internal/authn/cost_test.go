@@ -14,6 +14,7 @@ func requestWithUnknownToken() (*Index, *Request) {
 	ix := NewIndex(time.Now)
 	at := SiteName{"jira", "main"}
 	ix.PutSite(Site{Name: at, TokenPaths: []string{"/rest/"}})
+	ix.PutMemory(at, Memory{})
 	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"key"}}, nil)
 	ix.SetReady()
 	const unknown = "alice:asp_DquJoZLwlsNJm6gU_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd0HhnJ2"

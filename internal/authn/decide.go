@@ -106,6 +106,8 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 		return nil, ReasonUnknownSite
 	case m == gatewayRequest && !ix.knowsCallerKey(r, now):
 		return nil, ReasonCallerKeyMismatch
+	case !s.remembered:
+		return nil, ReasonSiteNotRemembered
 	}
 	return s, ""
 }

@@ -20,6 +20,8 @@ const (
 	bearer = "Bearer alices-personal-access-token"
 	origin = "http://jira.jira.svc:8080"
 	uid    = "uid-1"
+
+	siteUID = "uid-of-the-site"
 )
 
 var jira = authn.SiteName{Namespace: "jira", Name: "main"}
@@ -62,7 +64,7 @@ func alice(uid, name string) authn.Token {
 }
 
 func site(name authn.SiteName) authn.Site {
-	return authn.Site{Name: name, Product: "Jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: origin}
+	return authn.Site{Name: name, UID: siteUID, Product: "Jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: origin}
 }
 
 func newFixture(t testing.TB) fixture {
@@ -82,6 +84,7 @@ func newIndex(t testing.TB, now func() time.Time) *authn.Index {
 	ix := authn.NewIndex(now)
 	ix.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil)
 	ix.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
+	ix.PutMemory(jira, authn.Memory{UID: siteUID})
 	ix.SetReady()
 	return ix
 }
@@ -300,6 +303,16 @@ func TestDecideChecksTheCallerFirst(t *testing.T) {
 			f.PutSite(site(other))
 			f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {"other"}}, nil)
 			r.CallerKey = "other"
+		}, authn.ReasonCallerKeyMismatch},
+		"site that is new": {func(f fixture, _ *authn.Request) {
+			s := site(jira)
+			s.UID = "another"
+			f.PutSite(s)
+		}, authn.ReasonSiteNotRemembered},
+		"site not remembered": {func(f fixture, _ *authn.Request) { f.DeleteMemory(jira) }, authn.ReasonSiteNotRemembered},
+		"site not remembered, nor the key": {func(f fixture, r *authn.Request) {
+			f.DeleteMemory(jira)
+			r.CallerKey = "x"
 		}, authn.ReasonCallerKeyMismatch},
 		"site unknown": {func(_ fixture, r *authn.Request) { r.Site.Name = "nowhere" }, authn.ReasonUnknownSite},
 		"site gone":    {func(f fixture, _ *authn.Request) { f.DeleteSite(jira) }, authn.ReasonUnknownSite},

@@ -138,6 +138,7 @@ func fuzzedIndex(f *testing.F) *Index {
 	ix := NewIndex(time.Now)
 	for name, s := range fuzzedSites {
 		ix.PutSite(Site{Name: name, Product: "Jira", ContextPath: s.context, TokenPaths: s.paths, Origin: fuzzOrigin, TrustedHops: s.hops, Limits: s.limits.limits()})
+		ix.PutMemory(name, Memory{})
 		ix.PutCallerKeys(name, map[authurl.Contract][]string{authurl.Nginx: {"RETIRED", s.key}}, nil)
 	}
 	for i := range fuzzedTokens {

@@ -291,6 +291,7 @@ func (f fixture) importFor(t *testing.T, user string, at authn.SiteName) {
 	f.PutToken(authn.Token{UID: uid, Namespace: jira.Namespace, Name: uid, User: user, Site: at, Imported: true})
 	f.PutRecord(uid, r)
 	f.PutSite(site(at))
+	f.PutMemory(at, authn.Memory{UID: siteUID})
 	f.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil)
 	f.PutUpstreamCredential(authn.UpstreamCredential{Site: at, User: user, Authorization: bearer, Origin: origin})
 }

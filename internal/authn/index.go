@@ -29,6 +29,8 @@ type Token struct {
 // Site is what the index needs of an AtlassianSite.
 type Site struct {
 	Name SiteName
+	// UID identifies the site among those that have or had this name.
+	UID string
 	// Product is the product that its licence must cover.
 	Product string
 	// ContextPath is the path of the base URL, without a slash at the end.
@@ -82,6 +84,7 @@ type Index struct {
 	deadImported importedTokens
 	slowHashes   *slowHashes
 	sites        map[SiteName]*site
+	memories     map[SiteName]Memory
 	namespaces   map[string]map[string]string // labels by name
 	callerKeys   map[SiteName]callerKeys
 	credentials  map[siteUser]UpstreamCredential
@@ -92,7 +95,11 @@ type Index struct {
 
 // site is a Site in the form that requests need.
 type site struct {
-	name                SiteName
+	name SiteName
+	uid  string
+	// remembered says that there is a Memory of this very site. issuedAfter is the site's own epoch.
+	remembered          bool
+	issuedAfter         time.Time
 	product             string
 	contextPath, origin string
 	// tokenPaths begin with the context path.
@@ -125,6 +132,7 @@ func NewIndex(now func() time.Time) *Index {
 		deadImported: importedTokens{},
 		slowHashes:   newSlowHashes(),
 		sites:        map[SiteName]*site{},
+		memories:     map[SiteName]Memory{},
 		namespaces:   map[string]map[string]string{},
 		callerKeys:   map[SiteName]callerKeys{},
 		credentials:  map[siteUser]UpstreamCredential{},
@@ -190,10 +198,11 @@ func (ix *Index) PutSite(s Site) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.sites[s.Name] = &site{
-		name: s.Name, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
+		name: s.Name, uid: s.UID, issuedAfter: s.Lifetime.IssuedAfter, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits,
 		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 	}
+	ix.remember(s.Name)
 }
 
 func setOf(names []string) map[string]bool {

@@ -23,12 +23,13 @@ func TestLinkInAnyOrder(t *testing.T) {
 		{func() { f.PutToken(alice(uid, "ci")) }, func() { f.DeleteToken(uid) }},
 		{func() { f.PutRecord(uid, f.record) }, func() { f.DeleteRecord(uid) }},
 		{func() { f.PutSite(site(jira)) }, func() { f.DeleteSite(jira) }},
+		{func() { f.PutMemory(jira, authn.Memory{UID: siteUID}) }, func() { f.DeleteMemory(jira) }},
 		{func() { f.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil) }, func() { f.DeleteCallerKeys(jira) }},
 		{func() {
 			f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", Authorization: bearer, Origin: origin})
 		}, func() { f.DeleteUpstreamCredential(jira, "alice") }},
 	}
-	present := []bool{true, true, true, true, true}
+	present := []bool{true, true, true, true, true, true}
 	random := mathrand.New(mathrand.NewPCG(1, 2))
 	for step := range 10_000 {
 		i := random.IntN(len(parts))
@@ -109,6 +110,7 @@ func TestTokenIsGoodForItsSiteOnly(t *testing.T) {
 	f := newFixture(t)
 	other := authn.SiteName{Namespace: "jira", Name: "other"}
 	f.PutSite(site(other))
+	f.PutMemory(other, authn.Memory{UID: siteUID})
 	f.PutCallerKeys(other, map[authurl.Contract][]string{authurl.Nginx: {key}}, nil)
 	f.PutUpstreamCredential(authn.UpstreamCredential{Site: other, User: "alice", Authorization: bearer, Origin: origin})
 	r := request("/jira/rest/api", basic("alice", f.token))

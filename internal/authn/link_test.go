@@ -21,6 +21,7 @@ type model struct {
 	sites      map[SiteName]Site
 	namespaces map[string]map[string]string
 	keys       map[SiteName]string
+	memories   map[SiteName]Memory
 	grants     map[siteUser]UpstreamCredential
 }
 
@@ -120,6 +121,8 @@ func (m *model) authenticates(at SiteName, key, user, text, method string) (Toke
 		return Token{}, []Reason{ReasonUnknownSite}
 	case key == "" || m.keys[at] != key:
 		return Token{}, []Reason{ReasonCallerKeyMismatch}
+	case m.memories[at].UID != site.UID:
+		return Token{}, []Reason{ReasonSiteNotRemembered}
 	}
 	t, reasons := m.meant(at, user, text)
 	if reasons != nil {
@@ -191,10 +194,14 @@ func TestIndexAgainstModel(t *testing.T) {
 			sites: []SiteName{{"jira", "main"}, {"ci", "main"}}, namespaces: []string{"jira", "jira", "ci"}, origins: []string{"http://one", "http://two"}, keys: []string{"K", "L"},
 			model: &model{
 				tokens: map[string]Token{}, records: map[string]*record.Record{}, sites: map[SiteName]Site{},
-				namespaces: map[string]map[string]string{}, keys: map[SiteName]string{}, grants: map[siteUser]UpstreamCredential{},
+				namespaces: map[string]map[string]string{}, keys: map[SiteName]string{}, memories: map[SiteName]Memory{}, grants: map[siteUser]UpstreamCredential{},
 			},
 		}
 		j.index.SetReady()
+		for _, at := range j.sites {
+			j.model.memories[at] = Memory{UID: siteUIDs[0]}
+			j.index.PutMemory(at, j.model.memories[at])
+		}
 		for step := range 500 {
 			j.event()
 			j.check(fmt.Sprintf("seed %d, step %d", seed, step))
@@ -204,7 +211,7 @@ func TestIndexAgainstModel(t *testing.T) {
 	for _, reason := range []Reason{
 		ReasonUnknownSite, ReasonCallerKeyMismatch, ReasonNoToken, ReasonAmbiguousToken, ReasonUnknownToken, ReasonWrongSecret, ReasonWrongUser,
 		ReasonNamespaceNotAllowed, ReasonSuspended, ReasonReadOnly, ReasonUpstreamCredentialMissing, ReasonUpstreamChanged, ReasonAuthenticated,
-		ReasonUserBlocked, ReasonDeleted, ReasonReplaced, ReasonOwnerChanged,
+		ReasonSiteNotRemembered, ReasonUserBlocked, ReasonDeleted, ReasonReplaced, ReasonOwnerChanged,
 	} {
 		if seen[reason] == 0 {
 			t.Errorf("nothing was decided because of %s: %v", reason, seen)
@@ -227,7 +234,10 @@ type joining struct {
 func (j *joining) event() {
 	r, uid, user, at := j.random.Rand, pick(j.random.Rand, j.uids), pick(j.random.Rand, j.users), pick(j.random.Rand, j.sites)
 	gone := r.IntN(3) == 0
-	switch r.IntN(8) {
+	switch r.IntN(9) {
+	case 8:
+		v := Memory{UID: pick(r, siteUIDs)}
+		put(gone && r.IntN(4) == 0, j.model.memories, at, v, func() { j.index.PutMemory(at, v) }, func() { j.index.DeleteMemory(at) })
 	case 0, 1:
 		v := Token{
 			UID: uid, Namespace: pick(r, j.namespaces), Name: pick(r, j.names), User: user, Site: at, Imported: r.IntN(2) == 0,
@@ -238,7 +248,7 @@ func (j *joining) event() {
 		v := j.record(uid, user, at)
 		put(gone, j.model.records, uid, v, func() { j.index.PutRecord(uid, v) }, func() { j.index.DeleteRecord(uid) })
 	case 4:
-		v := Site{Name: at, TokenPaths: []string{"/rest/"}, Origin: pick(r, j.origins), Limits: Limits{ReadOnly: r.IntN(4) == 0}}
+		v := Site{Name: at, UID: pick(r, siteUIDs), TokenPaths: []string{"/rest/"}, Origin: pick(r, j.origins), Limits: Limits{ReadOnly: r.IntN(4) == 0}}
 		if r.IntN(4) == 0 {
 			v.BlockedNames, v.BlockedKeys = []string{pick(r, []string{"alice", "carol"})}, []string{pick(r, []string{"k1", "k3"})}
 		}
@@ -258,6 +268,9 @@ func (j *joining) event() {
 		put(gone, j.model.namespaces, namespace, v, func() { j.index.PutNamespace(namespace, v) }, func() { j.index.DeleteNamespace(namespace) })
 	}
 }
+
+// siteUIDs are UIDs of sites, most of them the same.
+var siteUIDs = []string{"s1", "s1", "s1", "s1", "s1", "s1", "s1", "s2"}
 
 // userKeys are the keys of users. One of them is not known.
 var userKeys = []string{"", "k1", "k2", "k2"}
@@ -353,6 +366,7 @@ func (j *joining) empty() {
 	}
 	for _, at := range j.sites {
 		j.index.DeleteSite(at)
+		j.index.DeleteMemory(at)
 		j.index.DeleteCallerKeys(at)
 		j.index.DeleteNamespace(at.Namespace)
 		for _, user := range j.users {
@@ -361,7 +375,7 @@ func (j *joining) empty() {
 	}
 	ix := j.index
 	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
-		len(ix.namespaces) + len(ix.imported) + len(ix.deadByID) + len(ix.deadImported); n != 0 {
+		len(ix.namespaces) + len(ix.imported) + len(ix.memories) + len(ix.deadByID) + len(ix.deadImported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }

@@ -87,6 +87,8 @@ const (
 	ReasonUnknownSite Reason = "unknown_site"
 	// ReasonCallerKeyMismatch: the caller key is not one of the site and contract.
 	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
+	// ReasonSiteNotRemembered: the controller has not said yet which tokens of earlier sites of this name are dead.
+	ReasonSiteNotRemembered Reason = "site_not_remembered"
 	// ReasonBusy: too many requests for the same user of the site wait for slow hashes, or this one waited too long.
 	ReasonBusy Reason = "busy"
 )

@@ -42,7 +42,7 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 		authn.ReasonInvalidLicenseWrongSignature: "InvalidLicenseWrongSignature", authn.ReasonInvalidLicenseExpired: "InvalidLicenseExpired",
 		authn.ReasonInvalidLicenseWrongProduct: "InvalidLicenseWrongProduct",
 		authn.ReasonSourceNotAllowed:           "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
-		authn.ReasonUserBlocked: "user_blocked", authn.ReasonDeleted: "deleted", authn.ReasonOwnerChanged: "OwnerChanged",
+		authn.ReasonSiteNotRemembered: "site_not_remembered", authn.ReasonUserBlocked: "user_blocked", authn.ReasonDeleted: "deleted", authn.ReasonOwnerChanged: "OwnerChanged",
 		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
 	} {
 		if string(reason) != want {

@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -151,6 +152,10 @@ func TestEveryChangeIsSeen(t *testing.T) {
 		must(t, part.writer.Delete(t.Context(), part.object))
 		f.eventually(part.without)
 		f.put(part.writer, part.object)
+		if part.object == f.Site { // it has a new UID
+			f.Projection.Data = f.Project(t, projection.Projection{}).Data
+			must(t, f.Operator.Update(t.Context(), f.Projection))
+		}
 		f.eventually(authn.ReasonAuthenticated)
 		t.Logf("%s: seen to go and to come", name)
 	}

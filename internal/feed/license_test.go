@@ -7,7 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authn"
@@ -31,13 +31,7 @@ func signed(t *testing.T, key ed25519.PrivateKey, until time.Time, products ...s
 // projected is the Secret that the controller would write for the site.
 func (f *fixture) projected(text string) *corev1.Secret {
 	f.Helper()
-	p := projection.Projection{Namespace: f.Site.Namespace, Site: f.Site.Name, License: text}
-	data, err := p.Encode()
-	must(f.T, err)
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
-		Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: data},
-	}
+	return f.Project(f.T, projection.Projection{License: text})
 }
 
 // A licence is verified when it is seen, and changes to it are followed.
@@ -47,9 +41,7 @@ func TestLicensesAreFollowed(t *testing.T) {
 	good := signed(t, licenseKey, later, "Confluence", "Jira")
 	f.startWith(verifier())
 	f.eventually(authn.ReasonInvalidLicenseMissing)
-	secret := f.projected(good)
-	f.put(f.Operator, secret)
-	f.eventually(authn.ReasonAuthenticated)
+	secret := f.Projection
 	for _, step := range []struct {
 		name, license string
 		want          authn.Reason
@@ -68,20 +60,44 @@ func TestLicensesAreFollowed(t *testing.T) {
 		t.Logf("%s: seen", step.name)
 	}
 	must(t, f.Operator.Delete(t.Context(), secret))
-	f.eventually(authn.ReasonInvalidLicenseMissing)
+	f.eventually(authn.ReasonSiteNotRemembered)
+}
+
+// What is remembered about a site is followed. Until it is there for this very site, nothing is decided.
+func TestMemoryIsFollowed(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	remember := func(uid types.UID, epoch time.Time, want authn.Reason) {
+		t.Helper()
+		data, err := projection.Projection{Namespace: f.Site.Namespace, Site: f.Site.Name, UID: string(uid), IssuedAfter: epoch}.Encode()
+		must(t, err)
+		f.Projection.Data[projection.DataKey] = data
+		must(t, f.Operator.Update(t.Context(), f.Projection))
+		f.eventually(want)
+	}
+	remember(f.Site.UID, time.Now().Add(time.Hour).UTC(), authn.ReasonRevokedByEpoch)
+	remember("another", time.Time{}, authn.ReasonSiteNotRemembered)
+	remember(f.Site.UID, time.Time{}, authn.ReasonAuthenticated)
+	must(t, env.Admin.Delete(t.Context(), f.Site))
+	f.eventually(authn.ReasonUnknownSite)
+	f.put(env.Admin, f.Site) // another site: it has a new UID
+	f.eventually(authn.ReasonSiteNotRemembered)
+	remember(f.Site.UID, time.Time{}, authn.ReasonAuthenticated)
 }
 
 // A projection that cannot be read, or that has the wrong name, does not count.
 func TestDamagedProjectionsDoNotCount(t *testing.T) {
 	f := newFixture(t)
-	good := f.projected(signed(t, licenseKey, time.Now().Add(time.Hour), "Jira"))
+	good := f.Projection
+	good.Data = f.projected(signed(t, licenseKey, time.Now().Add(time.Hour), "Jira")).Data
 	f.startWith(verifier())
-	f.put(f.Operator, good)
+	must(t, f.Operator.Update(t.Context(), good))
 	f.eventually(authn.ReasonAuthenticated)
 	data := good.Data[projection.DataKey]
 	good.Data[projection.DataKey] = data[1:]
 	must(t, f.Operator.Update(t.Context(), good))
-	f.eventually(authn.ReasonInvalidLicenseMissing)
+	f.eventually(authn.ReasonSiteNotRemembered)
 	good.Data[projection.DataKey] = data
 	must(t, f.Operator.Update(t.Context(), good))
 	f.eventually(authn.ReasonAuthenticated)
@@ -92,13 +108,14 @@ func TestDamagedProjectionsDoNotCount(t *testing.T) {
 	elsewhere.Namespace = f.Site.Namespace
 	f.put(f.Operator, misplaced, elsewhere)
 	kubetest.Eventually(t, func() error { return f.damaged("projections", 2) })
-	f.eventually(authn.ReasonInvalidLicenseMissing)
+	f.eventually(authn.ReasonSiteNotRemembered)
 }
 
 // Without keys, no site needs a licence.
 func TestLicensesAreNotRequired(t *testing.T) {
 	f := newFixture(t)
-	f.put(f.Operator, f.projected("not a licence"))
+	f.Projection.Data = f.projected("not a licence").Data
+	must(t, f.Operator.Update(t.Context(), f.Projection))
 	f.start()
 	f.eventually(authn.ReasonAuthenticated)
 }

@@ -55,7 +55,7 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	others, _ := terms.OtherNamespaces(s)
 	names, keys := terms.BlockedUsers(s)
 	return authn.Site{
-		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, Product: string(s.Spec.Product),
+		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, UID: string(s.UID), Product: string(s.Spec.Product),
 		ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
 		BlockedNames: names, BlockedKeys: keys,
 		Lifetime: terms.Policy(s), Limits: limits, AllowsNamespace: others, TrustedHops: int(s.Spec.TrustedHops),

@@ -171,11 +171,14 @@ func newCallerKeys(ix *authn.Index) store {
 	}
 }
 
-// newProjections puts the licences of sites into the index, unless no site needs one and v is nil.
+// newProjections puts into the index what is remembered about sites, and their licences unless no site needs one and v is nil.
 func newProjections(ix *authn.Index, v *license.Verifier) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
-		known:  map[key]authn.SiteName{},
-		forget: ix.DeleteLicense,
+		known: map[key]authn.SiteName{},
+		forget: func(name authn.SiteName) {
+			ix.DeleteMemory(name)
+			ix.DeleteLicense(name)
+		},
 		read: func(s *corev1.Secret) (authn.SiteName, error) {
 			p, err := projection.Decode(s.Data[projection.DataKey])
 			if err != nil {
@@ -185,6 +188,7 @@ func newProjections(ix *authn.Index, v *license.Verifier) store {
 				return authn.SiteName{}, errMisnamed
 			}
 			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
+			ix.PutMemory(name, authn.Memory{UID: p.UID, IssuedAfter: p.IssuedAfter})
 			if v != nil {
 				ix.PutLicense(name, readLicense(v, p.License))
 			}

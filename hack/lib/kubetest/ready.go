@@ -11,17 +11,18 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// ReadySite is a site with the Secrets that a controller would have written for it: caller keys, and the personal access
-// token "pat" of alice.
+// ReadySite is a site with the Secrets that a controller would have written for it: caller keys, the projection, and the personal
+// access token "pat" of alice.
 type ReadySite struct {
-	Site                   *tokensv1alpha1.AtlassianSite
-	Keys                   authurl.Keys
-	CallerKeys, Credential *corev1.Secret
+	Site                               *tokensv1alpha1.AtlassianSite
+	Keys                               authurl.Keys
+	CallerKeys, Projection, Credential *corev1.Secret
 	// Operator is a client with the rights of the controller. The controller does not run.
 	Operator client.Client
 
@@ -45,8 +46,16 @@ func (e *Env) ReadySite(t *testing.T) *ReadySite {
 	c := upstream.Credential{Namespace: ns, Site: "main", User: "alice", Origin: "http://jira." + ns + ".svc:8080", Token: "pat"}
 	s.Credential = encoded(t, CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
 	create(t, e.Admin, s.Site)
-	create(t, s.Operator, s.CallerKeys, s.Credential)
+	s.Projection = s.Project(t, projection.Projection{})
+	create(t, s.Operator, s.CallerKeys, s.Projection, s.Credential)
 	return s
+}
+
+// Project returns the Secret with a projection of the site, as the controller would write it.
+func (s *ReadySite) Project(t *testing.T, p projection.Projection) *corev1.Secret {
+	t.Helper()
+	p.Namespace, p.Site, p.UID, p.UpstreamURL = s.Site.Namespace, s.Site.Name, string(s.Site.UID), s.Site.Spec.UpstreamURL
+	return encoded(t, SystemNamespace, p.SecretName(), projection.SecretType, projection.DataKey, p.Encode)
 }
 
 // Issue creates a token of alice for the site, with a record.

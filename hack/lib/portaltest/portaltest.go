@@ -167,7 +167,7 @@ func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Pro
 // Project writes the projection of the site, as the controller would.
 func (w *World) Project(t *testing.T, p projection.Projection) {
 	t.Helper()
-	p.Namespace, p.Site, p.UpstreamURL = w.Site.Namespace, w.Site.Name, w.Site.Spec.UpstreamURL
+	p.Namespace, p.Site, p.UID, p.UpstreamURL = w.Site.Namespace, w.Site.Name, string(w.Site.UID), w.Site.Spec.UpstreamURL
 	encoded, err := p.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,9 @@ func (l *life) mend() {
 		if l.world.sites[name] == nil && rarely(l, 2) {
 			l.putSite(name)
 		}
+		if s := l.world.sites[name]; s != nil && l.world.memories[name].uid != s.uid && rarely(l, 2) {
+			l.putMemory(name)
+		}
 		if l.world.callerKeys[name] == nil && rarely(l, 2) {
 			l.putCallerKeys(name)
 		}
@@ -90,7 +93,9 @@ func (l *life) someEnd() time.Time {
 // change adds, changes or removes one object, in no order.
 func (l *life) change() {
 	name, uid := choose(l, siteNames), choose(l, uids)
-	switch l.n(16) {
+	switch l.n(17) {
+	case 16:
+		l.changeMemory(name)
 	case 0, 1, 2:
 		l.issue(uid)
 	case 3, 4, 5:
@@ -169,6 +174,15 @@ func (l *life) changeNamespace() {
 		return
 	}
 	l.putNamespace(name)
+}
+
+func (l *life) changeMemory(name siteName) {
+	if rarely(l, 6) {
+		delete(l.world.memories, name)
+		l.core.index.DeleteMemory(nameOf(name))
+		return
+	}
+	l.putMemory(name)
 }
 
 func (l *life) changeCredential(of owner) {

@@ -91,7 +91,7 @@ func (c *core) ask(q question) (a answer, wrong string) {
 
 func (c *core) putSite(name siteName, s *site) {
 	c.index.PutSite(authn.Site{
-		Name: nameOf(name), Product: s.product, ContextPath: s.contextPath, TokenPaths: s.tokenPaths,
+		Name: nameOf(name), UID: s.uid, Product: s.product, ContextPath: s.contextPath, TokenPaths: s.tokenPaths,
 		BlockedNames: s.blockedNames, BlockedKeys: s.blockedKeys, Origin: s.upstream, TrustedHops: s.trustedHops, Limits: limitsOf(s.limits),
 		Lifetime: lifetime.Policy{DefaultDays: s.defaultDays, MaxDays: s.maxDays, IssuedAfter: s.IssuedAfter},
 		AllowsNamespace: map[string]func(map[string]string) bool{
@@ -99,6 +99,10 @@ func (c *core) putSite(name siteName, s *site) {
 			"Selector": func(labels map[string]string) bool { return labels["team"] == s.team },
 		}[s.from],
 	})
+}
+
+func (c *core) putMemory(name siteName, m memory) {
+	c.index.PutMemory(nameOf(name), authn.Memory{UID: m.uid, IssuedAfter: m.IssuedAfter})
 }
 
 func (c *core) putToken(uid string, t *apiToken) {

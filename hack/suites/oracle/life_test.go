@@ -88,6 +88,7 @@ func newLife(d dice, weak bool) *life {
 	}
 	for _, name := range siteNames {
 		l.putSite(name)
+		l.putMemory(name)
 		l.putCallerKeys(name)
 		l.putLicense(name)
 		for _, user := range users {
@@ -120,6 +121,7 @@ func (l *life) putNamespace(name string) {
 
 func (l *life) putSite(name siteName) {
 	s := &site{
+		uid:         choose(l, []string{"uid-of-a-site", "uid-of-a-site", "uid-of-a-site", "uid-of-a-site", "uid-of-a-later-one"}),
 		product:     choose(l, []string{"Jira", "Jira", "Jira", "Confluence"}),
 		contextPath: choose(l, []string{"/jira", "", "/jira", "/a/b"}),
 		tokenPaths:  choose(l, [][]string{{"/rest/"}, {"/rest/", "/plugins/servlet/x/"}, {"/"}, {"/rest/"}, {"/rest/api/"}, {"/", "/secure/"}}),
@@ -136,6 +138,19 @@ func (l *life) putSite(name siteName) {
 	l.block(s)
 	l.world.sites[name] = s
 	l.core.putSite(name, s)
+}
+
+// putMemory remembers the site of a name, or an earlier one.
+func (l *life) putMemory(name siteName) {
+	m := memory{uid: "uid-of-a-site", IssuedAfter: l.world.memories[name].IssuedAfter}
+	if s := l.world.sites[name]; s != nil && !rarely(l, 12) {
+		m.uid = s.uid
+	}
+	if rarely(l, 8) {
+		m.IssuedAfter = l.moment()
+	}
+	l.world.memories[name] = m
+	l.core.putMemory(name, m)
 }
 
 // block blocks some users, or none.

@@ -163,8 +163,18 @@ func (w *world) caller(q question) (at siteName, s *site, target, wrong string) 
 		return at, nil, "", "unknown_site"
 	case !slices.Contains(w.callerKeys[at]["nginx"], parts[2]):
 		return at, nil, "", "caller_key_mismatch"
+	case w.memories[at].uid != s.uid:
+		return at, nil, "", "site_not_remembered"
 	}
 	return at, s, rest[slash:], ""
+}
+
+// epoch is the later one of a site's own epoch and the one of its name.
+func (w *world) epoch(at siteName, s *site) time.Time {
+	if of := w.memories[at].IssuedAfter; of.After(s.IssuedAfter) {
+		return of
+	}
+	return s.IssuedAfter
 }
 
 // credentialOf says what the Authorization headers present.
@@ -242,7 +252,7 @@ func (w *world) deadImports(at siteName, s *site, c presented) (lines []logged) 
 				continue
 			}
 			line := logged{reason: why, tokenID: r.tokenID, claimed: user}
-			if of.Issued.Before(s.IssuedAfter) {
+			if of.Issued.Before(w.epoch(at, s)) {
 				line.reason = "revoked_by_epoch"
 			}
 			lines = append(lines, line)
@@ -301,7 +311,7 @@ func (w *world) verify(at siteName, s *site, c presented) (i *identity, wrong st
 		return nil, "wrong_secret"
 	case lower(c.user) != i.record.user:
 		return nil, "wrong_user"
-	case dead >= 0 && i.record.Dead[dead].Issued.Before(s.IssuedAfter), n >= 0 && i.token == nil && i.record.Secrets[n].Issued.Before(s.IssuedAfter):
+	case dead >= 0 && i.record.Dead[dead].Issued.Before(w.epoch(at, s)), n >= 0 && i.token == nil && i.record.Secrets[n].Issued.Before(w.epoch(at, s)):
 		return nil, "revoked_by_epoch"
 	case dead >= 0:
 		return nil, "replaced"
@@ -371,7 +381,7 @@ func (w *world) validity(at siteName, s *site, i *identity) string {
 		return "namespace_not_allowed"
 	case t.suspended:
 		return "suspended"
-	case of.Issued.Before(s.IssuedAfter):
+	case of.Issued.Before(w.epoch(at, s)):
 		return "revoked_by_epoch"
 	}
 	lives := func(days int32) bool { return days == 0 || w.now.Sub(of.Issued) < time.Duration(days)*24*time.Hour }

@@ -25,7 +25,7 @@ var floors = map[class]int{
 	{403, "ReadOnly"}: 1100, {403, "PathNotAllowed"}: 1300, {403, "UpstreamCredentialMissing"}: 600, {403, "UpstreamChanged"}: 800,
 	{403, "OwnerChanged"}: 350,
 
-	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400,
+	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400, {503, "site_not_remembered"}: 550,
 
 	{allowed, "imported"}: 1400, {allowed, "slow hash"}: 1, {allowed, "Ending"}: 140, {allowed, "Candidate"}: 1000, {allowed, "Portal"}: 1300,
 	{allowed, "escaped path"}: 350, {allowed, "source behind proxies"}: 120, {allowed, "other namespace"}: 550, {allowed, "previous caller key"}: 500,

@@ -17,6 +17,7 @@ type world struct {
 	// licensesRequired says that the operator wants licences.
 	licensesRequired bool
 	sites            map[siteName]*site
+	memories         map[siteName]memory
 	namespaces       map[string]map[string]string // labels by name
 	callerKeys       map[siteName]map[string][]string
 	apiTokens        map[string]*apiToken    // by UID
@@ -34,6 +35,7 @@ type owner struct {
 }
 
 type site struct {
+	uid                            string
 	product, contextPath, upstream string
 	tokenPaths                     []string
 	defaultDays, maxDays           int32
@@ -43,6 +45,12 @@ type site struct {
 	// from is Same, All or Selector, which wants the label team.
 	from, team  string
 	trustedHops int
+}
+
+// memory is what is remembered of a name: the UID of a site, and the highest epoch.
+type memory struct {
+	uid         string
+	IssuedAfter time.Time
 }
 
 // limits narrow what a token may do. Nil means any.
@@ -95,8 +103,9 @@ type license struct {
 
 func newWorld(now time.Time) *world {
 	return &world{
-		now: now, sites: map[siteName]*site{}, namespaces: map[string]map[string]string{}, callerKeys: map[siteName]map[string][]string{},
-		apiTokens: map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
+		now: now, sites: map[siteName]*site{}, memories: map[siteName]memory{}, namespaces: map[string]map[string]string{},
+		callerKeys: map[siteName]map[string][]string{},
+		apiTokens:  map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
 	}
 }
 
@@ -105,6 +114,9 @@ func (w *world) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "now %s, ready %t, licences required %t\n", w.now.Format(time.RFC3339Nano), w.ready, w.licensesRequired)
 	list(&b, "site", w.sites)
+	for name, m := range w.memories {
+		fmt.Fprintf(&b, "memory of %v %+v\n", name, m)
+	}
 	list(&b, "licence of", w.licenses)
 	list(&b, "PAT of", w.credentials)
 	list(&b, "APIToken", w.apiTokens)

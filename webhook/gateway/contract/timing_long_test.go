@@ -94,6 +94,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	ix := authn.NewIndex(time.Now)
 	at := authn.SiteName{Namespace: "jira", Name: "main"}
 	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}})
+	ix.PutMemory(at, authn.Memory{})
 	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}}, nil)
 	questions := map[string][][]byte{}
 	add := func(class, user, password string) {

@@ -1,0 +1,82 @@
+package authn_test
+
+import (
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/internal/authn"
+)
+
+// The later one of a site's epoch and the one that is remembered of its name counts, whichever comes first.
+func TestRememberedEpoch(t *testing.T) {
+	early, late := time.Unix(1, 0), time.Unix(2, 0) // the fixture's token was issued at the first
+	for name, tc := range map[string]struct {
+		own, remembered, want time.Time
+	}{
+		"none":              {time.Time{}, time.Time{}, time.Time{}},
+		"of the site":       {late, time.Time{}, late},
+		"remembered":        {time.Time{}, late, late},
+		"a lower one":       {early, late, late},
+		"a higher one":      {late, early, late},
+		"neither is later":  {early, early, early},
+		"only an early one": {time.Time{}, early, early},
+	} {
+		f := newFixture(t)
+		s := site(jira)
+		s.Lifetime.IssuedAfter = tc.own
+		memory := authn.Memory{UID: siteUID, IssuedAfter: tc.remembered}
+		for order, put := range map[string]func(){
+			"the site first":   func() { f.PutSite(s); f.PutMemory(jira, memory) },
+			"the memory first": func() { f.PutMemory(jira, memory); f.PutSite(s) },
+		} {
+			f.PutSite(site(jira))
+			f.PutMemory(jira, authn.Memory{UID: siteUID})
+			put()
+			if epoch, known := f.Epoch(jira); !known || !epoch.Equal(tc.want) {
+				t.Errorf("%s, %s: the epoch is %v, %t, want %v", name, order, epoch, known, tc.want)
+			}
+			reason := authn.ReasonAuthenticated
+			if tc.want.Equal(late) {
+				reason = authn.ReasonRevokedByEpoch
+			}
+			if d := f.Decide(request(myself, basic("alice", f.token))); d.Reason != reason {
+				t.Errorf("%s, %s: decided %+v, want %s", name, order, d, reason)
+			}
+		}
+	}
+}
+
+// Until something is remembered about this very site, nothing is decided for it, with a token or without.
+func TestSiteThatIsNotRemembered(t *testing.T) {
+	f := newFixture(t)
+	for name, change := range map[string]func(){
+		"nothing":         func() { f.DeleteMemory(jira) },
+		"an earlier site": func() { f.PutMemory(jira, authn.Memory{UID: "earlier"}) },
+		"no UID":          func() { f.PutMemory(jira, authn.Memory{}) },
+		"another name": func() {
+			f.DeleteMemory(jira)
+			f.PutMemory(authn.SiteName{Namespace: "jira", Name: "other"}, authn.Memory{UID: siteUID})
+		},
+	} {
+		change()
+		want := authn.Decision{Verdict: authn.CannotDecide, Reason: authn.ReasonSiteNotRemembered}
+		for _, authorization := range []string{basic("alice", f.token), basic("alice", "password"), "Bearer x"} {
+			if d := f.Decide(request(myself, authorization)); d != want {
+				t.Errorf("%s: decided %+v", name, d)
+			}
+		}
+		if d := f.Identify(ownRequest("/jira/rest/api-tokens/", basic("alice", f.token))); d != want {
+			t.Errorf("%s, at the own API: decided %+v", name, d)
+		}
+		if epoch, known := f.Epoch(jira); known || !epoch.IsZero() {
+			t.Errorf("%s: the epoch is %v", name, epoch)
+		}
+		f.PutMemory(jira, authn.Memory{UID: siteUID})
+		if !f.authenticates() {
+			t.Errorf("%s: not even once it is remembered", name)
+		}
+	}
+	if _, known := f.Epoch(authn.SiteName{Namespace: "jira", Name: "nowhere"}); known {
+		t.Error("an unknown site has an epoch")
+	}
+}
