@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
@@ -71,4 +72,43 @@ func TestPageWithoutLicense(t *testing.T) {
 	licence("license")
 	s.basic("bob", text).is(t, "bob")
 	bob.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
+}
+
+// Tokens that made others, replaced secrets that still work, and what is asked before the first one is revoked.
+func TestPageOfTokensThatMadeTokens(t *testing.T) {
+	s := world.jira
+	bob := s.session("bob")
+	_, parent := bob.create(t, `{"label":"parent"}`)
+	id, child := s.basic("bob", parent).create(t, `{"label":"child"}`)
+	_, grandchild := s.basic("bob", child).create(t, `{"label":"grandchild"}`)
+	for range 2 {
+		bob.tokens(t, http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":24}`)
+	}
+	s.inState(t, "tokens that made tokens", "bob", map[string]any{"tokens": []string{parent, child, grandchild}})
+}
+
+// patch changes the site, and changes it back after the test.
+func (s *site) patch(t *testing.T, spec, back string) {
+	t.Helper()
+	patch := func(spec string) {
+		s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch", `{"spec":`+spec+`}`)
+	}
+	patch(spec)
+	t.Cleanup(func() { patch(back) })
+}
+
+// A blocked user can only revoke.
+func TestPageOfABlockedUser(t *testing.T) {
+	s := world.jira
+	_, text := s.session("bob").create(t, `{"label":"of a blocked user"}`)
+	s.patch(t, `{"blockedUsers":[{"name":"bob"}]}`, `{"blockedUsers":null}`)
+	s.inState(t, "blocked", "bob", map[string]any{"token": text})
+}
+
+// While the epoch lies ahead, nothing is created. It ends all tokens of the site, so it is another one's turn.
+func TestPageBeforeAnEpoch(t *testing.T) {
+	s := world.wiki
+	s.session("bob").create(t, `{"label":"before the epoch"}`)
+	s.patch(t, `{"issuedAfter":"`+time.Now().Add(time.Minute).UTC().Format(time.RFC3339)+`"}`, `{}`)
+	s.inState(t, "an epoch ahead", "bob", nil)
 }

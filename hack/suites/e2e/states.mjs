@@ -40,6 +40,34 @@ const states = {
     await curlUntil(input.user, input.token, 200);
     expect('still told', await page.getByText('Your API tokens do not work.').count(), 0);
   },
+  'tokens that made tokens': async () => {
+    await page.getByText('Created with').first().waitFor();
+    await page.getByText('2 older secrets work until').waitFor();
+    await look(page, 'descendants');
+    await page.getByRole('link', { name: 'Revoke parent' }).click();
+    await dialog.getByText('2 other API tokens were created with it').waitFor();
+    await page.evaluate(() => { document.querySelector('dialog form').noValidate = true; });
+    await dialog.getByRole('button', { name: 'Revoke' }).click();
+    await dialog.getByRole('alert').waitFor();
+    await look(page, 'revoke-descendants');
+    await dialog.getByLabel('Revoke those too').check();
+    await dialog.getByRole('button', { name: 'Revoke' }).click();
+    await page.getByRole('status').waitFor();
+    for (const token of input.tokens) await curlUntil(input.user, token, 401);
+  },
+  'an epoch ahead': async () => {
+    await page.getByText('has ended all API tokens').waitFor();
+    expect('buttons that make something', await page.getByRole('link', { name: /Create|Rotate/ }).count(), 0);
+    await look(page, 'epoch-ahead');
+  },
+  blocked: async () => {
+    await page.getByText('You are blocked here').waitFor();
+    expect('buttons that make something', await page.getByRole('link', { name: /Create|Rotate/ }).count(), 0);
+    await look(page, 'blocked');
+    await curlUntil(input.user, input.token, 401);
+    await revoke('of a blocked user');
+    await look(page, 'blocked-empty');
+  },
   unlicensed: async () => {
     await page.getByText('their licence is missing').waitFor();
     await look(page, 'unlicensed');

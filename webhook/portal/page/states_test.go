@@ -127,15 +127,35 @@ func TestEnrolments(t *testing.T) {
 	})
 }
 
+// The page says what to do with a token of a name that is another user's now.
+func TestOwnerChanged(t *testing.T) {
+	alice := signedIn(t, env.Jira(t), "alice")
+	alice.create("CI")
+	alice.ready(t, "OwnerChanged")
+	kubetest.Eventually(t, func() error {
+		if !strings.Contains(alice.get(http.StatusOK, "").body, "belongs to somebody else now") {
+			return errors.New("nothing is said")
+		}
+		return nil
+	})
+	alice.row(alice.get(http.StatusOK, ""), "CI").shows("Does not work", "Revoke it, and create another one.", "!Active")
+}
+
 // refuse sets the condition UpstreamCredentialMissing on all tokens, as the controller would.
 func (b browser) refuse(t *testing.T) {
+	t.Helper()
+	b.ready(t, tokensv1alpha1.ReasonUpstreamCredentialMissing)
+}
+
+// ready sets the reason why no token is ready, as the controller would.
+func (b browser) ready(t *testing.T, reason string) {
 	t.Helper()
 	var all tokensv1alpha1.APITokenList
 	must(t, env.Admin.List(t.Context(), &all, client.InNamespace(b.Site.Namespace)))
 	for i := range all.Items {
 		before := all.Items[i].DeepCopy()
 		all.Items[i].Status.Conditions = []metav1.Condition{{
-			Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing,
+			Type: tokensv1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: reason,
 			Message: "for a test", LastTransitionTime: metav1.Now(),
 		}}
 		must(t, b.Controller.Status().Patch(t.Context(), &all.Items[i], client.MergeFrom(before)))

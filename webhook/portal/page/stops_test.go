@@ -89,3 +89,29 @@ func TestReplacedSecretEndsWithItsLifetime(t *testing.T) {
 	alice.post(http.StatusOK, "/rotate", form).shows("Previous secret works until "+week, "can no longer create or rotate API tokens")
 	alice.row(alice.get(http.StatusOK, ""), "CI").shows("1 older secret works until " + week)
 }
+
+// The page tells users whom the site blocks, by name or by key. They can only revoke. Others do not see it.
+func TestBlockedUser(t *testing.T) {
+	for name, user := range map[string]tokensv1alpha1.BlockedUser{"by name": {Name: "Alice"}, "by key": {Key: "JIRAUSER10001"}} {
+		t.Run(name, func(t *testing.T) {
+			alice := signedIn(t, env.Jira(t), "alice")
+			alice.create("CI")
+			before := alice.Site.DeepCopy()
+			alice.Site.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{user}
+			must(t, env.Admin.Patch(t.Context(), alice.Site, client.MergeFrom(before)))
+			kubetest.Eventually(t, func() error {
+				if !strings.Contains(alice.get(http.StatusOK, "").body, "You are blocked here") {
+					return errors.New("nothing is said")
+				}
+				return nil
+			})
+			list := alice.get(http.StatusOK, "")
+			list.shows("You can still revoke them", "!Create API token", "!Rotate", "!personal access token")
+			if user.Name != "" { // the record gets the key from the controller
+				list.shows("Blocked")
+			}
+			alice.leads("/revoke-all", url.Values{"count": {"1"}}, "?note=revoked-all")
+			signedIn(t, alice.World, "bob").get(http.StatusOK, "").shows("!blocked", "Create API token")
+		})
+	}
+}

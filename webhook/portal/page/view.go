@@ -83,6 +83,8 @@ var badges = map[selfservice.State]badge{
 	selfservice.Expired:          {"Expired", "bad", ""},
 	selfservice.Revoked:          {"Revoked", "bad", "The administrator of this site revoked all API tokens of this age."},
 	selfservice.NotAllowed:       {"Not allowed", "bad", "The site does not accept API tokens from its namespace."},
+	selfservice.Blocked:          {"Blocked", "bad", ""}, // the notice says why
+	selfservice.OwnerChanged:     {"Does not work", "bad", "The user name that it was created for belongs to somebody else now. Revoke it, and create another one."},
 	selfservice.Damaged:          {"Does not work", "bad", "Ask the administrator of this site: its conditions in Kubernetes say why."},
 	selfservice.Unlicensed:       {"Does not work", "bad", ""}, // the notice says why
 	selfservice.StateNotEnrolled: {"Does not work", "bad", "It needs a personal access token of yours."},
@@ -162,6 +164,9 @@ func (c *call) reveal(t created) error {
 func (c *call) address(v *view) {
 	v.Product, v.Home, v.Page, v.BaseURL = c.site.Spec.Product, c.site.Base.Path+"/", c.home(), c.site.Spec.BaseURL
 	v.Notices, v.Closed = notices(c.site, c.Clock.Now())
+	if c.caller != nil && c.caller.Blocked() {
+		v.Notices, v.Closed, v.Enrolment = append(v.Notices, blocked), true, ""
+	}
 	if c.caller != nil {
 		v.User, v.DisplayName = c.caller.User, cmp.Or(c.caller.DisplayName, c.caller.User)
 	}
@@ -243,6 +248,10 @@ var unlicensed = map[authn.Reason]string{
 	authn.ReasonInvalidLicenseExpired:        "their licence has expired",
 	authn.ReasonInvalidLicenseWrongProduct:   "their licence is for the wrong product",
 }
+
+// blocked is the warning that only the users see whom the site blocks.
+const blocked = "You are blocked here: your API tokens do not work, and none is created or rotated for you. You can still revoke them. " +
+	"Ask the administrator of this site."
 
 // notices returns the warnings that all users of the site see, and whether no token is created at the moment.
 func notices(s *selfservice.Site, now time.Time) (all []string, closed bool) {

@@ -13,6 +13,7 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/httpheader"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -45,6 +46,9 @@ type Caller struct {
 
 // Administers reports whether the caller may list and revoke the tokens of all users of the site.
 func (c *Caller) Administers() bool { return slices.Contains(c.Spec.Administrators, c.User) }
+
+// Blocked reports whether the site blocks the caller.
+func (c *Caller) Blocked() bool { return terms.Blocks(c.AtlassianSite, c.User, c.key) }
 
 // Identify authenticates a request to the REST API or the page of a site. The caller is the owner of the API token in it, or
 // else the user whose cookie or credential the product accepts. target is the client's, below the context path.

@@ -25,7 +25,11 @@ const (
 	Expired    State = "Expired"
 	Revoked    State = "Revoked"
 	NotAllowed State = "NotAllowed"
-	Damaged    State = "Damaged"
+	// Blocked means that the site blocks its owner.
+	Blocked State = "Blocked"
+	// OwnerChanged means that its owner's name belongs to another user of the product now.
+	OwnerChanged State = "OwnerChanged"
+	Damaged      State = "Damaged"
 	// Unlicensed means that the site has no valid licence.
 	Unlicensed State = "Unlicensed"
 	// StateNotEnrolled means that the operator has no personal access token with which the token could act at the product.
@@ -34,7 +38,7 @@ const (
 
 var states = map[authn.Reason]State{
 	"": Active, authn.ReasonSuspended: Suspended, authn.ReasonExpired: Expired, authn.ReasonReplaced: Expired,
-	authn.ReasonRevokedByEpoch: Revoked, authn.ReasonNamespaceNotAllowed: NotAllowed,
+	authn.ReasonRevokedByEpoch: Revoked, authn.ReasonNamespaceNotAllowed: NotAllowed, authn.ReasonUserBlocked: Blocked,
 }
 
 // Token is a token as its owner sees it.
@@ -95,7 +99,8 @@ func kindOf(r *record.Record) tokensv1alpha1.CredentialType {
 }
 
 // state returns the state of a token that does not authenticate for a reason, or that authenticates if reason is empty. The
-// portal may not read personal access tokens: the controller says in a condition that one is missing.
+// portal may not read personal access tokens: the controller says in a condition that one is missing, or is
+// another user's.
 func (s *Service) state(t *tokensv1alpha1.APIToken, reason authn.Reason) State {
 	state, known := states[reason]
 	switch {
@@ -105,6 +110,8 @@ func (s *Service) state(t *tokensv1alpha1.APIToken, reason authn.Reason) State {
 		return state
 	case s.Index.Unlicensed(authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}) != "":
 		return Unlicensed
+	case readyReason(t) == string(authn.ReasonOwnerChanged):
+		return OwnerChanged
 	case readyReason(t) == tokensv1alpha1.ReasonUpstreamCredentialMissing:
 		return StateNotEnrolled
 	}

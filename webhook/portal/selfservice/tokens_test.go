@@ -30,6 +30,8 @@ func TestState(t *testing.T) {
 		"replaced":                     {free, authn.ReasonReplaced, "", Expired},
 		"issued before the epoch":      {free, authn.ReasonRevokedByEpoch, "", Revoked},
 		"namespace not allowed":        {free, authn.ReasonNamespaceNotAllowed, "", NotAllowed},
+		"user blocked":                 {licensed, authn.ReasonUserBlocked, "", Blocked},
+		"name of another user":         {free, "", "OwnerChanged", OwnerChanged},
 		"anything else is not working": {free, authn.ReasonUnknownToken, "", Damaged},
 	} {
 		object := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira"}}
