@@ -136,6 +136,9 @@ func TestIssuedAfter(t *testing.T) {
 			}
 			return nil
 		})
+		if state := alice.expect(http.StatusOK, "GET", "/"+id, "").text(t, "state"); state != "Revoked" {
+			t.Errorf("state is %s", state)
+		}
 		for time.Now().Before(epoch.Add(-100 * time.Millisecond)) {
 			for _, path := range []string{"/", "/" + id + "/rotate"} {
 				body := map[bool]string{true: `{"label":"too early"}`}[path == "/"]
@@ -144,9 +147,6 @@ func TestIssuedAfter(t *testing.T) {
 					t.Errorf("%s: %d %s", path, a.status, a.body)
 				}
 			}
-		}
-		if state := alice.expect(http.StatusOK, "GET", "/"+id, "").text(t, "state"); state != "Revoked" {
-			t.Errorf("state is %s", state)
 		}
 		var again answer
 		for again = alice.send("POST", "/"+id+"/rotate", ""); again.status == http.StatusConflict; again = alice.send("POST", "/"+id+"/rotate", "") {
