@@ -32,6 +32,7 @@ const (
 	otherNamespace       = "other"
 	systemNamespace      = "apitoken-system"
 	credentialsNamespace = "apitoken-credentials"
+	intakeNamespace      = "apitoken-intake"
 )
 
 // The accounts that config/default creates, and the one of the cluster administrator.

@@ -47,6 +47,7 @@ func TestRights(t *testing.T) {
 	}{
 		{controller, teamNamespace, controllerEverywhere},
 		{controller, credentialsNamespace, append([]string{"list,watch /secrets"}, controllerEverywhere...)},
+		{controller, intakeNamespace, append([]string{"list,watch /secrets"}, controllerEverywhere...)},
 		{controller, systemNamespace, append([]string{
 			"list,watch /secrets", "create,get,update coordination.k8s.io/leases",
 		}, controllerEverywhere...)},
@@ -54,8 +55,12 @@ func TestRights(t *testing.T) {
 		{webhook, credentialsNamespace, append([]string{"list,watch /secrets"}, webhookEverywhere...)},
 		{webhook, systemNamespace, append([]string{"list,watch /secrets", "list,watch coordination.k8s.io/leases"}, webhookEverywhere...)},
 		{portal, teamNamespace, portalEverywhere},
-		{portal, credentialsNamespace, append([]string{"create,patch /secrets"}, portalEverywhere...)},
-		{portal, systemNamespace, append([]string{"create,get,list,update,watch /secrets"}, portalEverywhere...)},
+		{webhook, intakeNamespace, webhookEverywhere},
+		{portal, credentialsNamespace, portalEverywhere},
+		{portal, intakeNamespace, append([]string{"create /secrets"}, portalEverywhere...)},
+		{portal, systemNamespace, append([]string{
+			"create,get,list,update,watch /secrets", "get coordination.k8s.io/leases apitoken-controller",
+		}, portalEverywhere...)},
 		// The restore role has only the last right. The test itself grants the rights on Secrets.
 		{"restorer", systemNamespace, []string{"create,delete,get,patch,update /secrets", "restore apitokens.dev/records"}},
 		{"restorer", teamNamespace, []string{"create,delete,get,patch,update /secrets"}},
@@ -101,8 +106,11 @@ func TestRequests(t *testing.T) {
 	delivered := newSecret(teamNamespace, "delivered", corev1.SecretTypeBasicAuth)
 	record := newSecret(systemNamespace, "record", "apitokens.dev/hash")
 	personal := newSecret(credentialsNamespace, "personal", "apitokens.dev/upstream-credential")
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "existing"}}
-	for _, object := range []client.Object{token, site, delivered, record, personal, lease} {
+	keys := newSecret(credentialsNamespace, "keys", "apitokens.dev/caller-keys")
+	intake := newSecret(intakeNamespace, "intake", "apitokens.dev/intake")
+	state := newSecret(systemNamespace, "state", "apitokens.dev/enrolment")
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "apitoken-controller"}}
+	for _, object := range []client.Object{token, site, delivered, record, personal, keys, intake, state, lease} {
 		create(t, object)
 	}
 	apiTokens, sites, secrets := &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.AtlassianSiteList{}, &corev1.SecretList{}
@@ -141,19 +149,33 @@ func TestRequests(t *testing.T) {
 		{"watch personal access tokens", watching(secrets, credentialsNamespace), allowed, allowed, no},
 		{"create a delivered Secret", creating(newSecret(teamNamespace, "new", delivered.Type)), allowed, no, no},
 		{"create a record", creating(newSecret(systemNamespace, "new", record.Type)), allowed, no, allowed},
-		{"create a personal access token", creating(newSecret(credentialsNamespace, "new", personal.Type)), allowed, no, allowed},
-		{"create an ordinary Secret beside it", creating(newSecret(credentialsNamespace, "new", corev1.SecretTypeOpaque)), refusedAsForeignType, no, refusedAsForeignType},
+		{"get caller keys", getting(keys), allowed, no, no},
+		{"get an intake", getting(intake), allowed, no, no},
+		{"list intakes", listing(secrets, intakeNamespace), allowed, no, no},
+		{"watch intakes", watching(secrets, intakeNamespace), allowed, no, no},
+		{"get an enrolment", getting(state), allowed, no, allowed},
+		{"create a personal access token", creating(newSecret(credentialsNamespace, "new", personal.Type)), allowed, no, no},
+		{"create an ordinary Secret beside it", creating(newSecret(credentialsNamespace, "new", corev1.SecretTypeOpaque)), refusedAsForeignType, no, no},
+		{"create an intake", creating(newSecret(intakeNamespace, "new", intake.Type)), refusedAsForeignType, no, allowed},
+		{"create an intake elsewhere", creating(newSecret(systemNamespace, "new", intake.Type)), refusedAsForeignType, no, refusedAsOperatorsType},
+		{"create an ordinary Secret among intakes", creating(newSecret(intakeNamespace, "new", corev1.SecretTypeOpaque)), refusedAsForeignType, no, refusedAsForeignType},
+		{"create a personal access token among intakes", creating(newSecret(intakeNamespace, "new", personal.Type)), allowed, no, refusedAsOperatorsType},
+		{"create an enrolment", creating(newSecret(systemNamespace, "new", state.Type)), allowed, no, refusedAsOperatorsType},
+		{"update an enrolment", updating(state), allowed, no, allowed},
+		{"update an intake", updating(intake), allowed, no, no},
+		{"patch an intake", patching(intake), no, no, no},
+		{"delete an intake", deleting(intake), allowed, no, no},
 		{"update a delivered Secret", updating(delivered), allowed, no, no},
 		{"update a record", updating(record), allowed, no, allowed},
 		{"update a personal access token", updating(personal), allowed, no, no},
 		{"patch a record", patching(record), no, no, no},
-		{"patch a personal access token", patching(personal), no, no, allowed},
+		{"patch a personal access token", patching(personal), no, no, no},
 		{"delete a delivered Secret", deleting(delivered), allowed, no, no},
 		{"delete a record", deleting(record), allowed, no, no},
 		{"delete a personal access token", deleting(personal), allowed, no, no},
 		{"delete all records", deletingAll(&corev1.Secret{}, systemNamespace), no, no, no},
 
-		{"get the lease", getting(lease), allowed, no, no},
+		{"get the lease", getting(lease), allowed, no, allowed},
 		{"create a lease", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "new"}}), allowed, no, no},
 		{"create a lease elsewhere", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: "new"}}), no, no, no},
 		{"update the lease", updating(lease), allowed, no, no},

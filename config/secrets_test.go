@@ -19,6 +19,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/upstream-credential",
 	"apitokens.dev/site",
 	"apitokens.dev/site-memory",
+	"apitokens.dev/enrolment",
 }
 
 // ordinaryTypes are examples of other types.
@@ -44,7 +45,7 @@ func newSecret(namespace, name string, secretType corev1.SecretType) *corev1.Sec
 
 func TestSecretsPolicy(t *testing.T) {
 	all := append(append([]corev1.SecretType{"apitokens.dev/unheard-of"}, operatorsTypes...), ordinaryTypes...)
-	namespaces := []string{teamNamespace, otherNamespace, systemNamespace, credentialsNamespace}
+	namespaces := []string{teamNamespace, otherNamespace, systemNamespace, credentialsNamespace, intakeNamespace}
 	tests := []struct {
 		who        string
 		namespaces []string

@@ -35,9 +35,11 @@ const (
 	fieldOwner = "apitoken-controller"
 	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
 	workers = 8
-	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to 40 s
-	// of each minute, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
+	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to a
+	// minute at a time, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
 	siteWorkers = 64
+	// intakeWorkers is how many new personal access tokens are checked at the same time. Each waits for its product.
+	intakeWorkers = 32
 
 	shutdownTimeout = 30 * time.Second
 )
@@ -49,8 +51,9 @@ type Options struct {
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
 	LeaderElection bool
-	// Namespace holds records and projections, CredentialsNamespace caller keys and upstream credentials.
-	Namespace, CredentialsNamespace string
+	// Namespace holds records, projections and enrolments, CredentialsNamespace the caller keys and upstream credentials, and
+	// IntakeNamespace the personal access tokens that the portal received.
+	Namespace, CredentialsNamespace, IntakeNamespace string
 	// WebhookURL is the URL of the webhook for gateways, the beginning of every auth URL.
 	WebhookURL string
 	// PortalURL is the URL of the portal for the ingress.
@@ -89,14 +92,14 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard,
 	}
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), guard, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
-		sites.SetupWithManager(mgr, siteWorkers),
-		mgr.AddReadyzCheck("ping", healthz.Ping),
+		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
+		mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o),
 	); err != nil {
 		return err
 	}
@@ -147,7 +150,7 @@ func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, 
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}}},
+				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
 			},
 		},
 	})

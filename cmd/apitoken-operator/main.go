@@ -74,6 +74,12 @@ func (c cappedLevel) Enabled(l zapcore.Level) bool {
 const (
 	defaultNamespace            = "apitoken-system"
 	defaultCredentialsNamespace = "apitoken-credentials"
+	defaultIntakeNamespace      = "apitoken-intake"
+)
+
+const (
+	credentialsNamespaceUsage = "namespace of the caller keys, and of the working copies of personal access tokens"
+	intakeNamespaceUsage      = "namespace in which the portal hands over personal access tokens to the controller"
 )
 
 func newControllerCommand() *cobra.Command {
@@ -96,8 +102,9 @@ func newControllerCommand() *cobra.Command {
 	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
-	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of caller keys and working copies of personal access tokens")
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, and of the projections and enrolments of sites")
+	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
+	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
 	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
@@ -124,13 +131,14 @@ func newWebhookCommand() *cobra.Command {
 		return gateway.Run(ctx, config, o, log)
 	}
 	serve(cmd, &o.Options, run, "address for the questions of gateways; nothing else is served there")
+	cmd.Flags().StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
 		"maximum time after --shutdown-timeout to write when tokens were last used")
 	return cmd
 }
 
 func newPortalCommand() *cobra.Command {
-	o := serving.Options{Audit: os.Stdout}
+	o := portal.Options{Options: serving.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}}
 	cmd := &cobra.Command{
 		Use:   "portal",
 		Short: "Let people and scripts manage their own tokens, on a page and over REST",
@@ -142,7 +150,8 @@ func newPortalCommand() *cobra.Command {
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return portal.Run(ctx, config, o, log)
 	}
-	serve(cmd, &o, run, "address for the requests that the ingress sends")
+	serve(cmd, &o.Options, run, "address for the requests that the ingress sends")
+	cmd.Flags().StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
 	return cmd
 }
 
@@ -163,8 +172,7 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records and projections of sites")
-	f.StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, "namespace of caller keys and working copies of personal access tokens")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, and of the projections and enrolments of sites")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")

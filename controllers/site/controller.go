@@ -32,8 +32,8 @@ import (
 )
 
 const (
-	// reconcileTimeout bounds one pass. Requests to the product have less: 20 s for the probe, and 20 s for personal access tokens.
-	reconcileTimeout = time.Minute
+	// reconcileTimeout bounds one pass. Requests to the product have less: 20 s for the probe, and 40 s for personal access tokens.
+	reconcileTimeout = 80 * time.Second
 	// recheckPeriod is how often the Secrets of a site and its product are looked at.
 	recheckPeriod = time.Minute
 	// retryPeriod follows a pass that met another writer.
@@ -55,8 +55,9 @@ type Reconciler struct {
 	Clock   clock.PassiveClock
 	Product Product
 	Memory  *credential.Memory
-	// Namespace holds the projections and memories of sites, CredentialsNamespace the caller keys and upstream credentials.
-	Namespace, CredentialsNamespace string
+	// Namespace holds the projections, memories and enrolments of sites, CredentialsNamespace the caller keys and upstream
+	// credentials, and IntakeNamespace what the portal received.
+	Namespace, CredentialsNamespace, IntakeNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
@@ -245,9 +246,13 @@ func (r *Reconciler) observeGuard(ctx context.Context, o *outcome) error {
 
 func (r *Reconciler) keeper() *credential.Keeper {
 	return &credential.Keeper{
-		Client: r.Client, Live: r.Live, Clock: r.Clock, Product: r.Product, Memory: r.Memory, Namespace: r.CredentialsNamespace,
+		Client: r.Client, Live: r.Live, Clock: r.Clock, Product: r.Product, Memory: r.Memory,
+		Namespace: r.CredentialsNamespace, StateNamespace: r.Namespace, IntakeNamespace: r.IntakeNamespace,
 	}
 }
+
+// Intake returns the reconciler of what the portal received.
+func (r *Reconciler) Intake() credential.Intake { return credential.Intake{Keeper: r.keeper()} }
 
 func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []reconcile.Request {
 	var all tokensv1alpha1.AtlassianSiteList

@@ -75,7 +75,7 @@ func TestEntryReplacesWhatThePortalStored(t *testing.T) {
 	w.give("alice", pat("alice", 1))
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
-	want := upstream.Credential{Namespace: w.ns, Site: "main", User: "alice", Origin: w.origin("jira"), Token: pat("alice", 1)}
+	want := upstream.Credential{Namespace: w.ns, Site: "main", User: "alice", Origin: w.origin("jira"), Token: pat("alice", 1), UserKey: "K1"}
 	if got := w.credential(s, "alice"); got != want {
 		t.Errorf("held is %+v", got)
 	}

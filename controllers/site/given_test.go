@@ -27,8 +27,8 @@ func TestVerifiedCredentialIsProjected(t *testing.T) {
 	s := w.site("main", users("alice", "bob"))
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
-	for user, token := range map[string]string{"alice": pat("Alice", 1), "bob": pat("bob", 1)} {
-		want := upstream.Credential{Namespace: w.ns, Site: "main", User: user, Origin: w.origin("jira"), Token: token}
+	for user, named := range map[string]string{"alice": "Alice", "bob": "bob"} { // the fake product takes the name for the key
+		want := upstream.Credential{Namespace: w.ns, Site: "main", User: user, Origin: w.origin("jira"), Token: pat(named, 1), UserKey: named}
 		if got := w.credential(s, user); got != want {
 			t.Errorf("the working copy for %s is %+v, want %+v", user, got, want)
 		}

@@ -34,7 +34,7 @@ func (w *world) manage() {
 		Client:     client.Options{FieldOwner: "apitoken-controller"},
 		Controller: config.Controller{SkipNameValidation: new(true)}, // so that the test can be repeated
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}}},
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: {}}},
 		}},
 	})
 	if err != nil {

@@ -51,10 +51,10 @@ var stages = map[string]struct {
 	writes  int
 	prepare func(w *world) *tokensv1alpha1.AtlassianSite
 }{
-	"new": {7, func(w *world) *tokensv1alpha1.AtlassianSite {
+	"new": {9, func(w *world) *tokensv1alpha1.AtlassianSite {
 		return w.site("main", users("alice", "bob"))
 	}},
-	"changed": {5, func(w *world) *tokensv1alpha1.AtlassianSite {
+	"changed": {7, func(w *world) *tokensv1alpha1.AtlassianSite {
 		w.give("carol", pat("carol", 1))
 		s := w.site("main", users("alice", "carol"))
 		w.reconcile(s)

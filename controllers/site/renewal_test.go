@@ -220,7 +220,7 @@ func TestRenewalThatIsNeverConfirmed(t *testing.T) {
 // A stray under our name is revoked within about an hour. Nothing else is revoked.
 func TestStraysAreSweptUp(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
-	name := upstream.PATName(string(s.UID))
+	name := upstream.PATName(string(s.UID), "")
 	w.makePAT(s, pat("alice", 1), name)
 	for _, hers := range []string{"a script of hers", name + " 2", "API tokens at the ingress 00000000", strings.ToLower(name)} {
 		w.makePAT(s, pat("alice", 1), hers)

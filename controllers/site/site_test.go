@@ -107,7 +107,8 @@ func newWorld(t *testing.T) *world {
 	w.jira("jira")
 	w.reconciler = &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: credential.NewMemory(),
-		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, WebhookURL: webhookURL, PortalURL: portalURL,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
+		WebhookURL: webhookURL, PortalURL: portalURL,
 	}
 	return w
 }

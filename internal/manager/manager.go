@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -26,7 +27,8 @@ type Addresses struct {
 // readiness check.
 func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
 	o.Scheme = runtime.NewScheme()
-	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), admissionv1.AddToScheme(o.Scheme)); err != nil {
+	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), coordinationv1.AddToScheme(o.Scheme),
+		admissionv1.AddToScheme(o.Scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
 	o.HealthProbeBindAddress = at.Health

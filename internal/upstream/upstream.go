@@ -18,6 +18,9 @@ import (
 const (
 	// SecretType is the type of the Secrets that hold working copies of personal access tokens.
 	SecretType = "apitokens.dev/upstream-credential"
+	// IntakeType is the type of the Secrets in which the portal hands over a personal access token to the controller. They have
+	// the form of a working copy.
+	IntakeType = "apitokens.dev/intake"
 	// DataKey is the only key of such a Secret.
 	DataKey = "credential.json"
 
@@ -65,15 +68,27 @@ type Credential struct {
 	// Renamed means that the product named another user for an enrolled one. It is stored, because the product does not name
 	// the user any more once the token is revoked.
 	Renamed bool `json:"renamed,omitempty"`
+	// Ending is when the controller saw that nobody needs it. If nobody has come meanwhile, it is revoked.
+	Ending time.Time `json:"ending,omitzero"`
 }
 
 // Usable reports whether the product accepted the token when it was last asked.
 func (c Credential) Usable() bool { return c.Refused.IsZero() }
 
-// PATName returns the name in the product's list for personal access tokens that are made for a site. It is shorter than the
-// product's limit of 40 characters.
-func PATName(siteUID string) string {
-	return "API tokens at the ingress " + siteUID[:min(8, len(siteUID))]
+// PATName returns the name in the product's list for personal access tokens that are made for a site. A suffix tells apart those
+// of two requests. With one of up to 5 characters the name keeps to the product's limit of 40.
+func PATName(siteUID, suffix string) string {
+	name := "API tokens at the ingress " + siteUID[:min(8, len(siteUID))]
+	if suffix != "" {
+		name += "-" + suffix
+	}
+	return name
+}
+
+// IsPATName reports whether PATName gives this name for a site, with any suffix.
+func IsPATName(name, siteUID string) bool {
+	rest, ok := strings.CutPrefix(name, PATName(siteUID, ""))
+	return ok && (rest == "" || strings.HasPrefix(rest, "-"))
 }
 
 // Authorization returns the value of the Authorization header for the product.
@@ -141,6 +156,8 @@ func (c Credential) checkSource() error {
 		return errors.New("the product's id goes with one that was enrolled, which has one")
 	case c.Renamed && (c.Source != Enrolled || c.Usable()):
 		return errors.New("what is withdrawn was enrolled, and is not used")
+	case c.Source == Given && !c.Ending.IsZero():
+		return errors.New("one that was given ends with its entry")
 	}
 	return nil
 }

@@ -137,11 +137,16 @@ func TestUsable(t *testing.T) {
 
 // Jira allows 40 characters. The UID distinguishes sites of the same name.
 func TestPATName(t *testing.T) {
-	name, other := upstream.PATName("7c9e6679-7425-40de-944b-e07fc1f90001"), upstream.PATName("0b5e1b60-7425-40de-944b-e07fc1f90001")
-	if name != "API tokens at the ingress 7c9e6679" || name == other || len(name) >= 40 {
+	name, other := upstream.PATName("7c9e6679-7425-40de-944b-e07fc1f90001", "abcde"), upstream.PATName("0b5e1b60-7425-40de-944b-e07fc1f90001", "abcde")
+	if name != "API tokens at the ingress 7c9e6679-abcde" || name == other || len(name) > 40 {
 		t.Errorf("%q and %q", name, other)
 	}
-	if got := upstream.PATName("7c"); got != "API tokens at the ingress 7c" {
+	for of, want := range map[string]bool{name: true, name[:34]: true, other: false, name[:33]: false, name[:34] + "x": false, "": false} {
+		if got := upstream.IsPATName(of, "7c9e6679-7425-40de-944b-e07fc1f90001"); got != want {
+			t.Errorf("%q is taken for one of the site: %t", of, got)
+		}
+	}
+	if got := upstream.PATName("7c", ""); got != "API tokens at the ingress 7c" {
 		t.Errorf("of a short UID: %q", got)
 	}
 }

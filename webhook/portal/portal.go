@@ -32,12 +32,20 @@ const (
 	requestTimeout = time.Minute
 )
 
+// Options are the settings of the process.
+type Options struct {
+	serving.Options
+
+	// IntakeNamespace is where the portal hands over personal access tokens to the controller.
+	IntakeNamespace string
+}
+
 // Run serves the REST API and the page until ctx is done.
-func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) error {
+func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
 	if err := serving.SetTransportEnv(); err != nil {
 		return err
 	}
-	o = o.WithDefaults()
+	o.Options = o.WithDefaults()
 	config = rest.CopyConfig(config)
 	config.Wrap(selfservice.MarkConnectionErrors)
 	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
@@ -56,10 +64,10 @@ func Run(ctx context.Context, config *rest.Config, o serving.Options, log logr.L
 	defer auditLog.Close()
 	service := &selfservice.Service{
 		Client: mgr.GetClient(), Objects: objects, Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
-		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, CredentialsNamespace: o.Feed.CredentialsNamespace,
+		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, IntakeNamespace: o.IntakeNamespace, Lease: o.Feed.Lease,
 	}
 	handler := newHandler(newMetrics(o.Registry), service)
-	server := serving.NewServer(o, serving.NewHTTP(handler, requestTimeout), fed, nil)
+	server := serving.NewServer(o.Options, serving.NewHTTP(handler, requestTimeout), fed, nil)
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ func (p *pass) act(ctx context.Context, next step, secret *corev1.Secret, s stat
 	switch next {
 	case drop:
 		return p.drop(ctx, secret, s.credential)
+	case mark:
+		return p.mark(ctx, secret, s.credential)
 	case disuse:
 		return p.disuse(ctx, secret, s.credential)
 	case withdraw:
@@ -42,7 +44,7 @@ func (p *pass) stopAsking(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	p.product = nil
+	p.silent.Store(true)
 	return nil
 }
 
@@ -52,6 +54,12 @@ func (p *pass) drop(ctx context.Context, secret *corev1.Secret, c upstream.Crede
 	}
 	p.log(ctx, c, "Removed the working copy of a personal access token")
 	return nil
+}
+
+// mark stays until the copy is removed, or the product accepts the personal access token once more.
+func (p *pass) mark(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
+	c.Ending = p.Clock.Now().UTC()
+	return p.store(ctx, c, secret)
 }
 
 func (p *pass) disuse(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
@@ -71,8 +79,8 @@ func (p *pass) withdraw(ctx context.Context, secret *corev1.Secret, c upstream.C
 		return err
 	}
 	p.log(ctx, c, "Withdrew a personal access token")
-	if c.Renamed {
-		p.Events = append(p.Events, withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
+	if c.Renamed && !blocks(p.site.Spec.BlockedUsers, c.User, c.UserKey) {
+		p.emit(withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
 	}
 	return nil
 }

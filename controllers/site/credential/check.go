@@ -9,6 +9,7 @@ import (
 
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -23,7 +24,10 @@ func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error 
 	s.checked(s.name, s.now)
 	switch {
 	case found == accepted:
-		return p.accepted(ctx, secret, s.credential)
+		if s.credential.UserKey == "" {
+			s.credential.UserKey = user.Key
+		}
+		return p.accepted(ctx, secret, s)
 	case s.credential.Source == upstream.Given:
 		return p.takeBack(ctx, secret, s, found)
 	case found == refused:
@@ -33,15 +37,22 @@ func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error 
 	}
 }
 
-func (p *pass) accepted(ctx context.Context, secret *corev1.Secret, c upstream.Credential) error {
-	if !c.Usable() {
-		c.Refused = time.Time{}
-		if err := p.store(ctx, c, secret); err != nil {
+// accepted stores what the product's answer changes: the user key, if it was not known, and that the copy is in use.
+func (p *pass) accepted(ctx context.Context, secret *corev1.Secret, s state) error {
+	before, now := decode(secret), s.credential
+	now.Refused, now.Ending = time.Time{}, time.Time{}
+	if before == nil || *before != now {
+		if err := p.store(ctx, now, secret); err != nil {
 			return err
 		}
-		p.log(ctx, c, "A personal access token is accepted again")
 	}
-	return p.sweep(ctx, c)
+	if !s.credential.Usable() {
+		p.log(ctx, now, "A personal access token is accepted again")
+	}
+	if s.now.Before(s.sweepAt) {
+		return nil
+	}
+	return p.sweep(ctx, s.note, now)
 }
 
 // refused keeps the copy, but not in use: the product may accept it again, as when its owner is reactivated.
@@ -53,7 +64,7 @@ func (p *pass) refused(ctx context.Context, secret *corev1.Secret, c upstream.Cr
 		return err
 	}
 	p.log(ctx, c, "A personal access token is not accepted any more")
-	p.Events = append(p.Events, refusedEvent(p.site, c, signIn(p.site, c.User)))
+	p.emit(refusedEvent(p.site, c, signIn(p.site, c.User)))
 	return nil
 }
 
@@ -65,11 +76,11 @@ func (p *pass) takeBack(ctx context.Context, secret *corev1.Secret, s state, fou
 	in := p.entries[s.name].SecretName
 	if found == refused {
 		p.add(*unusable(s.credential.User, "%s", givenRefused(in)))
-		p.Events = append(p.Events, refusedEvent(p.site, s.credential, fmt.Sprintf("put a valid one into Secret '%s'", in)))
+		p.emit(refusedEvent(p.site, s.credential, fmt.Sprintf("put a valid one into Secret '%s'", in)))
 		return nil
 	}
 	p.add(*unusable(s.credential.User, "%s", givenAnothers(in, s.credential.User)))
-	p.Events = append(p.Events, withdrawnEvent(p.site, s.credential, fmt.Sprintf("put one of '%s' into Secret '%s'", s.credential.User, in)))
+	p.emit(withdrawnEvent(p.site, s.credential, fmt.Sprintf("put one of '%s' into Secret '%s'", s.credential.User, in)))
 	return nil
 }
 
@@ -83,13 +94,13 @@ func (p *pass) renamed(ctx context.Context, secret *corev1.Secret, c upstream.Cr
 	if err := p.drop(ctx, secret, c); err != nil {
 		return err
 	}
-	p.Events = append(p.Events, withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
+	p.emit(withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
 	return nil
 }
 
 // sweep has the product revoke personal access tokens that were made for the site and are not in use. They are left over
 // from a renewal that did not end, or their owner pasted another one. If it fails, the next check repeats it.
-func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
+func (p *pass) sweep(ctx context.Context, n *note, c upstream.Credential) error {
 	if c.Source == upstream.Given {
 		return nil
 	}
@@ -98,8 +109,10 @@ func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
 	if err != nil {
 		return ctx.Err()
 	}
+	recent := false
 	for _, pat := range listed {
-		if !isStray(pat, upstream.PATName(string(p.site.UID)), c, p.Clock.Now()) {
+		if !isStray(pat, string(p.site.UID), c, p.Clock.Now()) {
+			recent = recent || isStray(pat, string(p.site.UID), c, p.Clock.Now().Add(settlePeriod))
 			continue
 		}
 		if err := p.Product.DeletePAT(p.requests, *p.product, as, pat.ID); err != nil {
@@ -107,5 +120,16 @@ func (p *pass) sweep(ctx context.Context, c upstream.Credential) error {
 		}
 		p.log(ctx, c, "Revoked a personal access token that was left over")
 	}
+	if !recent {
+		n.sweepAt = p.Clock.Now().Add(sweepPeriod)
+	}
 	return nil
+}
+
+// heard notes in an enrolment when the product last said whose the personal access token is. It leaves out what is said again
+// soon: one that is not accepted is checked each minute.
+func (s state) heard(e *enrolment.Enrolment) {
+	if s.answered.Sub(e.Checked) >= checkPeriod/4 {
+		e.Checked = s.answered.UTC().Truncate(time.Second)
+	}
 }

@@ -3,9 +3,11 @@ package credential
 import (
 	"errors"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -21,6 +23,8 @@ const (
 	// settlePeriod is longer than the webhook's replicas take to use a new personal access token. It is also longer than a
 	// user takes to store a new one and to create the APIToken that needs it.
 	settlePeriod = 10 * time.Minute
+	// sweepPeriod is how often the product is asked for personal access tokens that were left over.
+	sweepPeriod = 24 * time.Hour
 	// pastedPeriod is how long a pasted one is kept for a user without an APIToken. They would have to paste it again.
 	pastedPeriod = 24 * time.Hour
 )
@@ -33,6 +37,10 @@ type note struct {
 	tried time.Time
 	// checkAt, retireAt and renewAt are the earliest times of these steps.
 	checkAt, retireAt, renewAt time.Time
+	// answered is when the product last said whose it is.
+	answered time.Time
+	// sweepAt is the earliest time at which to look for personal access tokens that were left over.
+	sweepAt time.Time
 	// stuck means that the product refused to make a new personal access token.
 	stuck bool
 }
@@ -51,7 +59,7 @@ func nextCheck(name string, earliest time.Time) time.Time {
 
 // checked records a successful check: the next one is in about an hour.
 func (n *note) checked(name string, when time.Time) {
-	n.checkAt = nextCheck(name, when.Add(checkPeriod/2))
+	n.answered, n.checkAt = when, nextCheck(name, when.Add(checkPeriod/2))
 }
 
 // state is all that the decision about a working copy rests on.
@@ -61,8 +69,9 @@ type state struct {
 	// readable means that the Secret holds the credential that its name stands for.
 	readable   bool
 	credential upstream.Credential
-	// listed means that `upstreamCredentials` has an entry for it, owned that its user has an APIToken at the site.
-	listed, owned bool
+	// listed means that `upstreamCredentials` has an entry for it, owned that its user has an APIToken at the site, and blocked
+	// that `blockedUsers` names the user.
+	listed, owned, blocked bool
 	// origin is that of the site's product. answering means that the product answers.
 	origin    string
 	answering bool
@@ -77,6 +86,8 @@ const (
 	leave step = iota + 1
 	// drop: remove the copy, without the product.
 	drop
+	// mark: mark the copy as ending, so that nobody relies on it any more without waiting.
+	mark
 	// disuse: mark the copy, so that the webhook stops using it before it is revoked.
 	disuse
 	// withdraw: have the product revoke the personal access token, then remove the copy.
@@ -90,7 +101,7 @@ const (
 )
 
 var stepNames = map[step]string{
-	leave: "leave", drop: "drop", disuse: "disuse", withdraw: "withdraw", check: "check", retire: "retire", renew: "renew",
+	leave: "leave", drop: "drop", mark: "mark", disuse: "disuse", withdraw: "withdraw", check: "check", retire: "retire", renew: "renew",
 }
 
 // String returns the name of a step.
@@ -106,20 +117,15 @@ func (s step) asks() bool { return s > disuse }
 
 // next returns the next step. No step sends a credential to an origin other than its own.
 func (s state) next() step {
-	gone := s.abandoned() || s.credential.Renamed
 	switch {
 	case !s.readable && s.listed:
 		return leave // it is replaced as soon as its entry can be verified
-	case !s.readable, s.credential.Source == upstream.Given && !s.listed:
+	case !s.readable, s.credential.Source == upstream.Given && (!s.listed || s.blocked):
 		return drop
-	case gone && (s.credential.Source == upstream.Pasted || s.moved()):
-		return drop
+	case s.final(), s.abandoned():
+		return s.ending()
 	case s.moved() || !s.answering:
 		return leave
-	case gone && s.credential.Usable():
-		return disuse
-	case gone:
-		return withdraw
 	case s.checkDue():
 		return check
 	case !s.credential.Usable() || s.credential.Source != upstream.Enrolled:
@@ -133,9 +139,31 @@ func (s state) next() step {
 	}
 }
 
+// ending returns the next step for a copy from the portal that ends.
+func (s state) ending() step {
+	locally := s.credential.Source == upstream.Pasted || s.moved()
+	switch {
+	case s.final() && s.credential.Usable() && !locally:
+		return disuse
+	case !locally && !s.answering:
+		return leave
+	case !s.final() && s.credential.Ending.IsZero():
+		return mark
+	case locally:
+		return drop
+	default:
+		return withdraw
+	}
+}
+
+// final reports whether a copy from the portal ends even if its user has APITokens.
+func (s state) final() bool {
+	return s.credential.Renamed || s.blocked && s.credential.Source != upstream.Given
+}
+
 // destroys reports whether a step takes away a copy from the portal because no APIToken needs it.
 func (s state) destroys(next step) bool {
-	return s.readable && s.credential.Source != upstream.Given && !s.credential.Renamed && (next == drop || next == disuse || next == withdraw)
+	return s.readable && s.credential.Source != upstream.Given && !s.final() && (next == drop || next == withdraw)
 }
 
 // abandoned reports whether a copy from the portal has outlived its user's APITokens.
@@ -155,12 +183,13 @@ func (s state) abandoned() bool {
 func (s state) age() time.Duration { return s.now.Sub(s.credential.Stored) }
 func (s state) moved() bool        { return s.credential.Origin != s.origin }
 
-// checkDue reports whether a check is due. One that is not accepted is checked in each pass: somebody waits for it.
+// checkDue reports whether a check is due. One that is not accepted is checked in each pass: somebody waits for it. So is one
+// that was to end, and is needed again: its revocation may have begun.
 func (s state) checkDue() bool {
 	if !s.credential.Usable() {
 		return s.now.Sub(s.tried) >= recheckPeriod
 	}
-	return !s.now.Before(s.checkAt)
+	return !s.now.Before(s.checkAt) || !s.credential.Ending.IsZero()
 }
 
 // renewal returns the time at which a third of the lifetime is left: 30 days of 90. It is at least checkPeriod after the
@@ -211,8 +240,15 @@ func judge(c upstream.Credential, named atlassian.User, err error) answer {
 	}
 }
 
+// blocks reports whether `blockedUsers` names the user of a working copy.
+func blocks(list []tokensv1alpha1.BlockedUser, user, key string) bool {
+	return slices.ContainsFunc(list, func(b tokensv1alpha1.BlockedUser) bool {
+		return b.Name != "" && username.Fold(b.Name) == user || b.Key != "" && b.Key == key
+	})
+}
+
 // isStray reports whether a personal access token was made for the site and is not the stored one. Either it could not be
 // stored, or its owner stored another one. A recent one may still be about to be stored.
-func isStray(p atlassian.PAT, name string, c upstream.Credential, now time.Time) bool {
-	return p.Name == name && p.ID != c.ID && p.ID != c.Replaced && !p.Created.IsZero() && now.Sub(p.Created) >= settlePeriod
+func isStray(p atlassian.PAT, siteUID string, c upstream.Credential, now time.Time) bool {
+	return upstream.IsPATName(p.Name, siteUID) && p.ID != c.ID && p.ID != c.Replaced && !p.Created.IsZero() && now.Sub(p.Created) >= settlePeriod
 }

@@ -58,6 +58,8 @@ func rejected(s *state)  { s.credential.Refused = noon.Add(-day) }
 func justAsked(s *state) { s.tried = noon.Add(1 - recheckPeriod) }
 func garbled(s *state)   { s.readable, s.credential = false, upstream.Credential{} }
 func renamed(s *state)   { s.credential.Refused, s.credential.Renamed = noon, true }
+func marked(s *state)    { s.credential.Ending = noon }
+func blocked(s *state)   { s.blocked = true }
 func replaced(s *state)  { s.credential.Replaced = 6 }
 
 func TestNextStep(t *testing.T) {
@@ -80,8 +82,11 @@ func TestNextStep(t *testing.T) {
 		{"pasted, to be checked", pasted, []change{due}, check},
 		{"pasted, a year ago", pasted, []change{aged(365*day, 0)}, leave},
 		{"pasted, no APIToken yet", pasted, []change{aged(pastedPeriod-1, 0), orphaned}, leave},
-		{"pasted, no APIToken any more", pasted, []change{aged(pastedPeriod, 0), orphaned}, drop},
-		{"pasted, no APIToken any more, product away", pasted, []change{aged(pastedPeriod, 0), orphaned, silent}, drop},
+		{"pasted, no APIToken any more", pasted, []change{aged(pastedPeriod, 0), orphaned}, mark},
+		{"pasted, no APIToken any more, product away", pasted, []change{aged(pastedPeriod, 0), orphaned, silent}, mark},
+		{"pasted, no APIToken any more, marked", pasted, []change{aged(pastedPeriod, 0), orphaned, marked}, drop},
+		{"pasted, marked, but needed again", pasted, []change{marked}, check},
+		{"pasted, of a blocked user", pasted, []change{blocked, silent}, drop},
 		{"pasted, refused", pasted, []change{rejected}, check},
 		{"pasted, beside an entry that is not verified", pasted, []change{listed}, leave},
 
@@ -100,11 +105,23 @@ func TestNextStep(t *testing.T) {
 		{"of another user, moved", enrolled, []change{renamed, moved}, drop},
 
 		{"no APIToken yet", enrolled, []change{aged(settlePeriod-1, 80*day), orphaned}, leave},
-		{"no APIToken any more", enrolled, []change{aged(settlePeriod, 80*day), orphaned}, disuse},
-		{"no APIToken any more, and not used", enrolled, []change{orphaned, rejected, justAsked}, withdraw},
-		{"no APIToken any more, to be renewed", enrolled, []change{aged(70*day, 20*day), orphaned}, disuse},
+		{"no APIToken any more", enrolled, []change{aged(settlePeriod, 80*day), orphaned}, mark},
+		{"no APIToken any more, marked", enrolled, []change{aged(settlePeriod, 80*day), orphaned, marked}, withdraw},
+		{"no APIToken any more, and not used", enrolled, []change{orphaned, rejected, justAsked}, mark},
+		{"no APIToken any more, not used, marked", enrolled, []change{orphaned, rejected, justAsked, marked}, withdraw},
+		{"no APIToken any more, to be renewed", enrolled, []change{aged(70*day, 20*day), orphaned}, mark},
 		{"no APIToken any more, product away", enrolled, []change{orphaned, silent}, leave},
-		{"no APIToken any more, moved", enrolled, []change{orphaned, moved}, drop},
+		{"no APIToken any more, moved", enrolled, []change{orphaned, moved}, mark},
+		{"no APIToken any more, moved, marked", enrolled, []change{orphaned, moved, marked}, drop},
+		{"marked, but needed again", enrolled, []change{marked}, check},
+		{"marked, but needed again, product away", enrolled, []change{marked, silent}, leave},
+
+		{"of a blocked user", enrolled, []change{blocked}, disuse},
+		{"of a blocked user, product away", enrolled, []change{blocked, silent}, disuse},
+		{"of a blocked user, not used", enrolled, []change{blocked, rejected}, withdraw},
+		{"of a blocked user, not used, product away", enrolled, []change{blocked, rejected, silent}, leave},
+		{"of a blocked user, moved", enrolled, []change{blocked, moved}, drop},
+		{"given, of a blocked user", given, []change{blocked, silent}, drop},
 
 		{"a third of its life is left", enrolled, []change{aged(60*day, 30*day)}, renew},
 		{"more than a third of its life is left", enrolled, []change{aged(60*day-1, 30*day+1)}, leave},
@@ -148,7 +165,7 @@ func TestNextStep(t *testing.T) {
 
 // A user with an APIToken never loses a copy from the portal, in any state.
 func TestNothingIsDestroyedThatIsNeeded(t *testing.T) {
-	all := []change{due, moved, silent, listed, rejected, justAsked, replaced, aged(70*day, 20*day), aged(0, 90*day)}
+	all := []change{due, moved, silent, listed, rejected, justAsked, replaced, marked, aged(70*day, 20*day), aged(0, 90*day)}
 	for _, source := range []upstream.Source{upstream.Enrolled, upstream.Pasted} {
 		for set := range 1 << len(all) {
 			s := held(source)
@@ -225,20 +242,21 @@ func TestJudge(t *testing.T) {
 }
 
 func TestIsStray(t *testing.T) {
-	c, old := upstream.Credential{ID: 7, Replaced: 6}, noon.Add(-settlePeriod)
+	c, old, ours := upstream.Credential{ID: 7, Replaced: 6}, noon.Add(-settlePeriod), upstream.PATName("site", "")
 	for name, tc := range map[string]struct {
 		pat  atlassian.PAT
 		want bool
 	}{
-		"left over":         {atlassian.PAT{ID: 5, Name: "ours", Created: old}, true},
-		"made just now":     {atlassian.PAT{ID: 8, Name: "ours", Created: old.Add(1)}, false},
-		"nobody knows when": {atlassian.PAT{ID: 5, Name: "ours"}, false},
-		"in use":            {atlassian.PAT{ID: 7, Name: "ours", Created: old}, false},
-		"replaced":          {atlassian.PAT{ID: 6, Name: "ours", Created: old}, false},
-		"of another name":   {atlassian.PAT{ID: 5, Name: "ours 2", Created: old}, false},
-		"in another case":   {atlassian.PAT{ID: 5, Name: "Ours", Created: old}, false},
+		"left over":                {atlassian.PAT{ID: 5, Name: ours, Created: old}, true},
+		"left over, of the portal": {atlassian.PAT{ID: 5, Name: upstream.PATName("site", "abcde"), Created: old}, true},
+		"made just now":            {atlassian.PAT{ID: 8, Name: ours, Created: old.Add(1)}, false},
+		"nobody knows when":        {atlassian.PAT{ID: 5, Name: ours}, false},
+		"in use":                   {atlassian.PAT{ID: 7, Name: ours, Created: old}, false},
+		"replaced":                 {atlassian.PAT{ID: 6, Name: ours, Created: old}, false},
+		"of another name":          {atlassian.PAT{ID: 5, Name: upstream.PATName("other", ""), Created: old}, false},
+		"in another case":          {atlassian.PAT{ID: 5, Name: "api tokens at the ingress site", Created: old}, false},
 	} {
-		if got := isStray(tc.pat, "ours", c, noon); got != tc.want {
+		if got := isStray(tc.pat, "site", c, noon); got != tc.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

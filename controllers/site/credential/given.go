@@ -44,7 +44,7 @@ func (p *pass) projectGiven(ctx context.Context) error {
 
 // noteOfEntry returns the note of an entry. That of the working copy may be about another personal access token.
 func (p *pass) noteOfEntry(c tokensv1alpha1.UpstreamCredential) *note {
-	return p.Memory.of(p.name, entryNote(upstream.SecretName(p.site.Namespace, p.site.Name, c.User)), time.Time{}, p.Clock.Now())
+	return p.Memory.of(p.name, entryNote(upstream.SecretName(p.site.Namespace, p.site.Name, c.User)), time.Time{}, time.Time{}, p.Clock.Now())
 }
 
 // entryNote returns the name of an entry's note, which no Secret can have.
@@ -53,6 +53,9 @@ func entryNote(copyName string) string { return "entry/" + copyName }
 // project verifies the personal access token of one entry, and stores it. A token that was verified before is not verified
 // here again, and stays bound to the origin that confirmed it.
 func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential) (*Rejection, error) {
+	if blocks(p.site.Spec.BlockedUsers, c.User, "") {
+		return nil, p.forget(ctx, c.User)
+	}
 	token, reject, err := p.readGiven(ctx, c)
 	if err != nil {
 		return nil, err
@@ -71,7 +74,7 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 	if current != nil && current.Source == upstream.Given && current.Token == wanted.Token {
 		return elsewhere(c, *current, wanted.Origin), nil
 	}
-	if p.product == nil {
+	if !p.answers() {
 		return unusable(c.User, "the product could not be asked about the personal access token in Secret '%s' (see the condition %s)",
 			c.SecretName, tokensv1alpha1.ConditionUpstreamReachable), nil
 	}
@@ -79,9 +82,9 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 		return unusable(c.User, "the product is slow, so it was not asked yet about the personal access token in Secret '%s': it is asked within minutes",
 			c.SecretName), nil
 	}
-	reject, err = p.verify(ctx, c, wanted)
+	reject, err = p.verify(ctx, c, &wanted)
 	p.noteOfEntry(c).tried = p.Clock.Now()
-	if reject != nil || err != nil {
+	if reject != nil || err != nil || blocks(p.site.Spec.BlockedUsers, c.User, wanted.UserKey) {
 		return reject, err
 	}
 	if reject, err := p.supersede(ctx, c, current); reject != nil || err != nil {
@@ -90,9 +93,9 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 	if err := p.store(ctx, wanted, stored); err != nil {
 		return nil, err
 	}
-	now := p.Clock.Now()
-	p.Memory.of(p.name, wanted.SecretName(), time.Time{}, now).checked(wanted.SecretName(), now)
-	return nil, nil
+	s := p.state(wanted.SecretName(), &wanted)
+	s.checked(s.name, s.now)
+	return nil, p.publish(ctx, c.User, s.heard)
 }
 
 // readGiven reads the personal access token of an entry from the Secret beside the site.
@@ -125,11 +128,12 @@ func elsewhere(c tokensv1alpha1.UpstreamCredential, current upstream.Credential,
 		current.Origin, origin, c.SecretName)}
 }
 
-// verify asks the product whose the personal access token of an entry is.
-func (p *pass) verify(ctx context.Context, c tokensv1alpha1.UpstreamCredential, wanted upstream.Credential) (*Rejection, error) {
+// verify asks the product whose the personal access token of an entry is, and sets the user key.
+func (p *pass) verify(ctx context.Context, c tokensv1alpha1.UpstreamCredential, wanted *upstream.Credential) (*Rejection, error) {
 	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(wanted.Token))
-	switch judge(wanted, user, err) {
+	switch judge(*wanted, user, err) {
 	case accepted:
+		wanted.UserKey = user.Key
 		return nil, nil
 	case refused:
 		return unusable(c.User, "%s", givenRefused(c.SecretName)), p.forget(ctx, c.User)
@@ -166,5 +170,8 @@ func (p *pass) forget(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	return owned.Remove(ctx, p.Client, stored)
+	if err := owned.Remove(ctx, p.Client, stored); err != nil {
+		return err
+	}
+	return p.publish(ctx, user, nil)
 }

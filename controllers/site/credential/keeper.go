@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -19,15 +22,19 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/upstream"
 )
 
 const (
-	// requestsTimeout bounds the requests of one pass to a product that is slow, and maxCopies those to one that is quick: a site
-	// can have thousands of copies. The next pass goes on with those that waited longest.
-	requestsTimeout = 20 * time.Second
-	maxCopies       = 100
+	// requestsTimeout bounds the requests of one pass to a product that is slow, and copiesAtOnce those to one that is quick. The
+	// next pass goes on with those that waited longest.
+	requestsTimeout = 40 * time.Second
+	// atOnce is how many copies of a site are in work at the same time: one for each connection to its product.
+	atOnce = 4
+	// relistPeriod is how often all APITokens of a site are read from the API server while copies are withdrawn.
+	relistPeriod = 2 * time.Second
 	// maxSteps is more than any working copy needs.
 	maxSteps = 8
 )
@@ -48,8 +55,8 @@ type Keeper struct {
 	Clock   clock.PassiveClock
 	Product Product
 	Memory  *Memory
-	// Namespace holds the working copies.
-	Namespace string
+	// Namespace holds the working copies, StateNamespace the projections and enrolments, and IntakeNamespace the intakes.
+	Namespace, StateNamespace, IntakeNamespace string
 }
 
 // Findings are the results of one pass over the working copies of a site.
@@ -71,17 +78,23 @@ type pass struct {
 	name types.NamespacedName
 	// origin is the scheme, host and port of `upstreamURL`.
 	origin string
-	// product is nil if the product does not answer, or gave an unclear answer in this pass.
+	// mu guards the findings, copies, owners and relisted: copies are worked on side by side.
+	mu sync.Mutex
+	// product is nil if the product does not answer. silent means that it gave an unclear answer in this pass.
 	product *atlassian.Upstream
+	silent  atomic.Bool
 	// requests is the context for requests to the product. It ends with the time that this pass has for them.
 	requests context.Context
 	// copies is the number of working copies that are left.
 	copies int
 	// entries holds `upstreamCredentials` by the name of the working copy.
 	entries map[string]tokensv1alpha1.UpstreamCredential
-	// owners are the users with APITokens at the site. confirmed means that they were read from the API server.
-	owners    map[string]bool
-	confirmed bool
+	// owners are the users with APITokens at the site.
+	owners map[string]bool
+	// published holds the enrolments in the cache by the name of their Secret.
+	published map[string]enrolment.Enrolment
+	// relisted is when all APITokens of the site were last read from the API server.
+	relisted time.Time
 }
 
 // Reconcile makes one pass over the working copies of a site: first those for `upstreamCredentials`, then those that are
@@ -105,7 +118,7 @@ func (k *Keeper) newPass(s *tokensv1alpha1.AtlassianSite, product *atlassian.Ups
 		return nil, err
 	}
 	p := &pass{
-		Keeper: k, site: s, name: client.ObjectKeyFromObject(s), origin: url.Origin, product: product,
+		Keeper: k, site: s, name: client.ObjectKeyFromObject(s), origin: url.Origin, product: product, published: map[string]enrolment.Enrolment{},
 		entries: map[string]tokensv1alpha1.UpstreamCredential{}, owners: map[string]bool{},
 	}
 	for _, c := range s.Spec.UpstreamCredentials {
@@ -114,33 +127,43 @@ func (k *Keeper) newPass(s *tokensv1alpha1.AtlassianSite, product *atlassian.Ups
 	return p, nil
 }
 
+// copiesAtOnce is how many copies of a site may be worked on in one pass. It follows their number, so that each of them comes
+// within an hour, of which there are at least 36 passes.
+func copiesAtOnce(copies int) int { return max(100, copies/30) }
+
 // keepStored takes the due steps for the stored working copies. The cache tells which copies may need one. The step itself is
 // decided on a live read. The copy that was asked about longest ago comes first.
 func (p *pass) keepStored(ctx context.Context) error {
-	all, err := p.observe(ctx)
+	all, secrets, err := p.observe(ctx)
 	if err != nil {
 		return err
 	}
 	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
-	var errs []error
 	given, busy := len(p.Rejections), 0
-	for _, s := range all {
-		if s.next() == leave || busy >= maxCopies || p.requests.Err() != nil {
+	errs := make([]error, len(all), len(all)+1)
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, s := range all {
+		if s.next() == leave || busy >= copiesAtOnce(len(all)) || p.requests.Err() != nil {
 			p.reject(s)
 			continue
 		}
 		busy++
-		errs = append(errs, p.rejectRefused(s.credential.User, p.settle(ctx, s.name)))
+		group.Go(func() error {
+			errs[i] = p.rejectRefused(s.credential.User, p.settle(ctx, s.name))
+			return nil
+		})
 	}
+	_ = group.Wait() // the errors are in errs
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
-	return errors.Join(errs...)
+	return errors.Join(append(errs, p.mend(ctx, all, secrets))...)
 }
 
 var errUnsettled = errors.New("a working copy did not settle: something else keeps changing it")
 
-// settle takes steps until a working copy needs none. Before it destroys a copy that nobody seems to need, it asks the API
-// server for the APITokens.
+// settle takes steps until a working copy needs none, and publishes each. Before it destroys a copy that nobody seems to need,
+// it asks the API server for the APITokens.
 func (p *pass) settle(ctx context.Context, name string) error {
 	for range maxSteps {
 		secret, c, err := p.stored(ctx, name)
@@ -148,16 +171,14 @@ func (p *pass) settle(ctx context.Context, name string) error {
 			return err
 		}
 		if secret == nil { // foreign, or removed
-			p.copies--
+			p.removed()
 			return nil
 		}
 		s := p.state(name, c)
-		if s.destroys(s.next()) && !p.confirmed {
-			if err := p.findOwners(ctx, p.Live, client.MatchingFields{"spec.siteRef.name": p.name.Name}); err != nil {
+		if s.destroys(s.next()) {
+			if s.owned, err = p.needed(ctx, s.credential); err != nil {
 				return err
 			}
-			p.confirmed = true
-			s = p.state(name, c)
 		}
 		next := s.next()
 		if next == leave {
@@ -167,8 +188,48 @@ func (p *pass) settle(ctx context.Context, name string) error {
 		if err := p.act(ctx, next, secret, s); err != nil {
 			return client.IgnoreNotFound(err) // another leader removed it meanwhile
 		}
+		if !s.readable {
+			continue
+		}
+		if err := p.publish(ctx, s.credential.User, s.heard); err != nil {
+			return err
+		}
 	}
 	return errUnsettled
+}
+
+// needed reports whether a user has an APIToken after all. The copy was marked as ending, and this mark is published before the
+// API server is asked. So whoever makes a token either finds the mark, or is found here. The API server selects users by the
+// exact spelling, so all APITokens of the site are read too, but not for each of many copies.
+func (p *pass) needed(ctx context.Context, c upstream.Credential) (bool, error) {
+	if err := p.publish(ctx, c.User, nil); err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ofSite := client.MatchingFields{"spec.siteRef.name": p.name.Name}
+	ofUser := client.MatchingFields{"spec.siteRef.name": p.name.Name, "spec.user": c.User}
+	if p.Clock.Now().Sub(p.relisted) >= relistPeriod {
+		p.relisted, ofUser = p.Clock.Now(), ofSite
+	}
+	err := p.findOwners(ctx, p.Live, ofUser)
+	return p.owners[c.User], err
+}
+
+// answers reports whether the product can be asked in this pass.
+func (p *pass) answers() bool { return p.product != nil && !p.silent.Load() }
+
+// add adds a rejection, unless the user has one.
+func (p *pass) add(r Rejection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Findings.add(r)
+}
+
+func (p *pass) emit(e Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Events = append(p.Events, e)
 }
 
 // log records a change of a user's personal access token, without the token.
@@ -176,15 +237,23 @@ func (p *pass) log(ctx context.Context, c upstream.Credential, message string) {
 	ctrl.LoggerFrom(ctx).Info(message, "user", c.User, "site", c.Site, "source", string(c.Source))
 }
 
-// RemoveAll removes every working copy of a site that is gone.
+// RemoveAll removes every working copy, intake and enrolment of a site that is gone.
 func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error {
 	k.Memory.keep(site, nil)
 	copies, err := k.list(ctx, site)
 	if err != nil {
 		return err
 	}
-	for i := range copies {
-		if err := owned.Remove(ctx, k.Client, &copies[i]); err != nil {
+	_, enrolments, err := k.enrolments(ctx, site)
+	if err != nil {
+		return err
+	}
+	intakes, err := k.intakes(ctx, site)
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Concat(copies, enrolments, intakes) {
+		if err := owned.Remove(ctx, k.Client, &s); err != nil {
 			return err
 		}
 	}

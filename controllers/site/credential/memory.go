@@ -18,22 +18,30 @@ type Memory struct {
 // NewMemory returns an empty memory.
 func NewMemory() *Memory { return &Memory{notes: map[types.NamespacedName]map[string]*note{}} }
 
-// of returns the note of a working copy that was stored at this time. Another one under the same name gets a new note. The
-// note belongs to the caller until the pass over its site ends: there is one pass over a site at a time.
-func (m *Memory) of(site types.NamespacedName, name string, stored, now time.Time) *note {
+// of returns the note of a working copy that was stored at this time, and about which the product last answered at another. Another
+// one under the same name gets a new note. The note belongs to the caller until the pass over its site ends: there is one pass
+// over a site at a time.
+func (m *Memory) of(site types.NamespacedName, name string, stored, answered, now time.Time) *note {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.notes[site] == nil {
 		m.notes[site] = map[string]*note{}
 	}
 	n := m.notes[site][name]
-	if n == nil || !n.stored.Equal(stored) {
-		n = &note{stored: stored, tried: now, checkAt: nextCheck(name, now)}
-		if stored.Add(checkPeriod / 2).After(now) {
-			n.checked(name, stored) // before it was stored
-		}
-		m.notes[site][name] = n
+	if n != nil && n.stored.Equal(stored) {
+		return n
 	}
+	n = &note{stored: stored, checkAt: nextCheck(name, now)}
+	if answered.Before(stored) { // what is stored was confirmed before
+		answered = stored
+	}
+	if answered.IsZero() || answered.After(now) {
+		answered = time.Time{}
+	}
+	if n.answered, n.tried = answered, answered; answered.Add(checkPeriod / 2).After(now) {
+		n.checked(name, answered)
+	}
+	m.notes[site][name] = n
 	return n
 }
 

@@ -9,7 +9,7 @@ import (
 
 func TestMemory(t *testing.T) {
 	m, site := NewMemory(), types.NamespacedName{Namespace: "dev", Name: "main"}
-	of := func(name string, stored time.Time) *note { return m.of(site, name, stored, noon) }
+	of := func(name string, stored time.Time) *note { return m.of(site, name, stored, time.Time{}, noon) }
 	a := of("a", noon)
 	a.stuck = true
 	if of("a", noon) != a {

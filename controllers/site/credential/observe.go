@@ -12,19 +12,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
 
-// observe returns the states of the working copies in the cache. It lists APITokens only if a copy is from the portal.
-func (p *pass) observe(ctx context.Context) ([]state, error) {
+// observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It lists APITokens only if a
+// copy is from the portal.
+func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	copies, err := p.list(ctx, p.name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	var enrolments []corev1.Secret
+	if p.published, enrolments, err = p.enrolments(ctx, p.name); err != nil {
+		return nil, nil, err
 	}
 	if slices.ContainsFunc(copies, func(s corev1.Secret) bool { return fromPortal(&s) }) {
 		if err := p.findOwners(ctx, p.Client, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	p.copies = len(copies)
@@ -37,7 +43,7 @@ func (p *pass) observe(ctx context.Context) ([]state, error) {
 		names[copies[i].Name] = true
 	}
 	p.Memory.keep(p.name, names)
-	return states, nil
+	return states, enrolments, nil
 }
 
 // findOwners adds the users with APITokens at the site, whatever state these are in.
@@ -57,12 +63,22 @@ func (p *pass) findOwners(ctx context.Context, from client.Reader, o client.List
 // state returns what the decision about a working copy needs. c is nil if the copy cannot be read.
 func (p *pass) state(name string, c *upstream.Credential) state {
 	_, listed := p.entries[name]
-	s := state{now: p.Clock.Now(), name: name, readable: c != nil, listed: listed, origin: p.origin, answering: p.product != nil}
+	p.mu.Lock()
+	s := state{now: p.Clock.Now(), name: name, readable: c != nil, listed: listed, origin: p.origin, answering: p.answers()}
 	if c != nil {
 		s.credential, s.owned = *c, p.owners[c.User]
+		s.blocked = blocks(p.site.Spec.BlockedUsers, c.User, c.UserKey)
 	}
-	s.note = p.Memory.of(p.name, name, s.credential.Stored, s.now)
+	p.mu.Unlock()
+	s.note = p.Memory.of(p.name, name, s.credential.Stored, p.published[enrolment.OfCopy(name)].Checked, s.now)
 	return s
+}
+
+// removed counts a working copy that is gone.
+func (p *pass) removed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.copies--
 }
 
 var errForeign = errors.New("not written by the operator")

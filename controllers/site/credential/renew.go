@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,7 +15,7 @@ import (
 // product has confirmed its owner. One that is made and not stored is swept later. Attempts are an hour apart.
 func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error {
 	c := s.credential
-	s.renewAt = s.now.Add(checkPeriod)
+	s.renewAt, s.sweepAt = s.now.Add(checkPeriod), time.Time{}
 	made, err := p.makeNew(c)
 	switch {
 	case errors.Is(err, atlassian.ErrPATRefused):
@@ -35,6 +36,9 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 		s.checkAt = s.now
 		return nil
 	}
+	if c.UserKey == "" {
+		c.UserKey = user.Key
+	}
 	c.Token, c.ID, c.Expires, c.Replaced, c.Stored = made.Token, made.ID, made.Expires, c.ID, s.now.UTC()
 	if err := p.store(ctx, c, secret); err != nil {
 		return err
@@ -45,7 +49,7 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 
 // makeNew asks for the usual lifetime, and for a shorter one if the product refuses that.
 func (p *pass) makeNew(c upstream.Credential) (atlassian.PAT, error) {
-	as, name := atlassian.Bearer(c.Token), upstream.PATName(string(p.site.UID))
+	as, name := atlassian.Bearer(c.Token), upstream.PATName(string(p.site.UID), "")
 	made, err := p.Product.CreatePAT(p.requests, *p.product, as, name, lifetimeDays)
 	if errors.Is(err, atlassian.ErrPATRefused) {
 		made, err = p.Product.CreatePAT(p.requests, *p.product, as, name, shortLifetimeDays)

@@ -31,6 +31,7 @@ import (
 const (
 	SystemNamespace      = "apitoken-system"
 	CredentialsNamespace = "apitoken-credentials"
+	IntakeNamespace      = "apitoken-intake"
 
 	Controller = "system:serviceaccount:apitoken-system:apitoken-controller"
 	Webhook    = "system:serviceaccount:apitoken-system:apitoken-webhook"

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -81,11 +83,12 @@ func (e *Env) start(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
 		go func() {
-			e.ended <- portal.Run(ctx, config, serving.Options{
+			e.ended <- portal.Run(ctx, config, portal.Options{IntakeNamespace: kubetest.IntakeNamespace, Options: serving.Options{
 				BindAddress: free[0], Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
-				Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Licenses: e.Licenses},
-			}, logr.Discard())
+				Feed: feed.Config{Namespace: kubetest.SystemNamespace, Lease: Lease, Licenses: e.Licenses},
+			}}, logr.Discard())
 		}()
+		Keep(ctx, t, &e.Env, clock.RealClock{})
 		kubetest.Eventually(t, func() error {
 			select {
 			case err := <-e.ended:
@@ -113,8 +116,18 @@ type World struct {
 	URL string
 	// Portal is the URL to which the ingress sends requests for the portal.
 	Portal string
-	// Controller is a client with the rights of the controller. The controller does not run.
+	// Controller is a client with the rights of the controller. Of the controller only that of personal access tokens runs.
 	Controller client.Client
+
+	// ahead is how far the clock of the product is ahead.
+	ahead *atomic.Int64
+}
+
+// SetProductAhead sets how far the clock of the product is ahead.
+func (w *World) SetProductAhead(by time.Duration) { w.ahead.Store(int64(by)) }
+
+func clockOf(ahead *atomic.Int64) func() time.Time {
+	return func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 }
 
 // Users returns the users of the fake products. carol is an administrator of API tokens.
@@ -129,8 +142,9 @@ func Users() []fakeproduct.User {
 // Jira creates a site of Jira with the context path /jira.
 func (e *Env) Jira(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
 	t.Helper()
-	product := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
-	return e.world(t, product, &product.Product, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
+	ahead := &atomic.Int64{}
+	product := fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: Users(), Now: clockOf(ahead)})
+	return e.world(t, product, &product.Product, ahead, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.Product = tokensv1alpha1.ProductJira
 	}}, mods...)...)
 }
@@ -138,13 +152,14 @@ func (e *Env) Jira(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *W
 // Confluence creates a site of Confluence. Its context path is /jira too, so that tests run on both.
 func (e *Env) Confluence(t *testing.T, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
 	t.Helper()
-	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: Users()})
-	return e.world(t, product, &product.Product, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
+	ahead := &atomic.Int64{}
+	product := fakeproduct.NewConfluence(fakeproduct.Options{ContextPath: "/jira", Users: Users(), Now: clockOf(ahead)})
+	return e.world(t, product, &product.Product, ahead, append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.Product = tokensv1alpha1.ProductConfluence
 	}}, mods...)...)
 }
 
-func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Product, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
+func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Product, ahead *atomic.Int64, mods ...func(*tokensv1alpha1.AtlassianSite)) *World {
 	t.Helper()
 	e.start(t)
 	ns := e.Namespace(t)
@@ -152,7 +167,9 @@ func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Pro
 	t.Cleanup(upstream.Close)
 	ingress := httptest.NewServer(ingress(t, e.address+"/portal/"+ns+"/main", upstream.URL))
 	t.Cleanup(ingress.Close)
-	w := &World{Product: product, URL: ingress.URL + "/jira", Portal: e.address + "/portal/" + ns + "/main", Controller: e.Client(t, kubetest.Controller)}
+	w := &World{
+		Product: product, URL: ingress.URL + "/jira", Portal: e.address + "/portal/" + ns + "/main", Controller: e.Client(t, kubetest.Controller), ahead: ahead,
+	}
 	w.Site = kubetest.Site(ns, "main", append([]func(*tokensv1alpha1.AtlassianSite){func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.Administrators = w.URL, upstream.URL+"/jira", []string{"carol"}
 	}}, mods...)...)

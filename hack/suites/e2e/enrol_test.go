@@ -76,8 +76,8 @@ func newAhead(t *testing.T) *ahead {
 	clock := testclock.NewFakePassiveClock(time.Now())
 	return &ahead{&sites.Reconciler{
 		Client: api, Live: api, Events: told.NewRecorder(types, "apitoken-controller"), Clock: clock, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
-		Namespace: systemNamespace, CredentialsNamespace: credentialsNamespace, WebhookURL: world.WebhookURL, PortalURL: world.PortalURL,
-		AllowExternalUpstreams: true, Licenses: license.NewVerifier(keys...),
+		Namespace: systemNamespace, CredentialsNamespace: credentialsNamespace, IntakeNamespace: intakeNamespace,
+		WebhookURL: world.WebhookURL, PortalURL: world.PortalURL, AllowExternalUpstreams: true, Licenses: license.NewVerifier(keys...),
 	}, clock}
 }
 

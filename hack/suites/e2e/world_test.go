@@ -35,7 +35,7 @@ const (
 	// loudest is a verbosity above every level in use.
 	loudest = "10"
 
-	systemNamespace, credentialsNamespace = "apitoken-system", "apitoken-credentials"
+	systemNamespace, credentialsNamespace, intakeNamespace = "apitoken-system", "apitoken-credentials", "apitoken-intake"
 )
 
 // world is the whole installation, started once for all tests.

@@ -100,7 +100,7 @@ func (g guard) Check(context.Context, *tokensv1alpha1.APIToken) (admission.State
 func (w *world) sites() *site.Reconciler {
 	return &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
-		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
 		Licenses: w.licenses, Guard: w.siteGuard,
 	}

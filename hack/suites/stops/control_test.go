@@ -43,7 +43,7 @@ func newController(h *history) *controller {
 	guard := &admission.Guard{Client: h.operator, Live: h.operator, Namespace: kubetest.SystemNamespace}
 	c.sites = &site.Reconciler{
 		Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
-		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 		WebhookURL: "http://gateway.example", PortalURL: "http://portal.example", AllowExternalUpstreams: true,
 	}
 	c.tokens = &apitoken.Reconciler{

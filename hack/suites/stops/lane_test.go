@@ -22,6 +22,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/hack/lib/portaltest"
 	"apitokens.dev/operator/hack/lib/ports"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/feed"
@@ -58,7 +59,7 @@ type process struct {
 
 var everything = serving.Options{
 	Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: io.Discard,
-	Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace},
+	Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: portaltest.Lease},
 }
 
 // accounts are the operator's accounts.
@@ -81,8 +82,12 @@ func newLane(t *testing.T, a accounts) *lane {
 	t.Cleanup(l.control.Close)
 	l.operator, err = client.NewWithWatch(&rest.Config{Host: l.control.URL(), QPS: -1}, client.Options{Scheme: env.Admin.Scheme(), FieldOwner: "apitoken-controller"})
 	must(t, err)
+	portaltest.Keep(t.Context(), t, &env, l.clock)
 	for i := range 2 {
-		p := l.start(t, fmt.Sprintf("portal %d", i+1), a.portal, portal.Run)
+		p := l.start(t, fmt.Sprintf("portal %d", i+1), a.portal,
+			func(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) error {
+				return portal.Run(ctx, config, portal.Options{Options: o, IntakeNamespace: kubetest.IntakeNamespace}, log)
+			})
 		p.watches = []string{"apitokens", "atlassiansites", "namespaces", "hash"}
 		l.portals = append(l.portals, p)
 	}

@@ -109,6 +109,7 @@ func TestEnrolments(t *testing.T) {
 	t.Run("ended", func(t *testing.T) {
 		alice := signedIn(t, env.Jira(t), "alice")
 		alice.create("CI")
+		alice.End(t, "alice")
 		alice.refuse(t)
 		kubetest.Eventually(t, func() error {
 			if !strings.Contains(alice.get(http.StatusOK, "").body, "no longer accepts the personal access token") {

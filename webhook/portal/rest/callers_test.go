@@ -19,7 +19,13 @@ func basic(user, password string) string {
 // pat creates a personal access token at the product, as users do in their profile.
 func pat(t *testing.T, w *portaltest.World, user string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"my own"}`))
+	return makePAT(t, w, user, "my own")
+}
+
+// makePAT makes one with a name.
+func makePAT(t *testing.T, w *portaltest.World, user, name string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.URL+"/rest/pat/latest/tokens", strings.NewReader(`{"name":"`+name+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

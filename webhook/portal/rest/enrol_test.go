@@ -24,6 +24,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/hack/lib/portaltest"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -94,7 +95,7 @@ func TestEnrolment(t *testing.T) {
 				}
 				_, text := alice.create(`{"label":"first"}`)
 				made := w.Product.PersonalAccessTokens("alice")[before:]
-				if len(made) != 1 || made[0].Name != upstream.PATName(string(w.Site.UID)) || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
+				if len(made) != 1 || !upstream.IsPATName(made[0].Name, string(w.Site.UID)) || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
 					t.Fatalf("the product made %+v", made)
 				}
 				c := workingCopy(t, w)
@@ -128,10 +129,13 @@ func TestEnrolmentInARace(t *testing.T) {
 			})
 		}
 		group.Wait()
-		c, made := workingCopy(t, w), w.Product.PersonalAccessTokens("alice")
-		if c == nil || len(made) != 1 || made[0].ID != c.ID || !accepted(t, w, c.Token) {
-			t.Errorf("%+v, and at the product %+v", c, made)
-		}
+		kubetest.Eventually(t, func() error {
+			c, made := workingCopy(t, w), w.Product.PersonalAccessTokens("alice")
+			if c == nil || len(made) != 1 || made[0].ID != c.ID || !accepted(t, w, c.Token) {
+				return fmt.Errorf("%+v, and at the product %+v", c, made)
+			}
+			return nil
+		})
 	})
 }
 
@@ -229,30 +233,33 @@ func intercept(t *testing.T, s *tokensv1alpha1.AtlassianSite, answers func(w htt
 	s.Spec.UpstreamURL = server.URL + "/jira"
 }
 
-// A personal access token of another or an unknown user is neither stored nor left at the product.
+// A personal access token of another user is neither stored nor left at the product. While the product does not say whose it is,
+// it waits for the controller, and no other is made.
 func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer string
 		status int
+		waits  bool
 	}{
-		"another user": {`{"name":"mallory","key":"x","type":"known","username":"mallory"}`, http.StatusConflict},
-		"nobody":       {`{"type":"anonymous"}`, http.StatusServiceUnavailable},
-		"no answer":    {`<html>`, http.StatusServiceUnavailable},
+		"another user": {`{"name":"mallory","key":"x","type":"known","username":"mallory"}`, http.StatusConflict, false},
+		"another key":  {`{"name":"alice","key":"x","type":"known","username":"alice","userKey":"x"}`, http.StatusConflict, false},
+		"no answer":    {`<html>`, http.StatusServiceUnavailable, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachProduct(t, func(t *testing.T, w *portaltest.World) {
 				alice := session(t, w, "alice")
-				got := alice.send("POST", "/", `{"label":"x"}`)
-				anonymous := name == "nobody" && w.Site.Spec.Product == tokensv1alpha1.ProductConfluence
-				if got.status != tc.status && !anonymous || got.status == http.StatusCreated {
-					t.Errorf("%d %s, want %d", got.status, got.body, tc.status)
+				for range 2 {
+					if got := alice.send("POST", "/", `{"label":"x"}`); got.status != tc.status {
+						t.Errorf("%d %s, want %d", got.status, got.body, tc.status)
+					}
 				}
-				if left := apiTokens(t, w); len(left) != 0 || workingCopy(t, w) != nil {
-					t.Errorf("%d APITokens are left", len(left))
-				}
-				if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 {
-					t.Errorf("at the product is left %+v", made)
-				}
+				kubetest.Eventually(t, func() error {
+					left, made, waiting := apiTokens(t, w), w.Product.PersonalAccessTokens("alice"), intakes(t, w)
+					if len(left) != 0 || workingCopy(t, w) != nil || (waiting == 1) != tc.waits || len(made) != waiting {
+						return fmt.Errorf("%d APITokens are left, %d intakes, and at the product %+v", len(left), waiting, made)
+					}
+					return nil
+				})
 			}, func(s *tokensv1alpha1.AtlassianSite) {
 				intercept(t, s, func(w http.ResponseWriter, r *http.Request) bool {
 					if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") || r.Method != http.MethodGet {
@@ -265,6 +272,21 @@ func TestPersonalAccessTokenOfAnotherUser(t *testing.T) {
 			})
 		})
 	}
+}
+
+// intakes returns how many personal access tokens of a site wait for the controller.
+func intakes(t *testing.T, w *portaltest.World) (n int) {
+	t.Helper()
+	var list corev1.SecretList
+	if err := env.Admin.List(t.Context(), &list, kube.InNamespace(kubetest.IntakeNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list.Items {
+		if s.Labels[record.LabelSiteNamespace] == w.Site.Namespace {
+			n++
+		}
+	}
+	return n
 }
 
 // A product that allows at most a month is asked for a shorter lifetime.
@@ -339,4 +361,83 @@ func checkFinished(t *testing.T, w *portaltest.World) error {
 		}
 	}
 	return nil
+}
+
+// A product may make a personal access token and answer with an error. It is found by its name, and revoked. Those that were left
+// over earlier are revoked before another one is made: otherwise a user had ten, and then none was made any more.
+func TestNoPersonalAccessTokenIsLeftOver(t *testing.T) {
+	failing := sync.Map{}
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		failing.Store(w.Site.Namespace, true)
+		for range 3 {
+			if got := alice.send("POST", "/", `{"label":"x"}`); got.status != http.StatusServiceUnavailable {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+		failing.Delete(w.Site.Namespace)
+		kubetest.Eventually(t, func() error {
+			if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 || len(apiTokens(t, w)) != 0 {
+				return fmt.Errorf("at the product is left %+v", made)
+			}
+			return nil
+		})
+
+		uid, other := string(w.Site.UID), upstream.PATName("00000000-0000", "")
+		w.SetProductAhead(-3 * time.Minute)
+		for _, name := range []string{upstream.PATName(uid, ""), upstream.PATName(uid, "older"), "my own", other} {
+			makePAT(t, w, "alice", name)
+		}
+		w.SetProductAhead(0)
+		makePAT(t, w, "alice", upstream.PATName(uid, "recen"))
+		alice.create(`{"label":"y"}`)
+		var names []string
+		for _, made := range w.Product.PersonalAccessTokens("alice") {
+			names = append(names, made.Name)
+		}
+		if len(names) != 4 || names[0] != "my own" || names[1] != other || !strings.HasSuffix(names[2], "-recen") {
+			t.Errorf("at the product are %q", names)
+		}
+	}, func(s *tokensv1alpha1.AtlassianSite) {
+		namespace := s.Namespace
+		interceptAnswers(t, s, func(r *http.Response) {
+			if _, fails := failing.Load(namespace); fails && r.Request.Method == http.MethodPost {
+				r.StatusCode, r.Status = http.StatusBadGateway, "502 Bad Gateway"
+			}
+		})
+	})
+}
+
+// interceptAnswers puts a proxy in front of a product. It changes answers.
+func interceptAnswers(t *testing.T, s *tokensv1alpha1.AtlassianSite, change func(*http.Response)) {
+	t.Helper()
+	product, err := url.Parse(strings.TrimSuffix(s.Spec.UpstreamURL, "/jira"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(product)
+	pass.ModifyResponse = func(r *http.Response) error {
+		change(r)
+		return nil
+	}
+	server := httptest.NewServer(pass)
+	t.Cleanup(server.Close)
+	s.Spec.UpstreamURL = server.URL + "/jira"
+}
+
+// Without a controller, nobody would store a personal access token: none is made, nor anything else.
+func TestNoControllerToEnrolWith(t *testing.T) {
+	w := env.Jira(t)
+	alice, bob := session(t, w, "alice"), session(t, w, "bob")
+	bob.create(`{"label":"before"}`)
+	portaltest.Renew(t, &env.Env, time.Now().Add(-time.Minute))
+	t.Cleanup(func() { portaltest.Renew(t, &env.Env, time.Now().AddDate(100, 0, 0)) })
+	refused := alice.expect(http.StatusServiceUnavailable, "POST", "/", `{"label":"x"}`)
+	if refused.header.Get("Retry-After") == "" || !refused.says(t, w, "", "the controller of API tokens does not run") {
+		t.Errorf("%v %s", refused.header, refused.body)
+	}
+	if made := w.Product.PersonalAccessTokens("alice"); len(made) != 0 || len(apiTokens(t, w)) != 1 || intakes(t, w) != 0 {
+		t.Errorf("at the product are %+v, and %d APITokens", made, len(apiTokens(t, w)))
+	}
+	bob.create(`{"label":"enrolled before"}`)
 }

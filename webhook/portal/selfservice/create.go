@@ -35,8 +35,7 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 	if err := s.checkUnused(ctx, r.Nonce, id, ""); err != nil {
 		return Token{}, "", err
 	}
-	state, err := s.mustEnrol(ctx, c)
-	if err != nil {
+	if err := s.mayEnrol(ctx, c); err != nil {
 		return Token{}, "", err
 	}
 	if err := s.Client.Create(ctx, t); err != nil {
@@ -50,10 +49,8 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 	if err := s.settle(ctx, c, t); err != nil {
 		return Token{}, "", err
 	}
-	if state == NotEnrolled || state == Ended {
-		if err := s.enrol(ctx, c, state); err != nil {
-			return Token{}, "", err
-		}
+	if err := s.ensureEnrolled(ctx, c); err != nil {
+		return Token{}, "", err
 	}
 	if text, err = s.issue(ctx, t, id); err != nil {
 		return Token{}, "", err

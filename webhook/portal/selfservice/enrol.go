@@ -2,19 +2,21 @@ package selfservice
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
-	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -35,103 +37,163 @@ const (
 	NotEnrolled Enrolment = "NotEnrolled"
 )
 
-// lifetimes are the lifetimes in days to ask for, one after the other, because the product may have a maximum. The controller
-// renews the personal access token long before its end.
-var lifetimes = []int{90, 30}
+const (
+	// decisionPoll is how often the portal looks whether the controller has decided.
+	decisionPoll = 25 * time.Millisecond
+	// leaseSlack is how much longer than its duration the controller's lease counts, because clocks differ.
+	leaseSlack = 15 * time.Second
+)
 
-// Enrolment returns the state of the caller. The portal may not read the working copies of personal access tokens. So it
-// creates one as a dry run: if that conflicts, there is one. The conditions of the caller's tokens say whether it has ended.
+// Enrolment returns the state of the caller, as the controller published it.
 func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
-	if slices.ContainsFunc(c.Spec.UpstreamCredentials, func(u tokensv1alpha1.UpstreamCredential) bool { return u.User == c.User }) {
+	if c.given() {
 		return Given, nil
 	}
-	err := s.Client.Create(ctx, s.workingCopy(upstream.Credential{Namespace: c.Namespace, Site: c.Name, User: c.User}), client.DryRunAll)
+	e, err := s.published(ctx, c)
 	switch {
-	case err == nil:
-		return NotEnrolled, nil
-	case !apierrors.IsAlreadyExists(err):
-		return "", fmt.Errorf("looking for a personal access token: %w", err)
-	}
-	if slices.ContainsFunc(s.List(c), func(t Token) bool { return readyReason(t.object) == tokensv1alpha1.ReasonUpstreamCredentialMissing }) {
+	case err != nil:
+		return "", err
+	case e.State == enrolment.Ended:
 		return Ended, nil
+	case e.State == enrolment.None:
+		return NotEnrolled, nil
+	default:
+		return Enrolled, nil
 	}
-	return Enrolled, nil
 }
 
-// mustEnrol returns the enrolment of the caller, or an error if they need to enrol and cannot do so in this request.
-func (s *Service) mustEnrol(ctx context.Context, c *Caller) (Enrolment, error) {
-	state, err := s.Enrolment(ctx, c)
-	if err != nil || state == Given || state == Enrolled {
-		return state, err
-	}
-	if c.Token != nil {
-		return state, &Problem{Kind: Forbidden, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing, Message: fmt.Sprintf(
-			"You have no personal access token in %s that API tokens can use. Sign in, open %s and create an API token there.", c.Spec.Product, c.PageURL())}
-	}
-	return state, nil
+// given reports whether the administrator of the site provides the caller's personal access token.
+func (c *Caller) given() bool {
+	return slices.ContainsFunc(c.Spec.UpstreamCredentials, func(u tokensv1alpha1.UpstreamCredential) bool { return u.User == c.User })
 }
 
-// enrol creates a personal access token with the caller's own session and stores it after checking its user. It continues
-// when the client disconnects: users may have few of them, and one that is not stored is lost. The controller revokes those
-// that carry our name and are not stored.
-func (s *Service) enrol(ctx context.Context, c *Caller, state Enrolment) error {
+// published reads what the controller says of the caller. A personal access token of another user key is none of the caller's:
+// the name changed hands.
+func (s *Service) published(ctx context.Context, c *Caller) (enrolment.Enrolment, error) {
+	e := enrolment.Enrolment{State: enrolment.None}
+	var stored corev1.Secret
+	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: enrolment.SecretName(c.Namespace, c.Name, c.User)}, &stored)
+	if apierrors.IsNotFound(err) {
+		return e, nil
+	}
+	if err == nil {
+		e, err = enrolment.Decode(stored.Data[enrolment.DataKey])
+	}
+	if err != nil {
+		return e, fmt.Errorf("reading the enrolment of a user: %w", err)
+	}
+	if e.Usable() && e.UserKey != "" && c.key != "" && e.UserKey != c.key {
+		e.State = enrolment.None
+	}
+	return e, nil
+}
+
+// mayEnrol returns an error if the caller needs to enrol and cannot do so in this request, so that nothing is made in vain.
+func (s *Service) mayEnrol(ctx context.Context, c *Caller) error {
+	if c.given() {
+		return nil
+	}
+	e, err := s.published(ctx, c)
+	switch {
+	case err != nil || e.Usable():
+		return err
+	case c.Token != nil && e.State != enrolment.Pending:
+		return notEnrolled(c)
+	default:
+		return s.awaitController(ctx)
+	}
+}
+
+func notEnrolled(c *Caller) *Problem {
+	return &Problem{Kind: Forbidden, Reason: tokensv1alpha1.ReasonUpstreamCredentialMissing, Message: fmt.Sprintf(
+		"You have no personal access token in %s that API tokens can use. Sign in, open %s and create an API token there.", c.Spec.Product, c.PageURL())}
+}
+
+// awaitController returns an error unless a controller renews its lease. Without one, nobody would store a personal access token.
+func (s *Service) awaitController(ctx context.Context) error {
+	var lease coordinationv1.Lease
+	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: s.Lease}, &lease)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("reading the lease of the controller: %w", err)
+	}
+	good := time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0))*time.Second + leaseSlack
+	if ptr.Deref(lease.Spec.HolderIdentity, "") == "" || lease.Spec.RenewTime == nil || s.Clock.Now().Sub(lease.Spec.RenewTime.Time) > good {
+		return problem(Unavailable, "Personal access tokens cannot be stored at the moment, because the controller of API tokens does not run. Try again later.")
+	}
+	return nil
+}
+
+// ensureEnrolled makes sure that the operator holds a personal access token of the caller. It is called once the new APIToken
+// exists: a controller that withdraws one because nobody needs it marks it first, then looks for APITokens. So either it finds the
+// new one, or the mark is found here.
+func (s *Service) ensureEnrolled(ctx context.Context, c *Caller) error {
+	if c.given() {
+		return nil
+	}
+	e, err := s.published(ctx, c)
+	if err == nil && e.State == enrolment.Pending {
+		e, err = s.awaitDecision(ctx, c, func(e enrolment.Enrolment) bool { return e.State != enrolment.Pending })
+	}
+	switch {
+	case err != nil || e.Usable():
+		return err
+	case c.Token != nil:
+		return notEnrolled(c)
+	default:
+		return s.enrol(ctx, c, e)
+	}
+}
+
+// enrol has the product make a personal access token with the caller's own session, and hands it over to the controller. It continues
+// when the client disconnects: users may have few of them.
+func (s *Service) enrol(ctx context.Context, c *Caller, before enrolment.Enrolment) error {
 	ctx, cancel := connected(ctx)
 	defer cancel()
+	if err := s.awaitController(ctx); err != nil {
+		return err
+	}
+	if err := s.removeStrays(ctx, c, before.PAT); err != nil {
+		return err
+	}
 	pat, err := s.createPAT(ctx, c)
 	if err != nil {
 		return err
 	}
-	user, err := s.whoIs(ctx, c, atlassian.Bearer(pat.Token))
-	if err == nil && username.Fold(user.Name) != c.User {
-		err = problem(Conflict, "%s created a personal access token that is not yours. Ask the administrator of this site.", c.Spec.Product)
-	}
-	if err == nil {
-		err = s.store(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires}, state == Ended)
-	}
-	switch {
-	case errors.Is(err, errEnrolled):
-		s.revokePAT(ctx, c, pat)
-		return nil
-	case err != nil:
+	name, err := s.handOver(ctx, c, upstream.Credential{Token: pat.Token, Source: upstream.Enrolled, ID: pat.ID, Expires: pat.Expires})
+	if err != nil {
 		s.revokePAT(ctx, c, pat)
 		return err
+	}
+	now, err := s.awaitDecision(ctx, c, func(e enrolment.Enrolment) bool { return e.Usable() || e.Intake == name })
+	switch {
+	case err != nil:
+		return err
+	case !now.Usable():
+		s.revokePAT(ctx, c, pat)
+		return problem(Conflict, "%s did not confirm that the personal access token that it created is yours. Ask the administrator of this site.", c.Spec.Product)
 	}
 	s.Logger.Info("User enrolled", "site", c.Ref().String(), "user", c.User)
 	return nil
 }
 
-func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, err error) {
-	for _, days := range lifetimes {
-		err = s.callProduct(ctx, c, func(ctx context.Context) error {
-			pat, err = s.Product.CreatePAT(ctx, c.upstream, c.credential, upstream.PATName(string(c.UID)), days)
-			return err
-		})
-		if !errors.Is(err, atlassian.ErrPATRefused) {
-			break
+// awaitDecision waits until the controller has published what is awaited. Otherwise the caller may try again: what was handed over
+// is not lost.
+func (s *Service) awaitDecision(ctx context.Context, c *Caller, awaited func(enrolment.Enrolment) bool) (e enrolment.Enrolment, err error) {
+	var failed error
+	err = wait.PollUntilContextCancel(ctx, decisionPoll, true, func(ctx context.Context) (bool, error) {
+		if e, failed = s.published(ctx, c); failed != nil {
+			return false, nil //nolint:nilerr // the API server may answer again in time
 		}
-	}
-	switch {
-	case errors.Is(err, atlassian.ErrPATRefused):
-		return pat, problem(Conflict, "%s did not create a personal access token for you. You may have reached its limit. "+
-			"Delete one in your profile, or paste one on %s.", c.Spec.Product, c.PageURL())
-	case errors.Is(err, atlassian.ErrRefused):
-		return pat, problem(Forbidden, "%s does not let you create a personal access token, which API tokens need. "+
-			"Sign in and open %s, or ask its administrator.", c.Spec.Product, c.PageURL())
-	}
-	return pat, err
-}
-
-// revokePAT revokes a personal access token that could not be stored.
-func (s *Service) revokePAT(ctx context.Context, c *Caller, pat atlassian.PAT) {
-	s.cleanUp(ctx, func(ctx context.Context) {
-		err := s.callProduct(ctx, c, func(ctx context.Context) error {
-			return s.Product.DeletePAT(ctx, c.upstream, atlassian.Bearer(pat.Token), pat.ID)
-		})
-		if err != nil {
-			s.Logger.Error(err, "Revoking a personal access token that could not be stored failed; the controller will retry",
-				"site", c.Ref().String(), "user", c.User)
-		}
+		return awaited(e), nil
 	})
+	switch {
+	case err == nil:
+		return e, nil
+	case failed != nil && ctx.Err() == nil:
+		return e, failed
+	default:
+		return e, problem(Unavailable, "Your personal access token could not be checked in time. Try again in a moment.")
+	}
 }
 
 // Paste stores a personal access token that the caller created.
@@ -154,49 +216,20 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	case username.Fold(user.Name) != c.User:
 		return invalid(field, "This personal access token is not yours.")
 	}
-	if err := s.store(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted}, true); err != nil {
+	if err := s.awaitController(ctx); err != nil {
 		return err
+	}
+	name, err := s.handOver(ctx, c, upstream.Credential{Token: text, Source: upstream.Pasted})
+	if err != nil {
+		return err
+	}
+	now, err := s.awaitDecision(ctx, c, func(e enrolment.Enrolment) bool { return e.Intake == name })
+	switch {
+	case err != nil:
+		return err
+	case !now.Usable():
+		return problem(Conflict, "This personal access token was not stored. Ask the administrator of this site.")
 	}
 	s.Logger.Info("User pasted a personal access token", "site", c.Ref().String(), "user", c.User)
 	return nil
-}
-
-// errEnrolled means that another request of the user enrolled them in the meantime.
-var errEnrolled = errors.New("the user is already enrolled")
-
-// store stores a working copy. It replaces an existing one only if replaces is true.
-func (s *Service) store(ctx context.Context, c *Caller, u upstream.Credential, replaces bool) error {
-	u.Namespace, u.Site, u.User, u.UserKey, u.Origin, u.Stored = c.Namespace, c.Name, c.User, c.key, c.origin, s.Clock.Now().UTC()
-	encoded, err := u.Encode()
-	if err != nil {
-		return err
-	}
-	secret := s.workingCopy(u)
-	secret.Data = map[string][]byte{upstream.DataKey: encoded}
-	err = s.Client.Create(ctx, secret)
-	switch {
-	case apierrors.IsAlreadyExists(err) && !replaces:
-		return errEnrolled
-	case apierrors.IsAlreadyExists(err):
-		patch, failed := json.Marshal(map[string]any{"data": secret.Data})
-		if failed != nil {
-			return fmt.Errorf("encoding a personal access token: %w", failed)
-		}
-		err = s.Client.Patch(ctx, secret, client.RawPatch(client.Merge.Type(), patch))
-	}
-	if err != nil {
-		return fmt.Errorf("storing a personal access token: %w", err)
-	}
-	return nil
-}
-
-// workingCopy returns the Secret of a working copy, without data.
-func (s *Service) workingCopy(u upstream.Credential) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: s.CredentialsNamespace, Name: u.SecretName(),
-			Labels: map[string]string{managedByLabel: "apitoken-operator", record.LabelSiteNamespace: u.Namespace, record.LabelSite: u.Site},
-		},
-		Type: upstream.SecretType,
-	}
 }

@@ -24,6 +24,7 @@ import (
 type Product interface {
 	WhoAmI(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) (atlassian.User, error)
 	CreatePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, name string, days int) (atlassian.PAT, error)
+	ListPATs(ctx context.Context, u atlassian.Upstream, as atlassian.Credential) ([]atlassian.PAT, error)
 	DeletePAT(ctx context.Context, u atlassian.Upstream, as atlassian.Credential, id int64) error
 }
 
@@ -60,8 +61,11 @@ type Service struct {
 	Logger logr.Logger
 	Clock  clock.PassiveClock
 	Random io.Reader
-	// Namespace holds the records and the projections of sites. CredentialsNamespace holds the upstream credentials.
-	Namespace, CredentialsNamespace string
+	// Namespace holds the records, and the projections and enrolments of sites. In IntakeNamespace the portal hands over personal
+	// access tokens.
+	Namespace, IntakeNamespace string
+	// Lease is the name of the lease in Namespace that the leading controller renews.
+	Lease string
 
 	limiter   productLimiter
 	sessions  sessions

@@ -1,0 +1,171 @@
+package credential
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// publishAttempts is how often publish tries to write between the writes of others.
+const publishAttempts = 4
+
+// publish writes the enrolment of a user. It reads the enrolment, then the working copy, and writes under the version that it
+// read: of two writers, the one that knows older facts fails, and reads again. change is applied last, if it is not nil.
+func (p *pass) publish(ctx context.Context, user string, change func(*enrolment.Enrolment)) (err error) {
+	for range publishAttempts {
+		if err = p.publishOnce(ctx, user, change); !apierror.IsRace(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (p *pass) publishOnce(ctx context.Context, user string, change func(*enrolment.Enrolment)) error {
+	before := enrolment.Enrolment{Namespace: p.name.Namespace, Site: p.name.Name, User: user}
+	name := types.NamespacedName{Namespace: p.StateNamespace, Name: before.SecretName()}
+	stored, err := readEnrolment(ctx, p.Live, name, &before)
+	if err != nil {
+		return err
+	}
+	_, c, err := p.stored(ctx, upstream.SecretName(p.name.Namespace, p.name.Name, user))
+	if err != nil && !errors.Is(err, errForeign) {
+		return err
+	}
+	now := describe(before, c, p.origin)
+	if change != nil {
+		change(&now)
+	}
+	switch {
+	case now.State != enrolment.None || now.Intake != before.Intake: // the portal waits for the decision about an intake
+		return p.writeEnrolment(ctx, name, stored, now)
+	case stored == nil:
+		return nil
+	default:
+		return owned.Remove(ctx, p.Client, stored)
+	}
+}
+
+// readEnrolment reads an enrolment into e, which stays as it is if there is none that can be read.
+func readEnrolment(ctx context.Context, from client.Reader, name types.NamespacedName, e *enrolment.Enrolment) (*corev1.Secret, error) {
+	var s corev1.Secret
+	err := from.Get(ctx, name, &s)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the enrolment of a user: %w", err)
+	case s.Type != enrolment.SecretType:
+		return nil, fmt.Errorf("secret %s was not written by the operator: delete it", name)
+	}
+	if read, err := enrolment.Decode(s.Data[enrolment.DataKey]); err == nil && read.SecretName() == s.Name {
+		*e = read
+	}
+	return &s, nil
+}
+
+func (p *pass) writeEnrolment(ctx context.Context, name types.NamespacedName, stored *corev1.Secret, e enrolment.Enrolment) error {
+	encoded, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	data := map[string][]byte{enrolment.DataKey: encoded}
+	switch {
+	case stored == nil:
+		err = p.Client.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: owned.Labels(p.name)},
+			Type:       enrolment.SecretType, Data: data,
+		})
+	case bytes.Equal(stored.Data[enrolment.DataKey], encoded):
+		return nil
+	default:
+		stored.Data = data
+		err = p.Client.Update(ctx, stored)
+	}
+	if err != nil {
+		return fmt.Errorf("publishing the enrolment of a user: %w", err)
+	}
+	return nil
+}
+
+// enrolments returns the enrolments of a site from the cache, by the name of their Secret. Those that cannot be read have no state.
+func (k *Keeper) enrolments(ctx context.Context, site types.NamespacedName) (map[string]enrolment.Enrolment, []corev1.Secret, error) {
+	var list corev1.SecretList
+	if err := k.Client.List(ctx, &list, client.InNamespace(k.StateNamespace), client.MatchingLabels(owned.Labels(site))); err != nil {
+		return nil, nil, fmt.Errorf("listing the enrolments of the site: %w", err)
+	}
+	found, secrets := map[string]enrolment.Enrolment{}, list.Items[:0]
+	for _, s := range list.Items {
+		if s.Type != enrolment.SecretType {
+			continue
+		}
+		e, err := enrolment.Decode(s.Data[enrolment.DataKey])
+		if err != nil || e.SecretName() != s.Name {
+			e = enrolment.Enrolment{}
+		}
+		found[s.Name], secrets = e, append(secrets, s)
+	}
+	return found, secrets, nil
+}
+
+// mend publishes the enrolments that do not agree with the working copies, as after a crash between two writes or a change of
+// the site, and removes those that nobody needs.
+func (p *pass) mend(ctx context.Context, all []state, secrets []corev1.Secret) error {
+	var errs []error
+	readable := map[string]bool{}
+	for _, s := range all {
+		if !s.readable {
+			continue
+		}
+		name := enrolment.OfCopy(s.name)
+		readable[name] = true
+		if before := p.published[name]; describe(before, &s.credential, p.origin) != before {
+			errs = append(errs, p.publish(ctx, s.credential.User, nil))
+		}
+	}
+	for i := range secrets {
+		e := p.published[secrets[i].Name]
+		if readable[secrets[i].Name] {
+			continue
+		}
+		waits, err := p.awaited(ctx, e)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case waits:
+		case e.State == "", e.State == enrolment.None && p.Clock.Now().Sub(e.Checked) >= outdated:
+			errs = append(errs, owned.Remove(ctx, p.Client, &secrets[i]))
+		case e.State != enrolment.None:
+			errs = append(errs, p.publish(ctx, e.User, nil))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// awaited reports whether an intake of the user has to be decided still.
+func (p *pass) awaited(ctx context.Context, e enrolment.Enrolment) (bool, error) {
+	if e.State != enrolment.Pending {
+		return false, nil
+	}
+	intakes, err := p.intakes(ctx, p.name)
+	if err != nil {
+		return false, err
+	}
+	for i := range intakes {
+		if c, err := upstream.Decode(intakes[i].Data[upstream.DataKey]); err == nil && c.User == e.User {
+			return true, nil
+		}
+	}
+	return false, nil
+}
