@@ -87,21 +87,21 @@ func TestPageOfTokensThatMadeTokens(t *testing.T) {
 	s.inState(t, "tokens that made tokens", "bob", map[string]any{"tokens": []string{parent, child, grandchild}})
 }
 
-// patch changes the site, and changes it back after the test.
-func (s *site) patch(t *testing.T, spec, back string) {
+// patch changes the site, and returns a function that changes it back.
+func (s *site) patch(t *testing.T, spec, back string) (restore func()) {
 	t.Helper()
 	patch := func(spec string) {
 		s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch", `{"spec":`+spec+`}`)
 	}
 	patch(spec)
-	t.Cleanup(func() { patch(back) })
+	return func() { patch(back) }
 }
 
 // A blocked user can only revoke.
 func TestPageOfABlockedUser(t *testing.T) {
 	s := world.jira
 	_, text := s.session("bob").create(t, `{"label":"of a blocked user"}`)
-	s.patch(t, `{"blockedUsers":[{"name":"bob"}]}`, `{"blockedUsers":null}`)
+	defer s.patch(t, `{"blockedUsers":[{"name":"bob"}]}`, `{"blockedUsers":null}`)()
 	s.inState(t, "blocked", "bob", map[string]any{"token": text})
 }
 
@@ -109,6 +109,7 @@ func TestPageOfABlockedUser(t *testing.T) {
 func TestPageBeforeAnEpoch(t *testing.T) {
 	s := world.wiki
 	s.session("bob").create(t, `{"label":"before the epoch"}`)
-	s.patch(t, `{"issuedAfter":"`+time.Now().Add(time.Minute).UTC().Format(time.RFC3339)+`"}`, `{}`)
+	s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch",
+		`{"spec":{"issuedAfter":"`+time.Now().Add(time.Minute).UTC().Format(time.RFC3339)+`"}}`)
 	s.inState(t, "an epoch ahead", "bob", nil)
 }
