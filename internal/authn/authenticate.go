@@ -101,20 +101,24 @@ func (ix *Index) decoy(id []byte) *entry {
 }
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
-// current APIToken, site and time: a change counts as soon as the index has it.
+// current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
+// the time reveals nothing.
 func (ix *Index) validity(s *site, e *entry, secret int, now time.Time) Reason {
-	t, blocked := e.token, ix.blocks(s, e.record)
+	t, of := e.token, &e.record.Entries[secret]
+	blocked := ix.blocks(s, e.record)
+	closed := !ix.allowsNamespace(s, t.Namespace) || t.ParentNamespace != "" && !ix.allowsNamespace(s, t.ParentNamespace)
+	lasts := lifetime.ValidityOf(of, t.Lifetime, s.lifetime, now)
 	switch {
 	case e.dead != "":
-		return e.deadReason(s, &e.record.Entries[secret])
+		return e.deadReason(s, of)
 	case blocked:
 		return ReasonUserBlocked
-	case !ix.allowsNamespace(s, t.Namespace), t.ParentNamespace != "" && !ix.allowsNamespace(s, t.ParentNamespace):
+	case closed:
 		return ReasonNamespaceNotAllowed
 	case t.Suspended:
 		return ReasonSuspended
 	}
-	return validityReasons[lifetime.ValidityOf(&e.record.Entries[secret], t.Lifetime, s.lifetime, now)]
+	return validityReasons[lasts]
 }
 
 var validityReasons = [...]Reason{

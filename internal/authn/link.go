@@ -7,11 +7,11 @@ import (
 
 // entry is a record in the index, together with its APIToken. The two agree.
 type entry struct {
-	site   SiteName
+	site SiteName
+	// token is the APIToken. An entry that is dead has one of its own too, so that it takes the same time to look at.
 	token  *Token
 	record *record.Record
 	// dead is the reason why none of the record's secrets authenticates any more. It is empty while the APIToken exists.
-	// Then token is goneToken.
 	dead Reason
 	// duplicate is another entry with the same token id, and as dead as this one. While there is one, neither counts.
 	duplicate *entry
@@ -22,9 +22,6 @@ type entry struct {
 	// former are the replaced secrets of an imported token, each as an entry of its own.
 	former []*entry
 }
-
-// goneToken stands for the APIToken of a dead entry.
-var goneToken = &Token{}
 
 func (t *Token) name() APITokenName {
 	return APITokenName{Namespace: t.Namespace, Name: t.Name, UID: t.UID}
@@ -39,7 +36,7 @@ func (ix *Index) link(uid string, old *entry) {
 	case r == nil:
 		return
 	case t == nil, !r.Dead.IsZero():
-		e = &entry{site: SiteName(r.Site), token: goneToken, record: r, dead: ReasonDeleted}
+		e = &entry{site: SiteName(r.Site), token: &Token{Namespace: r.APIToken.Namespace}, record: r, dead: ReasonDeleted}
 	case agrees(t, r):
 		e = &entry{site: t.Site, token: t, record: r}
 	default:
@@ -62,7 +59,7 @@ func (ix *Index) linkImported(e, old *entry) {
 	for _, replaced := range e.record.DeadEntries {
 		r := *e.record
 		r.Entries = []record.Entry{replaced}
-		former := &entry{site: e.site, token: goneToken, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
+		former := &entry{site: e.site, token: e.token, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
 		e.former = append(e.former, former)
 		ix.importedOf(former).add(former)
 	}

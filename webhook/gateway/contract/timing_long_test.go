@@ -93,7 +93,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	t.Helper()
 	ix := authn.NewIndex(time.Now)
 	at := authn.SiteName{Namespace: "jira", Name: "main"}
-	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}})
+	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}, BlockedNames: []string{"bobby"}})
 	ix.PutMemory(at, authn.Memory{})
 	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}}, nil)
 	questions := map[string][][]byte{}
@@ -103,10 +103,13 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	}
 	for n := range variants {
 		// Each class has its own tokens: tokens of two classes would be in the caches more often.
-		live, others, deleted := newToken(t), newToken(t), newToken(t)
-		put(t, ix, at, fmt.Sprintf("live-%d", n), live)
-		put(t, ix, at, fmt.Sprintf("others-%d", n), others)
-		put(t, ix, at, fmt.Sprintf("deleted-%d", n), deleted)
+		live, others, deleted, rotated, blocked := newToken(t), newToken(t), newToken(t), newToken(t), newToken(t)
+		put(t, ix, at, fmt.Sprintf("live-%d", n), "alice", live)
+		put(t, ix, at, fmt.Sprintf("others-%d", n), "alice", others)
+		put(t, ix, at, fmt.Sprintf("deleted-%d", n), "alice", deleted)
+		add("replaced", "alice", put(t, ix, at, fmt.Sprintf("rotated-%d", n), "alice", rotated))
+		put(t, ix, at, fmt.Sprintf("blocked-%d", n), "bobby", blocked)
+		add("blocked", "bobby", blocked)
 		ix.DeleteToken(fmt.Sprintf("deleted-%d", n))
 		wrong, err := token.New(live[:token.IDLength], rand.Reader)
 		if err != nil {
@@ -120,7 +123,7 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 			"suspended": {Suspended: true}, "expired": {Lifetime: lifetime.Requested{Until: time.Unix(1, 0)}},
 		} {
 			text, uid := newToken(t), fmt.Sprintf("%s-%d", class, n)
-			put(t, ix, at, uid, text)
+			put(t, ix, at, uid, "alice", text)
 			token.UID, token.Namespace, token.Name, token.User, token.Site = uid, at.Namespace, uid, "alice", at
 			ix.PutToken(token)
 			add(class, "alice", text)
@@ -130,18 +133,28 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	return ix, questions
 }
 
-// put adds a token of alice.
-func put(t *testing.T, ix *authn.Index, at authn.SiteName, uid, text string) {
+// put adds a token of a user. It returns an earlier secret of the token: all records have as many hashes.
+func put(t *testing.T, ix *authn.Index, at authn.SiteName, uid, user, text string) (earlier string) {
+	t.Helper()
+	earlier, err := token.New(text[:token.IDLength], rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix.PutToken(authn.Token{UID: uid, Namespace: at.Namespace, Name: uid, User: user, Site: at})
+	ix.PutRecord(uid, &record.Record{
+		TokenID: text[:token.IDLength], User: user, Site: record.Ref(at), APIToken: record.Ref{Namespace: at.Namespace, Name: uid},
+		Entries: []record.Entry{{Hash: hashOf(t, text)}}, DeadEntries: []record.Entry{{Hash: hashOf(t, earlier), State: record.Dead}},
+	})
+	return earlier
+}
+
+func hashOf(t *testing.T, text string) record.Hash {
 	t.Helper()
 	hash, err := record.NewHash(text, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix.PutToken(authn.Token{UID: uid, Namespace: at.Namespace, Name: uid, User: "alice", Site: at})
-	ix.PutRecord(uid, &record.Record{
-		TokenID: text[:token.IDLength], User: "alice", Site: record.Ref(at), APIToken: record.Ref{Namespace: at.Namespace, Name: uid},
-		Entries: []record.Entry{{Hash: hash}},
-	})
+	return hash
 }
 
 func newToken(t *testing.T) string {
