@@ -45,9 +45,7 @@ func TestWhatThePortalStoredStays(t *testing.T) {
 	w.change(s, upstreamURL("https://jira."+w.ns+".example"))
 	w.reconcile(s)
 	w.expectReady(s, tokensv1alpha1.ReasonUpstreamNotAllowed)
-	if w.keysSecret(s) != nil || w.authURLs(s) != nil {
-		t.Error("a site that is not served has keys")
-	}
+	w.expectUnused(s)
 	w.change(s, upstreamURL(good))
 	w.reconcile(s)
 	w.expectCredentials(s, tokensv1alpha1.ReasonVerified)
