@@ -37,6 +37,8 @@ type state struct {
 	// noted is the annotation of the record about its APIToken, or nil. recorded is when the record was created.
 	noted    *note
 	recorded time.Time
+	// limitsSince is when the limits of the site that decide about the removal last changed, or zero.
+	limitsSince time.Time
 	// older is how many older APITokens the user has at the site.
 	older int
 	// refused are the steps of this pass whose write the API server refused, with the messages about it.

@@ -60,7 +60,7 @@ func hasNotEnded(s state) *decision {
 	}
 	kept := ""
 	if days := s.site.Spec.TokenPolicy.ExpiredRetentionDays; days != nil {
-		removal := lifetime.After(end, *days)
+		removal := s.removal(end, *days)
 		switch {
 		case s.now.Before(removal):
 			kept = fmt.Sprintf(" The APIToken is removed at %s.", inUTC(removal))
@@ -72,6 +72,15 @@ func hasNotEnded(s state) *decision {
 	}
 	return block(tokensv1alpha1.ReasonExpired,
 		"The token expired at %s. To go on using it, %s; else delete it.%s", inUTC(end), s.howToExtend("set `rotation.requestedTime`"), kept)
+}
+
+// removal returns when a token that ended is removed. A change of the site's limits that ended it, perhaps a mistake, leaves at
+// least a day to take it back.
+func (s state) removal(end time.Time, days int32) time.Time {
+	if s.limitsSince.After(end) {
+		return lifetime.After(s.limitsSince, max(days, 1))
+	}
+	return lifetime.After(end, days)
 }
 
 // howToExtend says how to use the token for longer. It names rotation only where that helps: not for an imported secret, and

@@ -54,6 +54,12 @@ func issuedAfter(in time.Duration) func(*state) {
 	return func(s *state) { s.site.Spec.IssuedAfter = metav1.NewTime(now.Add(in)) }
 }
 
+func limitsSince(in time.Duration) func(*state) {
+	return func(s *state) {
+		s.limitsSince = now.Add(in)
+	}
+}
+
 func isNew(s *state) { s.record, s.delivered = nil, nil }
 
 func secretGone(s *state) { s.delivered = nil }
@@ -87,8 +93,12 @@ func TestDecideLife(t *testing.T) {
 		pending  = tokensv1alpha1.ReasonIssuePending
 		revoked  = tokensv1alpha1.ReasonRevokedByEpoch
 	)
-	retention := func(days int32) func(*state) { return policy(tokensv1alpha1.TokenPolicy{ExpiredRetentionDays: &days}) }
-	most := func(days int32) func(*state) { return policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: &days}) }
+	retention := func(days int32) func(*state) {
+		return func(s *state) { s.site.Spec.TokenPolicy.ExpiredRetentionDays = &days }
+	}
+	most := func(days int32) func(*state) {
+		return func(s *state) { s.site.Spec.TokenPolicy.MaxLifetimeDays = &days }
+	}
 	quota := func(n int32, older int) func(*state) {
 		return func(s *state) { s.site.Spec.TokenPolicy.MaxTokensPerUser, s.older = &n, older }
 	}
@@ -122,6 +132,11 @@ func TestDecideLife(t *testing.T) {
 		"expired, kept longer":            {aged(10*day+1, lifetimeDays(7), retention(3)), remove, "", ""},
 		"expired, not kept":               {aged(7*day, lifetimeDays(7), retention(0)), remove, "", ""},
 		"expired, not issued, not kept":   {aged(0, expirationTime(0), isNew, retention(0)), remove, "", ""},
+		"expired by new limits, kept":     {aged(30*day, most(7), retention(3), limitsSince(-3*day+1)), blocked, expired, "removed at 2026-11-23T12:00:00Z"},
+		"expired by new limits, no more":  {aged(30*day, most(7), retention(3), limitsSince(-3*day)), remove, "", ""},
+		"by new limits that keep none":    {aged(30*day, most(7), retention(0), limitsSince(-day+1)), blocked, expired, "removed at 2026-11-23T12:00:00Z"},
+		"by limits of yesterday":          {aged(30*day, most(7), retention(0), limitsSince(-day)), remove, "", ""},
+		"expired under the limits":        {aged(7*day, most(7), retention(0), limitsSince(-day)), remove, "", ""},
 		"not expired, whatever retention": {aged(7*day, retention(0)), settled, issued, ""},
 
 		"before the interval":              {aged(30*day-1, interval(30)), settled, issued, ""},

@@ -40,7 +40,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	var site tokensv1alpha1.AtlassianSite
 	switch err := reader.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
 	case err == nil:
-		if err := r.raiseEpoch(ctx, reader, &site); err != nil {
+		if err := r.observeMemory(ctx, reader, &s, &site); err != nil {
 			return observed{}, err
 		}
 		s.site = &site

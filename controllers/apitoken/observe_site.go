@@ -11,9 +11,9 @@ import (
 	"apitokens.dev/operator/internal/projection"
 )
 
-// raiseEpoch sets `issuedAfter` of a site that was read to the highest one of its name, as the gateway does. The projection has
-// it: a site that was created again with a lower epoch revives nothing.
-func (r *Reconciler) raiseEpoch(ctx context.Context, reader client.Reader, site *tokensv1alpha1.AtlassianSite) error {
+// observeMemory adds to a site that was read what the operator remembers of its name, from the projection. Its epoch becomes the
+// highest of the name, as for the gateway: a site that was created again with a lower one revives nothing.
+func (r *Reconciler) observeMemory(ctx context.Context, reader client.Reader, s *observed, site *tokensv1alpha1.AtlassianSite) error {
 	stored, err := getSecret(ctx, reader, r.Namespace, projection.SecretName(site.Namespace, site.Name))
 	if err != nil {
 		return fmt.Errorf("reading the projection of the site: %w", err)
@@ -22,8 +22,12 @@ func (r *Reconciler) raiseEpoch(ctx context.Context, reader client.Reader, site 
 		return nil
 	}
 	p, err := projection.Decode(stored.Data[projection.DataKey])
-	if err == nil && p.Site == site.Name && p.Namespace == site.Namespace && p.IssuedAfter.After(site.Spec.IssuedAfter.Time) {
+	if err != nil || p.Site != site.Name || p.Namespace != site.Namespace {
+		return nil // the site controller writes it again
+	}
+	if p.IssuedAfter.After(site.Spec.IssuedAfter.Time) {
 		site.Spec.IssuedAfter = metav1.NewTime(p.IssuedAfter)
 	}
-	return nil // the site reports one that cannot be read
+	s.limitsSince = p.LimitsSince
+	return nil
 }

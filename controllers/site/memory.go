@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,9 @@ type memory struct {
 	BaseURL string                 `json:"baseURL,omitempty"`
 	// IssuedAfter is the revocation epoch of the name. It never goes back.
 	IssuedAfter time.Time `json:"issuedAfter,omitzero"`
+	// Limits are the limits that decide when an expired token is removed, and LimitsSince is when they became these.
+	Limits      string    `json:"limits,omitempty"`
+	LimitsSince time.Time `json:"limitsSince,omitzero"`
 	// Gone is when that site was found deleted. It is zero while it is there.
 	Gone time.Time `json:"gone,omitzero"`
 }
@@ -51,6 +55,9 @@ func memoryName(site types.NamespacedName) string {
 func (m memory) meet(s *tokensv1alpha1.AtlassianSite, served bool, now time.Time) memory {
 	if epoch := s.Spec.IssuedAfter.Time; !farAhead(epoch, now) {
 		m.raise(epoch)
+	}
+	if limits := removalLimits(s.Spec.TokenPolicy); limits != m.Limits {
+		m.Limits, m.LimitsSince = limits, now.UTC()
 	}
 	if !served {
 		return m
@@ -77,6 +84,17 @@ func (m memory) keepsKeys(s *tokensv1alpha1.AtlassianSite, now time.Time) bool {
 		return true
 	}
 	return m.sameProduct(s) && (m.Gone.IsZero() || now.Before(m.Gone.Add(keysRetention)))
+}
+
+// removalLimits returns the limits that decide when an expired token is removed, in a form to compare.
+func removalLimits(p tokensv1alpha1.TokenPolicy) string {
+	days := func(limit *int32) string {
+		if limit == nil {
+			return "none"
+		}
+		return strconv.Itoa(int(*limit))
+	}
+	return days(p.DefaultLifetimeDays) + " " + days(p.MaxLifetimeDays) + " " + days(p.ExpiredRetentionDays)
 }
 
 func (m *memory) raise(epoch time.Time) {

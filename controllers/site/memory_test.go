@@ -105,6 +105,41 @@ func TestEpochOutlivesTheSite(t *testing.T) {
 	}
 }
 
+// The controller notes when the limits changed that decide about the removal of expired tokens, and nothing else.
+func TestLimitsAreRemembered(t *testing.T) {
+	w := newWorld(t)
+	s := w.site("main")
+	w.reconcile(s)
+	since := w.projected(s).LimitsSince
+	if !since.Equal(w.clock.Now()) {
+		t.Errorf("of a new site it is %s", since)
+	}
+	days := new(int32(7))
+	for _, step := range []struct {
+		name    string
+		change  func(*tokensv1alpha1.AtlassianSite)
+		changes bool
+	}{
+		{"the longest life", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxLifetimeDays = days }, true},
+		{"the usual life", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.DefaultLifetimeDays = days }, true},
+		{"the retention", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.ExpiredRetentionDays = days }, true},
+		{"no retention", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.ExpiredRetentionDays = nil }, true},
+		{"another limit", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxTokensPerUser = days }, false},
+		{"a mistake besides", upstreamURL("https://jira.example/jira"), false},
+		{"the life of a site that is not served", func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxLifetimeDays = new(int32(8)) }, true},
+	} {
+		w.later(time.Hour)
+		w.change(s, step.change)
+		w.reconcile(s)
+		if step.changes {
+			since = w.clock.Now()
+		}
+		if now := w.projected(s).LimitsSince; !now.Equal(since) {
+			t.Errorf("%s: it is %s, want %s", step.name, now, since)
+		}
+	}
+}
+
 // A new site with a mistake in it, and then without, is the site that was there before.
 func TestMistakeInANewSiteLeavesNoTrace(t *testing.T) {
 	w := newWorld(t)

@@ -67,7 +67,8 @@ func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 // site names. Nothing may be sent to the upstream of a site that is not served.
 func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, n named, m memory, served bool) error {
 	p := projection.Projection{
-		Namespace: s.Namespace, Site: s.Name, UID: string(m.UID), IssuedAfter: m.IssuedAfter, License: license.Clip(n.license.data),
+		Namespace: s.Namespace, Site: s.Name, UID: string(m.UID), IssuedAfter: m.IssuedAfter, LimitsSince: m.LimitsSince,
+		License: license.Clip(n.license.data),
 	}
 	if served {
 		p.UpstreamURL, p.UpstreamCAs = s.Spec.UpstreamURL, n.cas.text

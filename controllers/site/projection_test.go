@@ -35,6 +35,7 @@ func (w *world) expectProjection(s *tokensv1alpha1.AtlassianSite, cas, license s
 	want := projection.Projection{
 		Namespace: s.Namespace, Site: s.Name, UID: string(s.UID), UpstreamURL: s.Spec.UpstreamURL, UpstreamCAs: cas, License: license,
 	}
+	want.LimitsSince = got.LimitsSince
 	if err != nil || got != want {
 		w.Errorf("projected is %+v, %v, want %+v", got, err, want)
 	}

@@ -27,6 +27,9 @@ type Projection struct {
 	UID string `json:"uid,omitempty"`
 	// IssuedAfter is the highest revocation epoch that sites of this name had. A lower one in the site does not count.
 	IssuedAfter time.Time `json:"issuedAfter,omitzero"`
+	// LimitsSince is when the limits that decide about the removal of expired tokens last changed. A mistake in them removes
+	// nothing at once.
+	LimitsSince time.Time `json:"limitsSince,omitzero"`
 	// UpstreamURL is the site's upstream that the controller allowed. It is empty while the site is not served. If the site has
 	// another one by now, nothing may be sent there yet.
 	UpstreamURL string `json:"upstreamURL,omitempty"`

@@ -45,7 +45,8 @@ func TestDecodeRefuses(t *testing.T) {
 // A rolling update or a rollback has readers of two minor versions.
 func TestProjectionToleratesAdditions(t *testing.T) {
 	encoded, err := projection.Projection{
-		Namespace: "jira", Site: "main", UID: "a-b-c", IssuedAfter: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC), UpstreamURL: "https://jira.jira.svc", UpstreamCAs: "-----BEGIN CERTIFICATE-----\n", License: "a.b.c",
+		Namespace: "jira", Site: "main", UID: "a-b-c", IssuedAfter: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC),
+		LimitsSince: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC), UpstreamURL: "https://jira.jira.svc", UpstreamCAs: "-----BEGIN CERTIFICATE-----\n", License: "a.b.c",
 	}.Encode()
 	if err != nil {
 		t.Fatal(err)
