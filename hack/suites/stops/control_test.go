@@ -50,7 +50,7 @@ func newController(h *history) *controller {
 		Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Random: crand.Reader, Guard: guard,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
 	}
-	c.cleaner = &apitoken.Cleaner{Client: c.client, Live: c.client, Events: sink, Namespace: kubetest.SystemNamespace}
+	c.cleaner = &apitoken.Cleaner{Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Namespace: kubetest.SystemNamespace}
 	c.orphans = &apitoken.Orphans{Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Namespace: kubetest.SystemNamespace}
 	return c
 }
@@ -107,7 +107,7 @@ func (c *controller) round(ctx context.Context) {
 	}
 }
 
-// clean handles a record without an APIToken. Of every other deletion, the controller learns late.
+// clean handles a record without an APIToken. Every other deletion is observed, and all are found by the sweep.
 func (c *controller) clean(ctx context.Context, s *corev1.Secret) {
 	r, err := record.Decode(s.Data[record.DataKey])
 	if err != nil {
@@ -117,7 +117,6 @@ func (c *controller) clean(ctx context.Context, s *corev1.Secret) {
 	if s.Name[0]%2 == 0 {
 		gone := apitoken.Gone{NamespacedName: types.NamespacedName{Namespace: r.APIToken.Namespace, Name: r.APIToken.Name}, UID: types.UID(s.Name)}
 		c.note(c.cleaner.Reconcile(ctx, gone))
-		return
 	}
 	c.note(c.orphans.Reconcile(ctx, s))
 }

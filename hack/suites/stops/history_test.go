@@ -5,7 +5,9 @@ import (
 	crand "crypto/rand"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -128,7 +130,13 @@ type request struct {
 	by                   *secret
 	method, target, body string
 	form                 url.Values
+	// dialog is the page with the form, whose hidden fields are sent too.
+	dialog string
 }
+
+const pagePath = "/plugins/servlet/api-tokens"
+
+var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 
 func (r request) String() string {
 	as := r.user
@@ -144,6 +152,12 @@ func (r request) String() string {
 // send sends a request as the ingress does.
 func (h *history) send(r request) answer {
 	body := io.Reader(strings.NewReader(r.body))
+	if r.dialog != "" {
+		r.form = maps.Clone(r.form)
+		for _, field := range hidden.FindAllStringSubmatch(h.send(request{portal: r.portal, user: r.user, method: http.MethodGet, target: r.dialog}).body, -1) {
+			r.form.Set(field[1], html.UnescapeString(field[2]))
+		}
+	}
 	if r.form != nil {
 		body = strings.NewReader(r.form.Encode())
 	}
@@ -224,8 +238,9 @@ func (h *history) creation(user string, by *secret) request {
 	r := request{portal: pick(h, h.portals...), user: user, by: by}
 	days := pick(h, 0, 0, 0, 1, 30)
 	if by == nil && h.chance(25) {
-		r.what, r.method, r.target = "creates a token on the page", http.MethodPost, "/plugins/servlet/api-tokens/create"
-		r.form = url.Values{"nonce": {strings.ToLower(crand.Text())}, "label": {"x"}, "access": {"ReadWrite"}, "consent": {"yes"}, "lifetimeDays": {"30"}}
+		r.what, r.method, r.target = "creates a token on the page", http.MethodPost, pagePath+"/create"
+		r.dialog = pagePath + "?dialog=create"
+		r.form = url.Values{"label": {"x"}, "access": {"ReadWrite"}, "consent": {"yes"}, "lifetimeDays": {"30"}}
 		return r
 	}
 	r.what, r.method, r.target, r.body = fmt.Sprintf("creates a token for %d days", days), http.MethodPost, restPath+"/", `{"label":"x"}`

@@ -29,8 +29,10 @@ func (h *history) live() {
 		}
 	case what < 72:
 		h.declare()
-	case what < 76:
+	case what < 74:
 		h.suspend()
+	case what < 76:
+		h.markPending()
 	case what < 84:
 		h.step(pick(h, time.Second, time.Minute, time.Hour, 25*time.Hour, 31*24*time.Hour))
 	case what < 91:
@@ -93,6 +95,18 @@ func (h *history) suspend() {
 	if h.chance(50) {
 		h.setState(s.of, tokensv1alpha1.StateActive)
 	}
+}
+
+// markPending gives a token the mark of one that is being created. It hides nothing that authenticates.
+func (h *history) markPending() {
+	s := h.someone(func(*secret) bool { return true })
+	if s == nil {
+		return
+	}
+	patch := []byte(`{"metadata":{"annotations":{"` + tokensv1alpha1.AnnotationPending + `":"true"}}}`)
+	must(h.T, env.Admin.Patch(h.Context(), h.objectOf(s.of), client.RawPatch(types.MergePatchType, patch)))
+	h.did("kubectl: token %d is marked as pending", s.of.n)
+	h.count("pending mark")
 }
 
 func (h *history) setState(t *apiToken, state tokensv1alpha1.State) {

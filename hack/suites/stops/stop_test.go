@@ -23,6 +23,8 @@ type order struct {
 	killed func()
 	// alone means that nobody makes anything meanwhile, because the clock steps.
 	alone bool
+	// rotates is the token that it rotates, if it does.
+	rotates *apiToken
 	// takes says whether a token that another one was making meanwhile is to die, or that a session was making if by is nil.
 	takes func(user string, by *apiToken) fate
 }
@@ -137,18 +139,10 @@ func administratorAll(h *history) *order {
 // revokeAllOnPage sends the form with the number of tokens that the page shows.
 func revokeAllOnPage(h *history) *order {
 	user := pick(h, "alice", "alice", "bob")
-	o := h.all(user, request{what: "revokes all on the page", user: user})
-	o.run = func() answer {
-		const page = "/plugins/servlet/api-tokens"
-		r := request{portal: o.portal, user: user, method: http.MethodGet, target: page + "?dialog=revoke-all"}
-		found := hiddenCount.FindStringSubmatch(h.send(r).body)
-		if found == nil {
-			return answer{status: http.StatusNotFound} // nothing to revoke is listed
-		}
-		r.method, r.target, r.form = http.MethodPost, page+"/revoke-all", url.Values{"count": {found[1]}}
-		return h.send(r)
-	}
-	return o
+	return h.all(user, request{
+		what: "revokes all on the page", user: user, method: http.MethodPost, target: pagePath + "/revoke-all", dialog: pagePath + "?dialog=revoke-all",
+		form: url.Values{},
+	})
 }
 
 // inKubernetes is a stop that kubectl carries out.
@@ -240,7 +234,7 @@ func rotateAway(h *history) *order {
 	}
 	var last answer
 	return &order{
-		what: q.String(), portal: q.portal, takes: nothing,
+		what: q.String(), portal: q.portal, takes: nothing, rotates: s.of,
 		run: func() answer {
 			last = h.send(q)
 			return last
