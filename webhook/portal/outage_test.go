@@ -50,43 +50,83 @@ type apiServer struct {
 	mu     sync.Mutex
 	delay  time.Duration
 	status int
-	// held is open while watches of records deliver nothing.
-	held chan struct{}
+	// held is open while watches whose URL contains holds deliver nothing.
+	held  chan struct{}
+	holds string
+	// lost says whose answers are lost.
+	lost func(*http.Request) lossKind
 }
 
-// holdRecords makes the portal see no records until the test ends.
-func (a *apiServer) holdRecords(t *testing.T) {
+// hold makes the portal see no changes of a resource, or of Secrets of a type, until the test ends.
+func (a *apiServer) hold(t *testing.T, what string) {
 	t.Helper()
 	held := make(chan struct{})
-	release := func(now chan struct{}) func() {
-		return func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.held = now
-		}
+	set := func(now chan struct{}) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.held, a.holds = now, what
 	}
-	release(held)()
+	set(held)
 	t.Cleanup(func() {
-		release(nil)()
+		set(nil)
 		close(held)
 	})
 }
 
-// heldBody is the answer to a watch of records.
+// heldBody is the answer to a watch.
 type heldBody struct {
 	io.ReadCloser
 	*apiServer
+
+	url *url.URL
 }
 
 func (b heldBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.mu.Lock()
-	held := b.held
+	held, holds := b.held, b.holds
 	b.mu.Unlock()
-	if held != nil {
+	if held != nil && (strings.HasSuffix(b.url.Path, "/"+holds) || strings.Contains(b.url.Query().Get("fieldSelector"), holds)) {
 		<-held
 	}
 	return n, err
+}
+
+// lossKind says what is lost of an exchange with the API server.
+type lossKind int
+
+const (
+	nothingLost lossKind = iota
+	answerLost
+	allLost
+)
+
+// lose makes the API server do the next request of this kind without an answer. With off, it is away after that until found is
+// called, which fails the test if there was no such request.
+func (a *apiServer) lose(t *testing.T, method, path string, off bool) (found func()) {
+	t.Helper()
+	done := false
+	set := func(lost func(*http.Request) lossKind) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.lost = lost
+	}
+	set(func(r *http.Request) lossKind {
+		switch {
+		case done && off:
+			return allLost
+		case !done && r.Method == method && strings.Contains(r.URL.Path, path) && r.URL.Query().Get("dryRun") == "":
+			done = true
+			return answerLost
+		}
+		return nothingLost
+	})
+	return func() {
+		set(nil)
+		if !done {
+			t.Error("there was no such request")
+		}
+	}
 }
 
 // set delays answers, or replaces them by an error status.
@@ -109,10 +149,18 @@ func (b brokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	b.mu.Unlock()
 	if r.URL.Query().Get("watch") == "true" {
 		response, err := b.next.RoundTrip(r)
-		if err == nil && strings.Contains(r.URL.Query().Get("fieldSelector"), record.SecretType) {
-			response.Body = heldBody{response.Body, b.apiServer}
+		if err == nil {
+			response.Body = heldBody{response.Body, b.apiServer, r.URL}
 		}
 		return response, err
+	}
+	if loses := b.loses(r); loses != nothingLost {
+		if loses == answerLost {
+			if response, err := b.next.RoundTrip(r); err == nil {
+				_ = response.Body.Close()
+			}
+		}
+		return nil, io.ErrUnexpectedEOF
 	}
 	select {
 	case <-time.After(delay):
@@ -126,6 +174,15 @@ func (b brokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		Status: http.StatusText(status), StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
 		Header: http.Header{"Retry-After": {"30"}}, Body: io.NopCloser(strings.NewReader("")),
 	}, nil
+}
+
+func (a *apiServer) loses(r *http.Request) lossKind {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lost == nil {
+		return nothingLost
+	}
+	return a.lost(r)
 }
 
 // connect makes the portal use a line that a test can break.
@@ -149,6 +206,14 @@ type exchange struct {
 	asks, writes bool
 }
 
+// answer sends the request and returns the status and the body of the answer.
+func (x exchange) answer(t *testing.T, w *portaltest.World) (status int, body string) {
+	t.Helper()
+	response, _ := x.send(t, w)
+	text, _ := io.ReadAll(response.Body) // send has read all of it
+	return response.StatusCode, string(text)
+}
+
 func (x exchange) send(t *testing.T, w *portaltest.World) (*http.Response, time.Duration) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), x.method, w.URL+x.target, strings.NewReader(x.body))
@@ -159,8 +224,9 @@ func (x exchange) send(t *testing.T, w *portaltest.World) (*http.Response, time.
 	begun := time.Now()
 	response, err := http.DefaultTransport.RoundTrip(r)
 	must(t, err)
-	_, _ = io.Copy(io.Discard, response.Body)
+	text, _ := io.ReadAll(response.Body)
 	must(t, response.Body.Close())
+	response.Body = io.NopCloser(bytes.NewReader(text))
 	return response, time.Since(begun)
 }
 

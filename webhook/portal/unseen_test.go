@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -35,6 +36,11 @@ func issue(t *testing.T, w *portaltest.World, name string, mods ...func(*tokensv
 		Entries: []record.Entry{entry},
 	}))
 	return of, id, text
+}
+
+// basic authenticates with a token of alice.
+func basic(text string) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+text))}}
 }
 
 func ofPortal(t *tokensv1alpha1.APIToken) {
@@ -73,7 +79,7 @@ func TestRevokingFindsWhatWasNotSeen(t *testing.T) {
 		for kind, mod := range map[string]func(*tokensv1alpha1.APIToken){"Portal": ofPortal, "Generated": func(*tokensv1alpha1.APIToken) {}} {
 			t.Run(way+", "+kind, func(t *testing.T) {
 				w := env.Jira(t)
-				api.holdRecords(t)
+				api.hold(t, record.SecretType)
 				object, id, text := issue(t, w, "unseen", mod)
 				if got, want := revoke(t, w, id, text); got != want {
 					t.Errorf("answered %d, want %d", got, want)

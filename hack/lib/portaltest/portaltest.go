@@ -181,10 +181,24 @@ func (e *Env) world(t *testing.T, handler http.Handler, product *fakeproduct.Pro
 	return w
 }
 
-// Project writes the projection of the site, as the controller would.
+// Projection returns what the controller projects of the site.
+func (w *World) Projection() projection.Projection {
+	return projection.Projection{
+		Namespace: w.Site.Namespace, Site: w.Site.Name, UID: string(w.Site.UID), UpstreamURL: w.Site.Spec.UpstreamURL,
+	}
+}
+
+// Project writes the projection of the site, as the controller would. Only what belongs to no site by itself is taken from p.
 func (w *World) Project(t *testing.T, p projection.Projection) {
 	t.Helper()
-	p.Namespace, p.Site, p.UID, p.UpstreamURL = w.Site.Namespace, w.Site.Name, string(w.Site.UID), w.Site.Spec.UpstreamURL
+	of := w.Projection()
+	p.Namespace, p.Site, p.UID, p.UpstreamURL = of.Namespace, of.Site, of.UID, of.UpstreamURL
+	w.ProjectAs(t, p)
+}
+
+// ProjectAs writes a projection as it is.
+func (w *World) ProjectAs(t *testing.T, p projection.Projection) {
+	t.Helper()
 	encoded, err := p.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ type tokenBody struct {
 	AllowedSources   []string                      `json:"allowedSources,omitempty"`
 	AllowedPaths     []string                      `json:"allowedPaths,omitempty"`
 	OlderSecrets     *olderSecrets                 `json:"olderSecrets,omitempty"`
+	CreatedBy        string                        `json:"createdBy,omitempty"`
 	// User is the owner, in the answers to administrators.
 	User string `json:"user,omitempty"`
 	// Token is the plaintext of a new secret.
@@ -44,7 +45,7 @@ func newTokenBody(t selfservice.Token) tokenBody {
 	body := tokenBody{
 		Label: t.Label, CreatedAt: t.Created.UnixMilli(), LastAccessed: millis(t.Used), ID: t.ID, ExpiresAt: millis(t.Ends),
 		Access: t.Access, State: t.State, Credential: t.Credential, LastAccessedFrom: t.UsedFrom,
-		AllowedSources: t.AllowedSources, AllowedPaths: t.AllowedPaths,
+		AllowedSources: t.AllowedSources, AllowedPaths: t.AllowedPaths, CreatedBy: t.CreatedWith,
 	}
 	if t.Older > 0 {
 		body.OlderSecrets = &olderSecrets{Count: t.Older, Until: t.OlderUntil.UnixMilli()}
@@ -135,7 +136,13 @@ func rotate(c *call) error {
 	return c.answer(http.StatusOK, answer)
 }
 
-func revoke(c *call) error { return c.noContent(c.Revoke(c.r.Context(), c.caller, c.id, false)) }
+func revoke(c *call) error {
+	descendants := c.query.Get("descendants")
+	if c.query.Has("descendants") && descendants != "true" && descendants != "false" {
+		return invalid("descendants", "descendants must be true or false.")
+	}
+	return c.noContent(c.Revoke(c.r.Context(), c.caller, c.id, descendants == "true"))
+}
 
 func revokeAll(c *call) error {
 	_, err := c.RevokeAll(c.r.Context(), c.caller)

@@ -56,7 +56,7 @@ var routes = []route{
 	{method: http.MethodDelete, path: "/admin/tokens", run: revokeAllOf, parameters: []string{"user"}},
 	{method: http.MethodDelete, path: "/admin/{id}", run: revokeOf},
 	{method: http.MethodGet, path: "/{id}", run: get},
-	{method: http.MethodDelete, path: "/{id}", run: revoke},
+	{method: http.MethodDelete, path: "/{id}", run: revoke, parameters: []string{"descendants"}},
 	{method: http.MethodPost, path: "/{id}/rotate", run: rotate},
 }
 

@@ -192,7 +192,8 @@ func TestCreationByTokensForbidden(t *testing.T) {
 		if refused := script.expect(http.StatusForbidden, "POST", "/", `{"label":"child"}`); !refused.says(t, w, "", w.URL+"/plugins/servlet/api-tokens") {
 			t.Errorf("not said where to go: %s", refused.body)
 		}
-		script.expect(http.StatusOK, "POST", "/"+id+"/rotate", "")
+		script.expect(http.StatusForbidden, "POST", "/"+id+"/rotate", "")
+		alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", "")
 		alice.with("Authorization", "Bearer "+pat(t, w, "alice")).create(`{"label":"with a personal access token"}`)
 	}, func(s *tokensv1alpha1.AtlassianSite) {
 		s.Spec.TokenPolicy.CreationByTokens = tokensv1alpha1.CreationByTokensForbidden
@@ -250,5 +251,118 @@ func TestRevokeAllDuringCreation(t *testing.T) {
 		if err := wantIDs(alice); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A secret that a rotation replaced lists and revokes. It makes nothing: whoever stole it must not outlive the overlap.
+func TestReplacedSecret(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		id, text := alice.create(`{"label":"stolen"}`)
+		other, _ := alice.create(`{"label":"other"}`)
+		alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", `{"overlapHours":1}`)
+		thief := alice.withToken("alice", text)
+		for _, request := range [][2]string{{"/", `{"label":"loot"}`}, {"/" + id + "/rotate", `{"overlapHours":0}`}} {
+			refused := thief.expect(http.StatusForbidden, "POST", request[0], request[1])
+			if refused.header.Get("X-Api-Token-Reason") != "ReplacedSecret" || !refused.says(t, w, "", "Send the newest secret") {
+				t.Errorf("%v %s", refused.header, refused.body)
+			}
+		}
+		if err := wantIDs(thief, id, other); err != nil {
+			t.Error(err)
+		}
+		thief.expect(http.StatusNoContent, "DELETE", "/"+other, "")
+		thief.expect(http.StatusNoContent, "DELETE", "/all", "")
+	})
+}
+
+// A token rotates itself where the site allows that, and never past its end.
+func TestRotationByTokens(t *testing.T) {
+	allowed, forbidden := tokensv1alpha1.RotationByTokensAllowed, tokensv1alpha1.RotationByTokensForbidden
+	for name, tc := range map[string]struct {
+		creation tokensv1alpha1.CreationByTokens
+		rotation tokensv1alpha1.RotationByTokens
+		fields   string
+		status   int
+		reason   string
+	}{
+		"by default":                             {"", "", ``, http.StatusOK, ""},
+		"as creation":                            {tokensv1alpha1.CreationByTokensForbidden, "", ``, http.StatusForbidden, ""},
+		"allowed beside forbidden creation":      {tokensv1alpha1.CreationByTokensForbidden, allowed, ``, http.StatusOK, ""},
+		"forbidden beside allowed creation":      {tokensv1alpha1.CreationByTokensAllowed, forbidden, ``, http.StatusForbidden, ""},
+		"with a lifetime in days":                {"", allowed, `,"lifetimeDays":10`, http.StatusConflict, "RotationPastEnd"},
+		"with a fixed end":                       {"", allowed, `,"expiresAt":` + millis(time.Now().Add(time.Hour)), http.StatusOK, ""},
+		"with a lifetime, where it is forbidden": {"", forbidden, `,"lifetimeDays":10`, http.StatusForbidden, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := env.Jira(t, func(s *tokensv1alpha1.AtlassianSite) {
+				s.Spec.TokenPolicy.CreationByTokens, s.Spec.TokenPolicy.RotationByTokens = tc.creation, tc.rotation
+			})
+			alice := session(t, w, "alice")
+			id, text := alice.create(`{"label":"self"` + tc.fields + `}`)
+			got := alice.withToken("alice", text).send("POST", "/"+id+"/rotate", "")
+			if got.status != tc.status || got.header.Get("X-Api-Token-Reason") != tc.reason {
+				t.Errorf("%d %v %s, want %d %s", got.status, got.header, got.body, tc.status, tc.reason)
+			}
+			alice.expect(http.StatusOK, "POST", "/"+id+"/rotate", "") // a session may
+		})
+	}
+}
+
+// A new token says with which one it was created. Revoking it alone leaves what was created with it. All levels end if that is asked
+// for, if its secret is presented, or if an administrator revokes it.
+func TestDescendants(t *testing.T) {
+	for name, tc := range map[string]struct {
+		revoke func(w *portaltest.World, alice, carol client, id, text string)
+		all    bool
+	}{
+		"alone": {func(_ *portaltest.World, alice, _ client, id, _ string) {
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id, "")
+		}, false},
+		"said so": {func(_ *portaltest.World, alice, _ client, id, _ string) {
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id+"?descendants=false", "")
+		}, false},
+		"with them": {func(_ *portaltest.World, alice, _ client, id, _ string) {
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id+"?descendants=true", "")
+		}, true},
+		"presenting": {func(w *portaltest.World, alice, _ client, _, text string) {
+			client{World: w, t: alice.t}.expect(http.StatusAccepted, "POST", "/revoke", `{"token":"`+text+`"}`)
+		}, true},
+		"an administrator": {func(_ *portaltest.World, _, carol client, id, _ string) {
+			carol.expect(http.StatusNoContent, "DELETE", "/admin/"+id, "")
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := env.Jira(t)
+			alice := session(t, w, "alice")
+			one, text := alice.create(`{"label":"1"}`)
+			two, child := alice.withToken("alice", text).create(`{"label":"2"}`)
+			three, grandchild := alice.withToken("alice", child).create(`{"label":"3"}`)
+			other, _ := alice.create(`{"label":"other"}`)
+			for id, parent := range map[string]string{two: one, three: two} {
+				if by := alice.expect(http.StatusOK, "GET", "/"+id, "").text(t, "createdBy"); by != parent {
+					t.Errorf("%s was created with %q, want %q", id, by, parent)
+				}
+				if spec := apiToken(t, w, id).Spec; spec.CreatedBy.UID != string(apiToken(t, w, parent).UID) || spec.CreatedBy.Namespace != w.Site.Namespace {
+					t.Errorf("%+v", spec.CreatedBy)
+				}
+			}
+			alice.expect(http.StatusBadRequest, "DELETE", "/"+one+"?descendants=yes", "")
+			tc.revoke(w, alice, session(t, w, "carol"), one, text)
+			want := []string{two, three, other}
+			if tc.all {
+				want = []string{other}
+			}
+			if err := wantIDs(alice, want...); err != nil {
+				t.Error(err)
+			}
+			status := http.StatusOK
+			if tc.all {
+				status = http.StatusUnauthorized
+			}
+			alice.withToken("alice", grandchild).expect(status, "GET", "/", "")
+		})
 	}
 }

@@ -15,10 +15,12 @@ const pollPeriod = 2 * time.Millisecond
 func awaitFeed(ctx context.Context, done func() bool) error {
 	err := wait.PollUntilContextCancel(ctx, pollPeriod, true, func(context.Context) (bool, error) { return done(), nil })
 	if err != nil {
-		return problem(Unavailable, "Kubernetes accepted the change, but the portal cannot see it yet. Check whether it is there before you try again.")
+		return errUnseen
 	}
 	return nil
 }
+
+var errUnseen error = problem(Unavailable, "Kubernetes accepted the change, but the portal cannot see it yet. Check whether it is there before you try again.")
 
 // awaitDeleted waits until the portal lists none of the APITokens. The feed forgets how to authenticate a token before that.
 func (s *Service) awaitDeleted(ctx context.Context, deleted deletions) error {

@@ -13,6 +13,7 @@ import (
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/httpheader"
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/username"
 )
@@ -33,9 +34,10 @@ type Caller struct {
 	DisplayName string
 	// Token is the APIToken that authenticated the request. It is nil if the product authenticated it.
 	Token *tokensv1alpha1.APIToken
-	// tokenID is the id of Token.
+	// tokenID is the id of Token. entry is the secret that the caller sent, as the portal knew it then.
 	tokenID string
-	// key is the product's user key. credential is what the product accepted.
+	entry   *record.Entry
+	// key is the product's user key, or empty if it is not known. credential is what the product accepted.
 	key        string
 	credential atlassian.Credential
 	// claimed is what the request says of its origin, for the audit log.
@@ -62,7 +64,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	c.setClient(d)
 	switch d.Verdict {
 	case authn.Allow:
-		return s.tokenOwner(c, d)
+		return s.tokenOwner(r, c, d)
 	case authn.Forward:
 		return s.productUser(r, c, d)
 	case authn.Unauthorized:
@@ -102,13 +104,42 @@ func (c *Caller) setClient(d authn.Decision) {
 }
 
 // tokenOwner returns the owner of the token that authenticated the request.
-func (s *Service) tokenOwner(c *Caller, d authn.Decision) (*Caller, error) {
+func (s *Service) tokenOwner(r *http.Request, c *Caller, d authn.Decision) (*Caller, error) {
 	t, err := s.get(d.APIToken)
 	if err != nil {
 		return nil, err
 	}
 	c.User, c.Token, c.tokenID = d.User, t, d.TokenID
+	known := s.Index.Record(d.APIToken.UID)
+	if known == nil {
+		return nil, errJustChanged
+	}
+	if c.entry = entryOf(known, presentedSecret(r)); c.entry == nil {
+		return nil, errJustChanged
+	}
+	c.key = known.UserKey
 	return c, nil
+}
+
+// entryOf returns the entry of a record that a secret verifies against, or nil. An imported token has only one.
+func entryOf(r *record.Record, secret string) *record.Entry {
+	i := 0
+	if !r.Imported {
+		i = r.Verify([]byte(secret))
+	}
+	if i < 0 {
+		return nil
+	}
+	return &r.Entries[i]
+}
+
+// presentedSecret returns the API token in the Authorization header.
+func presentedSecret(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
+	_, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.TrimLeft(secret, " ")
 }
 
 // productUser asks the product for the user of a cookie or credential. It asks for each request and keeps no answer.

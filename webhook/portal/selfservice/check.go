@@ -96,6 +96,9 @@ func (s *Service) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) *Problem {
 	if until := t.Spec.ExpirationTime.Time; !until.IsZero() && !until.After(now) {
 		return invalid("expiresAt", "expiresAt must be in the future.")
 	}
+	if c.Blocked() {
+		return errBlocked
+	}
 	if now.Before(policy.IssuedAfter) {
 		return problem(Conflict, "This site issues no API tokens before %s.", policy.IssuedAfter.UTC().Format(time.RFC3339))
 	}

@@ -2,11 +2,19 @@ package selfservice
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// cleanUpTimeout bounds the removal of what a failed request left behind. The controller removes it if this fails.
-const cleanUpTimeout = 10 * time.Second
+const (
+	// cleanUpTimeout bounds the removal of what a failed request left behind. The controller removes it if this fails.
+	cleanUpTimeout = 10 * time.Second
+	// cleanUpPeriod is how often it is tried.
+	cleanUpPeriod = 500 * time.Millisecond
+)
 
 // cleanUp runs a function that removes what a failed request left behind. It waits for the function while the request lasts.
 // The function continues after that, so that an answer never waits for it.
@@ -22,6 +30,42 @@ func (s *Service) cleanUp(ctx context.Context, run func(context.Context)) {
 	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// takeBack calls try until it has removed what a failed request left behind, for cleanUpTimeout at most. It waits for the first try
+// while the request lasts. gone reports whether that removed it.
+func (s *Service) takeBack(ctx context.Context, try func(context.Context) (done bool, err error)) (gone bool) {
+	var removed atomic.Bool
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+	first := make(chan struct{})
+	s.cleanUps.Go(func() {
+		defer cancel()
+		tries := 0
+		err := wait.PollUntilContextCancel(own, cleanUpPeriod, true, func(ctx context.Context) (bool, error) {
+			done, err := try(ctx)
+			removed.Store(done && err == nil)
+			if tries++; tries == 1 {
+				close(first)
+			}
+			return removed.Load(), nil // an error is a reason to try again
+		})
+		if err != nil && own.Err() == nil {
+			s.Logger.Error(err, "Taking back failed; the controller will retry")
+		}
+	})
+	select {
+	case <-first:
+	case <-ctx.Done():
+	}
+	return removed.Load()
+}
+
+// errUnclear means that the API server gave no clear answer to a change.
+var errUnclear = errors.New("the API server gave no clear answer")
+
+// isUnclear reports whether nobody knows whether a change was done, or whether the portal sees it.
+func isUnclear(err error) bool {
+	return errors.Is(err, errUnclear) || errors.Is(err, errUnseen) || isTransient(err)
 }
 
 // AwaitCleanUps waits until all clean-ups have ended, which takes at most cleanUpTimeout. Call it after the last request.

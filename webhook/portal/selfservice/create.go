@@ -2,10 +2,12 @@ package selfservice
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,9 +22,9 @@ const (
 	managedBy      = "apitoken-portal"
 )
 
-// Create creates a token for the caller and returns its plaintext, which is not stored. It creates the APIToken with a pending
-// mark, then the record, then removes the mark. If a step fails, Create deletes the APIToken; if the process ends, the controller
-// does.
+// Create creates a token for the caller and returns its plaintext, which is not stored. It is the maker of the protocol: it writes
+// the APIToken with a pending mark, then the record, reads live whether anything stops it, then removes the mark. If a step fails,
+// Create takes the APIToken back; if the process ends, the controller does.
 func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (created Token, text string, err error) {
 	t, err := s.plan(c, r)
 	if err != nil {
@@ -39,30 +41,37 @@ func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (creat
 		return Token{}, "", err
 	}
 	if err := s.Client.Create(ctx, t); err != nil {
-		return Token{}, "", s.createProblem(c, err)
-	}
-	defer func() {
-		if err != nil {
-			s.removeUnfinished(ctx, t)
+		if err = s.createdAnyway(ctx, c, t, err); err != nil {
+			return Token{}, "", err
 		}
-	}()
-	if err := s.settle(ctx, c, t); err != nil {
-		return Token{}, "", err
 	}
-	if err := s.ensureEnrolled(ctx, c); err != nil {
-		return Token{}, "", err
+	text, err = s.makeSecret(ctx, c, t, id)
+	if err == nil {
+		err = s.checkUnused(ctx, r.Nonce, id, t.UID)
 	}
-	if text, err = s.issue(ctx, t, id); err != nil {
-		return Token{}, "", err
+	if err == nil {
+		created, err = s.finish(ctx, t)
 	}
-	if err := s.checkUnused(ctx, r.Nonce, id, t.UID); err != nil {
-		return Token{}, "", err
-	}
-	if created, err = s.finish(ctx, t); err != nil {
-		return Token{}, "", err
+	if err != nil {
+		return Token{}, "", s.takeBackToken(ctx, t, err)
 	}
 	s.logEvent(c, audit.Created, created.ID, created.User)
 	return created, text, nil
+}
+
+// makeSecret enrols the caller if that is needed, writes the secret of a new APIToken, and reads live whether anything stops it.
+func (s *Service) makeSecret(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, id string) (text string, err error) {
+	if err := s.settle(ctx, c, t); err != nil {
+		return "", err
+	}
+	if err := s.ensureEnrolled(ctx, c); err != nil {
+		return "", err
+	}
+	text, issued, err := s.issue(ctx, c, t, id)
+	if err != nil {
+		return "", err
+	}
+	return text, s.checkStops(ctx, c, t, issued)
 }
 
 // plan returns the APIToken for a request, or an error if the caller may not have it.
@@ -71,16 +80,20 @@ func (s *Service) plan(c *Caller, r CreateRequest) (*tokensv1alpha1.APIToken, er
 	if all := checkRequest(c.Site, t); len(all) > 0 {
 		return nil, joined(all)
 	}
+	name := strings.ToLower(rand.Text())
 	if r.Nonce != "" {
 		if err := s.checkNonce(r.Nonce); err != nil {
 			return nil, err
 		}
-		t.GenerateName, t.Name = "", namePrefix(c.User)+r.Nonce
+		name = r.Nonce
 	}
+	// With a name and a mark of its own, the APIToken is found even if the answer to its creation is lost.
+	t.Name, t.Annotations = namePrefix(c.User)+name, map[string]string{tokensv1alpha1.AnnotationPending: rand.Text()}
 	if c.Token != nil {
 		if err := s.narrow(t, c); err != nil {
 			return nil, err
 		}
+		t.Spec.CreatedBy = c.parent()
 	}
 	if p := s.checkPolicy(c, t); p != nil {
 		return nil, p
@@ -100,9 +113,8 @@ func (s *Service) own(c *Caller) []*tokensv1alpha1.APIToken {
 	return s.Objects.OwnedBy(c.Ref(), c.User)
 }
 
-// settle waits until the feed has seen the new APIToken, then checks the quota and the caller's own token again. Of two requests
-// that run at the same time, at least one finds the other. A token that was changed or revoked in the meantime creates nothing:
-// whoever revoked it before this check could not know the new one, and whoever does so later finds it.
+// settle waits until the feed has seen the new APIToken, then checks the quota again. Of two requests that run at the same time,
+// at least one finds the other.
 func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {
 	var all []*tokensv1alpha1.APIToken
 	err := awaitFeed(ctx, func() bool {
@@ -115,40 +127,26 @@ func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APITo
 	case len(all) > quota:
 		return quotaReached(quota)
 	}
-	return s.checkUnchanged(ctx, c)
-}
-
-// checkUnchanged returns an error if the token that the caller sent may no longer create another one. It asks the API server,
-// because the feed may lag.
-func (s *Service) checkUnchanged(ctx context.Context, c *Caller) error {
-	if c.Token == nil {
-		return nil
-	}
-	now, err := s.liveAPIToken(ctx, client.ObjectKeyFromObject(c.Token), c.Token.UID)
-	if err != nil {
-		return err
-	}
-	if now == nil || !equality.Semantic.DeepEqual(now.Spec, c.Token.Spec) {
-		return problem(Conflict, "The API token of this request was changed or revoked in the meantime.")
-	}
 	return nil
 }
 
 // issue generates the secret of a new APIToken and stores its record.
-func (s *Service) issue(ctx context.Context, t *tokensv1alpha1.APIToken, id string) (string, error) {
+func (s *Service) issue(
+	ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, id string,
+) (text string, issued time.Time, err error) {
 	text, entry, err := s.mint(id)
 	if err != nil {
-		return "", err
+		return "", issued, err
 	}
 	err = s.records().Create(ctx, t.UID, &record.Record{
-		TokenID: id, User: t.Spec.User, Portal: true, Entries: []record.Entry{entry},
+		TokenID: id, User: t.Spec.User, UserKey: c.key, Portal: true, Entries: []record.Entry{entry},
 		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 	})
 	if err != nil {
-		return "", err
+		return "", issued, err
 	}
-	return text, nil
+	return text, entry.Issued, nil
 }
 
 func (s *Service) records() recordstore.Store {
@@ -179,17 +177,55 @@ func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finis
 	})
 }
 
-// removeUnfinished deletes an APIToken that could not be finished. It waits until the feed has seen that, because the APIToken counts
-// towards the quota until then.
-func (s *Service) removeUnfinished(ctx context.Context, t *tokensv1alpha1.APIToken) {
-	s.cleanUp(ctx, func(ctx context.Context) {
+// createdAnyway returns no error if the APIToken was created, although the API server did not say so clearly.
+func (s *Service) createdAnyway(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, err error) error {
+	if !isTransient(err) {
+		return s.createProblem(c, err)
+	}
+	if found, err := s.marked(ctx, t); err == nil && found != nil {
+		found.DeepCopyInto(t)
+		return nil
+	}
+	return s.takeBackToken(ctx, t, errUnclear)
+}
+
+// marked returns the APIToken with the name and the pending mark of t, as the API server has it. The mark of each request differs.
+func (s *Service) marked(ctx context.Context, t *tokensv1alpha1.APIToken) (*tokensv1alpha1.APIToken, error) {
+	var now tokensv1alpha1.APITokenList // the portal has no right to get one
+	if err := s.Client.List(ctx, &now, client.InNamespace(t.Namespace), client.MatchingFields{"metadata.name": t.Name}); err != nil {
+		return nil, fmt.Errorf("looking for the APIToken: %w", err)
+	}
+	for i := range now.Items {
+		if found := &now.Items[i]; found.Annotations[tokensv1alpha1.AnnotationPending] == t.Annotations[tokensv1alpha1.AnnotationPending] {
+			return found, nil
+		}
+	}
+	return nil, nil
+}
+
+// takeBackToken deletes an APIToken that nobody was shown, in the background. It waits until the feed has seen that, because the
+// APIToken counts towards the quota until then. It returns the error for the caller.
+func (s *Service) takeBackToken(ctx context.Context, of *tokensv1alpha1.APIToken, because error) error {
+	t := of.DeepCopy()
+	gone := s.takeBack(ctx, func(ctx context.Context) (done bool, err error) {
+		if t.UID == "" {
+			found, err := s.marked(ctx, t)
+			if err != nil || found == nil { // the request may still be on its way
+				return false, err
+			}
+			t = found
+		}
 		d := s.doomedOf(t)
-		_, err := s.remove(ctx, d)
-		if err == nil {
-			err = s.awaitDeleted(ctx, deletions{d.uid: d.NamespacedName})
+		if _, err := s.remove(ctx, d); err != nil {
+			return false, err
 		}
-		if err != nil {
-			s.Logger.Error(err, "Removing an unfinished APIToken failed; the controller will retry", "namespace", t.Namespace, "name", t.Name)
-		}
+		return true, s.awaitDeleted(ctx, deletions{d.uid: d.NamespacedName})
 	})
+	switch {
+	case !isUnclear(because):
+		return because
+	case gone:
+		return problem(Unavailable, "Kubernetes did not answer in time. The API token was taken back: nothing remains of it. Try again.")
+	}
+	return problem(Unavailable, "Kubernetes does not answer. If the API token was created, it is taken back: nobody gets it. Try again in a moment.")
 }

@@ -202,6 +202,8 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	switch {
 	case c.Token != nil:
 		return problem(Forbidden, "An API token may not do this. Sign in to %s.", c.Spec.Product)
+	case c.Blocked():
+		return errBlocked
 	case len(text) >= len(token.Prefix) && text[:len(token.Prefix)] == token.Prefix:
 		return invalid(field, "This is an API token. Paste a personal access token, which you create in your profile in %s.", c.Spec.Product)
 	case upstream.CheckToken(text) != nil:

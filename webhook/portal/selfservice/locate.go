@@ -3,6 +3,7 @@ package selfservice
 import (
 	"crypto/x509"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,7 +33,10 @@ func (s *Service) locate(site *Site) error {
 		return err
 	case at.misnamed || at.url != site.Spec.UpstreamURL:
 		return notServed(name)
+	case at.site != string(site.UID):
+		return problem(Unavailable, "It is not known yet which API tokens of an earlier site of this name are revoked. Try again in a moment.")
 	}
+	site.raiseEpoch(at.epoch)
 	site.origin, site.upstream = at.origin, atlassian.Upstream{Product: atlassian.Product(site.Spec.Product), URL: at.url}
 	if site.Spec.UpstreamCARef.Name == "" {
 		return nil
@@ -51,6 +55,9 @@ type location struct {
 	// misnamed means that the projection belongs to another site.
 	misnamed    bool
 	url, origin string
+	// site is the UID of the site. epoch is its highest revocation epoch, or that of an earlier site of this name.
+	site  string
+	epoch time.Time
 	// authorities is nil if there are none that can be parsed.
 	authorities *x509.CertPool
 }
@@ -96,11 +103,17 @@ func readLocation(stored *corev1.Secret) (*location, error) {
 	if err != nil {
 		return nil, err
 	}
-	url, err := siteurl.Parse(projected.UpstreamURL)
+	read := &location{
+		misnamed: projected.SecretName() != stored.Name, url: projected.UpstreamURL, site: projected.UID, epoch: projected.IssuedAfter,
+	}
+	if read.url == "" {
+		return read, nil // the site is not served
+	}
+	url, err := siteurl.Parse(read.url)
 	if err != nil {
 		return nil, err
 	}
-	read := &location{misnamed: projected.SecretName() != stored.Name, url: projected.UpstreamURL, origin: url.Origin}
+	read.origin = url.Origin
 	if authorities, err := atlassian.ParseCAs([]byte(projected.UpstreamCAs)); err == nil {
 		read.authorities = authorities
 	}

@@ -68,7 +68,8 @@ func (s *Service) liveAPIToken(ctx context.Context, name types.NamespacedName, u
 // can be searched for; its content decides.
 func (s *Service) storedWithTokenID(ctx context.Context, site *Site, id string, accepts func(*record.Record) bool) (found []doomed, err error) {
 	var stored corev1.SecretList
-	err = s.Client.List(ctx, &stored, client.InNamespace(s.Namespace), client.MatchingLabels{record.LabelTokenID: id}, client.MatchingFields{"type": record.SecretType})
+	err = s.Client.List(ctx, &stored, client.InNamespace(s.Namespace),
+		client.MatchingLabels{record.LabelTokenID: id}, client.MatchingFields{"type": record.SecretType})
 	if err != nil {
 		return nil, fmt.Errorf("looking for the record: %w", err)
 	}

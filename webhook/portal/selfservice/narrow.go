@@ -1,6 +1,7 @@
 package selfservice
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,9 +14,20 @@ import (
 	"apitokens.dev/operator/internal/terms"
 )
 
+// parent names the token that the caller sent, as the one with which another one is created. Its namespace is that of the first
+// one in the line: if the site closes it, all of them end.
+func (c *Caller) parent() tokensv1alpha1.CreatedBy {
+	return tokensv1alpha1.CreatedBy{
+		UID: string(c.Token.UID), TokenID: c.tokenID, Namespace: cmp.Or(c.Token.Spec.CreatedBy.Namespace, c.Token.Namespace),
+	}
+}
+
 // narrow limits a new token to the rights and the lifetime of the caller's own token. Limits that the request omits are
 // copied from it.
 func (s *Service) narrow(t *tokensv1alpha1.APIToken, c *Caller) error {
+	if err := c.mustBeCurrent(); err != nil {
+		return err
+	}
 	own := c.Token.Spec
 	if c.Spec.TokenPolicy.CreationByTokens == tokensv1alpha1.CreationByTokensForbidden {
 		return problem(Forbidden, "An API token of this site may not create others. Sign in to %s and open %s.", c.Spec.Product, c.PageURL())

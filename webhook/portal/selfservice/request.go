@@ -42,7 +42,7 @@ func networks(list []string) []string {
 	return all
 }
 
-// apiToken returns the pending APIToken that a request asks for. Nothing of it is checked.
+// apiToken returns the APIToken that a request asks for. Nothing of it is checked.
 func (c *Caller) apiToken(r CreateRequest) *tokensv1alpha1.APIToken {
 	t := newAPIToken(c.Site, c.User, r.Label)
 	t.Spec.LifetimeDays, t.Spec.Access, t.Spec.AllowedSources, t.Spec.AllowedPaths = r.LifetimeDays, r.Access, networks(r.AllowedSources), r.AllowedPaths
@@ -52,12 +52,11 @@ func (c *Caller) apiToken(r CreateRequest) *tokensv1alpha1.APIToken {
 	return t
 }
 
-// newAPIToken returns an APIToken of the portal that is pending.
+// newAPIToken returns an APIToken of the portal, without a name.
 func newAPIToken(s *Site, user, label string) *tokensv1alpha1.APIToken {
 	return &tokensv1alpha1.APIToken{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: s.Namespace, GenerateName: namePrefix(user),
-			Labels: map[string]string{managedByLabel: managedBy}, Annotations: map[string]string{tokensv1alpha1.AnnotationPending: "true"},
+			Namespace: s.Namespace, Labels: map[string]string{managedByLabel: managedBy},
 		},
 		Spec: tokensv1alpha1.APITokenSpec{
 			SiteRef: tokensv1alpha1.SiteReference{Name: s.Name}, User: user, Label: label,

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,7 +14,6 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/audit"
-	"apitokens.dev/operator/internal/recordstore"
 )
 
 // Revoke revokes one of the caller's own tokens. With descendants, it also revokes all that were created with it, with those,
@@ -178,18 +176,15 @@ func (s *Service) revokeEach(ctx context.Context, c *Caller, each []doomed) (int
 // idOf returns the id in the record of an APIToken whose record the portal has not seen. It returns "" if there is none, because
 // the token was never issued.
 func (s *Service) idOf(ctx context.Context, uid types.UID) (string, error) {
-	var stored corev1.Secret
-	switch err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.Namespace, Name: string(uid)}, &stored); {
-	case apierrors.IsNotFound(err):
+	stored, r, err := s.readRecord(ctx, uid)
+	switch {
+	case r != nil:
+		return r.TokenID, nil
+	case stored != nil: // it cannot be read, so it authenticated nobody
 		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("reading the record: %w", err)
+	default:
+		return "", err
 	}
-	r, err := recordstore.Decode(&stored)
-	if err != nil {
-		return "", nil //nolint:nilerr // it authenticates nobody, so there was no token
-	}
-	return r.TokenID, nil
 }
 
 // remove deletes an APIToken. ours reports whether this call deleted it.

@@ -1,6 +1,9 @@
 package selfservice
 
 import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -41,6 +44,23 @@ const defaultMaxTokens = 1000
 // MaxTokens is how many tokens a user may have.
 func (s *Site) MaxTokens() int {
 	return int(ptr.Deref(s.Spec.TokenPolicy.MaxTokensPerUser, defaultMaxTokens))
+}
+
+// as returns the site with another version of its AtlassianSite. The revocation epoch never goes back.
+func (s *Site) as(object *tokensv1alpha1.AtlassianSite) *Site {
+	now := *s
+	now.AtlassianSite = object
+	now.raiseEpoch(s.Spec.IssuedAfter.Time)
+	return &now
+}
+
+// raiseEpoch makes the revocation epoch not earlier than a time.
+func (s *Site) raiseEpoch(epoch time.Time) {
+	if s.Spec.IssuedAfter.Time.Before(epoch) {
+		changed := *s.AtlassianSite
+		changed.Spec.IssuedAfter = metav1.NewTime(epoch)
+		s.AtlassianSite = &changed
+	}
 }
 
 // Site returns a site and where its product is. The controller decides that credentials may be sent there.

@@ -151,10 +151,12 @@ func (s *Service) views(objects []*tokensv1alpha1.APIToken) []Token {
 func (s *Service) get(name authn.APITokenName) (*tokensv1alpha1.APIToken, error) {
 	t := s.Objects.APIToken(types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
 	if t == nil || string(t.UID) != name.UID {
-		return nil, problem(Unavailable, "This API token is being created or revoked right now. Try again in a moment.")
+		return nil, errJustChanged
 	}
 	return t, nil
 }
+
+var errJustChanged error = problem(Unavailable, "This API token is being created or changed right now. Try again in a moment.")
 
 // readyReason returns the reason of an APIToken's Ready condition.
 func readyReason(t *tokensv1alpha1.APIToken) string {
