@@ -5,7 +5,7 @@ const ConditionReady = "Ready"
 
 // ConditionStalled says that an object is not ready, and stays so until a person changes something. Its reason and message
 // are those of the Ready condition. It is absent in all other states, also in those that somebody asked for (Suspended,
-// Expired) and those that wait for another object (SiteNotFound, SourceMissing) or for some time (IssuePending).
+// UserBlocked, Expired) and those that wait for another object (SiteNotFound, SourceMissing) or for some time (IssuePending).
 const ConditionStalled = "Stalled"
 
 // ReasonInvalid means that an object got past the schema and its spec cannot be decoded. It is a reason of both kinds.
@@ -25,9 +25,12 @@ const (
 	ReasonSuspended = "Suspended"
 	// ReasonPolicyViolation means that the token asks for more than its site allows. The message names the rule.
 	ReasonPolicyViolation = "PolicyViolation"
-	// ReasonNamespaceNotAllowed means that `allowedNamespaces` of the site does not include the namespace of the APIToken.
+	// ReasonNamespaceNotAllowed means that `allowedNamespaces` of the site does not include the namespace of the APIToken, or
+	// that of the token with which it was created.
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
-	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site.
+	// ReasonUserBlocked means that the site blocks the user, by `blockedUsers`.
+	ReasonUserBlocked = "UserBlocked"
+	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site, or of an earlier site of its name.
 	ReasonRevokedByEpoch = "RevokedByEpoch"
 	// ReasonImported means that the secret was imported and authenticates. It is also the reason of an Event.
 	ReasonImported = "Imported"

@@ -18,13 +18,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/watch"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -47,6 +50,8 @@ const (
 	bySite = "spec.siteRef.name"
 	// byOwner finds the APITokens of a user at a site.
 	byOwner = "owner"
+	// byParent finds the APITokens that were created with a token of a namespace.
+	byParent = "parent"
 )
 
 // Guard says whether the admission policies are in force, and since when.
@@ -83,6 +88,7 @@ var indexes = map[string]func(*tokensv1alpha1.APIToken) string{
 	byOwner: func(t *tokensv1alpha1.APIToken) string {
 		return ownerKey(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
 	},
+	byParent: func(t *tokensv1alpha1.APIToken) string { return t.Spec.CreatedBy.Namespace },
 }
 
 // ownerKey is the key of byOwner. It is unique: names of objects have no slash.
@@ -93,7 +99,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	for name, key := range indexes {
 		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, name, func(o client.Object) []string {
 			t, _ := o.(*tokensv1alpha1.APIToken)
-			return []string{key(t)}
+			return slices.DeleteFunc([]string{key(t)}, func(key string) bool { return key == "" })
 		}); err != nil {
 			return fmt.Errorf("indexing APITokens by %s: %w", name, err)
 		}
@@ -103,7 +109,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(watch.SpecOrMetadataChanged())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(watch.SpecChanged())).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),
+			builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
@@ -149,7 +156,7 @@ func (o outcome) wakeAfter(period time.Duration) time.Duration {
 var paced = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
 	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
-	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed,
+	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
 }
 
 // hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.
@@ -240,29 +247,55 @@ var errUnsettled = errors.New("the APIToken did not settle: something else keeps
 
 // tokensOfSite returns requests for the APITokens of a site.
 func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []reconcile.Request {
-	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == site.GetNamespace() }, client.MatchingFields{bySite: site.GetName()})
+	return r.tokensAt(ctx, site.GetNamespace(), site.GetName())
 }
 
-// tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere.
+func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {
+	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == namespace }, client.MatchingFields{bySite: site})
+}
+
+// tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were
+// created with a token of the namespace.
 func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }, client.InNamespace(namespace.GetName()))
+	elsewhere := func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }
+	return append(r.list(ctx, elsewhere, client.InNamespace(namespace.GetName())),
+		r.list(ctx, everyone, client.MatchingFields{byParent: namespace.GetName()})...)
 }
 
-// tokensOfSecret returns requests for the APITokens of a record or an upstream credential, or for all after a change of the
-// admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
+func everyone(*tokensv1alpha1.APIToken) bool { return true }
+
+// concernsTokens reports whether an update of a Secret can change what is decided about an APIToken. A new licence or authority of a
+// site cannot.
+func concernsTokens(old, now client.Object) bool {
+	before, ok := old.(*corev1.Secret)
+	after, isSecret := now.(*corev1.Secret)
+	if !ok || !isSecret || after.Type != projection.SecretType {
+		return true
+	}
+	was, err := projection.Decode(before.Data[projection.DataKey])
+	is, unreadable := projection.Decode(after.Data[projection.DataKey])
+	return err != nil || unreadable != nil || !was.IssuedAfter.Equal(is.IssuedAfter) || !was.LimitsSince.Equal(is.LimitsSince)
+}
+
+// tokensOfSecret returns requests for the APITokens of a record, an upstream credential or the projection of a site, or for all
+// after a change of the admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
 func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
 	switch {
 	case !ok:
 	case s.Type == admission.SecretType && s.Namespace == r.Namespace:
-		return r.list(ctx, func(*tokensv1alpha1.APIToken) bool { return true })
+		return r.list(ctx, everyone)
 	case s.Type == record.SecretType && s.Namespace == r.Namespace:
 		if stored, err := record.Decode(s.Data[record.DataKey]); err == nil {
 			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: stored.APIToken.Namespace, Name: stored.APIToken.Name}}}
 		}
+	case s.Type == projection.SecretType && s.Namespace == r.Namespace:
+		if p, err := projection.Decode(s.Data[projection.DataKey]); err == nil {
+			return r.tokensAt(ctx, p.Namespace, p.Site)
+		}
 	case s.Type == upstream.SecretType && s.Namespace == r.CredentialsNamespace:
 		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
-			return r.list(ctx, func(*tokensv1alpha1.APIToken) bool { return true }, client.MatchingFields{byOwner: ownerKey(c.Namespace, c.Site, c.User)})
+			return r.list(ctx, everyone, client.MatchingFields{byOwner: ownerKey(c.Namespace, c.Site, c.User)})
 		}
 	}
 	return nil

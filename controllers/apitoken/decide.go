@@ -9,6 +9,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -30,8 +31,11 @@ type state struct {
 	source *importSource
 	// upstreamHeld means that the operator holds a personal access token of the user.
 	upstreamHeld bool
-	// namespaceErr says why the site is not open to the namespace of the APIToken, or is nil.
-	namespaceErr error
+	// namespaceErr says why the site is not open to the namespace of the APIToken, and parentErr the same of the token with which it
+	// was created. They are nil if it is open.
+	namespaceErr, parentErr error
+	// inherited means that the site has its revocation epoch from an earlier one of the same name.
+	inherited bool
 	// guard says whether the admission policies are in force.
 	guard guard
 	// noted is the annotation of the record about its APIToken, or nil. recorded is when the record was created.
@@ -141,6 +145,7 @@ var (
 		deliveryIsOurs,
 		hasNotEnded,
 		isActive,
+		userNotBlocked,
 		isIssued,
 		isDelivered,
 		isFresh,
@@ -158,6 +163,7 @@ var (
 		isDeclaredGuarded,
 		hasNotEnded,
 		isActive,
+		userNotBlocked,
 		isImported,
 		isNotDuplicate,
 		isReachable,
@@ -261,13 +267,39 @@ func siteExists(s state) *decision {
 }
 
 func namespaceAllowed(s state) *decision {
-	if s.namespaceErr == nil {
+	switch {
+	case s.namespaceErr == nil && s.parentErr == nil:
 		return nil
+	case s.namespaceErr == nil:
+		parent := s.token.Spec.CreatedBy
+		return block(tokensv1alpha1.ReasonNamespaceNotAllowed,
+			"This token was created with token %s of namespace '%s', to which AtlassianSite '%s' in namespace '%s' is not open (%v), "+
+				"so it does not authenticate. Have `allowedNamespaces` of the site changed, or delete this APIToken.",
+			parent.TokenID, parent.Namespace, s.token.Spec.SiteRef.Name, s.token.SiteNamespace(), s.parentErr)
 	}
 	return block(tokensv1alpha1.ReasonNamespaceNotAllowed,
 		"AtlassianSite '%s' in namespace '%s' is not open to the namespace of this APIToken (%v), so the token does not authenticate. "+
 			"Have its `allowedNamespaces` changed, or create the APIToken in another namespace.",
 		s.token.Spec.SiteRef.Name, s.token.SiteNamespace(), s.namespaceErr)
+}
+
+// userNotBlocked: `blockedUsers` of a site stop everything of a person.
+func userNotBlocked(s state) *decision {
+	user := username.Fold(s.token.Spec.User)
+	if !terms.Blocks(s.site, user, s.userKey()) {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonUserBlocked,
+		"AtlassianSite '%s' blocks '%s' (`blockedUsers`), so the token does not authenticate, and nothing is issued for it. "+
+			"To change that, have the user removed from there; else delete this APIToken.", s.site.Name, user)
+}
+
+// userKey returns the user key that the token belongs to, or nothing while it is not known.
+func (s state) userKey() string {
+	if s.record == nil {
+		return ""
+	}
+	return s.record.UserKey
 }
 
 func recordReadable(s state) *decision {

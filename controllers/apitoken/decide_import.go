@@ -95,7 +95,8 @@ func revokedByEpoch(s state) *decision {
 		what = fmt.Sprintf("Put another one into Secret '%s'", s.secretName())
 	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,
-		"The secret was imported before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. %s.", s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time), what)
+		"The secret was imported before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. %s.%s",
+		s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time), what, s.inheritance())
 }
 
 // isNotDuplicate: the gateway cannot tell two tokens with the same secret apart, so neither authenticates.

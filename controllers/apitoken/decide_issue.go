@@ -13,6 +13,7 @@ import (
 var rules = []func(state) *decision{
 	admissionGuarded,
 	declaredGuarded,
+	userNotBlocked,
 	epochHasCome,
 	lifetimeAllowed,
 	pathsReachable,
@@ -36,7 +37,16 @@ func epochHasCome(s state) *decision {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,
-		"AtlassianSite '%s' has `issuedAfter` in the future: until %s no token of it authenticates, and none is issued.", s.site.Name, inUTC(epoch))
+		"AtlassianSite '%s' has `issuedAfter` in the future: until %s no token of it authenticates, and none is issued.%s",
+		s.site.Name, inUTC(epoch), s.inheritance())
+}
+
+// inheritance says that the site itself does not have this epoch in its spec, or nothing.
+func (s state) inheritance() string {
+	if !s.inherited {
+		return ""
+	}
+	return " An earlier site of this name had this epoch."
 }
 
 func lifetimeAllowed(s state) *decision {

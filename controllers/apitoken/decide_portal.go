@@ -22,6 +22,7 @@ var portal = []func(state) *decision{
 	wasRecorded,
 	hasNotEnded,
 	isActive,
+	userNotBlocked,
 	wasNotRevoked,
 	isReachable,
 	upstreamIsHeld,
@@ -76,9 +77,13 @@ func wasNotRevoked(s state) *decision {
 	if s.validity(s.current()) != lifetime.Revoked {
 		return nil
 	}
+	when := ""
+	if s.now.Before(s.site.Spec.IssuedAfter.Time) {
+		when = " from then on"
+	}
 	return block(tokensv1alpha1.ReasonRevokedByEpoch,
-		"The token was issued before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. Delete it; its owner can make another one.",
-		s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time))
+		"The token was issued before `issuedAfter` of AtlassianSite '%s' (%s), so it is dead. Delete it; its owner can make another one%s.%s",
+		s.site.Name, inUTC(s.site.Spec.IssuedAfter.Time), when, s.inheritance())
 }
 
 func shownOnce(s state) string {

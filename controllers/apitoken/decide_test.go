@@ -99,6 +99,17 @@ func TestDecide(t *testing.T) {
 		"new, and not allowed": {func(s *state) {
 			s.namespaceErr, s.record, s.delivered = errors.New("it is open to `Same`"), nil, nil
 		}, blocked, tokensv1alpha1.ReasonNamespaceNotAllowed},
+		"created with a token of a closed namespace": {func(s *state) {
+			s.parentErr = errors.New("it is open to `Same`")
+		}, blocked, tokensv1alpha1.ReasonNamespaceNotAllowed},
+		"blocked by name":     {func(s *state) { s.site.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Key: "x"}, {Name: "Alice"}} }, blocked, tokensv1alpha1.ReasonUserBlocked},
+		"another one blocked": {func(s *state) { s.site.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Key: "x"}, {Name: "bob"}} }, settled, tokensv1alpha1.ReasonIssued},
+		"blocked by key": {func(s *state) {
+			s.record.UserKey, s.site.Spec.BlockedUsers = "x", []tokensv1alpha1.BlockedUser{{Key: "x"}}
+		}, blocked, tokensv1alpha1.ReasonUserBlocked},
+		"new, and blocked": {func(s *state) {
+			s.record, s.delivered, s.site.Spec.BlockedUsers = nil, nil, []tokensv1alpha1.BlockedUser{{Name: "alice"}}
+		}, blocked, tokensv1alpha1.ReasonUserBlocked},
 		"suspended": {func(s *state) { s.token.Spec.State = tokensv1alpha1.StateSuspended }, blocked, tokensv1alpha1.ReasonSuspended},
 		"new, and suspended": {func(s *state) {
 			s.token.Spec.State, s.record, s.delivered = tokensv1alpha1.StateSuspended, nil, nil

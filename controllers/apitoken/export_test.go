@@ -17,5 +17,13 @@ func TokensOfSecret(ctx context.Context, r *Reconciler, o client.Object) []recon
 	return r.tokensOfSecret(ctx, o)
 }
 
+// TokensOfNamespace returns the requests after a change of a namespace.
+func TokensOfNamespace(ctx context.Context, r *Reconciler, o client.Object) []reconcile.Request {
+	return r.tokensOfNamespace(ctx, o)
+}
+
+// ConcernsTokens reports whether an update of a Secret reconciles APITokens.
+var ConcernsTokens = concernsTokens
+
 // Observe notes an observed deletion, as a Cleaner does.
 func Observe(d *Deletions, t *tokensv1alpha1.APIToken) { (&Cleaner{Deletions: d}).observed(t) }

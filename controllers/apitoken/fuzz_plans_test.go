@@ -32,7 +32,7 @@ func plans() (plans [][]byte) {
 	for _, base := range []setting{{}, rotating, {secret: secretOurs, record: recordFull, cleanUp: 1}} {
 		plans = append(plans, eachChoice(base)...)
 	}
-	const clock, cache, calls = 1, 1, 21 // of a pass that does the most
+	const clock, cache, calls = 1, 1, 26 // of a pass that does the most
 	rotating.passes = 1
 	for _, base := range []setting{{passes: 1}, rotating, {passes: 1, record: recordFull, secret: secretOursUntidy}} {
 		plans = append(plans, eachFault(base, clock+cache+calls)...)

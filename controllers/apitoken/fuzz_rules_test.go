@@ -29,6 +29,9 @@ func (s *scene) rules() rules {
 		now: s.clock.Now(), spec: s.token.Spec, full: s.limits == limitsOneToken,
 		open: slices.Contains([]byte{siteHere, siteOpen, siteSelects}, s.remote),
 	}
+	if s.parent == 1 && s.ofPortal() {
+		r.open = s.remote == siteOpen
+	}
 	if t := s.current(); t != nil {
 		r.spec = t.Spec
 	}
@@ -43,6 +46,9 @@ func (s *scene) rules() rules {
 	switch err := s.store.Get(s.Context(), s.siteKey, &site); {
 	case err == nil:
 		r.site = &site
+		if earlier := s.start.Add(-30 * time.Minute); s.epoch == epochOfEarlierSite && site.Spec.IssuedAfter.Time.Before(earlier) {
+			site.Spec.IssuedAfter.Time = earlier
+		}
 	case !apierrors.IsNotFound(err):
 		s.Fatal(err)
 	}
@@ -146,6 +152,8 @@ func (r rules) forbids(basis *record.Entry) string {
 		return tokensv1alpha1.ReasonExpired
 	case r.spec.State == tokensv1alpha1.StateSuspended:
 		return tokensv1alpha1.ReasonSuspended
+	case slices.ContainsFunc(r.site.Spec.BlockedUsers, func(u tokensv1alpha1.BlockedUser) bool { return u.Name == folded(r.spec.User) }):
+		return tokensv1alpha1.ReasonUserBlocked
 	case r.now.Before(r.site.Spec.IssuedAfter.Time), r.final && basis != nil && r.revoked(*basis):
 		return tokensv1alpha1.ReasonRevokedByEpoch
 	}
@@ -162,4 +170,5 @@ func (r rules) forbids(basis *record.Entry) string {
 // silences are the reasons of forbids for which a delivered secret does not authenticate either.
 var silences = []string{
 	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended,
+	tokensv1alpha1.ReasonUserBlocked,
 }

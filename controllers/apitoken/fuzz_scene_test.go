@@ -25,6 +25,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
@@ -189,6 +190,9 @@ func (s *scene) setTerms(spec *tokensv1alpha1.APITokenSpec) {
 	if s.remote != siteHere {
 		spec.SiteRef.Namespace = s.siteKey.Namespace
 	}
+	if s.parent == 1 && s.ofPortal() {
+		spec.CreatedBy = tokensv1alpha1.CreatedBy{UID: "uid-9", TokenID: "asp_0000000000000000", Namespace: "elsewhere"}
+	}
 	if s.state == 1 {
 		spec.State = tokensv1alpha1.StateSuspended
 	}
@@ -238,8 +242,9 @@ func (s *scene) newSite() *tokensv1alpha1.AtlassianSite {
 		open.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "jira", Operator: "Like"}}}
 	}
 	spec.IssuedAfter = []metav1.Time{
-		{}, metav1.NewTime(s.start.Add(-100 * day)), metav1.NewTime(s.start.Add(-30 * time.Minute)), metav1.NewTime(s.start.Add(30 * time.Minute)),
+		{}, metav1.NewTime(s.start.Add(-100 * day)), metav1.NewTime(s.start.Add(-30 * time.Minute)), metav1.NewTime(s.start.Add(30 * time.Minute)), {},
 	}[s.epoch]
+	spec.BlockedUsers = [][]tokensv1alpha1.BlockedUser{nil, {{Key: "x"}, {Name: folded(s.token.Spec.User)}}, {{Name: "somebody-else"}}}[s.blocked]
 	switch policy := &spec.TokenPolicy; s.limits {
 	case limitsForever:
 		policy.NeverExpiring = tokensv1alpha1.NeverExpiringForbidden
@@ -254,6 +259,19 @@ func (s *scene) newSite() *tokensv1alpha1.AtlassianSite {
 	}
 	spec.TokenPolicy.ExpiredRetentionDays = []*int32{nil, new(int32(0)), new(int32(30))}[s.retention]
 	return site
+}
+
+// projected is the projection of a site whose name had an epoch before.
+func (s *scene) projected() *corev1.Secret {
+	p := projection.Projection{Namespace: s.siteKey.Namespace, Site: s.siteKey.Name, IssuedAfter: s.start.Add(-30 * time.Minute)}
+	data, err := p.Encode()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
+		Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: data},
+	}
 }
 
 // bury remembers the secrets that die when the delivered Secret is deleted.
@@ -280,7 +298,11 @@ func (s *scene) build() {
 	if s.site != 1 {
 		objects = append(objects, s.newSite())
 	}
-	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.token.Namespace, Labels: map[string]string{"jira": "yes"}}})
+	if s.epoch == epochOfEarlierSite {
+		objects = append(objects, s.projected())
+	}
+	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.token.Namespace, Labels: map[string]string{"jira": "yes"}}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "elsewhere"}})
 	if s.limits == limitsOneToken {
 		objects = append(objects, kubetest.Token(s.token.Namespace, "older", func(t *tokensv1alpha1.APIToken) {
 			t.UID, t.Spec.SiteRef, t.Spec.User = "uid-0", s.token.Spec.SiteRef, folded(s.token.Spec.User)

@@ -7,8 +7,9 @@ type setting struct {
 	namespace, name, status, deletion, site, credential, secret, record, delivered, orphan, policy byte
 	// age is how long ago the newest secret was issued. The others are terms of the APIToken and of its site.
 	age, remote, state, lifetime, rotation, overlap, epoch, limits, retention byte
-	// kind is the kind of credential.
-	kind byte
+	// kind is the kind of credential. parent is 1 if the token was created with one of another namespace. blocked is 1 if the site
+	// blocks the user, and 2 if it blocks somebody else.
+	kind, parent, blocked byte
 	// passes happen among faults, and cleanUp deletes the APIToken in the end.
 	passes, cleanUp byte
 }
@@ -128,6 +129,7 @@ const (
 	epochLongAgo
 	epochLately
 	epochToCome
+	epochOfEarlierSite // lately
 	epochs
 )
 
@@ -152,7 +154,7 @@ func (s *setting) choices() []choice {
 		{&s.namespace, 2}, {&s.name, 3}, {&s.status, 4}, {&s.deletion, 2}, {&s.site, 3}, {&s.credential, 4}, {&s.secret, secretKinds},
 		{&s.record, recordKinds}, {&s.delivered, record.MaxEntries}, {&s.orphan, orphanKinds}, {&s.policy, policyKinds}, {&s.passes, 6}, {&s.cleanUp, 2},
 		{&s.age, ages}, {&s.remote, remotes}, {&s.state, 2}, {&s.lifetime, lifetimes}, {&s.rotation, rotations}, {&s.overlap, 3},
-		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3}, {&s.kind, kinds},
+		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3}, {&s.kind, kinds}, {&s.parent, 2}, {&s.blocked, 3},
 	}
 }
 

@@ -114,7 +114,7 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 			s.Fatalf("Ready is True with the record %+v and the Secret %v, %s", r, delivered, forbidden)
 		}
 	case slices.Contains([]string{
-		tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonNamespaceNotAllowed,
+		tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonUserBlocked, tokensv1alpha1.ReasonNamespaceNotAllowed,
 		tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonPolicyViolation,
 	}, reason):
 		if reason != forbidden {

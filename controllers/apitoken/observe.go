@@ -1,13 +1,11 @@
 package apitoken
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -15,7 +13,6 @@ import (
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/siteurl"
-	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -37,15 +34,8 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	if t.Malformed != "" {
 		return s, nil
 	}
-	var site tokensv1alpha1.AtlassianSite
-	switch err := reader.Get(ctx, client.ObjectKey{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, &site); {
-	case err == nil:
-		if err := r.observeMemory(ctx, reader, &s, &site); err != nil {
-			return observed{}, err
-		}
-		s.site = &site
-	case !apierrors.IsNotFound(err):
-		return observed{}, fmt.Errorf("reading the AtlassianSite: %w", err)
+	if err := r.observeSite(ctx, &s, reader); err != nil {
+		return observed{}, err
 	}
 	var err error
 	if s.recordSecret, err = getSecret(ctx, reader, r.Namespace, string(t.UID)); err != nil {
@@ -65,9 +55,6 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 	}
 	if s.site == nil {
 		return s, nil
-	}
-	if s.namespaceErr, err = namespaceRefusal(ctx, reader, t, s.site); err != nil {
-		return observed{}, err
 	}
 	if s.record == nil && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil {
 		if s.older, err = r.countOlder(ctx, t); err != nil {
@@ -118,26 +105,6 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 		return err
 	}
 	return nil
-}
-
-// namespaceRefusal returns why a site is not open to the namespace of an APIToken, or nil if it is.
-func namespaceRefusal(ctx context.Context, reader client.Reader, t *tokensv1alpha1.APIToken, site *tokensv1alpha1.AtlassianSite) (why, err error) {
-	if t.Namespace == site.Namespace {
-		return nil, nil
-	}
-	allows, unreadable := terms.OtherNamespaces(site)
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := reader.Get(ctx, client.ObjectKey{Name: t.Namespace}, namespace); err != nil {
-		return nil, fmt.Errorf("reading the labels of the namespace: %w", err)
-	}
-	switch {
-	case unreadable != nil:
-		return unreadable, nil
-	case !allows(namespace.Labels):
-		return fmt.Errorf("its `allowedNamespaces.from` is `%s`", cmp.Or(site.Spec.AllowedNamespaces.From, tokensv1alpha1.NamespacesFromSame)), nil
-	}
-	return nil, nil
 }
 
 // countOlder counts the older APITokens of the same user at the same site.

@@ -94,7 +94,7 @@ func (o outcome) ready() metav1.Condition {
 // unstalled are the reasons not to be ready that need no person: somebody asked for that state, or time or another object
 // ends it.
 var unstalled = []string{
-	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired,
+	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUserBlocked,
 	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonIssuePending,
 }
 

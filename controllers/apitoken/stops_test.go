@@ -2,6 +2,7 @@ package apitoken_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,10 +12,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -111,5 +114,111 @@ func TestCopyOfOneUserReconcilesTheirTokens(t *testing.T) {
 	})
 	if len(requests) != 1 || requests[0].Name != "alice" || seen != 1 {
 		t.Errorf("looked at %d APITokens, and reconciles %v", seen, requests)
+	}
+}
+
+// A user is stopped in one write: their tokens say so, nothing is issued, rotated or delivered anew, also by a controller whose cache
+// has not seen it. Removed from the list, everything goes on.
+func TestBlockedUser(t *testing.T) {
+	w := newWorld(t)
+	stages := map[string]*tokensv1alpha1.APIToken{"issue": kubetest.Token(w.ns, "issue", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "Alice" })}
+	w.create(stages["issue"])
+	for _, stage := range []string{"reissue", "rotate"} {
+		stages[stage] = w.atStageOf(stage, kubetest.Token(w.ns, stage))
+	}
+	bobs := kubetest.Token(w.ns, "bobs", func(t *tokensv1alpha1.APIToken) { t.Spec.User = "bob" })
+	w.holdUpstream("bob", "http://jira."+w.ns+".svc:8080")
+	w.create(bobs)
+	behind := w.behind()
+	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Name: "ALICE"}}
+	})
+	for stage, tok := range stages {
+		before := w.secret(kubetest.SystemNamespace, string(tok.UID))
+		if _, err := w.pass(behind, tok); err != nil {
+			t.Fatal(err)
+		}
+		after := w.secret(kubetest.SystemNamespace, string(tok.UID))
+		if (before == nil) != (after == nil) || before != nil && string(before.Data["record.json"]) != string(after.Data["record.json"]) {
+			t.Errorf("%s: a secret was made for a blocked user", stage)
+		}
+		ready := w.reconcile(tok, tokensv1alpha1.ReasonUserBlocked)
+		if !strings.Contains(ready.Message, "'alice' (`blockedUsers`)") || len(tok.Status.Conditions) != 1 {
+			t.Errorf("%s: %+v", stage, tok.Status.Conditions)
+		}
+	}
+	w.settled(bobs)
+	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) { s.Spec.BlockedUsers = nil })
+	for _, tok := range stages {
+		w.settled(tok)
+	}
+}
+
+// A token that a token made is closed with the namespace of that one, and says so.
+func TestNamespaceOfTheParentIsClosed(t *testing.T) {
+	w := newWorld(t)
+	elsewhere := env.Namespace(t)
+	child := kubetest.Token(w.ns, "child", func(t *tokensv1alpha1.APIToken) {
+		t.Spec.Delivery, t.Spec.Credential = tokensv1alpha1.Delivery{}, tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialPortal}
+		t.Spec.CreatedBy = tokensv1alpha1.CreatedBy{UID: "parent", TokenID: "asp_0000000000000000", Namespace: elsewhere}
+	})
+	if err := env.Client(t, kubetest.Portal).Create(t.Context(), child); err != nil {
+		t.Fatal(err)
+	}
+	w.recorded(child)
+	ready := w.reconcile(child, tokensv1alpha1.ReasonNamespaceNotAllowed)
+	for _, want := range []string{"asp_0000000000000000", "'" + elsewhere + "'", "`allowedNamespaces`"} {
+		if !strings.Contains(ready.Message, want) {
+			t.Errorf("the message does not name %s: %s", want, ready.Message)
+		}
+	}
+	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.AllowedNamespaces.From = tokensv1alpha1.NamespacesFromAll
+	})
+	w.reconcile(child, tokensv1alpha1.ReasonIssued)
+}
+
+// A change of a namespace, or of the epoch that a name has, reconciles the APITokens that it concerns. Other changes of a projection
+// reconcile nothing.
+func TestStopsReconcileTheirTokens(t *testing.T) {
+	p := makeProps(t)
+	build := fake.NewClientBuilder().WithScheme(p.scheme)
+	for name, key := range apitoken.Indexes {
+		build.WithIndex(&tokensv1alpha1.APIToken{}, name, func(o client.Object) []string { return []string{key(o.(*tokensv1alpha1.APIToken))} })
+	}
+	build.WithObjects(
+		kubetest.Token("jira", "child", func(t *tokensv1alpha1.APIToken) { t.Spec.CreatedBy.Namespace = "team" }),
+		kubetest.Token("team", "parent", func(t *tokensv1alpha1.APIToken) { t.Spec.SiteRef.Namespace = "jira" }),
+		kubetest.Token("team", "other", func(t *tokensv1alpha1.APIToken) { t.Spec.SiteRef.Name = "other" }))
+	r := &apitoken.Reconciler{Namespace: kubetest.SystemNamespace, Client: build.Build()}
+	names := func(requests []reconcile.Request) (names []string) {
+		for _, r := range requests {
+			names = append(names, r.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}
+	if got := names(apitoken.TokensOfNamespace(t.Context(), r, namespace)); !slices.Equal(got, []string{"child", "parent"}) {
+		t.Errorf("after a change of the namespace: %v", got)
+	}
+	projected := func(p projection.Projection) *corev1.Secret {
+		data, err := p.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
+			Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: data},
+		}
+	}
+	plain := projection.Projection{Namespace: "jira", Site: "main"}
+	licensed, epoch := plain, plain
+	licensed.License, epoch.IssuedAfter = "x", time.Now().UTC()
+	if got := names(apitoken.TokensOfSecret(t.Context(), r, projected(epoch))); !slices.Equal(got, []string{"child", "parent"}) {
+		t.Errorf("after a change of the epoch: %v", got)
+	}
+	if apitoken.ConcernsTokens(projected(plain), projected(licensed)) || !apitoken.ConcernsTokens(projected(plain), projected(epoch)) {
+		t.Error("a licence reconciles all APITokens, or an epoch does not")
 	}
 }

@@ -131,6 +131,15 @@ var tokenExamples = []example{
 		change(w, t, func(t *tokensv1alpha1.APIToken) { t.Spec.State = tokensv1alpha1.StateSuspended })
 		w.look(t)
 	}},
+	{"user-blocked", day, func(w *world, name string) {
+		s := w.site("blocks-alice")
+		t := w.token(name, at(s.Name))
+		w.later(day)
+		change(w, s, func(s *tokensv1alpha1.AtlassianSite) {
+			s.Spec.BlockedUsers = []tokensv1alpha1.BlockedUser{{Name: "alice"}}
+		})
+		w.look(t)
+	}},
 	{"policy-lifetime", 0, func(w *world, name string) {
 		w.site("at-most-90-days", policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(90))}))
 		w.token(name, at("at-most-90-days"), days(365))
@@ -173,6 +182,18 @@ var tokenExamples = []example{
 		w.damage(name, func([]byte) []byte { return other.Data[record.DataKey] })
 	}},
 	{"record-orphaned", day, restored},
+	{"record-dead", day, func(w *world, name string) {
+		t := w.token(name)
+		w.later(day)
+		delivered := w.secret(w.jira, name+"-token")
+		w.remove(t)
+		cleaner := &apitoken.Cleaner{Client: w.api, Live: w.api, Events: w, Clock: w.clock, Namespace: kubetest.SystemNamespace}
+		_, err := cleaner.Reconcile(w.Context(), apitoken.Gone{NamespacedName: client.ObjectKeyFromObject(t), UID: t.UID})
+		w.must(err)
+		delivered.ResourceVersion, delivered.UID = "", ""
+		w.create(delivered)
+		w.token(name)
+	}},
 	{"issue-pending", day, func(w *world, name string) {
 		t := w.token(name)
 		w.later(day)
