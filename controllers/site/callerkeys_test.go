@@ -77,7 +77,7 @@ func TestMissingCallerKeyIsAdded(t *testing.T) {
 	w.reconcile(s)
 	key := w.expectAuthURLs(s)
 	encoded := w.keysSecret(s).Data[authurl.KeysDataKey]
-	const others = `"envoy":["ANOTHER CONTRACT'S KEY"]`
+	const others = `"other":["ANOTHER CONTRACT'S KEY"]`
 
 	later := bytes.Replace(encoded, []byte(`"keys":{`), []byte(`"rotated":{"at":"x"},"keys":{`+others+`,`), 1)
 	w.setData(w.keysSecret(s), map[string][]byte{authurl.KeysDataKey: later})

@@ -39,11 +39,20 @@ const (
 // Contract names the form of a gateway's questions and answers. A caller key is valid for one contract of one site.
 type Contract string
 
-// Nginx is the contract of nginx's auth_request, as plain nginx and ingress-nginx use it.
-const Nginx Contract = "nginx"
+const (
+	// Nginx is the contract of nginx's auth_request, as plain nginx and ingress-nginx use it.
+	Nginx Contract = "nginx"
+	// Forward is the contract of gateways that describe the request in X-Forwarded-Uri and X-Forwarded-Method: Traefik, also
+	// with its provider for Ingresses of ingress-nginx, Caddy, APISIX, and HAProxy with our Lua script.
+	Forward Contract = "forward"
+	// Envoy is the contract of Envoy's ext_authz over HTTP: the client's method, and its target behind the auth URL.
+	Envoy Contract = "envoy"
+	// Fabric is the contract of NGINX Gateway Fabric, which describes the request in headers named Path and Method.
+	Fabric Contract = "fabric"
+)
 
 // Contracts returns all contracts that the webhook serves.
-func Contracts() []Contract { return []Contract{Nginx} }
+func Contracts() []Contract { return []Contract{Nginx, Forward, Envoy, Fabric} }
 
 // Address is an auth URL without scheme and host.
 type Address struct {
@@ -57,14 +66,24 @@ func (a Address) String() string {
 }
 
 // Parse reads the raw path of an auth URL. It resolves and decodes nothing.
-func Parse(path string) (a Address, ok bool) {
+func Parse(path string) (Address, bool) {
+	a, following, ok := Cut(path)
+	return a, ok && following == ""
+}
+
+// Cut reads the auth URL at the beginning of a raw path. following is what comes after it: nothing, or a path.
+func Cut(path string) (a Address, following string, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/")
 	// A missing part is empty, and refused below.
 	contract, rest, _ := strings.Cut(rest, "/")
 	a.Contract = Contract(contract)
 	a.Key, rest, _ = strings.Cut(rest, "/")
-	a.Namespace, a.Site, _ = strings.Cut(rest, "/")
-	return a, ok && a.Key != "" && a.Namespace != "" && a.Site != "" && !strings.Contains(a.Site, "/")
+	a.Namespace, rest, _ = strings.Cut(rest, "/")
+	a.Site = rest
+	if slash := strings.IndexByte(rest, '/'); slash >= 0 {
+		a.Site, following = rest[:slash], rest[slash:]
+	}
+	return a, following, ok && a.Key != "" && a.Namespace != "" && a.Site != ""
 }
 
 // previousPeriod is how long a key works that a rotation replaced.

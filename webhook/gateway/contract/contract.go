@@ -21,18 +21,36 @@ type Decider interface {
 // ReasonUnknownContract means that the URL is not an auth URL, or the gateway did not send what its contract requires.
 const ReasonUnknownContract authn.Reason = "unknown_contract"
 
-// contract reads a gateway's description of the client's request into the Request. It returns false if the gateway is not
-// configured as the contract requires.
-type contract func(http.Header, *authn.Request) (audit.Claimed, bool)
+// contract is how one kind of gateway asks, and what it does with the answer.
+type contract struct {
+	// read fills in Target, Method and Client of the Request. following is what follows the auth URL, with the query. It
+	// returns false if the gateway is not configured as the contract requires.
+	read func(r *http.Request, following string, q *authn.Request) bool
+	// removes means that the gateway removes the client's headers that an answer names.
+	removes bool
+}
+
+var contracts = map[authurl.Contract]contract{
+	authurl.Nginx:   {read: nothingFollows(nginx)},
+	authurl.Forward: {read: nothingFollows(forward)},
+	authurl.Envoy:   {read: envoy, removes: true},
+	authurl.Fabric:  {read: nothingFollows(fabric)},
+}
+
+// nothingFollows is for gateways that call the auth URL as it is. A query may follow: Caddy appends that of the client.
+func nothingFollows(read func(http.Header, *authn.Request) bool) func(*http.Request, string, *authn.Request) bool {
+	return func(r *http.Request, following string, q *authn.Request) bool {
+		return !strings.HasPrefix(following, "/") && read(r.Header, q)
+	}
+}
 
 // NewHandler returns the only handler of the authentication port. It answers every method and path, and calls observe with
 // each exchange.
 func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
-	contracts := map[authurl.Contract]contract{authurl.Nginx: nginx}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x := exchange(decider, contracts, r)
-		answer(w, x.Decision)
+		x, removes := exchange(decider, r)
+		answer(w, x.Decision, removes)
 		x.Took = time.Since(start)
 		observe(x)
 	})
@@ -47,22 +65,29 @@ func callerKey(address authurl.Address, h http.Header) string {
 	return address.Key
 }
 
-// exchange asks decider about the client's request that r describes.
-func exchange(decider Decider, contracts map[authurl.Contract]contract, r *http.Request) audit.Exchange {
-	x := audit.Exchange{Peer: r.RemoteAddr, Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: ReasonUnknownContract}}
+// exchange asks decider about the client's request that r describes. removes is that of the contract.
+func exchange(decider Decider, r *http.Request) (x audit.Exchange, removes bool) {
+	x = audit.Exchange{Peer: r.RemoteAddr, Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: ReasonUnknownContract}}
 	// Use the raw target: r.URL is decoded, and two auth URLs could look the same there.
 	path, _, _ := strings.Cut(r.RequestURI, "?")
-	address, ok := authurl.Parse(path)
-	read := contracts[address.Contract]
-	if !ok || read == nil {
-		return x
+	address, following, ok := authurl.Cut(path)
+	c, known := contracts[address.Contract]
+	if !ok || !known {
+		return x, false
 	}
 	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
-	request := authn.Request{
+	q := authn.Request{
 		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header.Values("Authorization"),
 	}
-	if x.Claimed, ok = read(r.Header, &request); ok {
-		x.Decision = decider.Decide(&request)
+	if c.read(r, r.RequestURI[len(path)-len(following):], &q) {
+		x.Claimed = claimed(r.Header, &q)
+		x.Decision = decider.Decide(&q)
 	}
-	return x
+	return x, c.removes
+}
+
+// claimed returns what the gateway says of the client, for the log.
+func claimed(h http.Header, q *authn.Request) audit.Claimed {
+	path, _, _ := strings.Cut(q.Target, "?")
+	return audit.Claimed{Client: q.Client.Address, Method: q.Method, Path: path, RequestID: httpheader.Only(h, "X-Request-Id")}
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/httpheader"
 )
@@ -17,15 +16,11 @@ import (
 //
 // nginx passes all other headers on as the client sent them, so nothing else is read. X-Original-URI in particular is the
 // client's own.
-func nginx(h http.Header, r *authn.Request) (audit.Claimed, bool) {
-	var ok bool
-	if r.Target, ok = targetOf(httpheader.Only(h, "X-Original-Url")); !ok {
-		return audit.Claimed{}, false
-	}
-	r.Method = httpheader.Only(h, "X-Original-Method")
-	r.Client = authn.Client{Address: httpheader.Only(h, "X-Real-Ip"), Forwarded: h.Values("X-Forwarded-For")}
-	path, _, _ := strings.Cut(r.Target, "?")
-	return audit.Claimed{Client: r.Client.Address, Method: r.Method, Path: path, RequestID: httpheader.Only(h, "X-Request-Id")}, true
+func nginx(h http.Header, q *authn.Request) (ok bool) {
+	q.Target, ok = targetOf(httpheader.Only(h, "X-Original-Url"))
+	q.Method = httpheader.Only(h, "X-Original-Method")
+	q.Client = authn.Client{Address: httpheader.Only(h, "X-Real-Ip"), Forwarded: h.Values("X-Forwarded-For")}
+	return ok
 }
 
 // targetOf returns the request target in $scheme://$http_host$request_uri. The host comes from the client. One with a
