@@ -36,6 +36,14 @@ const (
 	KeyInHeader = "-"
 )
 
+// Names of the context extensions with which a route of Envoy says what an auth URL says. A client cannot set them.
+const (
+	// SiteExtension has the site, as namespace/name.
+	SiteExtension = "site"
+	// KeyExtension has the caller key.
+	KeyExtension = "key"
+)
+
 // Contract names the form of a gateway's questions and answers. A caller key is valid for one contract of one site.
 type Contract string
 
@@ -49,10 +57,12 @@ const (
 	Envoy Contract = "envoy"
 	// Fabric is the contract of NGINX Gateway Fabric, which describes the request in headers named Path and Method.
 	Fabric Contract = "fabric"
+	// GRPC is the contract of Envoy's ext_authz over gRPC. It has no URL: site and key are context extensions of the route.
+	GRPC Contract = "grpc"
 )
 
 // Contracts returns all contracts that the webhook serves.
-func Contracts() []Contract { return []Contract{Nginx, Forward, Envoy, Fabric} }
+func Contracts() []Contract { return []Contract{Nginx, Forward, Envoy, Fabric, GRPC} }
 
 // Address is an auth URL without scheme and host.
 type Address struct {
@@ -63,6 +73,11 @@ type Address struct {
 // String returns the path of the auth URL.
 func (a Address) String() string {
 	return "/" + string(a.Contract) + "/" + a.Key + "/" + a.Namespace + "/" + a.Site
+}
+
+// Extensions returns the same as context extensions, in YAML.
+func (a Address) Extensions() string {
+	return SiteExtension + ": " + a.Namespace + "/" + a.Site + "\n" + KeyExtension + ": " + a.Key + "\n"
 }
 
 // Parse reads the raw path of an auth URL. It resolves and decodes nothing.

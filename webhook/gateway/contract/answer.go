@@ -13,57 +13,66 @@ const (
 	headerAuthorization = "Authorization"
 	// headerTarget has the request target that the gateway sends to the product.
 	headerTarget = "X-Api-Token-Target"
-	// headerRemove names the client's headers that Envoy removes. Envoy does not pass it on.
-	headerRemove = "X-Envoy-Auth-Headers-To-Remove"
 	// headerReason has the Reason of a 403.
 	headerReason = "X-Api-Token-Reason"
+	// headerRemove names the client's headers that Envoy removes. Envoy does not pass it on.
+	headerRemove = "X-Envoy-Auth-Headers-To-Remove"
 
 	challenge = `Basic realm="API token", charset="UTF-8"`
 )
 
-// answer writes a decision. It writes no header that a gateway could pass on by mistake, not even a Date. All answers of
-// 401 are the same, and so are all answers of 503. removes means that the gateway can be told to remove headers.
-func answer(w http.ResponseWriter, d authn.Decision, removes bool) {
-	h := w.Header()
-	h["Date"] = nil
+// Answer is what a gateway is told. All answers of 401 are the same, and so are all answers of 503.
+type Answer struct {
+	Code int
+	// Headers are those of the answer. On 200 they are the identity headers, empty ones too: if one were missing, gateways
+	// would pass the client's own.
+	Headers []Header
+	// Remove names the client's headers that must not reach the product, for gateways that can remove some.
+	Remove []string
+}
+
+// Header is one header of an Answer.
+type Header struct{ Name, Value string }
+
+// AnswerTo returns the answer to a decision. It is the same for every contract.
+func AnswerTo(d authn.Decision) Answer {
 	switch d.Verdict {
 	case authn.Allow:
-		identify(h, d.User, d.TokenID, d)
-		if removes {
-			remove(h, "Cookie")
-		}
-		w.WriteHeader(http.StatusOK)
+		return identified(d.User, d.TokenID, d, "Cookie")
 	case authn.Forward:
-		identify(h, "", "", d)
-		if removes {
-			remove(h)
-		}
-		w.WriteHeader(http.StatusOK)
+		return identified("", "", d)
 	case authn.Unauthorized:
-		h.Set("WWW-Authenticate", challenge)
-		w.WriteHeader(http.StatusUnauthorized)
+		return Answer{Code: http.StatusUnauthorized, Headers: []Header{{"WWW-Authenticate", challenge}}}
 	case authn.Forbidden:
-		h.Set(headerReason, string(d.Reason))
-		w.WriteHeader(http.StatusForbidden)
+		return Answer{Code: http.StatusForbidden, Headers: []Header{{headerReason, string(d.Reason)}}}
 	default:
-		w.WriteHeader(http.StatusServiceUnavailable)
+		return Answer{Code: http.StatusServiceUnavailable}
 	}
 }
 
-// identify sets every identity header, empty ones too. If one were missing, gateways would pass the client's own.
-func identify(h http.Header, user, tokenID string, d authn.Decision) {
-	h.Set(headerUser, user)
-	h.Set(headerTokenID, tokenID)
-	h.Set(headerAuthorization, d.Authorization)
-	h.Set(headerTarget, d.Target)
-}
-
-// remove names the client's headers that must not reach the product: those given, and those that are empty in the answer.
-func remove(h http.Header, names ...string) {
-	for _, name := range []string{headerUser, headerTokenID, headerAuthorization} {
-		if h.Get(name) == "" {
-			names = append(names, name)
+// identified returns a 200. It removes the given headers, and those of an identity that is empty.
+func identified(user, tokenID string, d authn.Decision, remove ...string) Answer {
+	a := Answer{Code: http.StatusOK, Remove: remove, Headers: []Header{
+		{headerUser, user}, {headerTokenID, tokenID}, {headerAuthorization, d.Authorization}, {headerTarget, d.Target},
+	}}
+	for _, h := range a.Headers {
+		if h.Value == "" {
+			a.Remove = append(a.Remove, h.Name)
 		}
 	}
-	h.Set(headerRemove, strings.ToLower(strings.Join(names, ",")))
+	return a
+}
+
+// write sends an answer. It sends no header that a gateway could pass on by mistake, not even a Date. removes means that the
+// gateway removes the headers that are named.
+func (a Answer) write(w http.ResponseWriter, removes bool) {
+	h := w.Header()
+	h["Date"] = nil
+	for _, header := range a.Headers {
+		h.Set(header.Name, header.Value)
+	}
+	if removes && len(a.Remove) > 0 {
+		h.Set(headerRemove, strings.ToLower(strings.Join(a.Remove, ",")))
+	}
+	w.WriteHeader(a.Code)
 }

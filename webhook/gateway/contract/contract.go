@@ -50,7 +50,7 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x, removes := exchange(decider, r)
-		answer(w, x.Decision, removes)
+		AnswerTo(x.Decision).write(w, removes)
 		x.Took = time.Since(start)
 		observe(x)
 	})

@@ -53,8 +53,10 @@ func asked(r *http.Request) ([]authn.Request, int) {
 
 // Every contract describes the same request alike, byte for byte, and another contract's question is none.
 func TestEveryContractDescribesTheRequest(t *testing.T) {
-	if len(askers) != len(authurl.Contracts()) {
-		t.Errorf("%d of %d contracts are tried", len(askers), len(authurl.Contracts()))
+	for _, name := range authurl.Contracts() {
+		if _, tried := askers[name]; !tried && name != authurl.GRPC { // which has no URL, and a package of its own
+			t.Errorf("%s is not tried", name)
+		}
 	}
 	for name, c := range askers {
 		for _, target := range []string{"/rest/api/2/issue?a=b", "//rest/..;/%2F", "/rest/%20?x=//?y", "/", "/rest?", "/rest/é", "/nginx/KEY/jira/main"} {
@@ -168,10 +170,10 @@ func TestEnvoyRemovesHeaders(t *testing.T) {
 		code     int
 		want     string
 	}{
-		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"}, 200, "cookie"},
-		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x"}, 200, "cookie,authorization"},
-		{authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi"}, 200, "x-forwarded-user,x-api-token-id"},
-		{authn.Decision{Verdict: authn.Forward}, 200, "x-forwarded-user,x-api-token-id,authorization"},
+		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat", Target: "/"}, 200, "cookie"},
+		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Target: "/"}, 200, "cookie,authorization"},
+		{authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", Target: "/"}, 200, "x-forwarded-user,x-api-token-id"},
+		{authn.Decision{Verdict: authn.Forward, Target: "/"}, 200, "x-forwarded-user,x-api-token-id,authorization"},
 		{authn.Decision{Verdict: authn.Unauthorized}, 401, ""},
 		{authn.Decision{Verdict: authn.Forbidden}, 403, ""},
 		{authn.Decision{}, 503, ""},

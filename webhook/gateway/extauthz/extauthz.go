@@ -1,0 +1,152 @@
+// Package extauthz answers Envoy's external authorization over gRPC (envoy.service.auth.v3.Authorization). It is one more
+// contract: what Envoy sends becomes the same question, and the decision becomes the same answer.
+package extauthz
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+// service implements the check. Its other methods do not exist.
+type service struct {
+	authv3.UnimplementedAuthorizationServer
+	decider contract.Decider
+	observe func(audit.Exchange)
+}
+
+// Check answers one question of Envoy. It never returns an error: Envoy could be configured to let requests pass then.
+func (s service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	begun := time.Now()
+	x := audit.Exchange{Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: contract.ReasonUnknownContract}}
+	if p, ok := peer.FromContext(ctx); ok {
+		x.Peer = p.Addr.String()
+	}
+	if q, claimed, ok := question(r.GetAttributes()); ok {
+		x.Site, x.Claimed = q.Site, claimed
+		x.Decision = s.decider.Decide(&q)
+	}
+	answer := response(x.Decision)
+	x.Took = time.Since(begun)
+	s.observe(x)
+	return answer, nil
+}
+
+// question reads Envoy's description of the client's request (attribute_context.proto, v1.40): the raw path with the query,
+// and the headers in either encoding. Nothing else of it is read.
+func question(a *authv3.AttributeContext) (authn.Request, audit.Claimed, bool) {
+	extensions, r := a.GetContextExtensions(), a.GetRequest().GetHttp()
+	h := headers(r)
+	namespace, name, ok := strings.Cut(extensions[authurl.SiteExtension], "/")
+	q := authn.Request{
+		Contract: authurl.GRPC, CallerKey: extensions[authurl.KeyExtension], Site: authn.SiteName{Namespace: namespace, Name: name},
+		Authorization: authorization(h, r.GetHeaderMap() != nil), Target: r.GetPath(), Method: r.GetMethod(),
+		Client: authn.Client{Address: a.GetSource().GetAddress().GetSocketAddress().GetAddress(), Forwarded: h["x-forwarded-for"]},
+	}
+	path, _, _ := strings.Cut(q.Target, "?")
+	claimed := audit.Claimed{Client: q.Client.Address, Method: q.Method, Path: path, RequestID: r.GetId()}
+	return q, claimed, ok && strings.HasPrefix(q.Target, "/")
+}
+
+// headers returns the client's headers by their names in lower case.
+func headers(r *authv3.AttributeContext_HttpRequest) map[string][]string {
+	all := map[string][]string{}
+	for _, h := range r.GetHeaderMap().GetHeaders() {
+		value := h.GetValue()
+		if raw := h.GetRawValue(); len(raw) > 0 {
+			value = string(raw)
+		}
+		name := strings.ToLower(h.GetKey())
+		all[name] = append(all[name], value)
+	}
+	for name, value := range r.GetHeaders() {
+		name = strings.ToLower(name)
+		all[name] = append(all[name], value)
+	}
+	return all
+}
+
+var second = regexp.MustCompile(`(?i)(^[ \t]*(basic|bearer)[ \t][^,]*,|,[ \t]*(basic|bearer)[ \t])`)
+
+// authorization returns the values of the client's Authorization headers. Without encode_raw_headers, Envoy joins several by
+// commas. Basic and Bearer contain none, so a comma beside them joins two values. OAuth and Digest contain commas.
+func authorization(h map[string][]string, raw bool) (values []string) {
+	for _, value := range h["authorization"] {
+		if !raw && second.MatchString(value) {
+			values = append(values, strings.Split(value, ",")...)
+			continue
+		}
+		values = append(values, value)
+	}
+	return values
+}
+
+// response returns the answer to a decision in Envoy's form (external_auth.proto, v1.40).
+func response(d authn.Decision) *authv3.CheckResponse {
+	a := contract.AnswerTo(d)
+	switch a.Code {
+	case http.StatusOK:
+		return allowed(d, a)
+	case http.StatusUnauthorized:
+		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unauthenticated)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
+			DeniedResponse: denied(a),
+		}}
+	case http.StatusForbidden:
+		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.PermissionDenied)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
+			DeniedResponse: denied(a),
+		}}
+	default:
+		// The status is not OK, so that an Envoy that does not know error_response denies too.
+		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unavailable)}, HttpResponse: &authv3.CheckResponse_ErrorResponse{
+			ErrorResponse: denied(a),
+		}}
+	}
+}
+
+// allowed returns a response that sets the headers with a value and removes the others. The client's own credential stays as
+// it is if it is forwarded: without encode_raw_headers, Envoy has changed what it sent here.
+func allowed(d authn.Decision, a contract.Answer) *authv3.CheckResponse {
+	own := func(name string) bool { return d.Verdict == authn.Forward && name == "Authorization" }
+	ok := &authv3.OkHttpResponse{}
+	for _, h := range a.Headers {
+		if h.Value != "" && !own(h.Name) {
+			ok.Headers = append(ok.Headers, option(h))
+		}
+	}
+	for _, name := range a.Remove {
+		if !own(name) {
+			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
+		}
+	}
+	return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.OK)}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}}
+}
+
+func denied(a contract.Answer) *authv3.DeniedHttpResponse {
+	d := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.Code)}}
+	for _, h := range a.Headers {
+		d.Headers = append(d.Headers, option(h))
+	}
+	return d
+}
+
+// option sets a header, and replaces the client's.
+func option(h contract.Header) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: strings.ToLower(h.Name), Value: h.Value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}

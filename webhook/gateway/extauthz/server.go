@@ -1,0 +1,89 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+const (
+	// maxMessage has room for the headers that Envoy accepts by default (60 KiB), twice, and for the rest of the attributes.
+	maxMessage = 256 << 10
+	// handshakeTimeout bounds the setup of a connection.
+	handshakeTimeout = 5 * time.Second
+	// minPing is how often a client may send keep-alive pings.
+	minPing = 10 * time.Second
+)
+
+// Server serves the contract on a port of its own.
+type Server struct{ grpc *grpc.Server }
+
+// NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection.
+func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, log logr.Logger) *Server {
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
+			defer func() {
+				if r := recover(); r != nil {
+					log.Error(fmt.Errorf("panic: %v", r), "Answering a question failed")
+					err = status.Error(codes.Internal, "internal error")
+				}
+			}()
+			return handle(ctx, request)
+		}),
+	)
+	authv3.RegisterAuthorizationServer(s, service{decider: decider, observe: observe})
+	grpc_health_v1.RegisterHealthServer(s, health{ready: ready})
+	return &Server{grpc: s}
+}
+
+// Serve answers until Shutdown is called.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.grpc.Serve(listener); err != nil {
+		return fmt.Errorf("serving gRPC: %w", err)
+	}
+	return nil
+}
+
+// Shutdown finishes the requests in flight, until ctx is done.
+func (s *Server) Shutdown(ctx context.Context) error {
+	stopped := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		s.grpc.Stop()
+		return ctx.Err()
+	}
+}
+
+// health is the readiness of the process, for gateways that check it over gRPC.
+type health struct {
+	grpc_health_v1.UnimplementedHealthServer
+	ready func() error
+}
+
+// Check implements grpc.health.v1.
+func (h health) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	if h.ready() != nil {
+		return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_NOT_SERVING}, nil
+	}
+	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
+}
