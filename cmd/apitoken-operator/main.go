@@ -132,6 +132,7 @@ func newWebhookCommand() *cobra.Command {
 	}
 	serve(cmd, &o.Options, run, "address for the questions of gateways; nothing else is served there")
 	cmd.Flags().StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
+	cmd.Flags().StringVar(&o.GRPCBindAddress, "grpc-bind-address", ":9001", "address for Envoy's external authorization over gRPC; 0 turns it off")
 	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
 		"maximum time after --shutdown-timeout to write when tokens were last used")
 	return cmd

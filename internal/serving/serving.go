@@ -52,13 +52,13 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// Server serves one handler from what a feed keeps fresh.
+// Server serves ports from what a feed keeps fresh.
 //
 // On shutdown it reports not ready but keeps serving for drainDelay, then finishes the requests in flight. The feed and
 // the background work stop last, so that the last answer is as fresh as the first.
 type Server struct {
-	http *http.Server
-	feed *feed.Feed
+	ports []Port
+	feed  *feed.Feed
 	// background runs as long as the feed does. It may be nil.
 	background                  func(context.Context)
 	drainDelay, shutdownTimeout time.Duration
@@ -66,11 +66,32 @@ type Server struct {
 	draining atomic.Bool
 }
 
+// Port is an address and what serves there. Serve returns nil once Shutdown has been called, which finishes the requests in
+// flight until its context is done.
+type Port struct {
+	Address  string
+	Serve    func(net.Listener) error
+	Shutdown func(context.Context) error
+}
+
+// newHTTPPort returns a port that an HTTP server serves.
+func newHTTPPort(address string, server *http.Server) Port {
+	return Port{Address: address, Shutdown: server.Shutdown, Serve: func(l net.Listener) error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving HTTP: %w", err)
+		}
+		return nil
+	}}
+}
+
 // NewServer returns a server at the BindAddress. background runs beside it until the last request is answered; it may be nil.
 func NewServer(o Options, server *http.Server, f *feed.Feed, background func(context.Context)) *Server {
-	server.Addr = o.BindAddress
-	return &Server{http: server, feed: f, background: background, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout}
+	ports := []Port{newHTTPPort(o.BindAddress, server)}
+	return &Server{ports: ports, feed: f, background: background, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout}
 }
+
+// AddPort adds a port, before the server starts.
+func (s *Server) AddPort(p Port) { s.ports = append(s.ports, p) }
 
 // SetupWithManager adds the server and its readiness check to the manager.
 func (s *Server) SetupWithManager(mgr ctrl.Manager) error {
@@ -93,9 +114,9 @@ func (s *Server) Ready(r *http.Request) error {
 
 // Start serves until ctx is done and all requests in flight are answered.
 func (s *Server) Start(ctx context.Context) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.http.Addr)
+	listeners, err := s.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return err
 	}
 	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
@@ -106,12 +127,9 @@ func (s *Server) Start(ctx context.Context) error {
 			return nil
 		})
 	}
-	group.Go(func() error {
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving: %w", err)
-		}
-		return nil
-	})
+	for i, p := range s.ports {
+		group.Go(func() error { return p.Serve(listeners[i]) })
+	}
 	group.Go(func() error {
 		defer stop()
 		<-ctx.Done()
@@ -120,12 +138,32 @@ func (s *Server) Start(ctx context.Context) error {
 	return group.Wait()
 }
 
+// listen listens on all ports, or on none.
+func (s *Server) listen(ctx context.Context) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, p := range s.ports {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Address)
+		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close() // the first error says why
+			}
+			return nil, fmt.Errorf("listening: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	<-time.After(s.drainDelay)
 	ctx, cancel := context.WithTimeout(ctx, s.shutdownTimeout)
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
+	var group errgroup.Group
+	for _, p := range s.ports {
+		group.Go(func() error { return p.Shutdown(ctx) })
+	}
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("waiting for requests in flight: %w", err)
 	}
 	return nil

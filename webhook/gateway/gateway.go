@@ -16,6 +16,7 @@ import (
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/gateway/contract"
+	"apitokens.dev/operator/webhook/gateway/extauthz"
 	"apitokens.dev/operator/webhook/gateway/usage"
 )
 
@@ -25,6 +26,8 @@ const requestTimeout = 10 * time.Second
 // Options are the settings of the process.
 type Options struct {
 	serving.Options
+	// GRPCBindAddress is the address of Envoy's contract over gRPC. None, or "0", turns it off.
+	GRPCBindAddress string
 	// FlushTimeout bounds the time to write last accesses after the last request.
 	FlushTimeout time.Duration
 }
@@ -54,11 +57,16 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	// The log ends after the manager, so that it writes the lines of the last requests.
 	lines := audit.NewLog(o.Audit, o.Registry)
 	defer lines.Close()
-	handler := contract.NewHandler(index, func(x audit.Exchange) {
+	observe := func(x audit.Exchange) {
 		lines.Observe(x)
 		uses.Observe(x)
-	})
-	server := serving.NewServer(o.Options, serving.NewHTTP(handler, requestTimeout), fed, uses.Run)
+	}
+	server := serving.NewServer(o.Options, serving.NewHTTP(contract.NewHandler(index, observe), requestTimeout), fed, uses.Run)
+	if a := o.GRPCBindAddress; a != "" && a != "0" {
+		ready := func() error { return server.Ready(nil) }
+		envoy := extauthz.NewServer(index, observe, ready, log.WithName("grpc"))
+		server.AddPort(serving.Port{Address: a, Serve: envoy.Serve, Shutdown: envoy.Shutdown})
+	}
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
 	}

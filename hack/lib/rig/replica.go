@@ -49,6 +49,7 @@ func (r *Rig) newReplica(host, name, kubeconfig string, drainDelay time.Duration
 		args: []string{
 			"webhook", "--kubeconfig", kubeconfig, "--bind-address", free[0],
 			"--health-probe-bind-address", free[1], "--metrics-bind-address", free[2], "--drain-delay", drainDelay.String(),
+			"--grpc-bind-address", "0",
 		},
 	}, nil
 }

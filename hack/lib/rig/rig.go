@@ -41,6 +41,8 @@ type Rig struct {
 	Product *fakeproduct.Jira
 	// URL is the address of nginx in front of the product. WebhookURL is the address at which nginx asks the webhook.
 	URL, WebhookURL string
+	// GRPCAddress is where an Envoy would ask the webhook.
+	GRPCAddress string
 	// HealthURL and MetricsURL are those of the webhook.
 	HealthURL, MetricsURL string
 	// Confluence is the second product; nil before StartConfluence.
@@ -177,12 +179,12 @@ func (r *Rig) startController(ctx context.Context) error {
 		return err
 	}
 	if r.WebhookURL == "" {
-		serving, err := ports.Free(5)
+		serving, err := ports.Free(6)
 		if err != nil {
 			return err
 		}
 		r.WebhookURL, r.HealthURL, r.MetricsURL = "http://"+serving[0], "http://"+serving[1], "http://"+serving[2]+"/metrics"
-		r.PortalURL, r.PortalMetricsURL = "http://"+serving[3], "http://"+serving[4]+"/metrics"
+		r.PortalURL, r.PortalMetricsURL, r.GRPCAddress = "http://"+serving[3], "http://"+serving[4]+"/metrics", serving[5]
 	}
 	r.ControllerMetricsURL = "http://" + free[1] + "/metrics"
 	r.Controller, err = r.startOperator("controller", "controller",
@@ -202,7 +204,7 @@ func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
 func (r *Rig) startWebhook(ctx context.Context) (err error) {
 	r.Webhook, err = r.startOperator("webhook", "webhook", "--drain-delay", "100ms",
 		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
-		"--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
+		"--grpc-bind-address", r.GRPCAddress, "--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
 		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))
 	if err != nil {
 		return err
