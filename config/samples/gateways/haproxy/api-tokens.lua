@@ -1,0 +1,70 @@
+-- Asks the webhook about a request, for HAProxy 2.6 or newer. haproxy.cfg beside this file loads it.
+-- It speaks the contract "forward": X-Forwarded-Uri, X-Forwarded-Method and X-Forwarded-For describe the request.
+--
+-- URL is the auth URL with "-" in place of the caller key, KEY is the caller key. HAProxy takes both from its environment.
+
+local url = os.getenv("API_TOKEN_URL")
+local key = os.getenv("API_TOKEN_CALLER_KEY")
+local timeout = 4500 -- milliseconds
+
+-- These headers come from the webhook alone.
+local identity = { "x-forwarded-user", "x-api-token-id", "authorization" }
+
+-- values returns all values of a header of the client, or nil.
+local function values(headers, name)
+    local found = {}
+    for i = 0, 1000 do
+        local value = headers[name] and headers[name][i]
+        if value == nil then break end
+        found[#found + 1] = value
+    end
+    if #found > 0 then return found end
+end
+
+local function refuse(txn, status, headers)
+    local reply = txn:reply({ status = status })
+    for _, name in ipairs({ "www-authenticate", "x-api-token-reason" }) do
+        local value = headers and headers[name] and headers[name][0]
+        if value then reply:add_header(name, value) end
+    end
+    txn:done(reply)
+end
+
+-- Every answer but 200, 401 and 403 means that there is no verdict: 503.
+core.register_action("ask_api_tokens", { "http-req" }, function(txn)
+    local headers = txn.http:req_get_headers()
+    local answer = core.httpclient():get({
+        url = url,
+        timeout = timeout,
+        headers = {
+            ["x-api-token-caller"] = { key },
+            ["x-forwarded-uri"] = { txn.sf:pathq() },
+            ["x-forwarded-method"] = { txn.sf:method() },
+            ["x-forwarded-for"] = { txn.sf:src() },
+            ["x-request-id"] = values(headers, "x-request-id"),
+            ["authorization"] = values(headers, "authorization"),
+        },
+    })
+    if not answer or (answer.status ~= 401 and answer.status ~= 403 and answer.status ~= 200) then
+        return refuse(txn, 503)
+    elseif answer.status ~= 200 then
+        return refuse(txn, answer.status, answer.headers)
+    end
+    for _, name in ipairs(identity) do
+        local value = answer.headers[name] and answer.headers[name][0] or ""
+        if value == "" then
+            txn.http:req_del_header(name)
+        else
+            txn.http:req_set_header(name, value)
+        end
+    end
+    -- What was judged is what is sent.
+    local target = answer.headers["x-api-token-target"]
+    txn.http:req_set_uri(target and target[0] or "/")
+    if answer.headers["x-api-token-id"] and answer.headers["x-api-token-id"][0] ~= "" then
+        -- A token of alice with a session of bob never becomes bob.
+        txn.http:req_del_header("cookie")
+        txn.http:req_del_header("upgrade")
+        txn:set_var("txn.api_token", true)
+    end
+end)

@@ -1,0 +1,136 @@
+// Package gateways_test sends one table of requests through real gateways, each with its sample configuration, to a fake
+// Jira. Every gateway asks the real handler of its contract.
+package gateways_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+const (
+	pat       = "alices-personal-access-token"
+	password  = "alices password"
+	callerKey = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+var site = authn.SiteName{Namespace: "jira", Name: "main"}
+
+// world is what is behind and beside a gateway.
+type world struct {
+	index   *authn.Index
+	product *fakeproduct.Jira
+	// token is alice's, and wrong has its id with another secret.
+	token, wrong string
+	// productAt, webhookAt and portalAt are addresses, as host:port.
+	productAt, webhookAt, portalAt string
+
+	mu        sync.Mutex
+	exchanges []audit.Exchange
+	portal    []*http.Request
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{index: authn.NewIndex(time.Now), product: fakeproduct.NewJira(fakeproduct.Options{BasicAuth: true, Users: []fakeproduct.User{
+		{Name: "alice", Password: password, PATs: []string{pat}}, {Name: "bob", Password: "bobs password"},
+	}})}
+	w.productAt = serve(t, w.product, 0)
+	w.issue(t)
+	w.webhookAt = serve(t, contract.NewHandler(w.index, w.observe), 10*time.Second)
+	w.portalAt = serve(t, http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.portal = append(w.portal, r)
+		_, _ = io.WriteString(answer, "the portal")
+	}), 0)
+	return w
+}
+
+// issue fills the index with the site and one token of alice.
+func (w *world) issue(t *testing.T) {
+	t.Helper()
+	id, err := token.NewID(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, entry, err := record.Mint(id, record.Delivered, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.wrong, err = token.New(id, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	w.token = text
+	keys := map[authurl.Contract][]string{}
+	for _, c := range authurl.Contracts() {
+		keys[c] = []string{callerKey}
+	}
+	origin := "http://" + w.productAt
+	w.index.PutSite(authn.Site{Name: site, Product: "Jira", Origin: origin, TokenPaths: []string{"/rest/"}})
+	w.index.PutCallerKeys(site, keys)
+	w.index.PutUpstreamCredential(authn.UpstreamCredential{Site: site, User: "alice", Authorization: "Bearer " + pat, Origin: origin})
+	w.index.PutToken(authn.Token{UID: "uid", Namespace: "jira", Name: "ci", User: "alice", Site: site})
+	w.index.PutRecord("uid", &record.Record{
+		TokenID: id, User: "alice", Site: record.Ref(site), APIToken: record.Ref{Namespace: "jira", Name: "ci"}, DeliverySecret: "ci", Entries: []record.Entry{entry},
+	})
+	w.index.SetReady()
+}
+
+func (w *world) observe(x audit.Exchange) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.exchanges = append(w.exchanges, x)
+}
+
+// asked returns the exchanges and the requests to the portal since the last call.
+func (w *world) asked() ([]audit.Exchange, []*http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x, p := w.exchanges, w.portal
+	w.exchanges, w.portal = nil, nil
+	return x, p
+}
+
+// serve serves a handler at an address of this machine until the test ends, with the limits of the operator's ports.
+func serve(t *testing.T, handler http.Handler, timeout time.Duration) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: listener, Config: serving.NewHTTP(handler, timeout)}
+	server.Start()
+	t.Cleanup(server.Close)
+	return listener.Addr().String()
+}
+
+func basic(user, secret string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+secret))
+}
+
+// fill replaces the words in capitals of a sample.
+func (w *world) fill(sample, listen string) string {
+	return strings.NewReplacer(
+		"CALLER_KEY;", callerKey+";", `"CALLER_KEY"`, `"`+callerKey+`"`, "API_TOKEN_CALLER_KEY CALLER_KEY", "API_TOKEN_CALLER_KEY "+callerKey,
+		"X-Api-Token-Caller CALLER_KEY", "X-Api-Token-Caller "+callerKey, "/-/SITE", "/-/"+site.String(), "/portal/SITE", "/portal/"+site.String(),
+		"WEBHOOK", w.webhookAt, "PORTAL", w.portalAt, "PRODUCT", w.productAt, "http://LISTEN", "http://"+listen, "LISTEN", listen,
+		"server_name HOST", "server_name localhost", "open BASE_URL", "open http://"+listen, "BASE_URL", "http://"+listen,
+	).Replace(sample)
+}
