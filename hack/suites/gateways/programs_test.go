@@ -28,6 +28,9 @@ func programs() []program {
 		{name: "nginx", start: startNginx},
 		{name: "haproxy", start: startHAProxy},
 		{name: "caddy", start: startCaddy},
+		{name: "envoy-http", start: startEnvoyHTTP},
+		{name: "envoy-grpc", start: startEnvoyGRPC(false)},
+		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true)},
 	}
 }
 

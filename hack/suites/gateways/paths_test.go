@@ -1,0 +1,96 @@
+package gateways_test
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// credentialPath matches what issues or sets credentials, where a token must not arrive as its owner.
+var credentialPath = regexp.MustCompile(`(?i)/rest/(pat|auth|oauth2|access-tokens)(/|$)|/plugins/servlet/(oauth|applinks)|/s/.*/_/`)
+
+// targets are spellings of paths with which external authorization was bypassed: what the gateway or the webhook judges is not
+// what the product runs.
+var targets = []string{
+	"/rest/pat/latest/tokens", "/rest//pat/latest/tokens", "/rest/./pat/latest/tokens", "/rest/x/../pat/latest/tokens", "/rest/%70at/latest/tokens",
+	"/rest/%2e%2e/rest/pat/latest/tokens", "/rest/x/%2E%2E/pat/latest/tokens", "/rest/x/..%2fpat/latest/tokens", "/rest/x%2f..%2fpat/latest/tokens",
+	"/rest/;x/pat/latest/tokens", "/rest/pat;a=b/latest/tokens", "/rest;a=b/pat/latest/tokens", "/rest/..;/rest/pat/latest/tokens", "/rest/x/..;a/pat/latest/tokens",
+	"/rest/%3b/pat/latest/tokens", "/rest\\pat/latest/tokens", "/rest/%5c..%5cpat/latest/tokens", "/rest/%00/pat", "/rest/%252e%252e/pat/latest/tokens",
+	"/rest/PAT/latest/tokens", "/REST/pat/latest/tokens", "/rest/pat/latest/tokens/", "/rest/pat/latest/tokens?x=/rest/api", "/rest/api/2/myself?/../pat",
+	"/s/..;/rest/api/_/rest/pat/latest/tokens", "/s/x/_/rest/pat/latest/tokens", "/s/%2e%2e/rest/api/_/rest/pat/latest/tokens", "/rest/s/x/_/rest/pat/latest/tokens",
+	"/rest/..;/s/x/_/rest/pat/latest/tokens", "/rest/api/2/../../secure/admin", "/rest/..;/secure/admin", "/rest/%2e%2e/secure/admin", "/rest/..%2fsecure/admin",
+	"//rest/pat/latest/tokens", "///rest//pat//latest//tokens", "/./rest/pat/latest/tokens", "/x/../rest/pat/latest/tokens", "/rest/pat%20/latest", "/rest/api/2/%23/../pat",
+	"/secure/admin", "/secure/..;/rest/pat/latest/tokens", "/plugins/servlet/oauth/authorize", "/rest/../plugins/servlet/oauth/authorize",
+}
+
+// A token never reaches, as its owner, a path that issues credentials or lies outside of the token paths, however it is spelled.
+func TestPaths(t *testing.T) {
+	for _, p := range programs() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			gateway, refused := p.start(t, w), 0
+			for _, target := range targets {
+				for _, method := range []string{http.MethodGet, http.MethodPost} {
+					got := w.send(t, gateway, method, target, "Authorization: "+basic("alice", w.token))
+					for _, seen := range got.seen {
+						ran := seen.Path
+						if seen.Forwarded != "" {
+							ran = seen.Forwarded
+						}
+						if seen.User == "alice" && (!strings.HasPrefix(ran, "/rest/") || credentialPath.MatchString(ran)) {
+							t.Errorf("%s %s: %d, and the product ran %s as alice", method, target, got.status, ran)
+						}
+						if strings.Contains(seen.Header.Get("Authorization"), "Basic") {
+							t.Errorf("%s %s: the token reached the product", method, target)
+						}
+					}
+					if len(got.seen) == 0 {
+						refused++
+					}
+				}
+			}
+			if ordinary := w.send(t, gateway, http.MethodGet, "/rest/api/2/myself", "Authorization: "+basic("alice", w.token)); ordinary.status != http.StatusOK {
+				t.Errorf("afterwards: %d", ordinary.status)
+			}
+			t.Logf("%s: %d of %d requests were refused before the product", p.name, refused, 2*len(targets))
+		})
+	}
+}
+
+// A second credential beside a token is refused, wherever it stands.
+func TestSecondCredential(t *testing.T) {
+	for _, p := range programs() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			gateway := p.start(t, w)
+			ours, others := "Authorization: "+basic("alice", w.token), "Authorization: Bearer "+pat
+			for name, tc := range map[string]struct {
+				target  string
+				headers []string
+			}{
+				"two headers, ours first":     {myself, []string{ours, others}},
+				"two headers, ours last":      {myself, []string{others, ours}},
+				"folded by a comma":           {myself, []string{ours + ", Bearer " + pat}},
+				"folded by a comma, last":     {myself, []string{others + ", " + basic("alice", w.token)}},
+				"in another case":             {myself, []string{ours, "AUTHORIZATION: Bearer " + pat}},
+				"os_username and os_password": {myself + "?os_username=bob&os_password=bobs%20password", []string{ours}},
+				"os_ in other letters":        {myself + "?%6fs_username=bob&os%5fpassword=bobs%20password", []string{ours}},
+				"os_authType":                 {myself + "?os_authType=basic", []string{ours}},
+				"the token in the query":      {myself + "?os_username=alice&os_password=" + w.token, nil},
+			} {
+				got := w.send(t, gateway, http.MethodGet, tc.target, tc.headers...)
+				refusal := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
+				if name == "the token in the query" && tc.headers == nil {
+					refusal = []int{http.StatusForbidden}
+				}
+				if !slices.Contains(refusal, got.status) || len(got.seen) != 0 {
+					t.Errorf("%s: %d, and the product saw %+v", name, got.status, got.seen)
+				}
+			}
+		})
+	}
+}
