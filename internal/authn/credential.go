@@ -74,10 +74,25 @@ func parseAuthorization(value string, buf *[maxBasic]byte) credential {
 	// Fold only ASCII: in Unicode, the long s of "Ba\u017fic" folds to s.
 	case username.Is("basic", []byte(scheme)):
 		return parseBasic(rest, buf)
+	case joinsBasic(rest):
+		return credential{kind: malformed}
 	case presentsToken(scheme), presentsToken(rest):
 		return credential{kind: misplaced}
 	}
 	return credential{kind: foreign}
+}
+
+// joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first.
+func joinsBasic(rest string) bool {
+	_, rest, more := strings.Cut(rest, ",")
+	for more {
+		next := strings.TrimLeft(rest, " \t")
+		if i := strings.IndexAny(next, " \t"); i >= 0 && username.Is("basic", []byte(next[:i])) {
+			return true
+		}
+		_, rest, more = strings.Cut(rest, ",")
+	}
+	return false
 }
 
 func parseBasic(encoded string, buf *[maxBasic]byte) credential {

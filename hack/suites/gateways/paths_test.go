@@ -79,7 +79,7 @@ func TestSecondCredential(t *testing.T) {
 				"in another case":             {myself, []string{ours, "AUTHORIZATION: Bearer " + pat}},
 				"os_username and os_password": {myself + "?os_username=bob&os_password=bobs%20password", []string{ours}},
 				"os_ in other letters":        {myself + "?%6fs_username=bob&os%5fpassword=bobs%20password", []string{ours}},
-				"os_authType":                 {myself + "?os_authType=basic", []string{ours}},
+				"os_authType":                 {myself + "?os_authType=any", []string{ours}},
 				"the token in the query":      {myself + "?os_username=alice&os_password=" + w.token, nil},
 			} {
 				got := w.send(t, gateway, http.MethodGet, tc.target, tc.headers...)

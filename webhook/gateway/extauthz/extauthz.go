@@ -5,7 +5,6 @@ package extauthz
 import (
 	"context"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -47,14 +46,14 @@ func (s service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 }
 
 // question reads Envoy's description of the client's request (attribute_context.proto, v1.40): the raw path with the query,
-// and the headers in either encoding. Nothing else of it is read.
+// and the headers in either encoding. Without encode_raw_headers, Envoy joins several values by commas. Nothing else is read.
 func question(a *authv3.AttributeContext) (authn.Request, audit.Claimed, bool) {
 	extensions, r := a.GetContextExtensions(), a.GetRequest().GetHttp()
 	h := headers(r)
 	namespace, name, ok := strings.Cut(extensions[authurl.SiteExtension], "/")
 	q := authn.Request{
 		Contract: authurl.GRPC, CallerKey: extensions[authurl.KeyExtension], Site: authn.SiteName{Namespace: namespace, Name: name},
-		Authorization: authorization(h, r.GetHeaderMap() != nil), Target: r.GetPath(), Method: r.GetMethod(),
+		Authorization: h["authorization"], Target: r.GetPath(), Method: r.GetMethod(),
 		Client: authn.Client{Address: a.GetSource().GetAddress().GetSocketAddress().GetAddress(), Forwarded: h["x-forwarded-for"]},
 	}
 	path, _, _ := strings.Cut(q.Target, "?")
@@ -78,21 +77,6 @@ func headers(r *authv3.AttributeContext_HttpRequest) map[string][]string {
 		all[name] = append(all[name], value)
 	}
 	return all
-}
-
-var second = regexp.MustCompile(`(?i)(^[ \t]*(basic|bearer)[ \t][^,]*,|,[ \t]*(basic|bearer)[ \t])`)
-
-// authorization returns the values of the client's Authorization headers. Without encode_raw_headers, Envoy joins several by
-// commas. Basic and Bearer contain none, so a comma beside them joins two values. OAuth and Digest contain commas.
-func authorization(h map[string][]string, raw bool) (values []string) {
-	for _, value := range h["authorization"] {
-		if !raw && second.MatchString(value) {
-			values = append(values, strings.Split(value, ",")...)
-			continue
-		}
-		values = append(values, value)
-	}
-	return values
 }
 
 // response returns the answer to a decision in Envoy's form (external_auth.proto, v1.40).
