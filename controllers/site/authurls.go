@@ -15,8 +15,12 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-// portalKey is the key of the portal's URL. The keys of the other URLs are the names of the contracts.
-const portalKey = "portal"
+const (
+	// portalKey is the key of the portal's URL. The keys of the other URLs are the names of the contracts.
+	portalKey = "portal"
+	// grpcSiteKey and grpcCallerKey are the keys of the context extensions for Envoy over gRPC, which has no URL.
+	grpcSiteKey, grpcCallerKey = "grpc-site", "grpc-key"
+)
 
 func authURLSecretName(site string) string { return site + "-auth-urls" }
 
@@ -25,7 +29,12 @@ func authURLSecretName(site string) string { return site + "-auth-urls" }
 func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.AtlassianSite, keys authurl.Keys) (*problem, error) {
 	want := map[string][]byte{portalKey: []byte(r.PortalURL + "/portal/" + s.Namespace + "/" + s.Name)}
 	for _, c := range authurl.Contracts() {
-		want[string(c)] = []byte(r.WebhookURL + keys.Address(c).String())
+		address := keys.Address(c)
+		if c != authurl.GRPC {
+			want[string(c)] = []byte(r.WebhookURL + address.String())
+			continue
+		}
+		want[grpcSiteKey], want[grpcCallerKey] = []byte(s.Namespace+"/"+s.Name), []byte(address.Key)
 	}
 	name := client.ObjectKey{Namespace: s.Namespace, Name: authURLSecretName(s.Name)}
 	var stored corev1.Secret

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -35,10 +36,19 @@ func (w *world) expectAuthURLs(s *tokensv1alpha1.AtlassianSite) (key string) {
 	}
 	key = keys.Keys[authurl.Nginx][0]
 	urls := w.authURLs(s)
-	want := webhookURL + "/nginx/" + key + "/" + s.Namespace + "/" + s.Name
-	if urls == nil || urls.Type != authurl.SecretType || len(urls.Data) != 2 || string(urls.Data["nginx"]) != want ||
-		string(urls.Data["portal"]) != portalURL+"/portal/"+s.Namespace+"/"+s.Name {
-		w.Errorf("the auth URLs of %s are %v, want %s", s.Name, urls, want)
+	name := s.Namespace + "/" + s.Name
+	want := map[string]string{"portal": portalURL + "/portal/" + name, "grpc-site": name, "grpc-key": keys.Keys[authurl.GRPC][0]}
+	for _, c := range []authurl.Contract{authurl.Nginx, authurl.Forward, authurl.Envoy, authurl.Fabric} {
+		want[string(c)] = webhookURL + "/" + string(c) + "/" + keys.Keys[c][0] + "/" + name
+	}
+	got := map[string]string{}
+	if urls != nil {
+		for member, value := range urls.Data {
+			got[member] = string(value)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" || urls.Type != authurl.SecretType {
+		w.Errorf("the auth URLs of %s: %s", s.Name, diff)
 	}
 	if s.Status.AuthURLSecretName != s.Name+"-auth-urls" {
 		w.Errorf("status.authURLSecretName of %s is %q", s.Name, s.Status.AuthURLSecretName)

@@ -75,11 +75,6 @@ func (a Address) String() string {
 	return "/" + string(a.Contract) + "/" + a.Key + "/" + a.Namespace + "/" + a.Site
 }
 
-// Extensions returns the same as context extensions, in YAML.
-func (a Address) Extensions() string {
-	return SiteExtension + ": " + a.Namespace + "/" + a.Site + "\n" + KeyExtension + ": " + a.Key + "\n"
-}
-
 // Parse reads the raw path of an auth URL. It resolves and decodes nothing.
 func Parse(path string) (Address, bool) {
 	a, following, ok := Cut(path)

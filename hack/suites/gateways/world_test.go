@@ -84,7 +84,7 @@ func (w *world) issue(t *testing.T) {
 	}
 	origin := "http://" + w.productAt
 	w.index.PutSite(authn.Site{Name: site, Product: "Jira", Origin: origin, TokenPaths: []string{"/rest/"}})
-	w.index.PutCallerKeys(site, keys)
+	w.index.PutCallerKeys(site, keys, nil)
 	w.index.PutUpstreamCredential(authn.UpstreamCredential{Site: site, User: "alice", Authorization: "Bearer " + pat, Origin: origin})
 	w.index.PutToken(authn.Token{UID: "uid", Namespace: "jira", Name: "ci", User: "alice", Site: site})
 	w.index.PutRecord("uid", &record.Record{
