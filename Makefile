@@ -16,6 +16,9 @@ KUBE_API_LINTER := $(TOOLS)/golangci-lint-kube-api-linter
 # npm writes this file at the end of an installation.
 E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
 
+# The gateways of the tests that Debian does not have.
+CADDY := $(BIN)/gateways/caddy
+
 # KUBEBUILDER_ASSETS names a folder with control plane binaries to use instead of building them.
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
 
@@ -36,7 +39,7 @@ demo-check: $(KUBE) prerequisites ## Run the demo unattended: check every step, 
 	@exec $(BIN)/demo --check
 
 .PHONY: test
-test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
+test: $(KUBE) $(CADDY) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
 
 .PHONY: e2e
@@ -106,6 +109,7 @@ verify: generate ## Regenerate everything; fail if the result differs from the c
 	go -C hack/tools/kube mod tidy -diff
 	go -C hack/tools/pinned mod tidy -diff
 	go -C hack/tools/pinned/golangci-lint mod tidy -diff
+	go -C hack/tools/gateways/caddy mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean
@@ -120,9 +124,13 @@ kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless 
 $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/main.go hack/tools/kube/build.sh
 	@hack/tools/kube/build.sh $(@D)
 
+$(CADDY): hack/tools/gateways/caddy/go.mod hack/tools/gateways/caddy/go.sum hack/tools/gateways/caddy/main.go
+	@echo "Building Caddy for the tests of gateways (some minutes the first time)."
+	go build -C hack/tools/gateways/caddy -trimpath -ldflags '-s -w' -o ../../../../$@ .
+
 .PHONY: prerequisites
-prerequisites: ## Install nginx, wget, Python and a C compiler (for the race detector), unless they exist
-	@hack/tools/prerequisites.sh nginx=nginx-light gcc=gcc,libc6-dev wget=wget python3=python3
+prerequisites: ## Install nginx, HAProxy, wget, Python and a C compiler (for the race detector), unless they exist
+	@hack/tools/prerequisites.sh nginx=nginx-light haproxy=haproxy gcc=gcc,libc6-dev wget=wget python3=python3
 
 .PHONY: browser
 browser: ## Install nginx, curl, Chromium and Node.js, unless they exist

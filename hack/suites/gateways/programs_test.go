@@ -1,6 +1,7 @@
 package gateways_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -47,9 +48,12 @@ func sample(t *testing.T, name string) string {
 // run starts a program and waits until it listens. A program that is missing is a failure.
 func run(t *testing.T, listen, name string, args ...string) {
 	t.Helper()
-	path, err := exec.LookPath(name)
+	if testing.Short() {
+		t.Skip("needs " + name + ", and -short is set")
+	}
+	path, err := find(name)
 	if err != nil {
-		t.Fatalf("%v: `make setup` installs it", err)
+		t.Fatalf("%v: `make test` installs or builds it", err)
 	}
 	log := new(strings.Builder)
 	cmd := exec.Command(path, args...)
@@ -84,6 +88,20 @@ func run(t *testing.T, listen, name string, args ...string) {
 			t.Fatalf("%s does not listen: %v", name, err)
 		}
 	}
+}
+
+// find returns the path of a program: of the one that was built for the tests, or else of an installed one.
+func find(name string) (string, error) {
+	built := filepath.Join(controlplane.RepositoryRoot(), "bin", "gateways", name)
+	if _, err := os.Stat(built); err == nil {
+		return built, nil
+	}
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin") {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("there is no %s", name)
 }
 
 func free(t *testing.T) string {
