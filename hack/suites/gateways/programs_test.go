@@ -20,8 +20,8 @@ type program struct {
 	name string
 	// start starts it for a world, and returns its address.
 	start func(t *testing.T, w *world) string
-	// cleans means that it resolves dot segments and repeated slashes itself, before it asks.
-	cleans bool
+	// restAlone means that it asks only about paths below /rest/. A token elsewhere reaches the product, which refuses it.
+	restAlone bool
 }
 
 func programs() []program {
@@ -29,6 +29,7 @@ func programs() []program {
 		{name: "nginx", start: startNginx},
 		{name: "haproxy", start: startHAProxy},
 		{name: "caddy", start: startCaddy},
+		{name: "ingress-nginx", start: startIngressNginx, restAlone: true},
 		{name: "envoy-http", start: startEnvoyHTTP},
 		{name: "envoy-grpc", start: startEnvoyGRPC(false)},
 		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true)},

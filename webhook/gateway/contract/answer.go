@@ -2,6 +2,7 @@ package contract
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"apitokens.dev/operator/internal/authn"
@@ -11,6 +12,7 @@ const (
 	headerUser          = "X-Forwarded-User"
 	headerTokenID       = "X-Api-Token-Id"
 	headerAuthorization = "Authorization"
+	headerCookie        = "Cookie"
 	// headerTarget has the request target that the gateway sends to the product.
 	headerTarget = "X-Api-Token-Target"
 	// headerReason has the Reason of a 403.
@@ -38,7 +40,7 @@ type Header struct{ Name, Value string }
 func AnswerTo(d authn.Decision) Answer {
 	switch d.Verdict {
 	case authn.Allow:
-		return identified(d.User, d.TokenID, d, "Cookie")
+		return identified(d.User, d.TokenID, d, headerCookie)
 	case authn.Forward:
 		return identified("", "", d)
 	case authn.Unauthorized:
@@ -64,15 +66,22 @@ func identified(user, tokenID string, d authn.Decision, remove ...string) Answer
 }
 
 // write sends an answer. It sends no header that a gateway could pass on by mistake, not even a Date. removes means that the
-// gateway removes the headers that are named.
-func (a Answer) write(w http.ResponseWriter, removes bool) {
+// gateway removes the client's headers that are named. Others replace headers: to them the answer has cookies, which are those of
+// the client, or empty if they must not reach the product.
+func (a Answer) write(w http.ResponseWriter, removes bool, cookies []string) {
 	h := w.Header()
 	h["Date"] = nil
 	for _, header := range a.Headers {
 		h.Set(header.Name, header.Value)
 	}
-	if removes && len(a.Remove) > 0 {
+	switch {
+	case a.Code != http.StatusOK:
+	case removes:
 		h.Set(headerRemove, strings.ToLower(strings.Join(a.Remove, ",")))
+	case slices.Contains(a.Remove, headerCookie):
+		h.Set(headerCookie, "")
+	default:
+		h.Set(headerCookie, strings.Join(cookies, "; "))
 	}
 	w.WriteHeader(a.Code)
 }

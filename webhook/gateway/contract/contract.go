@@ -26,7 +26,7 @@ type contract struct {
 	// read fills in Target, Method and Client of the Request. following is what follows the auth URL, with the query. It
 	// returns false if the gateway is not configured as the contract requires.
 	read func(r *http.Request, following string, q *authn.Request) bool
-	// removes means that the gateway removes the client's headers that an answer names.
+	// removes means that the gateway removes the client's headers that an answer names. Others replace headers.
 	removes bool
 }
 
@@ -50,7 +50,7 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x, removes := exchange(decider, r)
-		AnswerTo(x.Decision).write(w, removes)
+		AnswerTo(x.Decision).write(w, removes, r.Header.Values(headerCookie))
 		x.Took = time.Since(start)
 		observe(x)
 	})

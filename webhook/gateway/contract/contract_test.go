@@ -69,21 +69,21 @@ func TestAnswers(t *testing.T) {
 	}{
 		"allow": {
 			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat", Target: "/rest/api?x=//"},
-			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nX-Api-Token-Id: asp_x\r\nX-Api-Token-Target: /rest/api?x=//\r\n" +
+			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nCookie: \r\nX-Api-Token-Id: asp_x\r\nX-Api-Token-Target: /rest/api?x=//\r\n" +
 				"X-Forwarded-User: alice\r\nContent-Length: 0\r\n\r\n",
 		},
 		"forward with a credential": {
 			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", Target: "//rest/..;/%2F"},
-			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: //rest/..;/%2F\r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nCookie: a=b; c=d\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: //rest/..;/%2F\r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		"forward without": {
 			authn.Decision{Verdict: authn.Forward},
-			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nCookie: a=b; c=d\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		// An identity beside another verdict is a defect elsewhere. Still, it must not leave.
 		"forward with an identity": {
 			authn.Decision{Verdict: authn.Forward, User: "alice", TokenID: "asp_x"},
-			"HTTP/1.1 200 OK\r\nAuthorization: \r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nCookie: a=b; c=d\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: \r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
 		},
 		"unauthorized": {
 			authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonWrongSecret, User: "alice", TokenID: "asp_x", Authorization: "Bearer pat"},
@@ -107,7 +107,7 @@ func TestAnswers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, exchange(t, &decider{answer: tc.decision}, ask())); diff != "" {
+			if diff := cmp.Diff(tc.want, exchange(t, &decider{answer: tc.decision}, ask("Cookie: a=b", "Cookie: c=d"))); diff != "" {
 				t.Error(diff)
 			}
 		})

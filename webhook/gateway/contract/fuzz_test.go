@@ -79,7 +79,7 @@ func FuzzNginx(f *testing.F) {
 		if observed[0].Decision != want {
 			t.Errorf("observed %+v, want %+v", observed[0].Decision, want)
 		}
-		wantCode, wantHeader := expected(want)
+		wantCode, wantHeader := expected(want, r.Header["Cookie"])
 		if code != wantCode {
 			t.Errorf("answered %d to %+v, want %d", code, want, wantCode)
 		}
@@ -112,7 +112,7 @@ func answered(t *testing.T, w *httptest.ResponseRecorder) (int, http.Header) {
 }
 
 // expected returns the right answer to a decision.
-func expected(d authn.Decision) (int, http.Header) {
+func expected(d authn.Decision, cookies []string) (int, http.Header) {
 	// On the wire, line breaks in a value become spaces, and spaces around a value are cut off.
 	clean := func(value string) []string {
 		return []string{strings.Trim(strings.NewReplacer("\r", " ", "\n", " ").Replace(value), " \t")}
@@ -121,12 +121,12 @@ func expected(d authn.Decision) (int, http.Header) {
 	case authn.Allow:
 		return 200, http.Header{
 			"X-Forwarded-User": clean(d.User), "X-Api-Token-Id": {d.TokenID},
-			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target),
+			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target), "Cookie": {""},
 		}
 	case authn.Forward:
 		return 200, http.Header{
 			"X-Forwarded-User": {""}, "X-Api-Token-Id": {""},
-			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target),
+			"Authorization": clean(d.Authorization), "X-Api-Token-Target": clean(d.Target), "Cookie": clean(strings.Join(cookies, "; ")),
 		}
 	case authn.Unauthorized:
 		return 401, http.Header{"Www-Authenticate": {`Basic realm="API token", charset="UTF-8"`}}

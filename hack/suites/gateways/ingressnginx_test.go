@@ -1,0 +1,98 @@
+package gateways_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// startIngressNginx starts nginx with what ingress-nginx 1.15.1 renders for the annotations of docs/how-to/ingress-nginx.md: the
+// location of the question and that of the path (rootfs/etc/nginx/template/nginx.tmpl, lines 1006 to 1252), reduced to what bears
+// on authentication. The Ingresses of the portal have no annotations of ours.
+func startIngressNginx(t *testing.T, w *world) string {
+	t.Helper()
+	listen, dir := free(t), t.TempDir()
+	proxied := `
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Request-ID $request_id;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Scheme $scheme;
+            proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
+            proxy_set_header Proxy "";
+            proxy_buffer_size 64k;
+            proxy_buffers 4 64k;
+            proxy_request_buffering off;
+            proxy_http_version 1.1;
+`
+	asked := `
+            auth_request /_external-auth-L3Jlc3Q-Prefix;
+            auth_request_set $auth_cookie $upstream_http_set_cookie;
+            add_header Set-Cookie $auth_cookie;
+            auth_request_set $authHeader0 $upstream_http_authorization;
+            proxy_set_header 'Authorization' $authHeader0;
+            auth_request_set $authHeader1 $upstream_http_x_forwarded_user;
+            proxy_set_header 'X-Forwarded-User' $authHeader1;
+            auth_request_set $authHeader2 $upstream_http_x_api_token_id;
+            proxy_set_header 'X-Api-Token-Id' $authHeader2;
+            auth_request_set $authHeader3 $upstream_http_cookie;
+            proxy_set_header 'Cookie' $authHeader3;
+`
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n"
+	}
+	main := user + "daemon off;\nworker_processes 1;\npid " + dir + `/pid;
+error_log stderr warn;
+events {}
+http {
+    access_log off;
+    large_client_header_buffers 4 16k;
+    client_max_body_size 0;
+    client_body_temp_path ` + dir + `/body;
+    proxy_temp_path ` + dir + `/proxy;
+    fastcgi_temp_path ` + dir + `/fastcgi;
+    uwsgi_temp_path ` + dir + `/uwsgi;
+    scgi_temp_path ` + dir + `/scgi;
+    server {
+        listen ` + listen + `;
+        location = /_external-auth-L3Jlc3Q-Prefix {
+            internal;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Forwarded-Proto "";
+            proxy_set_header X-Request-ID $request_id;
+            proxy_set_header Host webhook;
+            proxy_set_header X-Original-URL $scheme://$http_host$request_uri;
+            proxy_set_header X-Original-Method $request_method;
+            proxy_set_header X-Sent-From "nginx-ingress-controller";
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Auth-Request-Redirect $request_uri;
+            proxy_buffering off;
+            proxy_buffer_size 64k;
+            proxy_buffers 4 64k;
+            proxy_pass_request_headers on;
+            set $target http://` + w.webhookAt + "/nginx/" + callerKey + "/" + site.String() + `;
+            proxy_pass $target;
+        }
+        location /rest/ {` + asked + proxied + `
+            proxy_pass http://` + w.productAt + `;
+        }
+        location /rest/api-tokens/ {` + proxied + `
+            proxy_pass http://` + w.portalAt + "/portal/" + site.String() + `/rest/api-tokens/;
+        }
+        location /plugins/servlet/api-tokens {` + proxied + `
+            proxy_pass http://` + w.portalAt + "/portal/" + site.String() + `/plugins/servlet/api-tokens;
+        }
+        location / {` + proxied + `
+            proxy_pass http://` + w.productAt + `;
+        }
+    }
+}
+`
+	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", strings.TrimSpace(main)+"\n"))
+	return listen
+}
