@@ -3,6 +3,7 @@ package config_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -158,7 +159,7 @@ func objects(t *testing.T, path string) (all []*unstructured.Unstructured) {
 	for {
 		o := &unstructured.Unstructured{}
 		switch err := decoder.Decode(&o.Object); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return all
 		case err != nil:
 			t.Fatalf("%s: %v", path, err)

@@ -68,9 +68,8 @@ func run(t *testing.T, listen, name string, args ...string) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // nginx's workers too
-		<-ended
-		if t.Failed() {
-			t.Logf("%s wrote:\n%s", name, log)
+		if err := <-ended; t.Failed() {
+			t.Logf("%s ended with %v, and wrote:\n%s", name, err, log)
 		}
 	})
 	for deadline := time.Now().Add(30 * time.Second); ; {
@@ -126,15 +125,15 @@ func write(t *testing.T, dir, name, text string) string {
 func startNginx(t *testing.T, w *world) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
-	temp := ""
+	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temp += kind + "_temp_path " + dir + "/" + kind + ";\n"
+		temp.WriteString(kind + "_temp_path " + dir + "/" + kind + ";\n")
 	}
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;\n" // a worker of another user could not enter the folder
 	}
-	main := user + "daemon off;\nworker_processes 1;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n" + temp +
+	main := user + "daemon off;\nworker_processes 1;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n" + temp.String() +
 		w.fill(sample(t, "nginx.conf"), listen) + "\n}\n"
 	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", main))
 	return listen

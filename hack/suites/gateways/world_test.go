@@ -83,7 +83,8 @@ func (w *world) issue(t *testing.T) {
 		keys[c] = []string{callerKey}
 	}
 	origin := "http://" + w.productAt
-	w.index.PutSite(authn.Site{Name: site, Product: "Jira", Origin: origin, TokenPaths: []string{"/rest/"}})
+	w.index.PutMemory(site, authn.Memory{UID: "site-uid"})
+	w.index.PutSite(authn.Site{Name: site, UID: "site-uid", Product: "Jira", Origin: origin, TokenPaths: []string{"/rest/"}})
 	w.index.PutCallerKeys(site, keys, nil)
 	w.index.PutUpstreamCredential(authn.UpstreamCredential{Site: site, User: "alice", Authorization: "Bearer " + pat, Origin: origin})
 	w.index.PutToken(authn.Token{UID: "uid", Namespace: "jira", Name: "ci", User: "alice", Site: site})
