@@ -96,7 +96,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard,
 	}
 	if err := errors.Join(
-		registerMetrics(mgr.GetClient(), guard, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
+		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
 		mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o),
@@ -110,9 +110,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 }
 
 // registerMetrics registers the collectors, which compute their metrics at each scrape.
-func registerMetrics(c client.Reader, guard *admission.Guard, o Options, notices []time.Duration) error {
+func registerMetrics(c client.Reader, guard *admission.Guard, checks *credential.Memory, o Options, notices []time.Duration) error {
 	err := errors.Join(
 		metrics.Registry.Register(guard),
+		metrics.Registry.Register(&site.Checks{Memory: checks, Clock: clock.RealClock{}}),
 		metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices}),
 	)
 	if err == nil && o.Licenses != nil {

@@ -7,9 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/projection"
 )
@@ -21,6 +23,25 @@ var (
 	licenseEndsDesc = prometheus.NewDesc("apitoken_site_license_expiration_timestamp_seconds",
 		"When the licence of a site ends, if it was verified.", []string{"site"}, nil)
 )
+
+var checkAgeDesc = prometheus.NewDesc("apitoken_upstream_credential_check_age_seconds",
+	"How long ago the product last said whose the personal access token is, for the one of a site that has waited longest.", []string{"site"}, nil)
+
+// Checks collects how old the checks of personal access tokens are.
+type Checks struct {
+	Memory *credential.Memory
+	Clock  clock.PassiveClock
+}
+
+// Describe implements prometheus.Collector.
+func (c *Checks) Describe(to chan<- *prometheus.Desc) { to <- checkAgeDesc }
+
+// Collect implements prometheus.Collector.
+func (c *Checks) Collect(to chan<- prometheus.Metric) {
+	for site, oldest := range c.Memory.Oldest() {
+		to <- prometheus.MustNewConstMetric(checkAgeDesc, prometheus.GaugeValue, c.Clock.Now().Sub(oldest).Seconds(), site.String())
+	}
+}
 
 // Licenses collects metrics about the licences of sites from their status and projections.
 type Licenses struct {

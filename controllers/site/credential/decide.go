@@ -37,8 +37,8 @@ type note struct {
 	tried time.Time
 	// checkAt, retireAt and renewAt are the earliest times of these steps.
 	checkAt, retireAt, renewAt time.Time
-	// answered is when the product last said whose it is.
-	answered time.Time
+	// answered is when the product last said whose it is. If that is not known, seen is when this process found it.
+	answered, seen time.Time
 	// sweepAt is the earliest time at which to look for personal access tokens that were left over.
 	sweepAt time.Time
 	// stuck means that the product refused to make a new personal access token.

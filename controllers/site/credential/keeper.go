@@ -33,7 +33,9 @@ const (
 	requestsTimeout = 40 * time.Second
 	// atOnce is how many copies of a site are in work at the same time: one for each connection to its product.
 	atOnce = 4
-	// relistPeriod is how often all APITokens of a site are read from the API server while copies are withdrawn.
+	// maxRelists is how often a pass reads all APITokens of a site from the API server for copies that are withdrawn. Further times
+	// are relistPeriod apart.
+	maxRelists   = 20
 	relistPeriod = 2 * time.Second
 	// maxSteps is more than any working copy needs.
 	maxSteps = 8
@@ -93,8 +95,9 @@ type pass struct {
 	owners map[string]bool
 	// published holds the enrolments in the cache by the name of their Secret.
 	published map[string]enrolment.Enrolment
-	// relisted is when all APITokens of the site were last read from the API server.
+	// relisted is when all APITokens of the site were last read from the API server, and relists how often in this pass.
 	relisted time.Time
+	relists  int
 }
 
 // Reconcile makes one pass over the working copies of a site: first those for `upstreamCredentials`, then those that are
@@ -155,6 +158,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 		})
 	}
 	_ = group.Wait() // the errors are in errs
+	p.Memory.noteOldest(p.name, all)
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
 	return errors.Join(append(errs, p.mend(ctx, all, secrets))...)
@@ -200,19 +204,20 @@ func (p *pass) settle(ctx context.Context, name string) error {
 
 // needed reports whether a user has an APIToken after all. The copy was marked as ending, and this mark is published before the
 // API server is asked. So whoever makes a token either finds the mark, or is found here. The API server selects users by the
-// exact spelling, so all APITokens of the site are read too, but not for each of many copies.
+// exact spelling, so all APITokens of the site are read. For each of many copies that would be too much.
 func (p *pass) needed(ctx context.Context, c upstream.Credential) (bool, error) {
 	if err := p.publish(ctx, c.User, nil); err != nil {
 		return false, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ofSite := client.MatchingFields{"spec.siteRef.name": p.name.Name}
-	ofUser := client.MatchingFields{"spec.siteRef.name": p.name.Name, "spec.user": c.User}
-	if p.Clock.Now().Sub(p.relisted) >= relistPeriod {
-		p.relisted, ofUser = p.Clock.Now(), ofSite
+	which := client.MatchingFields{"spec.siteRef.name": p.name.Name}
+	if p.relists >= maxRelists && p.Clock.Now().Sub(p.relisted) < relistPeriod {
+		which["spec.user"] = c.User
+	} else {
+		p.relists, p.relisted = p.relists+1, p.Clock.Now()
 	}
-	err := p.findOwners(ctx, p.Live, ofUser)
+	err := p.findOwners(ctx, p.Live, which)
 	return p.owners[c.User], err
 }
 

@@ -13,10 +13,40 @@ import (
 type Memory struct {
 	mu    sync.Mutex
 	notes map[types.NamespacedName]map[string]*note
+	// oldest is when the product last answered about the copy that has waited longest.
+	oldest map[types.NamespacedName]time.Time
 }
 
 // NewMemory returns an empty memory.
-func NewMemory() *Memory { return &Memory{notes: map[types.NamespacedName]map[string]*note{}} }
+func NewMemory() *Memory {
+	return &Memory{notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{}}
+}
+
+// Oldest returns when the product last answered about the copy of each site that has waited longest.
+func (m *Memory) Oldest() map[types.NamespacedName]time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.oldest)
+}
+
+// noteOldest notes the oldest answer about the copies of a site. Those that are for another upstream are not checked.
+func (m *Memory) noteOldest(site types.NamespacedName, all []state) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.oldest, site)
+	for _, s := range all {
+		if !s.readable || s.moved() {
+			continue
+		}
+		answered := s.answered
+		if answered.Before(s.seen) {
+			answered = s.seen // nobody knows when it was asked before
+		}
+		if oldest, known := m.oldest[site]; !known || answered.Before(oldest) {
+			m.oldest[site] = answered
+		}
+	}
+}
 
 // of returns the note of a working copy that was stored at this time, and about which the product last answered at another. Another
 // one under the same name gets a new note. The note belongs to the caller until the pass over its site ends: there is one pass
@@ -38,7 +68,10 @@ func (m *Memory) of(site types.NamespacedName, name string, stored, answered, no
 	if answered.IsZero() || answered.After(now) {
 		answered = time.Time{}
 	}
-	if n.answered, n.tried = answered, answered; answered.Add(checkPeriod / 2).After(now) {
+	if n.answered, n.tried = answered, answered; answered.IsZero() {
+		n.seen = now
+	}
+	if answered.Add(checkPeriod / 2).After(now) {
 		n.checked(name, answered)
 	}
 	m.notes[site][name] = n
@@ -52,5 +85,6 @@ func (m *Memory) keep(site types.NamespacedName, names map[string]bool) {
 	maps.DeleteFunc(m.notes[site], func(name string, _ *note) bool { return !names[name] })
 	if len(m.notes[site]) == 0 {
 		delete(m.notes, site)
+		delete(m.oldest, site)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"apitokens.dev/operator/internal/upstream"
 )
 
 func TestMemory(t *testing.T) {
@@ -28,5 +30,36 @@ func TestMemory(t *testing.T) {
 	}
 	if m.keep(site, nil); len(m.notes) != 0 {
 		t.Errorf("of a site that is gone %v is kept", m.notes)
+	}
+}
+
+// The oldest answer is that about the copy that waited longest. One for another upstream does not wait, and of one that was never
+// asked about, the process knows only since when it has seen it.
+func TestOldestCheck(t *testing.T) {
+	m, site := NewMemory(), types.NamespacedName{Namespace: "dev", Name: "main"}
+	of := func(name string, answered time.Time, changes ...change) state {
+		s := held(upstream.Given)
+		s.note = m.of(site, name, time.Time{}, answered, noon)
+		for _, change := range changes {
+			change(&s)
+		}
+		return s
+	}
+	all := []state{
+		of("a", noon.Add(-time.Hour)), of("b", noon.Add(-2*time.Hour)), of("c", noon.Add(-day), moved), of("d", time.Time{}), of("e", noon.Add(-day), garbled),
+	}
+	m.noteOldest(site, all)
+	if got := m.Oldest(); len(got) != 1 || !got[site].Equal(noon.Add(-2*time.Hour)) {
+		t.Errorf("the oldest are %v", got)
+	}
+	all[1].checked("b", noon)
+	all[0].checked("a", noon)
+	m.noteOldest(site, all)
+	if got := m.Oldest(); !got[site].Equal(noon) {
+		t.Errorf("after both were checked, the oldest are %v", got)
+	}
+	m.noteOldest(site, nil)
+	if got := m.Oldest(); len(got) != 0 {
+		t.Errorf("without copies, the oldest are %v", got)
 	}
 }

@@ -441,3 +441,44 @@ func TestNoControllerToEnrolWith(t *testing.T) {
 	}
 	bob.create(`{"label":"enrolled before"}`)
 }
+
+// Whether a user has to enrol is said by what the controller holds, and not by the conditions of their tokens, which are written
+// later: once it holds one, no new token makes another.
+func TestConditionsDoNotEnrol(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		alice.create(`{"label":"first"}`)
+		for _, object := range apiTokens(t, w) {
+			notEnrolled(t, w, object.Name)
+		}
+		for range 3 {
+			alice.create(`{"label":"more"}`)
+		}
+		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 1 {
+			t.Errorf("at the product are %+v", made)
+		}
+		w.End(t, "alice")
+		for range 3 {
+			alice.create(`{"label":"enrolled again"}`)
+		}
+		if made := w.Product.PersonalAccessTokens("alice"); len(made) != 2 {
+			t.Errorf("at the product are %+v", made)
+		}
+	})
+}
+
+// The name alice changed hands: what the operator holds belongs to the key of the first alice. The second one enrols for themselves.
+func TestNameThatChangedHandsEnrolsAnew(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		session(t, w, "alice").create(`{"label":"of the first"}`)
+		first := workingCopy(t, w)
+		if !w.Product.Rename("alice", "alicia") || !w.Product.Rename("bob", "alice") {
+			t.Fatal("the users were not renamed")
+		}
+		session(t, w, "alice").create(`{"label":"of the second"}`)
+		now := workingCopy(t, w)
+		if now.UserKey != "JIRAUSER10002" || now.ID == first.ID || accepted(t, w, first.Token) {
+			t.Errorf("held is one of %s, and the first one is accepted: %t", now.UserKey, accepted(t, w, first.Token))
+		}
+	})
+}

@@ -1,0 +1,109 @@
+package credential
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"apitokens.dev/operator/controllers/internal/owned"
+	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/upstream"
+)
+
+// busyProduct takes a while for each answer, and counts.
+type busyProduct struct {
+	Product
+
+	takes time.Duration
+
+	mu             sync.Mutex
+	asked          map[string][]time.Time
+	atOnce, mostly int
+}
+
+func (p *busyProduct) WhoAmI(ctx context.Context, _ atlassian.Upstream, as atlassian.Credential) (atlassian.User, error) {
+	user := strings.TrimPrefix(as.Authorization, "Bearer ")
+	p.mu.Lock()
+	p.asked[user] = append(p.asked[user], time.Now())
+	p.atOnce++
+	p.mostly = max(p.mostly, p.atOnce)
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.atOnce--
+		p.mu.Unlock()
+	}()
+	select {
+	case <-time.After(p.takes):
+		return atlassian.User{Name: user, Key: "K-" + user}, nil
+	case <-ctx.Done():
+		return atlassian.User{}, ctx.Err()
+	}
+}
+
+func (p *busyProduct) ListPATs(context.Context, atlassian.Upstream, atlassian.Credential) ([]atlassian.PAT, error) {
+	<-time.After(p.takes)
+	return nil, nil
+}
+
+// However many copies there are, each is checked about once an hour, by as many requests at once as the product has connections. So
+// it is after a restart, and after hours without the product: those that waited longest come first.
+func TestEveryCopyIsCheckedWithinAnHour(t *testing.T) {
+	for _, tc := range []struct {
+		copies int
+		takes  time.Duration
+	}{{400, 3 * time.Second}, {250, 10 * time.Millisecond}} {
+		t.Run(fmt.Sprintf("%d copies, %s", tc.copies, tc.takes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				product := &busyProduct{takes: tc.takes, asked: map[string][]time.Time{}}
+				k, s := slowSite(0, product)
+				for i := range tc.copies {
+					c := upstream.Credential{Namespace: s.Namespace, Site: s.Name, User: fmt.Sprintf("u%d", i), Origin: here, Token: fmt.Sprintf("u%d", i)}
+					c.Source, c.Stored = upstream.Pasted, time.Now().UTC()
+					encoded, err := c.Encode()
+					if err != nil {
+						t.Fatal(err)
+					}
+					err = k.Client.Create(t.Context(), &corev1.Secret{
+						ObjectMeta: metav1.ObjectMeta{
+							Namespace: "copies", Name: c.SecretName(), Labels: owned.Labels(types.NamespacedName{Namespace: s.Namespace, Name: s.Name}),
+						},
+						Type: upstream.SecretType, Data: map[string][]byte{upstream.DataKey: encoded},
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				up := &atlassian.Upstream{Product: atlassian.Jira, URL: here}
+				passes := func(d time.Duration) {
+					for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Minute) {
+						if _, err := k.Reconcile(t.Context(), s, up); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				passes(100 * time.Minute)
+				if len(product.asked) != tc.copies || product.mostly != atOnce {
+					t.Fatalf("asked was about %d of %d copies, about %d at once", len(product.asked), tc.copies, product.mostly)
+				}
+				<-time.After(5 * time.Hour)
+				k.Memory = NewMemory() // a restart
+				back := time.Now()
+				passes(75 * time.Minute)
+				for user, asked := range product.asked {
+					if last := asked[len(asked)-1]; last.Before(back) {
+						t.Fatalf("%s was not checked in the 75 minutes after the product came back", user)
+					}
+				}
+			})
+		})
+	}
+}
