@@ -14,8 +14,8 @@ import (
 // verified is a token that was verified in this request.
 type verified struct {
 	*entry
-	// ending says that the secret was replaced and ends soon.
-	ending bool
+	// secret is the index of the record's entry that was presented.
+	secret int
 	// path is the canonical path below the context path. fault is specialCharacter if it cannot be judged, else faultless.
 	path  []byte
 	fault pathFault

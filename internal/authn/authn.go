@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
 )
 
 // SiteName names an AtlassianSite.
@@ -74,8 +75,8 @@ type Decision struct {
 	TokenID string
 	// Claimed is the user name that the client sent with a token of another user, for the log.
 	Claimed string
-	// Ending says that the verified secret was replaced, and ends soon.
-	Ending bool
+	// Secret is the verified secret, on Allow of a request to the operator's own REST API. It must not be changed.
+	Secret *record.Entry
 	// Authorization is the value that the product receives: the owner's on Allow, the client's own on Forward.
 	Authorization string
 	// Target is the request target that the gateway sends to the product. It is the client's own on Forward. On Allow, runs

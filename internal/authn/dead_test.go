@@ -86,14 +86,22 @@ func TestReasonOfADeadSecret(t *testing.T) {
 	}
 }
 
-// The caller of the own API is told whether the secret was replaced. The product is not.
+// The own API is told which secret was presented: a replaced one may do less. A gateway is not told.
 func TestDecisionTellsReplacedSecrets(t *testing.T) {
 	f := newFixture(t)
 	_, ending, current := f.rotated(t)
-	for text, want := range map[string]bool{ending: true, current: false} {
-		if d := f.Identify(ownRequest("/jira/rest/api-tokens/latest/", basic("alice", text))); d.Verdict != authn.Allow || d.Ending != want {
-			t.Errorf("decided %+v, want ending %t", d, want)
+	for text, want := range map[string]record.State{ending: record.Ending, current: record.Delivered} {
+		r := ownRequest("/jira/rest/api-tokens/latest/", basic("alice", text))
+		if d := f.Identify(r); d.Verdict != authn.Allow || d.Secret == nil || d.Secret.State != want || !d.Secret.Hash.Verify([]byte(text)) {
+			t.Errorf("decided %+v, want a secret that is %s", d, want)
 		}
+		if d := f.Decide(request(myself, basic("alice", text))); d.Verdict != authn.Allow || d.Secret != nil {
+			t.Errorf("a gateway is told %+v", d)
+		}
+	}
+	r := ownRequest("/jira/rest/api-tokens/latest/", basic("bob", current))
+	if d := f.Identify(r); d.Secret != nil {
+		t.Errorf("with a refusal: %+v", d)
 	}
 }
 

@@ -158,8 +158,7 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 		}
 		return verified{}, d, true
 	}
-	ending := e.record.Entries[secret].State == record.Ending
-	return verified{entry: e, ending: ending, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
+	return verified{entry: e, secret: secret, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
@@ -190,9 +189,10 @@ func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 func (ix *Index) attach(q *question, v verified) Decision {
 	d := Decision{
 		Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, UserKey: v.record.UserKey, TokenID: v.record.TokenID,
-		APIToken: v.token.name(), Ending: v.ending,
+		APIToken: v.token.name(),
 	}
 	if q.mode == ownAPIRequest {
+		d.Secret = &v.record.Entries[v.secret]
 		return d
 	}
 	c, ok := ix.credentials[siteUser{q.Site, d.User}]

@@ -26,18 +26,6 @@ func (ix *Index) DeleteMemory(name SiteName) {
 	ix.remember(name)
 }
 
-// Epoch returns the revocation epoch of a site: its own, or the one that is remembered of its name if that is later. It returns
-// false if the site is unknown, or nothing is remembered about it yet.
-func (ix *Index) Epoch(at SiteName) (epoch time.Time, known bool) {
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
-	s := ix.sites[at]
-	if s == nil || !s.remembered {
-		return time.Time{}, false
-	}
-	return s.lifetime.IssuedAfter, true
-}
-
 // remember applies the memory to a site. The caller holds the lock.
 func (ix *Index) remember(name SiteName) {
 	s := ix.sites[name]

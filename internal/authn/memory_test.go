@@ -11,15 +11,16 @@ import (
 func TestRememberedEpoch(t *testing.T) {
 	early, late := time.Unix(1, 0), time.Unix(2, 0) // the fixture's token was issued at the first
 	for name, tc := range map[string]struct {
-		own, remembered, want time.Time
+		own, remembered time.Time
+		want            authn.Reason
 	}{
-		"none":              {time.Time{}, time.Time{}, time.Time{}},
-		"of the site":       {late, time.Time{}, late},
-		"remembered":        {time.Time{}, late, late},
-		"a lower one":       {early, late, late},
-		"a higher one":      {late, early, late},
-		"neither is later":  {early, early, early},
-		"only an early one": {time.Time{}, early, early},
+		"none":              {time.Time{}, time.Time{}, authn.ReasonAuthenticated},
+		"of the site":       {late, time.Time{}, authn.ReasonRevokedByEpoch},
+		"remembered":        {time.Time{}, late, authn.ReasonRevokedByEpoch},
+		"a lower one":       {early, late, authn.ReasonRevokedByEpoch},
+		"a higher one":      {late, early, authn.ReasonRevokedByEpoch},
+		"neither is later":  {early, early, authn.ReasonAuthenticated},
+		"only an early one": {time.Time{}, early, authn.ReasonAuthenticated},
 	} {
 		f := newFixture(t)
 		s := site(jira)
@@ -32,15 +33,8 @@ func TestRememberedEpoch(t *testing.T) {
 			f.PutSite(site(jira))
 			f.PutMemory(jira, authn.Memory{UID: siteUID})
 			put()
-			if epoch, known := f.Epoch(jira); !known || !epoch.Equal(tc.want) {
-				t.Errorf("%s, %s: the epoch is %v, %t, want %v", name, order, epoch, known, tc.want)
-			}
-			reason := authn.ReasonAuthenticated
-			if tc.want.Equal(late) {
-				reason = authn.ReasonRevokedByEpoch
-			}
-			if d := f.Decide(request(myself, basic("alice", f.token))); d.Reason != reason {
-				t.Errorf("%s, %s: decided %+v, want %s", name, order, d, reason)
+			if d := f.Decide(request(myself, basic("alice", f.token))); d.Reason != tc.want {
+				t.Errorf("%s, %s: decided %+v, want %s", name, order, d, tc.want)
 			}
 		}
 	}
@@ -68,15 +62,9 @@ func TestSiteThatIsNotRemembered(t *testing.T) {
 		if d := f.Identify(ownRequest("/jira/rest/api-tokens/", basic("alice", f.token))); d != want {
 			t.Errorf("%s, at the own API: decided %+v", name, d)
 		}
-		if epoch, known := f.Epoch(jira); known || !epoch.IsZero() {
-			t.Errorf("%s: the epoch is %v", name, epoch)
-		}
 		f.PutMemory(jira, authn.Memory{UID: siteUID})
 		if !f.authenticates() {
 			t.Errorf("%s: not even once it is remembered", name)
 		}
-	}
-	if _, known := f.Epoch(authn.SiteName{Namespace: "jira", Name: "nowhere"}); known {
-		t.Error("an unknown site has an epoch")
 	}
 }

@@ -64,7 +64,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	c.setClient(d)
 	switch d.Verdict {
 	case authn.Allow:
-		return s.tokenOwner(r, c, d)
+		return s.tokenOwner(c, d)
 	case authn.Forward:
 		return s.productUser(r, c, d)
 	case authn.Unauthorized:
@@ -104,42 +104,13 @@ func (c *Caller) setClient(d authn.Decision) {
 }
 
 // tokenOwner returns the owner of the token that authenticated the request.
-func (s *Service) tokenOwner(r *http.Request, c *Caller, d authn.Decision) (*Caller, error) {
+func (s *Service) tokenOwner(c *Caller, d authn.Decision) (*Caller, error) {
 	t, err := s.get(d.APIToken)
 	if err != nil {
 		return nil, err
 	}
-	c.User, c.Token, c.tokenID = d.User, t, d.TokenID
-	known := s.Index.Record(d.APIToken.UID)
-	if known == nil {
-		return nil, errJustChanged
-	}
-	if c.entry = entryOf(known, presentedSecret(r)); c.entry == nil {
-		return nil, errJustChanged
-	}
-	c.key = known.UserKey
+	c.User, c.key, c.Token, c.tokenID, c.entry = d.User, d.UserKey, t, d.TokenID, d.Secret
 	return c, nil
-}
-
-// entryOf returns the entry of a record that a secret verifies against, or nil. An imported token has only one.
-func entryOf(r *record.Record, secret string) *record.Entry {
-	i := 0
-	if !r.Imported {
-		i = r.Verify([]byte(secret))
-	}
-	if i < 0 {
-		return nil
-	}
-	return &r.Entries[i]
-}
-
-// presentedSecret returns the API token in the Authorization header.
-func presentedSecret(r *http.Request) string {
-	if _, password, ok := r.BasicAuth(); ok {
-		return password
-	}
-	_, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.TrimLeft(secret, " ")
 }
 
 // productUser asks the product for the user of a cookie or credential. It asks for each request and keeps no answer.
