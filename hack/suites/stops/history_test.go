@@ -43,6 +43,10 @@ type history struct {
 	server  *httptest.Server
 	site    *tokensv1alpha1.AtlassianSite
 	keeper  *controller
+	// stepped says that the clock is ahead of the API server's.
+	stepped bool
+	// abandoned are the personal access tokens of a site that was deleted. They end at the product by themselves.
+	abandoned map[int64]bool
 	// declared counts the declared APITokens.
 	declared int
 
@@ -56,12 +60,15 @@ var users = []fakeproduct.User{{Name: "alice", Key: "KEY1"}, {Name: "bob", Key: 
 // newHistory makes a site with a product of its own.
 func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	t.Helper()
-	h := &history{T: t, lane: l, tally: happened, model: &model{enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{}}
+	h := &history{T: t, lane: l, tally: happened, model: &model{enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{},
+		abandoned: map[int64]bool{},
+	}
 	l.clock.SetTime(time.Now())
 	h.product = fakeproduct.NewJira(fakeproduct.Options{ContextPath: "/jira", Users: users, Now: l.clock.Now})
 	h.server = httptest.NewServer(h.product)
 	t.Cleanup(h.server.Close)
-	h.createSite(fmt.Sprintf("s%d-%s", seed, strings.ToLower(crand.Text()[:4])))
+	name := fmt.Sprintf("s%d-%s", seed, strings.ToLower(crand.Text()[:4]))
+	h.createSite(name, name+".example")
 	h.keeper = newController(h)
 	t.Cleanup(h.leave)
 	for _, u := range users {
@@ -72,10 +79,10 @@ func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	return h
 }
 
-func (h *history) createSite(name string) {
+func (h *history) createSite(name, host string) {
 	h.Helper()
 	h.site = kubetest.Site(h.home, name, func(s *tokensv1alpha1.AtlassianSite) {
-		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.Administrators = "https://"+name+".example/jira", h.server.URL+"/jira", []string{"carol"}
+		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.Administrators = "https://"+host+"/jira", h.server.URL+"/jira", []string{"carol"}
 		s.Spec.AllowedNamespaces.From = tokensv1alpha1.NamespacesFromAll
 		s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(20))
 	})
@@ -165,7 +172,7 @@ func (h *history) send(r request) answer {
 	if err != nil {
 		return answer{body: err.Error()}
 	}
-	q.Host = h.site.Name + ".example"
+	q.Host = strings.TrimSuffix(strings.TrimPrefix(h.site.Spec.BaseURL, "https://"), "/jira")
 	q.Header.Set("X-Real-Ip", "192.0.2.7")
 	q.Header.Set("Content-Type", "application/json")
 	if r.form != nil {
@@ -362,5 +369,6 @@ func (h *history) objectOf(t *apiToken) *tokensv1alpha1.APIToken {
 // step lets time pass.
 func (h *history) step(d time.Duration) {
 	h.clock.SetTime(h.clock.Now().Add(d))
+	h.stepped = true
 	h.did("%s pass", d)
 }

@@ -54,6 +54,8 @@ type secret struct {
 	issued time.Time
 	// ends is zero if it never expires.
 	ends time.Time
+	// foreign means that it was issued by a site for another product.
+	foreign bool
 	// The end of a replaced one lies between least and most. Both are zero while it is not replaced.
 	least, most time.Time
 }
@@ -86,7 +88,7 @@ func (t *apiToken) replace(end time.Time, certain bool) {
 // lives reports whether a secret must answer 200 at this time, and whether it may.
 func (m *model) lives(s *secret, now time.Time) (must, may bool) {
 	t := s.of
-	dead := t.revoked == yes || t.suspended == yes || over(s.ends, now) || over(s.most, now) ||
+	dead := s.foreign || t.revoked == yes || t.suspended == yes || over(s.ends, now) || over(s.most, now) ||
 		s.issued.Before(m.epoch) || m.closed && t.away || slices.Contains(m.blocked, t.user)
 	unsure := t.revoked == maybe || t.suspended == maybe || over(s.least, now)
 	return !dead && !unsure, !dead

@@ -43,6 +43,7 @@ var stops = map[string]func(*history) *order{
 	"block a user":            blockUser,
 	"epoch":                   epoch,
 	"close the namespace":     closeNamespace,
+	"make the site again":     makeSiteAgain,
 	"let it expire":           expire,
 	"rotate without overlap":  rotateAway,
 	"revoke all with a token": revokeAllByToken,
@@ -210,6 +211,54 @@ func closeNamespace(h *history) *order {
 		})
 		h.closed = true
 	}, func() {}, nothing)
+}
+
+// makeSiteAgain deletes the site and creates one of the same name. Without its epoch nothing comes back; for another product, at
+// another base URL, all tokens are dead. The API server tells the time of the new site, so the clock must not be ahead of it.
+func makeSiteAgain(h *history) *order {
+	kills, other := h.chance(50), !h.stepped && h.chance(50)
+	host, what := h.site.Name+".example", "the site is made again"
+	if other {
+		host, what = h.site.Name+".other.example", "a site for another base URL is made under the name"
+	}
+	o := h.inKubernetes(what, func() {
+		if kills {
+			h.setEpoch()
+			h.did("kubectl: all tokens are revoked by an epoch")
+		}
+		h.reconcile()
+		h.removeSite()
+		h.createSite(h.site.Name, host)
+		h.reconcile()
+	}, func() {
+		for _, s := range h.secrets {
+			s.foreign = s.foreign || other
+		}
+	}, nothing)
+	o.alone = true
+	return o
+}
+
+// removeSite deletes the site. While there is none, nothing answers 200.
+func (h *history) removeSite() {
+	h.Helper()
+	address := h.address()
+	must(h.T, env.Admin.Delete(h.Context(), h.site))
+	h.reconcile()
+	h.catchUp(h.T)
+	for _, s := range h.secrets {
+		for _, g := range h.gateways {
+			if status, _ := askGateway(g, address, h.site.Spec.BaseURL, s.of.user, s.text); status == http.StatusOK {
+				h.wrong("%s: secret %d answers 200 without a site", g.name, s.n)
+			}
+		}
+	}
+	clear(h.enrolled)
+	for _, u := range users {
+		for _, pat := range h.product.PersonalAccessTokens(u.Name) {
+			h.abandoned[pat.ID] = true
+		}
+	}
 }
 
 func expire(h *history) *order {
