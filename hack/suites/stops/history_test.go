@@ -38,11 +38,15 @@ type history struct {
 	*tally
 	*model
 
+	seed    int
 	random  *rand.Rand
 	product *fakeproduct.Jira
 	server  *httptest.Server
 	site    *tokensv1alpha1.AtlassianSite
 	keeper  *controller
+	// at is the portal that carries out a stop. It has not seen the token of unseen, which is nil if it has seen all.
+	at     *process
+	unseen *secret
 	// stepped says that the clock is ahead of the API server's.
 	stepped bool
 	// abandoned are the personal access tokens of a site that was deleted. They end at the product by themselves.
@@ -60,7 +64,7 @@ var users = []fakeproduct.User{{Name: "alice", Key: "KEY1"}, {Name: "bob", Key: 
 // newHistory makes a site with a product of its own.
 func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	t.Helper()
-	h := &history{T: t, lane: l, tally: happened, model: &model{enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{},
+	h := &history{T: t, lane: l, tally: happened, seed: seed, model: &model{enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{},
 		abandoned: map[int64]bool{},
 	}
 	l.clock.SetTime(time.Now())

@@ -89,7 +89,7 @@ func (t *apiToken) replace(end time.Time, certain bool) {
 func (m *model) lives(s *secret, now time.Time) (must, may bool) {
 	t := s.of
 	dead := s.foreign || t.revoked == yes || t.suspended == yes || over(s.ends, now) || over(s.most, now) ||
-		s.issued.Before(m.epoch) || m.closed && t.away || slices.Contains(m.blocked, t.user)
+		s.issued.Before(m.epoch) || m.closed && t.first().away || slices.Contains(m.blocked, t.user)
 	unsure := t.revoked == maybe || t.suspended == maybe || over(s.least, now)
 	return !dead && !unsure, !dead
 }
@@ -109,6 +109,24 @@ func outlives(a, b time.Time) bool { return !b.IsZero() && (a.IsZero() || a.Afte
 
 // newest returns the last secret of a token.
 func (t *apiToken) newest() *secret { return t.secrets[len(t.secrets)-1] }
+
+// descends reports whether a token was made by another one, directly or not.
+func (t *apiToken) descends(from *apiToken) bool {
+	for p := t.by; p != nil; p = p.by {
+		if p == from {
+			return true
+		}
+	}
+	return false
+}
+
+// first returns the token at the beginning of the line in which a token was made.
+func (t *apiToken) first() *apiToken {
+	for t.by != nil {
+		t = t.by
+	}
+	return t
+}
 
 // tidied notes that the controller withdraws what users without tokens do not need.
 func (m *model) tidied() {

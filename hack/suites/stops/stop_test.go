@@ -33,6 +33,7 @@ type order struct {
 var stops = map[string]func(*history) *order{
 	"revoke one":              revokeOne,
 	"revoke one by itself":    revokeItself,
+	"revoke with descendants": revokeLine,
 	"revoke all":              revokeAll,
 	"revoke all on the page":  revokeAllOnPage,
 	"present":                 present,
@@ -49,14 +50,44 @@ var stops = map[string]func(*history) *order{
 	"revoke all with a token": revokeAllByToken,
 }
 
+// line is a stop of one token with its descendants. What any of them was making meanwhile dies too.
+func (h *history) line(match func(*secret) bool, r func(*secret) request) *order {
+	var root *apiToken
+	o := h.one(match, func(s *secret) request {
+		root = s.of
+		return r(s)
+	})
+	if o == nil {
+		return nil
+	}
+	o.what += ", with its descendants"
+	o.killed = func() {
+		for _, t := range h.tokens {
+			if t == root || t.descends(root) {
+				t.revoked = yes
+			}
+		}
+	}
+	o.takes = func(_ string, by *apiToken) fate {
+		if by != nil && (by == root || by.descends(root)) {
+			return yes
+		}
+		return no
+	}
+	return o
+}
+
 // one is a stop of one token. What it was making meanwhile may live.
 func (h *history) one(match func(*secret) bool, r func(*secret) request) *order {
 	s := h.someone(match)
+	if h.unseen != nil && h.chance(50) {
+		s = h.unseen
+	}
 	if s == nil {
 		return nil
 	}
 	q := r(s)
-	q.portal = pick(h, h.portals...)
+	q.portal = h.at
 	return &order{
 		what: q.String() + ", which is token " + strconv.Itoa(s.of.n), portal: q.portal,
 		run:    func() answer { return h.send(q) },
@@ -83,20 +114,26 @@ func revokeItself(h *history) *order {
 }
 
 func present(h *history) *order {
-	return h.one(func(*secret) bool { return true }, func(s *secret) request {
+	return h.line(func(*secret) bool { return true }, func(s *secret) request {
 		return request{what: "presents secret " + itoa(s.n), method: http.MethodPost, target: restPath + "/revoke", body: `{"token":"` + s.text + `"}`}
 	})
 }
 
+func revokeLine(h *history) *order {
+	return h.line(portalMade, func(s *secret) request {
+		return request{what: "revokes " + s.of.id, user: s.of.user, method: http.MethodDelete, target: restPath + "/" + s.of.id + "?descendants=true"}
+	})
+}
+
 func administratorOne(h *history) *order {
-	return h.one(func(*secret) bool { return true }, func(s *secret) request {
+	return h.line(func(*secret) bool { return true }, func(s *secret) request {
 		return request{what: "revokes " + s.of.id, user: "carol", method: http.MethodDelete, target: restPath + "/admin/" + s.of.id}
 	})
 }
 
 // all is a stop of all tokens of a user. What their tokens were making dies too. What their session was making may live.
 func (h *history) all(user string, r request) *order {
-	r.portal = pick(h, h.portals...)
+	r.portal = h.at
 	return &order{
 		what: r.String(), portal: r.portal,
 		run: func() answer { return h.send(r) },
@@ -278,7 +315,7 @@ func rotateAway(h *history) *order {
 		return nil
 	}
 	q := request{
-		what: fmt.Sprintf("rotates token %d without an overlap", s.of.n), portal: pick(h, h.portals...), user: s.of.user,
+		what: fmt.Sprintf("rotates token %d without an overlap", s.of.n), portal: h.at, user: s.of.user,
 		method: http.MethodPost, target: restPath + "/" + s.of.id + "/rotate", body: `{"overlapHours":0}`,
 	}
 	var last answer
