@@ -3,6 +3,7 @@ package layout_test
 import (
 	"path"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -12,10 +13,8 @@ var (
 	declared  = regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?(\w+)\(`)
 )
 
-// The threat model names the test that fails when a rule is broken. It exists, in the folder that stands before its name.
-func TestThreatModelNamesRealTests(t *testing.T) {
-	const model = "docs/explanation/threat-model.md"
-	document := files(t, "threat-model.md")[model]
+// Pages name the test that fails when a rule is broken. It exists, in the folder that stands before its name.
+func TestDocumentsNameRealTests(t *testing.T) {
 	folders := map[string]map[string]bool{}
 	for file, text := range files(t, ".go") {
 		for _, function := range declared.FindAllStringSubmatch(text, -1) {
@@ -25,18 +24,61 @@ func TestThreatModelNamesRealTests(t *testing.T) {
 			folders[function[1]][path.Base(path.Dir(file))] = true
 		}
 	}
-	tests, steps := namedTest.FindAllStringSubmatch(document, -1), namedStep.FindAllStringSubmatch(document, -1)
-	for _, name := range tests {
-		if in := folders[name[2]]; in == nil || name[1] != "" && !in[name[1]] {
-			t.Errorf("%s names %s of %q, which is not there", model, name[2], name[1])
+	least := map[string]int{"docs/explanation/threat-model.md": 150, "docs/how-to/stop.md": 12}
+	for page, document := range files(t, ".md") {
+		tests, steps := namedTest.FindAllStringSubmatch(document, -1), namedStep.FindAllStringSubmatch(document, -1)
+		for _, name := range tests {
+			if in := folders[name[2]]; in == nil || name[1] != "" && !in[name[1]] {
+				t.Errorf("%s names %s of %q, which is not there", page, name[2], name[1])
+			}
+		}
+		for _, name := range steps {
+			if !folders[name[1]]["demo"] {
+				t.Errorf("%s names the step %s of the demo, which is not there", page, name[1])
+			}
+		}
+		if len(tests) < least[page] {
+			t.Errorf("found only %d tests in %s", len(tests), page)
+		}
+		delete(least, page)
+	}
+	if len(least) > 0 {
+		t.Errorf("found no %v", least)
+	}
+}
+
+// Every row of the tables of stops says how, what it ends, and by which test that is shown.
+func TestStopsAreComplete(t *testing.T) {
+	const page = "docs/how-to/stop.md"
+	_, section, _ := strings.Cut(files(t, "stop.md")[page], "\n## The stops\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	rows, headings := map[string]int{}, 0
+	for row := range strings.Lines(section) {
+		cells := strings.Split(row, "|")
+		switch {
+		case len(cells) < 4:
+		case strings.TrimSpace(cells[1]) == "stop":
+			headings++
+		case !strings.Contains(cells[1], "---"):
+			rows[linkedText.ReplaceAllString(strings.TrimSpace(cells[1]), "$1")]++
 		}
 	}
-	for _, name := range steps {
-		if !folders[name[1]]["demo"] {
-			t.Errorf("%s names the step %s of the demo, which is not there", model, name[1])
+	for stop, n := range rows {
+		if n != headings {
+			t.Errorf("%s: %q is in %d of %d tables", page, stop, n, headings)
 		}
 	}
-	if len(tests) < 30 || len(steps) < 3 {
-		t.Errorf("found only %d tests and %d steps", len(tests), len(steps))
+	if headings != 3 || len(rows) < 10 {
+		t.Errorf("%s: found %d tables with %d stops", page, headings, len(rows))
+	}
+}
+
+// An epoch that is set to now lets live what is made in the same second, and what lagging portals make.
+func TestEpochsAreSetAhead(t *testing.T) {
+	now := regexp.MustCompile(`issuedAfter[^\n]*\$(\(date -u \+|now\b)`)
+	for page, document := range files(t, ".md") {
+		if found := now.FindString(document); found != "" {
+			t.Errorf("%s sets the epoch to now: %s", page, found)
+		}
 	}
 }
