@@ -68,6 +68,7 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	return r.deliver(ctx, s, text)
 }
 
+// createRecord stores the first secret of a token. It is the step *write record* of the model of stopping.
 func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) error {
 	t := s.token
 	return r.records().Create(ctx, t.UID, &record.Record{
@@ -140,7 +141,7 @@ func (r *Reconciler) takeBack(ctx context.Context, s observed, kept []record.Ent
 	return refusal
 }
 
-// addCandidate makes a new secret of the token and adds it to the record.
+// addCandidate makes a new secret of the token and adds it to the record: *write record* for a rotation.
 func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, error) {
 	text, entry, err := r.mint(s.record.TokenID, s)
 	if err != nil {
@@ -227,7 +228,8 @@ func (r *Reconciler) annotate(ctx context.Context, s observed) error {
 	return nil
 }
 
-// remove deletes exactly the APIToken that was read. The Cleaner then removes its Secrets, as after every deletion.
+// remove deletes exactly the version of the APIToken that was read: *take back*, of one that the portal did not finish. The
+// Cleaner then removes its Secrets, as after every deletion.
 func (r *Reconciler) remove(ctx context.Context, s observed) error {
 	t := s.token
 	if err := r.Client.Delete(ctx, t, client.Preconditions{UID: &t.UID, ResourceVersion: &t.ResourceVersion}); client.IgnoreNotFound(err) != nil {

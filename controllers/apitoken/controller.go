@@ -186,7 +186,7 @@ type outcome struct {
 }
 
 // pass takes steps until nothing is left to write. It trusts the cache only for the answer that nothing is to be done.
-// Every other decision rests on live reads.
+// Every other decision rests on live reads, before and after a secret is made: the step *read live* of the model of stopping.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
 	s, err := r.observe(ctx, t, r.Client)
 	if err != nil {

@@ -44,6 +44,7 @@ func (s state) cutOff() bool {
 	return s.pending() && s.now.Sub(s.token.CreationTimestamp.Time) >= makingGrace
 }
 
+// wasFinished removes what the portal was making when it was cut off: *take back* by the controller.
 func wasFinished(s state) *decision {
 	switch {
 	case s.cutOff():

@@ -102,7 +102,7 @@ func (ix *Index) decoy(id []byte) *entry {
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
-// the time reveals nothing.
+// the time reveals nothing. It is the step *judge* of the model of stopping.
 func (ix *Index) validity(s *site, e *entry, secret int, now time.Time) Reason {
 	t, of := e.token, &e.record.Entries[secret]
 	blocked := ix.blocks(s, e.record)

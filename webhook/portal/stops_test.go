@@ -87,6 +87,36 @@ func TestStopsAreReadLive(t *testing.T) {
 	}
 }
 
+// A token that the epoch killed makes nothing, although the portal has not seen the epoch and what it makes is younger.
+func TestDeadParentMakesNothing(t *testing.T) {
+	w := env.Jira(t)
+	id, text := create(t, w, "alice")
+	before, _ := newest(t, &apiTokens(t, w)[0])
+	api.hold(t, "atlassiansites")
+	epoch := time.Now().Add(time.Second).Truncate(time.Second)
+	change(t, w, `{"issuedAfter":"`+epoch.UTC().Format(time.RFC3339)+`"}`)
+	kubetest.Eventually(t, func() error {
+		if left := time.Until(epoch); left > 0 {
+			return fmt.Errorf("the epoch comes in %s", left)
+		}
+		return nil
+	})
+	for request, body := range map[string]string{"/": `{"label":"late"}`, "/" + id + "/rotate": `{"overlapHours":0}`} {
+		kubetest.Eventually(t, func() error { return accepted(t, w, text) }) // the portal has not seen the epoch
+		x := exchange{method: "POST", target: "/rest/api-tokens/latest" + request, header: basic(text), body: body, media: "application/json"}
+		if status, said := x.answer(t, w); status != http.StatusConflict || !strings.Contains(said, "changed or revoked") {
+			t.Errorf("POST %s: %d %s", request, status, said)
+		}
+	}
+	all := apiTokens(t, w)
+	if len(all) != 1 {
+		t.Fatalf("there are %d APITokens", len(all))
+	}
+	if after, older := newest(t, &all[0]); !after.Equal(before) || older != 0 {
+		t.Errorf("the secret of %s became one of %s, beside %d others", before, after, older)
+	}
+}
+
 // Nothing is issued before the epoch has come, and the answer says when that is.
 func TestNothingIsIssuedBeforeTheEpoch(t *testing.T) {
 	w := env.Jira(t)

@@ -219,7 +219,9 @@ end:	do
 #else
 		atomic { tokens = tokens & ~(seen & marked); seen = 0 } /* unless the APIToken was changed since */
 #endif
-	:: atomic { uid != 0 && (projectedUID != uid || projectedEpoch < epoch) -> seenUID = uid; seenEpoch = epoch };
+	:: atomic { /* remember */
+			uid != 0 && (projectedUID != uid || projectedEpoch < epoch) -> seenUID = uid; seenEpoch = epoch
+		};
 		atomic {
 			if
 #ifdef TIME_CUT
@@ -276,7 +278,7 @@ end:	atomic { OVER -> held = known };
 	:: atomic { left & 4 -> left = left - 4; hasProjectedUID = projectedUID; hasProjectedEpoch = projectedEpoch }
 	:: left == 0 -> break
 	od;
-	atomic {
+	atomic { /* judge */
 		expect();
 		after = (hasEpoch > hasProjectedEpoch -> hasEpoch : hasProjectedEpoch);
 #ifdef ANY_MEMORY

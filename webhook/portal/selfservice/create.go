@@ -22,9 +22,9 @@ const (
 	managedBy      = "apitoken-portal"
 )
 
-// Create creates a token for the caller and returns its plaintext, which is not stored. It is the maker of the protocol: it writes
-// the APIToken with a pending mark, then the record, reads live whether anything stops it, then removes the mark. If a step fails,
-// Create takes the APIToken back; if the process ends, the controller does.
+// Create creates a token for the caller and returns its plaintext, which is not stored. It is the maker of the protocol:
+// *write child* (the APIToken, with a pending mark), *write record*, *read live* whether anything stops it, *finish* (remove the
+// mark). If a step fails, Create takes the APIToken back; if the process ends, the controller does.
 func (s *Service) Create(ctx context.Context, c *Caller, r CreateRequest) (created Token, text string, err error) {
 	t, err := s.plan(c, r)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APITo
 	return nil
 }
 
-// issue generates the secret of a new APIToken and stores its record.
+// issue generates the secret of a new APIToken and stores its record: the step *write record*.
 func (s *Service) issue(
 	ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, id string,
 ) (text string, issued time.Time, err error) {
@@ -158,7 +158,7 @@ func (s *Service) mint(id string) (string, record.Entry, error) {
 	return record.Mint(id, record.Delivered, s.Clock.Now(), s.Random)
 }
 
-// finish removes the pending mark and waits until the token authenticates here.
+// finish removes the pending mark and waits until the token authenticates here: the step *finish*.
 func (s *Service) finish(ctx context.Context, t *tokensv1alpha1.APIToken) (finished Token, err error) {
 	patch := client.RawPatch(client.Merge.Type(), []byte(`{"metadata":{"annotations":{"`+tokensv1alpha1.AnnotationPending+`":null}}}`))
 	switch err := s.Client.Patch(ctx, t, patch); {
@@ -203,8 +203,8 @@ func (s *Service) marked(ctx context.Context, t *tokensv1alpha1.APIToken) (*toke
 	return nil, nil
 }
 
-// takeBackToken deletes an APIToken that nobody was shown, in the background. It waits until the feed has seen that, because the
-// APIToken counts towards the quota until then. It returns the error for the caller.
+// takeBackToken is the step *take back*: it deletes an APIToken that nobody was shown, in the background. It waits until the feed has
+// seen that, because the APIToken counts towards the quota until then. It returns the error for the caller.
 func (s *Service) takeBackToken(ctx context.Context, of *tokensv1alpha1.APIToken, because error) error {
 	t := of.DeepCopy()
 	gone := s.takeBack(ctx, func(ctx context.Context) (done bool, err error) {

@@ -68,9 +68,9 @@ func (s *Service) revoke(ctx context.Context, c *Caller, found []doomed, descend
 // deletions are the names of deleted APITokens by UID.
 type deletions map[types.UID]types.NamespacedName
 
-// revokeUntilNone is the stopper of the protocol: it deletes APITokens, then lists live and deletes, until the API server, and not
-// only the feed, has no more. A token that is written after the last list finds that its parent is gone (see checkParent), and is
-// taken back. It returns how many issued tokens it deleted.
+// revokeUntilNone is the stopper of the protocol: it deletes APITokens, then repeats the step *list live*, and deletes, until the API
+// server, and not only the feed, has no more. A token that is written after the last list finds that its parent is gone (see
+// checkParent), and is taken back. It returns how many issued tokens it deleted.
 func (s *Service) revokeUntilNone(ctx context.Context, c *Caller, next []doomed, more func(deletions) ([]doomed, error)) (n int, err error) {
 	deleted := deletions{}
 	for len(next) > 0 {
@@ -187,7 +187,7 @@ func (s *Service) idOf(ctx context.Context, uid types.UID) (string, error) {
 	}
 }
 
-// remove deletes an APIToken. ours reports whether this call deleted it.
+// remove deletes an APIToken: the step *write the stop* for the parent of others. ours reports whether this call deleted it.
 func (s *Service) remove(ctx context.Context, d doomed) (ours bool, err error) {
 	object := &tokensv1alpha1.APIToken{}
 	object.SetNamespace(d.Namespace)

@@ -154,7 +154,7 @@ type rotation struct {
 	text          string
 }
 
-// replaceSecret adds a secret to the record. If others change the record at the same time, it tries again.
+// replaceSecret adds a secret to the record: the step *write record* of a rotation. If others change the record at the same time, it tries again.
 func (s *Service) replaceSecret(ctx context.Context, c *Caller, t Token, overlap time.Duration, newest time.Time) (r rotation, err error) {
 	for range maxTries {
 		stored, known, err := s.rotatable(ctx, c, t, newest)
@@ -211,8 +211,8 @@ func (r rotation) isNewestIn(now *record.Record) bool {
 	return now.Entries[len(now.Entries)-1].Hash == r.entry.Hash
 }
 
-// takeBackSecret removes a secret that nobody was shown, in the background, and makes the earlier ones valid as before. It returns
-// the error for the caller.
+// takeBackSecret is the step *take back* of a rotation: it removes a secret that nobody was shown, in the background, and makes the
+// earlier ones valid as before. It returns the error for the caller.
 func (s *Service) takeBackSecret(ctx context.Context, r rotation, because error) error {
 	gone := s.takeBack(ctx, func(ctx context.Context) (done bool, err error) {
 		stored, now, err := s.readRecord(ctx, r.uid)

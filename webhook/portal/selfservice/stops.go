@@ -118,7 +118,11 @@ func (s *Service) checkSite(ctx context.Context, c *Caller, t *tokensv1alpha1.AP
 	if p := s.checkPolicy(&now, t); p != nil {
 		return p
 	}
-	if epoch := now.Spec.IssuedAfter.Time; issued.Before(epoch) {
+	epoch := now.Spec.IssuedAfter.Time
+	switch {
+	case c.Token != nil && c.entry.Issued.Before(epoch): // the caller is dead, and the feed does not know it yet
+		return errCallerChanged
+	case issued.Before(epoch):
 		return problem(Conflict, "All API tokens of this site from before %s were revoked in the meantime. Try again.", epoch.UTC().Format(time.RFC3339))
 	}
 	return s.checkNamespace(ctx, live, t.Spec.CreatedBy.Namespace)
