@@ -98,14 +98,16 @@ func newFeed(
 		return newSource(api, tracker, resource{name, list, object, s, scope}, f.metrics, log)
 	}
 	apiTokens, sites, projections := newTokens(index), newSites(index), newProjections(index, c.Licenses)
+	records := newRecords(index)
 	if objects != nil {
+		records = keyed{records, index, &objects.keys}
 		apiTokens, sites, projections = keeping{apiTokens, objects.apiTokens}, keeping{sites, objects.sites}, keeping{projections, objects.projections}
 	}
 	f.sources = []*source{
 		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, apiTokens),
 		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, sites),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
-		from("records", &corev1.SecretList{}, &corev1.Secret{}, newRecords(index), secrets(c.Namespace, record.SecretType)...),
+		from("records", &corev1.SecretList{}, &corev1.Secret{}, records, secrets(c.Namespace, record.SecretType)...),
 		from("projections", &corev1.SecretList{}, &corev1.Secret{}, projections, secrets(c.Namespace, projection.SecretType)...),
 	}
 	return f, from, nil

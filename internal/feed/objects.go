@@ -1,6 +1,9 @@
 package feed
 
 import (
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +22,7 @@ import (
 // The caller must not change what they return.
 type Objects struct {
 	apiTokens, sites, projections cache.Indexer
+	keys                          userKeys
 	loaded                        atomic.Bool
 }
 
@@ -26,14 +30,17 @@ type Objects struct {
 const (
 	bySite  = "site"
 	byOwner = "owner"
+	byUID   = "uid"
 )
 
 // NewObjects returns a store without objects.
 func NewObjects() *Objects {
 	return &Objects{
+		keys:  userKeys{uidsOf: map[siteKey]map[string]bool{}, of: map[string]siteKey{}},
 		sites: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil), projections: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil),
 		apiTokens: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{
 			bySite:  indexedBy(func(t *tokensv1alpha1.APIToken) string { return siteOf(t).String() }),
+			byUID:   indexedBy(func(t *tokensv1alpha1.APIToken) string { return string(t.UID) }),
 			byOwner: indexedBy(func(t *tokensv1alpha1.APIToken) string { return ownerKey(siteOf(t), username.Fold(t.Spec.User)) }),
 		}),
 	}
@@ -90,6 +97,14 @@ func (o *Objects) OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.AP
 	return o.indexed(byOwner, ownerKey(site, user))
 }
 
+// OfKey returns the APITokens whose records name this user key at the site, in no order.
+func (o *Objects) OfKey(site authn.SiteName, key string) (found []*tokensv1alpha1.APIToken) {
+	for _, uid := range o.keys.uids(siteKey{site, key}) {
+		found = append(found, o.indexed(byUID, uid)...)
+	}
+	return found
+}
+
 func (o *Objects) indexed(index, value string) []*tokensv1alpha1.APIToken {
 	stored, err := o.apiTokens.ByIndex(index, value)
 	if err != nil {
@@ -139,4 +154,69 @@ func (k keeping) keys() []key {
 		}
 	}
 	return all
+}
+
+// siteKey is a user key at a site.
+type siteKey struct {
+	site authn.SiteName
+	key  string
+}
+
+// userKeys has the UIDs of the APITokens whose records name a user key.
+type userKeys struct {
+	mu     sync.RWMutex
+	uidsOf map[siteKey]map[string]bool
+	of     map[string]siteKey
+}
+
+func (k *userKeys) uids(of siteKey) []string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.Collect(maps.Keys(k.uidsOf[of]))
+}
+
+// set replaces what is known of an APIToken. An empty key forgets it.
+func (k *userKeys) set(uid string, to siteKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old, known := k.of[uid]; known {
+		delete(k.of, uid)
+		if delete(k.uidsOf[old], uid); len(k.uidsOf[old]) == 0 {
+			delete(k.uidsOf, old)
+		}
+	}
+	if to.key == "" {
+		return
+	}
+	if k.of[uid] = to; k.uidsOf[to] == nil {
+		k.uidsOf[to] = map[string]bool{}
+	}
+	k.uidsOf[to][uid] = true
+}
+
+// keyed is the store of records that also keeps their user keys.
+type keyed struct {
+	store
+
+	index *authn.Index
+	owned *userKeys
+}
+
+func (k keyed) put(o client.Object) error {
+	err := k.store.put(o)
+	k.learn(o.GetName())
+	return err
+}
+
+func (k keyed) remove(gone key) {
+	k.store.remove(gone)
+	k.learn(gone.Name)
+}
+
+func (k keyed) learn(uid string) {
+	var to siteKey
+	if r := k.index.Record(uid); r != nil {
+		to = siteKey{authn.SiteName(r.Site), r.UserKey}
+	}
+	k.owned.set(uid, to)
 }

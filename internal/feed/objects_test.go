@@ -1,17 +1,21 @@
 package feed
 
 import (
+	"crypto/rand"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/record"
 )
 
 // apiToken returns an APIToken of a user for the site jira/main.
@@ -73,5 +77,54 @@ func TestObjectsAreKept(t *testing.T) {
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: kept are %q, want %q", name, got, tc.want)
 		}
+	}
+}
+
+// APITokens are found by the user key in their records as long as both exist.
+func TestObjectsAreFoundByUserKey(t *testing.T) {
+	index, objects := authn.NewIndex(time.Now), NewObjects()
+	site := authn.SiteName{Namespace: "jira", Name: "main"}
+	tokens, records := keeping{newTokens(index), objects.apiTokens}, keyed{newRecords(index), index, &objects.keys}
+	stored := func(key string) *corev1.Secret {
+		t.Helper()
+		_, entry, err := record.Mint("asp_0123456789abcdef", record.Delivered, time.Now(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := (&record.Record{
+			TokenID: "asp_0123456789abcdef", User: "alice", UserKey: key, Portal: true, Entries: []record.Entry{entry},
+			Site: record.Ref(site), APIToken: record.Ref{Namespace: "ns", Name: "a"},
+		}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "1", UID: "record"}, Data: map[string][]byte{record.DataKey: data}}
+	}
+	put := func(s store, o client.Object) func() { return func() { _ = s.put(o) } } // one of them cannot be read
+	damaged := stored("K1")
+	damaged.Data = nil
+	for _, step := range []struct {
+		name   string
+		change func()
+		of     map[string]int
+	}{
+		{"the record came first", put(records, stored("K1")), map[string]int{"K1": 0}},
+		{"both came", put(tokens, apiToken("a", "1", "alice")), map[string]int{"K1": 1, "": 0}},
+		{"the key changed", put(records, stored("K2")), map[string]int{"K1": 0, "K2": 1}},
+		{"the key is gone", put(records, stored("")), map[string]int{"K2": 0, "": 0}},
+		{"the key came back", put(records, stored("K1")), map[string]int{"K1": 1}},
+		{"the record is damaged", put(records, damaged), map[string]int{"K1": 0}},
+		{"the record was mended", put(records, stored("K1")), map[string]int{"K1": 1}},
+		{"the record is gone", func() { records.remove(keyOf(damaged)) }, map[string]int{"K1": 0}},
+	} {
+		step.change()
+		for key, want := range step.of {
+			if got := len(objects.OfKey(site, key)); got != want {
+				t.Errorf("%s: %d of %q, want %d", step.name, got, key, want)
+			}
+		}
+	}
+	if len(objects.keys.of)+len(objects.keys.uidsOf) != 0 {
+		t.Errorf("kept are %v and %v", objects.keys.of, objects.keys.uidsOf)
 	}
 }

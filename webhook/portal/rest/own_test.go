@@ -203,3 +203,34 @@ func TestVersions(t *testing.T) {
 		}
 	}
 }
+
+// A token belongs to the user key for which it was created: it stays with a user who is renamed, and whoever gets the name has
+// nothing of it.
+func TestTokensBelongToTheKey(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		before := session(t, w, "alice")
+		id, _ := before.create(`{"label":"of the first alice"}`)
+		if !w.Product.Rename("alice", "alicia") || !w.Product.Rename("bob", "alice") {
+			t.Fatal("a user was not renamed")
+		}
+		first, second := session(t, w, "alicia"), session(t, w, "alice")
+		if err := wantIDs(first, id); err != nil {
+			t.Error(err)
+		}
+		if err := wantIDs(second); err != nil {
+			t.Error(err)
+		}
+		second.expect(http.StatusNotFound, "GET", "/"+id, "")
+		second.expect(http.StatusNotFound, "DELETE", "/"+id, "")
+		second.expect(http.StatusNotFound, "POST", "/"+id+"/rotate", "")
+		second.expect(http.StatusNoContent, "DELETE", "/all", "")
+		first.expect(http.StatusConflict, "POST", "/", `{"label":"one too many"}`)
+		if err := wantIDs(first, id); err != nil {
+			t.Error(err)
+		}
+		first.expect(http.StatusNoContent, "DELETE", "/all", "")
+		if left := apiTokens(t, w); len(left) != 0 {
+			t.Errorf("%d APITokens are left", len(left))
+		}
+	}, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.TokenPolicy.MaxTokensPerUser = new(int32(1)) })
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -63,7 +64,7 @@ func (s *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 	if err := c.mustAdminister(); err != nil {
 		return err
 	}
-	found, err := s.withTokenID(ctx, c.Site, id, func(string) bool { return true })
+	found, err := s.withTokenID(ctx, c.Site, id, func(*record.Record) bool { return true })
 	switch {
 	case err != nil:
 		return err
@@ -81,7 +82,7 @@ func (s *Service) RevokeAllOf(ctx context.Context, c *Caller, user string) (int,
 	if user == "" {
 		return 0, invalid("user", "user is required: name the owner of the API tokens to revoke.")
 	}
-	return s.revokeAllOf(ctx, c, username.Fold(user))
+	return s.revokeAllOf(ctx, c, owner{user: username.Fold(user)})
 }
 
 // mustAdminister refuses API tokens too: the product is asked about each request of an administrator, so that one who was

@@ -108,11 +108,6 @@ func quotaReached(quota int) *Problem {
 	return problem(Conflict, "You have reached the limit of API tokens here, which is %d. Revoke one first.", quota)
 }
 
-// own returns the caller's APITokens, including those that are still being created.
-func (s *Service) own(c *Caller) []*tokensv1alpha1.APIToken {
-	return s.Objects.OwnedBy(c.Ref(), c.User)
-}
-
 // settle waits until the feed has seen the new APIToken, then checks the quota again. Of two requests that run at the same time,
 // at least one finds the other.
 func (s *Service) settle(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken) error {

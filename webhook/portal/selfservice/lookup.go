@@ -33,21 +33,21 @@ func (s *Service) doomedOf(t *tokensv1alpha1.APIToken) doomed {
 	return d
 }
 
-// withTokenID returns the tokens of the site that have this id and an owner that mine accepts. It asks the API server if the
+// withTokenID returns the tokens of the site that have this id and a record that mine accepts. It asks the API server if the
 // portal has seen none: another replica may have created it just now.
-func (s *Service) withTokenID(ctx context.Context, site *Site, id string, mine func(owner string) bool) (found []doomed, err error) {
+func (s *Service) withTokenID(ctx context.Context, site *Site, id string, mine func(*record.Record) bool) (found []doomed, err error) {
 	if !token.ValidID(id) {
 		return nil, nil
 	}
 	for _, t := range s.Objects.OfSite(site.Ref()) {
-		if d := s.doomedOf(t); d.id == id && mine(d.owner) {
-			found = append(found, d)
+		if r := s.Index.Record(string(t.UID)); r != nil && r.TokenID == id && mine(r) {
+			found = append(found, s.doomedOf(t))
 		}
 	}
 	if len(found) > 0 {
 		return found, nil
 	}
-	return s.storedWithTokenID(ctx, site, id, func(r *record.Record) bool { return mine(r.User) })
+	return s.storedWithTokenID(ctx, site, id, mine)
 }
 
 // liveAPIToken returns an APIToken as the API server has it. It returns nil if it is gone or being deleted.

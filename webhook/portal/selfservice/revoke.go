@@ -14,12 +14,13 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/username"
 )
 
 // Revoke revokes one of the caller's own tokens. With descendants, it also revokes all that were created with it, with those,
 // and so on.
 func (s *Service) Revoke(ctx context.Context, c *Caller, id string, descendants bool) error {
-	found, err := s.withTokenID(ctx, c.Site, id, func(owner string) bool { return owner == c.User })
+	found, err := s.withTokenID(ctx, c.Site, id, c.owner().has)
 	switch {
 	case err != nil:
 		return err
@@ -31,7 +32,7 @@ func (s *Service) Revoke(ctx context.Context, c *Caller, id string, descendants 
 
 // RevokeAll revokes all of the caller's own tokens, and returns how many there were.
 func (s *Service) RevokeAll(ctx context.Context, c *Caller) (int, error) {
-	return s.revokeAllOf(ctx, c, c.User)
+	return s.revokeAllOf(ctx, c, c.owner())
 }
 
 // RevokePresented revokes the token whose secret is text, with its descendants, because everybody who holds a secret may revoke
@@ -44,10 +45,11 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 	return s.revoke(ctx, c, found, true)
 }
 
-// revokeAllOf revokes all tokens of a user, including those that another of their tokens is creating on any replica. Nothing has
+// revokeAllOf revokes all tokens of an owner, including those that another of their tokens is creating on any replica. Nothing has
 // to be created for that, so a full quota is no obstacle.
-func (s *Service) revokeAllOf(ctx context.Context, c *Caller, user string) (n int, err error) {
-	more := func(deleted deletions) ([]doomed, error) { return s.allOf(ctx, c.Site, user, deleted) }
+func (s *Service) revokeAllOf(ctx context.Context, c *Caller, of owner) (n int, err error) {
+	names := map[string]bool{of.user: true}
+	more := func(deleted deletions) ([]doomed, error) { return s.allOf(ctx, c.Site, of, names, deleted) }
 	first, err := more(nil)
 	if err != nil {
 		return 0, err
@@ -89,18 +91,23 @@ func (s *Service) revokeUntilNone(ctx context.Context, c *Caller, next []doomed,
 	return n, s.awaitDeleted(ctx, deleted)
 }
 
-// allOf returns the APITokens of a user that are not deleted yet: those in the feed, and those of this very name that the API
-// server has. All tokens that the portal creates bear the folded name, and lie in the site's namespace.
+// allOf returns the APITokens of an owner that are not deleted yet: those in the feed, and those that the API server has under the
+// names of the owner. It adds to names the earlier ones that a token in the feed has. All tokens that the portal creates bear a folded
+// name, and lie in the site's namespace.
 //
 // The API server reads every APIToken of the namespaces that it is asked for. So it is asked for the others only when the
 // site's own has none left: tokens that multiply would win against a slower list.
-func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted deletions) (all []doomed, err error) {
+func (s *Service) allOf(ctx context.Context, site *Site, of owner, names map[string]bool, deleted deletions) (all []doomed, err error) {
+	seen := s.ownedBy(site.Ref(), of)
+	for _, t := range seen {
+		names[username.Fold(t.Spec.User)] = true
+	}
 	for _, namespace := range []string{site.Namespace, metav1.NamespaceAll} {
-		live, err := s.live(ctx, site, user, namespace)
+		live, err := s.liveOwnedBy(ctx, site, of, names, namespace)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range append(live, s.Objects.OwnedBy(site.Ref(), user)...) {
+		for _, t := range append(live, seen...) {
 			if _, gone := deleted[t.UID]; !gone && !slices.ContainsFunc(all, func(d doomed) bool { return d.uid == t.UID }) {
 				all = append(all, s.doomedOf(t))
 			}
@@ -110,6 +117,43 @@ func (s *Service) allOf(ctx context.Context, site *Site, user string, deleted de
 		}
 	}
 	return all, nil
+}
+
+// liveOwnedBy returns the APITokens of an owner that the API server has under these names in a namespace, or in all.
+func (s *Service) liveOwnedBy(
+	ctx context.Context, site *Site, of owner, names map[string]bool, namespace string,
+) (owned []*tokensv1alpha1.APIToken, err error) {
+	for name := range names {
+		live, err := s.live(ctx, site, name, namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range live {
+			switch mine, err := s.isOwnedBy(ctx, of, t); {
+			case err != nil:
+				return nil, err
+			case mine:
+				owned = append(owned, t)
+			}
+		}
+	}
+	return owned, nil
+}
+
+// isOwnedBy reads the record of an APIToken at the API server if the portal has not seen it. Without a record, the name counts.
+func (s *Service) isOwnedBy(ctx context.Context, of owner, t *tokensv1alpha1.APIToken) (bool, error) {
+	r := s.Index.Record(string(t.UID))
+	if r == nil && of.key != "" {
+		stored, now, err := s.readRecord(ctx, t.UID)
+		if err != nil && stored == nil {
+			return false, err
+		}
+		r = now
+	}
+	if r == nil {
+		return username.Fold(t.Spec.User) == of.user, nil
+	}
+	return of.has(r), nil
 }
 
 // childrenOf returns the tokens that were created with a deleted one. Only tokens of the same owner are, in the namespace of the

@@ -46,6 +46,8 @@ type Objects interface {
 	OfSite(site authn.SiteName) []*tokensv1alpha1.APIToken
 	// OwnedBy returns the APITokens of a user at a site. user is folded.
 	OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken
+	// OfKey returns the APITokens whose records name this user key.
+	OfKey(site authn.SiteName, key string) []*tokensv1alpha1.APIToken
 }
 
 // Service acts for the owners of tokens.
