@@ -118,9 +118,9 @@ func (s step) asks() bool { return s > disuse }
 // next returns the next step. No step sends a credential to an origin other than its own.
 func (s state) next() step {
 	switch {
-	case !s.readable && s.listed:
-		return leave // it is replaced as soon as its entry can be verified
-	case !s.readable, s.credential.Source == upstream.Given && (!s.listed || s.blocked):
+	case !s.readable:
+		return leave // a later version may read it; else it is replaced, by its entry or its user
+	case s.credential.Source == upstream.Given && (!s.listed || s.blocked):
 		return drop
 	case s.final(), s.abandoned():
 		return s.ending()
@@ -139,13 +139,14 @@ func (s state) next() step {
 	}
 }
 
-// ending returns the next step for a copy from the portal that ends.
+// ending returns the next step for a copy from the portal that ends. One that was made at another origin stays until it has
+// expired there: if `upstreamURL` is a mistake, nobody else could revoke it.
 func (s state) ending() step {
-	locally := s.credential.Source == upstream.Pasted || s.moved()
+	locally := s.credential.Source == upstream.Pasted || s.moved() && !s.now.Before(s.expiry())
 	switch {
 	case s.final() && s.credential.Usable() && !locally:
 		return disuse
-	case !locally && !s.answering:
+	case !locally && (s.moved() || !s.answering):
 		return leave
 	case !s.final() && s.credential.Ending.IsZero():
 		return mark
@@ -192,14 +193,20 @@ func (s state) checkDue() bool {
 	return !s.now.Before(s.checkAt) || !s.credential.Ending.IsZero()
 }
 
+// expiry returns when the personal access token ends at the product.
+func (s state) expiry() time.Time { return s.credential.Stored.Add(life(s.credential)) }
+
+func life(c upstream.Credential) time.Duration {
+	if c.Expires.IsZero() { // the product did not say
+		return lifetimeDays * 24 * time.Hour
+	}
+	return c.Expires.Sub(c.Stored)
+}
+
 // renewal returns the time at which a third of the lifetime is left: 30 days of 90. It is at least checkPeriod after the
 // copy was stored, so that a product with a wrong clock is not asked again and again.
 func renewal(c upstream.Credential) time.Time {
-	life := c.Expires.Sub(c.Stored)
-	if c.Expires.IsZero() { // the product did not say
-		life = lifetimeDays * 24 * time.Hour
-	}
-	return c.Stored.Add(max(life/3*2, checkPeriod))
+	return c.Stored.Add(max(life(c)/3*2, checkPeriod))
 }
 
 // answer is the product's answer to the question whose a personal access token is.

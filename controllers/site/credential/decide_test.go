@@ -102,7 +102,8 @@ func TestNextStep(t *testing.T) {
 		{"of another user", enrolled, []change{renamed}, withdraw},
 		{"of another user, asked just now", enrolled, []change{renamed, justAsked}, withdraw},
 		{"of another user, product away", enrolled, []change{renamed, silent}, leave},
-		{"of another user, moved", enrolled, []change{renamed, moved}, drop},
+		{"of another user, moved", enrolled, []change{renamed, moved}, leave},
+		{"of another user, moved, and at its end", enrolled, []change{aged(90*day, 0), renamed, moved}, drop},
 
 		{"no APIToken yet", enrolled, []change{aged(settlePeriod-1, 80*day), orphaned}, leave},
 		{"no APIToken any more", enrolled, []change{aged(settlePeriod, 80*day), orphaned}, mark},
@@ -111,8 +112,11 @@ func TestNextStep(t *testing.T) {
 		{"no APIToken any more, not used, marked", enrolled, []change{orphaned, rejected, justAsked, marked}, withdraw},
 		{"no APIToken any more, to be renewed", enrolled, []change{aged(70*day, 20*day), orphaned}, mark},
 		{"no APIToken any more, product away", enrolled, []change{orphaned, silent}, leave},
-		{"no APIToken any more, moved", enrolled, []change{orphaned, moved}, mark},
-		{"no APIToken any more, moved, marked", enrolled, []change{orphaned, moved, marked}, drop},
+		{"no APIToken any more, moved", enrolled, []change{orphaned, moved}, leave},
+		{"no APIToken any more, moved, marked", enrolled, []change{orphaned, moved, marked}, leave},
+		{"no APIToken any more, moved, just before its end", enrolled, []change{aged(90*day-1, 1), orphaned, moved}, leave},
+		{"no APIToken any more, moved, at its end", enrolled, []change{aged(90*day, 0), orphaned, moved}, mark},
+		{"no APIToken any more, moved, at its end, marked", enrolled, []change{aged(90*day, 0), orphaned, moved, marked}, drop},
 		{"marked, but needed again", enrolled, []change{marked}, check},
 		{"marked, but needed again, product away", enrolled, []change{marked, silent}, leave},
 
@@ -120,7 +124,8 @@ func TestNextStep(t *testing.T) {
 		{"of a blocked user, product away", enrolled, []change{blocked, silent}, disuse},
 		{"of a blocked user, not used", enrolled, []change{blocked, rejected}, withdraw},
 		{"of a blocked user, not used, product away", enrolled, []change{blocked, rejected, silent}, leave},
-		{"of a blocked user, moved", enrolled, []change{blocked, moved}, drop},
+		{"of a blocked user, moved", enrolled, []change{blocked, moved}, disuse},
+		{"of a blocked user, moved, not used", enrolled, []change{blocked, moved, rejected}, leave},
 		{"given, of a blocked user", given, []change{blocked, silent}, drop},
 
 		{"a third of its life is left", enrolled, []change{aged(60*day, 30*day)}, renew},
@@ -144,7 +149,7 @@ func TestNextStep(t *testing.T) {
 		{"renewed, and moved", enrolled, []change{replaced, moved}, leave},
 
 		{"damaged, with an entry", given, []change{garbled}, leave},
-		{"damaged, without", given, []change{garbled, unlisted}, drop},
+		{"damaged, without", given, []change{garbled, unlisted}, leave},
 	} {
 		s := held(tc.source)
 		for _, change := range tc.changes {
