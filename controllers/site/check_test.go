@@ -19,6 +19,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -94,12 +95,48 @@ func TestAcceptedAgain(t *testing.T) {
 	}
 }
 
-// After a renaming the copy is withdrawn, and an enrolled personal access token is revoked.
-func TestRenamedIsWithdrawn(t *testing.T) {
+// A renamed user keeps their key: their personal access token stays in use, and clients go on presenting the old name.
+func TestRenamedGoesOn(t *testing.T) {
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
+	w.token("bob")
+	w.paste(s, "bob", pat("bob", 1))
+	w.wait(s, 100*time.Minute)
+	j.Rename("alice", "alicia")
+	j.Rename("bob", "alice")
+	before := w.credential(s, "alice")
+	w.wait(s, 100*time.Minute)
+	if got := w.credential(s, "alice"); got != before || w.published(s, "alice").State != enrolment.Held {
+		t.Errorf("held is %+v", got)
+	}
+	if w.held(s, "bob") != pat("bob", 1) || w.credential(s, "bob").UserKey != "bob" {
+		t.Errorf("held of bob is %+v", w.credential(s, "bob"))
+	}
+	w.later(61 * day) // to be renewed
+	w.reconcile(s)
+	if c := w.credential(s, "alice"); c.ID == before.ID || c.UserKey != "K1" {
+		t.Errorf("it was not renewed: %+v", c)
+	}
+	w.expectAllVerified(s)
+	if events := w.emitted(); len(events) != 0 {
+		t.Errorf("events %q", events)
+	}
+}
+
+// keyless stores the copy of alice without the user key, as if the product had not said it.
+func (w *world) keyless(s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	c := w.credential(s, "alice")
+	c.UserKey = ""
+	w.keep(s, c)
+}
+
+// Where the key is not known, the name decides: the copy is withdrawn, and an enrolled personal access token is revoked.
+func TestAnothersIsWithdrawn(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
 	w.token("bob")
 	w.paste(s, "bob", pat("bob", 1))
 	w.reconcile(s)
+	w.keyless(s)
 	j.Rename("alice", "alicia")
 	j.Rename("bob", "alice")
 	w.wait(s, 100*time.Minute)
@@ -121,9 +158,10 @@ func TestRenamedIsWithdrawn(t *testing.T) {
 	w.expectIdle(s)
 }
 
-// The personal access token of a renamed user goes out of use at once, even if the product does not revoke it yet.
-func TestRenamedIsNotUsedBeforeItIsRevoked(t *testing.T) {
+// The personal access token of another user goes out of use at once, even if the product does not revoke it yet.
+func TestAnothersIsNotUsedBeforeItIsRevoked(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
+	w.keyless(s)
 	j.Rename("alice", "alicia")
 	w.serve("jira", failing(j, http.MethodDelete, http.StatusBadGateway))
 	w.wait(s, 100*time.Minute)
@@ -152,10 +190,6 @@ func TestGivenIsCheckedAgain(t *testing.T) {
 		"revoked": {
 			func(j *fakeproduct.Jira) { j.RevokePAT(pat("alice", 1)) }, tokensv1alpha1.ReasonUpstreamCredentialRefused,
 			"the product does not accept the personal access token in Secret 'alice-pat'", "put a valid one into Secret 'alice-pat'",
-		},
-		"renamed": {
-			func(j *fakeproduct.Jira) { j.Rename("alice", "alicia") }, tokensv1alpha1.ReasonUpstreamCredentialWithdrawn,
-			"in Secret 'alice-pat' is that of another user", "put one of 'alice' into Secret 'alice-pat'",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -117,7 +117,8 @@ var situations = map[string]struct {
 		w.remove(w.tokenOf("alice"))
 		w.later(10 * time.Minute)
 	}, "alice", withdrawn},
-	"renamed": {5, func(_ *world, j *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
+	"another user's": {5, func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
+		w.keyless(s)
 		j.Rename("alice", "alicia")
 	}, "alicia", withdrawn},
 	"an entry": {5, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {

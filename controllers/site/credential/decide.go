@@ -233,14 +233,17 @@ func (a answer) String() string {
 	return "answer(" + strconv.Itoa(int(a)) + ")"
 }
 
-// judge compares the user that the product named with the expected one. A name can change hands, a user key cannot.
+// judge compares the user that the product named with the expected one. A name can change hands, and a user can be renamed, but their
+// key stays. So the key decides where it is known.
 func judge(c upstream.Credential, named atlassian.User, err error) answer {
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
 		return refused
 	case err != nil:
 		return unclear
-	case username.Fold(named.Name) != c.User, c.UserKey != "" && named.Key != "" && named.Key != c.UserKey:
+	case c.UserKey != "" && named.Key == c.UserKey:
+		return accepted
+	case c.UserKey != "" && named.Key != "", username.Fold(named.Name) != c.User:
 		return anothers
 	default:
 		return accepted

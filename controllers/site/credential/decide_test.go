@@ -227,9 +227,10 @@ func TestJudge(t *testing.T) {
 		"herself":                    {atlassian.User{Name: "alice", Key: "K1"}, nil, accepted},
 		"spelled otherwise":          {atlassian.User{Name: "Alice", Key: "K1"}, nil, accepted},
 		"without a key":              {atlassian.User{Name: "alice"}, nil, accepted},
-		"under another name":         {atlassian.User{Name: "alicia", Key: "K1"}, nil, anothers},
+		"under another name":         {atlassian.User{Name: "alicia", Key: "K1"}, nil, accepted},
 		"the next one of this name":  {atlassian.User{Name: "alice", Key: "K2"}, nil, anothers},
-		"a name beyond ASCII":        {atlassian.User{Name: "alicé", Key: "K1"}, nil, anothers},
+		"another name and no key":    {atlassian.User{Name: "alicia"}, nil, anothers},
+		"another name and key":       {atlassian.User{Name: "alicia", Key: "K2"}, nil, anothers},
 		"nobody":                     {atlassian.User{}, nil, anothers},
 		"refused":                    {atlassian.User{}, fmt.Errorf("asking: %w", atlassian.ErrRefused), refused},
 		"unexpected":                 {atlassian.User{Name: "alice", Key: "K1"}, atlassian.ErrUnexpected, unclear},
@@ -241,8 +242,10 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	c.UserKey = ""
-	if got := judge(c, atlassian.User{Name: "alice", Key: "K1"}, nil); got != accepted {
-		t.Errorf("a key that nobody noted: %s", got)
+	for name, want := range map[string]answer{"alice": accepted, "Alice": accepted, "alicia": anothers, "alicé": anothers} {
+		if got := judge(c, atlassian.User{Name: name, Key: "K1"}, nil); got != want {
+			t.Errorf("%s, with a key that nobody noted: %s", name, got)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
 )
 
 const (
@@ -162,7 +163,11 @@ func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*a
 // take asks the product whose a personal access token is, and stores it if it is the user's, and no other is in use.
 func (p *pass) take(ctx context.Context, c upstream.Credential) error {
 	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
-	switch judge(c, user, err) {
+	found := judge(c, user, err)
+	if found == accepted && username.Fold(user.Name) != c.User {
+		found = anothers // a new one is for the present name
+	}
+	switch found {
 	case unclear:
 		return errUndecided
 	case refused:

@@ -125,7 +125,7 @@ func (p *pass) mend(ctx context.Context, all []state, secrets []corev1.Secret) e
 	var errs []error
 	readable := map[string]bool{}
 	for _, s := range all {
-		if !s.readable {
+		if !s.readable || ctx.Err() != nil {
 			continue
 		}
 		name := enrolment.OfCopy(s.name)
@@ -136,7 +136,7 @@ func (p *pass) mend(ctx context.Context, all []state, secrets []corev1.Secret) e
 	}
 	for i := range secrets {
 		e := p.published[secrets[i].Name]
-		if readable[secrets[i].Name] {
+		if readable[secrets[i].Name] || ctx.Err() != nil {
 			continue
 		}
 		waits, err := p.awaited(ctx, e)

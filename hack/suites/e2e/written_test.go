@@ -177,6 +177,9 @@ func keptPATs(t *testing.T) *canary.Secrets {
 	}
 	var pats canary.Secrets
 	for _, secret := range list.Items {
+		if secret.Type != upstream.SecretType {
+			continue // caller keys
+		}
 		held, err := upstream.Decode(secret.Data[upstream.DataKey])
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package states_test
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
@@ -52,6 +53,7 @@ var enrolledExamples = []example{
 	}},
 	{"signed-in-renamed", 2 * hour, func(w *world, name string) {
 		j, s := w.signedIn(name, fakeproduct.Options{})
+		w.forgetKey(s)
 		j.Rename("alice", "alicia")
 		w.later(2 * hour)
 		w.lookAtSite(s)
@@ -61,4 +63,18 @@ var enrolledExamples = []example{
 		w.later(61 * day)
 		w.lookAtSite(s)
 	}},
+}
+
+// forgetKey stores the copy of alice without the user key, as if the product had not said it. Then the name decides whose it is.
+func (w *world) forgetKey(s *tokensv1alpha1.AtlassianSite) {
+	var stored corev1.Secret
+	w.must(w.api.Get(w.Context(), client.ObjectKey{
+		Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(s.Namespace, s.Name, "alice"),
+	}, &stored))
+	c, err := upstream.Decode(stored.Data[upstream.DataKey])
+	w.must(err)
+	c.UserKey = ""
+	stored.Data[upstream.DataKey], err = c.Encode()
+	w.must(err)
+	w.must(w.api.Update(w.Context(), &stored))
 }
