@@ -30,6 +30,8 @@ const (
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonUserBlocked means that the site blocks the user, by `blockedUsers`.
 	ReasonUserBlocked = "UserBlocked"
+	// ReasonOwnerChanged means that the name of the user belongs to another user of the product than the one whose token it is.
+	ReasonOwnerChanged = "OwnerChanged"
 	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site, or of an earlier site of its name.
 	ReasonRevokedByEpoch = "RevokedByEpoch"
 	// ReasonImported means that the secret was imported and authenticates. It is also the reason of an Event.

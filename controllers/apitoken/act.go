@@ -44,6 +44,8 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.repair(ctx, s)
 	case annotate:
 		return r.annotate(ctx, s)
+	case learn:
+		return r.learn(ctx, s)
 	case stop:
 		return r.changeRecord(ctx, s, ended(s.state))
 	case remove:
@@ -72,7 +74,7 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) error {
 	t := s.token
 	return r.records().Create(ctx, t.UID, &record.Record{
-		TokenID: id, User: username.Fold(t.Spec.User), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
+		TokenID: id, User: username.Fold(t.Spec.User), UserKey: s.owner(), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
 		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 		Entries:  []record.Entry{entry},
@@ -226,6 +228,21 @@ func (r *Reconciler) annotate(ctx context.Context, s observed) error {
 		return fmt.Errorf("annotating the record: %w", err)
 	}
 	return nil
+}
+
+// learn notes in the record whose the token is. It fails with Conflict if the record changed since it was read.
+func (r *Reconciler) learn(ctx context.Context, s observed) error {
+	changed := *s.record
+	changed.LearnUserKey(s.owner())
+	return r.updateRecord(ctx, s, &changed)
+}
+
+// owner returns the user key at the product, or nothing while it is not known.
+func (s state) owner() string {
+	if !s.pat.held {
+		return ""
+	}
+	return s.pat.userKey
 }
 
 // remove deletes exactly the version of the APIToken that was read: *take back*, of one that the portal did not finish. The

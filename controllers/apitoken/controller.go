@@ -157,6 +157,7 @@ var paced = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
 	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
 	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
+	tokensv1alpha1.ReasonOwnerChanged,
 }
 
 // hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.
@@ -265,16 +266,25 @@ func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Obj
 func everyone(*tokensv1alpha1.APIToken) bool { return true }
 
 // concernsTokens reports whether an update of a Secret can change what is decided about an APIToken. A new licence or authority of a
-// site cannot.
+// site cannot, nor a renewed personal access token.
 func concernsTokens(old, now client.Object) bool {
 	before, ok := old.(*corev1.Secret)
 	after, isSecret := now.(*corev1.Secret)
-	if !ok || !isSecret || after.Type != projection.SecretType {
+	if !ok || !isSecret {
 		return true
 	}
-	was, err := projection.Decode(before.Data[projection.DataKey])
-	is, unreadable := projection.Decode(after.Data[projection.DataKey])
-	return err != nil || unreadable != nil || !was.IssuedAfter.Equal(is.IssuedAfter) || !was.LimitsSince.Equal(is.LimitsSince)
+	switch after.Type {
+	case projection.SecretType:
+		was, err := projection.Decode(before.Data[projection.DataKey])
+		is, unreadable := projection.Decode(after.Data[projection.DataKey])
+		return err != nil || unreadable != nil || !was.IssuedAfter.Equal(is.IssuedAfter) || !was.LimitsSince.Equal(is.LimitsSince)
+	case upstream.SecretType:
+		was, err := upstream.Decode(before.Data[upstream.DataKey])
+		is, unreadable := upstream.Decode(after.Data[upstream.DataKey])
+		return err != nil || unreadable != nil || was.Origin != is.Origin || was.Usable() != is.Usable() || was.UserKey != is.UserKey
+	default:
+		return true
+	}
 }
 
 // tokensOfSecret returns requests for the APITokens of a record, an upstream credential or the projection of a site, or for all

@@ -29,8 +29,8 @@ type state struct {
 	delivered *delivered
 	// source is the Secret to import from, or nil for other kinds of credential.
 	source *importSource
-	// upstreamHeld means that the operator holds a personal access token of the user.
-	upstreamHeld bool
+	// pat is the personal access token of the user that the operator holds.
+	pat pat
 	// namespaceErr says why the site is not open to the namespace of the APIToken, and parentErr the same of the token with which it
 	// was created. They are nil if it is open.
 	namespaceErr, parentErr error
@@ -57,6 +57,15 @@ type orphan struct {
 	dead time.Time
 	// kept means that the deletion was not observed, so nothing is cleaned up.
 	kept bool
+}
+
+// pat is a personal access token, without the token in it.
+type pat struct {
+	// held means that there is one that the product accepts, for the site's present upstream. ended means that there is one that cannot
+	// be used any more.
+	held, ended bool
+	// userKey is the product's key of the user whose it is, or empty if it is not known.
+	userKey string
 }
 
 // delivered is the delivered Secret, without the token in it.
@@ -105,6 +114,8 @@ const (
 	repair
 	// annotate: annotate the record with the generation of the spec, which was declared while the admission policies were in force.
 	annotate
+	// learn: note in the record the user key at the product.
+	learn
 	// stop: end every secret of the record.
 	stop
 	// remove: delete the APIToken, because its retention after expiry is over, or because the portal did not finish it.
@@ -113,7 +124,7 @@ const (
 
 var stepNames = map[step]string{
 	none: "none", blocked: "blocked", settled: "settled", issue: "issue", reissue: "reissue", rotate: "rotate",
-	confirm: "confirm", adopt: "adopt", repair: "repair", annotate: "annotate", stop: "stop", remove: "remove",
+	confirm: "confirm", adopt: "adopt", repair: "repair", annotate: "annotate", learn: "learn", stop: "stop", remove: "remove",
 }
 
 func (s step) String() string { return stepNames[s] }
@@ -142,10 +153,12 @@ var (
 		recordLives,
 		recordAgrees,
 		isDeclaredGuarded,
+		ownerIsKnown,
 		deliveryIsOurs,
 		hasNotEnded,
 		isActive,
 		userNotBlocked,
+		ownerIsTheSame,
 		isIssued,
 		isDelivered,
 		isFresh,
@@ -161,9 +174,11 @@ var (
 		recordLives,
 		recordAgrees,
 		isDeclaredGuarded,
+		ownerIsKnown,
 		hasNotEnded,
 		isActive,
 		userNotBlocked,
+		ownerIsTheSame,
 		isImported,
 		isNotDuplicate,
 		isReachable,
@@ -223,7 +238,7 @@ func (s state) refusal(of ...step) string {
 
 // refusedUpkeep returns a note about a refused write that a valid token can do without, or nothing.
 func refusedUpkeep(s state) string {
-	if message := s.refusal(annotate, confirm, repair); message != "" {
+	if message := s.refusal(annotate, learn, confirm, repair); message != "" {
 		return " " + message
 	}
 	return ""
@@ -286,7 +301,8 @@ func namespaceAllowed(s state) *decision {
 // userNotBlocked: `blockedUsers` of a site stop everything of a person.
 func userNotBlocked(s state) *decision {
 	user := username.Fold(s.token.Spec.User)
-	if !terms.Blocks(s.site, user, s.userKey()) {
+	known := s.record != nil && terms.Blocks(s.site, user, s.record.UserKey)
+	if !known && !terms.Blocks(s.site, user, s.pat.userKey) {
 		return nil
 	}
 	return block(tokensv1alpha1.ReasonUserBlocked,
@@ -294,12 +310,23 @@ func userNotBlocked(s state) *decision {
 			"To change that, have the user removed from there; else delete this APIToken.", s.site.Name, user)
 }
 
-// userKey returns the user key that the token belongs to, or nothing while it is not known.
-func (s state) userKey() string {
-	if s.record == nil {
-		return ""
+// ownerIsKnown notes whose the token is at the product, as soon as that is known, and for good: names change hands.
+func ownerIsKnown(s state) *decision {
+	if s.record == nil || s.record.UserKey != "" || !s.pat.held || s.pat.userKey == "" || s.refusal(learn) != "" {
+		return nil
 	}
-	return s.record.UserKey
+	return &decision{step: learn}
+}
+
+// ownerIsTheSame refuses what the gateway refuses: a token that would act as another user of the same name.
+func ownerIsTheSame(s state) *decision {
+	if s.record == nil || !s.pat.held || s.record.UserKey == "" || s.pat.userKey == "" || s.record.UserKey == s.pat.userKey {
+		return nil
+	}
+	user := username.Fold(s.token.Spec.User)
+	return block(tokensv1alpha1.ReasonOwnerChanged,
+		"The name '%s' belongs to another user of the product than the one whose token this is, so requests are refused with 403, "+
+			"and nothing is issued for it. Delete this APIToken. If the present '%s' needs a token, create another one.", user, user)
 }
 
 func recordReadable(s state) *decision {
@@ -421,10 +448,17 @@ func isComplete(s state) *decision {
 }
 
 func upstreamIsHeld(s state) *decision {
-	if s.upstreamHeld {
+	if s.pat.held {
 		return nil
 	}
 	user := username.Fold(s.token.Spec.User)
+	if s.pat.ended {
+		return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
+			"%s, but the personal access token with which '%s' acted at the product cannot be used any more, so requests are refused with 403: "+
+				"the product does not accept it, or it is for another `upstreamURL`. '%s' can sign in and open %s, or have another one added to "+
+				"`upstreamCredentials` of AtlassianSite '%s'.",
+			s.deliveredTo(), user, user, siteurl.Portal(s.site.Spec.BaseURL), s.site.Name)
+	}
 	return block(tokensv1alpha1.ReasonUpstreamCredentialMissing,
 		"%s, but the operator holds no personal access token with which '%s' could act at the product, "+
 			"so requests are refused with 403. '%s' can sign in and open %s, or have one added to `upstreamCredentials` of AtlassianSite '%s'; "+

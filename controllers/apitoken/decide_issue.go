@@ -14,6 +14,7 @@ var rules = []func(state) *decision{
 	admissionGuarded,
 	declaredGuarded,
 	userNotBlocked,
+	ownerIsTheSame,
 	epochHasCome,
 	lifetimeAllowed,
 	pathsReachable,

@@ -21,7 +21,7 @@ var (
 // ready is a settled state.
 func ready() state {
 	return state{
-		now: now, recordName: "apitoken-system/uid", upstreamHeld: true, guard: guard{since: guarded}, recorded: guarded,
+		now: now, recordName: "apitoken-system/uid", pat: pat{held: true}, guard: guard{since: guarded}, recorded: guarded,
 		token: &tokensv1alpha1.APIToken{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "ci", Generation: 1, CreationTimestamp: metav1.NewTime(guarded)},
 			Spec: tokensv1alpha1.APITokenSpec{
@@ -107,6 +107,16 @@ func TestDecide(t *testing.T) {
 		"blocked by key": {func(s *state) {
 			s.record.UserKey, s.site.Spec.BlockedUsers = "x", []tokensv1alpha1.BlockedUser{{Key: "x"}}
 		}, blocked, tokensv1alpha1.ReasonUserBlocked},
+		"blocked by the key of today": {func(s *state) {
+			s.pat.userKey, s.record.UserKey, s.site.Spec.BlockedUsers = "x", "y", []tokensv1alpha1.BlockedUser{{Key: "x"}}
+		}, blocked, tokensv1alpha1.ReasonUserBlocked},
+		"the owner is known":          {func(s *state) { s.pat.userKey = "x" }, learn, ""},
+		"the owner was known":         {func(s *state) { s.pat.userKey, s.record.UserKey = "x", "x" }, settled, tokensv1alpha1.ReasonIssued},
+		"the owner is no more known":  {func(s *state) { s.record.UserKey = "x" }, settled, tokensv1alpha1.ReasonIssued},
+		"another user of this name":   {func(s *state) { s.pat.userKey, s.record.UserKey = "y", "x" }, blocked, tokensv1alpha1.ReasonOwnerChanged},
+		"another one, Secret gone":    {func(s *state) { s.pat.userKey, s.record.UserKey, s.delivered = "y", "x", nil }, blocked, tokensv1alpha1.ReasonOwnerChanged},
+		"the owner of an ended PAT":   {func(s *state) { s.pat = pat{ended: true, userKey: "x"} }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
+		"new, and the owner is known": {func(s *state) { s.record, s.delivered, s.pat.userKey = nil, nil, "x" }, issue, ""},
 		"new, and blocked": {func(s *state) {
 			s.record, s.delivered, s.site.Spec.BlockedUsers = nil, nil, []tokensv1alpha1.BlockedUser{{Name: "alice"}}
 		}, blocked, tokensv1alpha1.ReasonUserBlocked},
@@ -117,8 +127,8 @@ func TestDecide(t *testing.T) {
 		"suspended, and the Secret gone": {func(s *state) { s.token.Spec.State, s.delivered = tokensv1alpha1.StateSuspended, nil }, blocked, tokensv1alpha1.ReasonSuspended},
 		"in another state":               {func(s *state) { s.token.Spec.State = "Frozen" }, blocked, tokensv1alpha1.ReasonSuspended},
 		"unguarded, nothing to issue":    {func(s *state) { s.guard = guard{reason: "Missing", message: "x"} }, settled, tokensv1alpha1.ReasonIssued},
-		"no upstream credential":         {func(s *state) { s.upstreamHeld = false }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
-		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.upstreamHeld = nil, nil, false }, issue, ""},
+		"no upstream credential":         {func(s *state) { s.pat = pat{} }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
+		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.pat = nil, nil, pat{} }, issue, ""},
 		"status forged":                  {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
 		"status says issued already":     {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
 	} {

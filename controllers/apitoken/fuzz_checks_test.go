@@ -213,6 +213,10 @@ func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
 		s.Fatalf("changed the record\n%s to\n%s", was.Data, changed.Data)
 	}
 	s.checkDead(before, after)
+	if before.UserKey != after.UserKey {
+		s.checkOwner(before, after)
+		return
+	}
 	if s.policy == policyChanged || s.policy == policyMissing && s.token.Generation != 1 {
 		s.checkStopped(before, after)
 		return
@@ -346,6 +350,17 @@ func (s *scene) checkKill(was, changed *corev1.Secret) {
 	}
 	if s.leavesBehind(s.stored(s.deliverKey)) && !s.meddledNow {
 		s.Fatal("marked the record dead before the Secret was removed")
+	}
+}
+
+// checkOwner: a record without an owner gets that of the personal access token, and nothing else changes.
+func (s *scene) checkOwner(before, after *record.Record) {
+	if after.UserKey != keyOfToday || s.owner == ownerUnknown || s.credential != 0 {
+		s.Fatalf("the token is said to belong to %q", after.UserKey)
+	}
+	after.UserKey = ""
+	if !reflect.DeepEqual(before, after) {
+		s.Fatalf("changed more than the owner: %+v, %+v", before, after)
 	}
 }
 

@@ -22,6 +22,8 @@ type rules struct {
 	replaced, final bool
 	// pending means that the portal is making it. cutOff means that its time for that is over.
 	pending, cutOff bool
+	// otherOwner means that the product knows another user by the name than the one whose token it is.
+	otherOwner bool
 }
 
 func (s *scene) rules() rules {
@@ -42,6 +44,9 @@ func (s *scene) rules() rules {
 	stored := s.stored(s.recordKey)
 	r.pending, r.cutOff = s.kind == kindPending && stored == nil, s.clock.Since(s.start) >= 10*time.Minute
 	r.final = s.kind != kindGenerated && !r.replaced
+	if held := s.ourRecord(stored); held != nil && held.UserKey != "" && s.owner != ownerUnknown && s.credential == 0 {
+		r.otherOwner = held.UserKey != keyOfToday
+	}
 	var site tokensv1alpha1.AtlassianSite
 	switch err := s.store.Get(s.Context(), s.siteKey, &site); {
 	case err == nil:
@@ -154,6 +159,8 @@ func (r rules) forbids(basis *record.Entry) string {
 		return tokensv1alpha1.ReasonSuspended
 	case slices.ContainsFunc(r.site.Spec.BlockedUsers, func(u tokensv1alpha1.BlockedUser) bool { return u.Name == folded(r.spec.User) }):
 		return tokensv1alpha1.ReasonUserBlocked
+	case r.otherOwner:
+		return tokensv1alpha1.ReasonOwnerChanged
 	case r.now.Before(r.site.Spec.IssuedAfter.Time), r.final && basis != nil && r.revoked(*basis):
 		return tokensv1alpha1.ReasonRevokedByEpoch
 	}
@@ -170,5 +177,5 @@ func (r rules) forbids(basis *record.Entry) string {
 // silences are the reasons of forbids for which a delivered secret does not authenticate either.
 var silences = []string{
 	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended,
-	tokensv1alpha1.ReasonUserBlocked,
+	tokensv1alpha1.ReasonUserBlocked, tokensv1alpha1.ReasonOwnerChanged,
 }

@@ -34,6 +34,8 @@ import (
 const (
 	canary    = "canary-of-somebody-else"
 	patCanary = "canary-of-the-product"
+	// keyOfToday is the user key at the product of whoever has the user's name.
+	keyOfToday = "JIRAUSER10002"
 )
 
 // props are the secrets of every scene, made once, so that the same input is the same scene.
@@ -357,6 +359,9 @@ func (s *scene) upstreamSecret() *corev1.Secret {
 	c := upstream.Credential{
 		Namespace: s.siteKey.Namespace, Site: "main", User: folded(s.token.Spec.User), Origin: "http://jira." + s.siteKey.Namespace + ".svc:8080", Token: patCanary,
 	}
+	if s.owner != ownerUnknown {
+		c.UserKey = keyOfToday
+	}
 	if s.credential == 2 {
 		c.Origin = "http://elsewhere"
 	}
@@ -495,6 +500,12 @@ func (s *scene) newRecord(texts ...string) *record.Record {
 	r := &record.Record{
 		TokenID: s.id, User: folded(s.token.Spec.User), DeliverySecret: s.token.Spec.Delivery.SecretName, Imported: s.imported(), Portal: s.ofPortal(),
 		Site: record.Ref{Namespace: s.siteKey.Namespace, Name: "main"}, APIToken: record.Ref{Namespace: s.token.Namespace, Name: s.token.Name},
+	}
+	switch s.owner {
+	case ownerNoted:
+		r.UserKey = keyOfToday
+	case ownerChanged:
+		r.UserKey = "JIRAUSER10001"
 	}
 	for _, text := range texts {
 		issued := s.start.Add(-[]time.Duration{0, 25 * time.Hour, 70 * day}[s.age])

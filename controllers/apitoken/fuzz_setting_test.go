@@ -10,6 +10,8 @@ type setting struct {
 	// kind is the kind of credential. parent is 1 if the token was created with one of another namespace. blocked is 1 if the site
 	// blocks the user, and 2 if it blocks somebody else.
 	kind, parent, blocked byte
+	// owner says which user keys the personal access token and the record have.
+	owner byte
 	// passes happen among faults, and cleanUp deletes the APIToken in the end.
 	passes, cleanUp byte
 }
@@ -144,6 +146,15 @@ const (
 	limitsKinds
 )
 
+// Whose the personal access token is, and whose the token is by its record.
+const (
+	ownerUnknown byte = iota
+	ownerNotNoted
+	ownerNoted
+	ownerChanged
+	owners
+)
+
 type choice struct {
 	chosen *byte
 	kinds  byte
@@ -154,7 +165,7 @@ func (s *setting) choices() []choice {
 		{&s.namespace, 2}, {&s.name, 3}, {&s.status, 4}, {&s.deletion, 2}, {&s.site, 3}, {&s.credential, 4}, {&s.secret, secretKinds},
 		{&s.record, recordKinds}, {&s.delivered, record.MaxEntries}, {&s.orphan, orphanKinds}, {&s.policy, policyKinds}, {&s.passes, 6}, {&s.cleanUp, 2},
 		{&s.age, ages}, {&s.remote, remotes}, {&s.state, 2}, {&s.lifetime, lifetimes}, {&s.rotation, rotations}, {&s.overlap, 3},
-		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3}, {&s.kind, kinds}, {&s.parent, 2}, {&s.blocked, 3},
+		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3}, {&s.kind, kinds}, {&s.parent, 2}, {&s.blocked, 3}, {&s.owner, owners},
 	}
 }
 

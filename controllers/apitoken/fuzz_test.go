@@ -115,6 +115,7 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 		}
 	case slices.Contains([]string{
 		tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonUserBlocked, tokensv1alpha1.ReasonNamespaceNotAllowed,
+		tokensv1alpha1.ReasonOwnerChanged,
 		tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonPolicyViolation,
 	}, reason):
 		if reason != forbidden {
@@ -185,6 +186,9 @@ func (s *scene) settle() {
 		s.Fatalf("is %+v, want %q", ready, want)
 	} else if want != tokensv1alpha1.ReasonIssued || s.kind != kindGenerated {
 		return
+	}
+	if s.owner != ownerUnknown && r.UserKey != keyOfToday {
+		s.Fatalf("the owner is not noted: %q", r.UserKey)
 	}
 	endings := 0
 	for _, e := range r.Entries {

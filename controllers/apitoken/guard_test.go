@@ -120,11 +120,12 @@ func TestEachAdmissionPolicyIsAskedFor(t *testing.T) {
 		w.wantReady(tok, w.reconciler, tokensv1alpha1.ReasonAdmissionPolicyMissing, "'"+policy+"' is not in force (its binding is missing)")
 		restore()
 	}
+	w.awaitIssuePolicy(true)
+	env.AwaitGuarded(t)
 	w.wantReady(tok, w.reconciler, tokensv1alpha1.ReasonDeclaredUnguarded, "Delete it")
 	if w.secret(w.ns, "ci-token") != nil {
 		t.Error("a token was issued")
 	}
-	w.awaitIssuePolicy(true)
 }
 
 // The time since which the policies are in force survives a restart and changes of metadata. A change of a spec moves it, and

@@ -61,7 +61,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 			return observed{}, err
 		}
 	}
-	s.upstreamHeld, err = r.holdsUpstream(ctx, s.site, username.Fold(t.Spec.User))
+	s.pat, err = r.observePAT(ctx, reader, s.site, username.Fold(t.Spec.User))
 	return s, err
 }
 
@@ -174,22 +174,23 @@ func (r *Reconciler) findOrphan(
 	return found, nil
 }
 
-// holdsUpstream reports whether the gateway has a personal access token for the user: one that the product accepts, and
-// that belongs to the site's present origin.
-func (r *Reconciler) holdsUpstream(ctx context.Context, site *tokensv1alpha1.AtlassianSite, user string) (bool, error) {
-	s, err := getSecret(ctx, r.Client, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
+// observePAT reads the personal access token that the gateway has for the user: one that the product accepts, and that belongs to
+// the site's present origin.
+func (r *Reconciler) observePAT(ctx context.Context, reader client.Reader, site *tokensv1alpha1.AtlassianSite, user string) (pat, error) {
+	s, err := getSecret(ctx, reader, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
 	if err != nil {
-		return false, fmt.Errorf("reading the upstream credential: %w", err)
+		return pat{}, fmt.Errorf("reading the upstream credential: %w", err)
 	}
 	if s == nil || s.Type != upstream.SecretType {
-		return false, nil
+		return pat{}, nil
 	}
 	c, err := upstream.Decode(s.Data[upstream.DataKey])
 	if err != nil {
-		return false, nil // the site reports it
+		return pat{}, nil // the site reports it
 	}
 	url, err := siteurl.Parse(site.Spec.UpstreamURL)
-	return err == nil && c.Origin == url.Origin && c.Usable(), nil
+	held := err == nil && c.Origin == url.Origin && c.Usable()
+	return pat{held: held, ended: !held, userKey: c.UserKey}, nil
 }
 
 // getSecret returns nil if there is none.

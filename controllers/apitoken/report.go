@@ -121,7 +121,7 @@ func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken,
 	}
 	before := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
 	changed := before == nil || before.Message != o.decision.message
-	if refusal := o.state.refusal(rotate, annotate, confirm, repair); refusal != "" && o.decision.step == settled && changed {
+	if refusal := o.state.refusal(rotate, annotate, learn, confirm, repair); refusal != "" && o.decision.step == settled && changed {
 		r.Events.Eventf(t, nil, corev1.EventTypeWarning, tokensv1alpha1.ReasonWriteRefused, "Reconcile", "%s", conditions.Note(refusal))
 	}
 	passes := o.decision.reason == tokensv1alpha1.ReasonIssuePending // soon, without a person's help

@@ -1,6 +1,7 @@
 package apitoken_test
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -220,5 +221,76 @@ func TestStopsReconcileTheirTokens(t *testing.T) {
 	}
 	if apitoken.ConcernsTokens(projected(plain), projected(licensed)) || !apitoken.ConcernsTokens(projected(plain), projected(epoch)) {
 		t.Error("a licence reconciles all APITokens, or an epoch does not")
+	}
+	copied := func(c upstream.Credential) *corev1.Secret {
+		c.Namespace, c.Site, c.User, c.Token = "jira", "main", "alice", cmp.Or(c.Token, "pat")
+		data, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev1.Secret{Type: upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data}}
+	}
+	held := upstream.Credential{Origin: "http://jira.jira.svc:8080", UserKey: "JIRAUSER10001", Source: upstream.Enrolled, ID: 7, Stored: time.Now().UTC()}
+	for name, tc := range map[string]struct {
+		change func(*upstream.Credential)
+		want   bool
+	}{
+		"renewed":          {func(c *upstream.Credential) { c.Token, c.Stored, c.ID = "pat2", time.Now().UTC(), 8 }, false},
+		"refused":          {func(c *upstream.Credential) { c.Refused = time.Now().UTC() }, true},
+		"of another user":  {func(c *upstream.Credential) { c.UserKey = "JIRAUSER10002" }, true},
+		"of other servers": {func(c *upstream.Credential) { c.Origin = "http://other.jira.svc:8080" }, true},
+	} {
+		now := held
+		if tc.change(&now); apitoken.ConcernsTokens(copied(held), copied(now)) != tc.want {
+			t.Errorf("a personal access token that is %s: reconciles the user's APITokens: %t", name, !tc.want)
+		}
+	}
+}
+
+// A token belongs to the user whose key the product named first. When the name belongs to somebody else, nothing is issued for it, and
+// the condition says what to do.
+func TestNameChangesHands(t *testing.T) {
+	w := newWorld(t)
+	generated, portal, follow := kubetest.Token(w.ns, "ci"), w.shown("page", false), w.importing("old", tokensv1alpha1.ImportFollow)
+	w.create(generated, follow)
+	w.source("old", firstImport)
+	w.recorded(portal)
+	tokens := map[*tokensv1alpha1.APIToken]string{
+		generated: tokensv1alpha1.ReasonIssued, portal: tokensv1alpha1.ReasonIssued, follow: tokensv1alpha1.ReasonImported,
+	}
+	c := upstream.Credential{Namespace: w.ns, Site: "main", User: "alice", Origin: "http://jira." + w.ns + ".svc:8080", Token: "pat"}
+	for _, key := range []string{"", "JIRAUSER10001"} {
+		c.UserKey = key
+		w.hold(c)
+		for tok, ready := range tokens {
+			if w.reconcile(tok, ready); w.record(tok).UserKey != key {
+				t.Errorf("%s belongs to %q, want %q", tok.Name, w.record(tok).UserKey, key)
+			}
+		}
+	}
+	late := kubetest.Token(w.ns, "late")
+	w.create(late)
+	if w.settled(late); w.record(late).UserKey != c.UserKey {
+		t.Errorf("a new token belongs to %q", w.record(late).UserKey)
+	}
+	c.UserKey = "JIRAUSER10002"
+	w.hold(c)
+	if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
+		t.Fatal(err)
+	}
+	w.source("old", secondImport)
+	for tok := range tokens {
+		ready := w.reconcile(tok, tokensv1alpha1.ReasonOwnerChanged)
+		if !strings.Contains(ready.Message, "Delete this APIToken.") || w.record(tok).UserKey != "JIRAUSER10001" {
+			t.Errorf("%s of %q: %s", tok.Name, w.record(tok).UserKey, ready.Message)
+		}
+	}
+	if w.secret(w.ns, "ci-token") != nil || w.record(follow).Verify([]byte(secondImport)) >= 0 {
+		t.Error("a secret was delivered or imported for another user")
+	}
+	c.UserKey = "JIRAUSER10001"
+	w.hold(c)
+	for tok, ready := range tokens {
+		w.reconcile(tok, ready)
 	}
 }

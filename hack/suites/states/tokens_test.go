@@ -140,6 +140,16 @@ var tokenExamples = []example{
 		})
 		w.look(t)
 	}},
+	{"owner-changed", day, func(w *world, name string) {
+		w.damage(name, func(data []byte) []byte {
+			r, err := record.Decode(data)
+			w.must(err)
+			r.UserKey = "JIRAUSER10001"
+			data, err = r.Encode()
+			w.must(err)
+			return data
+		})
+	}},
 	{"policy-lifetime", 0, func(w *world, name string) {
 		w.site("at-most-90-days", policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(90))}))
 		w.token(name, at("at-most-90-days"), days(365))
