@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
@@ -105,11 +108,20 @@ func TestPageOfABlockedUser(t *testing.T) {
 	s.inState(t, "blocked", "bob", map[string]any{"token": text})
 }
 
-// While the epoch lies ahead, nothing is created. It ends all tokens of the site, so it is another one's turn.
+// While the epoch lies ahead, nothing is created. Afterwards tokens can be created again.
 func TestPageBeforeAnEpoch(t *testing.T) {
 	s := world.wiki
-	s.session("bob").create(t, `{"label":"before the epoch"}`)
+	bob := s.session("bob")
+	bob.create(t, `{"label":"before the epoch"}`)
 	s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch",
-		`{"spec":{"issuedAfter":"`+time.Now().Add(time.Minute).UTC().Format(time.RFC3339)+`"}}`)
+		`{"spec":{"issuedAfter":"`+time.Now().Add(40*time.Second).UTC().Format(time.RFC3339)+`"}}`)
 	s.inState(t, "an epoch ahead", "bob", nil)
+	var last answer
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		last = bob.curl(t, "POST", tokensPath+"/", `{"label":"after the epoch"}`)
+		return last.status == http.StatusCreated, nil
+	})
+	if err != nil {
+		t.Errorf("%v: %d %s", err, last.status, last.body)
+	}
 }

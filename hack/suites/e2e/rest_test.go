@@ -5,8 +5,10 @@ package e2e_test
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/rig"
@@ -108,7 +110,11 @@ func (w who) call(t *testing.T, called map[string]bool, want int, method, path, 
 
 // callEverything calls every operation that is open to all users. A token may rotate only itself.
 func callEverything(t *testing.T, caller who, isToken bool, called map[string]bool) {
-	made := caller.call(t, called, http.StatusCreated, "POST", "/", `{"label":"made over REST","lifetimeDays":30}`)
+	end := `"lifetimeDays":30`
+	if isToken { // it could not rotate itself past its end
+		end = `"expiresAt":` + strconv.FormatInt(time.Now().Add(30*day).UnixMilli(), 10)
+	}
+	made := caller.call(t, called, http.StatusCreated, "POST", "/", `{"label":"made over REST",`+end+`}`)
 	object := made.object(t)
 	id, _ := object["id"].(string)
 	text, _ := object["token"].(string)
