@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,6 +69,8 @@ type Reconciler struct {
 	AllowExternalUpstreams bool
 	// Guard knows the state of the admission policies. Nil leaves their condition out.
 	Guard Guard
+	// epochs holds the highest revocation epoch that the watch of sites showed, by the site's name.
+	epochs *sync.Map
 }
 
 // Guard returns the state of the admission policies that was observed last. It is an *admission.Guard.
@@ -77,8 +80,11 @@ type Guard interface {
 
 // SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	r.epochs = &sync.Map{}
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(watch.SpecChanged())).
+		// A site can be gone before a pass comes to it, and its revocation epoch counts all the same.
+		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.noteEpoch), builder.WithPredicates(watch.SpecChanged())).
 		// A change of one site can begin or end a conflict with another.
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.otherSites),
 			builder.WithPredicates(watch.SpecChanged())).

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/projection"
@@ -139,8 +140,37 @@ func (r *Reconciler) remember(ctx context.Context, s *tokensv1alpha1.AtlassianSi
 			return m, nil, err
 		}
 	}
-	m, err = r.store(ctx, m, m.meet(s, served, now))
+	next := m.meet(s, served, now)
+	next.raise(r.notedEpoch(name))
+	m, err = r.store(ctx, m, next)
 	return m, nil, err
+}
+
+// noteEpoch notes the revocation epoch of a site as soon as the watch shows it, also in its deletion.
+func (r *Reconciler) noteEpoch(_ context.Context, o client.Object) []reconcile.Request {
+	s, ok := o.(*tokensv1alpha1.AtlassianSite)
+	if !ok || s.Spec.IssuedAfter.IsZero() || farAhead(s.Spec.IssuedAfter.Time, r.Clock.Now()) {
+		return nil // For enqueues it
+	}
+	name := client.ObjectKeyFromObject(s)
+	for {
+		noted, found := r.epochs.LoadOrStore(name, s.Spec.IssuedAfter.Time)
+		if epoch, ok := noted.(time.Time); !found || ok && !s.Spec.IssuedAfter.After(epoch) {
+			break
+		}
+		r.epochs.CompareAndSwap(name, noted, s.Spec.IssuedAfter.Time)
+	}
+	return []reconcile.Request{{NamespacedName: name}}
+}
+
+// notedEpoch returns the highest revocation epoch that was noted for a name, or zero.
+func (r *Reconciler) notedEpoch(site types.NamespacedName) time.Time {
+	if r.epochs == nil {
+		return time.Time{}
+	}
+	noted, _ := r.epochs.Load(site)
+	epoch, _ := noted.(time.Time)
+	return epoch
 }
 
 // store stores what is remembered now, if it differs. It returns what is stored.

@@ -1,6 +1,8 @@
 package site_test
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
@@ -187,6 +190,34 @@ func TestEpochFarAhead(t *testing.T) {
 	if c := w.expectReady(s, tokensv1alpha1.ReasonServing); !strings.Contains(c.Message, "because of an earlier AtlassianSite of this name") {
 		t.Errorf("message %q", c.Message)
 	}
+}
+
+// A product that hangs holds the pass over its site. An epoch that is set meanwhile counts, also if the site is deleted and created
+// again before the next pass.
+func TestEpochThatNoPassSaw(t *testing.T) {
+	w := newWorld(t)
+	hanging, answer := make(chan struct{}, 8), make(chan struct{})
+	w.serve("slow", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		hanging <- struct{}{}
+		<-answer
+	}))
+	w.manage()
+	s := w.site("main", upstreamURL(w.origin("slow")+"/jira"))
+	<-hanging
+	epoch := w.clock.Now().UTC().Truncate(time.Second)
+	if err := env.Admin.Get(t.Context(), client.ObjectKeyFromObject(s), s); err != nil {
+		t.Fatal(err)
+	}
+	w.change(s, issuedAfter(epoch))
+	w.remove(s)
+	s = w.site("main")
+	close(answer)
+	kubetest.Eventually(t, func() error {
+		if p := w.projected(s); types.UID(p.UID) != s.UID || !p.IssuedAfter.Equal(epoch) {
+			return fmt.Errorf("projected is %+v, want %s", p, epoch)
+		}
+		return nil
+	})
 }
 
 // The epoch of a site that waits for its end is remembered too.

@@ -68,7 +68,9 @@ func (r *Reconciler) retainKeys(ctx context.Context, site types.NamespacedName) 
 	if err != nil {
 		return 0, err
 	}
-	if m, err = r.store(ctx, m, m.gone(r.Clock.Now())); err != nil {
+	gone := m.gone(r.Clock.Now())
+	gone.raise(r.notedEpoch(site))
+	if m, err = r.store(ctx, m, gone); err != nil {
 		return 0, err
 	}
 	left := m.Gone.Add(keysRetention).Sub(r.Clock.Now())
