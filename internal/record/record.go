@@ -46,6 +46,9 @@ type Record struct {
 	User string
 	// UserKey is the owner's user key in the product. It is empty until it is known, and never changes after that.
 	UserKey string
+	// Ancestors are the UIDs of the APIToken with which the token was created over REST, of the one with which that was
+	// created, and so on. They stay known when one of them is gone.
+	Ancestors []string
 	// Site and APIToken name the objects that the record belongs to. The record's Secret is named by the UID of the APIToken.
 	Site, APIToken Ref
 	// DeliverySecret is the Secret beside the APIToken that the token is delivered to.
@@ -108,6 +111,7 @@ type stored struct {
 	TokenID        string        `json:"tokenID"`
 	User           string        `json:"user"`
 	UserKey        string        `json:"userKey,omitempty"`
+	Ancestors      []string      `json:"ancestors,omitempty"`
 	Site           Ref           `json:"site"`
 	APIToken       Ref           `json:"apiToken"`
 	DeliverySecret string        `json:"deliverySecret,omitempty"`
@@ -155,7 +159,7 @@ func verify(entries []Entry, text []byte) int {
 // Encode returns the stored form.
 func (r *Record) Encode() ([]byte, error) {
 	s := stored{
-		Version: version, TokenID: r.TokenID, User: r.User, UserKey: r.UserKey, Site: r.Site, APIToken: r.APIToken,
+		Version: version, TokenID: r.TokenID, User: r.User, UserKey: r.UserKey, Ancestors: r.Ancestors, Site: r.Site, APIToken: r.APIToken,
 		DeliverySecret: r.DeliverySecret, Imported: r.Imported, Portal: r.Portal,
 		Entries: encode(r.Entries), DeadEntries: encode(r.DeadEntries), Dead: r.Dead.UTC(),
 	}
@@ -188,7 +192,7 @@ func Decode(b []byte) (*Record, error) {
 		return nil, fmt.Errorf("decoding a record: %w", err)
 	}
 	r := &Record{
-		TokenID: s.TokenID, User: s.User, UserKey: s.UserKey, Site: s.Site, APIToken: s.APIToken,
+		TokenID: s.TokenID, User: s.User, UserKey: s.UserKey, Ancestors: s.Ancestors, Site: s.Site, APIToken: s.APIToken,
 		DeliverySecret: s.DeliverySecret, Imported: s.Imported, Portal: s.Portal, Dead: s.Dead,
 	}
 	if r.Entries, err = s.decode("entry", s.Entries); err != nil {

@@ -366,3 +366,38 @@ func TestDescendants(t *testing.T) {
 		})
 	}
 }
+
+// Whoever stole a token may delete some of its children: the rest of the line ends with it all the same.
+func TestDescendantsBehindAGap(t *testing.T) {
+	w := env.Jira(t)
+	alice := session(t, w, "alice")
+	one, text := alice.create(`{"label":"stolen"}`)
+	two, child := alice.withToken("alice", text).create(`{"label":"2"}`)
+	three, grandchild := alice.withToken("alice", child).create(`{"label":"3"}`)
+	four, last := alice.withToken("alice", grandchild).create(`{"label":"4"}`)
+	thief := alice.withToken("alice", last)
+	for _, middle := range []string{two, three} {
+		thief.expect(http.StatusNoContent, "DELETE", "/"+middle, "")
+	}
+	if err := wantIDs(alice, one, four); err != nil {
+		t.Error(err)
+	}
+	alice.expect(http.StatusNoContent, "DELETE", "/"+one+"?descendants=true", "")
+	if err := wantIDs(alice); err != nil {
+		t.Error(err)
+	}
+	thief.expect(http.StatusUnauthorized, "GET", "/", "")
+}
+
+// A line of tokens ends, because each of its records has all ancestors.
+func TestLinesEnd(t *testing.T) {
+	w := env.Jira(t)
+	alice := session(t, w, "alice")
+	_, text := alice.create(`{"label":"first"}`)
+	for range 32 {
+		_, text = alice.withToken("alice", text).create(`{"label":"next"}`)
+	}
+	if refused := alice.withToken("alice", text).expect(http.StatusConflict, "POST", "/", `{"label":"too far"}`); !refused.says(t, w, "", "in a line of 33") {
+		t.Error(refused.body)
+	}
+}

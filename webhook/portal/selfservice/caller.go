@@ -37,6 +37,8 @@ type Caller struct {
 	// tokenID is the id of Token. entry is the secret that the caller sent, as the portal knew it then.
 	tokenID string
 	entry   *record.Entry
+	// line are the UIDs of Token and of its ancestors, the nearest first.
+	line []string
 	// key is the product's user key, or empty if it is not known. credential is what the product accepted.
 	key        string
 	credential atlassian.Credential
@@ -109,7 +111,12 @@ func (s *Service) tokenOwner(c *Caller, d authn.Decision) (*Caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := s.Index.Record(d.APIToken.UID)
+	if r == nil {
+		return nil, errJustChanged
+	}
 	c.User, c.key, c.Token, c.tokenID, c.entry = d.User, d.UserKey, t, d.TokenID, d.Secret
+	c.line = append([]string{d.APIToken.UID}, r.Ancestors...)
 	return c, nil
 }
 

@@ -134,7 +134,7 @@ func (s *Service) issue(
 		return "", issued, err
 	}
 	err = s.records().Create(ctx, t.UID, &record.Record{
-		TokenID: id, User: t.Spec.User, UserKey: c.key, Portal: true, Entries: []record.Entry{entry},
+		TokenID: id, User: t.Spec.User, UserKey: c.key, Ancestors: c.line, Portal: true, Entries: []record.Entry{entry},
 		Site:     record.Ref{Namespace: t.Namespace, Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 	})

@@ -15,7 +15,8 @@ func (s *Service) Descendants(c *Caller, t Token) int {
 		parent := next[0]
 		next = next[1:]
 		rest = slices.DeleteFunc(rest, func(o *tokensv1alpha1.APIToken) bool {
-			child := o.Spec.CreatedBy.UID == parent
+			r := s.Index.Record(string(o.UID))
+			child := o.Spec.CreatedBy.UID == parent || r != nil && slices.Contains(r.Ancestors, parent)
 			if child {
 				next = append(next, string(o.UID))
 				n++

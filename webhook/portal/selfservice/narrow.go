@@ -22,11 +22,18 @@ func (c *Caller) parent() tokensv1alpha1.CreatedBy {
 	}
 }
 
+// maxLine is how many ancestors a token may have.
+const maxLine = 32
+
 // narrow limits a new token to the rights and the lifetime of the caller's own token. Limits that the request omits are
 // copied from it.
 func (s *Service) narrow(t *tokensv1alpha1.APIToken, c *Caller) error {
 	if err := c.mustBeCurrent(); err != nil {
 		return err
+	}
+	if len(c.line) > maxLine {
+		return problem(Conflict, "This API token is the last one in a line of %d that were created with one another. Sign in to %s and open %s.",
+			len(c.line), c.Spec.Product, c.PageURL())
 	}
 	own := c.Token.Spec
 	if c.Spec.TokenPolicy.CreationByTokens == tokensv1alpha1.CreationByTokensForbidden {

@@ -156,7 +156,7 @@ func (s *Service) isOwnedBy(ctx context.Context, of owner, t *tokensv1alpha1.API
 	return of.has(r), nil
 }
 
-// childrenOf returns the tokens that were created with a deleted one. Only tokens of the same owner are, in the namespace of the
+// childrenOf returns the tokens that descend from a deleted one. Only tokens of the same owner are, in the namespace of the
 // site.
 func (s *Service) childrenOf(ctx context.Context, site *Site, roots []doomed, deleted deletions) (children []doomed, err error) {
 	for _, root := range roots {
@@ -165,12 +165,35 @@ func (s *Service) childrenOf(ctx context.Context, site *Site, roots []doomed, de
 			return nil, err
 		}
 		for _, t := range live {
-			if _, descends := deleted[types.UID(t.Spec.CreatedBy.UID)]; descends {
+			switch descends, err := s.descends(ctx, t, deleted); {
+			case err != nil:
+				return nil, err
+			case descends:
 				children = append(children, s.doomedOf(t))
 			}
 		}
 	}
 	return children, nil
+}
+
+// descends reports whether a deleted token is in the line that created t. The record has the whole line: an APIToken between them
+// may be gone, because whoever stole it could delete it to save the rest.
+func (s *Service) descends(ctx context.Context, t *tokensv1alpha1.APIToken, deleted deletions) (bool, error) {
+	if t.Spec.CreatedBy.UID == "" {
+		return false, nil
+	}
+	if _, child := deleted[types.UID(t.Spec.CreatedBy.UID)]; child {
+		return true, nil
+	}
+	r := s.Index.Record(string(t.UID))
+	if r == nil {
+		stored, now, err := s.readRecord(ctx, t.UID)
+		if err != nil && stored == nil {
+			return false, err
+		}
+		r = now
+	}
+	return r != nil && slices.ContainsFunc(r.Ancestors, func(uid string) bool { _, gone := deleted[types.UID(uid)]; return gone }), nil
 }
 
 // live returns the APITokens of this very name that the API server has in a namespace, or in all, and that are not being deleted.
