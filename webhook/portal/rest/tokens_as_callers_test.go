@@ -332,6 +332,21 @@ func TestDescendants(t *testing.T) {
 		"an administrator": {func(_ *portaltest.World, _, carol client, id, _ string) {
 			carol.expect(http.StatusNoContent, "DELETE", "/admin/"+id, "")
 		}, true},
+		"with them, after it was revoked alone": {func(_ *portaltest.World, alice, _ client, id, _ string) {
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id, "")
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id+"?descendants=true", "")
+			alice.expect(http.StatusNotFound, "DELETE", "/"+id+"?descendants=true", "")
+		}, true},
+		"presenting, after it was revoked alone": {func(w *portaltest.World, alice, _ client, id, text string) {
+			alice.withToken("alice", text).expect(http.StatusNoContent, "DELETE", "/"+id, "")
+			client{World: w, t: alice.t}.expect(http.StatusAccepted, "POST", "/revoke", `{"token":"`+text+`"}`)
+		}, true},
+		"an administrator, after it was revoked alone": {func(_ *portaltest.World, alice, carol client, id, _ string) {
+			alice.expect(http.StatusNoContent, "DELETE", "/"+id, "")
+			alice.expect(http.StatusNotFound, "DELETE", "/"+id, "")
+			carol.expect(http.StatusNoContent, "DELETE", "/admin/"+id, "")
+			carol.expect(http.StatusNotFound, "DELETE", "/admin/"+id, "")
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

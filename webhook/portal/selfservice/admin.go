@@ -65,13 +65,10 @@ func (s *Service) RevokeOf(ctx context.Context, c *Caller, id string) error {
 		return err
 	}
 	found, err := s.withTokenID(ctx, c.Site, id, func(*record.Record) bool { return true })
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(found) == 0:
-		return problem(NotFound, "There is no API token with this id.")
 	}
-	return s.revoke(ctx, c, found, true)
+	return s.revokeFound(ctx, c, found, true, problem(NotFound, "There is no API token with this id."))
 }
 
 // RevokeAllOf revokes all tokens of a user, and returns how many there were.

@@ -23,6 +23,8 @@ type doomed struct {
 	uid types.UID
 	// id is empty if the portal has not seen the record of the APIToken, or if there is none.
 	id, owner string
+	// gone says that the APIToken is deleted already. Tokens that were created with it may be there.
+	gone bool
 }
 
 func (s *Service) doomedOf(t *tokensv1alpha1.APIToken) doomed {
@@ -33,8 +35,8 @@ func (s *Service) doomedOf(t *tokensv1alpha1.APIToken) doomed {
 	return d
 }
 
-// withTokenID returns the tokens of the site that have this id and a record that mine accepts. It asks the API server if the
-// portal has seen none: another replica may have created it just now.
+// withTokenID returns the tokens of the site that have this id and a record that mine accepts, also deleted ones. It asks the API
+// server if the portal has seen none: another replica may have created it just now.
 func (s *Service) withTokenID(ctx context.Context, site *Site, id string, mine func(*record.Record) bool) (found []doomed, err error) {
 	if !token.ValidID(id) {
 		return nil, nil
@@ -64,8 +66,8 @@ func (s *Service) liveAPIToken(ctx context.Context, name types.NamespacedName, u
 	return nil, nil
 }
 
-// storedWithTokenID returns the tokens of the site that the API server has, with records of this id. Only the label of a record
-// can be searched for; its content decides.
+// storedWithTokenID returns the tokens of the site with records of this id that the API server has. The APIToken of a record may be
+// deleted: the record stays for 30 days. Only the label of a record can be searched for; its content decides.
 func (s *Service) storedWithTokenID(ctx context.Context, site *Site, id string, accepts func(*record.Record) bool) (found []doomed, err error) {
 	var stored corev1.SecretList
 	err = s.Client.List(ctx, &stored, client.InNamespace(s.Namespace),
@@ -80,12 +82,12 @@ func (s *Service) storedWithTokenID(ctx context.Context, site *Site, id string, 
 			continue
 		}
 		d := doomed{NamespacedName: types.NamespacedName(r.APIToken), uid: types.UID(stored.Items[i].Name), id: id, owner: r.User}
-		switch t, err := s.liveAPIToken(ctx, d.NamespacedName, d.uid); {
-		case err != nil:
+		t, err := s.liveAPIToken(ctx, d.NamespacedName, d.uid)
+		if err != nil {
 			return nil, err
-		case t != nil:
-			found = append(found, d)
 		}
+		d.gone = t == nil
+		found = append(found, d)
 	}
 	return found, nil
 }

@@ -21,13 +21,21 @@ import (
 // and so on.
 func (s *Service) Revoke(ctx context.Context, c *Caller, id string, descendants bool) error {
 	found, err := s.withTokenID(ctx, c.Site, id, c.owner().has)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case len(found) == 0:
-		return errNotYours
 	}
-	return s.revoke(ctx, c, found, descendants)
+	return s.revokeFound(ctx, c, found, descendants, errNotYours)
+}
+
+// revokeFound revokes tokens, or returns an error if there is nothing to revoke: each is deleted already, and so are their
+// descendants if it was asked to revoke those. Whoever stole a token may delete it to save what they created with it, and a revocation
+// that was cut off is repeated.
+func (s *Service) revokeFound(ctx context.Context, c *Caller, found []doomed, descendants bool, none error) error {
+	n, err := s.revoke(ctx, c, found, descendants)
+	if err == nil && n == 0 && !slices.ContainsFunc(found, func(d doomed) bool { return !d.gone }) {
+		return none
+	}
+	return err
 }
 
 // RevokeAll revokes all of the caller's own tokens, and returns how many there were.
@@ -42,7 +50,8 @@ func (s *Service) RevokePresented(ctx context.Context, c *Caller, text string) e
 	if err != nil {
 		return err
 	}
-	return s.revoke(ctx, c, found, true)
+	_, err = s.revoke(ctx, c, found, true)
+	return err
 }
 
 // revokeAllOf revokes all tokens of an owner, including those that another of their tokens is creating on any replica. Nothing has
@@ -57,14 +66,13 @@ func (s *Service) revokeAllOf(ctx context.Context, c *Caller, of owner) (n int, 
 	return s.revokeUntilNone(ctx, c, first, more)
 }
 
-// revoke revokes tokens, with their descendants if asked to.
-func (s *Service) revoke(ctx context.Context, c *Caller, found []doomed, descendants bool) error {
+// revoke revokes tokens, with their descendants if asked to. It returns how many issued tokens it deleted.
+func (s *Service) revoke(ctx context.Context, c *Caller, found []doomed, descendants bool) (int, error) {
 	more := func(deleted deletions) ([]doomed, error) { return s.childrenOf(ctx, c.Site, found, deleted) }
 	if !descendants {
 		more = func(deletions) ([]doomed, error) { return nil, nil }
 	}
-	_, err := s.revokeUntilNone(ctx, c, found, more)
-	return err
+	return s.revokeUntilNone(ctx, c, found, more)
 }
 
 // deletions are the names of deleted APITokens by UID.
