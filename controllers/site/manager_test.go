@@ -19,6 +19,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
@@ -36,6 +37,12 @@ func (w *world) manage() {
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: {}}},
 		}},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	err = mgr.GetFieldIndexer().IndexField(w.Context(), &tokensv1alpha1.APIToken{}, credential.BySite, func(o client.Object) []string {
+		return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -17,6 +17,10 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
+// BySite is the field by which APITokens are selected: a selectable field of the API, and an index of the cache that the reconciler
+// of APITokens makes.
+const BySite = "spec.siteRef.name"
+
 // observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It lists APITokens only if a
 // copy is from the portal.
 func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
@@ -29,7 +33,7 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 		return nil, nil, err
 	}
 	if slices.ContainsFunc(copies, func(s corev1.Secret) bool { return fromPortal(&s) }) {
-		if err := p.findOwners(ctx, p.Client, client.UnsafeDisableDeepCopy); err != nil {
+		if err := p.findOwners(ctx, p.Client, client.MatchingFields{BySite: p.name.Name}, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -47,9 +51,9 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 }
 
 // findOwners adds the users with APITokens at the site, whatever state these are in.
-func (p *pass) findOwners(ctx context.Context, from client.Reader, o client.ListOption) error {
+func (p *pass) findOwners(ctx context.Context, from client.Reader, which ...client.ListOption) error {
 	var tokens tokensv1alpha1.APITokenList
-	if err := from.List(ctx, &tokens, o); err != nil {
+	if err := from.List(ctx, &tokens, which...); err != nil {
 		return fmt.Errorf("listing the APITokens of the site: %w", err)
 	}
 	for i := range tokens.Items {

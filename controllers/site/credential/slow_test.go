@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -47,7 +48,9 @@ func slowSite(n int, p Product) (*Keeper, *tokensv1alpha1.AtlassianSite) {
 	scheme := runtime.NewScheme()
 	_ = corev1.AddToScheme(scheme)
 	_ = tokensv1alpha1.AddToScheme(scheme)
-	c := fake.NewClientBuilder().WithScheme(scheme)
+	c := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&tokensv1alpha1.APIToken{}, BySite, func(o client.Object) []string {
+		return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
+	})
 	for i := range n {
 		user := fmt.Sprintf("u%02d", i)
 		s.Spec.UpstreamCredentials = append(s.Spec.UpstreamCredentials, tokensv1alpha1.UpstreamCredential{User: user, SecretName: user})
