@@ -51,8 +51,8 @@ func memoryName(site types.NamespacedName) string {
 	return "memory." + site.Namespace + "." + site.Name
 }
 
-// meet returns the memory after a pass over a site: the step *remember* of the model of stopping. The UID of another site is taken over once it is served: a mistake in a new
-// site, and its correction, leave no trace.
+// meet returns the memory after a pass over a site: the step *remember* of the model of stopping. The UID of another site is
+// taken over once it is served: a mistake in a new site, and its correction, leave no trace.
 func (m memory) meet(s *tokensv1alpha1.AtlassianSite, served bool, now time.Time) memory {
 	if epoch := s.Spec.IssuedAfter.Time; !farAhead(epoch, now) {
 		m.raise(epoch)

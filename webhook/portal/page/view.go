@@ -84,7 +84,7 @@ var badges = map[selfservice.State]badge{
 	selfservice.Revoked:          {"Revoked", "bad", "The administrator of this site revoked all API tokens of this age."},
 	selfservice.NotAllowed:       {"Not allowed", "bad", "The site does not accept API tokens from its namespace."},
 	selfservice.Blocked:          {"Blocked", "bad", ""}, // the notice says why
-	selfservice.OwnerChanged:     {"Does not work", "bad", "The user name that it was created for belongs to somebody else now. Revoke it, and create another one."},
+	selfservice.OwnerChanged:     {"Does not work", "bad", "Its user name belongs to somebody else now. Revoke it, and create another one."},
 	selfservice.Damaged:          {"Does not work", "bad", "Ask the administrator of this site: its conditions in Kubernetes say why."},
 	selfservice.Unlicensed:       {"Does not work", "bad", ""}, // the notice says why
 	selfservice.StateNotEnrolled: {"Does not work", "bad", "It needs a personal access token of yours."},
