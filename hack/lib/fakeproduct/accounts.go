@@ -83,6 +83,15 @@ func (a *accounts) rename(from, to string) bool {
 	return true
 }
 
+// Add adds an account, as an administrator does. It reports whether its name was free.
+func (p *Product) Add(user User) bool {
+	if _, taken := p.accounts.named(user.Name); taken {
+		return false
+	}
+	p.accounts.add(user)
+	return true
+}
+
 // Deactivate deactivates a user, as an administrator does: their sessions end,
 // and their password and tokens no longer sign in. It reports whether the user
 // exists.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
@@ -23,15 +24,15 @@ func (h *history) check() {
 	address := h.address()
 	for _, s := range h.secrets {
 		must, may := h.lives(s, h.clock.Now())
-		for _, g := range h.gateways {
+		for i, g := range h.gateways {
 			status, header := askGateway(g, address, h.site.Spec.BaseURL, s.of.user, s.text)
-			h.judge(g, s, status, must && h.enrolled[s.of.user] == yes, may && h.enrolled[s.of.user] != no)
-			if status == http.StatusOK {
+			h.judge(g, s, status, must && h.enrolled[s.of.user] == yes && !h.changedHands(s.of), may && h.enrolled[s.of.user] != no && !h.changedHands(s.of))
+			if status == http.StatusOK && i == s.n%len(h.gateways) {
 				h.checkIdentity(g, s, header.Get("Authorization"))
 			}
 		}
 		for _, p := range h.portals {
-			h.judge(p, s, askPortal(p, h.home, h.site.Name, s.of.user, s.text), must, may)
+			h.judge(p, s, askPortal(p, h.home, h.site.Name, s.of.user, s.text), must && !h.changedHands(s.of), may)
 		}
 	}
 }
@@ -56,10 +57,10 @@ func (h *history) checkIdentity(g *process, s *secret, authorization string) {
 	r, err := http.NewRequest(http.MethodGet, h.site.Spec.UpstreamURL+"/rest/api/2/myself", http.NoBody)
 	must(h.T, err)
 	r.Header.Set("Authorization", authorization)
-	var is struct{ Name string }
+	var is struct{ Key string }
 	a := send(r)
-	if json.Unmarshal([]byte(a.body), &is) != nil || is.Name != s.of.user {
-		h.wrong("%s: secret %d of %s acts as %q (%d)", g.name, s.n, s.of.user, is.Name, a.status)
+	if json.Unmarshal([]byte(a.body), &is) != nil || is.Key != s.of.key {
+		h.wrong("%s: secret %d of %s, who is %s, acts as %q (%d)", g.name, s.n, s.of.user, s.of.key, is.Key, a.status)
 	}
 }
 
@@ -98,18 +99,18 @@ func (h *history) remains() {
 // checkCopies compares the working copies with their owners, and with the personal access tokens at the product.
 func (h *history) checkCopies(owners map[string]bool) {
 	h.Helper()
-	held := map[string]int64{}
+	held := map[int64]bool{}
 	for _, s := range h.secretsIn(kubetest.CredentialsNamespace, upstream.SecretType) {
 		c, err := upstream.Decode(s.Data[upstream.DataKey])
 		must(h.T, err)
-		held[c.User] = c.ID
+		held[c.ID] = true
 		if !owners[c.User] {
 			h.wrong("the working copy of %s is left", c.User)
 		}
 	}
-	for _, u := range users {
+	for _, u := range append(users, fakeproduct.User{Name: formerAlice}) {
 		for _, pat := range h.product.PersonalAccessTokens(u.Name) {
-			if pat.ID != held[u.Name] && !h.abandoned[pat.ID] {
+			if !held[pat.ID] && !h.abandoned[pat.ID] {
 				h.wrong("the personal access token %d of %s is left at the product", pat.ID, u.Name)
 			}
 		}

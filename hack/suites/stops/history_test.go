@@ -47,6 +47,8 @@ type history struct {
 	// at is the portal that carries out a stop. It has not seen the token of unseen, which is nil if it has seen all.
 	at     *process
 	unseen *secret
+	// renamed says that alice has another name.
+	renamed bool
 	// stepped says that the clock is ahead of the API server's.
 	stepped bool
 	// abandoned are the personal access tokens of a site that was deleted. They end at the product by themselves.
@@ -64,7 +66,7 @@ var users = []fakeproduct.User{{Name: "alice", Key: "KEY1"}, {Name: "bob", Key: 
 // newHistory makes a site with a product of its own.
 func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	t.Helper()
-	h := &history{T: t, lane: l, tally: happened, seed: seed, model: &model{enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{},
+	h := &history{T: t, lane: l, tally: happened, seed: seed, model: &model{keys: map[string]string{}, enrolled: map[string]fate{}}, random: rand.New(rand.NewPCG(uint64(seed), 13)), cookies: map[string]*http.Cookie{},
 		abandoned: map[int64]bool{},
 	}
 	l.clock.SetTime(time.Now())
@@ -76,7 +78,7 @@ func newHistory(t *testing.T, l *lane, seed int, happened *tally) *history {
 	h.keeper = newController(h)
 	t.Cleanup(h.leave)
 	for _, u := range users {
-		h.cookies[u.Name] = h.product.SignIn(u.Name)
+		h.cookies[u.Name], h.keys[u.Name] = h.product.SignIn(u.Name), u.Key
 	}
 	h.reconcile()
 	h.catchUp(t)
@@ -267,19 +269,22 @@ func (h *history) created(r request, a answer) *apiToken {
 	if !a.ok() || text == "" {
 		return nil
 	}
-	t := &apiToken{user: r.user, id: text[:20]}
+	t := &apiToken{user: r.user, key: h.keys[r.user], id: text[:20]}
 	ends := a.expires()
 	if r.form != nil {
 		ends = h.clock.Now().AddDate(0, 0, 30)
 	}
 	if r.by != nil {
-		t.by = r.by.of
+		t.by, t.key = r.by.of, r.by.of.key
 		if outlives(ends, t.by.newest().ends) {
 			h.wrong("it outlives the token that made it")
 		}
 	}
 	if r.by == nil {
-		h.enrolled[r.user] = yes
+		if h.renamed && r.user == "alice" {
+			t.user = formerAlice
+		}
+		h.enrolled[t.user] = yes
 	}
 	s := h.addSecret(h.addToken(t), text, h.clock.Now(), ends)
 	h.did("  that is token %d with secret %d", t.n, s.n)
@@ -312,7 +317,8 @@ func (h *history) rotated(t *apiToken, overlap time.Duration, a answer) {
 func (h *history) declare() {
 	h.declared++
 	name := fmt.Sprintf("d%d", h.declared)
-	t := h.addToken(&apiToken{user: pick(h, "alice", "bob"), name: name, away: h.chance(50)})
+	user := pick(h, "alice", "bob")
+	t := h.addToken(&apiToken{user: user, key: h.keys[user], name: name, away: h.chance(50)})
 	ns := h.namespaceOf(t)
 	object := kubetest.Token(ns, name, func(o *tokensv1alpha1.APIToken) {
 		o.Spec.SiteRef = tokensv1alpha1.SiteReference{Name: h.site.Name, Namespace: h.home}
@@ -320,7 +326,8 @@ func (h *history) declare() {
 	})
 	must(h.T, env.Admin.Create(h.Context(), object))
 	h.did("kubectl: token %d of %s is declared, away: %t", t.n, t.user, t.away)
-	h.reconcile()
+	h.keeper.note(h.keeper.tokens.Reconcile(h.Context(), object))
+	h.readDelivered()
 }
 
 func (h *history) namespaceOf(t *apiToken) string {

@@ -27,6 +27,8 @@ type model struct {
 	closed bool
 	// blocked are users.
 	blocked []string
+	// keys are the user keys of those who have a name now.
+	keys map[string]string
 	// enrolled says whether the operator has a personal access token of a user. Gateways answer 200 only with one.
 	enrolled map[string]fate
 }
@@ -35,7 +37,9 @@ type model struct {
 type apiToken struct {
 	n    int
 	user string
-	id   string
+	// key is the product's user key of its owner.
+	key string
+	id  string
 	// by is the token that made it, if one did.
 	by *apiToken
 	// name is that of the APIToken if it is declared. away says that it lies in the other namespace.
@@ -93,6 +97,9 @@ func (m *model) lives(s *secret, now time.Time) (must, may bool) {
 	unsure := t.revoked == maybe || t.suspended == maybe || over(s.least, now)
 	return !dead && !unsure, !dead
 }
+
+// changedHands reports whether the name of a token's owner is somebody else's by now. The token acts as neither.
+func (m *model) changedHands(t *apiToken) bool { return m.keys[t.user] != t.key }
 
 func over(end, now time.Time) bool { return !end.IsZero() && !now.Before(end) }
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 )
 
 // order is a stop with its target.
@@ -45,6 +46,8 @@ var stops = map[string]func(*history) *order{
 	"epoch":                   epoch,
 	"close the namespace":     closeNamespace,
 	"make the site again":     makeSiteAgain,
+	"rename a user":           rename,
+	"reuse a name":            reuseName,
 	"let it expire":           expire,
 	"rotate without overlap":  rotateAway,
 	"revoke all with a token": revokeAllByToken,
@@ -234,10 +237,16 @@ func epoch(h *history) *order {
 
 func blockUser(h *history) *order {
 	user := pick(h, "alice", "alice", "bob")
-	return h.inKubernetes(user+" is blocked", func() {
-		h.changeSite(func(s *tokensv1alpha1.AtlassianSiteSpec) {
-			s.BlockedUsers = append(s.BlockedUsers, tokensv1alpha1.BlockedUser{Name: user})
-		})
+	byKey := h.enrolled[user] == yes && h.chance(50) // no key is known of others
+	if byKey {
+		h.settle()
+	}
+	return h.inKubernetes(fmt.Sprintf("%s is blocked, by key: %t", user, byKey), func() {
+		block := tokensv1alpha1.BlockedUser{Name: user}
+		if byKey {
+			block = tokensv1alpha1.BlockedUser{Key: h.keys[user]}
+		}
+		h.changeSite(func(s *tokensv1alpha1.AtlassianSiteSpec) { s.BlockedUsers = append(s.BlockedUsers, block) })
 	}, func() { h.blocked = append(h.blocked, user) }, nothing)
 }
 
@@ -248,6 +257,44 @@ func closeNamespace(h *history) *order {
 		})
 		h.closed = true
 	}, func() {}, nothing)
+}
+
+// formerAlice is the name of the first alice after another one took hers.
+const formerAlice = "alicia"
+
+// rename renames alice, which kills nothing: her tokens belong to her key. What she makes from now on has the new name.
+func rename(h *history) *order {
+	if h.enrolled["alice"] != yes {
+		return nil
+	}
+	h.settle()
+	o := h.inKubernetes("the product renames alice", func() {
+		if !h.product.Rename("alice", formerAlice) {
+			h.wrong("the product refuses")
+		}
+		h.renamed, h.keys[formerAlice] = true, h.keys["alice"]
+	}, func() {}, nothing)
+	o.alone = true
+	return o
+}
+
+// reuseName renames alice, and another user gets the name and makes a token. The tokens of the first act as neither.
+func reuseName(h *history) *order {
+	if h.enrolled["alice"] != yes {
+		return nil
+	}
+	h.settle() // the tokens of alice belong to a key as soon as the controller knows it
+	o := h.inKubernetes("alice is renamed, and another alice comes", func() {
+		if !h.product.Rename("alice", formerAlice) || !h.product.Add(fakeproduct.User{Name: "alice", Key: "KEY9"}) {
+			h.wrong("the product refuses")
+		}
+		h.cookies["alice"], h.keys["alice"] = h.product.SignIn("alice"), "KEY9"
+		if h.create("alice", nil) == nil {
+			h.wrong("the new alice cannot have a token")
+		}
+	}, func() {}, nothing)
+	o.alone = true
+	return o
 }
 
 // makeSiteAgain deletes the site and creates one of the same name. Without its epoch nothing comes back; for another product, at
@@ -308,12 +355,17 @@ func expire(h *history) *order {
 	return o
 }
 
-// rotateAway ends the older secrets of a token at once.
+// rotateAway ends the older secrets of a token at once, also one that was to live on for a day.
 func rotateAway(h *history) *order {
 	s := h.someone(portalMade)
 	if s == nil {
 		return nil
 	}
+	before := request{
+		what: fmt.Sprintf("rotates token %d with an overlap of a day", s.of.n), portal: h.at, user: s.of.user,
+		method: http.MethodPost, target: restPath + "/" + s.of.id + "/rotate", body: `{"overlapHours":24}`,
+	}
+	h.rotated(s.of, 24*time.Hour, h.try(before))
 	q := request{
 		what: fmt.Sprintf("rotates token %d without an overlap", s.of.n), portal: h.at, user: s.of.user,
 		method: http.MethodPost, target: restPath + "/" + s.of.id + "/rotate", body: `{"overlapHours":0}`,
