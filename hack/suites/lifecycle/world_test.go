@@ -28,6 +28,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -111,7 +112,8 @@ func (w *world) leave() {
 		s := secret(kubetest.CredentialsNamespace, upstream.SecretName(w.home, "main", user))
 		must(client.IgnoreNotFound(env.Admin.Delete(ctx, s)))
 	}
-	must(env.Admin.Delete(ctx, secret(kubetest.SystemNamespace, w.keys.SecretName())))
+	must(env.Admin.Delete(ctx, secret(kubetest.CredentialsNamespace, w.keys.SecretName())))
+	must(env.Admin.Delete(ctx, secret(kubetest.SystemNamespace, projection.SecretName(w.home, "main"))))
 	w.label("no")
 	homes.Lock()
 	defer homes.Unlock()
@@ -168,10 +170,14 @@ func (w *world) hold(user string) {
 	w.model.held[user] = true
 }
 
+// createSite creates the site, and projects it as its controller does.
 func (w *world) createSite(s *tokensv1alpha1.AtlassianSite) {
 	s.ResourceVersion, s.UID = "", ""
 	w.must(env.Admin.Create(w.Context(), s))
 	w.model.site = s
+	p := projection.Projection{Namespace: s.Namespace, Site: s.Name, UID: string(s.UID), UpstreamURL: s.Spec.UpstreamURL}
+	w.must(client.IgnoreNotFound(env.Admin.Delete(w.Context(), secret(kubetest.SystemNamespace, p.SecretName()))))
+	w.put(kubetest.SystemNamespace, p.SecretName(), projection.SecretType, projection.DataKey, p.Encode)
 }
 
 func (w *world) label(value string) {
