@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
@@ -26,7 +27,10 @@ import (
 // pass makes one pass over a site, and reads the site back.
 func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.Result, error) {
 	w.Helper()
+	var logging sync.Mutex // a pass looks after several users at once
 	ctx := ctrl.LoggerInto(w.Context(), funcr.New(func(_, line string) {
+		logging.Lock()
+		defer logging.Unlock()
 		w.expectNoSecret("the log", line)
 		w.logged = append(w.logged, line)
 	}, funcr.Options{Verbosity: 5}))

@@ -70,8 +70,19 @@ func (c *core) ask(q question) (a answer, wrong string) {
 			*to = values[0]
 		}
 	}
+	// With a token the product gets no cookie. Otherwise it gets those of the client.
+	var cookies []string
+	if a.status == http.StatusOK {
+		cookies = []string{strings.Join(q.header["Cookie"], "; ")}
+		if a.user != "" {
+			cookies = []string{""}
+		}
+	}
+	if got := w.header["Cookie"]; !slices.Equal(got, cookies) {
+		wrong = fmt.Sprintf("Cookie is %q, want %q", got, cookies)
+	}
 	for name, values := range w.header {
-		if len(values) > 0 && !slices.Contains(answered[:], name) {
+		if len(values) > 0 && name != "Cookie" && !slices.Contains(answered[:], name) {
 			wrong = fmt.Sprintf("%s is %q", name, values)
 		}
 	}
