@@ -34,7 +34,7 @@ import (
 const (
 	canary    = "canary-of-somebody-else"
 	patCanary = "canary-of-the-product"
-	// keyOfToday is the user key at the product of whoever has the user's name.
+	// keyOfToday is the product's user key for the user's name.
 	keyOfToday = "JIRAUSER10002"
 )
 

@@ -102,7 +102,7 @@ func TestMarkIsUndone(t *testing.T) {
 	}
 }
 
-// The personal access tokens of a blocked user are withdrawn, whoever they come from, and stay so.
+// The personal access tokens of a blocked user are withdrawn, from every source, and stay so.
 func TestBlockedUserIsWithdrawn(t *testing.T) {
 	for name, block := range map[string]tokensv1alpha1.BlockedUser{"by name": {Name: "Alice"}, "by key": {Key: "K1"}} {
 		t.Run(name, func(t *testing.T) {

@@ -151,11 +151,15 @@ func (p *pass) keepStored(ctx context.Context) error {
 			p.reject(s)
 			continue
 		}
-		busy++
-		group.Go(func() error {
+		step := func() error {
 			errs[i] = p.rejectRefused(s.credential.User, p.settle(ctx, s.name))
 			return nil
-		})
+		}
+		if busy++; busy == 1 {
+			_ = step() // alone: if the product gives an unclear answer, it was about the one that waited longest
+			continue
+		}
+		group.Go(step)
 	}
 	_ = group.Wait() // the errors are in errs
 	p.Memory.noteOldest(p.name, all)
@@ -203,7 +207,7 @@ func (p *pass) settle(ctx context.Context, name string) error {
 }
 
 // needed reports whether a user has an APIToken after all. The copy was marked as ending, and this mark is published before the
-// API server is asked. So whoever makes a token either finds the mark, or is found here. The API server selects users by the
+// API server is asked. So a maker of a token either finds the mark, or is found here. The API server selects users by the
 // exact spelling, so all APITokens of the site are read. For each of many copies that would be too much.
 func (p *pass) needed(ctx context.Context, c upstream.Credential) (bool, error) {
 	if err := p.publish(ctx, c.User, nil); err != nil {
