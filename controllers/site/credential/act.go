@@ -11,6 +11,7 @@ import (
 
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -79,7 +80,7 @@ func (p *pass) withdraw(ctx context.Context, secret *corev1.Secret, c upstream.C
 		return err
 	}
 	p.log(ctx, c, "Withdrew a personal access token")
-	if c.Renamed && !blocks(p.site.Spec.BlockedUsers, c.User, c.UserKey) {
+	if c.Renamed && !terms.Blocks(p.site, c.User, c.UserKey) {
 		p.emit(withdrawnEvent(p.site, c, underNewName(p.site, c.User)))
 	}
 	return nil

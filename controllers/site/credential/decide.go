@@ -3,11 +3,9 @@ package credential
 import (
 	"errors"
 	"hash/fnv"
-	"slices"
 	"strconv"
 	"time"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -248,13 +246,6 @@ func judge(c upstream.Credential, named atlassian.User, err error) answer {
 	default:
 		return accepted
 	}
-}
-
-// blocks reports whether `blockedUsers` names the user of a working copy.
-func blocks(list []tokensv1alpha1.BlockedUser, user, key string) bool {
-	return slices.ContainsFunc(list, func(b tokensv1alpha1.BlockedUser) bool {
-		return b.Name != "" && username.Fold(b.Name) == user || b.Key != "" && b.Key == key
-	})
 }
 
 // isStray reports whether a personal access token was made for the site and is not the stored one. Either it could not be

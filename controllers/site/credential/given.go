@@ -15,6 +15,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/controllers/internal/secretref"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -53,7 +54,7 @@ func entryNote(copyName string) string { return "entry/" + copyName }
 // project verifies the personal access token of one entry, and stores it. A token that was verified before is not verified
 // here again, and stays bound to the origin that confirmed it.
 func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential) (*Rejection, error) {
-	if blocks(p.site.Spec.BlockedUsers, c.User, "") {
+	if terms.Blocks(p.site, c.User, "") {
 		return nil, p.forget(ctx, c.User)
 	}
 	token, reject, err := p.readGiven(ctx, c)
@@ -84,7 +85,7 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 	}
 	reject, err = p.verify(ctx, c, &wanted)
 	p.noteOfEntry(c).tried = p.Clock.Now()
-	if reject != nil || err != nil || blocks(p.site.Spec.BlockedUsers, c.User, wanted.UserKey) {
+	if reject != nil || err != nil || terms.Blocks(p.site, c.User, wanted.UserKey) {
 		return reject, err
 	}
 	if reject, err := p.supersede(ctx, c, current); reject != nil || err != nil {

@@ -22,6 +22,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/projection"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -185,7 +186,7 @@ func (p *pass) take(ctx context.Context, c upstream.Credential) error {
 		return err
 	}
 	_, listed := p.entries[c.SecretName()]
-	if listed || blocks(p.site.Spec.BlockedUsers, c.User, c.UserKey) {
+	if listed || terms.Blocks(p.site, c.User, c.UserKey) {
 		return p.discard(ctx, c)
 	}
 	switch admit(c, held) {

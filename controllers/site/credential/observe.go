@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -71,7 +72,7 @@ func (p *pass) state(name string, c *upstream.Credential) state {
 	s := state{now: p.Clock.Now(), name: name, readable: c != nil, listed: listed, origin: p.origin, answering: p.answers()}
 	if c != nil {
 		s.credential, s.owned = *c, p.owners[c.User]
-		s.blocked = blocks(p.site.Spec.BlockedUsers, c.User, c.UserKey)
+		s.blocked = terms.Blocks(p.site, c.User, c.UserKey)
 	}
 	p.mu.Unlock()
 	s.note = p.Memory.of(p.name, name, s.credential.Stored, p.published[enrolment.OfCopy(name)].Checked, s.now)
