@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"hash/maphash"
 	"time"
 
@@ -74,15 +75,10 @@ func (ix *Index) verifyGenerated(q *question, c credential) (e *entry, secret in
 }
 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that
-// all cases take the same time: decoys and dead entries are looked up for known ids too. The caller holds the lock.
+// all cases take the same time: a decoy is looked up for known ids too. The caller holds the lock.
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
-	decoy, dead := ix.decoy(id), ix.deadByID[string(id)]
-	switch e = ix.byID[string(id)]; {
-	case e == nil && dead != nil:
-		e = dead
-	case e == nil:
-		e = decoy
-	}
+	found, decoy := ix.byID[string(id)], ix.decoy(id)
+	e = cmp.Or(found.living, found.dead, decoy)
 	same, here, alone := e.record.TokenID == string(id), e.site == at, e.duplicate == nil
 	return e, same && here && alone
 }

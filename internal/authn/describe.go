@@ -39,7 +39,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
 	d.Reason = ix.validity(s, e, newest, now)
 	d.Older, d.OlderUntil = ix.older(s, e, now)
-	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].duplicate != nil {
+	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].living.duplicate != nil {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true

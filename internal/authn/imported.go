@@ -11,13 +11,6 @@ import (
 // secret of the user is compared.
 type importedTokens map[siteUser][]*entry
 
-func (i importedTokens) size() (n int) {
-	for _, entries := range i {
-		n += len(entries)
-	}
-	return n
-}
-
 func (i importedTokens) add(e *entry) {
 	k := siteUser{e.site, e.record.User}
 	i[k] = append(i[k], e)

@@ -73,10 +73,11 @@ type Index struct {
 	ready   bool
 	tokens  map[string]*Token         // by UID
 	records map[string]*record.Record // by UID
-	// linked are the entries by UID. byID are those of generated tokens by token id, and deadByID those of deleted ones.
-	linked         map[string]*entry
-	byID, deadByID entriesByID
-	// decoys are the same entries as in byID and deadByID, in any order.
+	// linked are the entries by UID, and living is the number of those that are not dead. byID are those of generated tokens.
+	linked map[string]*entry
+	living int
+	byID   entriesByID
+	// decoys are the same entries as in byID, in any order.
 	decoys []*entry
 	seed   maphash.Seed
 	// imported are the entries of imported tokens, and deadImported are secrets of theirs that no longer authenticate.
@@ -125,7 +126,6 @@ func NewIndex(now func() time.Time) *Index {
 		tokens:       map[string]*Token{},
 		records:      map[string]*record.Record{},
 		byID:         entriesByID{},
-		deadByID:     entriesByID{},
 		linked:       map[string]*entry{},
 		seed:         maphash.MakeSeed(),
 		imported:     importedTokens{},
@@ -147,11 +147,11 @@ func (ix *Index) SetReady() {
 	ix.ready = true
 }
 
-// Size returns the number of tokens that can authenticate.
+// Size returns the number of tokens whose APIToken and record agree.
 func (ix *Index) Size() int {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	return len(ix.byID) + ix.imported.size()
+	return ix.living
 }
 
 // PutToken adds or replaces an APIToken.

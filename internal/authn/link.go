@@ -43,13 +43,16 @@ func (ix *Index) link(uid string, old *entry) {
 		return
 	}
 	ix.linked[uid] = e
+	if e.dead == "" {
+		ix.living++
+	}
 	if r.Imported {
 		ix.linkImported(e, old)
 		return
 	}
 	e.position = len(ix.decoys)
 	ix.decoys = append(ix.decoys, e)
-	ix.idsOf(e).add(e)
+	ix.byID.add(e)
 }
 
 // linkImported adds the entry of an imported token, and those of its replaced secrets.
@@ -88,6 +91,9 @@ func (ix *Index) unlink(uid string) *entry {
 		return nil
 	}
 	delete(ix.linked, uid)
+	if e.dead == "" {
+		ix.living--
+	}
 	if e.record.Imported {
 		for _, linked := range append(e.former, e) {
 			ix.importedOf(linked).remove(linked)
@@ -95,15 +101,8 @@ func (ix *Index) unlink(uid string) *entry {
 		return e
 	}
 	ix.unlinkDecoy(e)
-	ix.idsOf(e).remove(e)
+	ix.byID.remove(e)
 	return e
-}
-
-func (ix *Index) idsOf(e *entry) entriesByID {
-	if e.dead != "" {
-		return ix.deadByID
-	}
-	return ix.byID
 }
 
 func (ix *Index) importedOf(e *entry) importedTokens {
@@ -121,23 +120,36 @@ func (ix *Index) unlinkDecoy(e *entry) {
 	ix.decoys = ix.decoys[:last]
 }
 
-// entriesByID are entries by token id. The entries with the same id are a list, linked by duplicate.
-type entriesByID map[string]*entry
+// entriesByID are the entries of generated tokens by token id. The living and the dead ones are in one map, so that it takes
+// the same time to find either.
+type entriesByID map[string]sameID
+
+// sameID are the entries with one token id: two lists, linked by duplicate.
+type sameID struct{ living, dead *entry }
+
+func (s *sameID) listOf(e *entry) **entry {
+	if e.dead != "" {
+		return &s.dead
+	}
+	return &s.living
+}
 
 func (ids entriesByID) add(e *entry) {
-	e.duplicate = ids[e.record.TokenID]
-	ids[e.record.TokenID] = e
+	same := ids[e.record.TokenID]
+	list := same.listOf(e)
+	e.duplicate, *list = *list, e
+	ids[e.record.TokenID] = same
 }
 
 func (ids entriesByID) remove(e *entry) {
-	if first := ids[e.record.TokenID]; first != e {
-		for first.duplicate != e {
-			first = first.duplicate
-		}
-		first.duplicate = e.duplicate
-		return
+	same := ids[e.record.TokenID]
+	list := same.listOf(e)
+	for *list != e {
+		list = &(*list).duplicate
 	}
-	if ids[e.record.TokenID] = e.duplicate; e.duplicate == nil {
+	*list = e.duplicate
+	ids[e.record.TokenID] = same
+	if same == (sameID{}) {
 		delete(ids, e.record.TokenID)
 	}
 }

@@ -348,13 +348,13 @@ func (j *joining) check(when string) {
 		}
 	}
 	complete := 0
-	for uid, r := range j.model.records {
-		if j.model.lives(uid) && r.Imported {
+	for uid := range j.model.records {
+		if j.model.lives(uid) {
 			complete++
 		}
 	}
-	if got := j.index.imported.size(); got != complete {
-		j.Fatalf("%s: %d imported tokens, want %d", when, got, complete)
+	if got := j.index.Size(); got != complete {
+		j.Fatalf("%s: %d tokens, want %d", when, got, complete)
 	}
 }
 
@@ -374,8 +374,8 @@ func (j *joining) empty() {
 		}
 	}
 	ix := j.index
-	if n := len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
-		len(ix.namespaces) + len(ix.imported) + len(ix.memories) + len(ix.deadByID) + len(ix.deadImported); n != 0 {
+	if n := ix.living + len(ix.tokens) + len(ix.records) + len(ix.byID) + len(ix.decoys) + len(ix.linked) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
+		len(ix.namespaces) + len(ix.imported) + len(ix.memories) + len(ix.deadImported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}
 }
