@@ -49,7 +49,7 @@ func main() {
 	list := flag.String("allow", "docs/explanation/mutants.md", "file that lists the survivors that are allowed, with reasons")
 	workers := flag.Int("workers", 2, "mutants that are tried at once")
 	only := flag.String("only", "", "try only the mutants whose name matches this regular expression")
-	verbose := flag.Bool("v", false, "tell of each mutant what became of it, as soon as it is known")
+	verbose := flag.Bool("v", false, "tell of each mutant what became of it, not only of survivors")
 	flag.Parse()
 	text, err := os.ReadFile(*list)
 	if err == nil {
@@ -197,7 +197,7 @@ func try(ctx context.Context, out io.Writer, temp string, c config, experiments 
 			}
 			telling.Lock()
 			defer telling.Unlock()
-			if c.verbose {
+			if c.verbose || t.outcome == survived {
 				fmt.Fprintf(out, "%s:%d: %s\n    %s\n", t.file, t.line, t.outcome, t.name)
 			}
 			if done++; done%50 == 0 {
