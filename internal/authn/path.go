@@ -95,9 +95,9 @@ func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 
 // isRedispatched reports whether the products could run another path than this one, below the context path. Their
 // resource rewriting forwards /s/{anything}/_/{path} to /{path} inside the server (Atlassian Plugins, urlrewrite.xml:
-// `^/s/(.*)/_/(.*)` to `/$2`).
+// `^/s/(.*)/_/(.*)` to `/$2`). A rule of Tuckey's UrlRewriteFilter ignores case unless it says otherwise.
 func isRedispatched(path []byte) bool {
-	return pathprefix.Contains("/s", path) && bytes.Contains(path, []byte("/_/"))
+	return (pathprefix.Contains("/s", path) || pathprefix.Contains("/S", path)) && bytes.Contains(path, []byte("/_/"))
 }
 
 // mergeSlashes returns a raw request target with each run of slashes in its path merged into one. The query is unchanged.

@@ -111,8 +111,10 @@ func normalize(decoded string) (string, error) {
 // rewrites is the products' rule for resources that browsers may cache for
 // ever: it forwards to the path behind /_/, inside the server.
 // https://bitbucket.org/atlassian/atlassian-plugins (urlrewrite.xml of Jira and
-// Confluence: "^/s/(.*)/_/(.*)" to "/$2")
-var rewrites = regexp.MustCompile(`^/s/(.*)/_/(.*)$`)
+// Confluence: "^/s/(.*)/_/(.*)" to "/$2"). The case does not matter: the
+// attribute casesensitive of UrlRewriteFilter is false by default.
+// https://tuckey.org/urlrewrite/manual/4.0/
+var rewrites = regexp.MustCompile(`^/(?i:s)/(.*)/_/(.*)$`)
 
 // rewritten returns the path inside the context path that the resource
 // rewriting forwards a request target to. The rule matches the raw path as

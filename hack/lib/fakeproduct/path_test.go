@@ -78,7 +78,7 @@ func TestResourceRewriting(t *testing.T) {
 		for target, want := range map[string]string{
 			"/rest/api/2/myself":                           "",
 			"/s/x/rest/api/2/myself":                       "",
-			"/S/x/_/rest/api/2/myself":                     "",
+			"/S/x/_/rest/api/2/myself":                     "/rest/api/2/myself",
 			"/s/_/rest/api/2/myself":                       "",
 			"/x/s/y/_/rest/api/2/myself":                   "",
 			"/s/x/_/rest/api/2/myself":                     "/rest/api/2/myself",

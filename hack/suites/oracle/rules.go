@@ -61,7 +61,7 @@ func judgePath(s *site, raw string) (path string, special bool, wrong string) {
 		return "", false, "path_not_accepted"
 	}
 	// The products' resource rewriting makes another path of it.
-	if strings.HasPrefix(below, "/s/") && strings.Contains(below, "/_/") {
+	if strings.HasPrefix(strings.ToLower(below), "/s/") && strings.Contains(below, "/_/") {
 		return "", false, "ambiguous_path"
 	}
 	return path, special, ""
