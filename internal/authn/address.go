@@ -22,7 +22,7 @@ func (c Client) address(trustedHops int) netip.Addr {
 		text = c.fromRight(trustedHops)
 	}
 	// A zone means nothing on another machine, and netip would remember each one for ever.
-	if text == "" || strings.IndexByte(text, '%') >= 0 {
+	if text == "" || strings.Contains(text, "%") {
 		return netip.Addr{}
 	}
 	return parseAddress(text).Unmap()

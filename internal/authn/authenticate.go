@@ -38,40 +38,40 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 	return false
 }
 
-// verify returns the entry that a credential of ours names, and the index of the secret that it verifies against. If it does
-// not authenticate, verify returns the reason instead.
-func (ix *Index) verify(q *question, c credential) (e *entry, secret int, reason Reason) {
+// verify returns the token that a credential of ours verifies as, without a path. If it does not authenticate, there is a
+// reason.
+func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
-		return c.imported, 0, ix.validity(q.site, c.imported, 0, q.now)
+		return verified{entry: c.imported}, ix.validity(q.site, c.imported, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
 }
 
 // verifyGenerated verifies a token of our own format. It computes every check before it reports the first failure, so
 // that timing reveals nothing. Dead secrets are compared only for a refusal, to say why.
-func (ix *Index) verifyGenerated(q *question, c credential) (e *entry, secret int, reason Reason) {
+func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
-		return nil, -1, ReasonMalformedToken
+		return verified{}, ReasonMalformedToken
 	}
 	e, known := ix.find(id, q.Site)
 	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
 	validity := ix.validity(q.site, e, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
-		return e, secret, ""
+		return verified{entry: e, secret: secret}, ""
 	}
 	dead := e.record.VerifyDead(c.password)
 	switch {
 	case !known:
-		return nil, -1, ReasonUnknownToken
+		return verified{}, ReasonUnknownToken
 	case secret < 0 && dead < 0:
-		return nil, -1, ReasonWrongSecret
+		return verified{}, ReasonWrongSecret
 	case !owned:
-		return nil, -1, ReasonWrongUser
+		return verified{}, ReasonWrongUser
 	case secret < 0:
-		return nil, -1, e.deadReason(q.site, &e.record.DeadEntries[dead])
+		return verified{}, e.deadReason(q.site, &e.record.DeadEntries[dead])
 	}
-	return nil, -1, validity
+	return verified{}, validity
 }
 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that

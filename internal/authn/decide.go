@@ -149,7 +149,7 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 	case isRedispatched(path[len(q.site.contextPath):]):
 		return verified{}, unauthorized(ReasonAmbiguousPath, c.id()), true
 	}
-	e, secret, reason := ix.verify(q, c)
+	v, reason := ix.verify(q, c)
 	if reason != "" {
 		d = unauthorized(reason, c.id())
 		// Each refusal makes a copy of the name, so that all of them take the same time.
@@ -158,7 +158,8 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 		}
 		return verified{}, d, true
 	}
-	return verified{entry: e, secret: secret, path: path[len(q.site.contextPath):], fault: fault}, Decision{}, false
+	v.path, v.fault = path[len(q.site.contextPath):], fault
+	return v, Decision{}, false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
