@@ -81,16 +81,23 @@ func (e Enrolment) Encode() ([]byte, error) {
 // Decode parses the stored form. It refuses an unknown state.
 func Decode(b []byte) (Enrolment, error) {
 	e, err := storedjson.Decode[Enrolment](b)
+	if err == nil {
+		err = e.check()
+	}
 	if err != nil {
 		return Enrolment{}, fmt.Errorf("decoding an enrolment: %w", err)
 	}
+	return e, nil
+}
+
+func (e Enrolment) check() error {
 	if e.Namespace == "" || e.Site == "" || e.User == "" || username.Fold(e.User) != e.User {
-		return Enrolment{}, errors.New("decoding an enrolment: site or user is missing")
+		return errors.New("site or user is missing")
 	}
 	switch e.State {
 	case None, Pending, Held, Given, Ended:
-		return e, nil
+		return nil
 	default:
-		return Enrolment{}, errors.New("decoding an enrolment: its state is unknown")
+		return errors.New("its state is unknown")
 	}
 }

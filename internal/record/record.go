@@ -21,7 +21,8 @@ const (
 	SecretType = "apitokens.dev/hash"
 	// DataKey is the key of such a Secret's only entry.
 	DataKey = "record.json"
-	// LabelTokenID is the label with the token's id. People search by it; no decision rests on it.
+	// LabelTokenID is the label with the token's id. People, the portal and the controller search by it. The content of the record
+	// decides, so a wrong label can only hide a record from a search.
 	LabelTokenID = "apitokens.dev/token-id"
 	// LabelSiteNamespace is the label with the namespace of the site.
 	LabelSiteNamespace = "apitokens.dev/site-namespace"

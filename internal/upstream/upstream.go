@@ -131,19 +131,23 @@ func (c Credential) Encode() ([]byte, error) {
 // Decode parses the stored form.
 func Decode(b []byte) (Credential, error) {
 	c, err := storedjson.Decode[Credential](b)
+	if err == nil {
+		err = c.check()
+	}
 	if err != nil {
 		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
 	}
+	return c, nil
+}
+
+func (c Credential) check() error {
 	if c.Namespace == "" || c.Site == "" || c.Origin == "" || c.User == "" || username.Fold(c.User) != c.User {
-		return Credential{}, errors.New("decoding an upstream credential: site, user or origin is missing")
+		return errors.New("site, user or origin is missing")
 	}
 	if err := c.checkSource(); err != nil {
-		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
+		return err
 	}
-	if err := CheckToken(c.Token); err != nil {
-		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
-	}
-	return c, nil
+	return CheckToken(c.Token)
 }
 
 func (c Credential) checkSource() error {

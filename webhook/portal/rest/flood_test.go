@@ -28,7 +28,7 @@ func from(ctx context.Context, w *portaltest.World, address, cookie string) (sta
 	return response.StatusCode, response.Body.Close()
 }
 
-// Strangers on 100 connections do not delay a user by more than a few answers of a product that takes 100 ms.
+// Unknown sessions on 100 connections do not delay a user by more than a few answers of a product that takes 100 ms.
 func TestFloodDelaysUsersByFewAnswers(t *testing.T) {
 	const answers, connections, requests = 100 * time.Millisecond, 100, 20
 	hosts := func(n int) func(int) string { return func(i int) string { return fmt.Sprintf("198.51.100.%d", i%n) } }
@@ -40,10 +40,10 @@ func TestFloodDelaysUsersByFewAnswers(t *testing.T) {
 		most  int
 	}{
 		"with other cookies":                    {"a=b; atlassian.xsrf.token=c", hosts(1), false, 2},
-		"with sessions of their own":            {"JSESSIONID=stranger", hosts(1), false, 4},
-		"from many addresses":                   {"JSESSIONID=stranger", hosts(100), true, 2},
-		"from the user's address":               {"JSESSIONID=stranger", func(int) string { return "192.0.2.7" }, true, 2},
-		"from the user's address, with Crowd's": {"crowd.token_key=stranger", func(int) string { return "192.0.2.7" }, true, 2},
+		"with sessions of their own":            {"JSESSIONID=unknown", hosts(1), false, 4},
+		"from many addresses":                   {"JSESSIONID=unknown", hosts(100), true, 2},
+		"from the user's address":               {"JSESSIONID=unknown", func(int) string { return "192.0.2.7" }, true, 2},
+		"from the user's address, with Crowd's": {"crowd.token_key=unknown", func(int) string { return "192.0.2.7" }, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := env.Jira(t)

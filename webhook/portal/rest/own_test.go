@@ -204,7 +204,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// A token belongs to the user key for which it was created: it stays with a user who is renamed, and whoever gets the name has
+// A token belongs to the user key for which it was created: it stays with a user who is renamed, and a user who gets the name has
 // nothing of it.
 func TestTokensBelongToTheKey(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {

@@ -254,7 +254,7 @@ func TestRevokeAllDuringCreation(t *testing.T) {
 	}
 }
 
-// A secret that a rotation replaced lists and revokes. It makes nothing: whoever stole it must not outlive the overlap.
+// A secret that a rotation replaced lists and revokes. It makes nothing: a thief must not outlive the overlap.
 func TestReplacedSecret(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {
 		alice := session(t, w, "alice")
@@ -382,7 +382,7 @@ func TestDescendants(t *testing.T) {
 	}
 }
 
-// Whoever stole a token may delete some of its children: the rest of the line ends with it all the same.
+// A thief may delete some of the children of a stolen token: the rest of the line ends with it all the same.
 func TestDescendantsBehindAGap(t *testing.T) {
 	w := env.Jira(t)
 	alice := session(t, w, "alice")

@@ -12,10 +12,11 @@ import (
 // logPeriod is the shortest time between two log lines about products that do not answer.
 const logPeriod = 10 * time.Second
 
-// asker is the sender of a request to the product: a session that the product accepted in the last minutes, or else a stranger.
+// asker is the sender of a request to the product: a known session, which the product accepted in the last minutes, or an unknown
+// one.
 type asker struct {
 	known bool
-	// flow is the keyed hash of the session, or the network of the stranger. Flows take turns.
+	// flow is the keyed hash of a known session, or the network of an unknown one. Flows take turns.
 	flow string
 }
 
@@ -29,7 +30,7 @@ func unknownAt(address netip.Addr) asker {
 }
 
 // productLimiter bounds the requests to each site's product, so that a product that hangs delays only the users of its own
-// site, and strangers do not delay its users. The zero value is ready for use.
+// site, and unknown sessions do not delay known ones. The zero value is ready for use.
 type productLimiter struct {
 	mu     sync.Mutex
 	queues map[authn.SiteName]*queue

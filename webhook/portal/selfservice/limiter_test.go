@@ -87,7 +87,7 @@ func ask(ctx context.Context, limiter *productLimiter, as asker) bool {
 	return ok
 }
 
-// Whoever floods a product delays others by a few answers at most.
+// A client that floods a product delays others by a few answers at most.
 func TestFloodsDelayOthersByFewAnswers(t *testing.T) {
 	host := func(i int) asker { return unknownAt(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})) }
 	known := func(i int) asker { return asker{known: true, flow: strconv.Itoa(i)} }
@@ -97,13 +97,13 @@ func TestFloodsDelayOthersByFewAnswers(t *testing.T) {
 		// most is how many answers the user waits for, including their own.
 		most int
 	}{
-		"100 strangers at one address, a known session":   {func(int) asker { return host(1) }, known(1), 1},
-		"100 strangers at 100 addresses, a known session": {host, known(1), 1},
-		"100 strangers at one address, a new session":     {func(int) asker { return host(1) }, host(2), 2},
-		"100 strangers at 9 addresses, a new session":     {func(i int) asker { return host(i % 9) }, host(10), 7},
-		"one known session 100 times, another":            {func(int) asker { return known(1) }, known(2), 2},
-		"one known session 100 times, a new one":          {func(int) asker { return known(1) }, host(1), 1},
-		"100 strangers in one network of IPv6, a new session in another": {
+		"100 unknown sessions at one address, a known session":   {func(int) asker { return host(1) }, known(1), 1},
+		"100 unknown sessions at 100 addresses, a known session": {host, known(1), 1},
+		"100 unknown sessions at one address, a new session":     {func(int) asker { return host(1) }, host(2), 2},
+		"100 unknown sessions at 9 addresses, a new session":     {func(i int) asker { return host(i % 9) }, host(10), 7},
+		"one known session 100 times, another":                   {func(int) asker { return known(1) }, known(2), 2},
+		"one known session 100 times, a new one":                 {func(int) asker { return known(1) }, host(1), 1},
+		"100 unknown sessions in one network of IPv6, a new session in another": {
 			func(i int) asker { return unknownAt(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)})) },
 			unknownAt(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: 1})), 2,
 		},

@@ -62,8 +62,8 @@ type location struct {
 	authorities *x509.CertPool
 }
 
-// locations remembers the location of each site, because parsing many certificate authorities with each request of a stranger is
-// expensive. The zero value is ready for use.
+// locations remembers the location of each site: anonymous clients can send any number of requests, and to parse many certificate
+// authorities with each is expensive. The zero value is ready for use.
 type locations struct {
 	mu     sync.Mutex
 	bySite map[types.NamespacedName]*location

@@ -57,7 +57,7 @@ func (objects) Loaded() bool                                               { ret
 func (o *objects) Site(types.NamespacedName) *tokensv1alpha1.AtlassianSite { return o.site }
 func (o *objects) Projection(string, types.NamespacedName) *corev1.Secret  { return o.projection }
 
-// Requests of strangers do not parse certificate authorities. A change of them counts with the next request.
+// Anonymous requests do not parse certificate authorities. A change of them counts with the next request.
 func TestAuthoritiesAreParsedOnce(t *testing.T) {
 	site := &tokensv1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "main"}}
 	site.Spec.BaseURL, site.Spec.UpstreamURL, site.Spec.UpstreamCARef.Name = "https://jira.example.com", upstreamURL, "authorities"

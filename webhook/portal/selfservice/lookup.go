@@ -111,7 +111,7 @@ func (s *Service) presented(ctx context.Context, site *Site, text string) ([]doo
 	return s.storedWithTokenID(ctx, site, string(id), func(r *record.Record) bool { return r.Verify([]byte(text)) >= 0 })
 }
 
-// maxLookups is how many presented tokens are looked up in the API server at the same time. Strangers can present any number.
+// maxLookups is how many presented tokens are looked up in the API server at the same time. Anonymous clients can present any number.
 const maxLookups = 4
 
 // gate bounds how many are inside at the same time. The zero value is ready for use.

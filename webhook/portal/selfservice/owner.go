@@ -10,7 +10,7 @@ import (
 )
 
 // owner is a user of the product, by name and by key. A token belongs to the key in its record. Only a token whose key is not known
-// yet belongs to the name. So whoever gets a name that somebody else had does not get the tokens, and whoever is renamed keeps them.
+// yet belongs to the name. So a user who gets the name of another one does not get the tokens, and a user who is renamed keeps them.
 type owner struct {
 	// user is folded. key is empty if it is not known: then only the name counts.
 	user, key string

@@ -12,7 +12,7 @@ const (
 	maxWaiting = 64
 )
 
-// queue shares the slots of one site's product. Known sessions come first, strangers second, and in each lane the flows take
+// queue shares the slots of one site's product. Known sessions come first, unknown ones second, and in each lane the flows take
 // turns. It is not safe for concurrent use. The zero value is ready for use.
 type queue struct{ known, unknown lane }
 
@@ -23,7 +23,7 @@ type lane struct {
 	flows []*flow
 }
 
-// flow holds the waiting requests of one session or of one stranger, oldest first.
+// flow holds the waiting requests of one known session, or of the unknown ones in one network, oldest first.
 type flow struct {
 	name    string
 	waiters []*waiter

@@ -28,8 +28,8 @@ func (s *Service) Revoke(ctx context.Context, c *Caller, id string, descendants 
 }
 
 // revokeFound revokes tokens, or returns an error if there is nothing to revoke: each is deleted already, and so are their
-// descendants if it was asked to revoke those. Whoever stole a token may delete it to save what they created with it, and a revocation
-// that was cut off is repeated.
+// descendants if it was asked to revoke those. A thief may delete a stolen token to save what they created with it, and a revocation that
+// was cut off is repeated.
 func (s *Service) revokeFound(ctx context.Context, c *Caller, found []doomed, descendants bool, none error) error {
 	n, err := s.revoke(ctx, c, found, descendants)
 	if err == nil && n == 0 && !slices.ContainsFunc(found, func(d doomed) bool { return !d.gone }) {
@@ -185,7 +185,7 @@ func (s *Service) childrenOf(ctx context.Context, site *Site, roots []doomed, de
 }
 
 // descends reports whether a deleted token is in the line that created t. The record has the whole line: an APIToken between them
-// may be gone, because whoever stole it could delete it to save the rest.
+// may be gone, because a thief could delete it to save the rest.
 func (s *Service) descends(ctx context.Context, t *tokensv1alpha1.APIToken, deleted deletions) (bool, error) {
 	if t.Spec.CreatedBy.UID == "" {
 		return false, nil

@@ -123,8 +123,8 @@ func (s *Service) mayRotate(c *Caller, t Token, overlap time.Duration) error {
 	return s.mustNotOutlive(c, t)
 }
 
-// mustNotOutlive refuses a rotation with the token itself that would move its end: whoever holds a secret for a while would hold the
-// token for ever.
+// mustNotOutlive refuses a rotation with the token itself that would move its end: a thief who had a secret for a while would have
+// the token for ever.
 func (s *Service) mustNotOutlive(c *Caller, t Token) error {
 	if c.Token == nil {
 		return nil

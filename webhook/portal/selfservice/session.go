@@ -55,8 +55,8 @@ const (
 	maxSessions = 10_000
 )
 
-// sessions remembers which sessions the product accepted in the last minutes, as keyed hashes and without users. Each request is
-// checked by the product nevertheless: known sessions only do not wait for strangers. The zero value is ready for use.
+// sessions remembers which sessions the product accepted in the last minutes, as keyed hashes and without users. The product
+// still checks each request: a known session only does not wait for unknown ones. The zero value is ready for use.
 type sessions struct {
 	mu  sync.Mutex
 	key [sha256.Size]byte

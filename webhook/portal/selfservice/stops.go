@@ -40,8 +40,8 @@ var errCallerChanged error = problem(Conflict, "The API token of this request wa
 // checkStops is the step *read live* of the maker's protocol, for a secret of t that was issued at a time. It asks the API server,
 // because the feed may lag. If it fails, the maker takes the secret back.
 //
-// Whoever stops something writes the stop first and then lists what there is. The maker writes first and then reads the stops. So
-// one of the two always sees the other.
+// The stopper writes the stop first and then lists what there is. The maker writes first and then reads the stops. So one of the two
+// always sees the other.
 func (s *Service) checkStops(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, issued time.Time) error {
 	if err := s.checkParent(ctx, c); err != nil {
 		return err
