@@ -20,6 +20,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/site",
 	"apitokens.dev/site-memory",
 	"apitokens.dev/enrolment",
+	"apitokens.dev/probe-key",
 }
 
 // ordinaryTypes are examples of other types.

@@ -22,6 +22,7 @@ func TestPortalReadsNoCredential(t *testing.T) {
 	secrets := []*corev1.Secret{
 		newSecret(credentialsNamespace, "unreadable-pat", "apitokens.dev/upstream-credential"),
 		newSecret(credentialsNamespace, "unreadable-keys", "apitokens.dev/caller-keys"),
+		newSecret(credentialsNamespace, "unreadable-probe-key", "apitokens.dev/probe-key"),
 		newSecret(intakeNamespace, "unreadable-intake", "apitokens.dev/intake"),
 		newSecret(teamNamespace, "unreadable-given", corev1.SecretTypeOpaque),
 		newSecret(teamNamespace, "unreadable-urls", "apitokens.dev/auth-urls"),

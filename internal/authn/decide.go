@@ -85,6 +85,9 @@ func (ix *Index) judge(q *question) Decision {
 	if ended {
 		return d
 	}
+	if d, ended = ix.probe(q, c); ended {
+		return d
+	}
 	var buf [maxPath]byte
 	v, d, ended := ix.authenticate(q, c, buf[:0])
 	if ended {

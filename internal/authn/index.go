@@ -7,6 +7,7 @@ import (
 
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -90,6 +91,7 @@ type Index struct {
 	callerKeys   map[SiteName]callerKeys
 	credentials  map[siteUser]UpstreamCredential
 	licenses     map[SiteName]License
+	probeKeys    map[SiteName]probe.Key
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
@@ -137,6 +139,7 @@ func NewIndex(now func() time.Time) *Index {
 		callerKeys:   map[SiteName]callerKeys{},
 		credentials:  map[siteUser]UpstreamCredential{},
 		licenses:     map[SiteName]License{},
+		probeKeys:    map[SiteName]probe.Key{},
 	}
 }
 

@@ -46,6 +46,8 @@ const (
 	ReasonReplaced Reason = "replaced"
 	// ReasonRevokedByEpoch: the secret was issued before `issuedAfter` of the site.
 	ReasonRevokedByEpoch Reason = "revoked_by_epoch"
+	// ReasonProbeRefused: a probe of the controller that is not due yet, or for another path or site.
+	ReasonProbeRefused Reason = "probe_refused"
 )
 
 // Forbidden: 403. The request may not do this with a token of ours. The client is told which of these it is.
@@ -77,6 +79,8 @@ const (
 	ReasonOwnerChanged Reason = "OwnerChanged"
 	// ReasonUpstreamChanged: the personal access token was obtained from another server.
 	ReasonUpstreamChanged Reason = "UpstreamChanged"
+	// ReasonProbe: the controller asks through the ingress whether the webhook is asked. It is no token of anybody.
+	ReasonProbe Reason = "Probe"
 )
 
 // CannotDecide: 503. There is no verdict. Only the log says which of these it is.

@@ -44,6 +44,7 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 		authn.ReasonSourceNotAllowed:           "SourceNotAllowed", authn.ReasonReadOnly: "ReadOnly", authn.ReasonPathNotAllowed: "PathNotAllowed",
 		authn.ReasonSiteNotRemembered: "site_not_remembered", authn.ReasonUserBlocked: "user_blocked", authn.ReasonDeleted: "deleted", authn.ReasonOwnerChanged: "OwnerChanged",
 		authn.ReasonUpstreamCredentialMissing: "UpstreamCredentialMissing", authn.ReasonUpstreamChanged: "UpstreamChanged",
+		authn.ReasonProbe: "Probe", authn.ReasonProbeRefused: "probe_refused",
 	} {
 		if string(reason) != want {
 			t.Errorf("a reason is called %s, want %s", reason, want)

@@ -24,6 +24,7 @@ import (
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
@@ -62,6 +63,7 @@ func New(config *rest.Config, c Config, index *authn.Index, log logr.Logger, r p
 	}
 	f.sources = append(f.sources,
 		from("callerkeys", &corev1.SecretList{}, &corev1.Secret{}, newCallerKeys(index), secrets(c.CredentialsNamespace, authurl.KeysSecretType)...),
+		from("probekeys", &corev1.SecretList{}, &corev1.Secret{}, newProbeKeys(index), secrets(c.CredentialsNamespace, probe.SecretType)...),
 		from("credentials", &corev1.SecretList{}, &corev1.Secret{}, newCredentials(index), secrets(c.CredentialsNamespace, upstream.SecretType)...),
 	)
 	f.latency = from("leases", &coordinationv1.LeaseList{}, &coordinationv1.Lease{}, newLatencyProbe(f.metrics), lease(c.Namespace, c.Lease)...)

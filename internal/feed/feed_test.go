@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
@@ -165,6 +166,36 @@ func TestEveryChangeIsSeen(t *testing.T) {
 	if d := f.decide(); d.Reason != authn.ReasonDeleted {
 		t.Errorf("an APIToken of the same name revived the record: %+v", d)
 	}
+}
+
+// The key of a probe counts while its Secret is there, under its own name.
+func TestProbeKeysAreFollowed(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.eventually(authn.ReasonAuthenticated)
+	key := probe.NewKey(f.Site.Namespace, f.Site.Name)
+	f.token.Text = key.Credential(time.Now(), "")
+	f.eventually(authn.ReasonProbeRefused)
+	encoded, err := key.Encode()
+	must(t, err)
+	stored := func(name string, data []byte) *corev1.Secret {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: name}, Type: probe.SecretType,
+			Data: map[string][]byte{probe.DataKey: data},
+		}
+	}
+	other, damaged := stored("probe-key."+f.Site.Namespace+".other", encoded), stored("probe-key."+f.Site.Namespace+".damaged", []byte("{"))
+	f.put(f.Operator, other, damaged)
+	defer func() {
+		must(t, errors.Join(f.Operator.Delete(t.Context(), other), f.Operator.Delete(t.Context(), damaged)))
+	}()
+	kubetest.Eventually(t, func() error { return f.damaged("probekeys", 2) })
+	f.eventually(authn.ReasonProbeRefused)
+	s := stored(key.SecretName(), encoded)
+	f.put(f.Operator, s)
+	f.eventually(authn.ReasonProbe)
+	must(t, f.Operator.Delete(t.Context(), s))
+	f.eventually(authn.ReasonProbeRefused)
 }
 
 // The limits of a token are followed at watch speed, without the controller and without a new record.

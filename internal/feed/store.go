@@ -15,6 +15,7 @@ import (
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
@@ -166,6 +167,25 @@ func newCallerKeys(ix *authn.Index) store {
 				return authn.SiteName{}, errInactive // kept for later, and no caller may use them
 			}
 			ix.PutCallerKeys(name, k.Keys, k.Ends)
+			return name, nil
+		},
+	}
+}
+
+func newProbeKeys(ix *authn.Index) store {
+	return &typed[*corev1.Secret, authn.SiteName]{
+		known:  map[key]authn.SiteName{},
+		forget: ix.DeleteProbeKey,
+		read: func(s *corev1.Secret) (authn.SiteName, error) {
+			k, err := probe.Decode(s.Data[probe.DataKey])
+			if err != nil {
+				return authn.SiteName{}, err
+			}
+			if k.SecretName() != s.Name {
+				return authn.SiteName{}, errMisnamed
+			}
+			name := authn.SiteName{Namespace: k.Namespace, Name: k.Site}
+			ix.PutProbeKey(name, k)
 			return name, nil
 		},
 	}

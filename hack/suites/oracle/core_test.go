@@ -18,6 +18,7 @@ import (
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/lifetime"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/webhook/gateway/contract"
 )
@@ -162,6 +163,10 @@ func (c *core) putCallerKeys(name siteName, keys map[string][]string) {
 		of[authurl.Contract(contract)] = values
 	}
 	c.index.PutCallerKeys(nameOf(name), of, nil)
+}
+
+func (c *core) putProbeKey(name siteName, key string) {
+	c.index.PutProbeKey(nameOf(name), probe.Key{Namespace: name.namespace, Site: name.name, Key: key})
 }
 
 func (c *core) putCredential(of owner, pat *credential) {

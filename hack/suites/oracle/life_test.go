@@ -91,6 +91,8 @@ func newLife(d dice, weak bool) *life {
 		l.putMemory(name)
 		l.putCallerKeys(name)
 		l.putLicense(name)
+		l.world.probeKeys[name] = "PROBEKEYOF" + strings.ToUpper(name.namespace+name.name) + strings.Repeat("2", 26)
+		l.core.putProbeKey(name, l.world.probeKeys[name])
 		for _, user := range users {
 			l.putCredential(owner{name, user})
 		}

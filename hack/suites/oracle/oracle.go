@@ -114,6 +114,9 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 // judgeToken judges a request with a credential of ours.
 func (w *world) judgeToken(q question, at siteName, s *site, target string, client clientAddress, c presented) answer {
 	rawPath, _, _ := strings.Cut(target, "?")
+	if strings.HasPrefix(c.password, probePrefix) {
+		return w.judgeProbe(at, c.password, rawPath)
+	}
 	id := idIn(c.password)
 	if c.imported != nil {
 		id = c.imported.record.tokenID

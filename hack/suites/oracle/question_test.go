@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // question is one that a gateway could ask: mostly as somebody asks who has a token and means well, and now and then with
@@ -115,7 +116,7 @@ func (l *life) authorization(aim known) (values []string, other string) {
 	case 22:
 		text = l.spoil(text)
 	case 23:
-		return l.otherwise(user, text)
+		return l.otherwise(aim, user, text)
 	}
 	if user == weakUser && text != aim.text {
 		user = "alice" // slow hashes are few
@@ -172,12 +173,14 @@ func (l *life) spoil(text string) string {
 }
 
 // otherwise presents a secret in another place, or none.
-func (l *life) otherwise(user, text string) (values []string, other string) {
+func (l *life) otherwise(aim known, user, text string) (values []string, other string) {
 	if text == "" || user == weakUser {
 		return nil, "asp_"
 	}
 	basic := "Basic " + encode(user+":"+text)
-	switch l.n(12) {
+	switch l.n(14) {
+	case 12, 13:
+		return []string{"Basic " + encode(user+":"+l.probe(aim.site))}, text
 	case 0, 1:
 		return nil, text
 	case 2:
@@ -204,6 +207,17 @@ func (l *life) otherwise(user, text string) (values []string, other string) {
 	default:
 		return []string{"Basic " + base64.RawStdEncoding.EncodeToString([]byte(user+":"+text+choose(l, []string{"", "0", "00"})))}, text
 	}
+}
+
+// probe is what the controller asks with, or what somebody makes of it.
+func (l *life) probe(at siteName) string {
+	path := choose(l, []string{"", "", "", "/rest/api/2/myself"})
+	due := l.world.now.Add(time.Duration(l.n(5)-3) * time.Millisecond)
+	text := probeOf(l.world.probeKeys[at], due, choose(l, []string{"NONCE", ""}), path)
+	if rarely(l, 4) {
+		return l.spoil(text)
+	}
+	return text
 }
 
 func (l *life) spoilBase64(basic string) string {

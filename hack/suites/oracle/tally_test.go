@@ -21,9 +21,9 @@ var floors = map[class]int{
 	{401, "user_blocked"}: 70, {401, "deleted"}: 200, {200, "deleted"}: 80, {200, "replaced"}: 40, {200, "revoked_by_epoch"}: 8,
 
 	{403, "PathCharacterNotAllowed"}: 400, {403, "CredentialPath"}: 250, {403, "CredentialParameter"}: 450, {403, "InvalidLicenseMissing"}: 800, {403, "InvalidLicenseMalformed"}: 250,
-	{403, "InvalidLicenseWrongSignature"}: 250, {403, "InvalidLicenseWrongProduct"}: 250, {403, "InvalidLicenseExpired"}: 250, {403, "SourceNotAllowed"}: 1800,
+	{403, "InvalidLicenseWrongSignature"}: 100, {403, "InvalidLicenseWrongProduct"}: 250, {403, "InvalidLicenseExpired"}: 250, {403, "SourceNotAllowed"}: 1800,
 	{403, "ReadOnly"}: 1100, {403, "PathNotAllowed"}: 1300, {403, "UpstreamCredentialMissing"}: 600, {403, "UpstreamChanged"}: 800,
-	{403, "OwnerChanged"}: 350,
+	{403, "OwnerChanged"}: 350, {403, "Probe"}: 65, {401, "probe_refused"}: 60,
 
 	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400, {503, "site_not_remembered"}: 550,
 
@@ -123,7 +123,7 @@ func (c tally) report(t *testing.T, questions int, took time.Duration) {
 		for _, method := range methods {
 			n, want := c.methods[of][method], floor/16*questions/100_000
 			changes := !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, method)
-			if verified := of.status == 403 || of.reason == "authenticated"; verified && (of.reason != "ReadOnly" || changes) && n < want {
+			if verified := of.status == 403 && of.reason != "Probe" || of.reason == "authenticated"; verified && (of.reason != "ReadOnly" || changes) && n < want {
 				t.Errorf("%s was reached %d times by %s, want %d", of, n, method, want)
 			}
 		}

@@ -24,6 +24,7 @@ type world struct {
 	records          map[string]*tokenRecord // by UID
 	credentials      map[owner]*credential
 	licenses         map[siteName]*license
+	probeKeys        map[siteName]string
 }
 
 type siteName struct{ namespace, name string }
@@ -106,6 +107,7 @@ func newWorld(now time.Time) *world {
 		now: now, sites: map[siteName]*site{}, memories: map[siteName]memory{}, namespaces: map[string]map[string]string{},
 		callerKeys: map[siteName]map[string][]string{},
 		apiTokens:  map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
+		probeKeys: map[siteName]string{},
 	}
 }
 

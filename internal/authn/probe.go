@@ -1,0 +1,29 @@
+package authn
+
+import "apitokens.dev/operator/internal/probe"
+
+// PutProbeKey adds or replaces the key with which the controller asks for a site.
+func (ix *Index) PutProbeKey(name SiteName, key probe.Key) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	ix.probeKeys[name] = key
+}
+
+// DeleteProbeKey removes the key with which the controller asks for a site.
+func (ix *Index) DeleteProbeKey(name SiteName) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	delete(ix.probeKeys, name)
+}
+
+// probe judges the credential of a probe, which is a token of nobody. All of them end here, whatever else the index holds.
+func (ix *Index) probe(q *question, c credential) (d Decision, ended bool) {
+	if c.kind != ours || !probe.Presented(c.password) {
+		return Decision{}, false
+	}
+	key, known := ix.probeKeys[q.Site]
+	if !known || !key.Verify(c.password, q.path(), q.now) {
+		return unauthorized(ReasonProbeRefused, ""), true
+	}
+	return Decision{Verdict: Forbidden, Reason: ReasonProbe}, true
+}
