@@ -18,6 +18,9 @@ E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
 
 # The gateways of the tests that Debian does not have.
 CADDY := $(BIN)/gateways/caddy
+TRAEFIK := $(BIN)/gateways/traefik
+# A part of Traefik's source that its build changes.
+LEGO := $(BIN)/gateways/lego/go.mod
 
 # KUBEBUILDER_ASSETS names a folder with control plane binaries to use instead of building them.
 KUBE := $(if $(KUBEBUILDER_ASSETS),,$(BIN)/kube/kube)
@@ -39,7 +42,7 @@ demo-check: $(KUBE) prerequisites ## Run the demo unattended: check every step, 
 	@exec $(BIN)/demo --check
 
 .PHONY: test
-test: $(KUBE) $(CADDY) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
+test: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
 
 .PHONY: e2e
@@ -104,12 +107,13 @@ mutate: ## Change the code of the decision in many small ways; fail if its tests
 	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl ./internal/pathprefix ./internal/percent
 
 .PHONY: verify
-verify: generate ## Regenerate everything; fail if the result differs from the committed files
+verify: generate $(LEGO) ## Regenerate everything; fail if the result differs from the committed files
 	go mod tidy -diff
 	go -C hack/tools/kube mod tidy -diff
 	go -C hack/tools/pinned mod tidy -diff
 	go -C hack/tools/pinned/golangci-lint mod tidy -diff
 	go -C hack/tools/gateways/caddy mod tidy -diff
+	go -C hack/tools/gateways/traefik mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean
@@ -127,6 +131,13 @@ $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/
 $(CADDY): hack/tools/gateways/caddy/go.mod hack/tools/gateways/caddy/go.sum hack/tools/gateways/caddy/main.go
 	@echo "Building Caddy for the tests of gateways (some minutes the first time)."
 	go build -C hack/tools/gateways/caddy -trimpath -ldflags '-s -w' -o ../../../../$@ .
+
+$(TRAEFIK): hack/tools/gateways/traefik/go.mod hack/tools/gateways/traefik/go.sum $(wildcard hack/tools/gateways/traefik/ext/*) $(LEGO)
+	@echo "Building Traefik for the tests of gateways (some minutes the first time)."
+	go build -C hack/tools/gateways/traefik -trimpath -ldflags '-s -w' -o ../../../../$@ github.com/traefik/traefik/v3/cmd/traefik
+
+$(LEGO): hack/tools/gateways/traefik/lego.sh hack/tools/gateways/traefik/go.mod
+	@hack/tools/gateways/traefik/lego.sh $(@D)
 
 .PHONY: prerequisites
 prerequisites: ## Install nginx, HAProxy, wget, Python and a C compiler (for the race detector), unless they exist

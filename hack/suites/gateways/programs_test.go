@@ -29,6 +29,7 @@ func programs() []program {
 		{name: "nginx", start: startNginx},
 		{name: "haproxy", start: startHAProxy},
 		{name: "caddy", start: startCaddy},
+		{name: "traefik", start: startTraefik},
 		{name: "ingress-nginx", start: startIngressNginx, restAlone: true},
 		{name: "envoy-http", start: startEnvoyHTTP},
 		{name: "envoy-grpc", start: startEnvoyGRPC(false)},
