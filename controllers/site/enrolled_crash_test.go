@@ -105,7 +105,7 @@ var situations = map[string]struct {
 		w.later(10 * time.Minute)
 	}, "alice", renewed},
 	"a stray": {3, func(w *world, _ *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
-		w.makePAT(s, pat("alice", 1), upstream.PATName(string(s.UID), ""))
+		w.makePAT(s, pat("alice", 1), upstream.PATName(string(s.UID), "alice", ""))
 	}, "alice", func(w *world, j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) { w.expectSound(j, s, "alice") }},
 	"last token gone": {4, func(w *world, _ *fakeproduct.Jira, _ *tokensv1alpha1.AtlassianSite) {
 		w.later(10 * time.Minute)

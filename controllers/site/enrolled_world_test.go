@@ -49,9 +49,9 @@ func (w *world) enroll(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, use
 	if err != nil {
 		w.Fatal(err)
 	}
-	made, err := w.network.CreatePAT(w.Context(), u, as, upstream.PATName(string(s.UID), ""), 90)
+	made, err := w.network.CreatePAT(w.Context(), u, as, upstream.PATName(string(s.UID), named.Name, ""), 90)
 	if errors.Is(err, atlassian.ErrPATRefused) {
-		made, err = w.network.CreatePAT(w.Context(), u, as, upstream.PATName(string(s.UID), ""), 30)
+		made, err = w.network.CreatePAT(w.Context(), u, as, upstream.PATName(string(s.UID), named.Name, ""), 30)
 	}
 	if err != nil {
 		w.Fatal(err)
@@ -108,10 +108,10 @@ func (w *world) wait(s *tokensv1alpha1.AtlassianSite, d time.Duration) {
 	}
 }
 
-// ours returns the ids of a user's personal access tokens that were made for a site.
+// ours returns the ids of a user's personal access tokens that were made for a site. A renamed user may have those of both names.
 func ours(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite, user string) (ids []int64) {
 	for _, p := range j.PersonalAccessTokens(user) {
-		if p.Name == upstream.PATName(string(s.UID), "") {
+		if slices.ContainsFunc([]string{user, "alice", "bob"}, func(of string) bool { return p.Name == upstream.PATName(string(s.UID), of, "") }) {
 			ids = append(ids, p.ID)
 		}
 	}

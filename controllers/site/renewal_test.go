@@ -220,7 +220,7 @@ func TestRenewalThatIsNeverConfirmed(t *testing.T) {
 // A stray under our name is revoked within about an hour. Nothing else is revoked.
 func TestStraysAreSweptUp(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})
-	name := upstream.PATName(string(s.UID), "")
+	name := upstream.PATName(string(s.UID), "alice", "")
 	w.makePAT(s, pat("alice", 1), name)
 	for _, hers := range []string{"a script of hers", name + " 2", "API tokens at the ingress 00000000", strings.ToLower(name)} {
 		w.makePAT(s, pat("alice", 1), hers)
@@ -237,6 +237,24 @@ func TestStraysAreSweptUp(t *testing.T) {
 		w.wait(s, time.Minute)
 		if !slices.Contains(ours(j, s, "alice"), fresh.ID) {
 			t.Fatal("it was revoked before anybody could store it")
+		}
+	}
+}
+
+// After the product renamed a user, the tokens of both names go on: neither copy takes the personal access token of the other for
+// a stray.
+func TestRenamedUserEnrolsAgain(t *testing.T) {
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
+	if !j.Rename("alice", "alicia") {
+		t.Fatal("the product refuses")
+	}
+	w.token("alicia")
+	w.enroll(j, s, "alicia")
+	w.wait(s, 25*time.Hour)
+	for _, user := range []string{"alice", "alicia"} {
+		c := w.credential(s, user)
+		if held := slices.ContainsFunc(j.PersonalAccessTokens("alicia"), func(p fakeproduct.PAT) bool { return p.ID == c.ID }); !held || !c.Usable() {
+			t.Errorf("the copy of %s has no personal access token at the product: %+v", user, c.Refused)
 		}
 	}
 }

@@ -75,19 +75,21 @@ type Credential struct {
 // Usable reports whether the product accepted the token when it was last asked.
 func (c Credential) Usable() bool { return c.Refused.IsZero() }
 
-// PATName returns the name in the product's list for personal access tokens that are made for a site. A suffix tells apart those
-// of two requests. With one of up to 5 characters the name keeps to the product's limit of 40.
-func PATName(siteUID, suffix string) string {
-	name := "API tokens at the ingress " + siteUID[:min(8, len(siteUID))]
+// PATName returns the name in the product's list for personal access tokens that are made for a user of a site. A renamed user has
+// those of both names in one list, so the name has a hash of site and user. A suffix tells apart those of two requests. With one of
+// up to 5 characters the name keeps to the product's limit of 40.
+func PATName(siteUID, user, suffix string) string {
+	sum := sha256.Sum256([]byte(siteUID + "/" + username.Fold(user)))
+	name := "API tokens at the ingress " + hex.EncodeToString(sum[:4])
 	if suffix != "" {
 		name += "-" + suffix
 	}
 	return name
 }
 
-// IsPATName reports whether PATName gives this name for a site, with any suffix.
-func IsPATName(name, siteUID string) bool {
-	rest, ok := strings.CutPrefix(name, PATName(siteUID, ""))
+// IsPATName reports whether PATName gives this name for a user of a site, with any suffix.
+func IsPATName(name, siteUID, user string) bool {
+	rest, ok := strings.CutPrefix(name, PATName(siteUID, user, ""))
 	return ok && (rest == "" || strings.HasPrefix(rest, "-"))
 }
 

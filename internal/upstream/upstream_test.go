@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -135,19 +136,20 @@ func TestUsable(t *testing.T) {
 	}
 }
 
-// Jira allows 40 characters. The UID distinguishes sites of the same name.
+// Jira allows 40 characters. The hash distinguishes sites of the same name, and the names that a user had.
 func TestPATName(t *testing.T) {
-	name, other := upstream.PATName("7c9e6679-7425-40de-944b-e07fc1f90001", "abcde"), upstream.PATName("0b5e1b60-7425-40de-944b-e07fc1f90001", "abcde")
-	if name != "API tokens at the ingress 7c9e6679-abcde" || name == other || len(name) > 40 {
-		t.Errorf("%q and %q", name, other)
+	const site, another = "7c9e6679-7425-40de-944b-e07fc1f90001", "0b5e1b60-7425-40de-944b-e07fc1f90001"
+	name := upstream.PATName(site, "alice", "abcde")
+	if !regexp.MustCompile(`^API tokens at the ingress [0-9a-f]{8}-abcde$`).MatchString(name) || len(name) > 40 {
+		t.Errorf("%q", name)
 	}
-	for of, want := range map[string]bool{name: true, name[:34]: true, other: false, name[:33]: false, name[:34] + "x": false, "": false} {
-		if got := upstream.IsPATName(of, "7c9e6679-7425-40de-944b-e07fc1f90001"); got != want {
-			t.Errorf("%q is taken for one of the site: %t", of, got)
+	for of, want := range map[string]bool{
+		name: true, name[:34]: true, upstream.PATName(site, "Alice", "other"): true, upstream.PATName(another, "alice", "abcde"): false,
+		upstream.PATName(site, "alicia", "abcde"): false, name[:33]: false, name[:34] + "x": false, "": false,
+	} {
+		if got := upstream.IsPATName(of, site, "alice"); got != want {
+			t.Errorf("%q is taken for one of hers at the site: %t", of, got)
 		}
-	}
-	if got := upstream.PATName("7c", ""); got != "API tokens at the ingress 7c" {
-		t.Errorf("of a short UID: %q", got)
 	}
 }
 

@@ -248,8 +248,8 @@ func judge(c upstream.Credential, named atlassian.User, err error) answer {
 	}
 }
 
-// isStray reports whether a personal access token was made for the site and is not the stored one. Either it could not be
+// isStray reports whether a personal access token was made for this user of the site and is not the stored one. Either it could not be
 // stored, or its owner stored another one. A recent one may still be about to be stored.
 func isStray(p atlassian.PAT, siteUID string, c upstream.Credential, now time.Time) bool {
-	return upstream.IsPATName(p.Name, siteUID) && p.ID != c.ID && p.ID != c.Replaced && !p.Created.IsZero() && now.Sub(p.Created) >= settlePeriod
+	return upstream.IsPATName(p.Name, siteUID, c.User) && p.ID != c.ID && p.ID != c.Replaced && !p.Created.IsZero() && now.Sub(p.Created) >= settlePeriod
 }

@@ -3,6 +3,7 @@ package credential
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,19 +251,20 @@ func TestJudge(t *testing.T) {
 }
 
 func TestIsStray(t *testing.T) {
-	c, old, ours := upstream.Credential{ID: 7, Replaced: 6}, noon.Add(-settlePeriod), upstream.PATName("site", "")
+	c, old, ours := upstream.Credential{User: "alice", ID: 7, Replaced: 6}, noon.Add(-settlePeriod), upstream.PATName("site", "alice", "")
 	for name, tc := range map[string]struct {
 		pat  atlassian.PAT
 		want bool
 	}{
 		"left over":                {atlassian.PAT{ID: 5, Name: ours, Created: old}, true},
-		"left over, of the portal": {atlassian.PAT{ID: 5, Name: upstream.PATName("site", "abcde"), Created: old}, true},
+		"left over, of the portal": {atlassian.PAT{ID: 5, Name: upstream.PATName("site", "alice", "abcde"), Created: old}, true},
 		"made just now":            {atlassian.PAT{ID: 8, Name: ours, Created: old.Add(1)}, false},
 		"nobody knows when":        {atlassian.PAT{ID: 5, Name: ours}, false},
 		"in use":                   {atlassian.PAT{ID: 7, Name: ours, Created: old}, false},
 		"replaced":                 {atlassian.PAT{ID: 6, Name: ours, Created: old}, false},
-		"of another name":          {atlassian.PAT{ID: 5, Name: upstream.PATName("other", ""), Created: old}, false},
-		"in another case":          {atlassian.PAT{ID: 5, Name: "api tokens at the ingress site", Created: old}, false},
+		"of another site":          {atlassian.PAT{ID: 5, Name: upstream.PATName("other", "alice", ""), Created: old}, false},
+		"of her former name":       {atlassian.PAT{ID: 5, Name: upstream.PATName("site", "alicia", ""), Created: old}, false},
+		"in another case":          {atlassian.PAT{ID: 5, Name: strings.ToLower(ours), Created: old}, false},
 	} {
 		if got := isStray(tc.pat, "site", c, noon); got != tc.want {
 			t.Errorf("%s: %t", name, got)

@@ -49,7 +49,7 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 
 // makeNew asks for the usual lifetime, and for a shorter one if the product refuses that.
 func (p *pass) makeNew(c upstream.Credential) (atlassian.PAT, error) {
-	as, name := atlassian.Bearer(c.Token), upstream.PATName(string(p.site.UID), "")
+	as, name := atlassian.Bearer(c.Token), upstream.PATName(string(p.site.UID), c.User, "")
 	made, err := p.Product.CreatePAT(p.requests, *p.product, as, name, lifetimeDays)
 	if errors.Is(err, atlassian.ErrPATRefused) {
 		made, err = p.Product.CreatePAT(p.requests, *p.product, as, name, shortLifetimeDays)

@@ -25,7 +25,7 @@ func (w *world) signedIn(name string, o fakeproduct.Options) (*fakeproduct.Jira,
 	w.must(env.Admin.Create(w.Context(), t))
 
 	session := atlassian.Credential{Cookie: j.SignIn("alice").String()}
-	made, err := w.network.CreatePAT(w.Context(), atlassian.Upstream{Product: atlassian.Jira, URL: s.Spec.UpstreamURL}, session, upstream.PATName(string(s.UID), ""), 90)
+	made, err := w.network.CreatePAT(w.Context(), atlassian.Upstream{Product: atlassian.Jira, URL: s.Spec.UpstreamURL}, session, upstream.PATName(string(s.UID), "alice", ""), 90)
 	w.must(err)
 	w.made = append(w.made, made.Token)
 	c := upstream.Credential{

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ func TestEnrolment(t *testing.T) {
 				}
 				_, text := alice.create(`{"label":"first"}`)
 				made := w.Product.PersonalAccessTokens("alice")[before:]
-				if len(made) != 1 || !upstream.IsPATName(made[0].Name, string(w.Site.UID)) || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
+				if len(made) != 1 || !upstream.IsPATName(made[0].Name, string(w.Site.UID), "alice") || time.Until(made[0].ExpiresAt).Round(24*time.Hour) != 90*24*time.Hour {
 					t.Fatalf("the product made %+v", made)
 				}
 				c := workingCopy(t, w)
@@ -383,19 +384,20 @@ func TestNoPersonalAccessTokenIsLeftOver(t *testing.T) {
 			return nil
 		})
 
-		uid, other := string(w.Site.UID), upstream.PATName("00000000-0000", "")
+		uid, other := string(w.Site.UID), upstream.PATName("00000000-0000", "alice", "")
+		former := upstream.PATName(uid, "alicia", "") // she had this name, and has tokens under it
 		w.SetProductAhead(-3 * time.Minute)
-		for _, name := range []string{upstream.PATName(uid, ""), upstream.PATName(uid, "older"), "my own", other} {
+		for _, name := range []string{upstream.PATName(uid, "alice", ""), upstream.PATName(uid, "Alice", "older"), "my own", other, former} {
 			makePAT(t, w, "alice", name)
 		}
 		w.SetProductAhead(0)
-		makePAT(t, w, "alice", upstream.PATName(uid, "recen"))
+		makePAT(t, w, "alice", upstream.PATName(uid, "alice", "recen"))
 		alice.create(`{"label":"y"}`)
 		var names []string
 		for _, made := range w.Product.PersonalAccessTokens("alice") {
 			names = append(names, made.Name)
 		}
-		if len(names) != 4 || names[0] != "my own" || names[1] != other || !strings.HasSuffix(names[2], "-recen") {
+		if len(names) != 5 || !slices.Equal(names[:3], []string{"my own", other, former}) || !strings.HasSuffix(names[3], "-recen") {
 			t.Errorf("at the product are %q", names)
 		}
 	}, func(s *tokensv1alpha1.AtlassianSite) {

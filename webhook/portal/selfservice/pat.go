@@ -35,7 +35,7 @@ const (
 	intakePrefix = "intake-"
 )
 
-// removeStrays has the product revoke the caller's personal access tokens that were made for this site and that nobody holds. The
+// removeStrays has the product revoke the caller's personal access tokens that were made for this site and this name of theirs, and that nobody holds. The
 // answer about them was unclear, or they could not be handed over.
 func (s *Service) removeStrays(ctx context.Context, c *Caller, held int64) error {
 	return s.callProduct(ctx, c, func(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (s *Service) removeStrays(ctx context.Context, c *Caller, held int64) error
 			return err
 		}
 		for _, pat := range listed {
-			stray := upstream.IsPATName(pat.Name, string(c.UID)) && pat.ID != held && !pat.Created.IsZero() && s.Clock.Now().Sub(pat.Created) > strayAge
+			stray := upstream.IsPATName(pat.Name, string(c.UID), c.User) && pat.ID != held && !pat.Created.IsZero() && s.Clock.Now().Sub(pat.Created) > strayAge
 			if !stray {
 				continue
 			}
@@ -67,7 +67,7 @@ func (s *Service) createPAT(ctx context.Context, c *Caller) (pat atlassian.PAT, 
 	if err != nil {
 		return pat, err
 	}
-	name := upstream.PATName(string(c.UID), suffix)
+	name := upstream.PATName(string(c.UID), c.User, suffix)
 	for _, days := range lifetimes {
 		err = s.callProduct(ctx, c, func(ctx context.Context) error {
 			pat, err = s.Product.CreatePAT(ctx, c.upstream, c.credential, name, days)
