@@ -147,6 +147,14 @@ type request struct {
 	dialog string
 }
 
+// token returns the token whose secret is sent, or nil.
+func (r request) token() *apiToken {
+	if r.by == nil {
+		return nil
+	}
+	return r.by.of
+}
+
 const pagePath = "/plugins/servlet/api-tokens"
 
 var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)

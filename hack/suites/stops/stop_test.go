@@ -24,8 +24,8 @@ type order struct {
 	killed func()
 	// alone means that nobody makes anything meanwhile, because the clock steps.
 	alone bool
-	// rotates is the token that it rotates, if it does.
-	rotates *apiToken
+	// spared is a token that nobody rotates meanwhile: the stop rotates it, or is asked for with a secret of it.
+	spared *apiToken
 	// takes says whether a token that another one was making meanwhile is to die, or that a session was making if by is nil.
 	takes func(user string, by *apiToken) fate
 }
@@ -92,7 +92,7 @@ func (h *history) one(match func(*secret) bool, r func(*secret) request) *order 
 	q := r(s)
 	q.portal = h.at
 	return &order{
-		what: q.String() + ", which is token " + strconv.Itoa(s.of.n), portal: q.portal,
+		what: q.String() + ", which is token " + strconv.Itoa(s.of.n), portal: q.portal, spared: q.token(),
 		run:    func() answer { return h.send(q) },
 		killed: func() { s.of.revoked = yes },
 		takes: func(_ string, by *apiToken) fate {
@@ -138,7 +138,7 @@ func administratorOne(h *history) *order {
 func (h *history) all(user string, r request) *order {
 	r.portal = h.at
 	return &order{
-		what: r.String(), portal: r.portal,
+		what: r.String(), portal: r.portal, spared: r.token(),
 		run: func() answer { return h.send(r) },
 		killed: func() {
 			for _, t := range h.tokens {
@@ -372,7 +372,7 @@ func rotateAway(h *history) *order {
 	}
 	var last answer
 	return &order{
-		what: q.String(), portal: q.portal, takes: nothing, rotates: s.of,
+		what: q.String(), portal: q.portal, takes: nothing, spared: s.of,
 		run: func() answer {
 			last = h.send(q)
 			return last

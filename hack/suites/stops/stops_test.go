@@ -161,7 +161,7 @@ func (h *history) makers(o *order) (all []*maker) {
 	if o.alone {
 		return nil
 	}
-	rotating := []*apiToken{o.rotates} // of two rotations at the same time, the later one is not known
+	rotating := []*apiToken{o.spared} // of two rotations at the same time, the later one is not known
 	for _, p := range h.portals {
 		m := &maker{}
 		user := pick(h, "alice", "alice", "bob")
