@@ -135,10 +135,10 @@ func (t *apiToken) first() *apiToken {
 	return t
 }
 
-// tidied notes that the controller withdraws what users without tokens do not need.
+// tidied notes that the controller withdraws what users without tokens do not need, but not in the first ten minutes.
 func (m *model) tidied() {
 	for user := range m.enrolled {
-		needed := no
+		needed := maybe
 		for _, t := range m.tokens {
 			if t.user == user {
 				needed = max(needed, yes-t.revoked)
