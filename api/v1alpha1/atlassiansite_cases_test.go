@@ -59,8 +59,43 @@ const (
 	wantCredentialUser = "`upstreamCredentials[].user` must not contain upper-case letters, ':' or control characters"
 	wantTokenPath      = "each of `tokenPaths` must begin and end with '/', such as '/rest/'"
 	wantSelector       = "`allowedNamespaces.selector` must be set if `from` is `Selector`, and must not be set otherwise"
+	wantExemptUser     = "each of `exemptUsers` must not contain upper-case letters, ':' or control characters"
+	wantHeaderName     = "`handoff.identityHeader.name` must be the name of a header: letters, digits and '-'"
+	wantOwnHeader      = "`handoff.identityHeader.name` must be a header of its own, such as 'X-Remote-User' or 'Remote-User': not one with another meaning"
 	wantEpochForward   = "`issuedAfter` must not be decreased or removed: revoked tokens stay revoked"
 )
+
+// refused is a site that refuses passwords.
+var refused = change{"spec.otherCredentials.password.action": "Refuse"}
+
+// headersOfOthers are names of headers that mean something else, and ones that only look alike.
+func headersOfOthers() (all rows) {
+	for other, own := range map[string]string{
+		"Authorization": "X-Authorization-User", "Cookie": "X-Cookie-User", "Host": "X-Host", "Connection": "X-Connection", "Content-Length": "X-Content", "TE": "X-TE",
+		"Transfer-Encoding": "X-Transfer", "User-Agent": "X-User-Agent", "X-Api-Token-Id": "X-Api-User", "X-Forwarded-For": "X-Forwarded-Forename",
+		"x-forwarded-host": "x-forwarded-user", "X-Original-URL": "X-Original", "X-Envoy-Auth-Headers-To-Remove": "X-Envoys-User", "X-Real-IP": "X-Real-User",
+		"X-Request-Id": "X-Request-User", "X-Forwarded-Tls-Client-Cert": "X-Forwarded-Preferred-Username", "Proxy-Authorization": "Proxy-User", "Set-Cookie": "SM-USER",
+	} {
+		all = append(all, row{"header-of-others-" + other, own, other, wantOwnHeader})
+	}
+	return all
+}
+
+// pathRows are the rows of a list of paths below the context path. right is one of them.
+func pathRows(name, of, right string) rows {
+	path, want := of+"."+name, "each of `"+name+"` must be a path such as '"+right+"'"
+	return rows{
+		{"dot-dot", list{"/rest/..v2"}, list{"/rest/.."}, "`" + name + "` must not contain '.' or '..' as a path segment"},
+		{"double-slash", list{right}, list{"/rest//api"}, want},
+		{"empty", list{"/rest"}, list{}, path + ": Invalid value: 0: " + path + " in body should have at least 1 items"},
+		{"element-empty", list{"/a"}, list{""}, path + `[0]: Invalid value: "": ` + path + "[0] in body should be at least 1 chars long"},
+		{"escape", list{"/rest~1/a"}, list{"/rest%2fa"}, want},
+		{"slash-before", list{"/rest/api"}, list{"rest/api"}, want},
+		{"too-long", list{"/" + strings.Repeat("p", 255)}, list{"/" + strings.Repeat("p", 256)}, path + "[0]: Too long: may not be more than 256"},
+		{"too-many", numbered(1, 32, "/p%d"), numbered(1, 33, "/p%d"), path + ": Too many: 33: must have at most 32 items"},
+		{"twice", list{"/rest/a", "/rest/A"}, list{"/rest/a", "/rest/a"}, path + `[1]: Duplicate value: "/rest/a"`},
+	}
+}
 
 var atlassianSiteCases = slices.Concat(
 	field("spec.administrators", rows{
@@ -141,6 +176,13 @@ var atlassianSiteCases = slices.Concat(
 		// The whole of handoff may be absent.
 		{"type-required", keep, fields{}, "spec.handoff.type: Required value"},
 	}),
+	fieldOf(change{"spec.handoff.type": "IdentityHeader"}, "spec.handoff.identityHeader.name", slices.Concat(rows{
+		{"dot", "X-Remote-User", "X.Remote.User", wantHeaderName},
+		{"empty", "user", "", `spec.handoff.identityHeader.name: Invalid value: "": spec.handoff.identityHeader.name in body should be at least 1 chars long`},
+		{"line-break", "Remote-User", "X-Remote-User\n", wantHeaderName},
+		{"too-long", "X-" + strings.Repeat("u", 62), "X-" + strings.Repeat("u", 63), "spec.handoff.identityHeader.name: Too long: may not be more than 64"},
+		{"underscore", "remote-user", "REMOTE_USER", wantHeaderName},
+	}, headersOfOthers())),
 	field("spec.handoff.type", rows{
 		{"unknown", "PersonalAccessToken", "Password", `spec.handoff.type: Unsupported value: "Password"`},
 	}),
@@ -156,6 +198,53 @@ var atlassianSiteCases = slices.Concat(
 		{"empty", "a", "", `spec.licenseSecretRef.name: Invalid value: "": spec.licenseSecretRef.name in body should be at least 1 chars long`},
 		{"format", "jira-license.2", "jira_license", "`licenseSecretRef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
 		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.licenseSecretRef.name: Too long"},
+	}),
+	field("spec.otherCredentials", rows{
+		{"empty", fields{"session": fields{"action": "Observe"}}, fields{}, "spec.otherCredentials: Invalid value: 0: spec.otherCredentials in body should have at least 1 properties"},
+	}),
+	field("spec.otherCredentials.anonymous", rows{
+		{"action-required", fields{"action": "Observe", "challengePaths": list{"/"}}, fields{"challengePaths": list{"/"}}, "spec.otherCredentials.anonymous.action: Required value"},
+	}),
+	fieldOf(change{"spec.otherCredentials.anonymous.action": "Forward"}, "spec.otherCredentials.anonymous.challengePaths", slices.Concat(pathRows("challengePaths", "spec.otherCredentials.anonymous", "/rest/api/2/"), rows{
+		{"everywhere", list{"/"}, list{"//"}, "each of `challengePaths` must be a path such as '/rest/api/2/'"},
+	})),
+	field("spec.otherCredentials.anonymous.action", rows{{"unknown", "Refuse", "Challenge", `spec.otherCredentials.anonymous.action: Unsupported value: "Challenge"`}}),
+	field("spec.otherCredentials.bearer", rows{{"action-required", fields{"action": "Observe"}, fields{}, "spec.otherCredentials.bearer.action: Required value"}}),
+	field("spec.otherCredentials.bearer.action", rows{{"unknown", "Forward", "Allow", `spec.otherCredentials.bearer.action: Unsupported value: "Allow"`}}),
+	field("spec.otherCredentials.session", rows{{"action-required", fields{"action": "Refuse"}, fields{}, "spec.otherCredentials.session.action: Required value"}}),
+	field("spec.otherCredentials.session.action", rows{{"unknown", "Observe", "Deny", `spec.otherCredentials.session.action: Unsupported value: "Deny"`}}),
+	field("spec.otherCredentials.password", rows{
+		{"action-required", fields{"action": "Observe"}, fields{}, "spec.otherCredentials.password.action: Required value"},
+		{
+			"exempt-users-unused", fields{"action": "Refuse", "exemptUsers": list{"ci-old"}}, fields{"action": "Observe", "exemptUsers": list{"ci-old"}},
+			"`otherCredentials.password.exemptUsers` and `exemptPaths` must not be set unless `action` is `Refuse`",
+		},
+		{
+			"exempt-paths-unused", fields{"action": "Refuse", "exemptPaths": list{"/rest/legacy/"}}, fields{"action": "Forward", "exemptPaths": list{"/rest/legacy/"}},
+			"`otherCredentials.password.exemptUsers` and `exemptPaths` must not be set unless `action` is `Refuse`",
+		},
+	}),
+	field("spec.otherCredentials.password.action", rows{{"unknown", "Refuse", "refuse", `spec.otherCredentials.password.action: Unsupported value: "refuse"`}}),
+	fieldOf(refused, "spec.otherCredentials.password.exemptPaths", slices.Concat(pathRows("exemptPaths", "spec.otherCredentials.password", "/rest/legacy/"), rows{
+		{"everywhere", list{"/rest"}, list{"/"}, "each of `exemptPaths` must be a path such as '/rest/legacy/'"},
+	})),
+	fieldOf(refused, "spec.otherCredentials.password.exemptUsers", rows{
+		{"colon", list{`domain\alice@example.com`}, list{"alice:bob"}, wantExemptUser},
+		{"control-character", list{"alice smith"}, list{"alice\x00smith"}, wantExemptUser},
+		{"empty", list{"a"}, list{}, "spec.otherCredentials.password.exemptUsers: Invalid value: 0: spec.otherCredentials.password.exemptUsers in body should have at least 1 items"},
+		{"element-empty", list{"a"}, list{""}, `spec.otherCredentials.password.exemptUsers[0]: Invalid value: "": spec.otherCredentials.password.exemptUsers[0] in body should be at least 1 chars long`},
+		{"too-long", list{strings.Repeat("é", 255)}, list{strings.Repeat("a", 256)}, "spec.otherCredentials.password.exemptUsers[0]: Too long: may not be more than 255"},
+		{"too-many", numbered(1, 64, "u%d"), numbered(1, 65, "u%d"), "spec.otherCredentials.password.exemptUsers: Too many: 65: must have at most 64 items"},
+		{"twice", list{"alice", "bob"}, list{"alice", "alice"}, `spec.otherCredentials.password.exemptUsers[1]: Duplicate value: "alice"`},
+		{"upper-case", list{"alice"}, list{"Alice"}, wantExemptUser},
+		{"white-space", list{"alice in ci"}, list{"alice "}, "each of `exemptUsers` must not begin or end with white space"},
+	}),
+	field("spec.schemes", rows{
+		{"empty", list{"Basic"}, list{}, "spec.schemes: Invalid value: 0: spec.schemes in body should have at least 1 items"},
+		{"too-many", list{"Bearer", "Basic"}, list{"Basic", "Bearer", "Basic"}, "spec.schemes: Too many: 3: must have at most 2 items"},
+		{"twice", list{"Basic", "Bearer"}, list{"Basic", "Basic"}, `spec.schemes[1]: Duplicate value: "Basic"`},
+		{"unknown", list{"Basic"}, list{"Basic", "Digest"}, `spec.schemes[1]: Unsupported value: "Digest"`},
+		{"without-basic", list{"Basic", "Bearer"}, list{"Bearer"}, "`schemes` must contain 'Basic'"},
 	}),
 	field("metadata.name", rows{
 		{"too-long", strings.Repeat("j", 63), strings.Repeat("j", 64), "`metadata.name` of an AtlassianSite must have at most 63 characters"},
@@ -311,6 +400,12 @@ var siteRules = []schemaCase{
 		accepted: []change{{"spec.tokenPolicy.defaultLifetimeDays": 90, "spec.tokenPolicy.maxLifetimeDays": 90}},
 		refused:  []change{{"spec.tokenPolicy.defaultLifetimeDays": 91, "spec.tokenPolicy.maxLifetimeDays": 90}},
 		want:     "`tokenPolicy.defaultLifetimeDays` must not be more than `tokenPolicy.maxLifetimeDays`",
+	},
+	{
+		name:     "handoff/identity-header-unused",
+		accepted: []change{{"spec.handoff.type": "IdentityHeader", "spec.handoff.identityHeader": fields{}}},
+		refused:  []change{{"spec.handoff.type": "PersonalAccessToken", "spec.handoff.identityHeader.name": "X-Remote-User"}},
+		want:     "`handoff.identityHeader` must not be set unless `type` is `IdentityHeader`",
 	},
 	{
 		name:     "upstreamCARef/http",

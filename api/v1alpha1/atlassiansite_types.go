@@ -91,6 +91,21 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule=`!self.matches('/[.]{1,2}/')`,message="`tokenPaths` must not contain '.' or '..' as a path segment"
 	TokenPaths []string `json:"tokenPaths,omitempty"`
 
+	// schemes lists how clients may send a token in `Authorization`: `Basic` (user and token, always in the list) and `Bearer`
+	// (the token alone, which names its user). Imported tokens need `Basic`. Absent means `["Basic"]`.
+	// +optional
+	// +listType=set
+	// +kubebuilder:default={"Basic"}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:XValidation:rule="'Basic' in self",message="`schemes` must contain 'Basic'"
+	Schemes []Scheme `json:"schemes,omitempty"`
+
+	// otherCredentials says what happens to requests without an API token: passwords, other credentials of the product,
+	// sessions, and anonymous requests. Absent means that they are all left to the product.
+	// +optional
+	OtherCredentials OtherCredentials `json:"otherCredentials,omitzero"`
+
 	// handoff says how the user's identity is passed to the product. Absent means `PersonalAccessToken`.
 	// +optional
 	// +kubebuilder:default={type: PersonalAccessToken}
@@ -363,22 +378,6 @@ type UpstreamCAReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule=`self.matches('^[A-Za-z0-9._-]+$')`,message="`upstreamCARef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"
 	Key string `json:"key,omitempty"`
-}
-
-// HandoffType says how the user's identity is passed to the product.
-//
-// +kubebuilder:validation:Enum=PersonalAccessToken
-type HandoffType string
-
-// HandoffPersonalAccessToken replaces the client's Authorization header with the user's personal access token.
-const HandoffPersonalAccessToken HandoffType = "PersonalAccessToken"
-
-// Handoff says how the user's identity is passed to the product.
-type Handoff struct {
-	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` is replaced with
-	// `Authorization: Bearer` and the user's personal access token.
-	// +required
-	Type HandoffType `json:"type,omitempty"`
 }
 
 // UpstreamCredential is the personal access token of one product user.

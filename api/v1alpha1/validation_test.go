@@ -261,6 +261,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	site.TokenPaths = []string{"/rest/"}
+	site.Schemes = []tokensv1alpha1.Scheme{tokensv1alpha1.SchemeBasic}
 	site.Handoff.Type = tokensv1alpha1.HandoffPersonalAccessToken
 	site.CallerVerification.Type = tokensv1alpha1.CallerVerificationSharedKey
 	site.AllowedNamespaces.From = tokensv1alpha1.NamespacesFromSame

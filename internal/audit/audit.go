@@ -28,7 +28,7 @@ const (
 // Log writes lines and never makes a request wait.
 //
 // Each authentication gets a line. If the queue is full, the line is lost, and counted. Each refusal gets a line too, until
-// there are too many. Then the log counts them exactly and writes sums.
+// there are too many, and so does each request that a site observes. Then the log counts them exactly and writes sums.
 type Log struct {
 	metrics *metrics
 	floods  *floods
@@ -52,13 +52,13 @@ func NewLog(out io.Writer, r prometheus.Registerer) *Log {
 func (l *Log) Observe(x Exchange) {
 	l.metrics.observe(x)
 	switch {
-	case x.Decision.Reason == authn.ReasonNoToken:
+	case x.Decision.Reason == authn.ReasonNoToken, x.Decision.Reason == authn.ReasonChallenge:
 	case x.Decision.Verdict == authn.Allow:
 		if !l.enqueue(x) {
 			l.metrics.dropped.Inc()
 		}
 	default:
-		if c := classOf(x); l.floods.admit(c) && !l.enqueue(x) {
+		if c := classOf(x); l.floods.admit(c, x.Decision.Claimed) && !l.enqueue(x) {
 			l.floods.count(c)
 		}
 	}

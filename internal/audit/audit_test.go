@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +217,7 @@ func TestForwardedRequestsAreCountedNotLogged(t *testing.T) {
 	for range 3 {
 		l.Observe(exchange(authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonNoToken}))
 	}
+	l.Observe(exchange(authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonChallenge}))
 	l.Close()
 	if out.Len() != 0 {
 		t.Errorf("logged %q", out.String())
@@ -223,6 +226,7 @@ func TestForwardedRequestsAreCountedNotLogged(t *testing.T) {
 # HELP apitoken_authentications_total Requests that gateways asked about, by site, outcome and reason.
 # TYPE apitoken_authentications_total counter
 apitoken_authentications_total{outcome="forward",reason="no_token",site="jira/main"} 3
+apitoken_authentications_total{outcome="unauthorized",reason="challenge",site="jira/main"} 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "apitoken_authentications_total"); err != nil {
 		t.Error(err)
@@ -310,7 +314,6 @@ func (s *slow) Write(p []byte) (int, error) {
 	return s.Buffer.Write(p)
 }
 
-// Anybody in the cluster can call with a wrong key and name any number of sites.
 // Lines about dead imported secrets are limited too, and their sum says what it counts.
 func TestDeadSecretsAreSummedUp(t *testing.T) {
 	var out bytes.Buffer
@@ -326,6 +329,78 @@ func TestDeadSecretsAreSummedUp(t *testing.T) {
 	}
 }
 
+// Each class that a site observes or refuses is counted by site and reason. Its line has the user and the path, but no credential.
+func TestOtherCredentials(t *testing.T) {
+	for reason, tc := range map[authn.Reason]struct {
+		verdict   authn.Verdict
+		msg, more string
+	}{
+		authn.ReasonPasswordObserved:  {authn.Forward, "A password has been forwarded", "Further requests have been forwarded"},
+		authn.ReasonPasswordRefused:   {authn.Forbidden, "A password has been refused", "Further requests have been refused"},
+		authn.ReasonBearerObserved:    {authn.Forward, "A credential of the product has been forwarded", "Further requests have been forwarded"},
+		authn.ReasonBearerRefused:     {authn.Forbidden, "A credential of the product has been refused", "Further requests have been refused"},
+		authn.ReasonSessionObserved:   {authn.Forward, "A session has been forwarded", "Further requests have been forwarded"},
+		authn.ReasonSessionRefused:    {authn.Forbidden, "A session has been refused", "Further requests have been refused"},
+		authn.ReasonAnonymousObserved: {authn.Forward, "An anonymous request has been forwarded", "Further requests have been forwarded"},
+		authn.ReasonAnonymousRefused:  {authn.Unauthorized, "An anonymous request has been refused", "Further requests have been refused"},
+	} {
+		var out bytes.Buffer
+		registry := prometheus.NewRegistry()
+		l := audit.NewLog(&out, registry)
+		x := exchange(authn.Decision{Verdict: tc.verdict, Reason: reason, Claimed: "alice", Authorization: "Basic secret", Target: "/rest/x?os_password=secret"})
+		x.Claimed.Path = "/rest/x"
+		for range 500 {
+			l.Observe(x)
+		}
+		l.Close()
+		got := lines(t, out.String())
+		first, last := got[0], got[len(got)-1]
+		if first["msg"] != tc.msg || first["claimedUser"] != "alice" || first["path"] != "/rest/x" || first["user"] != "" || strings.Contains(out.String(), "secret") {
+			t.Errorf("%s: the first line is %v", reason, first)
+		}
+		if sum, n := refusals(t, out.String()); sum != 500 || n > 50 || last["msg"] != tc.more {
+			t.Errorf("%s: %v requests in %d lines, the last is %v", reason, sum, n, last)
+		}
+		want := fmt.Sprintf(`
+# HELP apitoken_authentications_total Requests that gateways asked about, by site, outcome and reason.
+# TYPE apitoken_authentications_total counter
+apitoken_authentications_total{outcome=%q,reason=%q,site="jira/main"} 500
+`, tc.verdict, reason)
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "apitoken_authentications_total"); err != nil {
+			t.Errorf("%s: %v", reason, err)
+		}
+	}
+}
+
+// A busy user does not hide a rare one, and any number of made-up users cannot fill the disk.
+func TestEveryUserGetsALine(t *testing.T) {
+	for _, users := range []int{50, 20_000} {
+		begun := time.Now()
+		var out bytes.Buffer
+		l := audit.NewLog(&out, prometheus.NewRegistry())
+		seen, sent := map[string]bool{}, 0
+		for i := range users {
+			for _, user := range []string{"busy", "busy", "busy", "rare-" + strconv.Itoa(i)} {
+				l.Observe(exchange(authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonPasswordObserved, Claimed: user}))
+				sent++
+			}
+		}
+		l.Close()
+		for _, line := range lines(t, out.String()) {
+			if name, ok := line["claimedUser"].(string); ok {
+				seen[name] = true
+			}
+		}
+		// Each second has its own users and lines, and a sum.
+		most := 150 * (2 + int(time.Since(begun).Seconds()))
+		sum, n := refusals(t, out.String())
+		if sum != float64(sent) || n > most || users == 50 && len(seen) != 51 {
+			t.Errorf("%d users: %v of %d requests in %d lines with %d names", users, sum, sent, n, len(seen))
+		}
+	}
+}
+
+// Anybody in the cluster can call with a wrong key and name any number of sites.
 func TestUnknownCallersAreLimited(t *testing.T) {
 	var out bytes.Buffer
 	registry := prometheus.NewRegistry()

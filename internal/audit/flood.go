@@ -20,10 +20,12 @@ func classOf(x Exchange) class {
 	return class{siteLabel(x), x.Decision.Verdict, x.Decision.Reason}
 }
 
-// Each class gets linesPerSecond lines a second, and linesBurst at once. Further refusals are counted and summed up.
+// Each class gets linesPerSecond lines a second, and linesBurst at once. Of a class with user names, the first usersPerSum users
+// between two sums get a line each, so that a busy user does not hide a rare one. Further refusals are counted and summed up.
 const (
 	linesPerSecond = 10
 	linesBurst     = 20
+	usersPerSum    = 100
 )
 
 // tally is the number of refusals of a class that got no line.
@@ -42,16 +44,18 @@ type flood struct {
 	limiter *rate.Limiter
 	// unwritten is the number of refusals that got no line since the last sum.
 	unwritten uint64
+	// users are those that were claimed since the last sum.
+	users map[string]bool
 }
 
 func newFloods() *floods { return &floods{classes: map[class]*flood{}} }
 
-// admit reports whether a refusal gets a line. If not, it counts it.
-func (f *floods) admit(c class) bool {
+// admit reports whether a refusal gets a line. If not, it counts it. claimed is the user that it names, or empty.
+func (f *floods) admit(c class, claimed string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	of := f.of(c)
-	if of.limiter.Allow() {
+	if first := of.isFirst(claimed); of.limiter.Allow() || first {
 		return true
 	}
 	of.unwritten++
@@ -65,10 +69,19 @@ func (f *floods) count(c class) {
 	f.of(c).unwritten++
 }
 
+// isFirst reports whether a user is claimed for the first time since the last sum.
+func (f *flood) isFirst(claimed string) bool {
+	if claimed == "" || f.users[claimed] || len(f.users) == usersPerSum {
+		return false
+	}
+	f.users[claimed] = true
+	return true
+}
+
 func (f *floods) of(c class) *flood {
 	of := f.classes[c]
 	if of == nil {
-		of = &flood{limiter: rate.NewLimiter(linesPerSecond, linesBurst)}
+		of = &flood{limiter: rate.NewLimiter(linesPerSecond, linesBurst), users: map[string]bool{}}
 		f.classes[c] = of
 	}
 	return of
@@ -84,6 +97,7 @@ func (f *floods) take() []tally {
 			tallies = append(tallies, tally{c, of.unwritten})
 			of.unwritten = 0
 		}
+		clear(of.users)
 	}
 	return tallies
 }

@@ -16,7 +16,11 @@ const maxField = 512
 // message is the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
 // alerts and reports look for it.
 func message(x Exchange) string {
-	switch d := x.Decision; {
+	d := x.Decision
+	if other := others[d.Reason]; other != "" {
+		return other
+	}
+	switch {
 	case d.Verdict == authn.Allow:
 		return d.User + " has been authenticated via API Token (" + d.TokenID + ")"
 	case d.Verdict == authn.Forbidden && d.User != "":
@@ -28,6 +32,18 @@ func message(x Exchange) string {
 	default:
 		return "A gateway has been refused"
 	}
+}
+
+// others are the messages about requests without a token of ours.
+var others = map[authn.Reason]string{
+	authn.ReasonPasswordObserved:  "A password has been forwarded",
+	authn.ReasonPasswordRefused:   "A password has been refused",
+	authn.ReasonBearerObserved:    "A credential of the product has been forwarded",
+	authn.ReasonBearerRefused:     "A credential of the product has been refused",
+	authn.ReasonSessionObserved:   "A session has been forwarded",
+	authn.ReasonSessionRefused:    "A session has been refused",
+	authn.ReasonAnonymousObserved: "An anonymous request has been forwarded",
+	authn.ReasonAnonymousRefused:  "An anonymous request has been refused",
 }
 
 func level(v authn.Verdict) slog.Level {
@@ -63,7 +79,10 @@ func client(x Exchange) string {
 
 // message is the text of a line that stands for several.
 func (t tally) message() string {
-	if t.verdict == authn.Forward {
+	switch {
+	case t.verdict == authn.Forward && others[t.reason] != "":
+		return "Further requests have been forwarded"
+	case t.verdict == authn.Forward:
 		return "Further dead imported secrets have been forwarded as passwords"
 	}
 	return "Further requests have been refused"

@@ -55,7 +55,8 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 		return verified{}, ReasonMalformedToken
 	}
 	e, known := ix.find(id, q.Site)
-	secret, owned := e.record.Verify(c.password), username.Is(e.record.User, c.user)
+	secret, named := e.record.Verify(c.password), username.Is(e.record.User, c.user)
+	owned := named || c.alone
 	validity := ix.validity(q.site, e, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret}, ""

@@ -26,6 +26,8 @@ type Request struct {
 	Site      SiteName
 	// Authorization has the values of the client's Authorization headers, unchanged.
 	Authorization []string
+	// Cookies has the values of the client's Cookie headers. Only whether there are any counts.
+	Cookies []string
 	// Target is the client's raw request target: path and query.
 	Target string
 	// Method is the client's method. It is empty if the gateway does not send it.
@@ -50,9 +52,9 @@ type Verdict int
 const (
 	// CannotDecide means that there is no verdict: 503.
 	CannotDecide Verdict = iota
-	// Unauthorized means that a credential of ours was presented and does not authenticate: 401.
+	// Unauthorized means that a credential of ours was presented and does not authenticate, or that one is needed: 401.
 	Unauthorized
-	// Forbidden means that the request carries a credential of ours and may not do this: 403.
+	// Forbidden means that the request carries a credential and may not do this: 403.
 	Forbidden
 	// Forward means that no credential of ours was presented. The product decides, and gets no identity from us: 200.
 	Forward
@@ -73,12 +75,17 @@ type Decision struct {
 	User, UserKey string
 	// TokenID is the public id of the token that the client presented, for the log. It is verified only if User is set.
 	TokenID string
-	// Claimed is the user name that the client sent with a token of another user, for the log.
+	// Claimed is the user name that the client sent with a token of another user, or with a password that is observed or refused, for
+	// the log.
 	Claimed string
 	// Secret is the verified secret, on Allow of a request to the operator's own REST API. It must not be changed.
 	Secret *record.Entry
-	// Authorization is the value that the product receives: the owner's on Allow, the client's own on Forward.
+	// Authorization is the value that the product receives: the owner's on Allow, or none if there is an IdentityHeader, and the
+	// client's own on Forward.
 	Authorization string
+	// IdentityHeader is the name of the header that hands User over to the product, on Allow, and that no client may send, on Forward.
+	// It is empty if the site hands users over by their credentials.
+	IdentityHeader string
 	// Target is the request target that the gateway sends to the product. It is the client's own on Forward. On Allow, runs
 	// of slashes in its path are merged.
 	Target string

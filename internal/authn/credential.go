@@ -18,11 +18,11 @@ const (
 	malformed kind = iota
 	// foreign: no credential, one of the product's, or an imported token.
 	foreign
-	// misplaced: a token in Authorization, but not as the password of Basic.
+	// misplaced: a token in Authorization, but not where the site accepts one.
 	misplaced
 	// inQuery: a token in the query of a request that is foreign otherwise.
 	inQuery
-	// ours: a token as the password of Basic.
+	// ours: a token as the password of Basic, or as Bearer if the site accepts that.
 	ours
 )
 
@@ -42,20 +42,24 @@ type credential struct {
 	kind kind
 	// user and password are those of Basic.
 	user, password []byte
+	// alone says that password is a token that came without a user.
+	alone bool
+	// class is what a foreign Authorization presents.
+	class class
 	// imported is the imported token that a foreign credential turned out to be.
 	imported *entry
 }
 
 // parseCredential reads the credential of a request. In Authorization, a value that begins with asp_ is ours. In the query,
-// only a text with the shape of a token is. A credential of ours must never reach the product. parseCredential decodes user and
-// password into buf.
-func parseCredential(r *Request, buf *[maxBasic]byte) credential {
+// only a text with the shape of a token is. A credential of ours must never reach the product. bearer says that the site accepts
+// tokens as Bearer. parseCredential decodes user and password into buf.
+func parseCredential(r *Request, bearer bool, buf *[maxBasic]byte) credential {
 	c := credential{kind: malformed}
 	switch len(r.Authorization) {
 	case 0:
 		c.kind = foreign
 	case 1:
-		c = parseAuthorization(r.Authorization[0], buf)
+		c = parseAuthorization(r.Authorization[0], bearer, buf)
 	}
 	if c.kind == foreign && queryPresentsToken(r.query()) {
 		c.kind = inQuery
@@ -63,7 +67,7 @@ func parseCredential(r *Request, buf *[maxBasic]byte) credential {
 	return c
 }
 
-func parseAuthorization(value string, buf *[maxBasic]byte) credential {
+func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credential {
 	// Some servers accept a tab instead of the space, or white space at the start.
 	value = strings.TrimLeft(value, " \t")
 	scheme, rest := value, ""
@@ -76,10 +80,15 @@ func parseAuthorization(value string, buf *[maxBasic]byte) credential {
 		return parseBasic(rest, buf)
 	case joinsBasic(rest):
 		return credential{kind: malformed}
+	case bearer && username.Is("bearer", []byte(scheme)) && strings.HasPrefix(rest, token.Prefix):
+		// No token is longer than buf.
+		return credential{kind: ours, password: buf[:copy(buf[:], rest)], alone: true}
 	case presentsToken(scheme), presentsToken(rest):
 		return credential{kind: misplaced}
+	case value == "":
+		return credential{kind: foreign}
 	}
-	return credential{kind: foreign}
+	return credential{kind: foreign, class: classBearer}
 }
 
 // joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first.
@@ -114,7 +123,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	case presentsToken(user), presentsToken(password):
 		return credential{kind: misplaced, user: user, password: password}
 	}
-	return credential{kind: foreign, user: user, password: password}
+	return credential{kind: foreign, class: classPassword, user: user, password: password}
 }
 
 // id returns the id of the presented token, or "". It is not verified.

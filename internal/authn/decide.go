@@ -3,6 +3,7 @@ package authn
 import (
 	"cmp"
 	"net/netip"
+	"strings"
 	"time"
 
 	"apitokens.dev/operator/internal/record"
@@ -118,7 +119,7 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 // credential finds out whether the request presents a credential of ours. A malformed or misplaced one ends here, and so
 // does a request without one.
 func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, d Decision, ended bool) {
-	c = parseCredential(q.Request, decoded)
+	c = parseCredential(q.Request, q.site.bearer, decoded)
 	switch c.kind {
 	case malformed:
 		return c, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
@@ -134,7 +135,7 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 	case reason != "":
 		return c, unauthorized(reason, ""), true
 	case e == nil:
-		return c, ix.forward(q, c), true
+		return c, ix.other(q, c), true
 	}
 	c.imported = e
 	return c, Decision{}, false
@@ -189,7 +190,8 @@ func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 	return Decision{}, false
 }
 
-// attach adds the credential that the owner acts with at the product. A request to the operator's own API needs none.
+// attach adds what the owner acts with at the product: a credential, or a header with their name. A request to the operator's own
+// API needs neither.
 func (ix *Index) attach(q *question, v verified) Decision {
 	d := Decision{
 		Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, UserKey: v.record.UserKey, TokenID: v.record.TokenID,
@@ -199,17 +201,33 @@ func (ix *Index) attach(q *question, v verified) Decision {
 		d.Secret = &v.record.Entries[v.secret]
 		return d
 	}
+	header := q.site.identityHeader
 	c, ok := ix.credentials[siteUser{q.Site, d.User}]
 	switch {
-	case !ok:
+	case !ok && header == "":
 		return v.forbidden(ReasonUpstreamCredentialMissing)
 	case d.UserKey != "" && c.UserKey != "" && d.UserKey != c.UserKey:
 		return v.forbidden(ReasonOwnerChanged)
-	case c.Origin != q.site.origin:
+	case header == "" && c.Origin != q.site.origin:
 		return v.forbidden(ReasonUpstreamChanged)
+	case header != "" && !fitsHeader(d.User):
+		return v.forbidden(ReasonIdentityNotRepresentable)
 	}
-	d.Authorization, d.Target = c.Authorization, mergeSlashes(q.Target)
+	if d.Target = mergeSlashes(q.Target); header == "" {
+		d.Authorization = c.Authorization
+	}
+	d.IdentityHeader = header
 	return d
+}
+
+// fitsHeader reports whether every server reads a name in a header as it is: they disagree about bytes beyond ASCII, and trim spaces.
+func fitsHeader(name string) bool {
+	for i := range len(name) {
+		if name[i] < ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return name != "" && strings.Trim(name, " ") == name
 }
 
 // unauthorized is the Decision about a credential that does not authenticate.
@@ -225,7 +243,7 @@ func (v verified) forbidden(reason Reason) Decision {
 // forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them. The
 // log gets a line if the credential was an imported token once.
 func (ix *Index) forward(q *question, c credential) Decision {
-	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: q.Target}
+	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: q.Target, IdentityHeader: q.site.identityHeader}
 	if len(q.Authorization) == 1 {
 		d.Authorization = q.Authorization[0]
 	}

@@ -49,6 +49,12 @@ type Site struct {
 	AllowsNamespace func(labels map[string]string) bool
 	// TrustedHops is the number of trusted proxies in front of the gateway.
 	TrustedHops int
+	// Bearer says that a token may also be sent as Bearer. Then it names its owner itself.
+	Bearer bool
+	// Others says what happens to requests without a token of ours.
+	Others OtherCredentials
+	// IdentityHeader is the name of the header that hands users over to the product. If it is empty, their upstream credentials do.
+	IdentityHeader string
 }
 
 // UpstreamCredential is the credential that a user acts with at the product.
@@ -113,6 +119,9 @@ type site struct {
 	blockedKeys     map[string]bool
 	allowsNamespace func(map[string]string) bool
 	trustedHops     int
+	bearer          bool
+	others          others
+	identityHeader  string
 }
 
 // siteUser identifies a user of a site.
@@ -204,6 +213,7 @@ func (ix *Index) PutSite(s Site) {
 		name: s.Name, uid: s.UID, issuedAfter: s.Lifetime.IssuedAfter, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits,
 		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
+		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader,
 	}
 	ix.remember(s.Name)
 }

@@ -10,13 +10,18 @@ const (
 	ReasonAuthenticated Reason = "authenticated"
 	// ReasonNoToken: no token of ours was presented.
 	ReasonNoToken Reason = "no_token"
+	// ReasonPasswordObserved: no token of ours, and the site observes passwords. The next three are the same for other classes.
+	ReasonPasswordObserved  Reason = "password_observed"
+	ReasonBearerObserved    Reason = "bearer_observed"
+	ReasonSessionObserved   Reason = "session_observed"
+	ReasonAnonymousObserved Reason = "anonymous_observed"
 )
 
-// Unauthorized: 401. The credential does not authenticate. All of them look the same to the client.
+// Unauthorized: 401. The credential does not authenticate, or there is none. All of them look the same to the client.
 const (
 	// ReasonMalformedCredential: several Authorization headers, or Basic that is not base64 of user:password.
 	ReasonMalformedCredential Reason = "malformed_credential"
-	// ReasonSchemeNotAccepted: a token in another place than the password of Basic.
+	// ReasonSchemeNotAccepted: a token in another place than where the site accepts one.
 	ReasonSchemeNotAccepted Reason = "scheme_not_accepted"
 	// ReasonMalformedToken: wrong length, alphabet or checksum.
 	ReasonMalformedToken Reason = "malformed_token"
@@ -48,9 +53,13 @@ const (
 	ReasonRevokedByEpoch Reason = "revoked_by_epoch"
 	// ReasonProbeRefused: a probe of the controller that is not due yet, or for another path or site.
 	ReasonProbeRefused Reason = "probe_refused"
+	// ReasonChallenge: an anonymous request at one of the `challengePaths`. Its client waits for the challenge.
+	ReasonChallenge Reason = "challenge"
+	// ReasonAnonymousRefused: the site refuses anonymous requests.
+	ReasonAnonymousRefused Reason = "anonymous_refused"
 )
 
-// Forbidden: 403. The request may not do this with a token of ours. The client is told which of these it is.
+// Forbidden: 403. The request may not do this with its credential. The client is told which of these it is.
 const (
 	// ReasonPathCharacterNotAllowed: the path contains ';', '%' or '#', as names of attachments may. Servers disagree about
 	// these, in any spelling.
@@ -81,6 +90,12 @@ const (
 	ReasonUpstreamChanged Reason = "UpstreamChanged"
 	// ReasonProbe: the controller asks through the ingress whether the webhook is asked. It is no token of anybody.
 	ReasonProbe Reason = "Probe"
+	// ReasonIdentityNotRepresentable: the name of the owner cannot be handed over in a header.
+	ReasonIdentityNotRepresentable Reason = "IdentityNotRepresentable"
+	// ReasonPasswordRefused: no token of ours, and the site refuses passwords. The next two are the same for other classes.
+	ReasonPasswordRefused Reason = "PasswordRefused"
+	ReasonBearerRefused   Reason = "BearerRefused"
+	ReasonSessionRefused  Reason = "SessionRefused"
 )
 
 // CannotDecide: 503. There is no verdict. Only the log says which of these it is.

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/terms"
+	"apitokens.dev/operator/internal/username"
 )
 
 // readToken reads an APIToken for the index. One that it does not understand does not authenticate.
@@ -51,6 +53,10 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	if err != nil {
 		return authn.Site{}, err
 	}
+	header, err := terms.IdentityHeader(s)
+	if err != nil {
+		return authn.Site{}, err
+	}
 	// A selector that cannot be read selects nothing. The conditions of the affected APITokens say so.
 	others, _ := terms.OtherNamespaces(s)
 	names, keys := terms.BlockedUsers(s)
@@ -59,7 +65,32 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 		ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
 		BlockedNames: names, BlockedKeys: keys,
 		Lifetime: terms.Policy(s), Limits: limits, AllowsNamespace: others, TrustedHops: int(s.Spec.TrustedHops),
+		Bearer: slices.Contains(s.Spec.Schemes, tokensv1alpha1.SchemeBearer), Others: readOthers(s.Spec.OtherCredentials), IdentityHeader: header,
 	}, nil
+}
+
+func readOthers(o tokensv1alpha1.OtherCredentials) authn.OtherCredentials {
+	of := authn.OtherCredentials{
+		Password: readAction(o.Password.Action), Bearer: readAction(o.Bearer.Action),
+		Session: readAction(o.Session.Action), Anonymous: readAction(o.Anonymous.Action),
+		ExemptPaths: o.Password.ExemptPaths, ChallengePaths: o.Anonymous.ChallengePaths,
+	}
+	for _, user := range o.Password.ExemptUsers {
+		of.ExemptUsers = append(of.ExemptUsers, username.Fold(user))
+	}
+	return of
+}
+
+// readAction treats an unknown action as a refusal.
+func readAction(a tokensv1alpha1.CredentialAction) authn.Action {
+	switch a {
+	case "", tokensv1alpha1.CredentialForward:
+		return authn.ActionForward
+	case tokensv1alpha1.CredentialObserve:
+		return authn.ActionObserve
+	default:
+		return authn.ActionRefuse
+	}
 }
 
 // readLicense verifies a licence. An invalid one is no damaged object: clients get its reason.

@@ -3,7 +3,9 @@
 package terms
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -89,6 +91,30 @@ func BlockedUsers(s *tokensv1alpha1.AtlassianSite) (names, keys []string) {
 func Blocks(s *tokensv1alpha1.AtlassianSite, name, key string) bool {
 	names, keys := BlockedUsers(s)
 	return slices.Contains(names, name) || key != "" && slices.Contains(keys, key)
+}
+
+// headerName matches what every server takes for the name of a header, and no alias of another one.
+var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
+
+// IdentityHeader returns the name of the header that hands over users of a site. It is empty if their personal access tokens do.
+func IdentityHeader(s *tokensv1alpha1.AtlassianSite) (string, error) {
+	h := s.Spec.Handoff
+	switch name := cmp.Or(h.IdentityHeader.Name, tokensv1alpha1.DefaultIdentityHeader); h.Type {
+	case "", tokensv1alpha1.HandoffPersonalAccessToken:
+		return "", nil
+	case tokensv1alpha1.HandoffIdentityHeader:
+		if !headerName.MatchString(name) {
+			return "", fmt.Errorf("reading `handoff.identityHeader.name`: %q is not the name of a header", name)
+		}
+		return name, nil
+	default:
+		return "", fmt.Errorf("reading `handoff.type`: unknown type %q", h.Type)
+	}
+}
+
+// NeedsUpstreamCredentials reports whether users of a site need a personal access token to act at the product.
+func NeedsUpstreamCredentials(s *tokensv1alpha1.AtlassianSite) bool {
+	return s.Spec.Handoff.Type != tokensv1alpha1.HandoffIdentityHeader
 }
 
 // OtherNamespaces returns a function that says by its labels whether another namespace than the site's may refer to it.

@@ -18,6 +18,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=apitokens.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AllowedNamespaces"):
 		return &apiv1alpha1.AllowedNamespacesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AnonymousRule"):
+		return &apiv1alpha1.AnonymousRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APIToken"):
 		return &apiv1alpha1.APITokenApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("APITokenSpec"):
@@ -38,14 +40,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CreatedByApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Credential"):
 		return &apiv1alpha1.CredentialApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CredentialRule"):
+		return &apiv1alpha1.CredentialRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Delivery"):
 		return &apiv1alpha1.DeliveryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Handoff"):
 		return &apiv1alpha1.HandoffApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IdentityHeader"):
+		return &apiv1alpha1.IdentityHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ImportedCredential"):
 		return &apiv1alpha1.ImportedCredentialApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LicenseSecretReference"):
 		return &apiv1alpha1.LicenseSecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("OtherCredentials"):
+		return &apiv1alpha1.OtherCredentialsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PasswordRule"):
+		return &apiv1alpha1.PasswordRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Rotation"):
 		return &apiv1alpha1.RotationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteReference"):

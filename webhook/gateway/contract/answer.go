@@ -52,11 +52,15 @@ func AnswerTo(d authn.Decision) Answer {
 	}
 }
 
-// identified returns a 200. It removes the given headers, and those of an identity that is empty.
+// identified returns a 200. It removes the given headers, and those of an identity that is empty. A site that hands users over in a
+// header of its own has this header beside the others.
 func identified(user, tokenID string, d authn.Decision, remove ...string) Answer {
 	a := Answer{Code: http.StatusOK, Remove: remove, Headers: []Header{
 		{headerUser, user}, {headerTokenID, tokenID}, {headerAuthorization, d.Authorization}, {headerTarget, d.Target},
 	}}
+	if d.IdentityHeader != "" && !strings.EqualFold(d.IdentityHeader, headerUser) {
+		a.Headers = append(a.Headers, Header{d.IdentityHeader, user})
+	}
 	for _, h := range a.Headers {
 		if h.Value == "" {
 			a.Remove = append(a.Remove, h.Name)

@@ -78,6 +78,7 @@ func exchange(decider Decider, r *http.Request) (x audit.Exchange, removes bool)
 	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
 	q := authn.Request{
 		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header.Values("Authorization"),
+		Cookies: r.Header.Values(headerCookie),
 	}
 	if c.read(r, r.RequestURI[len(path)-len(following):], &q) {
 		x.Claimed = claimed(r.Header, &q)

@@ -72,6 +72,16 @@ func TestAnswers(t *testing.T) {
 			"HTTP/1.1 200 OK\r\nAuthorization: Bearer pat\r\nCookie: \r\nX-Api-Token-Id: asp_x\r\nX-Api-Token-Target: /rest/api?x=//\r\n" +
 				"X-Forwarded-User: alice\r\nContent-Length: 0\r\n\r\n",
 		},
+		"allow by a header": {
+			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", IdentityHeader: "x-remote-user", Target: "/rest/api"},
+			"HTTP/1.1 200 OK\r\nAuthorization: \r\nCookie: \r\nX-Api-Token-Id: asp_x\r\nX-Api-Token-Target: /rest/api\r\n" +
+				"X-Forwarded-User: alice\r\nX-Remote-User: alice\r\nContent-Length: 0\r\n\r\n",
+		},
+		"forward at a site with a header": {
+			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", IdentityHeader: "X-Remote-User", Target: "/"},
+			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nCookie: a=b; c=d\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: /\r\n" +
+				"X-Forwarded-User: \r\nX-Remote-User: \r\nContent-Length: 0\r\n\r\n",
+		},
 		"forward with a credential": {
 			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", Target: "//rest/..;/%2F"},
 			"HTTP/1.1 200 OK\r\nAuthorization: Basic YTpi\r\nCookie: a=b; c=d\r\nX-Api-Token-Id: \r\nX-Api-Token-Target: //rest/..;/%2F\r\nX-Forwarded-User: \r\nContent-Length: 0\r\n\r\n",
@@ -121,6 +131,7 @@ func TestRefusalsOfOneClassAreIdentical(t *testing.T) {
 		authn.ReasonMalformedCredential, authn.ReasonSchemeNotAccepted, authn.ReasonMalformedToken, authn.ReasonUnknownToken,
 		authn.ReasonWrongSecret, authn.ReasonWrongUser, authn.ReasonAmbiguousPath, authn.ReasonPathNotAccepted,
 		authn.ReasonUserBlocked, authn.ReasonDeleted, authn.ReasonReplaced, authn.ReasonRevokedByEpoch, authn.ReasonNamespaceNotAllowed,
+		authn.ReasonChallenge, authn.ReasonAnonymousRefused,
 	} {
 		d := authn.Decision{Verdict: authn.Unauthorized, Reason: reason, TokenID: "asp_" + string(reason), Claimed: string(reason)}
 		seen[exchange(t, &decider{answer: d}, ask())] = true

@@ -37,7 +37,7 @@ var askers = map[authurl.Contract]struct {
 
 // question is a gateway's request, with a raw target.
 func question(method, target string, headers ...string) *http.Request {
-	r := &http.Request{Method: method, RequestURI: target, Header: http.Header{"Authorization": {"Basic YTpi"}, "X-Request-Id": {"1"}}}
+	r := &http.Request{Method: method, RequestURI: target, Header: http.Header{"Authorization": {"Basic YTpi"}, "X-Request-Id": {"1"}, "Cookie": {"a=b", "c=d"}}}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header[headers[i]] = []string{headers[i+1]}
 	}
@@ -63,7 +63,7 @@ func TestEveryContractDescribesTheRequest(t *testing.T) {
 			got, _ := asked(c.ask("PROPFIND", target, "10.1.2.3"))
 			want := []authn.Request{{
 				Contract: name, CallerKey: "KEY", Site: authn.SiteName{Namespace: "jira", Name: "main"}, Authorization: []string{"Basic YTpi"},
-				Target: target, Method: "PROPFIND", Client: authn.Client{Address: "10.1.2.3", Forwarded: []string{"10.1.2.3"}},
+				Cookies: []string{"a=b", "c=d"}, Target: target, Method: "PROPFIND", Client: authn.Client{Address: "10.1.2.3", Forwarded: []string{"10.1.2.3"}},
 			}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s, %s: %s", name, target, diff)
@@ -142,7 +142,7 @@ func TestOtherHeadersDoNotCount(t *testing.T) {
 	names := []string{
 		"X-Original-Uri", "X-Original-Url", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto",
 		"X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-User", "X_forwarded_for", "X_original_url", "X.forwarded.uri", "X-Rewrite-Url", "Path",
-		"Method", "Cookie", "Host", "Forwarded", "X-Http-Method-Override", "Proxy-Authorization", "X-Auth-Request-Redirect", "X-Envoy-Original-Path",
+		"Method", "Host", "Forwarded", "X-Http-Method-Override", "Proxy-Authorization", "X-Auth-Request-Redirect", "X-Envoy-Original-Path",
 		"X-Envoy-Original-Method", "X-Envoy-External-Address", ":path", "Te", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Api-Token-Caller",
 	}
 	random := rand.New(rand.NewPCG(3, 4))
@@ -174,6 +174,8 @@ func TestEnvoyRemovesHeaders(t *testing.T) {
 		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", Target: "/"}, 200, "cookie,authorization"},
 		{authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", Target: "/"}, 200, "x-forwarded-user,x-api-token-id"},
 		{authn.Decision{Verdict: authn.Forward, Target: "/"}, 200, "x-forwarded-user,x-api-token-id,authorization"},
+		{authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", IdentityHeader: "X-Remote-User", Target: "/"}, 200, "cookie,authorization"},
+		{authn.Decision{Verdict: authn.Forward, IdentityHeader: "X-Remote-User", Target: "/"}, 200, "x-forwarded-user,x-api-token-id,authorization,x-remote-user"},
 		{authn.Decision{Verdict: authn.Unauthorized}, 401, ""},
 		{authn.Decision{Verdict: authn.Forbidden}, 403, ""},
 		{authn.Decision{}, 503, ""},
@@ -187,6 +189,33 @@ func TestEnvoyRemovesHeaders(t *testing.T) {
 			}
 			if got := w.Header().Get("X-Envoy-Auth-Headers-To-Remove"); w.Code != tc.code || got != want {
 				t.Errorf("%s, %v: %d, removes %q, want %d, %q", name, tc.decision, w.Code, got, tc.code, want)
+			}
+		}
+	}
+}
+
+// A site that hands users over in a header: with every contract, the header has the owner of the token, and is there and empty
+// without one. No credential goes to the product with a token, and no refusal has the header.
+func TestIdentityHeader(t *testing.T) {
+	for contractName, c := range askers {
+		for _, name := range []string{"X-Remote-User", "remote-user", "X-Forwarded-User", "x-forwarded-user"} {
+			for _, verdict := range []authn.Verdict{authn.CannotDecide, authn.Unauthorized, authn.Forbidden, authn.Forward, authn.Allow} {
+				d := authn.Decision{Verdict: verdict, User: "alice", TokenID: "asp_x", IdentityHeader: name, Target: "/"}
+				w := httptest.NewRecorder()
+				contract.NewHandler(&decider{answer: d}, ignore).ServeHTTP(w, c.ask("GET", "/rest/", "10.1.2.3"))
+				var want []string
+				switch verdict {
+				case authn.Allow:
+					want = []string{"alice"}
+				case authn.Forward:
+					want = []string{""}
+				}
+				if got := w.Header().Values(name); !slices.Equal(got, want) {
+					t.Errorf("%s, %s, %v: %q, want %q", contractName, name, verdict, got, want)
+				}
+				if got := w.Header().Values("Authorization"); w.Code == 200 && !slices.Equal(got, []string{""}) {
+					t.Errorf("%s, %v: the product gets %q", contractName, verdict, got)
+				}
 			}
 		}
 	}

@@ -161,7 +161,7 @@ func checkQuestion(t *testing.T, r *http.Request, q authn.Request, x audit.Excha
 	}
 	// Without the headers that the contract does not define, the judged request is the same.
 	own := http.Header{}
-	for _, name := range []string{"Authorization", "X-Original-Url", "X-Original-Method", "X-Real-Ip", "X-Request-Id"} {
+	for _, name := range []string{"Authorization", "Cookie", "X-Original-Url", "X-Original-Method", "X-Real-Ip", "X-Request-Id"} {
 		if values, ok := r.Header[name]; ok {
 			own[name] = values
 		}

@@ -53,7 +53,7 @@ func question(a *authv3.AttributeContext) (authn.Request, audit.Claimed, bool) {
 	namespace, name, ok := strings.Cut(extensions[authurl.SiteExtension], "/")
 	q := authn.Request{
 		Contract: authurl.GRPC, CallerKey: extensions[authurl.KeyExtension], Site: authn.SiteName{Namespace: namespace, Name: name},
-		Authorization: h["authorization"], Target: r.GetPath(), Method: r.GetMethod(),
+		Authorization: h["authorization"], Cookies: h["cookie"], Target: r.GetPath(), Method: r.GetMethod(),
 		Client: authn.Client{Address: a.GetSource().GetAddress().GetSocketAddress().GetAddress(), Forwarded: h["x-forwarded-for"]},
 	}
 	path, _, _ := strings.Cut(q.Target, "?")

@@ -118,7 +118,7 @@ func TestQuestion(t *testing.T) {
 				{Key: "authorization", RawValue: []byte("Basic YTpi")}, {Key: "x-forwarded-for", RawValue: []byte("10.9.9.9,10.1.2.3")},
 				{Key: "cookie", RawValue: []byte("\xff")},
 			}}
-		}, wantQuestion(nil)},
+		}, wantQuestion(func(q *authn.Request) { q.Cookies = []string{"\xff"} })},
 		"two raw credentials": {func(a *authv3.AttributeContext) {
 			a.Request.Http.HeaderMap = &corev3.HeaderMap{Headers: []*corev3.HeaderValue{
 				{Key: "authorization", RawValue: []byte("Basic YTpi")}, {Key: "Authorization", RawValue: []byte("OAuth a=\"b\", c=\"d\"")},
@@ -179,6 +179,17 @@ func TestResponse(t *testing.T) {
 			[]*corev3.HeaderValueOption{set("x-forwarded-user", "alice"), set("x-api-token-id", "asp_x"), set("x-api-token-target", "/rest/")},
 			[]string{"cookie", "authorization"},
 		},
+		"allow by a header of the site": {
+			authn.Decision{Verdict: authn.Allow, User: "alice", TokenID: "asp_x", IdentityHeader: "X-Remote-User", Target: "/rest/"}, codes.OK, 0,
+			[]*corev3.HeaderValueOption{
+				set("x-forwarded-user", "alice"), set("x-api-token-id", "asp_x"), set("x-api-token-target", "/rest/"), set("x-remote-user", "alice"),
+			},
+			[]string{"cookie", "authorization"},
+		},
+		"forward at a site with a header": {
+			authn.Decision{Verdict: authn.Forward, Authorization: "Basic YTpi", IdentityHeader: "X-Remote-User", Target: "/rest/", User: "alice"}, codes.OK, 0,
+			[]*corev3.HeaderValueOption{set("x-api-token-target", "/rest/")}, []string{"x-forwarded-user", "x-api-token-id", "x-remote-user"},
+		},
 		"forward": {
 			authn.Decision{Verdict: authn.Forward, Authorization: "OAuth a!b", Target: "/rest/", User: "alice"}, codes.OK, 0,
 			[]*corev3.HeaderValueOption{set("x-api-token-target", "/rest/")}, []string{"x-forwarded-user", "x-api-token-id"},
@@ -225,7 +236,7 @@ func TestResponse(t *testing.T) {
 func TestOtherAttributesDoNotCount(t *testing.T) {
 	names := []string{
 		"x-forwarded-uri", "x-forwarded-method", "x-original-url", "x-original-uri", "x-real-ip", "x-envoy-original-path", "path", "method", ":path",
-		":method", ":authority", "x-forwarded-user", "x-api-token-caller", "site", "key", "cookie", "proxy-authorization", "x-envoy-external-address",
+		":method", ":authority", "x-forwarded-user", "x-api-token-caller", "site", "key", "proxy-authorization", "x-envoy-external-address",
 	}
 	random, d := rand.New(rand.NewPCG(5, 6)), &decider{}
 	client := authv3.NewAuthorizationClient(serve(t, d, func(audit.Exchange) {}, isReady))

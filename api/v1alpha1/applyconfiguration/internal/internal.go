@@ -138,6 +138,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+- name: dev.apitokens.operator.api.v1alpha1.AnonymousRule
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CredentialAction
+    - name: challengePaths
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: dev.apitokens.operator.api.v1alpha1.AtlassianSite
   map:
     fields:
@@ -203,9 +215,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: licenseSecretRef
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.LicenseSecretReference
+    - name: otherCredentials
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.OtherCredentials
     - name: product
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Product
+    - name: schemes
+      type:
+        list:
+          elementType:
+            namedType: dev.apitokens.operator.api.v1alpha1.Scheme
+          elementRelationship: associative
+      default:
+      - Basic
     - name: tokenPaths
       type:
         list:
@@ -295,6 +318,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.CredentialType
+- name: dev.apitokens.operator.api.v1alpha1.CredentialAction
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.CredentialRule
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CredentialAction
 - name: dev.apitokens.operator.api.v1alpha1.CredentialType
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Delivery
@@ -306,11 +337,21 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.Handoff
   map:
     fields:
+    - name: identityHeader
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.IdentityHeader
     - name: type
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.HandoffType
 - name: dev.apitokens.operator.api.v1alpha1.HandoffType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.IdentityHeader
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+      default: X-Forwarded-User
 - name: dev.apitokens.operator.api.v1alpha1.ImportMode
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.ImportedCredential
@@ -341,6 +382,39 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.NeverExpiring
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.OtherCredentials
+  map:
+    fields:
+    - name: anonymous
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.AnonymousRule
+    - name: bearer
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CredentialRule
+    - name: password
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.PasswordRule
+    - name: session
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CredentialRule
+- name: dev.apitokens.operator.api.v1alpha1.PasswordRule
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CredentialAction
+    - name: exemptPaths
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: exemptUsers
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: dev.apitokens.operator.api.v1alpha1.Product
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Rotation
@@ -356,6 +430,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: dev.apitokens.operator.api.v1alpha1.RotationByTokens
+  scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.Scheme
   scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.SiteReference
   map:

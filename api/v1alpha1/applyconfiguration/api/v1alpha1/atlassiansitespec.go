@@ -26,6 +26,12 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// tokenPaths lists the path prefixes, relative to the context path, at which tokens are accepted.
 	// Absent means `["/rest/"]`.
 	TokenPaths []string `json:"tokenPaths,omitempty"`
+	// schemes lists how clients may send a token in `Authorization`: `Basic` (user and token, always in the list) and `Bearer`
+	// (the token alone, which names its user). Imported tokens need `Basic`. Absent means `["Basic"]`.
+	Schemes []apiv1alpha1.Scheme `json:"schemes,omitempty"`
+	// otherCredentials says what happens to requests without an API token: passwords, other credentials of the product,
+	// sessions, and anonymous requests. Absent means that they are all left to the product.
+	OtherCredentials *OtherCredentialsApplyConfiguration `json:"otherCredentials,omitempty"`
 	// handoff says how the user's identity is passed to the product. Absent means `PersonalAccessToken`.
 	Handoff *HandoffApplyConfiguration `json:"handoff,omitempty"`
 	// upstreamCredentials lists personal access tokens by user. A request of a token owner is sent to the product with
@@ -103,6 +109,24 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithTokenPaths(values ...string) *
 	for i := range values {
 		b.TokenPaths = append(b.TokenPaths, values[i])
 	}
+	return b
+}
+
+// WithSchemes adds the given value to the Schemes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Schemes field.
+func (b *AtlassianSiteSpecApplyConfiguration) WithSchemes(values ...apiv1alpha1.Scheme) *AtlassianSiteSpecApplyConfiguration {
+	for i := range values {
+		b.Schemes = append(b.Schemes, values[i])
+	}
+	return b
+}
+
+// WithOtherCredentials sets the OtherCredentials field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OtherCredentials field is set to the value of the last call.
+func (b *AtlassianSiteSpecApplyConfiguration) WithOtherCredentials(value *OtherCredentialsApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	b.OtherCredentials = value
 	return b
 }
 

@@ -11,9 +11,13 @@ import (
 //
 // Handoff says how the user's identity is passed to the product.
 type HandoffApplyConfiguration struct {
-	// type is `PersonalAccessToken`: the client's `Authorization: Basic user:token` is replaced with
-	// `Authorization: Bearer` and the user's personal access token.
+	// type is `PersonalAccessToken` or `IdentityHeader`. With `PersonalAccessToken`, the client's `Authorization: Basic user:token`
+	// is replaced with `Authorization: Bearer` and the user's personal access token. With `IdentityHeader`, it is removed, and a
+	// header has the user's name: for products with an authenticator that trusts this header. The gateway must then ask about
+	// every request, and remove the header from all of them.
 	Type *apiv1alpha1.HandoffType `json:"type,omitempty"`
+	// identityHeader is the header with the user's name. It is allowed only with the type `IdentityHeader`.
+	IdentityHeader *IdentityHeaderApplyConfiguration `json:"identityHeader,omitempty"`
 }
 
 // HandoffApplyConfiguration constructs a declarative configuration of the Handoff type for use with
@@ -27,5 +31,13 @@ func Handoff() *HandoffApplyConfiguration {
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *HandoffApplyConfiguration) WithType(value apiv1alpha1.HandoffType) *HandoffApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithIdentityHeader sets the IdentityHeader field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IdentityHeader field is set to the value of the last call.
+func (b *HandoffApplyConfiguration) WithIdentityHeader(value *IdentityHeaderApplyConfiguration) *HandoffApplyConfiguration {
+	b.IdentityHeader = value
 	return b
 }
