@@ -71,6 +71,8 @@ const (
 	ReasonWriteRefused = "WriteRefused"
 	// ReasonUpstreamCredentialMissing means that the operator holds no personal access token of the user.
 	ReasonUpstreamCredentialMissing = "UpstreamCredentialMissing"
+	// ReasonIdentityNotRepresentable means that the site hands users over in a header, and that a header cannot hold this name.
+	ReasonIdentityNotRepresentable = "IdentityNotRepresentable"
 )
 
 // ConditionExpiring says whether an APIToken expires soon. It is absent if the token does not expire.
@@ -131,6 +133,8 @@ const (
 	ReasonVerified = "Verified"
 	// ReasonNoneConfigured means that there is no personal access token: `upstreamCredentials` is empty, and no user enrolled.
 	ReasonNoneConfigured = "NoneConfigured"
+	// ReasonNotNeeded means that the site hands users over in a header, so that personal access tokens are not used.
+	ReasonNotNeeded = "NotNeeded"
 	// ReasonUpstreamChanged means that a personal access token was obtained from an origin other than that of `upstreamURL`.
 	ReasonUpstreamChanged = "UpstreamChanged"
 	// ReasonCredentialUnusable means that a Secret is missing or malformed, that the product names another user as the

@@ -157,7 +157,7 @@ var paced = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
 	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
 	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
-	tokensv1alpha1.ReasonOwnerChanged,
+	tokensv1alpha1.ReasonOwnerChanged, tokensv1alpha1.ReasonIdentityNotRepresentable,
 }
 
 // hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.

@@ -165,6 +165,7 @@ var (
 		isConfirmed,
 		isComplete,
 		isReachable,
+		userFitsHeader,
 		upstreamIsHeld,
 	}
 	imported = []func(state) *decision{
@@ -182,6 +183,7 @@ var (
 		isImported,
 		isNotDuplicate,
 		isReachable,
+		userFitsHeader,
 		upstreamIsHeld,
 	}
 )
@@ -447,8 +449,20 @@ func isComplete(s state) *decision {
 	return &decision{step: repair}
 }
 
+// userFitsHeader refuses what the gateway refuses: a name that cannot be handed over in a header.
+func userFitsHeader(s state) *decision {
+	user := username.Fold(s.token.Spec.User)
+	if terms.NeedsUpstreamCredentials(s.site) || username.FitsHeader(user) {
+		return nil
+	}
+	return block(tokensv1alpha1.ReasonIdentityNotRepresentable,
+		"%s, but AtlassianSite '%s' hands users over in a header, and servers read a name such as '%s' in a header differently, so requests are "+
+			"refused with 403. Have the user renamed at the product, to a name of ASCII characters, and create an APIToken for the new name.",
+		s.deliveredTo(), s.site.Name, user)
+}
+
 func upstreamIsHeld(s state) *decision {
-	if s.pat.held {
+	if s.pat.held || !terms.NeedsUpstreamCredentials(s.site) {
 		return nil
 	}
 	user := username.Fold(s.token.Spec.User)

@@ -27,6 +27,7 @@ var portal = []func(state) *decision{
 	ownerIsTheSame,
 	wasNotRevoked,
 	isReachable,
+	userFitsHeader,
 	upstreamIsHeld,
 }
 

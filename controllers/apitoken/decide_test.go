@@ -128,9 +128,20 @@ func TestDecide(t *testing.T) {
 		"in another state":               {func(s *state) { s.token.Spec.State = "Frozen" }, blocked, tokensv1alpha1.ReasonSuspended},
 		"unguarded, nothing to issue":    {func(s *state) { s.guard = guard{reason: "Missing", message: "x"} }, settled, tokensv1alpha1.ReasonIssued},
 		"no upstream credential":         {func(s *state) { s.pat = pat{} }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
-		"new, no upstream":               {func(s *state) { s.record, s.delivered, s.pat = nil, nil, pat{} }, issue, ""},
-		"status forged":                  {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
-		"status says issued already":     {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
+		"by header, without a PAT":       {func(s *state) { s.pat, s.site.Spec.Handoff.Type = pat{}, "IdentityHeader" }, settled, tokensv1alpha1.ReasonIssued},
+		"by header, with an ended one":   {func(s *state) { s.pat, s.site.Spec.Handoff.Type = pat{ended: true}, "IdentityHeader" }, settled, tokensv1alpha1.ReasonIssued},
+		"by header, another user": {func(s *state) {
+			s.pat.userKey, s.record.UserKey, s.site.Spec.Handoff.Type = "y", "x", "IdentityHeader"
+		}, blocked, tokensv1alpha1.ReasonOwnerChanged},
+		"by header, a name beyond ASCII": {func(s *state) {
+			s.token.Spec.User, s.record.User, s.delivered.username, s.site.Spec.Handoff.Type = "d\u00f6rte", "d\u00f6rte", "d\u00f6rte", "IdentityHeader"
+		}, blocked, tokensv1alpha1.ReasonIdentityNotRepresentable},
+		"by PAT, a name beyond ASCII": {func(s *state) {
+			s.token.Spec.User, s.record.User, s.delivered.username = "d\u00f6rte", "d\u00f6rte", "d\u00f6rte"
+		}, settled, tokensv1alpha1.ReasonIssued},
+		"new, no upstream":           {func(s *state) { s.record, s.delivered, s.pat = nil, nil, pat{} }, issue, ""},
+		"status forged":              {func(s *state) { s.token.Status.TokenID = "asp_forged" }, settled, tokensv1alpha1.ReasonIssued},
+		"status says issued already": {func(s *state) { s.record, s.delivered, s.token.Status.TokenID = nil, nil, "asp_forged" }, issue, ""},
 	} {
 		s := ready()
 		tc.change(&s)

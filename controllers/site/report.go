@@ -15,12 +15,17 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/conditions"
+	"apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/internal/terms"
 )
 
 // report writes the status once, if it differs, then emits Events for what a person has to do. The Events about personal
 // access tokens come first and in any case: they are found once, and the change is stored already.
 func (r *Reconciler) report(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o outcome) error {
 	for _, e := range o.credentials.Events {
+		if !terms.NeedsUpstreamCredentials(s) {
+			break // they say that requests are refused
+		}
 		r.Events.Eventf(s, nil, corev1.EventTypeWarning, e.Reason, "Check", "%s", conditions.Note(e.Note))
 	}
 	if o.rotated {
@@ -81,7 +86,7 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		found = append(found, o.reachable(s))
 	}
 	if o.checked {
-		ok, reason, message := o.credentials.Condition()
+		ok, reason, message := credentialsReady(s, o.credentials)
 		found = append(found, condition(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message))
 	}
 	if o.guard != nil {
@@ -91,6 +96,14 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 		found = append(found, condition(tokensv1alpha1.ConditionLicensed, l.reason == tokensv1alpha1.ReasonLicenseValid, l.reason, l.message))
 	}
 	return found
+}
+
+// credentialsReady sums up the findings about personal access tokens. A site that hands users over in a header does without them.
+func credentialsReady(s *tokensv1alpha1.AtlassianSite, f credential.Findings) (ok bool, reason, message string) {
+	if terms.NeedsUpstreamCredentials(s) {
+		return f.Condition()
+	}
+	return true, tokensv1alpha1.ReasonNotNeeded, "The product gets the name of the user in a header (`handoff`), so no personal access token is used."
 }
 
 func condition(conditionType string, ok bool, reason, message string) metav1.Condition {
@@ -141,7 +154,7 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	case !o.checked:
 		return metav1.Condition{}, false
 	}
-	if ok, reason, message := o.credentials.Blocking(s).Condition(); !ok {
+	if ok, reason, message := credentialsReady(s, o.credentials.Blocking(s)); !ok {
 		return notReady(reason, message)
 	}
 	if o.guard != nil && !o.guard.InForce() {

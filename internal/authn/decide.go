@@ -3,10 +3,10 @@ package authn
 import (
 	"cmp"
 	"net/netip"
-	"strings"
 	"time"
 
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/username"
 )
 
 // Decide judges one request that a gateway asks about. It reads only the index: it writes nothing and calls nobody.
@@ -210,7 +210,7 @@ func (ix *Index) attach(q *question, v verified) Decision {
 		return v.forbidden(ReasonOwnerChanged)
 	case header == "" && c.Origin != q.site.origin:
 		return v.forbidden(ReasonUpstreamChanged)
-	case header != "" && !fitsHeader(d.User):
+	case header != "" && !username.FitsHeader(d.User):
 		return v.forbidden(ReasonIdentityNotRepresentable)
 	}
 	if d.Target = mergeSlashes(q.Target); header == "" {
@@ -218,16 +218,6 @@ func (ix *Index) attach(q *question, v verified) Decision {
 	}
 	d.IdentityHeader = header
 	return d
-}
-
-// fitsHeader reports whether every server reads a name in a header as it is: they disagree about bytes beyond ASCII, and trim spaces.
-func fitsHeader(name string) bool {
-	for i := range len(name) {
-		if name[i] < ' ' || name[i] > '~' {
-			return false
-		}
-	}
-	return name != "" && strings.Trim(name, " ") == name
 }
 
 // unauthorized is the Decision about a credential that does not authenticate.

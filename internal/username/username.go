@@ -27,6 +27,16 @@ func Is(want string, name []byte) bool {
 	return different == 0
 }
 
+// FitsHeader reports whether every server reads a name in a header as it is: they disagree about bytes beyond ASCII, and trim spaces.
+func FitsHeader(name string) bool {
+	for i := range len(name) {
+		if name[i] < ' ' || name[i] > '~' {
+			return false
+		}
+	}
+	return name != "" && name[0] != ' ' && name[len(name)-1] != ' '
+}
+
 func fold(name []byte) []byte {
 	for i, c := range name {
 		name[i] = lower(c)

@@ -60,7 +60,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	c, request := received(r, site, target)
 	begun := time.Now()
 	d := s.Index.Identify(request)
-	if d.Verdict != authn.Forward {
+	if d.Reason != authn.ReasonNoToken {
 		s.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, Took: time.Since(begun)})
 	}
 	c.setClient(d)
@@ -175,7 +175,7 @@ func (s *Service) callProduct(client context.Context, c *Caller, call func(conte
 	return unavailable
 }
 
-// forbidden returns the message for the reason why a token may not do something.
+// forbidden returns the message for the reason why a credential may not do something.
 func forbidden(r authn.Reason) string {
 	switch r {
 	case authn.ReasonSourceNotAllowed:
@@ -188,6 +188,10 @@ func forbidden(r authn.Reason) string {
 		return "A query may not contain an API token. Beside an API token it may not contain os_username, os_password, os_authType or os_cookie."
 	case authn.ReasonPathCharacterNotAllowed:
 		return "The path of a request with an API token may not contain ';', '%' or '#', in any spelling."
+	case authn.ReasonPasswordRefused:
+		return "This site does not accept passwords. Sign in to it, or send an API token."
+	case authn.ReasonBearerRefused:
+		return "This site accepts no other credential in `Authorization` than an API token. Sign in to it, or send an API token."
 	default:
 		return "This API token may not do this (" + string(r) + ")."
 	}

@@ -17,6 +17,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -35,6 +36,8 @@ const (
 	Ended Enrolment = "Ended"
 	// NotEnrolled means that there is none.
 	NotEnrolled Enrolment = "NotEnrolled"
+	// NotNeeded means that the site hands users over in a header, and needs none.
+	NotNeeded Enrolment = "NotNeeded"
 )
 
 const (
@@ -46,7 +49,10 @@ const (
 
 // Enrolment returns the state of the caller, as the controller published it.
 func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
-	if c.given() {
+	switch {
+	case !terms.NeedsUpstreamCredentials(c.AtlassianSite):
+		return NotNeeded, nil
+	case c.given():
 		return Given, nil
 	}
 	e, err := s.published(ctx, c)
@@ -60,6 +66,11 @@ func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
 	default:
 		return Enrolled, nil
 	}
+}
+
+// needsNoEnrolment reports whether the caller's API tokens work without a personal access token that the portal would obtain.
+func (c *Caller) needsNoEnrolment() bool {
+	return !terms.NeedsUpstreamCredentials(c.AtlassianSite) || c.given()
 }
 
 // given reports whether the administrator of the site provides the caller's personal access token.
@@ -90,7 +101,7 @@ func (s *Service) published(ctx context.Context, c *Caller) (enrolment.Enrolment
 
 // mayEnrol returns an error if the caller needs to enrol and cannot do so in this request, so that nothing is made in vain.
 func (s *Service) mayEnrol(ctx context.Context, c *Caller) error {
-	if c.given() {
+	if c.needsNoEnrolment() {
 		return nil
 	}
 	e, err := s.published(ctx, c)
@@ -127,7 +138,7 @@ func (s *Service) awaitController(ctx context.Context) error {
 // exists: a controller that withdraws one because nobody needs it marks it first, then looks for APITokens. So either it finds the
 // new one, or the mark is found here.
 func (s *Service) ensureEnrolled(ctx context.Context, c *Caller) error {
-	if c.given() {
+	if c.needsNoEnrolment() {
 		return nil
 	}
 	e, err := s.published(ctx, c)
@@ -204,6 +215,8 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 		return problem(Forbidden, "An API token may not do this. Sign in to %s.", c.Spec.Product)
 	case c.Blocked():
 		return errBlocked
+	case !terms.NeedsUpstreamCredentials(c.AtlassianSite):
+		return problem(Conflict, "API tokens work here without a personal access token, so none is stored.")
 	case len(text) >= len(token.Prefix) && text[:len(token.Prefix)] == token.Prefix:
 		return invalid(field, "This is an API token. Paste a personal access token, which you create in your profile in %s.", c.Spec.Product)
 	case upstream.CheckToken(text) != nil:

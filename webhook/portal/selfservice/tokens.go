@@ -112,6 +112,8 @@ func (s *Service) state(t *tokensv1alpha1.APIToken, reason authn.Reason) State {
 		return Unlicensed
 	case readyReason(t) == string(authn.ReasonOwnerChanged):
 		return OwnerChanged
+	case readyReason(t) == tokensv1alpha1.ReasonIdentityNotRepresentable:
+		return Damaged
 	case readyReason(t) == tokensv1alpha1.ReasonUpstreamCredentialMissing:
 		return StateNotEnrolled
 	}
