@@ -54,6 +54,7 @@ func (r *response) WriteHeader(status int) {
 // answered are all that an answer can have, in the order of the answer's fields.
 var answered = [...]string{
 	"X-Forwarded-User", "X-Api-Token-Id", "Authorization", "X-Api-Token-Target", "X-Api-Token-Reason", "Www-Authenticate",
+	otherHeader,
 }
 
 // ask returns the handler's answer, and what is wrong with it as an answer at all.
@@ -61,7 +62,7 @@ func (c *core) ask(q question) (a answer, wrong string) {
 	w := response{header: http.Header{}}
 	c.handler.ServeHTTP(&w, &http.Request{Method: http.MethodGet, RequestURI: q.uri, Header: q.header, RemoteAddr: "10.0.0.1:40000"})
 	a.status = w.status
-	for i, to := range [...]*string{&a.user, &a.tokenID, &a.authorization, &a.target, &a.reason, &a.challenge} {
+	for i, to := range [...]*string{&a.user, &a.tokenID, &a.authorization, &a.target, &a.reason, &a.challenge, &a.identity} {
 		switch values, there := w.header[answered[i]]; {
 		case !there:
 			*to = absent
@@ -110,6 +111,7 @@ func (c *core) putSite(name siteName, s *site) {
 			"All":      func(map[string]string) bool { return true },
 			"Selector": func(labels map[string]string) bool { return labels["team"] == s.team },
 		}[s.from],
+		Bearer: s.bearer, Others: othersOf(s.others), IdentityHeader: s.header,
 	})
 }
 
@@ -182,6 +184,16 @@ func (c *core) putLicense(name siteName, l *license) {
 }
 
 func (c *core) deleteCredential(of owner) { c.index.DeleteUpstreamCredential(nameOf(of.site), of.user) }
+
+func othersOf(o others) authn.OtherCredentials {
+	action := func(class string) authn.Action {
+		return map[string]authn.Action{"": authn.ActionForward, "Forward": authn.ActionForward, "Observe": authn.ActionObserve, "Refuse": authn.ActionRefuse}[o.actions[class]]
+	}
+	return authn.OtherCredentials{
+		Password: action("password"), Bearer: action("bearer"), Session: action("session"), Anonymous: action("anonymous"),
+		ExemptUsers: o.exemptUsers, ExemptPaths: o.exemptPaths, ChallengePaths: o.challengePaths,
+	}
+}
 
 func nameOf(s siteName) authn.SiteName { return authn.SiteName{Namespace: s.namespace, Name: s.name} }
 

@@ -133,6 +133,11 @@ func (l *life) putSite(name siteName) {
 		from:        choose(l, []string{"All", "Selector", "Same"}),
 		team:        choose(l, []string{"a", "b"}),
 		trustedHops: choose(l, []int{0, 0, 1, 0, 2}),
+		bearer:      choose(l, []bool{false, true, false}),
+		header:      choose(l, []string{"", "", otherHeader, "", "X-Forwarded-User"}),
+	}
+	if rarely(l, 2) {
+		l.setOthers(s)
 	}
 	if rarely(l, 8) {
 		s.IssuedAfter = l.moment()
@@ -140,6 +145,18 @@ func (l *life) putSite(name siteName) {
 	l.block(s)
 	l.world.sites[name] = s
 	l.core.putSite(name, s)
+}
+
+// setOthers says what happens to requests without a token.
+func (l *life) setOthers(s *site) {
+	o := others{actions: map[string]string{}}
+	for _, class := range []string{"password", "bearer", "session", "anonymous"} {
+		o.actions[class] = choose(l, []string{"", "Forward", "Observe", "Refuse"})
+	}
+	o.exemptUsers = choose(l, [][]string{nil, {"alice"}, {"bob", "dave"}})
+	o.exemptPaths = choose(l, [][]string{nil, {"/rest/api/2/"}, {"/browse", "/rest/agile"}})
+	o.challengePaths = choose(l, [][]string{nil, {"/"}, {"/rest/api/2/search"}})
+	s.others = o
 }
 
 // putMemory remembers the site of a name, or an earlier one.

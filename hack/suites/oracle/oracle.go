@@ -18,6 +18,9 @@ type question struct {
 	header http.Header
 }
 
+// otherHeader is the name of a header that hands users over, if a site has one of its own.
+const otherHeader = "X-Remote-User"
+
 // absent stands for a header that an answer does not have.
 const absent = "(absent)"
 
@@ -25,7 +28,9 @@ const absent = "(absent)"
 type answer struct {
 	status                                                  int
 	user, tokenID, authorization, target, reason, challenge string
-	log                                                     logged
+	// identity is otherHeader.
+	identity string
+	log      logged
 	// otherwise lists everything that the log may be told instead, if there is a choice.
 	otherwise string
 }
@@ -56,6 +61,9 @@ type identity struct {
 type presented struct {
 	kind           string
 	user, password string
+	// alone says that a token came without a user. class is the class of a foreign Authorization.
+	alone bool
+	class string
 	// imported is the imported token whose secret the password is.
 	imported *identity
 }
@@ -85,7 +93,7 @@ func (w *world) judge(q question) answer {
 func (w *world) judgeAsked(q question, at siteName, s *site, target string, client clientAddress) answer {
 	authorization := q.header["Authorization"]
 	_, query, _ := strings.Cut(target, "?")
-	c := credentialOf(authorization)
+	c := credentialOf(authorization, s.bearer)
 	switch {
 	case c.kind == malformed:
 		return refusal(401, "malformed_credential", idIn(authorization...))
@@ -98,11 +106,7 @@ func (w *world) judgeAsked(q question, at siteName, s *site, target string, clie
 	}
 	switch imported := w.importedBy(at, c); len(imported) {
 	case 0:
-		a := forward(authorization, target)
-		if dead := w.deadImports(at, s, c); len(dead) > 0 {
-			a.log, a.otherwise = dead[0], fmt.Sprint(dead)
-		}
-		return a
+		return judgeOther(q, s, target, c, w.deadImports(at, s, c))
 	case 1:
 		c.imported = &imported[0]
 		return w.judgeToken(q, at, s, target, client, c)
@@ -181,7 +185,7 @@ func (w *world) epoch(at siteName, s *site) time.Time {
 }
 
 // credentialOf says what the Authorization headers present.
-func credentialOf(values []string) presented {
+func credentialOf(values []string, bearer bool) presented {
 	switch {
 	case len(values) == 0:
 		return presented{kind: foreign}
@@ -193,10 +197,15 @@ func credentialOf(values []string) presented {
 		scheme, rest = scheme[:i], strings.TrimLeft(scheme[i:], " \t")
 	}
 	if lower(scheme) != "basic" {
-		if contained(scheme) || contained(rest) {
+		switch {
+		case bearer && lower(scheme) == "bearer" && strings.HasPrefix(rest, "asp_"):
+			return presented{kind: ours, password: rest, alone: true}
+		case contained(scheme) || contained(rest):
 			return presented{kind: misplaced}
+		case scheme == "":
+			return presented{kind: foreign}
 		}
-		return presented{kind: foreign}
+		return presented{kind: foreign, class: "bearer"}
 	}
 	decoded, ok := decodeBase64(rest)
 	user, password, colon := strings.Cut(decoded, ":")
@@ -208,7 +217,7 @@ func credentialOf(values []string) presented {
 	case contained(user) || contained(password):
 		return presented{kind: misplaced, user: user, password: password}
 	}
-	return presented{kind: foreign, user: user, password: password}
+	return presented{kind: foreign, class: "password", user: user, password: password}
 }
 
 // contained reports whether a text has asp_ in it where a credential can begin (token68, RFC 9110 section 11.2).
@@ -312,7 +321,7 @@ func (w *world) verify(at siteName, s *site, c presented) (i *identity, wrong st
 	switch {
 	case n < 0 && dead < 0:
 		return nil, "wrong_secret"
-	case lower(c.user) != i.record.user:
+	case !c.alone && lower(c.user) != i.record.user:
 		return nil, "wrong_user"
 	case dead >= 0 && i.record.Dead[dead].Issued.Before(w.epoch(at, s)), n >= 0 && i.token == nil && i.record.Secrets[n].Issued.Before(w.epoch(at, s)):
 		return nil, "revoked_by_epoch"
@@ -423,25 +432,34 @@ func (w *world) authorize(q question, at siteName, s *site, i *identity, target,
 	if reason != "" {
 		return forbidden(i, reason)
 	}
-	return answer{
-		status: 200, user: i.record.user, tokenID: i.record.tokenID, authorization: pat.authorization,
-		target: targetOf(target), reason: absent, challenge: absent,
+	a := answer{
+		status: 200, user: i.record.user, tokenID: i.record.tokenID,
+		target: targetOf(target), reason: absent, challenge: absent, identity: absent,
 		log: logged{
 			reason: "authenticated", user: i.record.user, tokenID: i.record.tokenID,
 			apiToken: i.token.namespace + "/" + i.token.name + "/" + i.uid,
 		},
 	}
+	switch s.header {
+	case "":
+		a.authorization = pat.authorization
+	case otherHeader:
+		a.identity = i.record.user
+	}
+	return a
 }
 
 // lacks returns why there is nothing that the user could act with at the product.
 func lacks(s *site, i *identity, pat *credential) string {
 	switch {
-	case pat == nil:
+	case pat == nil && s.header == "":
 		return "UpstreamCredentialMissing"
-	case i.record.userKey != "" && pat.userKey != "" && pat.userKey != i.record.userKey:
+	case pat != nil && i.record.userKey != "" && pat.userKey != "" && pat.userKey != i.record.userKey:
 		return "OwnerChanged"
-	case pat.upstream != s.upstream:
+	case s.header == "" && pat.upstream != s.upstream:
 		return "UpstreamChanged"
+	case s.header != "" && !fitsHeader(i.record.user):
+		return "IdentityNotRepresentable"
 	}
 	return ""
 }
@@ -479,7 +497,7 @@ func narrowed(l *limits, q question, below string, client clientAddress) string 
 
 func forward(authorization []string, target string) answer {
 	return answer{
-		status: 200, authorization: only(authorization), target: target, reason: absent, challenge: absent, log: logged{reason: "no_token"},
+		status: 200, authorization: only(authorization), target: target, reason: absent, challenge: absent, identity: absent, log: logged{reason: "no_token"},
 	}
 }
 
@@ -492,7 +510,7 @@ func forbidden(i *identity, reason string) answer {
 
 func refusal(status int, reason, tokenID string) answer {
 	a := answer{
-		status: status, user: absent, tokenID: absent, authorization: absent, target: absent, reason: absent, challenge: absent,
+		status: status, user: absent, tokenID: absent, authorization: absent, target: absent, reason: absent, challenge: absent, identity: absent,
 		log: logged{reason: reason, tokenID: tokenID},
 	}
 	switch status {

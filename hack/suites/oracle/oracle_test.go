@@ -125,7 +125,7 @@ func (l *life) explain(q question, got, want answer, wrong string) string {
 	for _, name := range slices.Sorted(maps.Keys(q.header)) {
 		fmt.Fprintf(&b, "%s: %q\n", name, q.header[name])
 	}
-	if c := credentialOf(q.header["Authorization"]); c.user != "" {
+	if c := credentialOf(q.header["Authorization"], true); c.user != "" {
 		fmt.Fprintf(&b, "(that is %q with %q)\n", c.user, c.password)
 	}
 	fmt.Fprintf(&b, "\ngot  %+v\nwant %+v\n\n%s", got, want, l.world)

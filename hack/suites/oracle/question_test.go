@@ -34,6 +34,9 @@ func (l *life) question() question {
 	if rarely(l, 4) {
 		l.noise(q.header)
 	}
+	if rarely(l, 6) {
+		q.header["Cookie"] = choose(l, [][]string{{"JSESSIONID=1"}, {"a=b", "c=d"}, {""}, {" ", "a=b"}, {"\t"}})
+	}
 	return q
 }
 
@@ -74,7 +77,7 @@ func (l *life) url(at siteName) string {
 			key = keys[0]
 		}
 	case 392:
-		contract = choose(l, []string{"other", "NGINX", "nginx/", "", "forward"})
+		contract = choose(l, []string{"other", "NGINX", "nginx/", "", "apisix"})
 	case 393:
 		at.name = choose(l, []string{"none", "main/", "", "main/x", "%6dain"})
 	case 394:
@@ -108,7 +111,12 @@ func (l *life) spoilURL(header http.Header, original string) {
 // authorization returns the values of the client's Authorization header: none, one or two. other is text for the query instead.
 func (l *life) authorization(aim known) (values []string, other string) {
 	user, text := aim.user, aim.text
-	switch l.n(24) {
+	switch l.n(26) {
+	case 24, 25:
+		if rarely(l, 2) {
+			return []string{"Basic " + encode(choose(l, users)+":"+choose(l, []string{"password", ""}))}, "asp_"
+		}
+		return nil, "asp_"
 	case 20:
 		user = choose(l, append([]string{"", "nobody", user + " ", "DÖRTE@X"}, users...))
 	case 21:
@@ -120,6 +128,9 @@ func (l *life) authorization(aim known) (values []string, other string) {
 	}
 	if user == weakUser && text != aim.text {
 		user = "alice" // slow hashes are few
+	}
+	if s := l.world.sites[aim.site]; s != nil && s.bearer && user != weakUser && rarely(l, 8) {
+		return []string{choose(l, []string{"Bearer ", "bearer\t", "BEARER  "}) + text}, text
 	}
 	scheme := "Basic "
 	if rarely(l, 12) {

@@ -15,10 +15,14 @@ import (
 var floors = map[class]int{
 	{200, "authenticated"}: 5000, {200, "no_token"}: 1300,
 
+	{200, "password_observed"}: 300, {200, "bearer_observed"}: 30, {200, "session_observed"}: 20, {200, "anonymous_observed"}: 90,
+	{403, "PasswordRefused"}: 170, {403, "BearerRefused"}: 30, {403, "SessionRefused"}: 35, {401, "anonymous_refused"}: 90, {401, "challenge"}: 130,
+	{403, "IdentityNotRepresentable"}: 450, {allowed, "Bearer"}: 110, {allowed, "identity header"}: 1800,
+
 	{401, "malformed_credential"}: 300, {401, "scheme_not_accepted"}: 400, {401, "ambiguous_path"}: 1300, {401, "path_not_accepted"}: 3000,
 	{401, "malformed_token"}: 300, {401, "unknown_token"}: 1200, {401, "wrong_secret"}: 75, {401, "wrong_user"}: 450, {401, "ambiguous_token"}: 250,
 	{401, "namespace_not_allowed"}: 350, {401, "suspended"}: 200, {401, "revoked_by_epoch"}: 50, {401, "expired"}: 500, {401, "replaced"}: 200,
-	{401, "user_blocked"}: 70, {401, "deleted"}: 200, {200, "deleted"}: 80, {200, "replaced"}: 40, {200, "revoked_by_epoch"}: 8,
+	{401, "user_blocked"}: 70, {401, "deleted"}: 200, {200, "deleted"}: 80, {200, "replaced"}: 40, {200, "revoked_by_epoch"}: 3,
 
 	{403, "PathCharacterNotAllowed"}: 400, {403, "CredentialPath"}: 250, {403, "CredentialParameter"}: 450, {403, "InvalidLicenseMissing"}: 800, {403, "InvalidLicenseMalformed"}: 250,
 	{403, "InvalidLicenseWrongSignature"}: 100, {403, "InvalidLicenseWrongProduct"}: 250, {403, "InvalidLicenseExpired"}: 250, {403, "SourceNotAllowed"}: 1800,
@@ -83,7 +87,7 @@ func (c tally) merge(other tally) {
 // specialities say what is special about a request that is allowed.
 func specialities(w *world, q question, a answer) (list []string) {
 	at, s, target, _ := w.caller(q)
-	c := credentialOf(q.header["Authorization"])
+	c := credentialOf(q.header["Authorization"], s.bearer)
 	uid := a.log.apiToken[strings.LastIndexByte(a.log.apiToken, '/')+1:]
 	t, r := w.apiTokens[uid], w.records[uid]
 	of := r.Secrets[slices.IndexFunc(r.Secrets, func(s secret) bool { return s.text == c.password })]
@@ -92,7 +96,7 @@ func specialities(w *world, q question, a answer) (list []string) {
 	for special, is := range map[string]bool{
 		"imported": t.credential == "Imported", "Portal": t.credential == "Portal", "slow hash": of.weak, of.state: of.state != "Delivered",
 		"escaped path": strings.Contains(path, "%"), "source behind proxies": s.trustedHops > 0 && (s.limits.sources != nil || t.limits.sources != nil),
-		"other namespace": t.namespace != at.namespace, "user in upper case": c.user != r.user, "read-only": s.limits.readOnly || t.limits.readOnly,
+		"other namespace": t.namespace != at.namespace, "user in upper case": !c.alone && c.user != r.user, "Bearer": c.alone, "identity header": s.header != "", "read-only": s.limits.readOnly || t.limits.readOnly,
 		"previous caller key": len(keys) > 1 && strings.HasPrefix(q.uri, "/nginx/"+keys[1]+"/"), "path below allowedPaths": t.limits.paths != nil || s.limits.paths != nil,
 		"expires later": t.lifetimeDays > 0 || s.maxDays > 0 || !t.Expiration.IsZero(),
 	} {
@@ -123,7 +127,8 @@ func (c tally) report(t *testing.T, questions int, took time.Duration) {
 		for _, method := range methods {
 			n, want := c.methods[of][method], floor/16*questions/100_000
 			changes := !slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, method)
-			if verified := of.status == 403 && of.reason != "Probe" || of.reason == "authenticated"; verified && (of.reason != "ReadOnly" || changes) && n < want {
+			verified := of.status == 403 && of.reason != "Probe" && !strings.HasSuffix(of.reason, "Refused") || of.reason == "authenticated"
+			if verified && (of.reason != "ReadOnly" || changes) && n < want {
 				t.Errorf("%s was reached %d times by %s, want %d", of, n, method, want)
 			}
 		}

@@ -46,6 +46,11 @@ type site struct {
 	// from is Same, All or Selector, which wants the label team.
 	from, team  string
 	trustedHops int
+	// bearer says that tokens count as Bearer too.
+	bearer bool
+	others others
+	// header is the name of the header that hands users over, or empty.
+	header string
 }
 
 // memory is what is remembered of a name: the UID of a site, and the highest epoch.

@@ -43,6 +43,9 @@ func ca(secret string) siteMod {
 var siteExamples = []example{
 	{"main", 0, func(w *world, name string) { w.site(name, baseURL("https://jira.example.com/jira")) }},
 	{"nobody-yet", 0, func(w *world, name string) { w.site(name, pats()) }},
+	{"by-header", 0, func(w *world, name string) {
+		w.site(name, pats(), func(s *tokensv1alpha1.AtlassianSite) { s.Spec.Handoff.Type = tokensv1alpha1.HandoffIdentityHeader })
+	}},
 	{"second", 0, func(w *world, name string) { w.site(name, baseURL("https://jira.example.com/jira")) }},
 	{"outside", 0, func(w *world, name string) { w.site(name, w.upstream("https://jira.example.net/jira")) }},
 	{"auth-urls-taken", 0, func(w *world, name string) {

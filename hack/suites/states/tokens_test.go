@@ -175,6 +175,9 @@ var tokenExamples = []example{
 	{"upstream-credential-missing", 0, func(w *world, name string) {
 		w.token(name, func(t *tokensv1alpha1.APIToken) { t.Spec.User = "bob" })
 	}},
+	{"identity-not-representable", 0, func(w *world, name string) {
+		w.token(name, at("by-header"), func(t *tokensv1alpha1.APIToken) { t.Spec.User = "d\u00f6rte" })
+	}},
 	{"write-refused", 0, writeRefused},
 	{"delivery-conflict", 0, func(w *world, name string) {
 		w.put(name+"-token", "password", "somebody else's")
