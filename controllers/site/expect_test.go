@@ -99,7 +99,7 @@ func (w *world) expect(s *tokensv1alpha1.AtlassianSite, conditionType, reason st
 	w.Helper()
 	good := slices.Contains([]string{
 		tokensv1alpha1.ReasonServing, tokensv1alpha1.ReasonAnswered, tokensv1alpha1.ReasonVerified, tokensv1alpha1.ReasonLicenseValid,
-		tokensv1alpha1.ReasonNoneConfigured,
+		tokensv1alpha1.ReasonNoneConfigured, tokensv1alpha1.ReasonNotNeeded,
 		tokensv1alpha1.ReasonPoliciesInForce,
 	}, reason)
 	c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)

@@ -93,6 +93,26 @@ func TestNoneConfigured(t *testing.T) {
 	w.expectCredentials(s, tokensv1alpha1.ReasonCredentialUnusable)
 }
 
+// A site that hands users over in a header waits for no personal access token, and tells of none that is unusable. Back again, it does.
+func TestHeaderNeedsNoCredentials(t *testing.T) {
+	w, _, s := enrolledWorld(t, fakeproduct.Options{})
+	handoff := func(to tokensv1alpha1.HandoffType) func(*tokensv1alpha1.AtlassianSite) {
+		return func(s *tokensv1alpha1.AtlassianSite) { s.Spec.Handoff.Type = to }
+	}
+	w.give("bob", canary+".wrong")
+	w.change(s, users("bob"))
+	w.reconcile(s)
+	w.expectReady(s, tokensv1alpha1.ReasonCredentialUnusable)
+	w.change(s, handoff(tokensv1alpha1.HandoffIdentityHeader))
+	w.reconcile(s)
+	w.expectCredentials(s, tokensv1alpha1.ReasonNotNeeded)
+	w.expectReady(s, tokensv1alpha1.ReasonServing)
+	w.expectIdle(s)
+	w.change(s, handoff(tokensv1alpha1.HandoffPersonalAccessToken))
+	w.reconcile(s)
+	w.expectReady(s, tokensv1alpha1.ReasonCredentialUnusable)
+}
+
 // A user who enrolled and left does not make the site look broken, but their personal access token is reported.
 func TestLeaverDoesNotMakeASiteUnready(t *testing.T) {
 	w, j, s := enrolledWorld(t, fakeproduct.Options{})

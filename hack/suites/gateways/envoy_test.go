@@ -104,7 +104,7 @@ func pass(conn net.Conn, to string, r *http.Request, target string, headers http
 }
 
 // startEnvoyHTTP is the filter with http_service: path_prefix is the auth URL with "-" in place of the key, headers_to_add has
-// the key, allowed_headers lists X-Forwarded-For and X-Request-Id, allowed_upstream_headers the identity headers.
+// the key, allowed_headers lists Cookie, X-Forwarded-For and X-Request-Id, allowed_upstream_headers the identity headers.
 func startEnvoyHTTP(t *testing.T, w *world) string {
 	t.Helper()
 	ask := func(r *http.Request, target string, headers http.Header) verdict {
@@ -115,6 +115,7 @@ func startEnvoyHTTP(t *testing.T, w *world) string {
 		defer func() { _ = conn.Close() }()
 		question := http.Header{
 			"X-Api-Token-Caller": {callerKey}, "Authorization": headers["Authorization"], "X-Forwarded-For": headers["X-Forwarded-For"],
+			"Cookie":         headers["Cookie"],
 			"Content-Length": {"0"}, "Connection": {"close"},
 		}
 		_, _ = fmt.Fprintf(conn, "%s /envoy/-/%s%s HTTP/1.1\r\nHost: %s\r\n", r.Method, site, target, r.Host)

@@ -125,6 +125,12 @@ func write(t *testing.T, dir, name, text string) string {
 
 func startNginx(t *testing.T, w *world) string {
 	t.Helper()
+	return startNginxWith(t, w, sample(t, "nginx.conf"))
+}
+
+// startNginxWith starts nginx with the sample, or with a changed one.
+func startNginxWith(t *testing.T, w *world, conf string) string {
+	t.Helper()
 	listen, dir := free(t), t.TempDir()
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -135,7 +141,7 @@ func startNginx(t *testing.T, w *world) string {
 		user = "user root;\n" // a worker of another user could not enter the folder
 	}
 	main := user + "daemon off;\nworker_processes 1;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n" + temp.String() +
-		w.fill(sample(t, "nginx.conf"), listen) + "\n}\n"
+		w.fill(conf, listen) + "\n}\n"
 	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", main))
 	return listen
 }

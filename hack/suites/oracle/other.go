@@ -101,7 +101,7 @@ func shownBy(q question, query string, c presented, s *site) (shown []string, cl
 func isAt(raw string, s *site, paths []string) bool {
 	path, special, ok := pathOf(raw)
 	below, inside := strings.CutPrefix(path, s.contextPath)
-	redispatched := strings.HasPrefix(below, "/s/") && strings.Contains(below, "/_/")
+	redispatched := strings.HasPrefix(strings.ToLower(below), "/s/") && strings.Contains(below, "/_/")
 	return ok && inside && !special && !redispatched && !strings.Contains(raw, "//") && paths != nil && isBelow(below, paths)
 }
 

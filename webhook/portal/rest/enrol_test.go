@@ -117,6 +117,41 @@ func TestEnrolment(t *testing.T) {
 	}
 }
 
+// At a site that hands users over in a header, nobody enrols, and a personal access token is not needed to create or rotate.
+func TestNoEnrolmentByHeader(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		alice := session(t, w, "alice")
+		before := len(w.Product.PersonalAccessTokens("alice"))
+		_, text := alice.create(`{"label":"first"}`)
+		alice.withToken("alice", text).create(`{"label":"second"}`)
+		if made := w.Product.PersonalAccessTokens("alice"); len(made) != before || workingCopy(t, w) != nil {
+			t.Errorf("the product made %+v", made[before:])
+		}
+	}, func(s *tokensv1alpha1.AtlassianSite) { s.Spec.Handoff.Type = tokensv1alpha1.HandoffIdentityHeader })
+}
+
+// What a site says of passwords and other credentials also counts for its API tokens, which they could create. Sessions manage them.
+func TestRefusedCredentialsCreateNothing(t *testing.T) {
+	eachProduct(t, func(t *testing.T, w *portaltest.World) {
+		w.Product.SetBasicAuth(true)
+		password := client{World: w, t: t}.with("Authorization", basic("alice", "alices password"))
+		token := client{World: w, t: t}.with("Authorization", "Bearer "+pat(t, w, "alice"))
+		password.expect(http.StatusOK, "GET", "/", "")
+		token.expect(http.StatusOK, "GET", "/", "")
+		policy(t, w, func(s *tokensv1alpha1.AtlassianSite) {
+			o := &s.Spec.OtherCredentials
+			o.Password.Action, o.Bearer.Action, o.Session.Action, o.Anonymous.Action = "Refuse", "Refuse", "Refuse", "Refuse"
+		})
+		for reason, as := range map[string]client{"PasswordRefused": password, "BearerRefused": token} {
+			a := eventually(t, as, http.StatusForbidden)
+			if a.header.Get("X-Api-Token-Reason") != reason || !strings.Contains(a.body, "Sign in") {
+				t.Errorf("%s: %v %s", reason, a.header, a.body)
+			}
+		}
+		session(t, w, "alice").create(`{"label":"first"}`)
+	})
+}
+
 // Concurrent requests enrol once. Additional personal access tokens are revoked at the product.
 func TestEnrolmentInARace(t *testing.T) {
 	eachProduct(t, func(t *testing.T, w *portaltest.World) {

@@ -43,6 +43,7 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
             ["x-forwarded-for"] = { txn.sf:src() },
             ["x-request-id"] = values(headers, "x-request-id"),
             ["authorization"] = values(headers, "authorization"),
+            ["cookie"] = values(headers, "cookie"),
         },
     })
     if not answer or (answer.status ~= 401 and answer.status ~= 403 and answer.status ~= 200) then
