@@ -132,7 +132,7 @@ func (k Keys) AddMissing() {
 // Rotate makes new current keys if that was requested for a time that has come, and the current ones are older. Those work for
 // another 24 hours. It reports whether it made some.
 func (k *Keys) Rotate(requested, now time.Time) bool {
-	if requested.IsZero() || requested.After(now) || !k.Made.Before(requested) {
+	if requested.After(now) || !k.Made.Before(requested) {
 		return false
 	}
 	if k.Ends == nil {
@@ -181,21 +181,15 @@ func Edit(stored []byte, change func(*Keys)) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, err := k.Encode()
-	if err != nil {
-		return nil, err
-	}
+	before, err1 := k.Encode()
 	change(&k)
-	after, err := k.Encode()
-	if err != nil {
-		return nil, err
-	}
+	after, err2 := k.Encode()
 	if bytes.Equal(before, after) {
 		return stored, nil
 	}
 	var form, known, changed map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(stored, &form), json.Unmarshal(before, &known), json.Unmarshal(after, &changed)); err != nil {
-		return nil, errors.New("changing caller keys: not a JSON object")
+	if err := errors.Join(err1, err2, json.Unmarshal(stored, &form), json.Unmarshal(before, &known), json.Unmarshal(after, &changed)); err != nil {
+		return nil, fmt.Errorf("changing caller keys: %w", err)
 	}
 	for member := range known {
 		delete(form, member)

@@ -34,8 +34,28 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What follows an auth URL is a path, or nothing.
+func TestCut(t *testing.T) {
+	const address = "/envoy/KEY/jira/main"
+	want := authurl.Address{Contract: authurl.Envoy, Key: "KEY", Namespace: "jira", Site: "main"}
+	for _, following := range []string{"", "/", "//", "/rest/api", "/%2F/x"} {
+		if a, rest, ok := authurl.Cut(address + following); !ok || a != want || rest != following {
+			t.Errorf("%q behind it: %+v, %q, %t", following, a, rest, ok)
+		}
+	}
+	for _, path := range []string{"", "/envoy/KEY/jira", "/envoy/KEY/jira/", "/envoy/KEY/jira//rest"} {
+		if a, rest, ok := authurl.Cut(path); ok {
+			t.Errorf("%q: %+v, %q", path, a, rest)
+		}
+	}
+}
+
 func TestKeys(t *testing.T) {
-	k := authurl.NewKeys("jira", "main", time.Now())
+	now := time.Date(2027, 1, 2, 12, 0, 0, 0, time.FixedZone("", 3600))
+	k := authurl.NewKeys("jira", "main", now)
+	if !k.Served || k.Made != now.UTC() {
+		t.Errorf("made %+v", k)
+	}
 	if other := authurl.NewKeys("jira", "main", time.Now()); other.Address(authurl.Nginx) == k.Address(authurl.Nginx) {
 		t.Error("the same key was made twice")
 	}
@@ -59,6 +79,7 @@ func TestKeys(t *testing.T) {
 		"not a path": strings.Replace(string(b), key, key[:25]+"/", 1),
 		"no site":    strings.Replace(string(b), "main", "", 1),
 		"no keys":    `{"namespace":"jira","site":"main"}`,
+		"null keys":  `{"namespace":"jira","site":"main","keys":null}`,
 	} {
 		if got, err := authurl.DecodeKeys([]byte(bad)); err == nil {
 			t.Errorf("%s: read %+v", name, got)
@@ -132,9 +153,38 @@ func TestAddMissing(t *testing.T) {
 	}
 }
 
+// Members that a change empties go, and what only a later version knows stays. Nothing changes, byte for byte, unless something does.
+func TestEdit(t *testing.T) {
+	const stored = ` {"later":1, "namespace":"jira","site":"main","keys":{},"served":true,"made":"2026-11-26T00:00:00Z","ends":{"K":"2026-11-27T00:00:00Z"}}`
+	same, err := authurl.Edit([]byte(stored), func(*authurl.Keys) {})
+	if err != nil || string(same) != stored {
+		t.Errorf("nothing changed, and it became %s, %v", same, err)
+	}
+	emptied, err := authurl.Edit([]byte(stored), func(k *authurl.Keys) { k.Served, k.Made, k.Ends = false, time.Time{}, nil })
+	if want := `{"keys":{},"later":1,"namespace":"jira","site":"main"}`; err != nil || string(emptied) != want {
+		t.Errorf("it became %s, %v, want %s", emptied, err, want)
+	}
+	if b, err := authurl.Edit([]byte(stored), func(k *authurl.Keys) { k.Made = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) }); err == nil {
+		t.Errorf("a year that has no form became %s", b)
+	}
+}
+
+func TestLastEnd(t *testing.T) {
+	start := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	for range 20 { // the order of a map is random
+		k := authurl.Keys{Ends: map[string]time.Time{"A": start.Add(2), "B": start.Add(3), "C": start.Add(1)}}
+		if got := k.LastEnd(); got != start.Add(3) {
+			t.Fatalf("the last end is %v", got)
+		}
+	}
+	if got := (authurl.Keys{}).LastEnd(); !got.IsZero() {
+		t.Errorf("without any, the last end is %v", got)
+	}
+}
+
 // A rotation makes new current keys once, at its time. Each key before works for 24 hours from its own rotation.
 func TestRotate(t *testing.T) {
-	start := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	start := time.Date(2027, 1, 2, 12, 0, 0, 0, time.FixedZone("", 3600))
 	at := func(hours int) time.Time { return start.Add(time.Duration(hours) * time.Hour) }
 	k := authurl.NewKeys("jira", "main", start)
 	made := []string{k.Keys[authurl.Nginx][0]}
@@ -165,6 +215,14 @@ func TestRotate(t *testing.T) {
 		if want := made[:step.valid]; !slices.Equal(k.Keys[authurl.Nginx], want) || len(k.Ends) != (step.valid-1)*len(authurl.Contracts()) {
 			t.Errorf("%s: keys %v with ends %v, want %v", step.name, k.Keys, k.Ends, want)
 		}
+		for c, keys := range k.Keys {
+			if len(keys) != step.valid {
+				t.Errorf("%s: %d keys of the contract %s work, want %d", step.name, len(keys), c, step.valid)
+			}
+		}
+		if step.rotates && (k.Made != step.now.UTC() || k.LastEnd() != step.now.UTC().Add(24*time.Hour)) {
+			t.Errorf("%s: made %v, the last one ends %v", step.name, k.Made, k.LastEnd())
+		}
 		b, err := k.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -173,10 +231,14 @@ func TestRotate(t *testing.T) {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 	}
-	k.Ends = map[string]time.Time{made[0]: start}
-	if k.DropEnded(at(30)); len(k.Keys[authurl.Nginx]) != 1 || !k.LastEnd().IsZero() {
-		t.Errorf("the current key ended: %+v", k)
+	for _, end := range []time.Time{start, at(31)} {
+		k.Ends = map[string]time.Time{made[0]: end}
+		if k.DropEnded(at(30)); len(k.Keys[authurl.Nginx]) != 1 || !k.LastEnd().IsZero() {
+			t.Errorf("the current key ends: %+v", k)
+		}
 	}
+	delete(k.Keys, authurl.Nginx)
+	k.DropEnded(at(32)) // an earlier version, which did not serve the contract, made the keys
 }
 
 func members(t *testing.T, b []byte) (m map[string]any) {
@@ -204,6 +266,7 @@ func TestNamesInTheCluster(t *testing.T) {
 	for got, want := range map[string]string{
 		authurl.SecretType: "apitokens.dev/auth-urls", authurl.KeysSecretType: "apitokens.dev/caller-keys",
 		authurl.KeysDataKey: "caller-keys.json", k.SecretName(): "caller-keys.jira.main",
+		authurl.Header: "X-Api-Token-Caller", authurl.KeyInHeader: "-", authurl.SiteExtension: "site", authurl.KeyExtension: "key",
 		k.Address(authurl.Nginx).String(): "/nginx/CURRENT/jira/main",
 		string(stored):                    `{"namespace":"jira","site":"main","keys":{"nginx":["CURRENT","PREVIOUS"]}}`,
 	} {

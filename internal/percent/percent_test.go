@@ -22,7 +22,7 @@ func TestDecode(t *testing.T) {
 			t.Fatalf("x%q is decoded", escape)
 		}
 	}
-	for _, text := range []string{"", "%", "%4", "41", "4%1"} {
+	for _, text := range []string{"", "%", "%4", "41", "441", "4%1"} {
 		if c, ok := percent.Decode(text); ok {
 			t.Errorf("%q: %q", text, c)
 		}

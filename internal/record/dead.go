@@ -10,7 +10,7 @@ import (
 func (r *Record) Keep(kept []Entry, now time.Time) {
 	for _, e := range r.Entries {
 		if !slices.ContainsFunc(kept, func(k Entry) bool { return k.Hash == e.Hash }) {
-			r.DeadEntries = append(r.DeadEntries, e.deadBy(now.UTC()))
+			r.DeadEntries = append(r.DeadEntries, e.deadBy(now))
 		}
 	}
 	r.Entries = kept
@@ -38,7 +38,7 @@ func (r *Record) Prune(now time.Time) bool {
 // dead already stays.
 func (r *Record) Kill(now time.Time) {
 	if r.Dead.IsZero() {
-		r.Dead = now.UTC()
+		r.Dead = now
 	}
 }
 

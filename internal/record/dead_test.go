@@ -78,6 +78,23 @@ func TestDeadSecretsAreToldApart(t *testing.T) {
 	}
 }
 
+// Pruning tells whether it forgot something: a record that is the same needs no write.
+func TestPruneTells(t *testing.T) {
+	id, text := newToken(t)
+	r := sample(t, id, text, text)
+	end := r.Entries[0].Issued
+	r.Keep(r.Entries[1:], end)
+	for _, step := range []struct {
+		after  time.Duration
+		forgot bool
+		left   int
+	}{{record.Retention - 1, false, 1}, {record.Retention, true, 0}, {record.Retention, false, 0}} {
+		if forgot := r.Prune(end.Add(step.after)); forgot != step.forgot || len(r.DeadEntries) != step.left {
+			t.Errorf("after %v: forgot %t, %d are left", step.after, forgot, len(r.DeadEntries))
+		}
+	}
+}
+
 func TestRetentionOfADeadRecord(t *testing.T) {
 	id, text := newToken(t)
 	r, now := sample(t, id, text), time.Date(2026, 11, 24, 10, 0, 0, 0, time.FixedZone("", 3600))
@@ -125,12 +142,17 @@ func TestDamagedDeadParts(t *testing.T) {
 		"dead in another zone":            strings.Replace(good, `"dead":"2026-11-23T12:00:01.123456789Z"`, `"dead":"2026-11-23T13:00:01.123456789+01:00"`, 1),
 		"another hash":                    strings.Replace(good, `"deadEntries":[{"hash":"$sha256`, `"deadEntries":[{"hash":"$sha512`, 1),
 		"too many dead entries":           strings.Replace(good, `"deadEntries":[`, `"deadEntries":[`+strings.Repeat(deadEntryIn(good)+",", 8), 1),
+		"a second dead one that is alive": strings.Replace(good, `"deadEntries":[`, `"deadEntries":[`+deadEntryIn(good)+","+
+			strings.Replace(deadEntryIn(good), `"Dead"`, `"Candidate"`, 1)+",", 1),
 	} {
 		if bad == good {
 			t.Fatalf("%s: nothing was replaced in %s", name, good)
 		}
-		if got, err := record.Decode([]byte(bad)); err == nil {
+		got, err := record.Decode([]byte(bad))
+		if err == nil {
 			t.Errorf("%s: read as %+v", name, got)
+		} else if name == "another hash" && !strings.Contains(err.Error(), ": dead entry 0: ") {
+			t.Errorf("%s: the error does not say where: %v", name, err)
 		}
 	}
 }

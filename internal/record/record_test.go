@@ -136,6 +136,7 @@ func TestVerifyFindsTheEntry(t *testing.T) {
 func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	id, text := newToken(t)
 	r := sample(t, id, text)
+	r.UserKey, r.Ancestors = "JIRAUSER10100", []string{"5f2c", "07aa"}
 	b, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -259,6 +260,53 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "$sha256$v=1$") && strings.Contains(err.Error(), text[:8]) {
 			t.Errorf("%s: the error contains stored bytes: %v", name, err)
+		}
+		if name == "unknown hash" && !strings.Contains(err.Error(), ": entry 0: ") {
+			t.Errorf("%s: the error does not say where: %v", name, err)
+		}
+	}
+}
+
+// A new secret verifies against its entry. Without randomness there is none.
+func TestMint(t *testing.T) {
+	id, _ := newToken(t)
+	now := time.Date(2026, 11, 23, 12, 0, 0, 5, time.FixedZone("", 7200))
+	text, e, err := record.Mint(id, record.Candidate, now, rand.Reader)
+	if err != nil || !strings.HasPrefix(text, id+"_") || !e.Hash.Verify([]byte(text)) {
+		t.Fatalf("made %q, %v, for %s", text, err, id)
+	}
+	if e.State != record.Candidate || e.Issued != now.UTC() || !e.Ends.IsZero() {
+		t.Errorf("the entry is %+v", e)
+	}
+	for size := range 1000 {
+		text, e, err := record.Mint(id, record.Candidate, now, bytes.NewReader(make([]byte, size)))
+		if err == nil {
+			if size == 0 || !e.Hash.Verify([]byte(text)) {
+				t.Errorf("%d random bytes were enough", size)
+			}
+			return
+		}
+		if text != "" || e != (record.Entry{}) || size == 0 && !strings.HasPrefix(err.Error(), "making a token: ") {
+			t.Fatalf("with %d random bytes: %q, %+v", size, text, e)
+		}
+	}
+	t.Error("a thousand random bytes were not enough")
+}
+
+// A replaced secret keeps its own end if that is earlier.
+func TestEndingBy(t *testing.T) {
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		state            record.State
+		ends, end, wants time.Time
+	}{
+		{record.Delivered, time.Time{}, noon, noon},
+		{record.Candidate, time.Time{}, noon, noon},
+		{record.Ending, noon, noon.Add(1), noon},
+		{record.Ending, noon, noon.Add(-1), noon.Add(-1)},
+	} {
+		if got := (record.Entry{State: tc.state, Ends: tc.ends}).EndingBy(tc.end); got.State != record.Ending || got.Ends != tc.wants {
+			t.Errorf("%s until %v, to end by %v: %+v", tc.state, tc.ends, tc.end, got)
 		}
 	}
 }
