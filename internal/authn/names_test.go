@@ -11,6 +11,8 @@ func TestNames(t *testing.T) {
 		gatewayRequest: "gateway request", ownAPIRequest: "own API request",
 		malformed: "malformed", foreign: "foreign", misplaced: "misplaced", inQuery: "in query", ours: "ours",
 		faultless: "faultless", specialCharacter: "special character", ambiguous: "ambiguous",
+		classAnonymous: "anonymous", classPassword: "password", classBearer: "bearer", classSession: "session",
+		ActionForward: "forward", ActionObserve: "observe", ActionRefuse: "refuse",
 		unknown: "unknown", matches: "matches", differs: "differs",
 	} {
 		if got := named.String(); got != want {
