@@ -291,16 +291,20 @@ func mark(token *tokensv1alpha1.APIToken) {
 	token.Annotations = map[string]string{tokensv1alpha1.AnnotationPending: "true"}
 }
 
-// The mark of a token that the portal is still creating is not removed or changed without the right to issue.
+// The mark of a token that the portal is still creating is not added, removed or changed without the right to issue.
 func TestIssuePolicyGuardsTheMark(t *testing.T) {
-	for name, change := range map[string]func(*tokensv1alpha1.APIToken){
-		"removed": func(token *tokensv1alpha1.APIToken) { token.Annotations = nil },
-		"changed": func(token *tokensv1alpha1.APIToken) { token.Annotations[tokensv1alpha1.AnnotationPending] = "false" },
+	unmarked := func(token *tokensv1alpha1.APIToken) { token.Annotations = nil }
+	for name, change := range map[string]struct {
+		before, after func(*tokensv1alpha1.APIToken)
+	}{
+		"added":   {unmarked, mark},
+		"removed": {mark, unmarked},
+		"changed": {mark, func(token *tokensv1alpha1.APIToken) { token.Annotations[tokensv1alpha1.AnnotationPending] = "false" }},
 	} {
 		token := newToken(teamNamespace, "existing", "alice")
-		mark(token)
+		change.before(token)
 		create(t, token)
-		change(token)
+		change.after(token)
 		if err := refusedByIssuePolicy.check(clients["writer"].Update(t.Context(), token, client.DryRunAll)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
