@@ -107,3 +107,12 @@ func TestEveryCopyIsCheckedWithinAnHour(t *testing.T) {
 		})
 	}
 }
+
+// One pass a minute, of which an hour has at least 36, works on every copy: the more there are, the more at once.
+func TestPaceFollowsTheNumber(t *testing.T) {
+	for _, copies := range []int{1, 400, 6_000, 12_000, 100_000} {
+		if most := 36 * copiesAtOnce(copies); most < copies {
+			t.Errorf("of %d copies %d come within an hour", copies, most)
+		}
+	}
+}
