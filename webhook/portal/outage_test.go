@@ -106,12 +106,7 @@ const (
 func (a *apiServer) lose(t *testing.T, method, path string, off bool) (found func()) {
 	t.Helper()
 	done := false
-	set := func(lost func(*http.Request) lossKind) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.lost = lost
-	}
-	set(func(r *http.Request) lossKind {
+	a.intercept(func(r *http.Request) lossKind {
 		switch {
 		case done && off:
 			return allLost
@@ -122,11 +117,38 @@ func (a *apiServer) lose(t *testing.T, method, path string, off bool) (found fun
 		return nothingLost
 	})
 	return func() {
-		set(nil)
+		a.intercept(nil)
 		if !done {
 			t.Error("there was no such request")
 		}
 	}
+}
+
+// before calls do before the API server gets the next request of this kind. It returns a function that fails the test if there was
+// no such request.
+func (a *apiServer) before(t *testing.T, method, path string, do func()) (found func()) {
+	t.Helper()
+	done := false
+	a.intercept(func(r *http.Request) lossKind {
+		if !done && r.Method == method && strings.Contains(r.URL.Path, path) {
+			done = true
+			do()
+		}
+		return nothingLost
+	})
+	return func() {
+		a.intercept(nil)
+		if !done {
+			t.Error("there was no such request")
+		}
+	}
+}
+
+// intercept calls lost before each request but watches, one at a time.
+func (a *apiServer) intercept(lost func(*http.Request) lossKind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = lost
 }
 
 // set delays answers, or replaces them by an error status.

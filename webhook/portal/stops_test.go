@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -144,6 +145,44 @@ func TestNothingIsIssuedBeforeTheEpoch(t *testing.T) {
 	}
 }
 
+// An epoch that comes while the portal makes a secret kills it: the secret is taken back, and nobody is shown a dead one.
+func TestEpochComesMeanwhile(t *testing.T) {
+	for name, tc := range map[string]struct{ request, body string }{
+		"creation": {"/", `{"label":"late"}`},
+		"rotation": {"/{id}/rotate", `{"overlapHours":0}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := env.Jira(t)
+			id, _ := create(t, w, "alice")
+			before, _ := newest(t, &apiTokens(t, w)[0])
+			x := exchange{
+				method: "POST", target: "/rest/api-tokens/latest" + strings.Replace(tc.request, "{id}", id, 1), header: session(w, "alice"), body: tc.body,
+				media: "application/json",
+			}
+			found := api.before(t, "GET", "/atlassiansites", func() { // the secret was issued already
+				epoch := time.Now().Add(time.Second).Truncate(time.Second)
+				if err := env.Admin.Patch(t.Context(), w.Site, client.RawPatch(types.MergePatchType,
+					[]byte(`{"spec":{"issuedAfter":"`+epoch.UTC().Format(time.RFC3339)+`"}}`))); err != nil {
+					t.Error(err)
+				}
+				<-time.After(time.Until(epoch))
+			})
+			status, said := x.answer(t, w)
+			found()
+			if status != http.StatusConflict || !strings.Contains(said, "revoked in the meantime") {
+				t.Errorf("%d %s", status, said)
+			}
+			all := apiTokens(t, w)
+			if len(all) != 1 {
+				t.Fatalf("there are %d APITokens", len(all))
+			}
+			if after, older := newest(t, &all[0]); !after.Equal(before) || older != 0 {
+				t.Errorf("the secret of %s became one of %s, beside %d others", before, after, older)
+			}
+		})
+	}
+}
+
 // The epoch of an earlier site of the same name counts, and nothing is decided before it is known.
 func TestEpochOfAnEarlierSite(t *testing.T) {
 	w := env.Jira(t)
@@ -178,14 +217,29 @@ func TestClosedNamespaceMakesNoChildren(t *testing.T) {
 		of.Namespace, of.Spec.SiteRef.Namespace = team, w.Site.Namespace
 	})
 	kubetest.Eventually(t, func() error { return accepted(t, w, text) })
-	if got := status(t, w, "POST", "/", basic(text)); got != http.StatusCreated {
-		t.Fatalf("creating a child: %d", got)
+	child := text
+	for range 2 { // the second one is a child of the first one
+		x := exchange{method: "POST", target: "/rest/api-tokens/latest/", header: basic(child), body: `{"label":"child"}`, media: "application/json"}
+		got, said := x.answer(t, w)
+		var made struct{ Token string }
+		must(t, json.Unmarshal([]byte(said), &made))
+		if child = made.Token; got != http.StatusCreated {
+			t.Fatalf("creating a child: %d %s", got, said)
+		}
 	}
 	before := len(apiTokens(t, w))
+	children := 0
 	for _, child := range apiTokens(t, w) {
-		if by := child.Spec.CreatedBy; by.Namespace != "" && by.Namespace != team {
-			t.Errorf("the child was created by %+v", by)
+		switch by := child.Spec.CreatedBy; by.Namespace {
+		case "":
+		case team:
+			children++
+		default:
+			t.Errorf("a child was created by %+v", by)
 		}
+	}
+	if children != 2 {
+		t.Errorf("%d tokens came from namespace %s", children, team)
 	}
 	api.hold(t, "namespaces")
 	must(t, env.Admin.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team}},
