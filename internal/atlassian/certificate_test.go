@@ -1,9 +1,7 @@
 package atlassian_test
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
@@ -17,6 +15,7 @@ import (
 	"apitokens.dev/operator/hack/lib/authority"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/trust"
 )
 
 func newAuthority(t *testing.T, name string) *authority.Authority {
@@ -71,7 +70,7 @@ func TestCertificates(t *testing.T) {
 			}
 			if tc.trusted != nil {
 				var err error
-				if u.CAs, err = atlassian.ParseCAs(tc.trusted); err != nil {
+				if u.CAs, err = trust.Parse(tc.trusted); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -101,43 +100,10 @@ func TestTrustEnds(t *testing.T) {
 	}{{ours.PEM, nil}, {others.PEM, atlassian.ErrUnknownAuthority}, {ours.PEM, nil}, {nil, atlassian.ErrUnknownAuthority}} {
 		u.CAs = nil
 		if step.trusted != nil {
-			u.CAs, _ = atlassian.ParseCAs(step.trusted)
+			u.CAs, _ = trust.Parse(step.trusted)
 		}
 		if err := client.Probe(t.Context(), u); !errors.Is(err, step.want) {
 			t.Errorf("Probe: %v, want %v", err, step.want)
-		}
-	}
-}
-
-func TestParseCAs(t *testing.T) {
-	one, two := newAuthority(t, "one").PEM, newAuthority(t, "two").PEM
-	damaged := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no certificate")})
-	block, _ := pem.Decode(one)
-	key := pem.EncodeToMemory(&pem.Block{Type: "SECRET", Bytes: block.Bytes})
-	for name, tc := range map[string]struct {
-		text []byte
-		ok   bool
-	}{
-		"one":                      {one, true},
-		"two":                      {slices.Concat(one, two), true},
-		"with comments":            {slices.Concat([]byte("# one\n"), one, []byte("\n# two\n"), two, []byte("# end\n")), true},
-		"line breaks of Windows":   {bytes.ReplaceAll(one, []byte("\n"), []byte("\r\n")), true},
-		"empty":                    {nil, false},
-		"white space":              {[]byte(" \n"), false},
-		"not in PEM":               {[]byte("MIIB"), false},
-		"cut":                      {one[:len(one)-30], false},
-		"the second is cut":        {slices.Concat(one, two[:len(two)-30]), false},
-		"the first is cut":         {slices.Concat(one[:len(one)-30], two), false},
-		"not a certificate inside": {damaged, false},
-		"of another type":          {key, false},
-		"of another type as well":  {slices.Concat(one, key), false},
-	} {
-		pool, err := atlassian.ParseCAs(tc.text)
-		if (err == nil) != tc.ok || (pool != nil) != tc.ok {
-			t.Errorf("%s: %v, want certificates: %t", name, err, tc.ok)
-		}
-		if err != nil && strings.Contains(err.Error(), "SECRET") {
-			t.Errorf("%s: the error quotes what it read: %v", name, err)
 		}
 	}
 }

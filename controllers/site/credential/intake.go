@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/terms"
+	"apitokens.dev/operator/internal/trust"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -155,7 +156,7 @@ func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*a
 	if s.Spec.UpstreamCARef.Name == "" {
 		return u, nil
 	}
-	if u.CAs, err = atlassian.ParseCAs([]byte(at.UpstreamCAs)); err != nil {
+	if u.CAs, err = trust.Parse([]byte(at.UpstreamCAs)); err != nil {
 		return nil, errNotServed
 	}
 	return u, nil

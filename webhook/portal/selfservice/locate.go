@@ -12,6 +12,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/trust"
 )
 
 func notServed(name types.NamespacedName) *Problem {
@@ -114,7 +115,7 @@ func readLocation(stored *corev1.Secret) (*location, error) {
 		return nil, err
 	}
 	read.origin = url.Origin
-	if authorities, err := atlassian.ParseCAs([]byte(projected.UpstreamCAs)); err == nil {
+	if authorities, err := trust.Parse([]byte(projected.UpstreamCAs)); err == nil {
 		read.authorities = authorities
 	}
 	return read, nil
