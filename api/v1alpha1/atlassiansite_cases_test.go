@@ -172,6 +172,7 @@ var atlassianSiteCases = slices.Concat(
 		// Verification of the caller cannot be switched off.
 		{"unknown", "SharedKey", "None", `spec.callerVerification.type: Unsupported value: "None"`},
 	}),
+	callerCertificates,
 	field("spec.handoff", rows{
 		// The whole of handoff may be absent.
 		{"type-required", keep, fields{}, "spec.handoff.type: Required value"},
@@ -379,6 +380,75 @@ var atlassianSiteCases = slices.Concat(
 	}),
 	siteRules,
 	siteUpdates,
+)
+
+// clientCertificate is a change to client certificates.
+var clientCertificate = change{
+	"spec.callerVerification.type":                                  "ClientCertificate",
+	"spec.callerVerification.clientCertificate.authoritiesRef.name": "gateway-ca",
+	"spec.callerVerification.clientCertificate.names":               list{"traefik.ingress.svc"},
+}
+
+const (
+	wantCertificate = "`callerVerification.clientCertificate` must be set if `type` is `ClientCertificate`, and must not be set otherwise"
+	wantCallerName  = "each of `callerVerification.clientCertificate.names` must be a DNS name in lower case, such as 'traefik.ingress.svc'"
+)
+
+// certificatesOf are client certificates of the authorities that ref names.
+func certificatesOf(ref fields) fields {
+	return fields{"authoritiesRef": ref, "names": list{"a"}}
+}
+
+// callerCertificates are cases of the rules about client certificates.
+var callerCertificates = slices.Concat(
+	fieldOf(clientCertificate, "spec.callerVerification.clientCertificate.authoritiesRef.key", rows{
+		{"empty", "a", "", `spec.callerVerification.clientCertificate.authoritiesRef.key: Invalid value: "": spec.callerVerification.clientCertificate.authoritiesRef.key in body should be at least 1 chars long`},
+		{"format", "Gateway_ca-2.crt", "ca/crt", "`authoritiesRef.key` must be a key of a Secret: letters, digits, '-', '_' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.callerVerification.clientCertificate.authoritiesRef.key: Too long"},
+	}),
+	fieldOf(clientCertificate, "spec.callerVerification.clientCertificate.authoritiesRef.name", rows{
+		{"empty", "a", "", `spec.callerVerification.clientCertificate.authoritiesRef.name: Invalid value: "": spec.callerVerification.clientCertificate.authoritiesRef.name in body should be at least 1 chars long`},
+		{"format", "gateway-ca.2", "gateway_ca", "`authoritiesRef.name` must be the name of a Secret: lower-case letters, digits, '-' and '.'"},
+		{"too-long", strings.Repeat("a", 253), strings.Repeat("a", 254), "spec.callerVerification.clientCertificate.authoritiesRef.name: Too long"},
+	}),
+	fieldOf(change{"spec.callerVerification.type": "ClientCertificate"}, "spec.callerVerification.clientCertificate", rows{
+		{"authoritiesRef-required", certificatesOf(fields{"name": "ca"}), fields{"names": list{"a"}}, "spec.callerVerification.clientCertificate.authoritiesRef: Required value"},
+		{"name-required", certificatesOf(fields{"name": "ca"}), certificatesOf(fields{"key": "ca.crt"}), "spec.callerVerification.clientCertificate.authoritiesRef.name: Required value"},
+	}),
+	fieldOf(clientCertificate, "spec.callerVerification.clientCertificate.names", rows{
+		{"duplicate", list{"a.svc", "b.svc"}, list{"a.svc", "a.svc"}, `spec.callerVerification.clientCertificate.names[1]: Duplicate value: "a.svc"`},
+		{"empty", list{"a"}, list{}, `spec.callerVerification.clientCertificate.names: Invalid value: 0: spec.callerVerification.clientCertificate.names in body should have at least 1 items`},
+		{"empty-name", list{"a"}, list{""}, `spec.callerVerification.clientCertificate.names[0]: Invalid value: "": spec.callerVerification.clientCertificate.names[0] in body should be at least 1 chars long`},
+		{"format", list{"traefik-2.ingress.svc.cluster.local"}, list{"https://traefik.ingress.svc"}, wantCallerName},
+		{"name-too-long", list{strings.Repeat("a.", 126) + "a"}, list{strings.Repeat("a.", 127) + "a"}, "spec.callerVerification.clientCertificate.names[0]: Too long"},
+		{"required", keep, nil, "spec.callerVerification.clientCertificate.names: Required value"},
+		{"too-many", numbered(1, 16, "%d.svc"), numbered(1, 17, "%d.svc"), "spec.callerVerification.clientCertificate.names: Too many: 17: must have at most 16 items"},
+		{"upper-case", list{"traefik.ingress.svc"}, list{"Traefik.ingress.svc"}, wantCallerName},
+		// A certificate with a wildcard is accepted nowhere, so that a name with one would accept nothing.
+		{"wildcard", list{"traefik.ingress.svc"}, list{"*.ingress.svc"}, wantCallerName},
+	}),
+	[]schemaCase{
+		{
+			name:     "callerVerification/certificate-missing",
+			accepted: []change{clientCertificate},
+			refused:  []change{{"spec.callerVerification.type": "ClientCertificate"}},
+			want:     wantCertificate,
+		},
+		{
+			name:     "callerVerification/certificate-unused",
+			accepted: []change{clientCertificate, {"spec.callerVerification": fields{"type": "SharedKey"}}},
+			refused:  []change{clientCertificate.and(change{"spec.callerVerification.type": "SharedKey"})},
+			want:     wantCertificate,
+		},
+		{
+			name: "callerVerification/rotation-of-no-key",
+			accepted: []change{
+				{"spec.callerVerification": fields{"type": "SharedKey", "rotationRequestedTime": "2026-11-23T10:00:00Z"}},
+			},
+			refused: []change{clientCertificate.and(change{"spec.callerVerification.rotationRequestedTime": "2026-11-23T10:00:00Z"})},
+			want:    "`callerVerification.rotationRequestedTime` must not be set unless `type` is `SharedKey`: a client certificate has no key of the operator to replace",
+		},
+	},
 )
 
 // siteRules are cases of rules about more than one field.

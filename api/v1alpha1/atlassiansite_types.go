@@ -402,28 +402,6 @@ type UpstreamCredential struct {
 // UpstreamCredentialKey is the key, in the Secret of an UpstreamCredential, of the personal access token.
 const UpstreamCredentialKey = "token"
 
-// CallerVerificationType says how a caller of the authentication webhook proves that it is the site's ingress.
-//
-// +kubebuilder:validation:Enum=SharedKey
-type CallerVerificationType string
-
-// CallerVerificationSharedKey means a key in the path of the auth URL. The operator generates it.
-const CallerVerificationSharedKey CallerVerificationType = "SharedKey"
-
-// CallerVerification says how a caller proves that it is the site's ingress.
-type CallerVerification struct {
-	// type is `SharedKey`: the operator generates one key for each kind of gateway. It writes the auth URLs, which contain
-	// the keys, to the Secret `status.authURLSecretName`.
-	// +required
-	Type CallerVerificationType `json:"type,omitempty"`
-
-	// rotationRequestedTime requests new caller keys: a key that was made before this time is replaced. The key before it
-	// works for 24 more hours. A time in the future requests the rotation at that time.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= timestamp('1000-01-01T00:00:00Z') && self <= timestamp('9999-12-31T23:59:59Z')",message="`rotationRequestedTime` must be a time such as '2026-01-31T12:00:00Z'"
-	RotationRequestedTime metav1.Time `json:"rotationRequestedTime,omitzero"`
-}
-
 // AtlassianSiteStatus is the observed state of a site.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -442,8 +420,8 @@ type AtlassianSiteStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
-	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal
-	// access token.
+	// With `SharedKey`, the URLs contain the caller keys. Anyone who can read them can present a token and receive its user's
+	// personal access token.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

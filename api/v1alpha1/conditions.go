@@ -100,6 +100,11 @@ const (
 	ReasonCallerKeysDamaged = "CallerKeysDamaged"
 	// ReasonCallerKeysRotated is the reason of the Event for caller keys that were replaced on request.
 	ReasonCallerKeysRotated = "CallerKeysRotated"
+	// ReasonCallerAuthoritiesUnusable means that the Secret in `callerVerification.clientCertificate.authoritiesRef` has no usable
+	// certificates. No ingress of the site is answered.
+	ReasonCallerAuthoritiesUnusable = "CallerAuthoritiesUnusable"
+	// ReasonWebhookWithoutTLS means that `callerVerification` asks for client certificates, and the webhook speaks plain HTTP.
+	ReasonWebhookWithoutTLS = "WebhookWithoutTLS"
 	// ReasonSiteMemoryDamaged means that the operator cannot read which tokens of earlier sites of this name are dead.
 	ReasonSiteMemoryDamaged = "SiteMemoryDamaged"
 	// ReasonEpochFarAhead means that `issuedAfter` is more than 24 hours ahead: all tokens are dead until then.

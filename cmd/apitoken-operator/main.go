@@ -173,6 +173,12 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
+	f.StringVar(&o.TLS.Cert, "tls-cert-file", "",
+		"file of the certificate to serve, in PEM, with its intermediate authorities after it; read again when it changes. "+
+			"Without it, everybody who can read the network between the ingress and this process can take tokens, "+
+			"caller keys and personal access tokens from it")
+	f.StringVar(&o.TLS.Key, "tls-private-key-file", "", "file of the private key of --tls-cert-file, in PEM")
+	f.StringVar(&o.TLS.MinVersion, "tls-min-version", "1.3", "lowest version of TLS to accept: 1.3, or 1.2 for gateways that cannot do better")
 	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, and of the projections and enrolments of sites")
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")

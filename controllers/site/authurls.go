@@ -24,17 +24,29 @@ const (
 
 func authURLSecretName(site string) string { return site + "-auth-urls" }
 
+// addresser returns the path of a site's auth URL for a contract.
+type addresser func(authurl.Contract) authurl.Address
+
+// unkeyed returns the addresses of a site that wants client certificates.
+func unkeyed(s *tokensv1alpha1.AtlassianSite) addresser {
+	return func(c authurl.Contract) authurl.Address {
+		return authurl.Address{Contract: c, Key: authurl.NoKey, Namespace: s.Namespace, Site: s.Name}
+	}
+}
+
 // writeAuthURLs writes the Secret beside the site that holds the URLs for its ingress. A Secret of another type under this
 // name is foreign: only the operator can write Secrets of this type.
-func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.AtlassianSite, keys authurl.Keys) (*problem, error) {
-	want := map[string][]byte{portalKey: []byte(r.PortalURL + "/portal/" + s.Namespace + "/" + s.Name)}
+func (r *Reconciler) writeAuthURLs(ctx context.Context, s *tokensv1alpha1.AtlassianSite, address addresser) (*problem, error) {
+	want := map[string][]byte{
+		portalKey: []byte(r.PortalURL + "/portal/" + s.Namespace + "/" + s.Name), grpcSiteKey: []byte(s.Namespace + "/" + s.Name),
+	}
 	for _, c := range authurl.Contracts() {
-		address := keys.Address(c)
-		if c != authurl.GRPC {
-			want[string(c)] = []byte(r.WebhookURL + address.String())
-			continue
+		switch a := address(c); {
+		case c != authurl.GRPC:
+			want[string(c)] = []byte(r.WebhookURL + a.String())
+		case a.Key != authurl.NoKey:
+			want[grpcCallerKey] = []byte(a.Key)
 		}
-		want[grpcSiteKey], want[grpcCallerKey] = []byte(s.Namespace+"/"+s.Name), []byte(address.Key)
 	}
 	name := client.ObjectKey{Namespace: s.Namespace, Name: authURLSecretName(s.Name)}
 	var stored corev1.Secret

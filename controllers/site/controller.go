@@ -156,7 +156,9 @@ type outcome struct {
 	credentials credential.Findings
 	// callers means that gateways can ask about the site.
 	callers bool
-	// keys are the caller keys. rotated means that the pass replaced the current ones.
+	// shut says why the site's ingress is not answered although the site is served, or is nil.
+	shut *problem
+	// keys are the caller keys, unless the site wants client certificates. rotated means that the pass replaced the current ones.
 	keys        authurl.Keys
 	rotated     bool
 	authURLName string
@@ -197,6 +199,7 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if err != nil {
 		return o, o.noteRefusal(err)
 	}
+	o.shut = shutOut(s, r.WebhookURL, named.callers)
 	if err := o.noteRefusal(r.projectSite(ctx, s, named, m, served)); err != nil || !o.callers {
 		return o, err
 	}
@@ -209,18 +212,27 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	return o, o.noteRefusal(err)
 }
 
-// admitCallers keeps the caller keys of a site and the auth URLs with them. Those of a site that is not served are kept unused.
+// admitCallers keeps the caller keys of a site and the auth URLs with them. Those of a site that is not served, or that wants
+// client certificates, are kept unused.
 func (r *Reconciler) admitCallers(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) error {
-	if o.problem != nil {
-		return o.noteRefusal(r.retireKeys(ctx, client.ObjectKeyFromObject(s)))
+	certified := s.Spec.CallerVerification.Type == tokensv1alpha1.CallerVerificationClientCertificate
+	if o.problem != nil || certified {
+		if err := r.retireKeys(ctx, client.ObjectKeyFromObject(s)); err != nil || o.problem != nil {
+			return o.noteRefusal(err)
+		}
 	}
-	keys, rotated, damaged, err := r.ensureKeys(ctx, s)
-	if err != nil || damaged != nil {
-		o.problem = damaged
-		return o.noteRefusal(err)
+	address := unkeyed(s)
+	if !certified {
+		keys, rotated, damaged, err := r.ensureKeys(ctx, s)
+		if err != nil || damaged != nil {
+			o.problem = damaged
+			return o.noteRefusal(err)
+		}
+		o.rotated, o.keys, address = rotated, keys, keys.Address
 	}
-	o.callers, o.rotated, o.keys = true, rotated, keys
-	o.problem, err = r.writeAuthURLs(ctx, s, keys)
+	o.callers = true
+	var err error
+	o.problem, err = r.writeAuthURLs(ctx, s, address)
 	if o.problem == nil && err == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}

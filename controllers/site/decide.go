@@ -30,6 +30,23 @@ func notServed(s *tokensv1alpha1.AtlassianSite, all []tokensv1alpha1.AtlassianSi
 	return upstreamNotAllowed(s, allowExternal)
 }
 
+// shutOut returns why no client certificate of a site's ingress can be accepted, or nil. webhookURL is where gateways reach the
+// webhook, and authorities are those that the site names.
+func shutOut(s *tokensv1alpha1.AtlassianSite, webhookURL string, authorities authorities) *problem {
+	switch {
+	case s.Spec.CallerVerification.Type != tokensv1alpha1.CallerVerificationClientCertificate:
+		return nil
+	case !strings.HasPrefix(webhookURL, "https://"):
+		return &problem{tokensv1alpha1.ReasonWebhookWithoutTLS, fmt.Sprintf(
+			"`callerVerification` asks for client certificates, and the webhook at %s receives none, because it speaks plain HTTP. Start the webhook with "+
+				"--tls-cert-file and --tls-private-key-file, and the controller with an https --webhook-url. Until then no ingress of this site is answered.",
+			webhookURL)}
+	case authorities.problem != nil:
+		return &problem{tokensv1alpha1.ReasonCallerAuthoritiesUnusable, authorities.problem.Error()}
+	}
+	return nil
+}
+
 // baseURLConflict finds an older site with the same base URL. The older one is served, this one is not.
 func baseURLConflict(s *tokensv1alpha1.AtlassianSite, all []tokensv1alpha1.AtlassianSite) *problem {
 	mine, err := siteurl.Parse(s.Spec.BaseURL)

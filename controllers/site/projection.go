@@ -18,21 +18,26 @@ import (
 	"apitokens.dev/operator/internal/projection"
 )
 
-// named is the content of the Secrets that a site names for its authorities and its licence.
+// named is the content of the Secrets that a site names: authorities of its product and of its gateways, and its licence.
 type named struct {
-	cas     authorities
-	license entry
+	cas, callers authorities
+	license      entry
 }
 
 func (r *Reconciler) readNamed(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (n named, err error) {
-	authorities := func(source *corev1.Secret) error { return secretref.Authorities(source, caKey(s.Spec.UpstreamCARef)) }
-	cas, err := r.read(ctx, s, s.Spec.UpstreamCARef.Name, caKey(s.Spec.UpstreamCARef), authorities)
-	if err != nil {
+	if n.cas, err = r.readAuthorities(ctx, s, upstreamCARef(s)); err != nil {
 		return n, err
 	}
-	n.cas = readAuthorities(s.Spec.UpstreamCARef, cas)
+	if n.callers, err = r.readAuthorities(ctx, s, callerCARef(s)); err != nil {
+		return n, err
+	}
 	n.license, err = r.read(ctx, s, s.Spec.LicenseSecretRef.Name, licenseKey(s.Spec.LicenseSecretRef), secretref.License)
 	return n, err
+}
+
+func (r *Reconciler) readAuthorities(ctx context.Context, s *tokensv1alpha1.AtlassianSite, ref authoritiesRef) (authorities, error) {
+	found, err := r.read(ctx, s, ref.name, ref.key, ref.allowed)
+	return ref.read(found), err
 }
 
 // entry is the value of a key in a Secret that a site names.
@@ -64,14 +69,14 @@ func (r *Reconciler) read(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 }
 
 // projectSite writes the projection of a site. The gateway and the portal read it, because they may not read the Secrets that a
-// site names. Nothing may be sent to the upstream of a site that is not served.
+// site names. Nothing may be sent to the upstream of a site that is not served, and no ingress of its is answered.
 func (r *Reconciler) projectSite(ctx context.Context, s *tokensv1alpha1.AtlassianSite, n named, m memory, served bool) error {
 	p := projection.Projection{
 		Namespace: s.Namespace, Site: s.Name, UID: string(m.UID), IssuedAfter: m.IssuedAfter, LimitsSince: m.LimitsSince,
 		License: license.Clip(n.license.data),
 	}
 	if served {
-		p.UpstreamURL, p.UpstreamCAs = s.Spec.UpstreamURL, n.cas.text
+		p.UpstreamURL, p.UpstreamCAs, p.CallerCAs = s.Spec.UpstreamURL, n.cas.text, n.callers.text
 	}
 	encoded, err := p.Encode()
 	if err != nil {

@@ -2,46 +2,12 @@ package site
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 )
-
-// caError says why `upstreamCARef` leads to no certificates, in words for a condition.
-type caError struct{ message string }
-
-func (e *caError) Error() string { return e.message }
-
-// authorities are the CAs that may sign the product's certificate. problem says why they cannot be read.
-type authorities struct {
-	text    string
-	pool    *x509.CertPool
-	problem error
-}
-
-// maxCAs bounds the PEM in bytes, so that a projection fits into a Secret. The CA bundle of Debian has half of that.
-const maxCAs = 512 << 10
-
-// readAuthorities parses the Secret that `upstreamCARef` names.
-func readAuthorities(ref tokensv1alpha1.UpstreamCAReference, found entry) authorities {
-	if ref.Name == "" {
-		return authorities{}
-	}
-	if problem := missingCA(ref, found); problem != nil {
-		return authorities{problem: problem}
-	}
-	pool, err := atlassian.ParseCAs(found.data)
-	if err == nil && len(found.data) > maxCAs {
-		err = fmt.Errorf("there are more than %d KiB of them", maxCAs>>10)
-	}
-	if err != nil {
-		return authorities{problem: garbledCA(ref, err)}
-	}
-	return authorities{text: string(found.data), pool: pool}
-}
 
 // probe asks the product whether it answers, and returns it if it does. It does not ask if the authorities cannot be read.
 func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite, cas authorities, o *outcome) *atlassian.Upstream {
@@ -53,32 +19,6 @@ func (r *Reconciler) probe(ctx context.Context, s *tokensv1alpha1.AtlassianSite,
 		return nil
 	}
 	return &u
-}
-
-func caKey(ref tokensv1alpha1.UpstreamCAReference) string {
-	if ref.Key == "" {
-		return tokensv1alpha1.DefaultUpstreamCAKey
-	}
-	return ref.Key
-}
-
-func missingCA(ref tokensv1alpha1.UpstreamCAReference, found entry) error {
-	const then = "put the certificates of the authorities there, in PEM. Until then the product is not asked."
-	switch {
-	case found.refused != nil:
-		return &caError{fmt.Sprintf("Secret '%s', which `upstreamCARef` names, %v. Until then the product is not asked.", ref.Name, found.refused)}
-	case !found.secret:
-		return &caError{fmt.Sprintf("There is no Secret '%s', which `upstreamCARef` names. Create it with the key '%s', and %s", ref.Name, caKey(ref), then)}
-	case !found.key:
-		return &caError{fmt.Sprintf("Secret '%s' has no key '%s', which `upstreamCARef` names. Create the key, and %s", ref.Name, caKey(ref), then)}
-	default:
-		return nil
-	}
-}
-
-func garbledCA(ref tokensv1alpha1.UpstreamCAReference, why error) error {
-	return &caError{fmt.Sprintf("The key '%s' of Secret '%s', which `upstreamCARef` names, does not hold certificates in PEM: %v. "+
-		"Put those of the authorities there, and nothing else. Until then the product is not asked.", caKey(ref), ref.Name, why)}
 }
 
 // reachability returns the reason and message for the result of a probe. The message leaves out the text of the error, which

@@ -10,6 +10,11 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 )
 
+// refTo is the reference to the authorities of a site's product.
+func refTo(site tokensv1alpha1.AtlassianSiteSpec) authoritiesRef {
+	return upstreamCARef(&tokensv1alpha1.AtlassianSite{Spec: site})
+}
+
 func TestReachability(t *testing.T) {
 	const network = "10.0.0.1:4711" // what differs each time
 	plain := tokensv1alpha1.AtlassianSiteSpec{Product: tokensv1alpha1.ProductConfluence, UpstreamURL: "https://wiki.dev.svc"}
@@ -36,10 +41,10 @@ func TestReachability(t *testing.T) {
 		"another host":                {withCA, atlassian.ErrCertificateHost, tokensv1alpha1.ReasonCertificateRefused, "is for another host"},
 		"expired":                     {withCA, atlassian.ErrCertificateExpired, tokensv1alpha1.ReasonCertificateRefused, "has expired"},
 		"of another defect":           {withCA, atlassian.ErrCertificate, tokensv1alpha1.ReasonCertificateRefused, "cannot be verified"},
-		"no Secret":                   {withCA, missingCA(withCA.UpstreamCARef, entry{}), tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'wiki-ca'"},
-		"no key":                      {withKey, missingCA(withKey.UpstreamCARef, entry{secret: true}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca' has no key 'root.pem'"},
-		"another type":                {withCA, missingCA(withCA.UpstreamCARef, entry{secret: true, refused: errors.New("has the type 'x'")}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca', which `upstreamCARef` names, has the type 'x'. Until then"},
-		"garbled":                     {withCA, garbledCA(withCA.UpstreamCARef, errors.New("why")), tokensv1alpha1.ReasonCAUnusable, "does not hold certificates in PEM: why."},
+		"no Secret":                   {withCA, refTo(withCA).missing(entry{}), tokensv1alpha1.ReasonCAUnusable, "There is no Secret 'wiki-ca'"},
+		"no key":                      {withKey, refTo(withKey).missing(entry{secret: true}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca' has no key 'root.pem'"},
+		"another type":                {withCA, refTo(withCA).missing(entry{secret: true, refused: errors.New("has the type 'x'")}), tokensv1alpha1.ReasonCAUnusable, "Secret 'wiki-ca', which `upstreamCARef` names, has the type 'x'. Until then"},
+		"garbled":                     {withCA, refTo(withCA).garbled(errors.New("why")), tokensv1alpha1.ReasonCAUnusable, "does not hold certificates in PEM: why."},
 	} {
 		err := tc.err
 		if err != nil {
@@ -50,7 +55,7 @@ func TestReachability(t *testing.T) {
 			t.Errorf("%s: %s, %q; want %s, with %q", name, reason, message, tc.reason, tc.says)
 		}
 	}
-	if err := missingCA(withCA.UpstreamCARef, entry{secret: true, key: true}); err != nil {
+	if err := refTo(withCA).missing(entry{secret: true, key: true}); err != nil {
 		t.Errorf("nothing is missing: %v", err)
 	}
 }

@@ -118,7 +118,8 @@ func condition(conditionType string, ok bool, reason, message string) metav1.Con
 // that is missing may still come.
 func isStalled(ready metav1.Condition) bool {
 	switch ready.Reason {
-	case tokensv1alpha1.ReasonNoAnswer, tokensv1alpha1.ReasonCAUnusable, tokensv1alpha1.ReasonCredentialUnusable:
+	case tokensv1alpha1.ReasonNoAnswer, tokensv1alpha1.ReasonCAUnusable, tokensv1alpha1.ReasonCallerAuthoritiesUnusable,
+		tokensv1alpha1.ReasonCredentialUnusable:
 		return false
 	default:
 		return ready.Status == metav1.ConditionFalse
@@ -148,6 +149,8 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 			"`issuedAfter` is %s, more than 24 hours ahead: all tokens are dead, and none is issued before that time. It cannot go back. "+
 				"If it is a mistake, delete this AtlassianSite and create it again with another time: the operator does not remember this one.",
 			s.Spec.IssuedAfter.UTC().Format(time.RFC3339)))
+	case o.shut != nil:
+		return notReady(o.shut.reason, o.shut.message)
 	case o.probe != nil:
 		c := o.reachable(s)
 		return notReady(c.Reason, c.Message)

@@ -24,6 +24,8 @@ type Request struct {
 	Contract  authurl.Contract
 	CallerKey string
 	Site      SiteName
+	// Certificate is the client certificate of the gateway's connection. It is nil if there is none.
+	Certificate *CallerCertificate
 	// Authorization has the values of the client's Authorization headers, unchanged.
 	Authorization []string
 	// Cookies has the values of the client's Cookie headers. Only whether there are any counts.

@@ -15,7 +15,7 @@ import (
 // docs/reference/requests.md describes them.
 func (ix *Index) Decide(r *Request) Decision { return ix.decideWithSlowHashes(r, gatewayRequest) }
 
-// Identify judges a request to the operator's own REST API. No gateway asks about it, so there is no caller key. It does
+// Identify judges a request to the operator's own REST API. No gateway asks about it, so no caller is verified. It does
 // not reach the product, so it needs neither a licence nor an upstream credential. All other rules are the same.
 func (ix *Index) Identify(r *Request) Decision { return ix.decideWithSlowHashes(r, ownAPIRequest) }
 
@@ -48,6 +48,7 @@ type question struct {
 func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 	var slow slowHashAttempt
 	now := ix.now()
+	ix.certify(r, now)
 	d := ix.decide(r, m, now, &slow)
 	for range record.MaxSlow {
 		if slow.pending == nil {
@@ -108,9 +109,13 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 		return nil, ReasonNotReady
 	case s == nil:
 		return nil, ReasonUnknownSite
-	case m == gatewayRequest && !ix.knowsCallerKey(r, now):
-		return nil, ReasonCallerKeyMismatch
-	case !s.remembered:
+	}
+	if m == gatewayRequest {
+		if reason := ix.refuseCaller(s, r, now); reason != "" {
+			return nil, reason
+		}
+	}
+	if !s.remembered {
 		return nil, ReasonSiteNotRemembered
 	}
 	return s, ""

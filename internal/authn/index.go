@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"crypto/x509"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -55,6 +56,8 @@ type Site struct {
 	Others OtherCredentials
 	// IdentityHeader is the name of the header that hands users over to the product. If it is empty, their upstream credentials do.
 	IdentityHeader string
+	// CallerNames are the DNS names of which a gateway's client certificate must have one. Without any, gateways send caller keys.
+	CallerNames []string
 }
 
 // UpstreamCredential is the credential that a user acts with at the product.
@@ -69,7 +72,7 @@ type UpstreamCredential struct {
 	Origin string
 }
 
-// Index links what authenticates: APITokens, their records, sites, caller keys, upstream credentials and licences. They
+// Index links what authenticates: APITokens, their records, sites, caller keys and authorities, upstream credentials and licences. They
 // arrive in any order, and nothing authenticates until all its parts are there.
 //
 // The caller must not change what it has put in.
@@ -95,9 +98,11 @@ type Index struct {
 	memories     map[SiteName]Memory
 	namespaces   map[string]map[string]string // labels by name
 	callerKeys   map[SiteName]callerKeys
-	credentials  map[siteUser]UpstreamCredential
-	licenses     map[SiteName]License
-	probeKeys    map[SiteName]probe.Key
+	// callerAuthorities are nil if they cannot be read.
+	callerAuthorities map[SiteName]*x509.CertPool
+	credentials       map[siteUser]UpstreamCredential
+	licenses          map[SiteName]License
+	probeKeys         map[SiteName]probe.Key
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
@@ -122,6 +127,8 @@ type site struct {
 	bearer          bool
 	others          others
 	identityHeader  string
+	// callers is nil if gateways send caller keys. It is replaced as a whole.
+	callers *certifiedCallers
 }
 
 // siteUser identifies a user of a site.
@@ -133,22 +140,23 @@ type siteUser struct {
 // NewIndex returns an empty index that is not ready. now is its clock.
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
-		now:          now,
-		tokens:       map[string]*Token{},
-		records:      map[string]*record.Record{},
-		byID:         entriesByID{},
-		linked:       map[string]*entry{},
-		seed:         maphash.MakeSeed(),
-		imported:     importedTokens{},
-		deadImported: importedTokens{},
-		slowHashes:   newSlowHashes(),
-		sites:        map[SiteName]*site{},
-		memories:     map[SiteName]Memory{},
-		namespaces:   map[string]map[string]string{},
-		callerKeys:   map[SiteName]callerKeys{},
-		credentials:  map[siteUser]UpstreamCredential{},
-		licenses:     map[SiteName]License{},
-		probeKeys:    map[SiteName]probe.Key{},
+		now:               now,
+		tokens:            map[string]*Token{},
+		records:           map[string]*record.Record{},
+		byID:              entriesByID{},
+		linked:            map[string]*entry{},
+		seed:              maphash.MakeSeed(),
+		imported:          importedTokens{},
+		deadImported:      importedTokens{},
+		slowHashes:        newSlowHashes(),
+		sites:             map[SiteName]*site{},
+		memories:          map[SiteName]Memory{},
+		namespaces:        map[string]map[string]string{},
+		callerKeys:        map[SiteName]callerKeys{},
+		callerAuthorities: map[SiteName]*x509.CertPool{},
+		credentials:       map[siteUser]UpstreamCredential{},
+		licenses:          map[SiteName]License{},
+		probeKeys:         map[SiteName]probe.Key{},
 	}
 }
 
@@ -215,6 +223,10 @@ func (ix *Index) PutSite(s Site) {
 		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
 		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader,
 	}
+	if len(s.CallerNames) > 0 {
+		ix.sites[s.Name].callers = &certifiedCallers{names: s.CallerNames}
+	}
+	ix.joinCallers(s.Name)
 	ix.remember(s.Name)
 }
 

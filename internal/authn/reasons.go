@@ -106,6 +106,19 @@ const (
 	ReasonUnknownSite Reason = "unknown_site"
 	// ReasonCallerKeyMismatch: the caller key is not one of the site and contract.
 	ReasonCallerKeyMismatch Reason = "caller_key_mismatch"
+	// ReasonCallerCertificateMissing: the site wants a client certificate, and the caller presented none.
+	ReasonCallerCertificateMissing Reason = "caller_certificate_missing"
+	// ReasonCallerCertificateUntrusted: the client certificate leads to none of the site's authorities.
+	ReasonCallerCertificateUntrusted Reason = "caller_certificate_untrusted"
+	// ReasonCallerCertificateExpired: the client certificate or one of its authorities has ended, or is not valid yet.
+	ReasonCallerCertificateExpired Reason = "caller_certificate_expired"
+	// ReasonCallerCertificateUsage: the client certificate does not say that it is for client authentication.
+	ReasonCallerCertificateUsage Reason = "caller_certificate_usage"
+	// ReasonCallerCertificateName: the client certificate has none of the DNS names that the site accepts.
+	ReasonCallerCertificateName Reason = "caller_certificate_name"
+	// ReasonCallerAuthoritiesMissing: the authorities of the site's client certificates cannot be read. The conditions of the
+	// site say why.
+	ReasonCallerAuthoritiesMissing Reason = "caller_authorities_missing"
 	// ReasonSiteNotRemembered: the controller has not said yet which tokens of earlier sites of this name are dead.
 	ReasonSiteNotRemembered Reason = "site_not_remembered"
 	// ReasonBusy: too many requests for the same user of the site wait for slow hashes, or this one waited too long.

@@ -32,6 +32,9 @@ func TestNamesOfVerdictsAndReasons(t *testing.T) {
 	for reason, want := range map[authn.Reason]string{
 		authn.ReasonAuthenticated: "authenticated", authn.ReasonNoToken: "no_token",
 		authn.ReasonNotReady: "not_ready", authn.ReasonUnknownSite: "unknown_site", authn.ReasonCallerKeyMismatch: "caller_key_mismatch",
+		authn.ReasonCallerCertificateMissing: "caller_certificate_missing", authn.ReasonCallerCertificateUntrusted: "caller_certificate_untrusted",
+		authn.ReasonCallerCertificateExpired: "caller_certificate_expired", authn.ReasonCallerCertificateUsage: "caller_certificate_usage",
+		authn.ReasonCallerCertificateName: "caller_certificate_name", authn.ReasonCallerAuthoritiesMissing: "caller_authorities_missing",
 		authn.ReasonBusy: "busy", authn.ReasonAmbiguousToken: "ambiguous_token", authn.ReasonNamespaceNotAllowed: "namespace_not_allowed",
 		authn.ReasonSuspended: "suspended", authn.ReasonExpired: "expired", authn.ReasonReplaced: "replaced", authn.ReasonRevokedByEpoch: "revoked_by_epoch",
 		authn.ReasonMalformedCredential: "malformed_credential", authn.ReasonSchemeNotAccepted: "scheme_not_accepted",

@@ -3,8 +3,8 @@
 //
 //	/{contract}/{caller key}/{namespace}/{site}
 //
-// A gateway that can set a header writes KeyInHeader instead of the key, and sends the key in Header: proxies write URLs
-// into their logs.
+// A gateway that can set a header writes NoKey instead of the key, and sends the key in Header: proxies write URLs into their
+// logs. A gateway of a site that wants client certificates writes NoKey too, and sends no key.
 package authurl
 
 import (
@@ -30,10 +30,10 @@ const (
 	// KeysDataKey is the only key of such a Secret.
 	KeysDataKey = "caller-keys.json"
 
-	// Header is the header with the caller key. It is read only if the URL has KeyInHeader.
+	// Header is the header with the caller key. It is read only if the URL has NoKey.
 	Header = "X-Api-Token-Caller"
-	// KeyInHeader stands in the auth URL in place of the caller key. It is shorter than any key.
-	KeyInHeader = "-"
+	// NoKey stands in the auth URL in place of the caller key. It is shorter than any key.
+	NoKey = "-"
 )
 
 // Names of the context extensions with which a route of Envoy says what an auth URL says. A client cannot set them.

@@ -266,7 +266,7 @@ func TestNamesInTheCluster(t *testing.T) {
 	for got, want := range map[string]string{
 		authurl.SecretType: "apitokens.dev/auth-urls", authurl.KeysSecretType: "apitokens.dev/caller-keys",
 		authurl.KeysDataKey: "caller-keys.json", k.SecretName(): "caller-keys.jira.main",
-		authurl.Header: "X-Api-Token-Caller", authurl.KeyInHeader: "-", authurl.SiteExtension: "site", authurl.KeyExtension: "key",
+		authurl.Header: "X-Api-Token-Caller", authurl.NoKey: "-", authurl.SiteExtension: "site", authurl.KeyExtension: "key",
 		k.Address(authurl.Nginx).String(): "/nginx/CURRENT/jira/main",
 		string(stored):                    `{"namespace":"jira","site":"main","keys":{"nginx":["CURRENT","PREVIOUS"]}}`,
 	} {

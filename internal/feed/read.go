@@ -60,12 +60,17 @@ func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	// A selector that cannot be read selects nothing. The conditions of the affected APITokens say so.
 	others, _ := terms.OtherNamespaces(s)
 	names, keys := terms.BlockedUsers(s)
+	callers, err := readCallers(s.Spec.CallerVerification)
+	if err != nil {
+		return authn.Site{}, err
+	}
 	return authn.Site{
 		Name: authn.SiteName{Namespace: s.Namespace, Name: s.Name}, UID: string(s.UID), Product: string(s.Spec.Product),
 		ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths, Origin: upstream.Origin,
 		BlockedNames: names, BlockedKeys: keys,
 		Lifetime: terms.Policy(s), Limits: limits, AllowsNamespace: others, TrustedHops: int(s.Spec.TrustedHops),
 		Bearer: slices.Contains(s.Spec.Schemes, tokensv1alpha1.SchemeBearer), Others: readOthers(s.Spec.OtherCredentials), IdentityHeader: header,
+		CallerNames: callers,
 	}, nil
 }
 
@@ -91,6 +96,18 @@ func readAction(a tokensv1alpha1.CredentialAction) authn.Action {
 	default:
 		return authn.ActionRefuse
 	}
+}
+
+// readCallers returns the names of a site's callers, or none if they send keys. It does not read a verification that it does not
+// know as the weaker one.
+func readCallers(v tokensv1alpha1.CallerVerification) ([]string, error) {
+	switch {
+	case v.Type == "" || v.Type == tokensv1alpha1.CallerVerificationSharedKey:
+		return nil, nil
+	case v.Type == tokensv1alpha1.CallerVerificationClientCertificate && len(v.ClientCertificate.Names) > 0:
+		return v.ClientCertificate.Names, nil
+	}
+	return nil, fmt.Errorf("the `callerVerification` of type %q is not known, or lacks names", v.Type)
 }
 
 // readLicense verifies a licence. An invalid one is no damaged object: clients get its reason.

@@ -63,3 +63,26 @@ func TestReadCredentialsOfASite(t *testing.T) {
 		}
 	}
 }
+
+// A verification of callers that got past the schema, or that only a later version knows, is not read as one by key.
+func TestUnknownVerificationOfCallersFails(t *testing.T) {
+	names := tokensv1alpha1.ClientCertificateVerification{Names: []string{"traefik.ingress.svc"}}
+	for name, tc := range map[string]struct {
+		verification tokensv1alpha1.CallerVerification
+		ok           bool
+		names        int
+	}{
+		"absent":             {tokensv1alpha1.CallerVerification{}, true, 0},
+		"a key":              {tokensv1alpha1.CallerVerification{Type: "SharedKey"}, true, 0},
+		"certificates":       {tokensv1alpha1.CallerVerification{Type: "ClientCertificate", ClientCertificate: names}, true, 1},
+		"without names":      {tokensv1alpha1.CallerVerification{Type: "ClientCertificate"}, false, 0},
+		"of a later version": {tokensv1alpha1.CallerVerification{Type: "SPIFFE", ClientCertificate: names}, false, 0},
+	} {
+		var s tokensv1alpha1.AtlassianSite
+		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.CallerVerification = "https://jira.example.com", "http://jira.jira.svc:8080", tc.verification
+		read, err := readSite(&s)
+		if (err == nil) != tc.ok || len(read.CallerNames) != tc.names {
+			t.Errorf("%s: read names %v, %v", name, read.CallerNames, err)
+		}
+	}
+}

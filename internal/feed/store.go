@@ -18,6 +18,7 @@ import (
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/trust"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -191,13 +192,15 @@ func newProbeKeys(ix *authn.Index) store {
 	}
 }
 
-// newProjections puts into the index what is remembered about sites, and their licences unless no site needs one and v is nil.
+// newProjections puts into the index what is remembered about sites, the authorities of their gateways, and their licences. No
+// site needs one if v is nil.
 func newProjections(ix *authn.Index, v *license.Verifier) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
 		known: map[key]authn.SiteName{},
 		forget: func(name authn.SiteName) {
 			ix.DeleteMemory(name)
 			ix.DeleteLicense(name)
+			ix.DeleteCallerAuthorities(name)
 		},
 		read: func(s *corev1.Secret) (authn.SiteName, error) {
 			p, err := projection.Decode(s.Data[projection.DataKey])
@@ -209,6 +212,9 @@ func newProjections(ix *authn.Index, v *license.Verifier) store {
 			}
 			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
 			ix.PutMemory(name, authn.Memory{UID: p.UID, IssuedAfter: p.IssuedAfter})
+			// The site says in its conditions why they cannot be read. Then nobody may call.
+			callers, _ := trust.Parse([]byte(p.CallerCAs))
+			ix.PutCallerAuthorities(name, callers)
 			if v != nil {
 				ix.PutLicense(name, readLicense(v, p.License))
 			}

@@ -36,6 +36,9 @@ type Projection struct {
 	// UpstreamCAs are the certificates that `upstreamCARef` names, in PEM. If they are empty and the site has an
 	// `upstreamCARef`, nothing may be sent.
 	UpstreamCAs string `json:"upstreamCAs,omitempty"`
+	// CallerCAs are the certificates that `callerVerification.clientCertificate.authoritiesRef` names, in PEM. They are empty while
+	// the site is not served. If they are empty, no client certificate is accepted.
+	CallerCAs string `json:"callerCAs,omitempty"`
 	// License is the text in the Secret that `licenseSecretRef` names, not verified.
 	License string `json:"license,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
@@ -27,6 +28,8 @@ type Options struct {
 	manager.Addresses
 	// BindAddress is the address of the handler. Nothing else is served there.
 	BindAddress string
+	// TLS is how all ports for clients speak TLS.
+	TLS TLSFiles
 	// DrainDelay is how long the process keeps serving after SIGTERM while it reports not ready.
 	// ShutdownTimeout bounds how long requests in flight may take after that.
 	DrainDelay, ShutdownTimeout time.Duration
@@ -41,15 +44,19 @@ type Options struct {
 	Registry prometheus.Registerer
 }
 
-// WithDefaults returns the options with the clock and the registry of a process of its own.
-func (o Options) WithDefaults() Options {
+// Prepare sets the clock and the registry of a process of its own, and what its clients read from the environment. It returns the
+// certificate of its ports, or nil for plain HTTP. Call it before the first client is made.
+func (o *Options) Prepare(log logr.Logger) (*Certificate, error) {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
 	if o.Registry == nil {
 		o.Registry = metrics.Registry
 	}
-	return o
+	if err := setTransportEnv(); err != nil {
+		return nil, err
+	}
+	return loadCertificate(*o, log)
 }
 
 // Server serves ports from what a feed keeps fresh.
@@ -59,6 +66,8 @@ func (o Options) WithDefaults() Options {
 type Server struct {
 	ports []Port
 	feed  *feed.Feed
+	// certificate is that of the ports, or nil.
+	certificate *Certificate
 	// background runs as long as the feed does. It may be nil.
 	background                  func(context.Context)
 	drainDelay, shutdownTimeout time.Duration
@@ -74,20 +83,27 @@ type Port struct {
 	Shutdown func(context.Context) error
 }
 
-// newHTTPPort returns a port that an HTTP server serves.
+// newHTTPPort returns a port that an HTTP server serves, with TLS if it has settings for that.
 func newHTTPPort(address string, server *http.Server) Port {
+	serve := server.Serve
+	if server.TLSConfig != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
 	return Port{Address: address, Shutdown: server.Shutdown, Serve: func(l net.Listener) error {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving HTTP: %w", err)
 		}
 		return nil
 	}}
 }
 
-// NewServer returns a server at the BindAddress. background runs beside it until the last request is answered; it may be nil.
-func NewServer(o Options, server *http.Server, f *feed.Feed, background func(context.Context)) *Server {
-	ports := []Port{newHTTPPort(o.BindAddress, server)}
-	return &Server{ports: ports, feed: f, background: background, drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout}
+// NewServer returns a server at the BindAddress, which renews the certificate of its ports if that is not nil. background runs
+// beside it until the last request is answered; it may be nil.
+func NewServer(o Options, server *http.Server, certificate *Certificate, f *feed.Feed, background func(context.Context)) *Server {
+	return &Server{
+		ports: []Port{newHTTPPort(o.BindAddress, server)}, feed: f, certificate: certificate, background: background,
+		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
+	}
 }
 
 // AddPort adds a port, before the server starts.
@@ -121,9 +137,9 @@ func (s *Server) Start(ctx context.Context) error {
 	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.feed.Start(afterCtx) })
-	if s.background != nil {
+	for _, run := range s.beside() {
 		group.Go(func() error {
-			s.background(afterCtx)
+			run(afterCtx)
 			return nil
 		})
 	}
@@ -136,6 +152,17 @@ func (s *Server) Start(ctx context.Context) error {
 		return s.drain(context.WithoutCancel(ctx))
 	})
 	return group.Wait()
+}
+
+// beside returns what runs beside the ports.
+func (s *Server) beside() (all []func(context.Context)) {
+	if s.background != nil {
+		all = append(all, s.background)
+	}
+	if s.certificate != nil {
+		all = append(all, s.certificate.run)
+	}
+	return all
 }
 
 // listen listens on all ports, or on none.
@@ -194,9 +221,8 @@ func NewHTTP(handler http.Handler, timeout time.Duration) *http.Server {
 	}
 }
 
-// SetTransportEnv sets the environment variables of feed.TransportEnv, unless they are set. Call it before the first
-// client is made.
-func SetTransportEnv() error {
+// setTransportEnv sets the environment variables of feed.TransportEnv, unless they are set.
+func setTransportEnv() error {
 	for name, value := range feed.TransportEnv() {
 		if _, set := os.LookupEnv(name); !set {
 			if err := os.Setenv(name, value); err != nil {

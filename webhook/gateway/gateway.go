@@ -3,7 +3,9 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -32,12 +34,23 @@ type Options struct {
 	FlushTimeout time.Duration
 }
 
+// clientCertificates asks every gateway for a certificate. The rules of each site verify it, and not all sites want one.
+const clientCertificates = tls.RequestClientCert
+
+// newWeb returns the server of the HTTP contracts, with TLS if there is a certificate.
+func newWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate) *http.Server {
+	web := serving.NewHTTP(contract.NewHandler(index, observe), requestTimeout)
+	web.ConnContext = contract.WithConnection
+	certificate.Secure(web, clientCertificates)
+	return web
+}
+
 // Run answers gateways until ctx is done.
 func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
-	if err := serving.SetTransportEnv(); err != nil {
+	certificate, err := o.Prepare(log.WithName("tls"))
+	if err != nil {
 		return err
 	}
-	o.Options = o.WithDefaults()
 	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
 		Logger: log, GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + o.FlushTimeout + 5*time.Second),
 	})
@@ -61,10 +74,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		lines.Observe(x)
 		uses.Observe(x)
 	}
-	server := serving.NewServer(o.Options, serving.NewHTTP(contract.NewHandler(index, observe), requestTimeout), fed, uses.Run)
+	server := serving.NewServer(o.Options, newWeb(index, observe, certificate), certificate, fed, uses.Run)
 	if a := o.GRPCBindAddress; a != "" && a != "0" {
 		ready := func() error { return server.Ready(nil) }
-		envoy := extauthz.NewServer(index, observe, ready, log.WithName("grpc"))
+		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), log.WithName("grpc"))
 		server.AddPort(serving.Port{Address: a, Serve: envoy.Serve, Shutdown: envoy.Shutdown})
 	}
 	if err := server.SetupWithManager(mgr); err != nil {

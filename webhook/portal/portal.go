@@ -4,6 +4,7 @@ package portal
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"path"
@@ -42,10 +43,10 @@ type Options struct {
 
 // Run serves the REST API and the page until ctx is done.
 func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
-	if err := serving.SetTransportEnv(); err != nil {
+	certificate, err := o.Prepare(log.WithName("tls"))
+	if err != nil {
 		return err
 	}
-	o.Options = o.WithDefaults()
 	config = rest.CopyConfig(config)
 	config.Wrap(selfservice.MarkConnectionErrors)
 	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
@@ -67,7 +68,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, IntakeNamespace: o.IntakeNamespace, Lease: o.Feed.Lease,
 	}
 	handler := newHandler(newMetrics(o.Registry), service)
-	server := serving.NewServer(o.Options, serving.NewHTTP(handler, requestTimeout), fed, nil)
+	web := serving.NewHTTP(handler, requestTimeout)
+	certificate.Secure(web, tls.NoClientCert)
+	server := serving.NewServer(o.Options, web, certificate, fed, nil)
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -34,8 +34,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AtlassianSiteStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlockedUser"):
 		return &apiv1alpha1.BlockedUserApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CallerAuthoritiesReference"):
+		return &apiv1alpha1.CallerAuthoritiesReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallerVerification"):
 		return &apiv1alpha1.CallerVerificationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClientCertificateVerification"):
+		return &apiv1alpha1.ClientCertificateVerificationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CreatedBy"):
 		return &apiv1alpha1.CreatedByApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Credential"):

@@ -74,6 +74,12 @@ var siteExamples = []example{
 		})
 		w.lookAtSite(s)
 	}},
+	{"gateway-ca-missing", 0, func(w *world, name string) {
+		w.webhook = "https://apitoken-webhook.apitoken-system.svc:8080"
+		defer func() { w.webhook = "" }()
+		w.site(name, clientCertificates)
+	}},
+	{"webhook-without-tls", 0, func(w *world, name string) { w.site(name, clientCertificates) }},
 	{"memory-damaged", 0, func(w *world, name string) {
 		s := w.site(name)
 		memory := w.secret(kubetest.SystemNamespace, "memory."+w.jira+"."+name)
@@ -150,6 +156,16 @@ var siteExamples = []example{
 			tokensv1alpha1.UpstreamCredential{User: "erin", SecretName: "erin-pat"},
 		))
 	}},
+}
+
+// clientCertificates makes a site want client certificates of its ingress.
+func clientCertificates(s *tokensv1alpha1.AtlassianSite) {
+	s.Spec.CallerVerification = tokensv1alpha1.CallerVerification{
+		Type: tokensv1alpha1.CallerVerificationClientCertificate,
+		ClientCertificate: tokensv1alpha1.ClientCertificateVerification{
+			AuthoritiesRef: tokensv1alpha1.CallerAuthoritiesReference{Name: "gateway-ca"}, Names: []string{"traefik.ingress.svc"},
+		},
+	}
 }
 
 // guardedSite creates a site while the admission policies are in this state.

@@ -1,6 +1,7 @@
 package states_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -58,6 +59,7 @@ type world struct {
 	guard      apitoken.Guard
 	siteGuard  site.Guard // nil: the examples are not about the admission policies
 	memory     *credential.Memory
+	webhook    string   // where gateways reach the webhook
 	made       []string // personal access tokens that a product made
 	// licenses verifies the licences of sites; nil if none are needed.
 	licenses *license.Verifier
@@ -101,7 +103,7 @@ func (w *world) sites() *site.Reconciler {
 	return &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
-		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
+		WebhookURL: cmp.Or(w.webhook, "http://apitoken-webhook.apitoken-system.svc:8080"), PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
 		Licenses: w.licenses, Guard: w.siteGuard,
 	}
 }

@@ -59,7 +59,7 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 // callerKey returns the caller key of the URL, or that of the header if the URL refers to it. A header beside a key in the
 // URL could be the client's own.
 func callerKey(address authurl.Address, h http.Header) string {
-	if address.Key == authurl.KeyInHeader {
+	if address.Key == authurl.NoKey {
 		return httpheader.Only(h, authurl.Header)
 	}
 	return address.Key
@@ -78,7 +78,7 @@ func exchange(decider Decider, r *http.Request) (x audit.Exchange, removes bool)
 	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
 	q := authn.Request{
 		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header.Values("Authorization"),
-		Cookies: r.Header.Values(headerCookie),
+		Cookies: r.Header.Values(headerCookie), Certificate: certificate(r),
 	}
 	if c.read(r, r.RequestURI[len(path)-len(following):], &q) {
 		x.Claimed = claimed(r.Header, &q)

@@ -36,7 +36,7 @@ func (s service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 		x.Peer = p.Addr.String()
 	}
 	if q, claimed, ok := question(r.GetAttributes()); ok {
-		x.Site, x.Claimed = q.Site, claimed
+		x.Site, x.Claimed, q.Certificate = q.Site, claimed, certificate(ctx)
 		x.Decision = s.decider.Decide(&q)
 	}
 	answer := response(x.Decision)

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"time"
@@ -30,10 +31,11 @@ const (
 // Server serves the contract on a port of its own.
 type Server struct{ grpc *grpc.Server }
 
-// NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection.
-func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, log logr.Logger) *Server {
+// NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
+// settings for TLS it speaks plain HTTP/2.
+func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, settings *tls.Config, log logr.Logger) *Server {
 	s := grpc.NewServer(
-		grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.Creds(newCredentials(settings)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 			defer func() {

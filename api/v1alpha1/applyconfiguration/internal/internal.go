@@ -284,9 +284,22 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     elementRelationship: atomic
+- name: dev.apitokens.operator.api.v1alpha1.CallerAuthoritiesReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: ca.crt
+    - name: name
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerification
   map:
     fields:
+    - name: clientCertificate
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.ClientCertificateVerification
     - name: rotationRequestedTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -295,6 +308,18 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
 - name: dev.apitokens.operator.api.v1alpha1.CallerVerificationType
   scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.ClientCertificateVerification
+  map:
+    fields:
+    - name: authoritiesRef
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.CallerAuthoritiesReference
+    - name: names
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: dev.apitokens.operator.api.v1alpha1.CreatedBy
   map:
     fields:

@@ -16,8 +16,8 @@ type AtlassianSiteStatusApplyConfiguration struct {
 	// observedGeneration is the `metadata.generation` that the status is about. It is -1 until the first pass.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// authURLSecretName is the name of the Secret, in the namespace of the site, with the auth URL for each kind of gateway.
-	// The URLs contain the caller keys. Anyone who can read them can present a token and receive its user's personal
-	// access token.
+	// With `SharedKey`, the URLs contain the caller keys. Anyone who can read them can present a token and receive its user's
+	// personal access token.
 	AuthURLSecretName *string `json:"authURLSecretName,omitempty"`
 }
 

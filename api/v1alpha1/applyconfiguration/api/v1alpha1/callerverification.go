@@ -12,9 +12,13 @@ import (
 //
 // CallerVerification says how a caller proves that it is the site's ingress.
 type CallerVerificationApplyConfiguration struct {
-	// type is `SharedKey`: the operator generates one key for each kind of gateway. It writes the auth URLs, which contain
-	// the keys, to the Secret `status.authURLSecretName`.
+	// type is `SharedKey` or `ClientCertificate`. With `SharedKey`, the operator generates one key for each kind of gateway. It
+	// writes the auth URLs, which contain the keys, to the Secret `status.authURLSecretName`. With `ClientCertificate`, the
+	// ingress connects with a client certificate as in `clientCertificate`. No key is accepted then, and the auth URLs have none.
 	Type *apiv1alpha1.CallerVerificationType `json:"type,omitempty"`
+	// clientCertificate says which client certificates are accepted. It is required if `type` is `ClientCertificate`, and not
+	// allowed otherwise.
+	ClientCertificate *ClientCertificateVerificationApplyConfiguration `json:"clientCertificate,omitempty"`
 	// rotationRequestedTime requests new caller keys: a key that was made before this time is replaced. The key before it
 	// works for 24 more hours. A time in the future requests the rotation at that time.
 	RotationRequestedTime *v1.Time `json:"rotationRequestedTime,omitempty"`
@@ -31,6 +35,14 @@ func CallerVerification() *CallerVerificationApplyConfiguration {
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *CallerVerificationApplyConfiguration) WithType(value apiv1alpha1.CallerVerificationType) *CallerVerificationApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithClientCertificate sets the ClientCertificate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClientCertificate field is set to the value of the last call.
+func (b *CallerVerificationApplyConfiguration) WithClientCertificate(value *ClientCertificateVerificationApplyConfiguration) *CallerVerificationApplyConfiguration {
+	b.ClientCertificate = value
 	return b
 }
 

@@ -1,0 +1,128 @@
+package gateways_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/authority"
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+const (
+	webhookName = "apitoken-webhook.apitoken-system.svc"
+	gatewayName = "nginx.ingress.svc"
+)
+
+// must returns the first of two results.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// secured is a webhook with TLS for a site that wants client certificates of the authority ours.
+type secured struct {
+	*world
+
+	ours *authority.Authority
+}
+
+func newSecured(t *testing.T) secured {
+	t.Helper()
+	w := secured{newWorld(t), must(authority.New("ours"))}
+	w.index.PutSite(authn.Site{
+		Name: site, UID: "site-uid", Product: "Jira", Origin: "http://" + w.productAt, TokenPaths: []string{"/rest/"}, CallerNames: []string{gatewayName},
+	})
+	w.index.PutCallerAuthorities(site, w.ours.Pool())
+	web := serving.NewHTTP(contract.NewHandler(w.index, w.observe), 10*time.Second)
+	web.ConnContext = contract.WithConnection
+	web.TLSConfig = &tls.Config{
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert,
+		Certificates: []tls.Certificate{must(w.ours.Server(time.Now().Add(time.Hour), webhookName))},
+	}
+	listener := must(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+	w.webhookAt = listener.Addr().String()
+	done := make(chan error, 1)
+	go func() { done <- web.ServeTLS(listener, "", "") }()
+	t.Cleanup(func() {
+		_ = web.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// certificated returns the sample for nginx with the changes that docs/how-to/tls.md and client-certificates.md say. Without a
+// certificate nginx presents none.
+func (w secured) certificated(t *testing.T, certificate *tls.Certificate) string {
+	t.Helper()
+	dir, own := t.TempDir(), ""
+	ca := write(t, dir, "ca.crt", string(w.ours.PEM))
+	if certificate != nil {
+		c, key, err := authority.EncodePEM(*certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own = "proxy_ssl_certificate " + write(t, dir, "client.crt", string(c)) + ";\nproxy_ssl_certificate_key " + write(t, dir, "client.key", string(key)) + ";"
+	}
+	text := sample(t, "nginx.conf")
+	for _, change := range [][2]string{
+		{"proxy_pass http://api_token_webhook/", "proxy_pass https://api_token_webhook/"},
+		{`proxy_set_header X-Api-Token-Caller "CALLER_KEY";`, "proxy_ssl_name " + webhookName + ";\n" + own},
+		{"listen LISTEN;", "listen LISTEN;\nproxy_ssl_verify on;\nproxy_ssl_trusted_certificate " + ca + ";\nproxy_ssl_server_name on;\nproxy_ssl_protocols TLSv1.3;"},
+	} {
+		if strings.Count(text, change[0]) != 1 {
+			t.Fatalf("the sample has not one %q", change[0])
+		}
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	return text
+}
+
+// nginx asks a webhook with TLS, verifies it, and is answered only with the client certificate that its site wants.
+func TestNginxWithClientCertificate(t *testing.T) {
+	w, soon := newSecured(t), time.Now().Add(time.Hour)
+	for name, tc := range map[string]struct {
+		certificate *tls.Certificate
+		want        authn.Reason
+	}{
+		"right":             {new(must(w.ours.Client(soon, gatewayName))), authn.ReasonAuthenticated},
+		"none":              {nil, authn.ReasonCallerCertificateMissing},
+		"another authority": {new(must(must(authority.New("ours")).Client(soon, gatewayName))), authn.ReasonCallerCertificateUntrusted},
+		"ended":             {new(must(w.ours.Client(time.Now().Add(-time.Minute), gatewayName))), authn.ReasonCallerCertificateExpired},
+		"another name":      {new(must(w.ours.Client(soon, "caddy.ingress.svc"))), authn.ReasonCallerCertificateName},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gateway := startNginxWith(t, w.world, w.certificated(t, tc.certificate))
+			w.asked()
+			for range 2 { // the second time over the same connection
+				got := w.send(t, gateway, http.MethodGet, myself, "Authorization: "+basic("alice", w.token))
+				status, reached := http.StatusInternalServerError, 0
+				if tc.want == authn.ReasonAuthenticated {
+					status, reached = http.StatusOK, 1
+				}
+				if got.status != status || len(got.seen) != reached {
+					t.Errorf("answered %d, and the product saw %d requests, want %d and %d", got.status, len(got.seen), status, reached)
+				}
+			}
+			asked, _ := w.asked()
+			for _, x := range asked {
+				if x.Decision.Reason != tc.want {
+					t.Errorf("decided with the reason %q, want %q", x.Decision.Reason, tc.want)
+				}
+			}
+			if len(asked) < 2 {
+				t.Errorf("the webhook was asked %d times", len(asked))
+			}
+		})
+	}
+}

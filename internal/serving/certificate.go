@@ -1,0 +1,207 @@
+package serving
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	stdlog "log"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+)
+
+// TLSFiles says how the ports of a process speak TLS. Without files they speak plain HTTP.
+type TLSFiles struct {
+	// Cert and Key are files in PEM: the certificate with its intermediate authorities after it, and its private key.
+	Cert, Key string
+	// MinVersion is the lowest version of TLS that is accepted, `1.3` or `1.2`. Empty means `1.3`.
+	MinVersion string
+}
+
+// renewalPeriod is how often the files are looked at. The kubelet writes a changed Secret into them within about a minute.
+const renewalPeriod = 10 * time.Second
+
+// Certificate is the server certificate in files that are read again when they change. Connections that are open stay open. Its
+// methods accept nil, which means plain HTTP.
+type Certificate struct {
+	files      TLSFiles
+	minVersion uint16
+	clock      clock.Clock
+	log        logr.Logger
+	served     atomic.Pointer[keyPair]
+	// logged is the error that was logged last.
+	logged   string
+	renewals *prometheus.CounterVec
+}
+
+// keyPair is a certificate with the content of its files.
+type keyPair struct {
+	tls.Certificate
+
+	certPEM, keyPEM []byte
+}
+
+// loadCertificate reads the files of o.TLS, and registers the metrics of the certificate. Without files it returns nil.
+func loadCertificate(o Options, log logr.Logger) (*Certificate, error) {
+	minVersion, err := o.TLS.minVersion()
+	switch {
+	case err != nil:
+		return nil, err
+	case o.TLS.Cert == "" && o.TLS.Key == "":
+		return nil, nil
+	case o.TLS.Cert == "" || o.TLS.Key == "":
+		return nil, errors.New("--tls-cert-file and --tls-private-key-file must be set together, or neither")
+	}
+	c := &Certificate{files: o.TLS, minVersion: minVersion, clock: o.Clock, log: log, renewals: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "apitoken_tls_renewals_total",
+		Help: "Attempts to replace the certificate served by the one in its files, by result. A failed one is repeated every 10 seconds.",
+	}, []string{"result"})}
+	pair, err := c.files.read()
+	if err != nil {
+		return nil, err
+	}
+	c.served.Store(pair)
+	if err := pair.validAt(c.clock.Now()); err != nil {
+		log.Error(err, "Clients that verify the certificate refuse it", "file", o.TLS.Cert)
+	}
+	o.Registry.MustRegister(c.renewals, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "apitoken_tls_certificate_expiration_timestamp_seconds",
+		Help: "When the certificate that this process serves ends.",
+	}, func() float64 { return float64(c.served.Load().Leaf.NotAfter.Unix()) }))
+	return c, nil
+}
+
+func (f TLSFiles) minVersion() (uint16, error) {
+	switch f.MinVersion {
+	case "", "1.3":
+		return tls.VersionTLS13, nil
+	case "1.2":
+		return tls.VersionTLS12, nil
+	default:
+		return 0, fmt.Errorf("--tls-min-version must be 1.3 or 1.2, not %q", f.MinVersion)
+	}
+}
+
+// read reads both files. The error says which one to mend, and quotes none of its content.
+func (f TLSFiles) read() (*keyPair, error) {
+	certPEM, err := os.ReadFile(f.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate of --tls-cert-file: %w", err)
+	}
+	keyPEM, err := os.ReadFile(f.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the private key of --tls-private-key-file: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate in %s with the private key in %s: %w", f.Cert, f.Key, err)
+	}
+	return &keyPair{pair, certPEM, keyPEM}, nil
+}
+
+func (p *keyPair) equal(other *keyPair) bool {
+	return bytes.Equal(p.certPEM, other.certPEM) && bytes.Equal(p.keyPEM, other.keyPEM)
+}
+
+func (p *keyPair) validAt(now time.Time) error {
+	switch {
+	case now.Before(p.Leaf.NotBefore):
+		return fmt.Errorf("the certificate is not valid before %s", p.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	case now.After(p.Leaf.NotAfter):
+		return fmt.Errorf("the certificate ended at %s", p.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Config returns the settings of a port that asks clients for a certificate as ask says, or nil.
+func (c *Certificate) Config(ask tls.ClientAuthType) *tls.Config {
+	if c == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion: c.minVersion, ClientAuth: ask, Time: c.clock.Now,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c.served.Load().Certificate, nil },
+	}
+}
+
+// Secure has a server speak TLS, and ask clients for a certificate as ask says. A nil Certificate leaves it alone.
+func (c *Certificate) Secure(server *http.Server, ask tls.ClientAuthType) {
+	if c == nil {
+		return
+	}
+	server.TLSConfig = c.Config(ask)
+	server.ErrorLog = stdlog.New(&limitedLog{clock: c.clock, log: c.log}, "", 0)
+}
+
+// run looks at the files every renewalPeriod until ctx is done.
+func (c *Certificate) run(ctx context.Context) {
+	for {
+		timer := c.clock.NewTimer(renewalPeriod)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C():
+			c.renew()
+		}
+	}
+}
+
+// renew serves the certificate in the files if it is another one and valid now. Otherwise the one before stays: a half-written
+// renewal must not end the service.
+func (c *Certificate) renew() {
+	pair, err := c.files.read()
+	if err == nil && pair.equal(c.served.Load()) {
+		c.logged = ""
+		return
+	}
+	if err == nil {
+		err = pair.validAt(c.clock.Now())
+	}
+	if err != nil {
+		c.renewals.WithLabelValues("failed").Inc()
+		if c.logged != err.Error() {
+			c.logged = err.Error()
+			c.log.Error(err, "Kept the certificate before, because the new one cannot be served", "ends", c.served.Load().Leaf.NotAfter)
+		}
+		return
+	}
+	c.served.Store(pair)
+	c.logged = ""
+	c.renewals.WithLabelValues("succeeded").Inc()
+	c.log.Info("Replaced the certificate", "ends", pair.Leaf.NotAfter)
+}
+
+// handshakeLogPeriod is the least time between two lines about failed handshakes. Anybody who can connect causes them.
+const handshakeLogPeriod = 10 * time.Second
+
+// limitedLog logs what the HTTP server says of connections that failed, at most once in each handshakeLogPeriod.
+type limitedLog struct {
+	clock clock.Clock
+	log   logr.Logger
+
+	mu      sync.Mutex
+	logged  time.Time
+	skipped int
+}
+
+// Write implements io.Writer.
+func (l *limitedLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := l.clock.Now(); now.Sub(l.logged) >= handshakeLogPeriod {
+		l.log.Info("A connection failed", "error", string(bytes.TrimSpace(line)), "skippedLines", l.skipped)
+		l.logged, l.skipped = now, 0
+	} else {
+		l.skipped++
+	}
+	return len(line), nil
+}
