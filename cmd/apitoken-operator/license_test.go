@@ -57,7 +57,7 @@ func TestLicenseKeysRefuse(t *testing.T) {
 
 // Every mode has the flag. Otherwise the processes could disagree about licences.
 func TestEveryModeHasTheLicenseFlag(t *testing.T) {
-	for _, mode := range []*cobra.Command{newControllerCommand(), newWebhookCommand(), newPortalCommand()} {
+	for _, mode := range []*cobra.Command{newController().cmd, newWebhook().cmd, newPortal().cmd, newRunCommand()} {
 		if mode.Flags().Lookup("license-public-keys") == nil {
 			t.Errorf("%s has no flag --license-public-keys", mode.Name())
 		}

@@ -1,4 +1,4 @@
-// Command apitoken-operator runs the API token operator: its controller, its authentication webhook, or its portal.
+// Command apitoken-operator runs the API token operator: its controller, its authentication webhook, its portal, or all three.
 package main
 
 import (
@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -20,6 +19,7 @@ import (
 
 	"apitokens.dev/operator/controllers"
 	"apitokens.dev/operator/internal/feed"
+	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/gateway"
 	"apitokens.dev/operator/webhook/portal"
@@ -56,7 +56,7 @@ func newCommand() *cobra.Command {
 		ctrl.SetLogger(log)
 		klog.SetLogger(log) // client-go logs through klog
 	}
-	root.AddCommand(newControllerCommand(), newWebhookCommand(), newPortalCommand(), newVersionCommand())
+	root.AddCommand(newController().cmd, newWebhook().cmd, newPortal().cmd, newRunCommand(), newVersionCommand())
 	return root
 }
 
@@ -78,31 +78,47 @@ const (
 )
 
 const (
+	namespaceUsage            = "namespace of the token records, and of the projections and enrolments of sites"
 	credentialsNamespaceUsage = "namespace of the caller keys, and of the working copies of personal access tokens"
 	intakeNamespaceUsage      = "namespace in which the portal hands over personal access tokens to the controller"
 )
 
-func newControllerCommand() *cobra.Command {
+// A mode is what one process does.
+type mode struct {
+	cmd       *cobra.Command
+	addresses *manager.Addresses
+	// serving is nil for a mode that serves no requests.
+	serving *serving.Options
+	// run runs the mode until the context is done. The flags are parsed.
+	run func(context.Context, *rest.Config, logr.Logger) error
+}
+
+// newMode completes the command of a mode that is a process of its own.
+func newMode(cmd *cobra.Command, at *manager.Addresses, served *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error) mode {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		kubeconfig, err := config.GetConfig()
+		if err != nil {
+			return fmt.Errorf("finding the API server: %w", err)
+		}
+		return run(cmd.Context(), kubeconfig, ctrl.Log)
+	}
+	f := cmd.Flags()
+	f.StringVar(&at.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	f.StringVar(&at.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
+	return mode{cmd, at, served, run}
+}
+
+func newController() mode {
 	var o controllers.Options
 	var keys licenseKeys
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Issue and deliver tokens, and reconcile sites",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			kubeconfig, err := config.GetConfig()
-			if err != nil {
-				return fmt.Errorf("finding the API server: %w", err)
-			}
-			if o.Licenses, err = keys.verifier(); err != nil {
-				return err
-			}
-			return controllers.Run(cmd.Context(), kubeconfig, o, ctrl.Log)
-		},
 	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", defaultNamespace, "namespace of the token records, and of the projections and enrolments of sites")
+	f.StringVar(&o.Namespace, "namespace", defaultNamespace, namespaceUsage)
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
 	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
@@ -114,12 +130,15 @@ func newControllerCommand() *cobra.Command {
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
 		"days before expiry at which to warn")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader among several replicas; only the leader writes")
-	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
-	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
-	return cmd
+	return newMode(cmd, &o.Addresses, nil, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
+		if o.Licenses, err = keys.verifier(); err != nil {
+			return err
+		}
+		return controllers.Run(ctx, config, o, log)
+	})
 }
 
-func newWebhookCommand() *cobra.Command {
+func newWebhook() mode {
 	o := gateway.Options{Options: serving.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}}
 	cmd := &cobra.Command{
 		Use:   "webhook",
@@ -130,15 +149,14 @@ func newWebhookCommand() *cobra.Command {
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return gateway.Run(ctx, config, o, log)
 	}
-	serve(cmd, &o.Options, run, "address for the questions of gateways; nothing else is served there")
 	cmd.Flags().StringVar(&o.Feed.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	cmd.Flags().StringVar(&o.GRPCBindAddress, "grpc-bind-address", ":9001", "address for Envoy's external authorization over gRPC; 0 turns it off")
 	cmd.Flags().DurationVar(&o.FlushTimeout, "flush-timeout", 5*time.Second,
 		"maximum time after --shutdown-timeout to write when tokens were last used")
-	return cmd
+	return serve(cmd, &o.Options, run, "address for the questions of gateways; nothing else is served there")
 }
 
-func newPortalCommand() *cobra.Command {
+func newPortal() mode {
 	o := portal.Options{Options: serving.Options{Audit: os.Stdout, Feed: feed.Config{Lease: controllers.LeaderElectionID}}}
 	cmd := &cobra.Command{
 		Use:   "portal",
@@ -151,25 +169,13 @@ func newPortalCommand() *cobra.Command {
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return portal.Run(ctx, config, o, log)
 	}
-	serve(cmd, &o.Options, run, "address for the requests that the ingress sends")
 	cmd.Flags().StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
-	return cmd
+	return serve(cmd, &o.Options, run, "address for the requests that the ingress sends")
 }
 
-// serve completes the command of a process that serves requests, with the flags that all of them share.
-func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error, address string) {
+// serve completes a mode that serves requests, with the flags that all of them share.
+func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error, address string) mode {
 	var keys licenseKeys
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		kubeconfig, err := config.GetConfig()
-		if err != nil {
-			return fmt.Errorf("finding the API server: %w", err)
-		}
-		if o.Feed.Licenses, err = keys.verifier(); err != nil {
-			return err
-		}
-		return run(cmd.Context(), kubeconfig, ctrl.Log)
-	}
 	keys.addTo(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
@@ -179,25 +185,14 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 			"caller keys and personal access tokens from it")
 	f.StringVar(&o.TLS.Key, "tls-private-key-file", "", "file of the private key of --tls-cert-file, in PEM")
 	f.StringVar(&o.TLS.MinVersion, "tls-min-version", "1.3", "lowest version of TLS to accept: 1.3, or 1.2 for gateways that cannot do better")
-	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, "namespace of the token records, and of the projections and enrolments of sites")
+	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, namespaceUsage)
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")
-	f.StringVar(&o.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
-	f.StringVar(&o.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
-}
-
-func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			version, goVersion := "(unknown)", "(unknown)"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version, goVersion = info.Main.Version, info.GoVersion
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "apitoken-operator %s, %s\n", version, goVersion)
-		},
-	}
+	return newMode(cmd, &o.Addresses, o, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
+		if o.Feed.Licenses, err = keys.verifier(); err != nil {
+			return err
+		}
+		return run(ctx, config, log)
+	})
 }

@@ -21,6 +21,20 @@ import (
 type Addresses struct {
 	// Health serves /healthz and /readyz, Metrics serves /metrics.
 	Health, Metrics string
+	// AddReadyzCheck receives the readiness checks, in a process that serves those of several managers together. If it is nil,
+	// the manager serves them.
+	AddReadyzCheck func(name string, check healthz.Checker) error
+}
+
+// elsewhere is a manager whose readiness checks are served elsewhere.
+type elsewhere struct {
+	ctrl.Manager
+	add func(name string, check healthz.Checker) error
+}
+
+// AddReadyzCheck adds the check where it is served.
+func (e elsewhere) AddReadyzCheck(name string, check healthz.Checker) error {
+	return e.add(name, check)
 }
 
 // New returns a manager that knows the API types and serves at the addresses. It is healthy while it runs. The caller adds a
@@ -41,6 +55,9 @@ func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	if at.AddReadyzCheck != nil {
+		return elsewhere{mgr, at.AddReadyzCheck}, nil
 	}
 	return mgr, nil
 }
