@@ -82,6 +82,23 @@ test-unit: ## Run the tests that need no API server, nginx or browser (seconds, 
 build: ## Build the operator into bin/
 	go build -trimpath -o $(BIN)/ ./cmd/...
 
+# The tag of the image. The manifests in config name `dev`.
+VERSION ?= dev
+
+.PHONY: image
+image: ## Build the image for amd64 and arm64 into bin/dist, without a container engine (VERSION=dev)
+	@hack/release/image.sh $(VERSION) $(BIN)/dist
+
+.PHONY: release
+release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, SBOM, licences, checksums (VERSION=v1.2.3)
+	@rm -rf $(BIN)/dist
+	@hack/release/release.sh $(VERSION) $(BIN)/dist
+
+.PHONY: release-check
+release-check: $(KUBE) ## Test the packing of images, and that two builds of the last commit are the same bytes
+	CGO_ENABLED=0 go test -C hack/tools/image .
+	@hack/release/check.sh amd64
+
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Regenerate code and manifests from api/
 	rm -rf api/v1alpha1/applyconfiguration
@@ -114,6 +131,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/pinned/golangci-lint mod tidy -diff
 	go -C hack/tools/gateways/caddy mod tidy -diff
 	go -C hack/tools/gateways/traefik mod tidy -diff
+	go -C hack/tools/image mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean

@@ -35,7 +35,7 @@ const (
 	intakeNamespace      = "apitoken-intake"
 )
 
-// The accounts that config/default creates, and the one of the cluster administrator.
+// The accounts that config/core creates, and the one of the cluster administrator.
 const (
 	serviceAccountPrefix = "system:serviceaccount:"
 	controller           = serviceAccountPrefix + "apitoken-system:apitoken-controller"
@@ -54,13 +54,14 @@ type grant struct {
 	resources []string
 	verbs     []string
 	names     []string
-	// clusterRole is a role of config/default to bind. If it is empty, a role with the rights above is created and bound.
+	// clusterRole is a role of config/core to bind. If it is empty, a role with the rights above is created and bound.
 	clusterRole string
 }
 
 var (
 	scheme      = runtime.NewScheme()
 	adminConfig *rest.Config
+	cluster     *controlplane.ControlPlane
 	clients     = map[string]client.WithWatch{}
 )
 
@@ -69,10 +70,10 @@ func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, prepare)) }
 func prepare(cp *controlplane.ControlPlane) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), tokensv1alpha1.AddToScheme(scheme), cp.Install("config/default")); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), tokensv1alpha1.AddToScheme(scheme), cp.Install("config/core")); err != nil {
 		return err
 	}
-	adminConfig = cp.Admin()
+	adminConfig, cluster = cp.Admin(), cp
 	for _, who := range accounts() {
 		config, err := cp.User(who, groupsOf(who)...)
 		if err != nil {
@@ -130,7 +131,7 @@ func impersonate(t *testing.T, who string) client.Client {
 }
 
 // giveGrants creates the roles and waits until the API server applies them. It sees roles in the order of their creation,
-// so the roles of config/default are then applied too.
+// so the roles of config/core are then applied too.
 func giveGrants(ctx context.Context) error {
 	for i, grant := range grants {
 		if err := grant.give(ctx, fmt.Sprintf("test-%d", i)); err != nil {

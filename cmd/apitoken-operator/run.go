@@ -89,9 +89,6 @@ func (v sharedValue) Set(s string) error { return errors.Join(v.Value.Set(s), v.
 // runAll runs the modes until ctx is done, or until one of them fails. They share one endpoint for probes, and one for
 // metrics.
 func runAll(ctx context.Context, kubeconfig *rest.Config, modes []mode, namespace string, log logr.Logger) error {
-	if err := serving.SetTransportEnv(); err != nil {
-		return err
-	}
 	probes, err := listenForProbes(ctx, modes[0].addresses.Health)
 	if err != nil {
 		return err

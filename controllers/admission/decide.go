@@ -3,6 +3,7 @@ package admission
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -41,11 +42,14 @@ type installed struct {
 	bindings map[string]*admissionv1.ValidatingAdmissionPolicyBinding
 }
 
-// judge returns why policies are not in force, by policy. It is empty if all are.
-func judge(in installed) map[string]string {
+// judge returns why policies are not in force for the operator in a namespace, by policy. It is empty if all are.
+func judge(in installed, namespace string) map[string]string {
 	problems := map[string]string{}
 	for _, p := range policies {
-		if problem := cmp.Or(policyProblem(in.policies[p.name], p.group, p.resources), bindingProblem(in.bindings[p.name], p.name)); problem != "" {
+		if problem := cmp.Or(
+			policyProblem(in.policies[p.name], p.group, p.resources), accountsProblem(in.policies[p.name], namespace),
+			bindingProblem(in.bindings[p.name], p.name),
+		); problem != "" {
 			problems[p.name] = problem
 		}
 	}
@@ -69,6 +73,18 @@ func policyProblem(p *admissionv1.ValidatingAdmissionPolicy, group string, resou
 		}
 	}
 	return ""
+}
+
+// accountsProblem says whether a policy is that of another installation. It makes exceptions for the operator's accounts.
+func accountsProblem(p *admissionv1.ValidatingAdmissionPolicy, namespace string) string {
+	names := func(expression string) bool {
+		return strings.Contains(expression, "'system:serviceaccount:"+namespace+":")
+	}
+	if p == nil || slices.ContainsFunc(p.Spec.Variables, func(v admissionv1.Variable) bool { return names(v.Expression) }) ||
+		slices.ContainsFunc(p.Spec.Validations, func(v admissionv1.Validation) bool { return names(v.Expression) }) {
+		return ""
+	}
+	return "it belongs to an installation in another namespace than " + namespace + ": a cluster has one installation"
 }
 
 func bindingProblem(b *admissionv1.ValidatingAdmissionPolicyBinding, policy string) string {

@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+const operatorNamespace = "apitoken-system"
+
 // asInstalled returns the policies and bindings of config/admission.
 func asInstalled(t *testing.T) installed {
 	t.Helper()
@@ -49,7 +51,7 @@ func asInstalled(t *testing.T) installed {
 
 // Each change that takes requests away from a policy is found, at each of the three.
 func TestJudge(t *testing.T) {
-	if problems := judge(asInstalled(t)); len(problems) != 0 {
+	if problems := judge(asInstalled(t), operatorNamespace); len(problems) != 0 {
 		t.Fatalf("the policies of config/admission are not in force: %v", problems)
 	}
 	some := &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
@@ -94,6 +96,14 @@ func TestJudge(t *testing.T) {
 		"is bound with exclusions": func(_ *policy, b *binding) {
 			b.Spec.MatchResources = &admissionv1.MatchResources{ExcludeResourceRules: excluded}
 		},
+		"is of another installation": func(p *policy, _ *binding) {
+			for i, v := range p.Spec.Variables {
+				p.Spec.Variables[i].Expression = strings.ReplaceAll(v.Expression, operatorNamespace, "apitoken-system-2")
+			}
+			for i, v := range p.Spec.Validations {
+				p.Spec.Validations[i].Expression = strings.ReplaceAll(v.Expression, operatorNamespace, "apitoken-system-2")
+			}
+		},
 		"is missing":   nil,
 		"is not bound": nil,
 	} {
@@ -107,7 +117,7 @@ func TestJudge(t *testing.T) {
 			default:
 				change(in.policies[p.name], in.bindings[p.name])
 			}
-			problems := judge(in)
+			problems := judge(in, operatorNamespace)
 			if len(problems) != 1 || problems[p.name] == "" {
 				t.Errorf("%s %s: found %v", p.name, name, problems)
 			}
@@ -127,7 +137,7 @@ func TestJudgeAcceptsDefaults(t *testing.T) {
 		in.bindings[p.name].Spec.MatchResources = &admissionv1.MatchResources{ObjectSelector: &metav1.LabelSelector{}}
 		in.bindings[p.name].Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Audit, admissionv1.Deny}
 	}
-	if problems := judge(in); len(problems) != 0 {
+	if problems := judge(in, operatorNamespace); len(problems) != 0 {
 		t.Errorf("found %v", problems)
 	}
 }

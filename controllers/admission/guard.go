@@ -77,7 +77,7 @@ func (g *Guard) update(ctx context.Context, notBefore func(memory) (time.Time, e
 		return memory{}, err
 	}
 	known := decode(stored)
-	m := memory{Problems: judge(in), NotBefore: known.NotBefore}
+	m := memory{Problems: judge(in, g.Namespace), NotBefore: known.NotBefore}
 	if m.Objects, err = remember(known.Objects, inForce(in), func() (time.Time, error) { return g.now(ctx) }); err != nil {
 		return memory{}, err
 	}

@@ -33,7 +33,7 @@ func TestServesTheStampedVersion(t *testing.T) {
 	if version.GitVersion != "v1.37.2" || version.Major != "1" || version.Minor != "37" {
 		t.Errorf("the API server is %s", version)
 	}
-	if err := cp.Install("config/default"); err != nil {
+	if err := cp.Install("config/core"); err != nil {
 		t.Error(err)
 	}
 }

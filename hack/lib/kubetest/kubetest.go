@@ -97,7 +97,7 @@ func (e *Env) Main(m *testing.M) int {
 		if e.Admin, err = e.connect("admin", "system:masters"); err != nil {
 			return err
 		}
-		return errors.Join(cp.Install("config/default"), e.awaitPolicies())
+		return errors.Join(cp.Install("config/core"), e.awaitPolicies())
 	})
 }
 

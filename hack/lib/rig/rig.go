@@ -92,7 +92,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 	}{
 		{"building the operator", r.build},
 		{"starting etcd and kube-apiserver", r.startControlPlane},
-		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/default") }},
+		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/core") }},
 		{"starting the fake Jira", r.startProduct},
 		{"starting the operator's controller", r.startController},
 		{"starting the operator's webhook", r.startWebhook},

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Writes a release to a folder: release.sh VERSION FOLDER [ARCHITECTURE...]. It needs no network once the modules are there.
+# Images, manifests with their digest, CRDs, bills of materials, licences, changes since the tag before, and checksums.
+set -euo pipefail
+
+version=$1
+out=$(mkdir -p "$2" && cd "$2" && pwd)
+shift 2
+cd "$(dirname "$0")/../.."
+kubectl=bin/kube/kubectl
+[ -z "$(ls -A "$out")" ] || { echo "$out is not empty: a release would mix with what is there."; exit 1; }
+[ -z "$(git status --porcelain --untracked-files=no)" ] || { echo "Commit first: a release is what a commit says."; exit 1; }
+
+hack/release/image.sh "$version" "$out" "$@"
+
+# The digest of the index, which names the images of all platforms.
+digest=$(tar -xOf "$out/apitoken-operator-$version.oci.tar" index.json | grep -o 'sha256:[0-9a-f]*' | head -1)
+for kind in default high-availability namespaced single; do
+    name=install-$kind.yaml
+    [ "$kind" != default ] || name=install.yaml
+    "$kubectl" kustomize "config/$kind" |
+        sed "s|apitokens.dev/apitoken-operator:dev|apitokens.dev/apitoken-operator:$version@$digest|" >"$out/$name"
+    grep -q "@$digest" "$out/$name"
+done
+"$kubectl" kustomize config/crd >"$out/crds.yaml"
+
+before=$(git describe --tags --abbrev=0 "HEAD^" 2>/dev/null || true)
+{
+    echo "# Changes in $version${before:+ since $before}"
+    echo
+    git log --no-merges --format='- %s' "${before:+$before..}HEAD"
+} >"$out/CHANGELOG.md"
+
+(cd "$out" && sha256sum -- * >SHA256SUMS)
+echo "The release $version is in $out."

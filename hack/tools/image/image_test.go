@@ -1,0 +1,226 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+var made = release{
+	name: "example.com/team/apitoken-operator", version: "v1.2.3", revision: "0123abc", created: time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC),
+}
+
+// packed packs this test program in place of the operator.
+func packed(t *testing.T) (folder string, program []byte) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if program, err = os.ReadFile(self); err != nil {
+		t.Fatal(err)
+	}
+	folder = t.TempDir()
+	if err := pack(made, "../../..", folder, []string{self}); err != nil {
+		t.Fatal(err)
+	}
+	return folder, program
+}
+
+func here() string { return runtime.GOOS + "-" + runtime.GOARCH }
+
+func TestPackingTwiceMakesTheSameBytes(t *testing.T) {
+	one, _ := packed(t)
+	two, _ := packed(t)
+	names, err := filepath.Glob(one + "/*")
+	if err != nil || len(names) != 4 {
+		t.Fatalf("wrote %q, %v", names, err)
+	}
+	for _, name := range names {
+		if a, b := sum(t, name), sum(t, filepath.Join(two, filepath.Base(name))); a != b {
+			t.Errorf("%s differs", filepath.Base(name))
+		}
+	}
+}
+
+func sum(t *testing.T, file string) [32]byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(data)
+}
+
+// The archive of one platform is one of Docker too.
+func TestImage(t *testing.T) {
+	folder, program := packed(t)
+	img, err := tarball.ImageFromPath(filepath.Join(folder, "apitoken-operator-v1.2.3-"+here()+".oci.tar"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := config.Config; c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/apitoken-operator"}) {
+		t.Errorf("it runs %v as %s", c.Entrypoint, c.User)
+	}
+	if config.OS != runtime.GOOS || config.Architecture != runtime.GOARCH || !config.Created.Equal(made.created) {
+		t.Errorf("it is for %s/%s, created %s", config.OS, config.Architecture, config.Created)
+	}
+	for label, want := range map[string]string{"version": "v1.2.3", "revision": "0123abc", "created": "2026-11-26T09:00:00Z", "licenses": "Apache-2.0"} {
+		if got := config.Config.Labels["org.opencontainers.image."+label]; got != want {
+			t.Errorf("the label %s is %q", label, got)
+		}
+	}
+	found := extracted(t, img)
+	if !bytes.Equal(found[Program], program) {
+		t.Error("the image holds another program")
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(found["etc/ssl/certs/ca-certificates.crt"]) || bytes.Count(found["etc/ssl/certs/ca-certificates.crt"], []byte("BEGIN CERT")) < 100 {
+		t.Error("the image holds no list of authorities")
+	}
+	if !strings.Contains(string(found["licenses/LICENSE"]), "Apache License") {
+		t.Error("the image does not hold the operator's licence")
+	}
+	for _, of := range []string{"Go, its runtime and standard library: LICENSE", "github.com/google/go-containerregistry v"} {
+		if !strings.Contains(string(found["licenses/THIRD-PARTY"]), "==== "+of) {
+			t.Errorf("the licence of %s is missing", of)
+		}
+	}
+}
+
+// extracted returns the files of an image. It fails if one can be changed, or does not belong to root.
+func extracted(t *testing.T, img v1.Image) map[string][]byte {
+	t.Helper()
+	found := map[string][]byte{}
+	all := mutate.Extract(img)
+	defer func() { _ = all.Close() }()
+	for r := tar.NewReader(all); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Mode&0o222 != 0 || h.Uid != 0 || h.Gid != 0 {
+			t.Errorf("%s has the mode %o and belongs to %d:%d", h.Name, h.Mode, h.Uid, h.Gid)
+		}
+		if found[h.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Engines find the image of their platform in the archive of all.
+func TestIndex(t *testing.T) {
+	folder, _ := packed(t)
+	unpacked := t.TempDir()
+	archive, err := os.Open(filepath.Join(folder, "apitoken-operator-v1.2.3.oci.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	for r := tar.NewReader(archive); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		data, readErr := io.ReadAll(r)
+		file := filepath.Join(unpacked, h.Name)
+		if err != nil || readErr != nil || os.MkdirAll(filepath.Dir(file), 0o700) != nil || os.WriteFile(file, data, 0o600) != nil {
+			t.Fatal(err, readErr)
+		}
+	}
+	top, err := layout.ImageIndexFromPath(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := top.IndexManifest()
+	if err != nil || len(manifest.Manifests) != 1 {
+		t.Fatal(manifest, err)
+	}
+	if got := manifest.Manifests[0].Annotations["io.containerd.image.name"]; got != "example.com/team/apitoken-operator:v1.2.3" {
+		t.Errorf("it is imported as %q", got)
+	}
+	index, err := top.ImageIndex(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if manifest, err = index.IndexManifest(); err != nil || len(manifest.Manifests) != 1 || manifest.MediaType != types.OCIImageIndex {
+		t.Fatal(manifest, err)
+	}
+	if p := manifest.Manifests[0].Platform; p.OS != runtime.GOOS || p.Architecture != runtime.GOARCH {
+		t.Errorf("the image is for %s", p)
+	}
+	if img, err := index.Image(manifest.Manifests[0].Digest); err != nil || len(extracted(t, img)[Program]) == 0 {
+		t.Errorf("the image cannot be read: %v", err)
+	}
+}
+
+func TestBillOfMaterials(t *testing.T) {
+	folder, _ := packed(t)
+	text, err := os.ReadFile(filepath.Join(folder, "apitoken-operator-v1.2.3-"+here()+".cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bom cdx.BOM
+	if err := json.Unmarshal(text, &bom); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := readBinary(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, c := range *bom.Components {
+		listed[c.PackageURL] = true
+	}
+	for _, m := range modulesOf(b.info) {
+		if url := "pkg:golang/" + m.Path + "@" + m.Version; !listed[url] {
+			t.Errorf("%s is missing", url)
+		}
+	}
+	if want := "pkg:golang/std@" + strings.TrimPrefix(runtime.Version(), "go"); !listed[want] {
+		t.Errorf("%s is missing", want)
+	}
+	if c := bom.Metadata.Component; c.Version != "v1.2.3" || bom.Metadata.Timestamp != "2026-11-26T09:00:00Z" {
+		t.Errorf("it is of %+v, %s", c, bom.Metadata.Timestamp)
+	}
+}
+
+// A module without a licence may not be given to others.
+func TestAModuleWithoutALicenceIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte("package main\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := appendLicenses(&text, "example.com/x v1.0.0", folder, true); err == nil || err.Error() != "reading the licence of example.com/x v1.0.0: it has none" {
+		t.Errorf("%v", err)
+	}
+}
