@@ -44,8 +44,8 @@ func TestPoliciesHoldEverywhere(t *testing.T) {
 			t.Errorf("type checking of %s warns: %v", policy.Name, checking.ExpressionWarnings)
 		}
 	}
-	if len(want) != 4 {
-		t.Errorf("there are %d policies, want 4", len(want))
+	if len(want) != 5 {
+		t.Errorf("there are %d policies, want 5", len(want))
 	}
 	got := map[string]admissionv1.ValidatingAdmissionPolicyBindingSpec{}
 	for _, binding := range bindings.Items {

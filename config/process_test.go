@@ -15,8 +15,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -65,6 +67,7 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	for _, object := range mustBuild(t, "components/single/rights") {
 		create(t, object)
 	}
+	t.Cleanup(func() { removeWrites(t) })
 	kubeconfig := filepath.Join(t.TempDir(), "operator")
 	if err := cluster.WriteKubeconfig(kubeconfig, account, groupsOf(account)...); err != nil {
 		t.Fatal(err)
@@ -116,6 +119,22 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	must("the controller's metrics", func() error {
 		return answers(t.Context(), at[3]+"/metrics", http.StatusOK, "apitoken_admission_policy_in_force")
 	})
+}
+
+// removeWrites removes what the process wrote. It has ended, and cleans up nothing itself.
+func removeWrites(t *testing.T) {
+	t.Helper()
+	for _, namespace := range []string{systemNamespace, credentialsNamespace} {
+		for _, object := range []client.Object{&corev1.Secret{}, &coordinationv1.Lease{}} {
+			if err := clients[clusterAdmin].DeleteAllOf(context.Background(), object, client.InNamespace(namespace)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	urls := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: "single-auth-urls"}}
+	if err := client.IgnoreNotFound(clients[clusterAdmin].Delete(context.Background(), urls)); err != nil {
+		t.Error(err)
+	}
 }
 
 func mustBuild(t *testing.T, name string) manifests {
