@@ -16,7 +16,7 @@ func TestSampleNetworkPolicies(t *testing.T) {
 			t.Errorf("%s %s: %v", o.GetKind(), o.GetName(), err)
 		}
 	}
-	if len(policies) != 4 {
+	if len(policies) != 1 {
 		t.Errorf("found %d policies", len(policies))
 	}
 }
