@@ -24,7 +24,7 @@ func TestDocumentsNameRealTests(t *testing.T) {
 			folders[function[1]][path.Base(path.Dir(file))] = true
 		}
 	}
-	least := map[string]int{"docs/explanation/threat-model.md": 200, "docs/how-to/stop.md": 18}
+	least := map[string]int{"docs/explanation/threat-model.md": 200, "docs/explanation/gateway-advisories.md": 40, "docs/how-to/stop.md": 18}
 	for page, document := range files(t, ".md") {
 		tests, steps := namedTest.FindAllStringSubmatch(document, -1), namedStep.FindAllStringSubmatch(document, -1)
 		for _, name := range tests {
@@ -44,6 +44,25 @@ func TestDocumentsNameRealTests(t *testing.T) {
 	}
 	if len(least) > 0 {
 		t.Errorf("found no %v", least)
+	}
+}
+
+// Every advisory has an answer: a test, a version of the gateway, or what no sample does.
+func TestAdvisoriesAreAnswered(t *testing.T) {
+	const page = "docs/explanation/gateway-advisories.md"
+	answer, rows := regexp.MustCompile("`([a-z]+\\.)?(Test|Fuzz)\\w+`|\\d+\\.\\d+\\.\\d+|no sample|try a wrong token|in the sample"), 0
+	for row := range strings.Lines(files(t, "gateway-advisories.md")[page]) {
+		cells := strings.Split(strings.TrimSpace(row), "|")
+		if len(cells) < 5 || !strings.Contains(cells[1], "-") || strings.Contains(cells[1], "---") {
+			continue
+		}
+		rows++
+		if !answer.MatchString(cells[len(cells)-2]) {
+			t.Errorf("no answer: %s", row)
+		}
+	}
+	if rows < 40 {
+		t.Errorf("found only %d rows", rows)
 	}
 }
 

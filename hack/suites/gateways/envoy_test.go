@@ -73,10 +73,10 @@ func (f filter) serve(conn net.Conn) {
 	}
 	headers.Set("X-Forwarded-For", "127.0.0.1")
 	to, target := f.w.productAt, r.RequestURI
-	if strings.HasPrefix(target, "/rest/api-tokens/") || strings.HasPrefix(target, "/plugins/servlet/api-tokens") {
+	if below := strings.TrimPrefix(target, f.w.contextPath); strings.HasPrefix(below, "/rest/api-tokens/") || strings.HasPrefix(below, "/plugins/servlet/api-tokens") {
 		headers.Set("X-Real-Ip", "127.0.0.1")
-		to, target = f.w.portalAt, "/portal/"+site.String()+target
-	} else if strings.HasPrefix(target, "/rest/") || headers.Get("Authorization") != "" {
+		to, target = f.w.portalAt, "/portal/"+site.String()+below
+	} else if strings.HasPrefix(below, "/rest/") || headers.Get("Authorization") != "" {
 		v := f.check(r, target, headers)
 		if v.status != 0 {
 			_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Length: 0\r\nConnection: close\r\n", v.status, http.StatusText(v.status))
@@ -105,7 +105,7 @@ func pass(conn net.Conn, to string, r *http.Request, target string, headers http
 
 // startEnvoyHTTP is the filter with http_service: path_prefix is the auth URL with "-" in place of the key, headers_to_add has
 // the key, allowed_headers lists Cookie, X-Forwarded-For and X-Request-Id, allowed_upstream_headers the identity headers.
-func startEnvoyHTTP(t *testing.T, w *world) string {
+func startEnvoyHTTP(t *testing.T, w *world, _ ...string) string {
 	t.Helper()
 	ask := func(r *http.Request, target string, headers http.Header) verdict {
 		conn, err := new(net.Dialer).DialContext(r.Context(), "tcp", w.webhookAt)
@@ -146,8 +146,8 @@ func startEnvoyHTTP(t *testing.T, w *world) string {
 }
 
 // startEnvoyGRPC is the filter with grpc_service. raw is encode_raw_headers.
-func startEnvoyGRPC(raw bool) func(t *testing.T, w *world) string {
-	return func(t *testing.T, w *world) string {
+func startEnvoyGRPC(raw bool) func(t *testing.T, w *world, edits ...string) string {
+	return func(t *testing.T, w *world, _ ...string) string {
 		t.Helper()
 		client := grpcClient(t, w)
 		ask := func(r *http.Request, target string, headers http.Header) verdict {
@@ -175,7 +175,7 @@ func startEnvoyGRPC(raw bool) func(t *testing.T, w *world) string {
 	}
 }
 
-func grpcClient(t *testing.T, w *world) authv3.AuthorizationClient {
+func grpcClient(t testing.TB, w *world) authv3.AuthorizationClient {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -24,16 +24,23 @@ type received struct {
 	seen   []fakeproduct.Seen
 }
 
+// sender sends a request through a gateway.
+type sender func(t *testing.T, method, target string, headers ...string) received
+
+// over sends raw bytes of HTTP/1.1.
+func (w *world) over(gateway string) sender {
+	return func(t *testing.T, method, target string, headers ...string) received {
+		t.Helper()
+		return w.send(t, gateway, method, target, headers...)
+	}
+}
+
 // send sends raw bytes through a gateway.
 func (w *world) send(t *testing.T, gateway, method, target string, headers ...string) received {
 	t.Helper()
 	w.product.Reset()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", gateway)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := dial(t, gateway)
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: " + gateway, "Connection: close"}, headers...)
 	if _, err := io.WriteString(conn, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
@@ -42,6 +49,21 @@ func (w *world) send(t *testing.T, gateway, method, target string, headers ...st
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
+	return w.received(answer)
+}
+
+func dial(t *testing.T, gateway string) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", gateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	return conn
+}
+
+// received reads an answer to its end.
+func (w *world) received(answer *http.Response) received {
 	defer func() { _ = answer.Body.Close() }()
 	body, _ := io.ReadAll(answer.Body)
 	return received{answer.StatusCode, answer.Header, string(body), w.product.Requests()}
@@ -91,40 +113,41 @@ var forged = []string{
 // Every credential, at paths with and without tokens, with each forged header: the client gets what it should, the product
 // serves whom it should, and no token and no forged identity reaches it.
 func TestRequests(t *testing.T) {
-	for _, p := range programs() {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			gateway, passed := p.start(t, w), 0
-			for _, c := range w.credentials() {
-				for _, path := range []string{myself, myself + "?expand=groups", "/rest/api/2/user%40x", "//rest//api//2//myself"} {
-					for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
-						if w.check(t, gateway, c, method, path) {
-							passed++
-						}
-					}
-				}
-				for _, header := range forged {
-					c := c
-					c.name, c.headers = c.name+" with "+header, append(slices.Clone(c.headers), header)
-					if w.check(t, gateway, c, "GET", myself) {
-						passed++
-					}
+	through(t, programs(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		send := w.over(p.start(t, w))
+		for _, c := range w.credentials() {
+			for _, path := range []string{myself, myself + "?expand=groups", "/rest/api/2/user%40x", "//rest//api//2//myself"} {
+				for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
+					w.check(t, p, send, c, method, path)
 				}
 			}
-			t.Logf("%s: %d cases passed", p.name, passed)
-		})
-	}
+			for _, header := range forged {
+				w.check(t, p, send, c.with(header), "GET", myself)
+			}
+		}
+	})
+}
+
+// with is a credential with one more header.
+func (c credential) with(header string) credential {
+	c.name, c.headers = c.name+" with "+header, append(slices.Clone(c.headers), header)
+	return c
 }
 
 // check sends one request, and judges the answer and what the product saw.
-func (w *world) check(t *testing.T, gateway string, c credential, method, target string) bool {
+func (w *world) check(t *testing.T, p program, send sender, c credential, method, target string) {
 	t.Helper()
-	got, failed := w.send(t, gateway, method, target, c.headers...), false
-	fail := func(format string, a ...any) {
-		t.Errorf("%s %s with %s: %s", method, target, c.name, fmt.Sprintf(format, a...))
-		failed = true
-	}
+	p.judge(t, method+" "+target+" with "+c.name, func(fail func(format string, a ...any)) {
+		got := send(t, method, target, c.headers...)
+		w.judgeAnswer(fail, got, c, method, target)
+		for _, seen := range got.seen {
+			w.judgeSeen(fail, seen, c, method)
+		}
+	})
+}
+
+func (w *world) judgeAnswer(fail func(format string, a ...any), got received, c credential, method, target string) {
 	switch {
 	case c.refused && (got.status != http.StatusUnauthorized || len(got.seen) != 0):
 		fail("%d, and the product saw %d requests", got.status, len(got.seen))
@@ -132,45 +155,50 @@ func (w *world) check(t *testing.T, gateway string, c credential, method, target
 		fail("the challenge is %q", got.header.Get("WWW-Authenticate"))
 	case !c.refused && len(got.seen) != 1:
 		fail("%d, and the product saw %d requests", got.status, len(got.seen))
-	case method == "GET" && strings.HasPrefix(target, myself) && got.status != c.status:
+	case method == "GET" && strings.HasPrefix(target, w.contextPath+myself) && got.status != c.status:
 		fail("%d, want %d: %.200s", got.status, c.status, got.body)
-	}
-	for _, seen := range got.seen {
-		if seen.User != c.user || seen.Method != method {
-			fail("the product served %q with %s", seen.User, seen.Method)
-		}
-		if text := fmt.Sprint(seen.Header, seen.RequestURI); strings.Contains(text, w.token[4:]) || strings.Contains(text, "root") ||
-			strings.Contains(text, "asp_0000000000000000") || strings.Contains(text, basic("alice", w.token)) {
-			fail("a token or a forged identity reached the product: %v", seen.Header)
-		}
-		if c.user == "alice" && strings.HasPrefix(c.name, "a token") && seen.Header.Get("Cookie") != "" {
-			fail("the product got a cookie beside a token")
-		}
 	}
 	if text := fmt.Sprint(got.header, got.body); strings.Contains(text, pat) || strings.Contains(text, callerKey) {
 		fail("the client got a personal access token or the caller key")
 	}
-	return !failed
+}
+
+// judgeSeen judges what the product saw of a request.
+func (w *world) judgeSeen(fail func(format string, a ...any), seen fakeproduct.Seen, c credential, method string) {
+	if seen.User != c.user || seen.Method != method {
+		fail("the product served %q with %s", seen.User, seen.Method)
+	}
+	if text := fmt.Sprint(seen.Header, seen.RequestURI); strings.Contains(text, w.token[4:]) || strings.Contains(text, "root") ||
+		strings.Contains(text, "asp_0000000000000000") || strings.Contains(text, basic("alice", w.token)) {
+		fail("a token or a forged identity reached the product: %v", seen.Header)
+	}
+	if c.user == "alice" && strings.HasPrefix(c.name, "a token") && seen.Header.Get("Cookie") != "" {
+		fail("the product got a cookie beside a token")
+	}
 }
 
 // The portal gets what is its own, whatever is presented, and is told the client's address.
 func TestPortalRoutes(t *testing.T) {
-	for _, p := range programs() {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			gateway := p.start(t, w)
-			for _, path := range []string{"/rest/api-tokens/latest/", "/rest/api-tokens/latest/asp_x/rotate?a=b", "/plugins/servlet/api-tokens", "/plugins/servlet/api-tokens/x.css"} {
-				got := w.send(t, gateway, "GET", path, "Authorization: "+basic("alice", w.token), "X-Real-IP: 192.0.2.1")
-				exchanges, portal := w.asked()
-				if got.body != "the portal" || len(exchanges) != 0 || len(portal) != 1 {
-					t.Errorf("%s: %d %.100s, asked %d times, %d requests to the portal", path, got.status, got.body, len(exchanges), len(portal))
-					continue
-				}
-				r := portal[0]
-				if r.RequestURI != "/portal/jira/main"+path || r.Header.Get("Authorization") != basic("alice", w.token) || r.Header.Get("X-Real-Ip") != "127.0.0.1" {
-					t.Errorf("%s: the portal got %s with %v", path, r.RequestURI, r.Header)
-				}
+	through(t, programs(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		w.checkPortal(t, p, p.start(t, w))
+	})
+}
+
+func (w *world) checkPortal(t *testing.T, p program, gateway string) {
+	t.Helper()
+	w.asked()
+	for _, path := range []string{"/rest/api-tokens/latest/", "/rest/api-tokens/latest/asp_x/rotate?a=b", "/plugins/servlet/api-tokens", "/plugins/servlet/api-tokens/x.css"} {
+		p.judge(t, path, func(fail func(format string, a ...any)) {
+			got := w.send(t, gateway, "GET", w.contextPath+path, "Authorization: "+basic("alice", w.token), "X-Real-IP: 192.0.2.1")
+			exchanges, portal := w.asked()
+			if got.body != "the portal" || len(exchanges) != 0 || len(portal) != 1 {
+				fail("%d %.100s, asked %d times, %d requests to the portal", got.status, got.body, len(exchanges), len(portal))
+				return
+			}
+			r := portal[0]
+			if r.RequestURI != "/portal/jira/main"+path || r.Header.Get("Authorization") != basic("alice", w.token) || r.Header.Get("X-Real-Ip") != "127.0.0.1" {
+				fail("the portal got %s with %v", r.RequestURI, r.Header)
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 // startIngressNginx starts nginx with what ingress-nginx 1.15.1 renders for the annotations of docs/how-to/ingress-nginx.md: the
 // location of the question and that of the path (rootfs/etc/nginx/template/nginx.tmpl, lines 1006 to 1252), reduced to what bears
 // on authentication. The Ingresses of the portal have no annotations of ours.
-func startIngressNginx(t *testing.T, w *world) string {
+func startIngressNginx(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
 	proxied := `
@@ -20,6 +20,8 @@ func startIngressNginx(t *testing.T, w *world) string {
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Scheme $scheme;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
             proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
             proxy_set_header Proxy "";
             proxy_buffer_size 64k;
@@ -49,6 +51,10 @@ error_log stderr warn;
 events {}
 http {
     access_log off;
+    map $http_upgrade $connection_upgrade {
+        default upgrade;
+        ''      '';
+    }
     large_client_header_buffers 4 16k;
     client_max_body_size 0;
     client_body_temp_path ` + dir + `/body;
@@ -57,7 +63,7 @@ http {
     uwsgi_temp_path ` + dir + `/uwsgi;
     scgi_temp_path ` + dir + `/scgi;
     server {
-        listen ` + listen + `;
+        listen LISTEN;
         location = /_external-auth-L3Jlc3Q-Prefix {
             internal;
             proxy_pass_request_body off;
@@ -75,24 +81,29 @@ http {
             proxy_buffer_size 64k;
             proxy_buffers 4 64k;
             proxy_pass_request_headers on;
-            set $target http://` + w.webhookAt + "/nginx/" + callerKey + "/" + site.String() + `;
+            set $target http://WEBHOOK/nginx/` + callerKey + "/" + site.String() + `;
             proxy_pass $target;
         }
         location /rest/ {` + asked + proxied + `
-            proxy_pass http://` + w.productAt + `;
+            proxy_pass http://PRODUCT;
         }
         location /rest/api-tokens/ {` + proxied + `
-            proxy_pass http://` + w.portalAt + "/portal/" + site.String() + `/rest/api-tokens/;
+            proxy_pass http://PORTAL/portal/SITE/rest/api-tokens/;
         }
         location /plugins/servlet/api-tokens {` + proxied + `
-            proxy_pass http://` + w.portalAt + "/portal/" + site.String() + `/plugins/servlet/api-tokens;
+            proxy_pass http://PORTAL/portal/SITE/plugins/servlet/api-tokens;
         }
         location / {` + proxied + `
-            proxy_pass http://` + w.productAt + `;
+            proxy_pass http://PRODUCT;
         }
     }
 }
 `
-	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", strings.TrimSpace(main)+"\n"))
+	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", w.fill(edited(t, strings.TrimSpace(main)+"\n", edits), listen)))
 	return listen
+}
+
+// ingressNginxSwitches: every protocol passes, except where the webhook refuses the request.
+func ingressNginxSwitches(c credential, target, _ string) bool {
+	return !c.refused || !strings.HasPrefix(target, "/rest/")
 }

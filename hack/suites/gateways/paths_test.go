@@ -22,75 +22,72 @@ var targets = []string{
 	"/s/..;/rest/api/_/rest/pat/latest/tokens", "/s/x/_/rest/pat/latest/tokens", "/s/%2e%2e/rest/api/_/rest/pat/latest/tokens", "/rest/s/x/_/rest/pat/latest/tokens",
 	"/rest/..;/s/x/_/rest/pat/latest/tokens", "/rest/api/2/../../secure/admin", "/rest/..;/secure/admin", "/rest/%2e%2e/secure/admin", "/rest/..%2fsecure/admin",
 	"//rest/pat/latest/tokens", "///rest//pat//latest//tokens", "/./rest/pat/latest/tokens", "/x/../rest/pat/latest/tokens", "/rest/pat%20/latest", "/rest/api/2/%23/../pat",
+	"/rest/pat#/rest/api/2/myself", "/rest/api/2/myself#/../../pat", "/secure/admin?/rest/api", "/rest/api/2/myself;/../../pat/latest/tokens", "/rest/pat;.css",
 	"/secure/admin", "/secure/..;/rest/pat/latest/tokens", "/plugins/servlet/oauth/authorize", "/rest/../plugins/servlet/oauth/authorize",
 }
 
 // A token never reaches, as its owner, a path that issues credentials or lies outside of the token paths, however it is spelled.
 func TestPaths(t *testing.T) {
-	for _, p := range programs() {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			gateway, refused := p.start(t, w), 0
-			for _, target := range targets {
-				for _, method := range []string{http.MethodGet, http.MethodPost} {
-					got := w.send(t, gateway, method, target, "Authorization: "+basic("alice", w.token))
-					for _, seen := range got.seen {
-						ran := seen.Path
-						if seen.Forwarded != "" {
-							ran = seen.Forwarded
-						}
-						if seen.User == "alice" && (!strings.HasPrefix(ran, "/rest/") || credentialPath.MatchString(ran)) {
-							t.Errorf("%s %s: %d, and the product ran %s as alice", method, target, got.status, ran)
-						}
-						if strings.Contains(seen.Header.Get("Authorization"), "Basic") && !p.restAlone {
-							t.Errorf("%s %s: the token reached the product", method, target)
-						}
-					}
-					if len(got.seen) == 0 {
-						refused++
-					}
-				}
+	through(t, programs(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		gateway := p.start(t, w)
+		for _, target := range targets {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				w.checkPath(t, p, w.over(gateway), method, target)
 			}
-			if ordinary := w.send(t, gateway, http.MethodGet, "/rest/api/2/myself", "Authorization: "+basic("alice", w.token)); ordinary.status != http.StatusOK {
-				t.Errorf("afterwards: %d", ordinary.status)
+		}
+		w.check(t, p, w.over(gateway), w.credentials()[1], "GET", myself)
+	})
+}
+
+// checkPath sends a token to a path, and judges what the product ran.
+func (w *world) checkPath(t *testing.T, p program, send sender, method, target string) {
+	t.Helper()
+	p.judge(t, method+" "+target, func(fail func(format string, a ...any)) {
+		got := send(t, method, target, "Authorization: "+basic("alice", w.token))
+		for _, seen := range got.seen {
+			ran := strings.TrimPrefix(seen.Path, w.contextPath)
+			if seen.Forwarded != "" {
+				ran = seen.Forwarded
 			}
-			t.Logf("%s: %d of %d requests were refused before the product", p.name, refused, 2*len(targets))
-		})
-	}
+			if seen.User == "alice" && (!strings.HasPrefix(ran, "/rest/") || credentialPath.MatchString(ran)) {
+				fail("%d, and the product ran %s as alice", got.status, ran)
+			}
+			if strings.Contains(seen.Header.Get("Authorization"), "Basic") && !p.restAlone {
+				fail("the token reached the product")
+			}
+		}
+	})
 }
 
 // A second credential beside a token is refused, wherever it stands.
 func TestSecondCredential(t *testing.T) {
-	for _, p := range programs() {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			gateway := p.start(t, w)
-			ours, others := "Authorization: "+basic("alice", w.token), "Authorization: Bearer "+pat
-			for name, tc := range map[string]struct {
-				target  string
-				headers []string
-			}{
-				"two headers, ours first":     {myself, []string{ours, others}},
-				"two headers, ours last":      {myself, []string{others, ours}},
-				"folded by a comma":           {myself, []string{ours + ", Bearer " + pat}},
-				"folded by a comma, last":     {myself, []string{others + ", " + basic("alice", w.token)}},
-				"in another case":             {myself, []string{ours, "AUTHORIZATION: Bearer " + pat}},
-				"os_username and os_password": {myself + "?os_username=bob&os_password=bobs%20password", []string{ours}},
-				"os_ in other letters":        {myself + "?%6fs_username=bob&os%5fpassword=bobs%20password", []string{ours}},
-				"os_authType":                 {myself + "?os_authType=any", []string{ours}},
-				"the token in the query":      {myself + "?os_username=alice&os_password=" + w.token, nil},
-			} {
-				got := w.send(t, gateway, http.MethodGet, tc.target, tc.headers...)
-				refusal := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
-				if name == "the token in the query" && tc.headers == nil {
-					refusal = []int{http.StatusForbidden}
+	through(t, programs(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		gateway := p.start(t, w)
+		ours, others := "Authorization: "+basic("alice", w.token), "Authorization: Bearer "+pat
+		refusals := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}
+		for name, tc := range map[string]struct {
+			target  string
+			headers []string
+			status  []int
+		}{
+			"two headers, ours first":     {myself, []string{ours, others}, refusals},
+			"two headers, ours last":      {myself, []string{others, ours}, refusals},
+			"folded by a comma":           {myself, []string{ours + ", Bearer " + pat}, refusals},
+			"folded by a comma, last":     {myself, []string{others + ", " + basic("alice", w.token)}, refusals},
+			"in another case":             {myself, []string{ours, "AUTHORIZATION: Bearer " + pat}, refusals},
+			"os_username and os_password": {myself + "?os_username=bob&os_password=bobs%20password", []string{ours}, refusals},
+			"os_ in other letters":        {myself + "?%6fs_username=bob&os%5fpassword=bobs%20password", []string{ours}, refusals},
+			"os_authType":                 {myself + "?os_authType=any", []string{ours}, refusals},
+			"os_cookie":                   {myself + "?a=b&os_cookie=true", []string{ours}, refusals},
+			"the token in the query":      {myself + "?os_username=alice&os_password=" + w.token, nil, []int{http.StatusForbidden}},
+		} {
+			p.judge(t, name, func(fail func(format string, a ...any)) {
+				if got := w.send(t, gateway, http.MethodGet, tc.target, tc.headers...); !slices.Contains(tc.status, got.status) || len(got.seen) != 0 {
+					fail("%d, and the product saw %+v", got.status, got.seen)
 				}
-				if !slices.Contains(refusal, got.status) || len(got.seen) != 0 {
-					t.Errorf("%s: %d, and the product saw %+v", name, got.status, got.seen)
-				}
-			}
-		})
-	}
+			})
+		}
+	})
 }

@@ -18,23 +18,56 @@ import (
 // program is a real gateway that a test starts with its sample configuration.
 type program struct {
 	name string
-	// start starts it for a world, and returns its address.
-	start func(t *testing.T, w *world) string
+	// start starts it for a world, with edits of its sample, and returns its address. Edits are pairs: a text and its replacement.
+	start func(t *testing.T, w *world, edits ...string) string
+	// filter means that it is a filter of the tests. To try more of it than the contract would try the tests.
+	filter bool
 	// restAlone means that it asks only about paths below /rest/. A token elsewhere reaches the product, which refuses it.
 	restAlone bool
+	// http2 are the edits with which it serves HTTP/2 without TLS.
+	http2 []string
+	// context are the edits for a product below /jira.
+	context []string
+	// switches reports whether a request becomes another protocol, for gateways whose sample does not decide that.
+	switches func(c credential, target, protocol string) bool
+	// unready and away are what the client gets while the webhook does not know every token yet, and while nothing listens there.
+	unready, away int
 }
 
 func programs() []program {
+	nginx := []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"}
 	return []program{
-		{name: "nginx", start: startNginx},
-		{name: "haproxy", start: startHAProxy},
-		{name: "caddy", start: startCaddy},
-		{name: "traefik", start: startTraefik},
-		{name: "ingress-nginx", start: startIngressNginx, restAlone: true},
-		{name: "envoy-http", start: startEnvoyHTTP},
-		{name: "envoy-grpc", start: startEnvoyGRPC(false)},
-		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true)},
+		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, context: nginx, unready: 500, away: 500},
+		{name: "haproxy", start: startHAProxy, http2: []string{}, unready: 503, away: 503, context: []string{
+			"path_beg /rest/api-tokens/ /plugins/", "path_beg /jira/rest/api-tokens/ /jira/plugins/",
+			"acl rest path_beg /rest/", "acl rest path_beg /jira/rest/", "SITE%[path]", "SITE%[path,regsub(^/jira,)]",
+		}},
+		{name: "caddy", start: startCaddy, http2: []string{"admin off", "admin off\n\tservers {\n\t\tprotocols h1 h2c\n\t}"}, unready: 503, away: 502, context: []string{
+			"path /rest/api-tokens/* /plugins/servlet/api-tokens /plugins/", "path /jira/rest/api-tokens/* /jira/plugins/servlet/api-tokens /jira/plugins/",
+			"path('/rest/*')", "path('/jira/rest/*')", "rewrite * /portal/SITE{uri}", "uri replace /jira/ /portal/SITE/ 1",
+		}},
+		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: []string{
+			"PathPrefix(`/", "PathPrefix(`/jira/",
+			"addPrefix:\n    prefix: /portal/jira/main", "replacePathRegex:\n    regex: ^/jira/\n    replacement: /portal/jira/main/",
+		}},
+		{name: "ingress-nginx", start: startIngressNginx, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
+			context: nginx, unready: 500, away: 500},
+		{name: "envoy-http", start: startEnvoyHTTP, filter: true, unready: 403, away: 403},
+		{name: "envoy-grpc", start: startEnvoyGRPC(false), filter: true, unready: 403, away: 403},
+		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true), filter: true, unready: 403, away: 403},
 	}
+}
+
+// edited applies edits to a sample. Each must find its text.
+func edited(t *testing.T, text string, edits []string) string {
+	t.Helper()
+	for i := 0; i < len(edits); i += 2 {
+		if !strings.Contains(text, edits[i]) {
+			t.Fatalf("the sample has no %q", edits[i])
+		}
+		text = strings.ReplaceAll(text, edits[i], edits[i+1])
+	}
+	return text
 }
 
 // sample returns a file below config/samples.
@@ -123,9 +156,9 @@ func write(t *testing.T, dir, name, text string) string {
 	return path
 }
 
-func startNginx(t *testing.T, w *world) string {
+func startNginx(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
-	return startNginxWith(t, w, sample(t, "nginx.conf"))
+	return startNginxWith(t, w, edited(t, sample(t, "nginx.conf"), edits))
 }
 
 // startNginxWith starts nginx with the sample, or with a changed one.
@@ -146,19 +179,19 @@ func startNginxWith(t *testing.T, w *world, conf string) string {
 	return listen
 }
 
-func startHAProxy(t *testing.T, w *world) string {
+func startHAProxy(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
 	write(t, dir, "api-tokens.lua", sample(t, "gateways/haproxy/api-tokens.lua"))
-	config := strings.ReplaceAll(w.fill(sample(t, "gateways/haproxy/haproxy.cfg"), listen), "FOLDER", dir)
+	config := strings.ReplaceAll(w.fill(edited(t, sample(t, "gateways/haproxy/haproxy.cfg"), edits), listen), "FOLDER", dir)
 	run(t, listen, "haproxy", "-db", "-f", write(t, dir, "haproxy.cfg", config))
 	return listen
 }
 
-func startCaddy(t *testing.T, w *world) string {
+func startCaddy(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
-	config := "{\n\tadmin off\n\tauto_https off\n}\n" + w.fill(sample(t, "gateways/caddy/Caddyfile"), listen)
+	config := w.fill(edited(t, "{\n\tadmin off\n\tauto_https off\n}\n"+sample(t, "gateways/caddy/Caddyfile"), edits), listen)
 	run(t, listen, "caddy", "run", "--config", write(t, dir, "Caddyfile", config), "--adapter", "caddyfile")
 	return listen
 }

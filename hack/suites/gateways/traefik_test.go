@@ -16,11 +16,11 @@ import (
 
 // startTraefik starts Traefik with the objects of the sample, which its file provider reads: the fields are the same. The
 // static configuration is the one that the sample asks for.
-func startTraefik(t *testing.T, w *world) string {
+func startTraefik(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen := free(t)
 	text := strings.NewReplacer("AUTH_URL", "http://"+w.webhookAt+"/forward/"+callerKey+"/"+site.String(), "jira.example.com", "127.0.0.1").
-		Replace(sample(t, "gateways/traefik/jira.yaml"))
+		Replace(edited(t, sample(t, "gateways/traefik/jira.yaml"), edits))
 	config := write(t, t.TempDir(), "dynamic.yaml", traefikFile(t, text, map[string]string{"jira": w.productAt, "apitoken-portal": w.portalAt}))
 	run(t, listen, "traefik", "--entryPoints.web.address="+listen, "--entryPoints.web.http.aliasHeadersStrategy=delete", "--log.level=ERROR",
 		"--global.checkNewVersion=false", "--global.sendAnonymousUsage=false", "--providers.file.filename="+config)
@@ -31,7 +31,7 @@ func startTraefik(t *testing.T, w *world) string {
 // waitForRoutes waits until a gateway that listens before it knows its routes knows them.
 func waitForRoutes(t *testing.T, w *world, gateway string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); w.send(t, gateway, "GET", "/login.jsp").status == http.StatusNotFound; {
+	for deadline := time.Now().Add(30 * time.Second); w.send(t, gateway, "GET", w.contextPath+"/login.jsp").status == http.StatusNotFound; {
 		if time.Now().After(deadline) {
 			t.Fatal("the gateway does not know its routes")
 		}
@@ -97,4 +97,10 @@ func traefikRouters(t *testing.T, ingressRoute []byte) (routers []any) {
 		})
 	}
 	return routers
+}
+
+// traefikSwitches: where the webhook is asked, no request becomes anything else. Elsewhere Traefik itself refuses HTTP/2 alone.
+func traefikSwitches(c credential, target, protocol string) bool {
+	asked := strings.HasPrefix(target, "/rest/") || c.refused || c.name == "a token"
+	return !asked && !strings.Contains(protocol, "h2c")
 }

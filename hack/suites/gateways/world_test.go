@@ -5,6 +5,7 @@ package gateways_test
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -36,6 +37,8 @@ var site = authn.SiteName{Namespace: "jira", Name: "main"}
 type world struct {
 	index   *authn.Index
 	product *fakeproduct.Jira
+	// contextPath is that of the product.
+	contextPath string
 	// token is alice's, and wrong has its id with another secret.
 	token, wrong string
 	// productAt, webhookAt and portalAt are addresses, as host:port.
@@ -46,13 +49,18 @@ type world struct {
 	portal    []*http.Request
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldAt(t, "", "/rest/") }
+
+// newWorldAt is a world with a product at a context path, where tokens count at the given paths.
+func newWorldAt(t *testing.T, contextPath string, tokenPaths ...string) *world {
 	t.Helper()
-	w := &world{index: authn.NewIndex(time.Now), product: fakeproduct.NewJira(fakeproduct.Options{BasicAuth: true, Users: []fakeproduct.User{
+	w := &world{index: authn.NewIndex(time.Now), contextPath: contextPath}
+	w.product = fakeproduct.NewJira(fakeproduct.Options{ContextPath: contextPath, BasicAuth: true, Users: []fakeproduct.User{
 		{Name: "alice", Password: password, PATs: []string{pat}}, {Name: "bob", Password: "bobs password"},
-	}})}
-	w.productAt = serve(t, w.product, 0)
-	w.issue(t)
+	}})
+	w.productAt = serve(t, upgrading{w.product}, 0)
+	w.issue(t, tokenPaths)
+	w.index.SetReady()
 	w.webhookAt = serve(t, contract.NewHandler(w.index, w.observe), 10*time.Second)
 	w.portalAt = serve(t, http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -63,8 +71,28 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// upgrading is a product that speaks every protocol to which a request asks to switch: it sends back what it gets. It accepts the
+// key of RFC 6455, section 1.3.
+type upgrading struct{ *fakeproduct.Jira }
+
+func (p upgrading) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	to := r.Header.Get("Upgrade")
+	if to == "" {
+		p.Jira.ServeHTTP(w, r)
+		return
+	}
+	p.Jira.ServeHTTP(httptest.NewRecorder(), r)
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n", to)
+	_, _ = io.Copy(conn, buffered)
+}
+
 // issue fills the index with the site and one token of alice.
-func (w *world) issue(t *testing.T) {
+func (w *world) issue(t testing.TB, tokenPaths []string) {
 	t.Helper()
 	id, err := token.NewID(rand.Reader)
 	if err != nil {
@@ -84,14 +112,13 @@ func (w *world) issue(t *testing.T) {
 	}
 	origin := "http://" + w.productAt
 	w.index.PutMemory(site, authn.Memory{UID: "site-uid"})
-	w.index.PutSite(authn.Site{Name: site, UID: "site-uid", Product: "Jira", Origin: origin, TokenPaths: []string{"/rest/"}})
+	w.index.PutSite(authn.Site{Name: site, UID: "site-uid", Product: "Jira", ContextPath: w.contextPath, Origin: origin, TokenPaths: tokenPaths})
 	w.index.PutCallerKeys(site, keys, nil)
 	w.index.PutUpstreamCredential(authn.UpstreamCredential{Site: site, User: "alice", Authorization: "Bearer " + pat, Origin: origin})
 	w.index.PutToken(authn.Token{UID: "uid", Namespace: "jira", Name: "ci", User: "alice", Site: site})
 	w.index.PutRecord("uid", &record.Record{
 		TokenID: id, User: "alice", Site: record.Ref(site), APIToken: record.Ref{Namespace: "jira", Name: "ci"}, DeliverySecret: "ci", Entries: []record.Entry{entry},
 	})
-	w.index.SetReady()
 }
 
 func (w *world) observe(x audit.Exchange) {

@@ -1,0 +1,97 @@
+package gateways_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/webhook/gateway/contract"
+)
+
+// FuzzContracts asks about one request through every contract. The credential and the raw target are anything. All contracts
+// reach the same decision, and no answer has the token.
+func FuzzContracts(f *testing.F) {
+	w := &world{index: authn.NewIndex(time.Now), productAt: "jira:8080"}
+	w.issue(f, []string{"/rest/"})
+	w.index.SetReady()
+	handler, grpc := contract.NewHandler(w.index, w.observe), grpcClient(f, w)
+	for i, target := range append([]string{"/rest/?os_username={t}", "/rest/?a=%2e", "/", "/rest/\x80", "/rest/é"}, targets...) {
+		f.Add("Basic {b}", target, "GET")
+		f.Add([]string{"Bearer {t}", "Basic", "basic {b}=", "Basic {b}, Bearer x", "Negotiate {t}", "", "Basic YTpi", "Basic  {b}", "{t}"}[i%9], target, "POST")
+	}
+	f.Fuzz(func(t *testing.T, authorization, target, method string) {
+		fill := strings.NewReplacer("{t}", w.token, "{b}", strings.TrimPrefix(basic("alice", w.token), "Basic "))
+		authorization, target = fill.Replace(authorization), fill.Replace(target)
+		if !strings.HasPrefix(target, "/") || strings.ContainsFunc(authorization+target+method, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+			return // No gateway asks about it.
+		}
+		var first authn.Decision
+		for i, r := range questions(authorization, target, method) {
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, r)
+			w.judgeExchange(t, &first, i == 0, r.RequestURI)
+			for name, values := range answer.Header() {
+				if strings.Contains(strings.Join(values, "\n"), w.token) {
+					t.Errorf("%s: the answer has the token in %s", r.RequestURI, name)
+				}
+			}
+		}
+		if !utf8.ValidString(authorization + target + method) {
+			return // Protocol Buffers hold no such text.
+		}
+		client := &http.Request{Method: method, Host: "h"}
+		answer, err := grpc.Check(t.Context(), checkRequest(client, target, http.Header{"Authorization": {authorization}}, len(target)%2 == 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.judgeExchange(t, &first, false, "gRPC")
+		if strings.Contains(answer.String(), w.token) {
+			t.Error("the answer over gRPC has the token")
+		}
+	})
+}
+
+// judgeExchange compares the last decision with that of the first contract.
+func (w *world) judgeExchange(t *testing.T, first *authn.Decision, isFirst bool, of string) {
+	t.Helper()
+	exchanges, _ := w.asked()
+	if len(exchanges) != 1 {
+		t.Fatalf("%s: observed %d exchanges", of, len(exchanges))
+	}
+	got := exchanges[0].Decision
+	if isFirst {
+		*first = got
+	} else if got != *first {
+		t.Errorf("%s: decided\n%+v, another contract\n%+v", of, got, *first)
+	}
+	if got.Verdict == authn.Allow && (got.User != "alice" || got.Authorization != "Bearer "+pat) {
+		t.Errorf("%s: allowed %+v", of, got)
+	}
+}
+
+// questions are the questions of all contracts over HTTP about one request.
+func questions(authorization, target, method string) (all []*http.Request) {
+	for _, c := range authurl.Contracts() {
+		h := http.Header{"Authorization": {authorization}, "X-Forwarded-For": {"127.0.0.1"}}
+		r := &http.Request{Method: http.MethodGet, RequestURI: "/" + string(c) + "/" + callerKey + "/" + site.String(), Header: h}
+		switch c {
+		case authurl.Nginx:
+			h["X-Original-Url"], h["X-Original-Method"], h["X-Real-Ip"] = []string{"http://h" + target}, []string{method}, []string{"127.0.0.1"}
+		case authurl.Forward:
+			h["X-Forwarded-Uri"], h["X-Forwarded-Method"] = []string{target}, []string{method}
+		case authurl.Fabric:
+			h["Path"], h["Method"] = []string{target}, []string{method}
+		case authurl.Envoy:
+			r.Method, r.RequestURI = method, r.RequestURI+target
+		default:
+			continue
+		}
+		all = append(all, r)
+	}
+	return all
+}
