@@ -289,9 +289,12 @@ func reuseName(h *history) *order {
 			h.wrong("the product refuses")
 		}
 		h.cookies["alice"], h.keys["alice"] = h.product.SignIn("alice"), "KEY9"
-		if h.create("alice", nil) == nil {
-			h.wrong("the new alice cannot have a token")
+		for range 3 { // a machine with much to do may answer 503
+			if h.create("alice", nil) != nil {
+				return
+			}
 		}
+		h.wrong("the new alice cannot have a token")
 	}, func() {}, nothing)
 	o.alone = true
 	return o
