@@ -134,9 +134,6 @@ func (ix *Index) allowsNamespace(s *site, namespace string) bool {
 // blocks reports whether the site blocks the owner of a token: by name, by the key that the token belongs to, or by the key
 // that the owner acts with. It looks at all three each time, so that the time reveals nothing.
 func (ix *Index) blocks(s *site, r *record.Record) bool {
-	if len(s.blockedNames)+len(s.blockedKeys) == 0 {
-		return false
-	}
 	name, key := s.blockedNames[r.User], s.blockedKeys[r.UserKey]
 	acting := s.blockedKeys[ix.credentials[siteUser{s.name, r.User}].UserKey]
 	return name || key || acting

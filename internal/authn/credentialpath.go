@@ -1,7 +1,7 @@
 package authn
 
 import (
-	"bytes"
+	"path"
 	"strings"
 
 	"apitokens.dev/operator/internal/username"
@@ -83,7 +83,7 @@ func coversPattern(pattern string, path []byte) bool {
 		}
 		want, got := firstSegment(pattern), firstSegment(path)
 		segment, last := path[1:got], want == len(pattern)
-		matches := matchesSegment(pattern[1:want], segment) || last && matchesSegment(pattern[1:want], withoutExtension(segment))
+		matches := matchesSegment(pattern[1:want], segment) || last && matchesSegment(pattern[1:], withoutExtension(segment))
 		if !matches {
 			return false
 		}
@@ -104,24 +104,16 @@ func firstSegment[P string | []byte](path P) int {
 
 // withoutExtension returns a segment up to its last dot.
 func withoutExtension(segment []byte) []byte {
-	if dot := bytes.LastIndexByte(segment, '.'); dot >= 0 {
-		return segment[:dot]
-	}
-	return segment
+	return segment[:len(segment)-len(path.Ext(string(segment)))]
 }
 
 // matchesSegment compares a segment with a pattern in lower case that has at most one star. It ignores the case of ASCII
-// letters: it is better to refuse too much.
+// letters, as in usernames: it is better to refuse too much.
 func matchesSegment(pattern string, segment []byte) bool {
 	before, after, star := strings.Cut(pattern, "*")
 	if !star {
-		return equalFold(segment, pattern)
+		return username.Is(pattern, segment)
 	}
 	end := len(segment) - len(after)
-	return end >= len(before) && equalFold(segment[:len(before)], before) && equalFold(segment[end:], after)
-}
-
-// equalFold compares text with want, which is in lower case. It folds as usernames are folded: ASCII alone.
-func equalFold(text []byte, want string) bool {
-	return len(text) == len(want) && username.Is(want, text)
+	return end >= len(before) && username.Is(before, segment[:len(before)]) && username.Is(after, segment[end:])
 }

@@ -2,6 +2,7 @@ package authn_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,13 +173,57 @@ func TestDeadImportedSecretsAreForwarded(t *testing.T) {
 	check("before the epoch", "first-"+strong, authn.Forward, authn.ReasonRevokedByEpoch)
 }
 
+// Only the 20 newest dead secrets of a user are compared. If two are the same, the log names the newer one.
+func TestNewestDeadImportedSecrets(t *testing.T) {
+	f := newFixture(t)
+	for i, n := range []int{0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19} {
+		f.importSecret(t, i, fmt.Sprintf("%s-%02d", strong, n))
+		f.DeleteToken(fmt.Sprintf("imported-%d", i))
+	}
+	for n, uid := range map[int]string{1: "imported-1", 2: "imported-3", 19: "imported-20"} {
+		d := f.Decide(request(myself, basic("alice", fmt.Sprintf("%s-%02d", strong, n))))
+		if d.Reason != authn.ReasonDeleted || d.TokenID != f.Record(uid).TokenID {
+			t.Errorf("decided %+v, want the token of %s", d, uid)
+		}
+	}
+	f.want(t, "one too many", request(myself, basic("alice", strong+"-00")), authn.Forward, authn.ReasonNoToken)
+}
+
+// Replaced secrets with slow hashes are compared too, each of them once: a change of the APIToken's status forgets nothing.
+func TestReplacedSlowSecrets(t *testing.T) {
+	f := importing(t, strong)
+	r := *f.Record("imported-0")
+	replaced := []string{weak, "another-" + weak}
+	for _, secret := range replaced {
+		hash, err := record.ParseHash(precomputed[secret])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.DeadEntries = append(r.DeadEntries, record.Entry{Hash: hash, State: record.Dead, Issued: issued, Ends: issued})
+	}
+	f.PutRecord("imported-0", &r)
+	ask := func() {
+		for _, secret := range replaced {
+			f.want(t, secret, request(myself, basic("alice", secret)), authn.Forward, authn.ReasonReplaced)
+		}
+		f.want(t, "the current one", request(myself, basic("alice", strong)), authn.Allow, authn.ReasonAuthenticated)
+	}
+	ask()
+	f.PutRecord("imported-0", &r)
+	if n := slowHashes(ask); n != 0 {
+		t.Errorf("%d slow hashes are computed again", n)
+	}
+}
+
 // Only the log needs the hash of a dead secret. A machine that is too busy to compute it forwards the password.
 func TestBusyMachineForwardsDeadSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := importing(t, weak)
+		f := importing(t, strong, weak)
 		f.DeleteToken("imported-0")
+		f.DeleteToken("imported-1")
 		defer f.HoldSlots(2)()
 		f.want(t, "while others compute", request(myself, basic("alice", weak)), authn.Forward, authn.ReasonNoToken)
+		f.want(t, "a strong one beside it", request(myself, basic("alice", strong)), authn.Forward, authn.ReasonDeleted)
 	})
 }
 

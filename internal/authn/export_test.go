@@ -24,10 +24,10 @@ func (ix *Index) PassSlot() {
 func (ix *Index) RejectMany(uid string, n int) (known, first int) {
 	memory := ix.linked[uid].slow
 	for i := range n {
-		memory.remember(mac{byte(i), byte(i >> 8)}, differs, ix.now())
+		memory.remember(mac{byte(i), byte(i >> 8)}, false, ix.now())
 	}
 	for i := n - 1; i >= 0; i-- {
-		if memory.recall(mac{byte(i), byte(i >> 8)}, ix.now()) == differs {
+		if _, remembered := memory.recall(mac{byte(i), byte(i >> 8)}, ix.now()); remembered {
 			known, first = known+1, i
 		}
 	}

@@ -135,18 +135,6 @@ func TestDescribe(t *testing.T) {
 	if d, _ = f.Describe(uid); d.Reason != "" || !d.Issued.Equal(r.Entries[1].Issued) {
 		t.Errorf("a rotated token is described as %+v", d)
 	}
-	// Replaced secrets are counted while they are valid. The lifetime may end them earlier than the overlap.
-	until := time.Now().Add(time.Hour)
-	r.Entries[0].Issued, r.Entries[0].Ends = time.Now(), until
-	f.PutRecord(uid, &r)
-	if d, _ = f.Describe(uid); d.Older != 1 || !d.OlderUntil.Equal(until) {
-		t.Errorf("a token in its overlap is described as %+v", d)
-	}
-	r.Entries[0].Ends = until.Add(1000 * time.Hour)
-	f.PutRecord(uid, &r)
-	if d, _ = f.Describe(uid); d.Older != 1 || !d.OlderUntil.Equal(r.Entries[0].Issued.Add(24*time.Hour)) {
-		t.Errorf("a token whose lifetime ends before the overlap is described as %+v", d)
-	}
 	// Two tokens with the same id: neither authenticates.
 	f.PutToken(alice("uid-2", "twin"))
 	twin := *f.record
@@ -167,6 +155,65 @@ func TestDescribe(t *testing.T) {
 	if _, ok := f.Describe(uid); ok {
 		t.Error("a token without a site is described")
 	}
+}
+
+// Replaced secrets are counted while they are valid. The lifetime may end them earlier than their overlap.
+func TestDescribeOlderSecrets(t *testing.T) {
+	now := issued.Add(time.Hour)
+	for name, tc := range map[string]struct {
+		ends  []time.Duration // of the replaced secrets, from now on
+		days  int32
+		older int
+		until time.Duration // from now on
+	}{
+		"none":                        {nil, 0, 0, 0},
+		"one":                         {[]time.Duration{1}, 0, 1, 1},
+		"one that has ended":          {[]time.Duration{0}, 0, 0, 0},
+		"one of two has ended":        {[]time.Duration{-1, 2}, 0, 1, 2},
+		"the last one ends last":      {[]time.Duration{1, 2}, 0, 2, 2},
+		"the first one ends last":     {[]time.Duration{2, 1}, 0, 2, 2},
+		"the overlap ends first":      {[]time.Duration{1}, 1, 1, 1},
+		"the lifetime ends first":     {[]time.Duration{100 * time.Hour}, 1, 1, 23 * time.Hour},
+		"the lifetime of two secrets": {[]time.Duration{100 * time.Hour, 1}, 1, 2, 23 * time.Hour},
+	} {
+		f := limited(t, now, func(_ *authn.Site, k *authn.Token, r *record.Record) {
+			current := r.Entries[0]
+			r.Entries, k.Lifetime.Days = nil, tc.days
+			for _, ends := range tc.ends {
+				r.Entries = append(r.Entries, record.Entry{Hash: current.Hash, State: record.Ending, Issued: issued, Ends: now.Add(ends)})
+			}
+			current.Issued = now
+			r.Entries = append(r.Entries, current)
+		})
+		until := now.Add(tc.until)
+		if tc.older == 0 {
+			until = time.Time{}
+		}
+		if d, ok := f.Describe(uid); !ok || d.Older != tc.older || !d.OlderUntil.Equal(until) {
+			t.Errorf("%s: described as %+v, want %d until %v", name, d, tc.older, until)
+		}
+	}
+}
+
+// A record is found whether its token authenticates, is suspended or deleted, and as long as it is there.
+func TestRecord(t *testing.T) {
+	f := newFixture(t)
+	check := func(what, uid string, want *record.Record) {
+		t.Helper()
+		if got := f.Record(uid); got != want {
+			t.Errorf("%s: the record is %+v, want %+v", what, got, want)
+		}
+	}
+	suspended := alice(uid, "ci")
+	suspended.Suspended = true
+	check("a token", uid, f.record)
+	f.PutToken(suspended)
+	check("a suspended token", uid, f.record)
+	f.DeleteToken(uid)
+	check("a deleted token", uid, f.record)
+	f.DeleteRecord(uid)
+	check("a deleted record", uid, nil)
+	check("another token", "another", nil)
 }
 
 // The id of an imported token is only for its owner to read. It is not found by it, so duplicates do not matter.

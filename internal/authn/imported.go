@@ -69,12 +69,9 @@ func (ix *Index) verifyImported(q *question, e *entry, text []byte) bool {
 		return hash.Verify(text)
 	}
 	q.slow.start(siteUser{e.site, e.record.User}, text, ix.slowHashes)
-	switch e.slow.recall(q.slow.mac, q.now) {
-	case matches:
-		return true
-	case unknown:
+	matches, known := e.slow.recall(q.slow.mac, q.now)
+	if !known {
 		q.slow.add(e)
-	case differs:
 	}
-	return false
+	return matches
 }

@@ -94,6 +94,22 @@ func TestImportedButNotValid(t *testing.T) {
 	f.want(t, "record gone", request("/jira/rest/x", basic("alice", weak)), authn.Forward, authn.ReasonNoToken)
 }
 
+// A refusal of an imported secret names its token, for the log, although there is no id in the secret.
+func TestRefusalsNameTheImportedToken(t *testing.T) {
+	f := importing(t, strong)
+	suspended := alice("imported-0", "old-0")
+	suspended.Imported, suspended.Suspended = true, true
+	f.PutToken(suspended)
+	for target, reason := range map[string]authn.Reason{
+		"/jira/login": authn.ReasonPathNotAccepted, "/jira/rest/%2f": authn.ReasonAmbiguousPath, "/jira/rest/x": authn.ReasonSuspended,
+	} {
+		d := f.Decide(request(target, basic("alice", strong)))
+		if want := (authn.Decision{Verdict: authn.Unauthorized, Reason: reason, TokenID: f.Record("imported-0").TokenID}); d != want {
+			t.Errorf("%s: decided %+v, want %+v", target, d, want)
+		}
+	}
+}
+
 // A text that verified is remembered only as long as the record is the same.
 func TestReplacedSecretIsForgotten(t *testing.T) {
 	f := importing(t, weak)
@@ -106,7 +122,9 @@ func TestReplacedSecretIsForgotten(t *testing.T) {
 // Two imported tokens with the same secret cannot be told apart, so neither authenticates.
 func TestImportedTwice(t *testing.T) {
 	f := importing(t, strong, strong)
-	f.want(t, "both", request("/jira/rest/x", basic("alice", strong)), authn.Unauthorized, authn.ReasonAmbiguousToken)
+	if d := f.Decide(request("/jira/rest/x", basic("alice", strong))); d != (authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonAmbiguousToken}) {
+		t.Errorf("both: decided %+v", d)
+	}
 	f.DeleteToken("imported-0")
 	f.want(t, "one", request("/jira/rest/x", basic("alice", strong)), authn.Allow, authn.ReasonAuthenticated)
 }
@@ -402,6 +420,16 @@ func TestWaitingEnds(t *testing.T) {
 		}
 		if waited := time.Since(begun); waited != 3*time.Second {
 			t.Errorf("waited for %v", waited)
+		}
+
+		begun = time.Now()
+		again := f.decideLater(request("/jira/rest/x", basic("alice", "another-"+weak))) // first for a hash that is gone
+		<-time.After(2 * time.Second)                                                    // steps the clock of the test
+		f.DeleteRecord("imported-0")
+		f.importSecret(t, 0, weak)
+		f.PassSlot()
+		if d := <-again; d.Reason != authn.ReasonBusy || time.Since(begun) != 3*time.Second {
+			t.Errorf("waited twice, for %v: decided %+v", time.Since(begun), d)
 		}
 		release()
 		f.want(t, "afterwards", request("/jira/rest/x", basic("alice", weak)), authn.Allow, authn.ReasonAuthenticated)

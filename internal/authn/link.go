@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"cmp"
+
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
@@ -8,7 +10,8 @@ import (
 // entry is a record in the index, together with its APIToken. The two agree.
 type entry struct {
 	site SiteName
-	// token is the APIToken. An entry that is dead has one of its own too, so that it takes the same time to look at.
+	// token is the APIToken. An entry that is dead has one of its own too, so that it takes the same time to look at. Only a
+	// former entry has none.
 	token  *Token
 	record *record.Record
 	// dead is the reason why none of the record's secrets authenticates any more. It is empty while the APIToken exists.
@@ -17,7 +20,7 @@ type entry struct {
 	duplicate *entry
 	// position is the index of the entry in Index.decoys.
 	position int
-	// slow is the memory of a slow hash. It is nil for other hashes.
+	// slow is the memory of an imported hash, in case it is a slow one. It is nil for generated tokens.
 	slow *slowMemory
 	// former are the replaced secrets of an imported token, each as an entry of its own.
 	former []*entry
@@ -62,26 +65,23 @@ func (ix *Index) linkImported(e, old *entry) {
 	for _, replaced := range e.record.DeadEntries {
 		r := *e.record
 		r.Entries = []record.Entry{replaced}
-		former := &entry{site: e.site, token: e.token, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
+		former := &entry{site: e.site, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
 		e.former = append(e.former, former)
 		ix.importedOf(former).add(former)
 	}
 }
 
-// memoryOf returns the memory that an entry or one of its former ones has of a slow hash, or a new one. It returns nil for
-// other hashes. The entry may be nil.
+// memoryOf returns the memory that an entry or one of its former ones has of a hash, or a new one. The entry may be nil.
 func (e *entry) memoryOf(hash *record.Hash) *slowMemory {
-	if !hash.Slow() {
-		return nil
-	}
+	var memory *slowMemory
 	if e != nil {
 		for _, known := range append(e.former, e) {
-			if known.slow != nil && known.record.Entries[0].Hash == *hash {
-				return known.slow
+			if known.record.Entries[0].Hash == *hash {
+				memory = known.slow
 			}
 		}
 	}
-	return &slowMemory{}
+	return cmp.Or(memory, &slowMemory{})
 }
 
 // unlink removes the entry of a record and returns it. It returns nil if there was none.
@@ -98,10 +98,10 @@ func (ix *Index) unlink(uid string) *entry {
 		for _, linked := range append(e.former, e) {
 			ix.importedOf(linked).remove(linked)
 		}
-		return e
+	} else {
+		ix.unlinkDecoy(e)
+		ix.byID.remove(e)
 	}
-	ix.unlinkDecoy(e)
-	ix.byID.remove(e)
 	return e
 }
 

@@ -47,6 +47,12 @@ func TestSiteThatIsNotRemembered(t *testing.T) {
 		"nothing":         func() { f.DeleteMemory(jira) },
 		"an earlier site": func() { f.PutMemory(jira, authn.Memory{UID: "earlier"}) },
 		"no UID":          func() { f.PutMemory(jira, authn.Memory{}) },
+		"nothing, and the site has no UID": func() {
+			s := site(jira)
+			s.UID = ""
+			f.PutSite(s)
+			f.DeleteMemory(jira)
+		},
 		"another name": func() {
 			f.DeleteMemory(jira)
 			f.PutMemory(authn.SiteName{Namespace: "jira", Name: "other"}, authn.Memory{UID: siteUID})
@@ -62,6 +68,7 @@ func TestSiteThatIsNotRemembered(t *testing.T) {
 		if d := f.Identify(ownRequest("/jira/rest/api-tokens/", basic("alice", f.token))); d != want {
 			t.Errorf("%s, at the own API: decided %+v", name, d)
 		}
+		f.PutSite(site(jira))
 		f.PutMemory(jira, authn.Memory{UID: siteUID})
 		if !f.authenticates() {
 			t.Errorf("%s: not even once it is remembered", name)

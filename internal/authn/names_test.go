@@ -13,7 +13,6 @@ func TestNames(t *testing.T) {
 		faultless: "faultless", specialCharacter: "special character", ambiguous: "ambiguous",
 		classAnonymous: "anonymous", classPassword: "password", classBearer: "bearer", classSession: "session",
 		ActionForward: "forward", ActionObserve: "observe", ActionRefuse: "refuse",
-		unknown: "unknown", matches: "matches", differs: "differs",
 	} {
 		if got := named.String(); got != want {
 			t.Errorf("%T is called %q, want %q", named, got, want)

@@ -3,6 +3,7 @@ package authn
 import (
 	"bytes"
 	"strings"
+	"unicode/utf8"
 
 	"apitokens.dev/operator/internal/pathprefix"
 	"apitokens.dev/operator/internal/percent"
@@ -83,7 +84,7 @@ func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 			c = raw[i]
 		}
 		switch {
-		case c < ' ', c == 0x7f, c == '\\', c == '/', !encoded && (c == ' ' || c == '#' || c > 0x7f):
+		case c < ' ', c == 0x7f, c == '\\', c == '/', !encoded && (c == ' ' || c == '#' || c >= utf8.RuneSelf):
 			return dst, ambiguous
 		case c == ';', c == '%', c == '#':
 			fault = specialCharacter

@@ -11,7 +11,7 @@ import (
 type slots struct {
 	mu   sync.Mutex
 	free int
-	// first and last wait for a slot. last are those for users at whom somebody guessed.
+	// first and last wait for a slot, each until its channel is closed. last are those for users at whom somebody guessed.
 	first, last []chan struct{}
 }
 
@@ -24,7 +24,7 @@ func (s *slots) acquire(ctx context.Context, guessed bool) bool {
 		return true
 	}
 	queue := s.queue(guessed)
-	mine := make(chan struct{}, 1)
+	mine := make(chan struct{})
 	*queue = append(*queue, mine)
 	s.mu.Unlock()
 	select {
@@ -46,12 +46,9 @@ func (s *slots) queue(guessed bool) *[]chan struct{} {
 func (s *slots) abandon(queue *[]chan struct{}, mine chan struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.Index(*queue, mine)
-	if i < 0 {
-		return false
-	}
-	*queue = slices.Delete(*queue, i, i+1)
-	return true
+	waiting := len(*queue)
+	*queue = slices.DeleteFunc(*queue, func(other chan struct{}) bool { return other == mine })
+	return len(*queue) < waiting
 }
 
 // release gives the slot to the next request.
@@ -60,7 +57,7 @@ func (s *slots) release() {
 	defer s.mu.Unlock()
 	for _, queue := range []*[]chan struct{}{&s.first, &s.last} {
 		if len(*queue) > 0 {
-			(*queue)[0] <- struct{}{}
+			close((*queue)[0])
 			*queue = slices.Delete(*queue, 0, 1)
 			return
 		}

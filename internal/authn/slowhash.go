@@ -104,15 +104,15 @@ func (h *slowHashes) compute(a *slowHashAttempt, now func() time.Time) bool {
 	defer h.exit(a.user, l)
 	guessed := slices.ContainsFunc(a.pending, func(e *entry) bool { return e.slow.guessed(now()) })
 	for _, e := range a.pending {
-		known := e.slow.recall(a.mac, now())
-		if known == unknown {
+		matches, known := e.slow.recall(a.mac, now())
+		if !known {
 			if !h.slots.acquire(ctx, guessed) {
 				return false
 			}
-			known = h.verify(e, a)
-			e.slow.remember(a.mac, known, now())
+			matches = h.verify(e, a)
+			e.slow.remember(a.mac, matches, now())
 		}
-		if known == matches {
+		if matches {
 			return true
 		}
 		a.computed++
@@ -159,12 +159,9 @@ func (h *slowHashes) drop(user siteUser, l *line) {
 }
 
 // verify computes one hash in a slot, and gives the slot back.
-func (h *slowHashes) verify(e *entry, a *slowHashAttempt) result {
+func (h *slowHashes) verify(e *entry, a *slowHashAttempt) bool {
 	defer h.slots.release()
-	if e.record.Entries[0].Hash.Verify(a.text) {
-		return matches
-	}
-	return differs
+	return e.record.Entries[0].Hash.Verify(a.text)
 }
 
 func (h *slowHashes) hash(text []byte) mac {
@@ -173,26 +170,14 @@ func (h *slowHashes) hash(text []byte) mac {
 	return mac(m.Sum(nil))
 }
 
-// result is the result of comparing a text with a hash.
-type result int
-
-const (
-	// unknown: the hash was not computed for the text, or not lately.
-	unknown result = iota
-	matches
-	differs
-)
-
-func (r result) String() string { return [...]string{"unknown", "matches", "differs"}[r] }
-
-// slowMemory remembers the results for one slow hash, by the keyed hash of the text.
+// slowMemory remembers which texts match one slow hash and which do not, by the keyed hash of the text.
 type slowMemory struct {
 	mu       sync.Mutex
 	verified *mac
 	// rejected is a ring. next is the index of the oldest one.
 	rejected []rejection
 	next     int
-	// guess is the time of the last wrong text.
+	// guess is the time of the last wrong text. Zero means never.
 	guess time.Time
 }
 
@@ -201,33 +186,34 @@ type rejection struct {
 	until time.Time
 }
 
-// recall returns the remembered result for a text.
-func (s *slowMemory) recall(m mac, now time.Time) result {
+// recall reports whether a text matches, if that is known. It is not known if the hash was not computed for the text, or not
+// lately.
+func (s *slowMemory) recall(m mac, now time.Time) (matches, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.verified != nil && hmac.Equal(s.verified[:], m[:]) {
-		return matches
+		return true, true
 	}
 	for i := range s.rejected {
 		if r := &s.rejected[i]; hmac.Equal(r.mac[:], m[:]) && now.Before(r.until) {
-			return differs
+			return false, true
 		}
 	}
-	return unknown
+	return false, false
 }
 
 // guessed reports whether a wrong text was presented lately.
 func (s *slowMemory) guessed(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.guess.IsZero() && now.Before(s.guess.Add(guessedFor))
+	return now.Before(s.guess.Add(guessedFor))
 }
 
-// remember stores the result for a text.
-func (s *slowMemory) remember(m mac, r result, now time.Time) {
+// remember stores whether a text matches.
+func (s *slowMemory) remember(m mac, matches bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r == matches {
+	if matches {
 		s.verified = &m
 		return
 	}
