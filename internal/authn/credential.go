@@ -69,11 +69,9 @@ func parseCredential(r *Request, bearer bool, buf *[maxBasic]byte) credential {
 
 func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credential {
 	// Some servers accept a tab instead of the space, or white space at the start.
-	value = strings.TrimLeft(value, " \t")
-	scheme, rest := value, ""
-	if i := strings.IndexAny(value, " \t"); i >= 0 {
-		scheme, rest = value[:i], strings.TrimLeft(value[i:], " \t")
-	}
+	value = strings.TrimLeft(strings.ReplaceAll(value, "\t", " "), " ")
+	scheme, rest, _ := strings.Cut(value, " ")
+	rest = strings.TrimLeft(rest, " ")
 	switch {
 	// Fold only ASCII: in Unicode, the long s of "Ba\u017fic" folds to s.
 	case username.Is("basic", []byte(scheme)):
@@ -91,12 +89,13 @@ func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credenti
 	return credential{kind: foreign, class: classBearer}
 }
 
-// joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first.
+// joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first. In
+// rest, tabs are spaces.
 func joinsBasic(rest string) bool {
 	_, rest, more := strings.Cut(rest, ",")
 	for more {
-		next := strings.TrimLeft(rest, " \t")
-		if i := strings.IndexAny(next, " \t"); i >= 0 && username.Is("basic", []byte(next[:i])) {
+		scheme, _, ends := strings.Cut(strings.TrimLeft(rest, " "), " ")
+		if ends && username.Is("basic", []byte(scheme)) {
 			return true
 		}
 		_, rest, more = strings.Cut(rest, ",")

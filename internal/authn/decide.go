@@ -127,20 +127,20 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 	c = parseCredential(q.Request, q.site.bearer, decoded)
 	switch c.kind {
 	case malformed:
-		return c, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
+		return credential{}, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
 	case misplaced:
-		return c, unauthorized(ReasonSchemeNotAccepted, cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))), true
+		return credential{}, unauthorized(ReasonSchemeNotAccepted, cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))), true
 	case inQuery:
-		return c, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: presentedID(q.query())}, true
+		return credential{}, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: presentedID(q.query())}, true
 	case ours:
 		return c, Decision{}, false
 	}
 	e, reason := ix.findImported(q, c)
 	switch {
 	case reason != "":
-		return c, unauthorized(reason, ""), true
+		return credential{}, unauthorized(reason, ""), true
 	case e == nil:
-		return c, ix.other(q, c), true
+		return credential{}, ix.other(q, c), true
 	}
 	c.imported = e
 	return c, Decision{}, false
