@@ -82,9 +82,9 @@ func coversPattern(pattern string, path []byte) bool {
 			return false
 		}
 		want, got := firstSegment(pattern), firstSegment(path)
-		segment, last := path[1:got], want == len(pattern)
-		matches := matchesSegment(pattern[1:want], segment) || last && matchesSegment(pattern[1:], withoutExtension(segment))
-		if !matches {
+		segment := path[1:got]
+		// Only the last segment of the pattern is all that is left of it.
+		if !matchesSegment(pattern[1:want], segment) && !matchesSegment(pattern[1:], withoutExtension(segment)) {
 			return false
 		}
 		pattern, path = pattern[want:], path[got:]
