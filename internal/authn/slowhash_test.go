@@ -50,7 +50,7 @@ func TestRequestsLeaveTheirLine(t *testing.T) {
 // A request that gives up leaves its queue. The others get their slots in the order in which they came, those for guessed users
 // last.
 func TestRequestsLeaveTheirQueue(t *testing.T) {
-	for leaves := range 6 {
+	for gone := range 6 {
 		synctest.Test(t, func(t *testing.T) {
 			var s slots
 			served := make(chan int, 6)
@@ -65,10 +65,10 @@ func TestRequestsLeaveTheirQueue(t *testing.T) {
 				}()
 				synctest.Wait()
 			}
-			cancels[leaves]()
+			cancels[gone]()
 			synctest.Wait()
 			for want := range 6 {
-				if want == leaves {
+				if want == gone {
 					continue
 				}
 				s.release()
@@ -76,14 +76,14 @@ func TestRequestsLeaveTheirQueue(t *testing.T) {
 				select {
 				case got := <-served:
 					if got != want {
-						t.Errorf("without %d: a slot goes to %d, want %d", leaves, got, want)
+						t.Errorf("without %d: a slot goes to %d, want %d", gone, got, want)
 					}
 				default:
-					t.Errorf("without %d: nobody gets the slot of %d", leaves, want)
+					t.Errorf("without %d: nobody gets the slot of %d", gone, want)
 				}
 			}
 			if s.release(); s.free != 1 {
-				t.Errorf("without %d: %d slots are free, want 1", leaves, s.free)
+				t.Errorf("without %d: %d slots are free, want 1", gone, s.free)
 			}
 			for _, cancel := range cancels {
 				cancel()
