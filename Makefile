@@ -120,7 +120,7 @@ bench: ## Run the benchmarks of the serving path
 	go test -run '^$$' -bench . -benchmem ./webhook/... ./internal/...
 
 .PHONY: mutate
-mutate: ## Change the code of the decision in many small ways; fail if its tests do not notice (half an hour)
+mutate: ## Change the code of the decision in many small ways; fail if its tests do not notice (over an hour)
 	go run ./hack/tools/mutate ./internal/authn ./internal/record ./internal/token ./internal/username ./internal/lifetime ./internal/license ./internal/authurl ./internal/pathprefix ./internal/percent
 
 .PHONY: verify
