@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/controllers/site/door"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/manager"
@@ -89,17 +90,19 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
 		Deletions: deletions,
 	}
+	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard,
+		Door: prober,
 	}
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
-		mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o),
+		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o),
 	); err != nil {
 		return err
 	}
@@ -113,6 +116,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 func registerMetrics(c client.Reader, guard *admission.Guard, checks *credential.Memory, o Options, notices []time.Duration) error {
 	err := errors.Join(
 		metrics.Registry.Register(guard),
+		metrics.Registry.Register(&site.Doors{Client: c}),
 		metrics.Registry.Register(&site.Checks{Memory: checks, Clock: clock.RealClock{}}),
 		metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices}),
 	)

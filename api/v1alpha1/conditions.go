@@ -128,6 +128,40 @@ const (
 	ReasonCAUnusable = "CAUnusable"
 )
 
+// ConditionIngressProtected says whether the ingress of an AtlassianSite asks the webhook and serves nobody without a credential,
+// as a client finds it at `baseURL`. It is no part of Ready. It is absent until the operator has looked.
+const ConditionIngressProtected = "IngressProtected"
+
+// Reasons of the IngressProtected condition.
+const (
+	// ReasonProtected means that the ingress asks the webhook and follows its verdicts.
+	ReasonProtected = "Protected"
+	// ReasonOpenDoor means that a request without a valid credential is served as a user.
+	ReasonOpenDoor = "OpenDoor"
+	// ReasonIdentityHeaderNotCleared means that a client can name the user in a header that the product believes.
+	ReasonIdentityHeaderNotCleared = "IdentityHeaderNotCleared"
+	// ReasonGatewayDoesNotAsk means that tokens are not refused by the webhook: they reach the product.
+	ReasonGatewayDoesNotAsk = "GatewayDoesNotAsk"
+	// ReasonWebhookNotReached means that the ingress gets no verdict, and answers tokens with an error.
+	ReasonWebhookNotReached = "WebhookNotReached"
+	// ReasonOtherSite means that the ingress asks about another site.
+	ReasonOtherSite = "OtherSite"
+	// ReasonWrongContract means that the ingress asks by a contract that is not its own, so that clients say what is judged.
+	ReasonWrongContract = "WrongContract"
+	// ReasonPathAltered means that the ingress tells the webhook another path than the client's.
+	ReasonPathAltered = "PathAltered"
+	// ReasonVerdictCached means that the ingress keeps verdicts: a revoked token goes on working.
+	ReasonVerdictCached = "VerdictCached"
+	// ReasonAnswerAltered means that the ingress alters what the webhook answers, or passes on what is for the product alone.
+	ReasonAnswerAltered = "AnswerAltered"
+	// ReasonBaseURLUnreachable means that the operator gets no answer at `baseURL`. The message has the error.
+	ReasonBaseURLUnreachable = "BaseURLUnreachable"
+	// ReasonBaseURLRedirects means that every request is redirected.
+	ReasonBaseURLRedirects = "BaseURLRedirects"
+	// ReasonInconclusive means that the answers say nothing: the product is down, or the ingress limits the rate.
+	ReasonInconclusive = "Inconclusive"
+)
+
 // ConditionUpstreamCredentialsReady says whether every personal access token can be used: those in `upstreamCredentials`,
 // and those that the portal created for token owners.
 const ConditionUpstreamCredentialsReady = "UpstreamCredentialsReady"

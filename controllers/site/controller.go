@@ -20,12 +20,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/controllers/site/door"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
@@ -69,6 +71,8 @@ type Reconciler struct {
 	AllowExternalUpstreams bool
 	// Guard knows the state of the admission policies. Nil leaves their condition out.
 	Guard Guard
+	// Door looks at the ingresses of sites. Nil leaves their condition out.
+	Door Door
 	// epochs holds the highest revocation epoch that the watch of sites showed, by the site's name.
 	epochs *sync.Map
 }
@@ -81,7 +85,7 @@ type Guard interface {
 // SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.epochs = &sync.Map{}
-	err := ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(watch.SpecChanged())).
 		// A site can be gone before a pass comes to it, and its revocation epoch counts all the same.
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.noteEpoch), builder.WithPredicates(watch.SpecChanged())).
@@ -92,9 +96,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.sitesOfSecret)).
 		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
-		Complete(r)
-	if err != nil {
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
+	if r.Door != nil {
+		b.WatchesRawSource(source.Channel(r.Door.Changed(), &handler.EnqueueRequestForObject{}))
+	}
+	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("setting up the AtlassianSite controller: %w", err)
 	}
 	return nil
@@ -113,7 +119,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return r.rememberLast(ctx, &s)
 	}
 	o, err := r.pass(ctx, &s)
-	err = errors.Join(err, r.observeGuard(ctx, &o))
+	err = errors.Join(err, r.askDoor(ctx, &s, &o), r.observeGuard(ctx, &o))
 	again := ctrl.Result{RequeueAfter: nextPass(o.licensing, r.Clock.Now())}
 	reportErr := r.report(ctx, &s, o)
 	if apierror.EmitRefusal(ctx, r.Events, &s, reportErr) {
@@ -165,6 +171,8 @@ type outcome struct {
 	// epoch is the highest revocation epoch that is remembered. farAhead means that the site's own is not.
 	epoch    time.Time
 	farAhead bool
+	// door is the finding about the ingress as it is now, or nil.
+	door *door.Finding
 	// guard is the state of the admission policies, or nil.
 	guard *admission.State
 	// licenses means that sites need licences here. licensing is the judgement of this one's.

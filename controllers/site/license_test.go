@@ -134,6 +134,15 @@ func TestLicenseIsNotWanted(t *testing.T) {
 	w.expectIdle(s)
 }
 
+// here is a client that lists what is in the world's namespace: other tests have sites too.
+func (w *world) here() client.Client {
+	return interceptor.NewClient(w.api, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, o ...client.ListOption) error {
+			return c.List(ctx, l, append(o, client.InNamespace(w.ns))...)
+		},
+	})
+}
+
 func TestLicenseMetrics(t *testing.T) {
 	w := newWorld(t)
 	w.wantLicenses()
@@ -144,12 +153,7 @@ func TestLicenseMetrics(t *testing.T) {
 	for _, s := range []*tokensv1alpha1.AtlassianSite{good, missing, other} {
 		w.reconcile(s)
 	}
-	here := interceptor.NewClient(w.api, interceptor.Funcs{ // other tests have sites too
-		List: func(ctx context.Context, c client.WithWatch, l client.ObjectList, o ...client.ListOption) error {
-			return c.List(ctx, l, append(o, client.InNamespace(w.ns))...)
-		},
-	})
-	metrics := &site.Licenses{Client: here, Verifier: w.reconciler.Licenses, Namespace: kubetest.SystemNamespace}
+	metrics := &site.Licenses{Client: w.here(), Verifier: w.reconciler.Licenses, Namespace: kubetest.SystemNamespace}
 	want := strings.ReplaceAll(`
 # HELP apitoken_site_license_expiration_timestamp_seconds When the licence of a site ends, if it was verified.
 # TYPE apitoken_site_license_expiration_timestamp_seconds gauge

@@ -24,6 +24,45 @@ var (
 		"When the licence of a site ends, if it was verified.", []string{"site"}, nil)
 )
 
+var protectedDesc = prometheus.NewDesc("apitoken_site_ingress_protected",
+	"1 if the ingress of a site asks the webhook, else 0, with the reason of the condition IngressProtected.", []string{"site", "reason"}, nil)
+
+// Doors collects from the status of sites whether their ingresses ask the webhook.
+type Doors struct{ Client client.Reader }
+
+// Describe implements prometheus.Collector.
+func (d *Doors) Describe(to chan<- *prometheus.Desc) { to <- protectedDesc }
+
+// Collect implements prometheus.Collector.
+func (d *Doors) Collect(to chan<- prometheus.Metric) {
+	collectCondition(d.Client, tokensv1alpha1.ConditionIngressProtected, protectedDesc, to, func(*tokensv1alpha1.AtlassianSite) {})
+}
+
+// collectCondition collects a gauge about each site that has a condition: 1 while it is True, else 0, with its reason. It calls
+// more with these sites.
+func collectCondition(
+	c client.Reader, conditionType string, desc *prometheus.Desc, to chan<- prometheus.Metric, more func(*tokensv1alpha1.AtlassianSite),
+) {
+	var sites tokensv1alpha1.AtlassianSiteList
+	if err := c.List(context.Background(), &sites, client.UnsafeDisableDeepCopy); err != nil {
+		to <- prometheus.NewInvalidMetric(desc, err)
+		return
+	}
+	for i := range sites.Items {
+		s := &sites.Items[i]
+		c := apimeta.FindStatusCondition(s.Status.Conditions, conditionType)
+		if c == nil {
+			continue
+		}
+		value := 0.0
+		if c.Status == metav1.ConditionTrue {
+			value = 1
+		}
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, s.Namespace+"/"+s.Name, c.Reason)
+		more(s)
+	}
+}
+
 var checkAgeDesc = prometheus.NewDesc("apitoken_upstream_credential_check_age_seconds",
 	"How long ago the product last said whose the personal access token is, for the one of a site that has waited longest.", []string{"site"}, nil)
 
@@ -59,26 +98,11 @@ func (l *Licenses) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (l *Licenses) Collect(to chan<- prometheus.Metric) {
-	var sites tokensv1alpha1.AtlassianSiteList
-	if err := l.Client.List(context.Background(), &sites, client.UnsafeDisableDeepCopy); err != nil {
-		to <- prometheus.NewInvalidMetric(licensedDesc, err)
-		return
-	}
-	for i := range sites.Items {
-		s := &sites.Items[i]
-		c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionLicensed)
-		if c == nil {
-			continue
-		}
-		name, valid := s.Namespace+"/"+s.Name, 0.0
-		if c.Status == metav1.ConditionTrue {
-			valid = 1
-		}
-		to <- prometheus.MustNewConstMetric(licensedDesc, prometheus.GaugeValue, valid, name, c.Reason)
+	collectCondition(l.Client, tokensv1alpha1.ConditionLicensed, licensedDesc, to, func(s *tokensv1alpha1.AtlassianSite) {
 		if held, ok := l.held(s); ok {
-			to <- prometheus.MustNewConstMetric(licenseEndsDesc, prometheus.GaugeValue, float64(held.Expires.Unix()), name)
+			to <- prometheus.MustNewConstMetric(licenseEndsDesc, prometheus.GaugeValue, float64(held.Expires.Unix()), s.Namespace+"/"+s.Name)
 		}
-	}
+	})
 }
 
 // held returns the licence of a site if its signature is valid, expired or not.

@@ -17,6 +17,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -26,7 +27,8 @@ const keysRetention = 7 * 24 * time.Hour
 
 // ofSite reports whether the operator keeps a Secret for a site.
 func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType || s.Type == memoryType
+	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType || s.Type == memoryType ||
+		s.Type == probe.SecretType
 }
 
 // removeGone removes what is kept for a site that is gone.
@@ -51,6 +53,9 @@ func (r *Reconciler) removeSite(ctx context.Context, site types.NamespacedName) 
 		return 0, err
 	}
 	if err := r.keeper().RemoveAll(ctx, site); err != nil {
+		return 0, err
+	}
+	if err := r.removeProbeKey(ctx, site); err != nil {
 		return 0, err
 	}
 	projected := types.NamespacedName{Namespace: r.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}

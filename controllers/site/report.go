@@ -67,6 +67,7 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 		}
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamReachable)
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionUpstreamCredentialsReady)
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionIngressProtected)
 	case o.authURLName != "":
 		status.AuthURLSecretName = o.authURLName
 	}
@@ -88,6 +89,9 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	if o.checked {
 		ok, reason, message := credentialsReady(s, o.credentials)
 		found = append(found, condition(tokensv1alpha1.ConditionUpstreamCredentialsReady, ok, reason, message))
+	}
+	if o.door != nil {
+		found = append(found, o.protected())
 	}
 	if o.guard != nil {
 		found = append(found, o.guard.Condition())
@@ -174,8 +178,8 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing, message), true
 }
 
-// emitEvents logs each change of a condition. It emits an Event for each condition that became False for a reason of its own,
-// and for a site that became Ready.
+// emitEvents logs each change of a condition. It emits an Event for each condition that became False for a reason of its own, for a
+// site that became Ready, and for an ingress that became protected, or of which nothing is known any more.
 func (r *Reconciler) emitEvents(ctx context.Context, s *tokensv1alpha1.AtlassianSite, now []metav1.Condition) {
 	emitted := map[string]bool{}
 	for _, c := range now {
@@ -189,7 +193,7 @@ func (r *Reconciler) emitEvents(ctx context.Context, s *tokensv1alpha1.Atlassian
 		case c.Status == metav1.ConditionFalse:
 			emitted[c.Reason] = true
 			r.Events.Eventf(s, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))
-		case c.Type == tokensv1alpha1.ConditionReady:
+		case c.Type == tokensv1alpha1.ConditionReady, c.Type == tokensv1alpha1.ConditionIngressProtected && before != nil:
 			r.Events.Eventf(s, nil, corev1.EventTypeNormal, c.Reason, "Reconcile", "%s", conditions.Note(c.Message))
 		}
 	}

@@ -102,7 +102,7 @@ func (c *Client) Probe(ctx context.Context, u Upstream) error {
 
 // whoAmI sends the who-am-I request of a product, which may differ from u.Product.
 func (c *Client) whoAmI(ctx context.Context, u Upstream, of Product, as Credential) (status int, body []byte, err error) {
-	path, err := of.whoAmI()
+	path, err := of.WhoAmIPath()
 	if err != nil {
 		return 0, nil, err
 	}

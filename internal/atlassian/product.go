@@ -23,9 +23,9 @@ type OtherProductError struct{ Product Product }
 
 func (e *OtherProductError) Error() string { return "what answers is " + string(e.Product) }
 
-// whoAmI returns the path of the who-am-I resource: Jira's "Get current user" (REST API 2, myself), Confluence's
+// WhoAmIPath returns the path of the who-am-I resource: Jira's "Get current user" (REST API 2, myself), Confluence's
 // "Get information about the current logged in user" (REST API, user).
-func (p Product) whoAmI() (string, error) {
+func (p Product) WhoAmIPath() (string, error) {
 	switch p {
 	case Jira:
 		return "/rest/api/2/myself", nil
@@ -67,6 +67,12 @@ func (p Product) user(status int, body []byte) (User, error) {
 	default:
 		return user, nil
 	}
+}
+
+// Named returns the name of the user in an answer with status 200 to a who-am-I request. It is empty for an anonymous caller.
+func (p Product) Named(body []byte) string {
+	user, _ := p.named(body)
+	return user.Name
 }
 
 // named returns the user in an answer of this product, and whether the answer is to an anonymous caller.

@@ -104,7 +104,7 @@ func (w *world) sites() *site.Reconciler {
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 		WebhookURL: cmp.Or(w.webhook, "http://apitoken-webhook.apitoken-system.svc:8080"), PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
-		Licenses: w.licenses, Guard: w.siteGuard,
+		Licenses: w.licenses, Guard: w.siteGuard, Door: ingressesOf,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/httpheader"
 )
 
 const (
@@ -19,8 +20,6 @@ const (
 	headerReason = "X-Api-Token-Reason"
 	// headerRemove names the client's headers that Envoy removes. Envoy does not pass it on.
 	headerRemove = "X-Envoy-Auth-Headers-To-Remove"
-
-	challenge = `Basic realm="API token", charset="UTF-8"`
 )
 
 // Answer is what a gateway is told. All answers of 401 are the same, and so are all answers of 503.
@@ -44,7 +43,7 @@ func AnswerTo(d authn.Decision) Answer {
 	case authn.Forward:
 		return identified("", "", d)
 	case authn.Unauthorized:
-		return Answer{Code: http.StatusUnauthorized, Headers: []Header{{"WWW-Authenticate", challenge}}}
+		return Answer{Code: http.StatusUnauthorized, Headers: []Header{{"WWW-Authenticate", httpheader.Challenge}}}
 	case authn.Forbidden:
 		return Answer{Code: http.StatusForbidden, Headers: []Header{{headerReason, string(d.Reason)}}}
 	default:

@@ -1,0 +1,51 @@
+// Package door asks through the ingress of a site, as a client from outside, whether the webhook is asked, and says what it found.
+package door
+
+import (
+	"reflect"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/probe"
+)
+
+// Site is a site as its ingress is asked about it.
+type Site struct {
+	// Generation is that of the AtlassianSite. Another one means that the site has changed.
+	Generation int64
+	Product    tokensv1alpha1.Product
+	// BaseURL is the URL that users type, without a slash at the end. ContextPath is its path.
+	BaseURL, ContextPath string
+	// TokenPaths are the folders below it where tokens count, each with a slash at both ends.
+	TokenPaths []string
+	// IdentityHeaders name the user to the product. No client may send them.
+	IdentityHeaders []string
+	// Key makes the credentials of probes.
+	Key probe.Key
+	// AuthURLSecret is the name of the Secret with the auth URLs, for messages.
+	AuthURLSecret string
+	// ProductAnswers says that the product answers the operator, at `upstreamURL`.
+	ProductAnswers bool
+}
+
+// same reports whether the answers about one site say something about the other too.
+func (s Site) same(other Site) bool {
+	other.ProductAnswers = s.ProductAnswers
+	return reflect.DeepEqual(s, other)
+}
+
+// Finding says what the ingress of a site does with requests that have no valid token.
+type Finding struct{ Reason, Message string }
+
+// Status returns the status of the condition IngressProtected.
+func (f Finding) Status() metav1.ConditionStatus {
+	switch f.Reason {
+	case tokensv1alpha1.ReasonProtected:
+		return metav1.ConditionTrue
+	case tokensv1alpha1.ReasonBaseURLUnreachable, tokensv1alpha1.ReasonBaseURLRedirects, tokensv1alpha1.ReasonInconclusive:
+		return metav1.ConditionUnknown
+	default:
+		return metav1.ConditionFalse
+	}
+}
