@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// period is the time between two looks at a site, up to a fifth more. Where something was found, it is soonAgain.
+	// period is the time between two looks at a site, up to a fifth more. It is soonAgain until the ingress is protected.
 	period, soonAgain = 4 * time.Minute, time.Minute
 	jitter            = 0.2
 	// parallel is how many sites are looked at at the same time. Each is bounded by roundTimeout.
@@ -111,7 +111,7 @@ func (p *Prober) Start(ctx context.Context) error {
 func (p *Prober) watch(ctx context.Context, name types.NamespacedName, w *watched) {
 	for {
 		next := soonAgain
-		if f, ok := p.lookAt(ctx, name, w); ok && f.Status() != metav1.ConditionFalse {
+		if f, ok := p.lookAt(ctx, name, w); ok && f.Status() == metav1.ConditionTrue {
 			next = period
 		}
 		select {

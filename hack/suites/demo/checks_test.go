@@ -90,6 +90,12 @@ func (s *story) checkIdentityHeaders(ctx context.Context) error {
 	return nil
 }
 
+// checkDoor waits for the controller to look at nginx, which it does every minute until it is protected.
+func (s *story) checkDoor(ctx context.Context) error {
+	_, err := s.KubectlAs(ctx, "admin", nil, "-n", "jira", "wait", "--for=condition=IngressProtected", "--timeout=150s", "atlassiansite/main")
+	return err
+}
+
 func (s *story) checkWithoutController(ctx context.Context) error {
 	text, err := s.Sample("apitoken.yaml")
 	if err != nil {

@@ -22,6 +22,7 @@ func TestStory(t *testing.T) {
 	told := append(slices.Clone(steps),
 		step{"Cookies go neither way with a token", (*story).checkCookies},
 		step{"Identity headers of a client never reach the product", (*story).checkIdentityHeaders},
+		step{"From outside, the door is shut", (*story).checkDoor},
 		step{"A deletion counts with the controller stopped", (*story).checkWithoutController},
 		step{"With the API server stopped everything goes on", (*story).checkWithoutAPIServer},
 	)
