@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +16,7 @@ import (
 	"apitokens.dev/operator/controllers/site/door"
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/terms"
 )
 
 // Door looks at the ingresses of sites. It is a *door.Prober.
@@ -23,9 +25,6 @@ type Door interface {
 	Forget(types.NamespacedName)
 	Changed() <-chan event.GenericEvent
 }
-
-// identityHeader names the user to a product that believes it.
-const identityHeader = "X-Forwarded-User"
 
 // askDoor has the ingress of a site looked at, and notes what was found. It does not wait for that.
 func (r *Reconciler) askDoor(ctx context.Context, s *tokensv1alpha1.AtlassianSite, o *outcome) error {
@@ -52,11 +51,20 @@ func (r *Reconciler) askDoor(ctx context.Context, s *tokensv1alpha1.AtlassianSit
 	}
 	if f, ok := r.Door.Found(name, door.Site{
 		Generation: s.Generation, Product: s.Spec.Product, BaseURL: base.Origin + base.Path, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths,
-		IdentityHeaders: []string{identityHeader}, Key: key, AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
+		IdentityHeaders: identityHeaders(s), Key: key, AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
 	}); ok {
 		o.door = &f
 	}
 	return nil
+}
+
+// identityHeaders are the header that hands users over to the product of a site, and that which most products with one believe.
+func identityHeaders(s *tokensv1alpha1.AtlassianSite) []string {
+	name, err := terms.IdentityHeader(s)
+	if err != nil || name == "" || strings.EqualFold(name, tokensv1alpha1.DefaultIdentityHeader) {
+		return []string{tokensv1alpha1.DefaultIdentityHeader}
+	}
+	return []string{tokensv1alpha1.DefaultIdentityHeader, name}
 }
 
 // ensureProbeKey returns the probe key of a site. It makes one if there is none, and replaces one that cannot be read: only the

@@ -91,6 +91,13 @@ func TestIngressProtected(t *testing.T) {
 		w.expectIdle(s)
 	}
 
+	w.change(s, func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.Handoff = tokensv1alpha1.Handoff{Type: tokensv1alpha1.HandoffIdentityHeader, IdentityHeader: tokensv1alpha1.IdentityHeader{Name: "X-Remote-User"}}
+	})
+	w.reconcile(s)
+	if got := d.asked[name].IdentityHeaders; !slices.Equal(got, []string{"X-Forwarded-User", "X-Remote-User"}) {
+		t.Errorf("the identity headers are %q", got)
+	}
 	w.change(s, upstreamURL("https://jira.example.net/jira"))
 	if _, err := w.pass(w.reconciler, s); err != nil {
 		t.Fatal(err)
