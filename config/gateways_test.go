@@ -1,65 +1,23 @@
 package config_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/hack/lib/gatewaytest"
 )
-
-// definitions are the Go modules that have the CRDs of gateways, with the sum of each, and the files in it.
-var definitions = []struct{ module, sum, files string }{
-	{"sigs.k8s.io/gateway-api@v1.6.1", "h1:mock6phZbI6rvZerwrVNk7hVNymQgHo+6sJ81Ia7ftY=", "config/crd/experimental/gateway.networking.k8s.io_[hr]*.yaml"},
-	{"github.com/traefik/traefik/v3@v3.7.13", "h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=", "integration/fixtures/k8s/01-traefik-crd.yml"},
-	{"github.com/envoyproxy/gateway@v1.9.1", "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
-		"charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_[sc]*policies.yaml"},
-	{"github.com/projectcontour/contour@v1.33.8", "h1:QoOfwqWws+CVRFpsRC2+f1DmB5IdurtyUtepIsiWfE0=", "examples/contour/01-crds.yaml"},
-	{"istio.io/api@v1.31.1", "h1:5Yb5ihcz4YQsCkciusK7DnFpBMwRB6EFWeUKH1Atuyk=", "kubernetes/customresourcedefinitions.gen.yaml"},
-	{"github.com/kgateway-dev/kgateway/v2@v2.2.0", "h1:0g/OevXOJVJCNl64Ph6s2C6+NI4uo0JgPN8+pcOyh/o=",
-		"install/helm/kgateway-crds/templates/gateway.kgateway.dev_[gt]*.yaml"},
-}
 
 // withoutDefinition are samples whose CRDs are in no Go module.
 var withoutDefinition = map[string]bool{"apisix": true}
 
-// helm matches the lines of a chart's template that are no YAML.
-var helm = regexp.MustCompile(`(?m)^\{\{.*\}\}\n`)
-
 // The API server accepts each sample, with the gateway's own CRDs and no unknown field.
 func TestSamplesOfGateways(t *testing.T) {
 	admin := clients[clusterAdmin]
-	installed := map[string]bool{}
-	for _, d := range definitions {
-		for _, file := range moduleFiles(t, d.module, d.sum, d.files) {
-			for _, o := range objects(t, file) {
-				if o.GetKind() == "CustomResourceDefinition" {
-					if strings.HasSuffix(o.GetName(), ".kgateway.dev") {
-						dropRules(o.Object) // Kubernetes 1.37 estimates that one of them is too expensive
-					}
-					installed[o.GetName()] = true
-					createOnce(t, admin, o)
-				}
-			}
-		}
-	}
-	for name := range installed {
-		kubetest.Eventually(t, func() error { return established(t, admin, name) })
-	}
+	gatewaytest.Install(t, admin, gatewaytest.All()...)
 	samples, err := filepath.Glob("samples/gateways/*/*.yaml")
 	if err != nil || len(samples) < 7 {
 		t.Fatalf("%d samples, %v", len(samples), err)
@@ -67,7 +25,7 @@ func TestSamplesOfGateways(t *testing.T) {
 	for _, sample := range samples {
 		gateway := filepath.Base(filepath.Dir(sample))
 		t.Run(gateway, func(t *testing.T) {
-			for _, o := range objects(t, sample) {
+			for _, o := range gatewaytest.Read(t, sample, "AUTH_URL", "http://webhook/forward/KEY/jira/main", ": PATH", ": /envoy/KEY/jira/main", "CALLER_KEY", "KEY") {
 				if withoutDefinition[gateway] {
 					continue // it is YAML, at least
 				}
@@ -77,21 +35,6 @@ func TestSamplesOfGateways(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// dropRules removes the CEL rules of a CRD. The types of its fields stay.
-func dropRules(node any) {
-	switch n := node.(type) {
-	case map[string]any:
-		delete(n, "x-kubernetes-validations")
-		for _, child := range n {
-			dropRules(child)
-		}
-	case []any:
-		for _, child := range n {
-			dropRules(child)
-		}
 	}
 }
 
@@ -107,64 +50,5 @@ func createOnce(t *testing.T, c client.Client, o *unstructured.Unstructured) {
 	t.Helper()
 	if err := c.Create(t.Context(), o); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
-	}
-}
-
-func established(t *testing.T, c client.Client, name string) error {
-	t.Helper()
-	var crd unstructured.Unstructured
-	crd.SetAPIVersion("apiextensions.k8s.io/v1")
-	crd.SetKind("CustomResourceDefinition")
-	if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &crd); err != nil {
-		return err
-	}
-	conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
-	if err != nil {
-		return err
-	}
-	for _, condition := range conditions {
-		if m, _ := condition.(map[string]any); m["type"] == "Established" && m["status"] == string(metav1.ConditionTrue) {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s is not established", name)
-}
-
-// moduleFiles downloads a Go module, unless it is cached, and returns files of it.
-func moduleFiles(t *testing.T, module, sum, pattern string) []string {
-	t.Helper()
-	var got struct{ Dir, Sum, Error string }
-	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module).Output()
-	if decodeErr := json.Unmarshal(out, &got); decodeErr != nil || err != nil || got.Sum != sum {
-		t.Fatalf("%s: %v, %s, sum %s", module, err, got.Error, got.Sum)
-	}
-	files, err := filepath.Glob(filepath.Join(got.Dir, pattern))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%s has no %s: %v", module, pattern, err)
-	}
-	return files
-}
-
-// objects reads the objects of a file. Words in capitals get values.
-func objects(t *testing.T, path string) (all []*unstructured.Unstructured) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.HasPrefix(path, "samples") {
-		text = []byte(strings.NewReplacer("AUTH_URL", "http://webhook/forward/KEY/jira/main", ": PATH", ": /envoy/KEY/jira/main", "CALLER_KEY", "KEY").Replace(string(text)))
-	}
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(helm.ReplaceAll(text, nil)), 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		switch err := decoder.Decode(&o.Object); {
-		case errors.Is(err, io.EOF):
-			return all
-		case err != nil:
-			t.Fatalf("%s: %v", path, err)
-		case o.Object != nil:
-			all = append(all, o)
-		}
 	}
 }

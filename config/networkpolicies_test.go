@@ -4,12 +4,14 @@ import (
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"apitokens.dev/operator/hack/lib/gatewaytest"
 )
 
 // The API server accepts each network policy of the samples, with no unknown field.
 func TestSampleNetworkPolicies(t *testing.T) {
 	admin := clients[clusterAdmin]
-	policies := objects(t, "samples/network_policies.yaml")
+	policies := gatewaytest.Read(t, "samples/network_policies.yaml")
 	for _, o := range policies {
 		createOnce(t, admin, namespace(o.GetNamespace()))
 		if err := admin.Create(t.Context(), o, client.FieldValidation("Strict"), client.DryRunAll); err != nil {

@@ -50,7 +50,52 @@ func numberedBlocked(n int) (blocked list) {
 	return blocked
 }
 
+// Entries of gateways.
+var (
+	ingressNginx = fields{"type": "IngressNginx", "ingressNginx": fields{"ingressName": "jira-rest"}}
+	haproxy      = fields{"type": "HAProxyIngress", "haproxyIngress": fields{"ingressName": "jira-rest"}}
+	traefik      = fields{"type": "Traefik", "traefik": fields{"middlewareName": "main-apitokens"}}
+	envoyGateway = fields{"type": "EnvoyGateway", "envoyGateway": fields{"httpRouteName": "jira"}}
+	istio        = istioWith("apitokens", fields{"app": "gateway"})
+)
+
+func istioWith(provider string, selector fields) fields {
+	return fields{"type": "Istio", "istio": fields{"providerName": provider, "selector": selector}}
+}
+
+func traefikNamed(name string) fields {
+	return fields{"type": "Traefik", "traefik": fields{"middlewareName": name}}
+}
+
+func envoyNamed(name string) fields {
+	return fields{"type": "EnvoyGateway", "envoyGateway": fields{"httpRouteName": name}}
+}
+
+func ingressNamed(name string) fields {
+	return fields{"type": "IngressNginx", "ingressNginx": fields{"ingressName": name}}
+}
+
+func haproxyNamed(name string) fields {
+	return fields{"type": "HAProxyIngress", "haproxyIngress": fields{"ingressName": name}}
+}
+
+func numberedGateways(n int) (gateways list) {
+	for _, name := range numbered(1, n, "m%d") {
+		gateways = append(gateways, traefikNamed(name.(string)))
+	}
+	return gateways
+}
+
+func numberedLabels(n int) fields {
+	labels := fields{}
+	for _, key := range numbered(1, n, "k%d") {
+		labels[key.(string)] = "x"
+	}
+	return labels
+}
+
 const (
+	wantIngressName    = "`ingressName` must be the name of an Ingress: lower-case letters, digits, '-' and '.'"
 	wantOneOfBlocked   = "exactly one of the fields in [name key] must be set"
 	wantBlockedName    = "`blockedUsers[].name` must not contain ':', control characters, or upper-case letters other than A to Z"
 	wantBaseURL        = "`baseURL` must be a URL such as 'https://example.com/jira': no user, query, fragment or trailing slash"
@@ -173,6 +218,47 @@ var atlassianSiteCases = slices.Concat(
 		{"unknown", "SharedKey", "None", `spec.callerVerification.type: Unsupported value: "None"`},
 	}),
 	callerCertificates,
+	field("spec.gateways", rows{
+		{"too-many", numberedGateways(8), numberedGateways(9), "spec.gateways: Too many: 9: must have at most 8 items"},
+		{"twice", list{ingressNginx, haproxy, traefik, envoyGateway, istio}, list{traefik, istio, traefik}, "`gateways` must not have two equal entries"},
+		{"two-of-istio", list{istio}, list{istio, istioWith("other", fields{"app": "other"})}, "`gateways` must not have two entries of type `Istio`"},
+		{"type-required", list{traefik}, list{fields{"traefik": traefik["traefik"]}}, "spec.gateways[0].type: Required value"},
+		{"type-unknown", list{traefik}, list{fields{"type": "Caddy"}}, `spec.gateways[0].type: Unsupported value: "Caddy"`},
+		{"ingress-nginx", list{ingressNginx}, list{fields{"type": "IngressNginx"}}, "`gateways[].ingressNginx` must be set if `type` is `IngressNginx`, and must not be set otherwise"},
+		{"haproxy-ingress", list{haproxy}, list{fields{"type": "HAProxyIngress", "ingressNginx": ingressNginx["ingressNginx"]}}, "`gateways[].haproxyIngress` must be set if `type` is `HAProxyIngress`, and must not be set otherwise"},
+		{"traefik", list{traefik}, list{fields{"type": "Traefik"}}, "`gateways[].traefik` must be set if `type` is `Traefik`, and must not be set otherwise"},
+		{"envoy-gateway", list{envoyGateway}, list{fields{"type": "Traefik", "traefik": traefik["traefik"], "envoyGateway": envoyGateway["envoyGateway"]}}, "`gateways[].envoyGateway` must be set if `type` is `EnvoyGateway`, and must not be set otherwise"},
+		{"istio", list{istio}, list{fields{"type": "Istio"}}, "`gateways[].istio` must be set if `type` is `Istio`, and must not be set otherwise"},
+		{"ingress-empty", list{ingressNamed("a")}, list{ingressNamed("")}, `spec.gateways[0].ingressNginx.ingressName: Invalid value: "": spec.gateways[0].ingressNginx.ingressName in body should be at least 1 chars long`},
+		{"ingress-name", list{ingressNamed("jira.rest-2")}, list{ingressNamed("Jira_rest")}, wantIngressName},
+		{"ingress-name-required", list{ingressNginx}, list{fields{"type": "IngressNginx", "ingressNginx": fields{}}}, "spec.gateways[0].ingressNginx.ingressName: Required value"},
+		{"ingress-too-long", list{ingressNamed(strings.Repeat("a", 253))}, list{ingressNamed(strings.Repeat("a", 254))}, "spec.gateways[0].ingressNginx.ingressName: Too long: may not be more than 253"},
+		{"haproxy-empty", list{haproxyNamed("a")}, list{haproxyNamed("")}, `spec.gateways[0].haproxyIngress.ingressName: Invalid value: "": spec.gateways[0].haproxyIngress.ingressName in body should be at least 1 chars long`},
+		{"haproxy-name", list{haproxyNamed("jira.rest-2")}, list{haproxyNamed("Jira_rest")}, wantIngressName},
+		{"haproxy-name-required", list{haproxy}, list{fields{"type": "HAProxyIngress", "haproxyIngress": fields{}}}, "spec.gateways[0].haproxyIngress.ingressName: Required value"},
+		{"haproxy-too-long", list{haproxyNamed(strings.Repeat("a", 253))}, list{haproxyNamed(strings.Repeat("a", 254))}, "spec.gateways[0].haproxyIngress.ingressName: Too long: may not be more than 253"},
+		{"middleware-empty", list{traefikNamed("a")}, list{traefikNamed("")}, `spec.gateways[0].traefik.middlewareName: Invalid value: "": spec.gateways[0].traefik.middlewareName in body should be at least 1 chars long`},
+		{"middleware-name", list{traefikNamed("main.apitokens-2")}, list{traefikNamed("main/apitokens")}, "`middlewareName` must be a name for a Middleware: lower-case letters, digits, '-' and '.'"},
+		{"middleware-name-required", list{traefik}, list{fields{"type": "Traefik", "traefik": fields{}}}, "spec.gateways[0].traefik.middlewareName: Required value"},
+		// Its longest companion ends with -portal.
+		{"middleware-too-long", list{traefikNamed(strings.Repeat("a", 246))}, list{traefikNamed(strings.Repeat("a", 247))}, "spec.gateways[0].traefik.middlewareName: Too long: may not be more than 246"},
+		{"route-empty", list{envoyNamed("a")}, list{envoyNamed("")}, `spec.gateways[0].envoyGateway.httpRouteName: Invalid value: "": spec.gateways[0].envoyGateway.httpRouteName in body should be at least 1 chars long`},
+		{"route-name", list{envoyNamed("jira.rest-2")}, list{envoyNamed("jira ")}, "`httpRouteName` must be the name of an HTTPRoute: lower-case letters, digits, '-' and '.'"},
+		{"route-name-required", list{envoyGateway}, list{fields{"type": "EnvoyGateway", "envoyGateway": fields{}}}, "spec.gateways[0].envoyGateway.httpRouteName: Required value"},
+		// Its companions end with -apitokens.
+		{"route-too-long", list{envoyNamed(strings.Repeat("a", 243))}, list{envoyNamed(strings.Repeat("a", 244))}, "spec.gateways[0].envoyGateway.httpRouteName: Too long: may not be more than 243"},
+		{"provider-empty", list{istioWith("a", fields{"a": ""})}, list{istioWith("", fields{"a": ""})}, `spec.gateways[0].istio.providerName: Invalid value: "": spec.gateways[0].istio.providerName in body should be at least 1 chars long`},
+		{"provider-name", list{istioWith("apitokens-2", fields{"a": "b"})}, list{istioWith("api.tokens", fields{"a": "b"})}, "`providerName` must be the name of an extension provider: lower-case letters, digits and '-'"},
+		{"provider-required", list{istio}, list{fields{"type": "Istio", "istio": fields{"selector": fields{"a": "b"}}}}, "spec.gateways[0].istio.providerName: Required value"},
+		{"provider-too-long", list{istioWith(strings.Repeat("a", 63), fields{"a": "b"})}, list{istioWith(strings.Repeat("a", 64), fields{"a": "b"})}, "spec.gateways[0].istio.providerName: Too long: may not be more than 63"},
+		// Without a selector, every pod of the namespace would ask.
+		{"selector-empty", list{istioWith("a", fields{"a": "b"})}, list{istioWith("a", fields{})}, "spec.gateways[0].istio.selector: Invalid value: 0: spec.gateways[0].istio.selector in body should have at least 1 properties"},
+		{"selector-required", list{istio}, list{fields{"type": "Istio", "istio": fields{"providerName": "a"}}}, "spec.gateways[0].istio.selector: Required value"},
+		{"selector-key", list{istioWith("a", fields{"app.kubernetes.io/name": "b"})}, list{istioWith("a", fields{"a b": "b"})}, "`selector` must have labels of pods"},
+		{"selector-value", list{istioWith("a", fields{"a": "B_1"})}, list{istioWith("a", fields{"a": "*"})}, "`selector` must have labels of pods"},
+		{"selector-value-too-long", list{istioWith("a", fields{"a": strings.Repeat("b", 63)})}, list{istioWith("a", fields{"a": strings.Repeat("b", 64)})}, "spec.gateways[0].istio.selector.a: Too long: may not be more than 63"},
+		{"selector-too-many", list{istioWith("a", numberedLabels(8))}, list{istioWith("a", numberedLabels(9))}, "spec.gateways[0].istio.selector: Too many: 9: must have at most 8 items"},
+	}),
 	field("spec.handoff", rows{
 		// The whole of handoff may be absent.
 		{"type-required", keep, fields{}, "spec.handoff.type: Required value"},

@@ -176,6 +176,16 @@ type AtlassianSiteSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.trim() == self",message="each of `administrators` must not begin or end with white space"
 	Administrators []string `json:"administrators,omitempty"`
 
+	// gateways lists the gateways in front of the product for which the operator writes what they need to ask the webhook:
+	// objects in the namespace of the site. They are removed with their entry, and with the site. Each kind of gateway needs
+	// rights that an administrator adds. Absent means none: the auth URLs are in the Secret `status.authURLSecretName`.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b == a))",message="`gateways` must not have two equal entries"
+	// +kubebuilder:validation:XValidation:rule="self.filter(g, g.type == 'Istio').size() <= 1",message="`gateways` must not have two entries of type `Istio`"
+	Gateways []Gateway `json:"gateways,omitempty"`
+
 	// licenseSecretRef names the Secret with the licence of the site. It is used only if the operator was started with
 	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
 	// +optional

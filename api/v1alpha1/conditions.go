@@ -219,3 +219,25 @@ const (
 	// ReasonLicenseWrongProduct means that the licence is for another product.
 	ReasonLicenseWrongProduct = "LicenseWrongProduct"
 )
+
+// ConditionGatewaysConfigured says whether the operator wrote what each of the `gateways` of an AtlassianSite needs. It is absent
+// if there is none.
+const ConditionGatewaysConfigured = "GatewaysConfigured"
+
+// Reasons of the GatewaysConfigured condition. It also has ReasonWriteRefused.
+const (
+	// ReasonConfigured means that everything is written.
+	ReasonConfigured = "Configured"
+	// ReasonGatewayNotInstalled means that the cluster does not have the kinds of the gateway.
+	ReasonGatewayNotInstalled = "GatewayNotInstalled"
+	// ReasonGatewayRouteMissing means that the Ingress or HTTPRoute that the entry names does not exist.
+	ReasonGatewayRouteMissing = "GatewayRouteMissing"
+	// ReasonGatewayConflict means that an object or an annotation is there already, and is not the operator's.
+	ReasonGatewayConflict = "GatewayConflict"
+	// ReasonGatewayUnsafe means that something else in the route defeats the question to the webhook.
+	ReasonGatewayUnsafe = "GatewayUnsafe"
+	// ReasonGatewayNotAccepted means that the gateway does not accept the object. The message has its words.
+	ReasonGatewayNotAccepted = "GatewayNotAccepted"
+	// ReasonGatewayUnsupported means that this version of the operator, or its setting, cannot serve the entry.
+	ReasonGatewayUnsupported = "GatewayUnsupported"
+)

@@ -175,6 +175,7 @@ var ruleMessages = map[string]string{
 	"maximum":                "%s: Invalid value: .* in body should be less than or equal to",
 	"maxItems":               "%s: Too many",
 	"maxLength":              "%s: Too long",
+	"maxProperties":          "%s: Too many",
 	"minimum":                "%s: Invalid value: .* in body should be greater than or equal to",
 	"minItems":               "%s: Invalid value: .* in body should have at least [0-9]+ items",
 	"minLength":              "%s: Invalid value: .* in body should be at least",
@@ -207,6 +208,9 @@ func rulesOf(path string, schema map[string]any) (rules []string, err error) {
 				more, moreErr := rulesOf(join(path, name), property.(map[string]any))
 				rules, err = append(rules, more...), errors.Join(err, moreErr)
 			}
+		case "additionalProperties":
+			more, moreErr := rulesOf(path+".a", value.(map[string]any))
+			rules, err = append(rules, more...), errors.Join(err, moreErr)
 		case "items":
 			if path == "status.conditions" {
 				continue // metav1.Condition, whose rules are Kubernetes' own.

@@ -28,6 +28,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/controllers/site/door"
+	"apitokens.dev/operator/controllers/site/gateway"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
@@ -73,6 +74,8 @@ type Reconciler struct {
 	Guard Guard
 	// Door looks at the ingresses of sites. Nil leaves their condition out.
 	Door Door
+	// gatewayWatch watches what was written for gateways. Without it, each pass looks.
+	gatewayWatch *gateway.Watch
 	// epochs holds the highest revocation epoch that the watch of sites showed, by the site's name.
 	epochs *sync.Map
 }
@@ -85,6 +88,10 @@ type Guard interface {
 // SetupWithManager starts the reconciler with the manager, for so many sites at the same time.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.epochs = &sync.Map{}
+	var err error
+	if r.gatewayWatch, err = gateway.NewWatch(mgr); err != nil {
+		return err
+	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.AtlassianSite{}, builder.WithPredicates(watch.SpecChanged())).
 		// A site can be gone before a pass comes to it, and its revocation epoch counts all the same.
@@ -96,11 +103,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.sitesOfSecret)).
 		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
+		WatchesRawSource(r.gatewayWatch.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
 	if r.Door != nil {
 		b.WatchesRawSource(source.Channel(r.Door.Changed(), &handler.EnqueueRequestForObject{}))
 	}
-	if err := b.Complete(r); err != nil {
+	if err := errors.Join(b.Complete(r), mgr.Add(r.gatewayWatch)); err != nil {
 		return fmt.Errorf("setting up the AtlassianSite controller: %w", err)
 	}
 	return nil
@@ -173,6 +181,8 @@ type outcome struct {
 	farAhead bool
 	// door is the finding about the ingress as it is now, or nil.
 	door *door.Finding
+	// gateways are the findings of a complete pass over what gateways need, or nil.
+	gateways *gateway.Findings
 	// guard is the state of the admission policies, or nil.
 	guard *admission.State
 	// licenses means that sites need licences here. licensing is the judgement of this one's.
@@ -211,13 +221,14 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 	if err := o.noteRefusal(r.projectSite(ctx, s, named, m, served)); err != nil || !o.callers {
 		return o, err
 	}
+	wireErr := r.wire(ctx, s, m, o.keys, &o)
 	if o.licenses {
 		o.licensing = judgeLicense(r.Licenses, s.Spec, named.license, r.Clock.Now())
 	}
 	product := r.probe(ctx, s, named.cas, &o)
 	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
 	o.checked = err == nil
-	return o, o.noteRefusal(err)
+	return o, errors.Join(wireErr, o.noteRefusal(err))
 }
 
 // admitCallers keeps the caller keys of a site and the auth URLs with them. Those of a site that is not served, or that wants

@@ -43,7 +43,9 @@ func (w *world) pass(r *site.Reconciler, s *tokensv1alpha1.AtlassianSite) (ctrl.
 		w.Fatal(getErr)
 	}
 	if keys, decodeErr := w.storedKeys(s); decodeErr == nil {
-		w.keys = append(w.keys, keys.Keys[authurl.Nginx]...)
+		for _, contract := range authurl.Contracts() {
+			w.keys = append(w.keys, keys.Keys[contract]...)
+		}
 	}
 	status, jsonErr := json.Marshal(s.Status)
 	if jsonErr != nil {

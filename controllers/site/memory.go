@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/site/gateway"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/storedjson"
@@ -43,6 +45,8 @@ type memory struct {
 	// Limits are the limits that decide when an expired token is removed, and LimitsSince is when they became these.
 	Limits      string    `json:"limits,omitempty"`
 	LimitsSince time.Time `json:"limitsSince,omitzero"`
+	// Gateways are the objects that were written for gateways, from before they are made until they are removed.
+	Gateways []gateway.Ref `json:"gateways,omitempty"`
 	// Gone is when that site was found deleted. It is zero while it is there.
 	Gone time.Time `json:"gone,omitzero"`
 }
@@ -175,7 +179,7 @@ func (r *Reconciler) notedEpoch(site types.NamespacedName) time.Time {
 
 // store stores what is remembered now, if it differs. It returns what is stored.
 func (r *Reconciler) store(ctx context.Context, before, now memory) (memory, error) {
-	if now == before {
+	if reflect.DeepEqual(now, before) {
 		return before, nil
 	}
 	encoded, err := json.Marshal(now)

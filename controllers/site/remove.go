@@ -41,8 +41,9 @@ func (r *Reconciler) removeGone(ctx context.Context, name types.NamespacedName) 
 	return retryRace(ctrl.Result{RequeueAfter: again}, err)
 }
 
-// removeSite removes the working copies, the projection and the auth URLs of a site that is gone, and its caller keys after
-// keysRetention. It returns the time until then. The cache alone removes nothing: what is gone there may be back already.
+// removeSite removes the working copies, the projection, the auth URLs and what was written for gateways of a site that is gone,
+// and its caller keys after keysRetention. It returns the time until then. The cache alone removes nothing: what is gone there
+// may be back already.
 func (r *Reconciler) removeSite(ctx context.Context, site types.NamespacedName) (again time.Duration, err error) {
 	var s tokensv1alpha1.AtlassianSite
 	if err := r.Live.Get(ctx, site, &s); !apierrors.IsNotFound(err) {
@@ -60,7 +61,8 @@ func (r *Reconciler) removeSite(ctx context.Context, site types.NamespacedName) 
 	}
 	projected := types.NamespacedName{Namespace: r.Namespace, Name: projection.SecretName(site.Namespace, site.Name)}
 	urls := types.NamespacedName{Namespace: site.Namespace, Name: authURLSecretName(site.Name)}
-	return again, errors.Join(r.removeOwn(ctx, projected, projection.SecretType), r.removeOwn(ctx, urls, authurl.SecretType))
+	return again, errors.Join(
+		r.removeOwn(ctx, projected, projection.SecretType), r.unwire(ctx, site), r.removeOwn(ctx, urls, authurl.SecretType))
 }
 
 // retainKeys has no caller answered with the keys of a site that is gone, and removes them when the time is over. It returns the

@@ -57,6 +57,9 @@ func (o outcome) status(s *tokensv1alpha1.AtlassianSite, now metav1.Time) tokens
 	if ready, ok := o.ready(s); ok && !isStalled(ready) {
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionStalled)
 	}
+	if o.problem != nil || len(s.Spec.Gateways) == 0 && (o.gateways == nil || len(o.gateways.Problems) == 0) {
+		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionGatewaysConfigured)
+	}
 	if !o.licenses || o.problem != nil {
 		apimeta.RemoveStatusCondition(&status.Conditions, tokensv1alpha1.ConditionLicensed)
 	}
@@ -93,6 +96,9 @@ func (o outcome) conditions(s *tokensv1alpha1.AtlassianSite) []metav1.Condition 
 	if o.door != nil {
 		found = append(found, o.protected())
 	}
+	if o.gateways != nil && (len(s.Spec.Gateways) > 0 || len(o.gateways.Problems) > 0) {
+		found = append(found, gatewaysCondition(o.gateways))
+	}
 	if o.guard != nil {
 		found = append(found, o.guard.Condition())
 	}
@@ -123,7 +129,8 @@ func condition(conditionType string, ok bool, reason, message string) metav1.Con
 func isStalled(ready metav1.Condition) bool {
 	switch ready.Reason {
 	case tokensv1alpha1.ReasonNoAnswer, tokensv1alpha1.ReasonCAUnusable, tokensv1alpha1.ReasonCallerAuthoritiesUnusable,
-		tokensv1alpha1.ReasonCredentialUnusable:
+		tokensv1alpha1.ReasonCredentialUnusable, tokensv1alpha1.ReasonGatewayNotInstalled, tokensv1alpha1.ReasonGatewayRouteMissing,
+		tokensv1alpha1.ReasonGatewayNotAccepted:
 		return false
 	default:
 		return ready.Status == metav1.ConditionFalse
@@ -158,11 +165,15 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	case o.probe != nil:
 		c := o.reachable(s)
 		return notReady(c.Reason, c.Message)
-	case !o.checked:
+	case !o.checked || o.gateways == nil && len(s.Spec.Gateways) > 0:
 		return metav1.Condition{}, false
 	}
 	if ok, reason, message := credentialsReady(s, o.credentials.Blocking(s)); !ok {
 		return notReady(reason, message)
+	}
+	if o.gateways != nil && len(o.gateways.Problems) > 0 {
+		c := gatewaysCondition(o.gateways)
+		return notReady(c.Reason, c.Message)
 	}
 	if o.guard != nil && !o.guard.InForce() {
 		return notReady(o.guard.Reason, o.guard.Message)

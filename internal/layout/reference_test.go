@@ -43,6 +43,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	}{
 		{"reason", "../../api/v1alpha1/conditions.go", `(?m)^\s*(?:Reason|Condition)\w+\s*= "(\w+)"`, []string{"apitoken.md", "atlassiansite.md"}, 40},
 		{"field", "../../api/v1alpha1/apitoken_types.go", `json:"(\w+),omit(?:empty|zero)"`, []string{"apitoken.md"}, 20},
+		{"field", "../../api/v1alpha1/gateways_types.go", `json:"(\w+),omit(?:empty|zero)"`, []string{"atlassiansite.md"}, 9},
 		{"field", "../../api/v1alpha1/atlassiansite_types.go", `json:"(\w+),omit(?:empty|zero)"`, []string{"atlassiansite.md"}, 20},
 		{"field", "../../api/v1alpha1/caller_types.go", `json:"(\w+),omit(?:empty|zero)"`, []string{"atlassiansite.md"}, 6},
 		{"verdict's reason", "../../internal/authn/*.go", `(?m)^\s*Reason\w+\s+Reason = "(\w+)"`, []string{"requests.md"}, 25},

@@ -48,12 +48,20 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CredentialRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Delivery"):
 		return &apiv1alpha1.DeliveryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvoyGateway"):
+		return &apiv1alpha1.EnvoyGatewayApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Gateway"):
+		return &apiv1alpha1.GatewayApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Handoff"):
 		return &apiv1alpha1.HandoffApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IdentityHeader"):
 		return &apiv1alpha1.IdentityHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ImportedCredential"):
 		return &apiv1alpha1.ImportedCredentialApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IngressGateway"):
+		return &apiv1alpha1.IngressGatewayApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IstioGateway"):
+		return &apiv1alpha1.IstioGatewayApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LicenseSecretReference"):
 		return &apiv1alpha1.LicenseSecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("OtherCredentials"):
@@ -66,6 +74,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SiteReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenPolicy"):
 		return &apiv1alpha1.TokenPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TraefikGateway"):
+		return &apiv1alpha1.TraefikGatewayApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCAReference"):
 		return &apiv1alpha1.UpstreamCAReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamCredential"):

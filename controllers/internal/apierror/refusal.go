@@ -23,8 +23,8 @@ import (
 // maxWords is how many bytes of the API server's answer a message quotes.
 const maxWords = 1024
 
-// secretLike matches hashes, tokens and encoded Secret data. An admission policy may quote the object that it refuses.
-var secretLike = regexp.MustCompile(`[A-Za-z0-9+/=_$]{40,}`)
+// secretLike matches hashes, tokens, encoded Secret data and caller keys. An admission policy may quote the object that it refuses.
+var secretLike = regexp.MustCompile(`[A-Za-z0-9+/=_$]{40,}|\b[A-Z2-7]{26,}\b`)
 
 // Refusal returns a message for people about a request that the API server refuses for a cause that lasts: a quota, an
 // admission policy or webhook, a validation, or a missing right. It quotes err, which says what was being done. refused is
@@ -63,6 +63,19 @@ func Words(err error) string {
 	}
 	return words
 }
+
+// Redact returns the same error with a text without secrets.
+func Redact(err error) error {
+	if err == nil || !secretLike.MatchString(err.Error()) {
+		return err
+	}
+	return &redacted{err}
+}
+
+type redacted struct{ err error }
+
+func (r *redacted) Error() string { return secretLike.ReplaceAllString(r.err.Error(), "(removed)") }
+func (r *redacted) Unwrap() error { return r.err }
 
 // EmitRefusal emits an Event for a refused write that no condition can report. It reports whether err is one.
 func EmitRefusal(ctx context.Context, to events.EventRecorder, regarding client.Object, err error) bool {

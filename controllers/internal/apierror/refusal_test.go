@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/internal/authurl"
 )
 
 // denied is the answer of the API server after an admission webhook denied a request with this code.
@@ -73,10 +75,15 @@ func TestRefusalQuotesNoSecret(t *testing.T) {
 		text = "asp_DquJoZLwlsNJm6gU_" + "0123456789abcdefghijklmnopqrstuvwxyzABCD" + "00EFGH"
 		hash = "$sha256$v=1$AAAAAAAAAAAAAAAAAAAAAA$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
 	)
-	for _, secret := range []string{text, hash, base64.StdEncoding.EncodeToString([]byte(text)), base64.StdEncoding.EncodeToString([]byte(`{"hash":"` + hash + `"}`))} {
+	key := authurl.NewKeys("jira", "a-site", time.Now()).Address(authurl.Nginx).Key
+	for _, secret := range []string{text, hash, key, base64.StdEncoding.EncodeToString([]byte(text)), base64.StdEncoding.EncodeToString([]byte(`{"hash":"` + hash + `"}`))} {
 		message, _ := apierror.Refusal(apierrors.NewForbidden(secrets, "ci-token", fmt.Errorf("object is {data: {password: %s}}\nand more", secret)))
 		if strings.Contains(message, secret) || strings.Contains(message, secret[21:]) || !strings.Contains(message, "(removed)") || strings.Contains(message, "\n") {
 			t.Errorf("message %q", message)
+		}
+		broken := fmt.Errorf("applying: http://webhook/nginx/%s/jira/a-site: %w", secret, errors.New("no"))
+		if redacted := apierror.Redact(broken); strings.Contains(redacted.Error(), secret) || !errors.Is(redacted, broken) {
+			t.Errorf("error %q", redacted)
 		}
 	}
 	long, _ := apierror.Refusal(apierrors.NewForbidden(secrets, "x", errors.New(strings.Repeat("no ä ", 1000))))

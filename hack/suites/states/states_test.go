@@ -34,6 +34,7 @@ func TestStates(t *testing.T) {
 	w.products()
 	w.play(siteExamples)
 	w.play(doorExamples())
+	w.play(gatewayExamples)
 	w.play(enrolledExamples)
 	w.wantLicenses()
 	w.play(licenseExamples)
@@ -69,7 +70,7 @@ func complete(t *testing.T, page string) {
 			t.Errorf("no example on the page has the reason %s", reason)
 		}
 	}
-	for kind, examples := range map[string][]example{"apitoken": tokenExamples, "atlassiansite": slices.Concat(siteExamples, doorExamples(), enrolledExamples, licenseExamples)} {
+	for kind, examples := range map[string][]example{"apitoken": tokenExamples, "atlassiansite": slices.Concat(siteExamples, gatewayExamples, doorExamples(), enrolledExamples, licenseExamples)} {
 		for _, e := range examples {
 			asked := regexp.MustCompile(`(?m)^\$ kubectl -n \S+ (describe|get) ` + kind + `(s( \S+)*)? ` + e.name + `( |$)`)
 			if !asked.MatchString(shown.String()) {

@@ -204,6 +204,12 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.apitokens.operator.api.v1alpha1.CallerVerification
       default:
         type: SharedKey
+    - name: gateways
+      type:
+        list:
+          elementType:
+            namedType: dev.apitokens.operator.api.v1alpha1.Gateway
+          elementRelationship: atomic
     - name: handoff
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.Handoff
@@ -359,6 +365,35 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretName
       type:
         scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.EnvoyGateway
+  map:
+    fields:
+    - name: httpRouteName
+      type:
+        scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.Gateway
+  map:
+    fields:
+    - name: envoyGateway
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.EnvoyGateway
+    - name: haproxyIngress
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.IngressGateway
+    - name: ingressNginx
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.IngressGateway
+    - name: istio
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.IstioGateway
+    - name: traefik
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.TraefikGateway
+    - name: type
+      type:
+        namedType: dev.apitokens.operator.api.v1alpha1.GatewayType
+- name: dev.apitokens.operator.api.v1alpha1.GatewayType
+  scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.Handoff
   map:
     fields:
@@ -393,6 +428,25 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretName
       type:
         scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.IngressGateway
+  map:
+    fields:
+    - name: ingressName
+      type:
+        scalar: string
+- name: dev.apitokens.operator.api.v1alpha1.IstioGateway
+  map:
+    fields:
+    - name: providerName
+      type:
+        scalar: string
+    - name: selector
+      type:
+        map:
+          elementType:
+            namedType: dev.apitokens.operator.api.v1alpha1.LabelValue
+- name: dev.apitokens.operator.api.v1alpha1.LabelValue
+  scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.LicenseSecretReference
   map:
     fields:
@@ -499,6 +553,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rotationByTokens
       type:
         namedType: dev.apitokens.operator.api.v1alpha1.RotationByTokens
+- name: dev.apitokens.operator.api.v1alpha1.TraefikGateway
+  map:
+    fields:
+    - name: middlewareName
+      type:
+        scalar: string
 - name: dev.apitokens.operator.api.v1alpha1.UpstreamCAReference
   map:
     fields:

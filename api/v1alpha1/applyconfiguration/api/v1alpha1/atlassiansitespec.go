@@ -59,6 +59,10 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// administrators lists the product users who may list and revoke the tokens of all users over REST.
 	// Names are in lower case.
 	Administrators []string `json:"administrators,omitempty"`
+	// gateways lists the gateways in front of the product for which the operator writes what they need to ask the webhook:
+	// objects in the namespace of the site. They are removed with their entry, and with the site. Each kind of gateway needs
+	// rights that an administrator adds. Absent means none: the auth URLs are in the Secret `status.authURLSecretName`.
+	Gateways []GatewayApplyConfiguration `json:"gateways,omitempty"`
 	// licenseSecretRef names the Secret with the licence of the site. It is used only if the operator was started with
 	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
 	LicenseSecretRef *LicenseSecretReferenceApplyConfiguration `json:"licenseSecretRef,omitempty"`
@@ -220,6 +224,19 @@ func (b *AtlassianSiteSpecApplyConfiguration) WithBlockedUsers(values ...*Blocke
 func (b *AtlassianSiteSpecApplyConfiguration) WithAdministrators(values ...string) *AtlassianSiteSpecApplyConfiguration {
 	for i := range values {
 		b.Administrators = append(b.Administrators, values[i])
+	}
+	return b
+}
+
+// WithGateways adds the given value to the Gateways field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Gateways field.
+func (b *AtlassianSiteSpecApplyConfiguration) WithGateways(values ...*GatewayApplyConfiguration) *AtlassianSiteSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithGateways")
+		}
+		b.Gateways = append(b.Gateways, *values[i])
 	}
 	return b
 }

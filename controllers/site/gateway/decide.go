@@ -1,0 +1,203 @@
+// Package gateway writes what the gateways in front of a site need to ask the webhook: annotations of an Ingress, or objects of
+// the gateway's own kinds. The decide files say what to write, from the site alone.
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/siteurl"
+)
+
+// Site is what the objects of a site's gateways are made of.
+type Site struct {
+	types.NamespacedName
+
+	// Base is the URL that users open.
+	Base siteurl.URL
+	// TokenPaths are the path prefixes, below the context path, at which tokens count.
+	TokenPaths []string
+	// IdentityHeader is the header with the user's name. Empty means the default one.
+	IdentityHeader string
+	// Everything means that each request has to be asked about: an answer depends on more than a token.
+	Everything bool
+	// Keys are the caller keys. There are none with ClientCertificates.
+	Keys authurl.Keys
+	// ClientCertificates means that callers prove with a certificate who they are.
+	ClientCertificates bool
+	// WebhookURL and PortalURL are where gateways reach the webhook and the portal.
+	WebhookURL, PortalURL string
+	// AuthURLSecretName is the Secret beside the site with its auth URLs.
+	AuthURLSecretName string
+}
+
+// Ref names an object that the operator made for a site, or an Ingress that it annotated.
+type Ref struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace"`
+	Name       string `json:"name"`
+}
+
+func refOf(o *unstructured.Unstructured) Ref {
+	return Ref{o.GetAPIVersion(), o.GetKind(), o.GetNamespace(), o.GetName()}
+}
+
+func (r Ref) kind() schema.GroupVersionKind {
+	return schema.FromAPIVersionAndKind(r.APIVersion, r.Kind)
+}
+
+// annotated reports whether the object is a person's, and only annotations of it are the operator's.
+func (r Ref) annotated() bool { return r.Kind == ingressKind }
+
+// in returns the words for the object, as seen from a namespace.
+func (r Ref) in(namespace string) string {
+	if r.Namespace == namespace {
+		return fmt.Sprintf("%s '%s'", r.Kind, r.Name)
+	}
+	return fmt.Sprintf("%s '%s/%s'", r.Kind, r.Namespace, r.Name)
+}
+
+// Problem says why an entry of `gateways` is not wired, and what to do.
+type Problem struct{ Reason, Message string }
+
+// plan is what an entry of `gateways` leads to.
+type plan struct {
+	// gateway is the name of the gateway, and role the ClusterRole with the rights for it.
+	gateway, role string
+	// route is the object of a person that the entry names in field. It has to be there before anything is written. Most gateways
+	// have none.
+	route Ref
+	field string
+	// unsafe has annotations of the route that defeat the question, and why.
+	unsafe []unsafe
+	// objects returns the objects to write, in this order. Their names do not depend on the route, which may be nil.
+	objects func(route *unstructured.Unstructured) []*unstructured.Unstructured
+	// problem is set if nothing can be written.
+	problem *Problem
+}
+
+// unsafe is an annotation that defeats the question to the webhook. If value is empty, each value does.
+type unsafe struct{ annotation, value, why string }
+
+// refs returns what the entry leads to.
+func (p plan) refs() (all []Ref) {
+	if p.objects == nil {
+		return nil
+	}
+	for _, o := range p.objects(nil) {
+		all = append(all, refOf(o))
+	}
+	return all
+}
+
+// planFor returns what an entry leads to.
+func planFor(s Site, entry tokensv1alpha1.Gateway) plan {
+	switch entry.Type {
+	case tokensv1alpha1.GatewayIngressNginx:
+		return s.ingressNginx(entry.IngressNginx)
+	case tokensv1alpha1.GatewayHAProxyIngress:
+		return s.haproxyIngress(entry.HAProxyIngress)
+	case tokensv1alpha1.GatewayTraefik:
+		return s.traefik(entry.Traefik)
+	case tokensv1alpha1.GatewayEnvoyGateway:
+		return s.envoyGateway(entry.EnvoyGateway)
+	case tokensv1alpha1.GatewayIstio:
+		return s.istio(entry.Istio)
+	default:
+		return plan{gateway: string(entry.Type), problem: &Problem{tokensv1alpha1.ReasonGatewayUnsupported,
+			"this version of the operator does not know the `type`. Upgrade it, or remove the entry."}}
+	}
+}
+
+// plansFor returns what each entry leads to. Of two that lead to one object, the later has a problem. known is false if an entry
+// may lead to objects that this version does not know.
+func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known bool) {
+	known = true
+	owner := map[Ref]int{}
+	for i, entry := range entries {
+		p := planFor(s, entry)
+		if p.objects == nil {
+			known = false
+		}
+		if s.ClientCertificates && entry.Type != tokensv1alpha1.GatewayIstio && p.problem == nil {
+			p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the site wants client certificates of its callers, and the operator gives " +
+				"gateways none. Remove the entry, and wire the gateway by hand."}
+		}
+		for _, ref := range p.refs() {
+			first, taken := owner[ref]
+			if shared := ref.Namespace != s.Namespace; !taken || shared {
+				owner[ref] = i
+			} else if p.problem == nil {
+				p.problem = &Problem{tokensv1alpha1.ReasonGatewayConflict, fmt.Sprintf(
+					"`gateways[%d]` leads to %s too. Remove one of the two entries, or change a name.", first, ref.in(s.Namespace))}
+			}
+		}
+		plans = append(plans, p)
+	}
+	return plans, known
+}
+
+// labels returns the labels with which the operator finds what it wrote for the site.
+func (s Site) labels() map[string]string {
+	return map[string]string{record.LabelSiteNamespace: s.Namespace, record.LabelSite: s.Name}
+}
+
+// identityHeaders are the headers that only an answer of the webhook may set.
+func (s Site) identityHeaders() []string {
+	return []string{cmp.Or(s.IdentityHeader, tokensv1alpha1.DefaultIdentityHeader), "X-Api-Token-Id"}
+}
+
+// answerHeaders are the headers of the request that an answer of the webhook replaces.
+func (s Site) answerHeaders() []string {
+	return append([]string{"Authorization", "Cookie"}, s.identityHeaders()...)
+}
+
+// authURL returns the URL at which a gateway asks the webhook. It contains the caller key.
+func (s Site) authURL(c authurl.Contract) string {
+	if s.ClientCertificates {
+		return s.WebhookURL + authurl.Address{Contract: c, Key: authurl.NoKey, Namespace: s.Namespace, Site: s.Name}.String()
+	}
+	return s.WebhookURL + s.Keys.Address(c).String()
+}
+
+// portalPaths are the paths, as clients send them, at which users manage their tokens.
+func (s Site) portalPaths() []string {
+	return []string{s.Base.Path + siteurl.APIPath, s.Base.Path + siteurl.PortalPath}
+}
+
+// object returns an object of the site's namespace with its labels.
+func (s Site) object(apiVersion, kind, name string, spec map[string]any) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	o.SetAPIVersion(apiVersion)
+	o.SetKind(kind)
+	o.SetNamespace(s.Namespace)
+	o.SetName(name)
+	labels := s.labels()
+	maps.Copy(labels, map[string]string{"app.kubernetes.io/managed-by": "apitoken-operator"})
+	o.SetLabels(labels)
+	return o
+}
+
+// values returns a list as it stands in an unstructured object.
+func values(items ...string) []any {
+	list := make([]any, len(items))
+	for i, item := range items {
+		list[i] = item
+	}
+	return list
+}
+
+// missing returns the refs that are not among others.
+func missing(refs, others []Ref) []Ref {
+	return slices.DeleteFunc(slices.Clone(refs), func(r Ref) bool { return slices.Contains(others, r) })
+}

@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authurl"
+)
+
+const (
+	envoyAPI, policyKind                = "gateway.envoyproxy.io/v1alpha1", "SecurityPolicy"
+	gatewayGroup                        = "gateway.networking.k8s.io"
+	gatewayAPI, routeKind, grantKind    = gatewayGroup + "/v1", "HTTPRoute", "ReferenceGrant"
+	suffix                              = "-apitokens"
+	grpcSiteKey, grpcCallerKey, timeout = "grpc-site", "grpc-key", "4s"
+)
+
+// envoyGateway returns objects of Envoy Gateway 1.9 and Gateway API: a policy for the route that the entry names, a route to the
+// portal beside it, and grants that allow both to refer to the operator's Services.
+func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
+	webhook, isService := serviceAt(s.WebhookURL)
+	portal, portalIsService := serviceAt(s.PortalURL)
+	name := entry.HTTPRouteName + suffix
+	p := plan{
+		gateway: "Envoy Gateway",
+		role:    "apitoken-gateway-envoy-gateway",
+		field:   "httpRouteName",
+		route:   Ref{gatewayAPI, routeKind, s.Namespace, entry.HTTPRouteName},
+		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+			return append(s.grants(webhook, portal),
+				s.object(envoyAPI, policyKind, name, s.policy(entry.HTTPRouteName, webhook)),
+				s.object(gatewayAPI, routeKind, name, s.portalRoute(portal, route)))
+		},
+	}
+	if !isService || !portalIsService {
+		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "Envoy Gateway needs Services to refer to, and the operator runs with " +
+			"`--webhook-url` or `--portal-url` that name none, as `http://name.namespace.svc:port` does. Paste the auth URLs instead."}
+	}
+	return p
+}
+
+// policy returns the spec of a SecurityPolicy. Site and caller key come from the Secret with the auth URLs, so that the key stands
+// in no other object.
+func (s Site) policy(route string, webhook service) map[string]any {
+	extension := func(name, key string) any {
+		return map[string]any{"name": name, "type": "ValueRef", "valueRef": map[string]any{
+			"group": "", "kind": "Secret", "name": s.AuthURLSecretName, "key": key}}
+	}
+	webhook.port = authurl.GRPCPort
+	return map[string]any{
+		"targetRefs": []any{map[string]any{"group": gatewayGroup, "kind": routeKind, "name": route}},
+		"extAuth": map[string]any{
+			// Never true: a configuration that is not valid would let everything pass.
+			"failOpen":          false,
+			"timeout":           timeout,
+			"contextExtensions": []any{extension(authurl.SiteExtension, grpcSiteKey), extension(authurl.KeyExtension, grpcCallerKey)},
+			"grpc":              map[string]any{"backendRefs": []any{webhook.ref()}},
+		},
+	}
+}
+
+// portalRoute returns the spec of an HTTPRoute to the portal, at the gateways of the product's own route. The webhook is not
+// asked: the portal authenticates the caller.
+func (s Site) portalRoute(portal service, route *unstructured.Unstructured) map[string]any {
+	var rules []any
+	for _, path := range s.portalPaths() {
+		rules = append(rules, map[string]any{
+			"matches": []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": path}}},
+			"filters": []any{map[string]any{"type": "URLRewrite", "urlRewrite": map[string]any{"path": map[string]any{
+				"type": "ReplacePrefixMatch", "replacePrefixMatch": portalMount(s) + strings.TrimPrefix(path, s.Base.Path)}}}},
+			"backendRefs": []any{portal.ref()},
+		})
+	}
+	spec := map[string]any{"hostnames": values(s.Base.Host), "rules": rules}
+	if route != nil {
+		if parents, found, err := unstructured.NestedSlice(route.Object, "spec", "parentRefs"); found && err == nil {
+			spec["parentRefs"] = parents
+		}
+	}
+	return spec
+}
+
+// grants returns the ReferenceGrants, in the namespaces of Services, for the routes and policies of the site's namespace.
+func (s Site) grants(services ...service) (grants []*unstructured.Unstructured) {
+	to := map[string][]any{}
+	var namespaces []string
+	for _, target := range services {
+		if target.namespace == s.Namespace || target.namespace == "" {
+			continue
+		}
+		if to[target.namespace] == nil {
+			namespaces = append(namespaces, target.namespace)
+		}
+		to[target.namespace] = append(to[target.namespace], map[string]any{"group": "", "kind": "Service", "name": target.name})
+	}
+	for _, namespace := range namespaces {
+		grant := s.object(gatewayAPI, grantKind, "apitokens."+s.Namespace+"."+s.Name, map[string]any{
+			"from": []any{
+				map[string]any{"group": "gateway.envoyproxy.io", "kind": policyKind, "namespace": s.Namespace},
+				map[string]any{"group": gatewayGroup, "kind": routeKind, "namespace": s.Namespace},
+			},
+			"to": to[namespace],
+		})
+		grant.SetNamespace(namespace)
+		grants = append(grants, grant)
+	}
+	return grants
+}
+
+// service is a port of a Service.
+type service struct {
+	name, namespace string
+	port            int64
+}
+
+func (s service) ref() map[string]any {
+	return map[string]any{"name": s.name, "namespace": s.namespace, "port": s.port}
+}
+
+// serviceAt returns the Service that a URL names as http(s)://name.namespace.svc:port, with or without cluster.local.
+func serviceAt(raw string) (service, bool) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return service{}, false
+	}
+	parts := strings.Split(strings.TrimSuffix(u.Hostname(), ".cluster.local"), ".")
+	if len(parts) != 3 || parts[2] != "svc" {
+		return service{}, false
+	}
+	port := map[string]int64{"http": 80, "https": 443}[u.Scheme]
+	if given, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
+		port = given
+	}
+	return service{parts[0], parts[1], port}, port != 0
+}
+
+// portalMount is the path, at the portal, of the site.
+func portalMount(s Site) string { return "/portal/" + s.Namespace + "/" + s.Name }

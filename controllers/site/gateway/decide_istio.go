@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+const istioAPI, authorizationKind = "security.istio.io/v1", "AuthorizationPolicy"
+
+// istio returns an AuthorizationPolicy of Istio 1.31 with the action CUSTOM. The provider, with the caller key, stands in the mesh
+// configuration. The routes to the portal stand in the VirtualService of the host: Istio merges no two in a known order.
+func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
+	selector := map[string]any{}
+	for key, value := range entry.Selector {
+		selector[key] = string(value)
+	}
+	// Istio compares the host with the port that the client sends.
+	hosts := values(s.Base.Host, s.Base.Host+":*")
+	api, page := s.portalPaths()[0]+"/*", s.portalPaths()[1]+"*"
+	var paths []string
+	for _, prefix := range s.TokenPaths {
+		paths = append(paths, s.Base.Path+prefix+"*")
+	}
+	operation := func(fields map[string]any) []any {
+		fields["hosts"], fields["notPaths"] = hosts, values(api, page)
+		return []any{map[string]any{"operation": fields}}
+	}
+	// Every token path is asked about, and elsewhere every request with a credential. A path that no rule names is not asked about.
+	rules := []any{
+		map[string]any{"to": operation(map[string]any{"paths": values(paths...)})},
+		map[string]any{
+			"to":   operation(map[string]any{}),
+			"when": []any{map[string]any{"key": "request.headers[authorization]", "values": values("*")}},
+		},
+	}
+	if s.Everything {
+		rules = []any{map[string]any{"to": operation(map[string]any{})}}
+	}
+	return plan{
+		gateway: "Istio",
+		role:    "apitoken-gateway-istio",
+		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
+			return []*unstructured.Unstructured{s.object(istioAPI, authorizationKind, s.Name+suffix, map[string]any{
+				"selector": map[string]any{"matchLabels": selector},
+				"action":   "CUSTOM",
+				"provider": map[string]any{"name": entry.ProviderName},
+				"rules":    rules,
+			})}
+		},
+	}
+}

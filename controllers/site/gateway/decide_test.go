@@ -1,0 +1,267 @@
+package gateway
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/gatewaytest"
+	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/siteurl"
+)
+
+// siteAt is the site "main" of the namespace "jira", as in the samples.
+func siteAt(t *testing.T, baseURL string, mods ...func(*Site)) Site {
+	t.Helper()
+	base, err := siteurl.Parse(baseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Site{
+		NamespacedName: types.NamespacedName{Namespace: "jira", Name: "main"}, Base: base, TokenPaths: []string{"/rest/"},
+		Keys:       authurl.NewKeys("jira", "main", time.Now()),
+		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
+		AuthURLSecretName: "main-auth-urls",
+	}
+	for _, mod := range mods {
+		mod(&s)
+	}
+	return s
+}
+
+var (
+	traefikEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{MiddlewareName: "main-apitokens"}}
+	envoyEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayEnvoyGateway, EnvoyGateway: tokensv1alpha1.EnvoyGateway{HTTPRouteName: "jira"}}
+	istioEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIstio, Istio: tokensv1alpha1.IstioGateway{
+		ProviderName: "apitokens-main", Selector: map[string]tokensv1alpha1.LabelValue{"istio": "ingress"}}}
+	nginxEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIngressNginx, IngressNginx: tokensv1alpha1.IngressGateway{IngressName: "jira-rest"}}
+	haproxyEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayHAProxyIngress, HAProxyIngress: tokensv1alpha1.IngressGateway{IngressName: "jira-rest"}}
+)
+
+// The objects are those of the samples, which people may paste instead. A sample has more: the product's own routes, for example.
+func TestObjectsAreThoseOfTheSamples(t *testing.T) {
+	for folder, test := range map[string]struct {
+		entry tokensv1alpha1.Gateway
+		route *unstructured.Unstructured
+		want  int
+	}{
+		"traefik": {traefikEntry, nil, 3},
+		"envoy-gateway": {envoyEntry, &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+			"parentRefs": []any{map[string]any{"name": "eg", "namespace": "envoy-gateway-system"}}}}}, 3},
+		"istio": {istioEntry, nil, 1},
+	} {
+		t.Run(folder, func(t *testing.T) {
+			s := siteAt(t, "https://jira.example.com")
+			path := filepath.Join(controlplane.RepositoryRoot(), "config/samples/gateways", folder, "jira.yaml")
+			sample := map[string]*unstructured.Unstructured{}
+			for _, o := range gatewaytest.Read(t, path, "AUTH_URL", s.authURL(authurl.Forward), "namespace: istio-ingress", "namespace: jira") {
+				sample[refOf(o).in("")] = o
+			}
+			objects := planFor(s, test.entry).objects(test.route)
+			if len(objects) != test.want {
+				t.Errorf("there are %d objects, want %d", len(objects), test.want)
+			}
+			for _, o := range objects {
+				want := sample[refOf(o).in("")]
+				if want == nil {
+					t.Fatalf("the sample has no %s", refOf(o).in(""))
+				}
+				if o.GetAPIVersion() != want.GetAPIVersion() {
+					t.Errorf("%s is of %s, in the sample of %s", refOf(o).in(""), o.GetAPIVersion(), want.GetAPIVersion())
+				}
+				if diff := cmp.Diff(want.Object["spec"], o.Object["spec"]); diff != "" {
+					t.Errorf("%s (-sample +written):\n%s", refOf(o).in(""), diff)
+				}
+			}
+		})
+	}
+}
+
+// The annotations for ingress-nginx are those that its page shows.
+func TestAnnotationsAreThoseOfThePage(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com")
+	for page, entry := range map[string]tokensv1alpha1.Gateway{"ingress-nginx.md": nginxEntry, "gateways/haproxy-ingress.md": haproxyEntry} {
+		got := planFor(s, entry).objects(nil)[0].GetAnnotations()
+		text := readFile(t, filepath.Join(controlplane.RepositoryRoot(), "docs/how-to", page))
+		if len(got) < 3 {
+			t.Errorf("only %d annotations", len(got))
+		}
+		for name, value := range got {
+			shown := strings.ReplaceAll(value, s.authURL(authurl.Nginx), "<the key nginx of Secret main-auth-urls>")
+			line := name + `: "` + shown + `"`
+			if strings.Contains(value, "\n") {
+				line = name + ": |\n      " + strings.ReplaceAll(strings.TrimSpace(shown), "\n", "\n      ")
+			}
+			if !strings.Contains(text, line) {
+				t.Errorf("%s does not show %s", page, line)
+			}
+		}
+	}
+}
+
+// A context path stands in front of every path that a gateway compares, and the portal gets its own mount in the place of it.
+func TestContextPath(t *testing.T) {
+	s := siteAt(t, "https://example.com/jira.2", func(s *Site) { s.TokenPaths = []string{"/rest/", "/secure/attachment/"} })
+	rules := planFor(s, istioEntry).objects(nil)[0].Object["spec"].(map[string]any)["rules"].([]any)
+	operation := rules[0].(map[string]any)["to"].([]any)[0].(map[string]any)["operation"]
+	want := map[string]any{
+		"hosts": []any{"example.com", "example.com:*"}, "paths": []any{"/jira.2/rest/*", "/jira.2/secure/attachment/*"},
+		"notPaths": []any{"/jira.2/rest/api-tokens/*", "/jira.2/plugins/servlet/api-tokens*"},
+	}
+	if diff := cmp.Diff(any(want), operation); diff != "" {
+		t.Error(diff)
+	}
+	var prefixes []string
+	for _, rule := range s.portalRoute(service{}, nil)["rules"].([]any) {
+		rule := rule.(map[string]any)
+		path := rule["matches"].([]any)[0].(map[string]any)["path"].(map[string]any)["value"].(string)
+		rewrite := rule["filters"].([]any)[0].(map[string]any)["urlRewrite"].(map[string]any)["path"].(map[string]any)["replacePrefixMatch"].(string)
+		prefixes = append(prefixes, path+" "+rewrite)
+	}
+	if want := []string{
+		"/jira.2/rest/api-tokens /portal/jira/main/rest/api-tokens", "/jira.2/plugins/servlet/api-tokens /portal/jira/main/plugins/servlet/api-tokens",
+	}; !slices.Equal(prefixes, want) {
+		t.Errorf("routes to the portal %q", prefixes)
+	}
+	replace := s.toPortal()["replacePathRegex"].(map[string]any)
+	got := regexp.MustCompile(replace["regex"].(string)).ReplaceAllString("/jira.2/rest/api-tokens/latest/", replace["replacement"].(string))
+	if got != "/portal/jira/main/rest/api-tokens/latest/" || regexp.MustCompile(replace["regex"].(string)).MatchString("/jirax2/rest/") {
+		t.Errorf("%v makes %q", replace, got)
+	}
+}
+
+// With an identity header, its name is the one that is replaced and cleared, and every request is asked about.
+func TestIdentityHeader(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.IdentityHeader, s.Everything = "X-Remote-User", true })
+	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, nginxEntry} {
+		for _, o := range planFor(s, entry).objects(nil) {
+			text, err := o.MarshalJSON()
+			if err != nil || strings.Contains(string(text), "X-Forwarded-User") || o.GetName() != "main-apitokens-portal" && !strings.Contains(string(text), "X-Remote-User") {
+				t.Errorf("%s is %s, %v", refOf(o).in("jira"), text, err)
+			}
+		}
+	}
+	rules := planFor(s, istioEntry).objects(nil)[0].Object["spec"].(map[string]any)["rules"].([]any)
+	operation := rules[0].(map[string]any)["to"].([]any)[0].(map[string]any)["operation"].(map[string]any)
+	if len(rules) != 1 || operation["paths"] != nil || rules[0].(map[string]any)["when"] != nil {
+		t.Errorf("the rules are %v", rules)
+	}
+}
+
+// A gateway that needs a client certificate is wired by hand. What was written before stays.
+func TestClientCertificates(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.Keys, s.ClientCertificates = authurl.Keys{}, true })
+	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, envoyEntry, nginxEntry, haproxyEntry, istioEntry} {
+		plans, known := plansFor(s, []tokensv1alpha1.Gateway{entry})
+		if !known || len(plans[0].refs()) == 0 || (plans[0].problem == nil) != (entry.Type == tokensv1alpha1.GatewayIstio) {
+			t.Errorf("%s: %+v", entry.Type, plans[0].problem)
+		}
+	}
+}
+
+// The caller key is in the auth URL only, which Envoy Gateway and Istio do not get.
+func TestKeyIsInTheAuthURLOnly(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com")
+	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, envoyEntry, istioEntry, nginxEntry, haproxyEntry} {
+		for _, o := range planFor(s, entry).objects(nil) {
+			text, err := o.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for contract, keys := range s.Keys.Keys {
+				rest := strings.ReplaceAll(string(text), s.authURL(contract), "")
+				if strings.Contains(rest, keys[0]) {
+					t.Errorf("%s has the key of %s", refOf(o).in("jira"), contract)
+				}
+			}
+		}
+	}
+}
+
+// Of two entries that lead to one object, the later has a problem. ReferenceGrants are shared.
+func TestEntriesThatCollide(t *testing.T) {
+	middleware := func(name string) tokensv1alpha1.Gateway {
+		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{MiddlewareName: name}}
+	}
+	route := func(name string) tokensv1alpha1.Gateway {
+		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayEnvoyGateway, EnvoyGateway: tokensv1alpha1.EnvoyGateway{HTTPRouteName: name}}
+	}
+	type entries []tokensv1alpha1.Gateway
+	for name, test := range map[string]struct {
+		entries entries
+		want    string // a part of the message of the last
+		known   bool
+	}{
+		"one of each":            {entries{traefikEntry, envoyEntry, istioEntry, nginxEntry}, "", true},
+		"one Ingress":            {entries{nginxEntry, haproxyEntry}, "`gateways[0]` leads to Ingress 'jira-rest' too.", true},
+		"two Middlewares":        {entries{middleware("a"), middleware("b")}, "", true},
+		"names that overlap":     {entries{traefikEntry, middleware("a"), middleware("a-clear")}, "`gateways[1]` leads to Middleware 'a-clear' too.", true},
+		"two routes":             {entries{route("a"), route("b")}, "", true},
+		"a type of a later time": {entries{traefikEntry, {Type: "Kong"}}, "this version of the operator does not know the `type`.", false},
+	} {
+		plans, known := plansFor(siteAt(t, "https://jira.example.com"), test.entries)
+		if known != test.known || len(plans) != len(test.entries) {
+			t.Errorf("%s: %d plans, known: %t", name, len(plans), known)
+		}
+		for i, p := range plans {
+			switch last := i == len(plans)-1; {
+			case last && test.want != "":
+				if p.problem == nil || !strings.Contains(p.problem.Message, test.want) {
+					t.Errorf("%s: problem %+v", name, p.problem)
+				}
+			case p.problem != nil:
+				t.Errorf("%s: entry %d has the problem %+v", name, i, p.problem)
+			}
+		}
+	}
+}
+
+func TestServiceAt(t *testing.T) {
+	for raw, want := range map[string]service{
+		"http://w.ns.svc:8080":               {"w", "ns", 8080},
+		"http://w.ns.svc.cluster.local:8080": {"w", "ns", 8080},
+		"http://w.ns.svc":                    {"w", "ns", 80},
+		"https://w.ns.svc":                   {"w", "ns", 443},
+		"http://w.ns:8080":                   {},
+		"http://webhook.example.com":         {},
+		"http://10.0.0.1:8080":               {},
+		"http://a.w.ns.svc:8080":             {},
+		"ftp://w.ns.svc":                     {},
+	} {
+		if got, ok := serviceAt(raw); ok != (want != service{}) || ok && got != want {
+			t.Errorf("%s is %+v, %t", raw, got, ok)
+		}
+	}
+	external := siteAt(t, "https://jira.example.com", func(s *Site) { s.WebhookURL = "https://webhook.example.com" })
+	if p := planFor(external, envoyEntry); p.problem == nil || p.problem.Reason != tokensv1alpha1.ReasonGatewayUnsupported {
+		t.Errorf("problem %+v", p.problem)
+	}
+	if p := planFor(external, traefikEntry); p.problem != nil {
+		t.Errorf("Traefik needs no Service: %+v", p.problem)
+	}
+	inside := siteAt(t, "https://jira.example.com", func(s *Site) {
+		s.WebhookURL, s.PortalURL = "http://w.jira.svc:80", "http://p.other.svc:80"
+	})
+	if refs := planFor(inside, envoyEntry).refs(); len(refs) != 3 || refs[0].Namespace != "other" {
+		t.Errorf("there are %v", refs)
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

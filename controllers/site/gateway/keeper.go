@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/apierror"
+)
+
+// Manager is the field manager of everything that is written for gateways.
+const Manager = "apitoken-gateways"
+
+// Keeper writes what gateways need, mends it, and removes it.
+type Keeper struct {
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Watch is told which kinds are in use. It may be nil.
+	Watch *Watch
+}
+
+// Findings are the result of a pass over the gateways of a site.
+type Findings struct {
+	// Kept names what was written.
+	Kept []string
+	// Problems has the first problem of each entry, and of what could not be removed, in words for a condition.
+	Problems []Problem
+}
+
+// Reconcile writes what the entries of a site need, and removes what earlier ones left behind. made is what was written before.
+// remember stores the next value of it: before anything is written, and after something is removed. It is not called without a
+// change. An error is one that passes by itself.
+func (k Keeper) Reconcile(ctx context.Context, s Site, entries []tokensv1alpha1.Gateway, made []Ref, remember func([]Ref) error) (Findings, error) {
+	var (
+		f     Findings
+		errs  []error
+		wants []Ref
+	)
+	plans, known := plansFor(s, entries)
+	for _, p := range plans {
+		wants = append(wants, missing(p.refs(), wants)...)
+	}
+	if added := missing(wants, made); len(added) > 0 {
+		made = slices.Concat(made, added)
+		if err := remember(made); err != nil {
+			return f, err
+		}
+	}
+	for i, p := range plans {
+		problem, err := k.write(ctx, s, p)
+		errs = append(errs, err)
+		if problem != nil {
+			f.Problems = append(f.Problems, Problem{problem.Reason, fmt.Sprintf("`gateways[%d]` (%s): %s", i, p.gateway, problem.Message)})
+		} else if err == nil {
+			f.note(s, p.refs())
+		}
+	}
+	if !known {
+		return f, apierror.Redact(errors.Join(errs...))
+	}
+	failed, err := k.removeAll(ctx, s, missing(made, wants), func(left []Ref) error { return remember(slices.Concat(wants, left)) })
+	errs = append(errs, err)
+	for _, left := range failed {
+		if message, refused := apierror.Refusal(left.err); refused {
+			f.Problems = append(f.Problems, Problem{tokensv1alpha1.ReasonWriteRefused, left.ref.in(s.Namespace) + " is no longer asked for. " + message})
+		} else {
+			errs = append(errs, left.err)
+		}
+	}
+	return f, apierror.Redact(errors.Join(errs...))
+}
+
+func (f *Findings) note(s Site, refs []Ref) {
+	for _, ref := range refs {
+		if words := ref.in(s.Namespace); !slices.Contains(f.Kept, words) {
+			f.Kept = append(f.Kept, words)
+		}
+	}
+}
+
+// Remove removes everything that was written for a site that is gone. remember stores what is left.
+func (k Keeper) Remove(ctx context.Context, s Site, made []Ref, remember func([]Ref) error) error {
+	failed, err := k.removeAll(ctx, s, made, remember)
+	errs := []error{err}
+	for _, f := range failed {
+		errs = append(errs, f.err)
+	}
+	return apierror.Redact(errors.Join(errs...))
+}
+
+// failure is an object that could not be removed, and why.
+type failure struct {
+	ref Ref
+	err error
+}
+
+// removeAll removes objects. Those that cannot be removed stay remembered.
+func (k Keeper) removeAll(ctx context.Context, s Site, old []Ref, remember func([]Ref) error) (failed []failure, err error) {
+	var left []Ref
+	for _, ref := range old {
+		if err := k.remove(ctx, s, ref); err != nil {
+			failed, left = append(failed, failure{ref, err}), append(left, ref)
+		}
+	}
+	if len(left) < len(old) {
+		err = remember(left)
+	}
+	return failed, err
+}
+
+// write writes what an entry needs. A problem is one that a person sees in a condition.
+func (k Keeper) write(ctx context.Context, s Site, p plan) (*Problem, error) {
+	if p.problem != nil {
+		return p.problem, nil
+	}
+	var route *unstructured.Unstructured
+	if p.route != (Ref{}) {
+		found, err := k.read(ctx, p.route)
+		if found == nil || err != nil {
+			return p.judge(s, p.route, err)
+		}
+		route = found
+	}
+	for _, want := range p.objects(route) {
+		problem, err := k.writeOne(ctx, s, want, route)
+		if problem != nil {
+			return problem, nil
+		}
+		if err != nil {
+			return p.judge(s, refOf(want), err)
+		}
+	}
+	return p.unsafeIn(route), nil
+}
+
+// writeOne writes one object. It leaves alone what is not the operator's.
+func (k Keeper) writeOne(ctx context.Context, s Site, want, route *unstructured.Unstructured) (*Problem, error) {
+	ref := refOf(want)
+	if ref.annotated() {
+		return k.annotate(ctx, s, want, route)
+	}
+	live, err := k.read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if live != nil && !s.owns(live) {
+		return &Problem{tokensv1alpha1.ReasonGatewayConflict, ref.in(s.Namespace) +
+			" exists, and the operator did not make it for this site; it is left alone. Rename or delete it, or change the entry."}, nil
+	}
+	if live == nil {
+		live, err = k.create(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := k.mend(ctx, live, want); err != nil {
+		return nil, err
+	}
+	k.Watch.use(ref)
+	return notAccepted(s, live), nil
+}
+
+// judge turns an error into a problem, if a person has to do something about it. Without an error, the object is missing.
+func (p plan) judge(s Site, ref Ref, err error) (*Problem, error) {
+	switch {
+	case err == nil:
+		return &Problem{tokensv1alpha1.ReasonGatewayRouteMissing, fmt.Sprintf(
+			"there is no %s in this namespace. Create it, or correct `%s`.", ref.in(s.Namespace), p.field)}, nil
+	case isUnknownKind(err):
+		return &Problem{tokensv1alpha1.ReasonGatewayNotInstalled, fmt.Sprintf(
+			"the cluster has no kind %s of %s. Install %s with its CRDs: the operator tries again every minute.", ref.Kind, ref.APIVersion, p.gateway)}, nil
+	}
+	message, refused := apierror.Refusal(err)
+	if !refused {
+		return nil, err
+	}
+	if apierrors.IsForbidden(err) {
+		message += fmt.Sprintf(" The rights for %s are those of the ClusterRole '%s'.", p.gateway, p.role)
+	}
+	return &Problem{tokensv1alpha1.ReasonWriteRefused, message}, nil
+}
+
+// unsafeIn returns the problem of a route with an annotation that defeats the question.
+func (p plan) unsafeIn(route *unstructured.Unstructured) *Problem {
+	for _, u := range p.unsafe {
+		if value, found := route.GetAnnotations()[u.annotation]; found && (u.value == "" || value == u.value) {
+			return &Problem{tokensv1alpha1.ReasonGatewayUnsafe, fmt.Sprintf(
+				"%s '%s' has the annotation `%s`: %s. Remove the annotation.", route.GetKind(), route.GetName(), u.annotation, u.why)}
+		}
+	}
+	return nil
+}
+
+// notAccepted returns the problem of an object that its gateway refuses, by what the gateway says about the present generation.
+func notAccepted(s Site, live *unstructured.Unstructured) *Problem {
+	if live.GetKind() != policyKind {
+		return nil
+	}
+	ancestors, _, _ := unstructured.NestedSlice(live.Object, "status", "ancestors")
+	for _, ancestor := range ancestors {
+		found, _, _ := unstructured.NestedSlice(asMap(ancestor), "conditions")
+		for _, c := range found {
+			condition := asMap(c)
+			if condition["type"] != "Accepted" || condition["status"] != string(metav1.ConditionFalse) || condition["observedGeneration"] != live.GetGeneration() {
+				continue
+			}
+			message, _ := condition["message"].(string)
+			return &Problem{tokensv1alpha1.ReasonGatewayNotAccepted, fmt.Sprintf(
+				"the gateway does not accept %s: %s. Requests may pass unasked until it does.", refOf(live).in(s.Namespace),
+				apierror.Words(errors.New(message)))}
+		}
+	}
+	return nil
+}
+
+func asMap(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+// isUnknownKind reports whether the API server does not serve the kind of a request.
+func isUnknownKind(err error) bool {
+	if apimeta.IsNoMatchError(err) {
+		return true
+	}
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
+}
