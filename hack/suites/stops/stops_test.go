@@ -252,7 +252,8 @@ func (h *history) carryOut(o *order) {
 			a = h.await(answered, o.portal)
 		}
 		h.did("STOP: %s: %s", o.what, a)
-		if a.ok() || unclear && a.status == http.StatusNotFound { // the first try did it
+		gone := a.status == http.StatusNotFound || a.status == http.StatusUnauthorized && o.spared != nil
+		if a.ok() || unclear && gone { // the first try did it
 			o.killed()
 			return
 		}
