@@ -14,7 +14,7 @@ import (
 )
 
 // FuzzContracts asks about one request through every contract. The credential and the raw target are anything. All contracts
-// reach the same decision, and no answer has the token.
+// reach the same decision, and no answer has the token, unless it forwards what the client sent.
 func FuzzContracts(f *testing.F) {
 	w := &world{index: authn.NewIndex(time.Now), productAt: "jira:8080"}
 	w.issue(f, []string{"/rest/"})
@@ -30,18 +30,21 @@ func FuzzContracts(f *testing.F) {
 		if !strings.HasPrefix(target, "/") || strings.ContainsFunc(authorization+target+method, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 			return // No gateway asks about it.
 		}
+		if path, _, _ := strings.Cut(target, "?"); strings.Contains(path, w.token) {
+			return // No credential stands there, and the answer repeats the target.
+		}
 		var first authn.Decision
 		for i, r := range questions(authorization, target, method) {
 			answer := httptest.NewRecorder()
 			handler.ServeHTTP(answer, r)
 			w.judgeExchange(t, &first, i == 0, r.RequestURI)
 			for name, values := range answer.Header() {
-				if strings.Contains(strings.Join(values, "\n"), w.token) {
+				if first.Verdict != authn.Forward && strings.Contains(strings.Join(values, "\n"), w.token) {
 					t.Errorf("%s: the answer has the token in %s", r.RequestURI, name)
 				}
 			}
 		}
-		if !utf8.ValidString(authorization + target + method) {
+		if !utf8.ValidString(authorization) || !utf8.ValidString(target) || !utf8.ValidString(method) {
 			return // Protocol Buffers hold no such text.
 		}
 		client := &http.Request{Method: method, Host: "h"}
@@ -50,7 +53,7 @@ func FuzzContracts(f *testing.F) {
 			t.Fatal(err)
 		}
 		w.judgeExchange(t, &first, false, "gRPC")
-		if strings.Contains(answer.String(), w.token) {
+		if first.Verdict != authn.Forward && strings.Contains(answer.String(), w.token) {
 			t.Error("the answer over gRPC has the token")
 		}
 	})
