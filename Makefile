@@ -89,6 +89,15 @@ VERSION ?= dev
 image: ## Build the image for amd64 and arm64 into bin/dist, without a container engine (VERSION=dev)
 	@hack/release/image.sh $(VERSION) $(BIN)/dist
 
+.PHONY: chart
+chart: $(KUBE) ## Write the Helm chart to bin/chart (VERSION=dev)
+	@rm -rf $(BIN)/chart
+	@hack/release/chart.sh $(VERSION) $(BIN)/chart
+
+.PHONY: chart-check
+chart-check: $(KUBE) ## Render the chart with Helm's engine, and compare it with the kustomizations
+	go test -C hack/tools/chart .
+
 .PHONY: release
 release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, SBOM, licences, checksums (VERSION=v1.2.3)
 	@rm -rf $(BIN)/dist
@@ -132,6 +141,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/gateways/caddy mod tidy -diff
 	go -C hack/tools/gateways/traefik mod tidy -diff
 	go -C hack/tools/image mod tidy -diff
+	go -C hack/tools/chart mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes a release to a folder: release.sh VERSION FOLDER [ARCHITECTURE...]. It needs no network once the modules are there.
-# Images, manifests with their digest, CRDs, bills of materials, licences, changes since the tag before, and checksums.
+# Images, the chart, manifests with their digest, CRDs, bills of materials, licences, changes since the tag before, and checksums.
 set -euo pipefail
 
 version=$1
@@ -23,6 +23,13 @@ for kind in default high-availability namespaced single; do
     grep -q "@$digest" "$out/$name"
 done
 "$kubectl" kustomize config/crd >"$out/crds.yaml"
+
+mkdir "$out/chart"
+hack/release/chart.sh "$version" "$out/chart/apitoken-operator"
+sed -i "s|^  digest: \"\"|  digest: $digest|" "$out/chart/apitoken-operator/values.yaml"
+tar -C "$out/chart" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rw,go=r,a+X -cf - apitoken-operator |
+    gzip -9n >"$out/apitoken-operator-$version.chart.tgz"
+rm -r "$out/chart"
 
 before=$(git describe --tags --abbrev=0 "HEAD^" 2>/dev/null || true)
 {
