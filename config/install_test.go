@@ -3,7 +3,9 @@ package config_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -25,16 +27,20 @@ import (
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
 
-// installations are the kustomizations that install the whole operator.
-var installations = []string{"default", "high-availability", "namespaced", "single"}
+// installations are the kustomizations that install the whole operator. What is after a + is a component.
+var installations = []string{"default", "high-availability", "namespaced", "single", "default+tls", "single+tls"}
 
 // manifests are the objects of a kustomization.
 type manifests []*unstructured.Unstructured
 
-// build renders config/NAME.
+// build renders config/NAME, or config/NAME with config/components/COMPONENT.
 func build(t *testing.T, name string) (text []byte, objects manifests) {
 	t.Helper()
-	kustomize := exec.CommandContext(t.Context(), cluster.Kubectl(), "kustomize", filepath.Join(controlplane.RepositoryRoot(), "config", name))
+	folder := filepath.Join(controlplane.RepositoryRoot(), "config", name)
+	if base, component, with := strings.Cut(name, "+"); with {
+		folder = compose(t, base, "components/"+component)
+	}
+	kustomize := exec.CommandContext(t.Context(), cluster.Kubectl(), "kustomize", folder)
 	var problems bytes.Buffer
 	kustomize.Stderr = &problems
 	text, err := kustomize.Output()
@@ -51,6 +57,28 @@ func build(t *testing.T, name string) (text []byte, objects manifests) {
 		}
 		objects = append(objects, &object)
 	}
+}
+
+// compose returns a kustomization of a user, with folders of config as its resource and component.
+func compose(t *testing.T, resource, component string) string {
+	t.Helper()
+	folder, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs(controlplane.RepositoryRoot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := filepath.Rel(folder, filepath.Join(root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("resources: [%s]\ncomponents: [%s]\nsortOptions: {order: fifo}\n", filepath.Join(config, resource), filepath.Join(config, component))
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 // objectsOf returns the objects of T's kind.
@@ -90,7 +118,7 @@ func TestDeploymentsComeLast(t *testing.T) {
 		_, all := build(t, name)
 		first := slices.IndexFunc(all, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 		for _, object := range all[first:] {
-			if kind := object.GetKind(); strings.HasPrefix(kind, "ValidatingAdmission") || kind == "CustomResourceDefinition" || kind == "ServiceAccount" && name != "single" {
+			if kind := object.GetKind(); strings.HasPrefix(kind, "ValidatingAdmission") || kind == "CustomResourceDefinition" || kind == "ServiceAccount" && !strings.HasPrefix(name, "single") {
 				t.Errorf("%s: the %s %s comes after a Deployment", name, kind, object.GetName())
 			}
 		}
@@ -277,6 +305,49 @@ func peers(of []networkingv1.NetworkPolicyPeer) (found []string) {
 		}
 	}
 	return found
+}
+
+// With the component tls, the URLs begin with https where a certificate is served.
+func TestCertificatesAreServedWhereURLsSayHTTPS(t *testing.T) {
+	for _, name := range installations {
+		_, all := build(t, name)
+		serves, says := 0, 0
+		for _, d := range objectsOf[appsv1.Deployment](t, all, "Deployment") {
+			args := strings.Join(d.Spec.Template.Spec.Containers[0].Args, " ")
+			says += strings.Count(args, "=https://apitoken-")
+			if strings.Contains(args, "--tls-cert-file=/tls/tls.crt") {
+				serves += 1 + strings.Count(d.Spec.Template.Spec.Containers[0].Args[0], "run") // one that serves both counts twice
+				if m := d.Spec.Template.Spec.Containers[0].VolumeMounts; len(m) != 1 || m[0].MountPath != "/tls" || m[0].SubPath != "" {
+					t.Errorf("%s %s mounts %v", name, d.Name, m)
+				}
+			}
+		}
+		if want := 2 * strings.Count(name, "+tls"); serves != want || says != want {
+			t.Errorf("%s: %d serve TLS, and %d URLs say so, want %d", name, serves, says, want)
+		}
+	}
+}
+
+// Prometheus finds the metrics of every pod.
+func TestMonitoring(t *testing.T) {
+	for _, name := range []string{"default+monitoring", "single+monitoring"} {
+		_, all := build(t, name)
+		if !slices.ContainsFunc(all, func(o *unstructured.Unstructured) bool { return o.GetKind() == "ServiceMonitor" }) {
+			t.Errorf("%s has no ServiceMonitor", name)
+		}
+		services := objectsOf[corev1.Service](t, all, "Service")
+		metrics := slices.IndexFunc(services, func(s corev1.Service) bool { return s.Name == "apitoken-metrics" })
+		if metrics < 0 {
+			t.Errorf("%s has no Service for the metrics", name)
+			continue
+		}
+		s := services[metrics]
+		for _, d := range objectsOf[appsv1.Deployment](t, all, "Deployment") {
+			if !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(d.Spec.Template.Labels)) || !hasPort(d, s.Spec.Ports[0].TargetPort.StrVal) {
+				t.Errorf("%s: the metrics of %s are not found", name, d.Name)
+			}
+		}
+	}
 }
 
 // A second installation would share CRDs and policies with the first.
