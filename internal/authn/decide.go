@@ -129,7 +129,8 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 	case malformed:
 		return credential{}, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
 	case misplaced:
-		return credential{}, unauthorized(ReasonSchemeNotAccepted, cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))), true
+		id := cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))
+		return credential{}, unauthorized(ReasonSchemeNotAccepted, id), true
 	case inQuery:
 		return credential{}, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: presentedID(q.query())}, true
 	case ours:

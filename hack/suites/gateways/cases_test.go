@@ -19,8 +19,8 @@ import (
 
 const echo = "/rest/double/1.0/echo"
 
-// real are the gateways that are programs.
-func real() []program {
+// realPrograms are the gateways that are programs.
+func realPrograms() []program {
 	return slices.DeleteFunc(programs(), func(p program) bool { return p.filter })
 }
 
@@ -105,7 +105,7 @@ func TestMethods(t *testing.T) {
 
 // A tunnel is nothing to ask about, and no gateway opens one.
 func TestConnect(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		send := w.over(p.start(t, w))
 		for _, target := range []string{w.productAt, "/rest/api/2/myself", "*"} {
@@ -126,7 +126,7 @@ func TestPreflight(t *testing.T) {
 		asks := []string{"Origin: https://app.example", "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: authorization"}
 		p.judge(t, "a preflight", func(fail func(format string, a ...any)) {
 			got := send(t, "OPTIONS", myself, asks...)
-			if len(got.seen) != 1 || got.seen[0].User != "" || got.seen[0].Method != "OPTIONS" {
+			if len(got.seen) != 1 || got.seen[0].User != "" || got.seen[0].Method != http.MethodOptions {
 				fail("%d, and the product saw %+v", got.status, got.seen)
 				return
 			}
@@ -169,7 +169,7 @@ func TestOtherCredentialsPassUntouched(t *testing.T) {
 
 // A target may have scheme and host. Whatever host that is, a token acts as its owner at a token path alone, or not at all.
 func TestAbsoluteForm(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		gateway := p.start(t, w)
 		for _, origin := range []string{"http://" + gateway, "http://other.example", "HTTP://" + gateway, "https://" + gateway, "http://u:p@" + gateway} {
@@ -241,7 +241,7 @@ func TestSpellingsOfIdentity(t *testing.T) {
 
 // A client's `Connection` may drop our identity, which makes the request anonymous, and never the client somebody else.
 func TestHopByHop(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		send := w.over(p.start(t, w))
 		for _, names := range []string{"Authorization", "X-Forwarded-User", "X-Api-Token-Id", "X-Forwarded-Uri, X-Forwarded-Method", "X-Original-URL", "X-Forwarded-For", "Cookie", "x-api-token-caller"} {
@@ -262,7 +262,7 @@ func TestHopByHop(t *testing.T) {
 
 // Lines of a header that are folded or spaced oddly never carry a token past the webhook.
 func TestFoldedHeaders(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		send := w.over(p.start(t, w))
 		token := strings.TrimPrefix(basic("alice", w.token), "Basic ")
@@ -329,7 +329,7 @@ const bodySize = 3 << 20
 
 // Large bodies arrive whole behind every credential that passes, and not at all behind one that is refused.
 func TestBodies(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		gateway := p.start(t, w)
 		for name, upload := range uploads {
@@ -370,7 +370,7 @@ func (w *world) upload(t *testing.T, gateway string, send func(*testing.T, io.Wr
 		t.Fatal("the body is not taken")
 	}
 	for {
-		answer, err := http.ReadResponse(answers, &http.Request{Method: "POST"})
+		answer, err := http.ReadResponse(answers, &http.Request{Method: http.MethodPost})
 		if err != nil {
 			t.Fatalf("POST with %s: %v", c.name, err)
 		}
@@ -383,7 +383,7 @@ func (w *world) upload(t *testing.T, gateway string, send func(*testing.T, io.Wr
 // A session may become a WebSocket. A token may not, because the connection would outlive it, and no request may become anything
 // else: behind another protocol nothing would be asked about.
 func TestUpgrades(t *testing.T) {
-	through(t, real(), func(t *testing.T, p program) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
 		w := newWorld(t)
 		gateway := p.start(t, w)
 		for _, c := range w.credentials() {
