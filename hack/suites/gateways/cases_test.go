@@ -2,6 +2,7 @@ package gateways_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,7 +34,9 @@ func (w *world) overHTTP2(t *testing.T, gateway string) sender {
 	return func(t *testing.T, method, target string, headers ...string) received {
 		t.Helper()
 		w.product.Reset()
-		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+gateway, http.NoBody)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, method, "http://"+gateway, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +72,7 @@ func TestHTTP2(t *testing.T) {
 			}
 		}
 		for _, target := range targets {
-			if !strings.Contains(target, `\`) { // Go sends no such path.
+			if !strings.ContainsAny(target, `\#`) { // Go sends no such path, or sends it again and again when the stream is refused.
 				w.checkPath(t, p, send, "GET", target)
 			}
 		}
