@@ -33,7 +33,8 @@ func (s Site) traefik(entry tokensv1alpha1.TraefikGateway) plan {
 					"trustForwardHeader": false,
 					"authRequestHeaders": values("Authorization", "Cookie", "X-Request-Id"),
 					// A header that is not listed passes from the client to the product unchanged.
-					"authResponseHeaders": values(append(s.answerHeaders(), targetHeader)...),
+					// No answer has an Upgrade: so no request that is asked about becomes a WebSocket.
+					"authResponseHeaders": values(append(s.answerHeaders(), targetHeader, "Upgrade")...),
 					"maxResponseBodySize": int64(4096),
 				}}),
 				middleware("-portal", s.toPortal()),
