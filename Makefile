@@ -52,8 +52,8 @@ e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests wit
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
 .PHONY: test-long
-test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take minutes: outages, two leaders, random operations, restarts, timing
-	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 40m ./...
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing
+	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
 
 .PHONY: model
 model: ## Check the protocol of making tokens against stopping them in every interleaving, with spin
