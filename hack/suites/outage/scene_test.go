@@ -180,7 +180,7 @@ func (s *scene) staleness(r *rig.Replica) map[string]time.Duration {
 			stale[resource] = time.Duration(seconds * float64(time.Second))
 		}
 	}
-	if len(stale) != 8 {
+	if len(stale) != 9 {
 		s.Fatalf("staleness is exported of %v", stale)
 	}
 	return stale
