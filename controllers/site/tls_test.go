@@ -25,11 +25,7 @@ import (
 
 func (w *world) authority(name string) *authority.Authority {
 	w.Helper()
-	a, err := authority.New(name)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return a
+	return authority.ForTest(w, name)
 }
 
 // secure is the https origin of a Service.

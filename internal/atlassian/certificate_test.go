@@ -18,15 +18,6 @@ import (
 	"apitokens.dev/operator/internal/trust"
 )
 
-func newAuthority(t *testing.T, name string) *authority.Authority {
-	t.Helper()
-	a, err := authority.New(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
 // serveTLS starts a server with a certificate for these hosts that expires at an instant.
 func serveTLS(t *testing.T, h http.Handler, a *authority.Authority, until time.Time, hosts ...string) string {
 	t.Helper()
@@ -43,7 +34,7 @@ func serveTLS(t *testing.T, h http.Handler, a *authority.Authority, until time.T
 }
 
 func TestCertificates(t *testing.T) {
-	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
+	ours, others := authority.ForTest(t, "ours"), authority.ForTest(t, "other")
 	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
 	for name, tc := range map[string]struct {
 		hosts   []string
@@ -91,7 +82,7 @@ func TestCertificates(t *testing.T) {
 
 // Trust ends at once, because no connection is kept.
 func TestTrustEnds(t *testing.T) {
-	ours, others := newAuthority(t, "ours"), newAuthority(t, "other")
+	ours, others := authority.ForTest(t, "ours"), authority.ForTest(t, "other")
 	u := atlassian.Upstream{Product: atlassian.Jira, URL: serveTLS(t, fakeproduct.NewJira(fakeproduct.Options{}), ours, time.Now().Add(time.Hour), "127.0.0.1")}
 	client := atlassian.NewClient()
 	for _, step := range []struct {

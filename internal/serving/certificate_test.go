@@ -36,12 +36,8 @@ type files struct {
 
 func newFiles(t *testing.T) *files {
 	t.Helper()
-	ours, err := authority.New("ours")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	return &files{t, TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}, ours}
+	return &files{t, TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}, authority.ForTest(t, "ours")}
 }
 
 // issue writes a certificate that is valid for the two days before until.
@@ -352,7 +348,7 @@ func TestVersionsOfTLS(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	// Whoever can connect could fill the log otherwise.
+	// Otherwise everybody who can connect could fill the log.
 	if n := s.log.with("A connection failed"); n != 1 {
 		t.Errorf("logged %d failed connections, want 1 in %s: %v", n, handshakeLogPeriod, s.log.all)
 	}

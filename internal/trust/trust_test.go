@@ -11,17 +11,8 @@ import (
 	"apitokens.dev/operator/internal/trust"
 )
 
-func newAuthority(t *testing.T, name string) *authority.Authority {
-	t.Helper()
-	a, err := authority.New(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
 func TestParse(t *testing.T) {
-	one, two := newAuthority(t, "one").PEM, newAuthority(t, "two").PEM
+	one, two := authority.ForTest(t, "one").PEM, authority.ForTest(t, "two").PEM
 	damaged := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no certificate")})
 	block, _ := pem.Decode(one)
 	key := pem.EncodeToMemory(&pem.Block{Type: "SECRET", Bytes: block.Bytes})

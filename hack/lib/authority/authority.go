@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"testing"
 	"time"
 )
 
@@ -28,6 +29,16 @@ type Authority struct {
 // New creates an authority, valid from yesterday until tomorrow.
 func New(name string) (*Authority, error) {
 	return (*Authority)(nil).intermediate(name, time.Now().Add(24*time.Hour))
+}
+
+// ForTest creates one like New, for a test.
+func ForTest(t testing.TB, name string) *Authority {
+	t.Helper()
+	a, err := New(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 // Intermediate creates an authority below this one, valid until the given time.
