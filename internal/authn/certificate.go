@@ -59,15 +59,16 @@ func (c *CallerCertificate) verify(at SiteName, callers *certifiedCallers, now t
 	}
 }
 
-// refusal returns what verify found out last for a site: a reason, or empty. A nil certificate is none.
-func (c *CallerCertificate) refusal(at SiteName) Reason {
+// refusal returns what verify found out about these callers of a site: a reason, or empty. A nil certificate is none. Nor is one
+// that was verified for other callers, because the site changed in between.
+func (c *CallerCertificate) refusal(at SiteName, callers *certifiedCallers) Reason {
 	if c == nil {
 		return ReasonCallerCertificateMissing
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	verdict, known := c.verdicts[at]
-	if !known {
+	verdict := c.verdicts[at]
+	if verdict.callers != callers {
 		return ReasonCallerCertificateMissing
 	}
 	return verdict.refusal
@@ -86,10 +87,10 @@ func (a *certifiedCallers) judge(presented []*x509.Certificate, now time.Time) c
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: a.authorities, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
-	switch invalid, ok := errors.AsType[x509.CertificateInvalidError](err); {
-	case ok && invalid.Reason == x509.Expired:
+	switch invalid, _ := errors.AsType[x509.CertificateInvalidError](err); {
+	case invalid.Reason == x509.Expired:
 		refused.refusal = ReasonCallerCertificateExpired
-	case ok && invalid.Reason == x509.IncompatibleUsage, err == nil && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
+	case invalid.Reason == x509.IncompatibleUsage, err == nil && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
 		// A certificate without any usage is good for each one, says RFC 5280. Such ones are made for servers, by default.
 		refused.refusal = ReasonCallerCertificateUsage
 	case err != nil:
@@ -105,7 +106,7 @@ func (a *certifiedCallers) judge(presented []*x509.Certificate, now time.Time) c
 // validity returns when all certificates of a chain are valid.
 func validity(chain []*x509.Certificate) (from, until time.Time) {
 	for i, certificate := range chain {
-		if i == 0 || certificate.NotBefore.After(from) {
+		if certificate.NotBefore.After(from) {
 			from = certificate.NotBefore
 		}
 		if i == 0 || certificate.NotAfter.Before(until) {
@@ -147,7 +148,7 @@ func (ix *Index) refuseCaller(s *site, r *Request, now time.Time) Reason {
 	case s.callers.authorities == nil:
 		return ReasonCallerAuthoritiesMissing
 	}
-	return r.Certificate.refusal(r.Site)
+	return r.Certificate.refusal(r.Site, s.callers)
 }
 
 // PutCallerAuthorities replaces the authorities that may sign the client certificates of a site's gateways. Nil means that they

@@ -71,9 +71,10 @@ func TestCallerCertificates(t *testing.T) {
 		change(c)
 		return must(a.Issue(c))
 	}
-	long := below.Below(client(below, soon, ingress))
-	for range 4 {
-		long = below.Below(long)
+	deeper := must(below.Intermediate("deeper", now.Add(time.Hour)))
+	five := below.Below(deeper.Below(client(deeper, soon, ingress)))
+	for len(five.Certificate) < 5 {
+		five = below.Below(five)
 	}
 	for name, tc := range map[string]struct {
 		certificate tls.Certificate
@@ -85,10 +86,13 @@ func TestCallerCertificates(t *testing.T) {
 		"in upper case":              {client(ours, soon, "Traefik.Ingress.SVC"), authn.ReasonAuthenticated},
 		"for servers too":            {issue(ours, func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) }), authn.ReasonAuthenticated},
 		"by an intermediate":         {below.Below(client(below, soon, ingress)), authn.ReasonAuthenticated},
+		"by two intermediates":       {below.Below(deeper.Below(client(deeper, soon, ingress))), authn.ReasonAuthenticated},
+		"a chain of five":            {five, authn.ReasonAuthenticated},
 		"none":                       {tls.Certificate{}, authn.ReasonCallerCertificateMissing},
 		"another authority":          {client(other, soon, ingress), authn.ReasonCallerCertificateUntrusted},
+		"another, and for servers":   {issue(other, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), authn.ReasonCallerCertificateUntrusted},
 		"no intermediate sent":       {client(below, soon, ingress), authn.ReasonCallerCertificateUntrusted},
-		"a chain of six":             {long, authn.ReasonCallerCertificateUntrusted},
+		"a chain of six":             {below.Below(five), authn.ReasonCallerCertificateUntrusted},
 		"ended":                      {client(ours, past, ingress), authn.ReasonCallerCertificateExpired},
 		"not valid yet":              {issue(ours, func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }), authn.ReasonCallerCertificateExpired},
 		"the intermediate has ended": {endedBelow.Below(client(endedBelow, soon, ingress)), authn.ReasonCallerCertificateExpired},
@@ -183,6 +187,57 @@ func TestCallerCertificatesEndDuringAConnection(t *testing.T) {
 		if got := f.asks(c).Reason; got != step.want {
 			t.Errorf("after %s: %q, want %q", step.at, got, step.want)
 		}
+	}
+}
+
+// An intermediate authority may begin after the certificate below it, and end before it.
+func TestIntermediateAuthoritiesEndDuringAConnection(t *testing.T) {
+	begin := time.Now().Truncate(time.Second)
+	const day = 24 * time.Hour
+	for name, tc := range map[string]struct {
+		until time.Duration
+		steps map[time.Duration]authn.Reason
+		order []time.Duration
+	}{
+		"begins": {2*day + time.Minute, map[time.Duration]authn.Reason{
+			0: authn.ReasonCallerCertificateExpired, time.Minute: authn.ReasonAuthenticated,
+		}, []time.Duration{0, time.Minute, 0}},
+		"ends": {time.Minute, map[time.Duration]authn.Reason{
+			0: authn.ReasonAuthenticated, time.Minute + time.Second: authn.ReasonCallerCertificateExpired,
+		}, []time.Duration{0, time.Minute + time.Second, 0}},
+	} {
+		now := begin
+		ours := newAuthority("ours")
+		below := must(ours.Intermediate("below", begin.Add(tc.until)))
+		f := certified(t, &now, ours)
+		c := presented(below.Below(client(below, begin.Add(time.Hour), ingress)))
+		for i, at := range tc.order {
+			now = begin.Add(at)
+			if got := f.asks(c).Reason; got != tc.steps[at] {
+				t.Errorf("the intermediate %s, step %d, after %s: %q, want %q", name, i, at, got, tc.steps[at])
+			}
+		}
+	}
+}
+
+// A connection has its certificate verified once. Later requests cost what they cost at a site with keys.
+func TestAcceptedCertificatesAreRemembered(t *testing.T) {
+	now := time.Now()
+	ours := newAuthority("ours")
+	below := must(ours.Intermediate("below", now.Add(time.Hour)))
+	f := certified(t, &now, ours)
+	allocations := func(r *authn.Request) float64 {
+		if d := f.Decide(r); d.Reason != authn.ReasonAuthenticated {
+			t.Fatalf("decided %q", d.Reason)
+		}
+		return testing.AllocsPerRun(100, func() { f.Decide(r) })
+	}
+	r := request("/jira/rest/x", basic("alice", f.token))
+	r.CallerKey, r.Certificate = "-", presented(below.Below(client(below, now.Add(time.Hour), ingress)))
+	certificate := allocations(r)
+	f.PutSite(site(jira))
+	if key := allocations(request("/jira/rest/x", basic("alice", f.token))); certificate != key {
+		t.Errorf("a later request makes %.0f allocations with a certificate, %.0f with a key", certificate, key)
 	}
 }
 
