@@ -262,6 +262,22 @@ func TestRefusedCertificatesCostLittle(t *testing.T) {
 	}
 }
 
+// The authorities of a site may be read before the site is, and go after it.
+func TestCallerAuthoritiesBeforeTheirSite(t *testing.T) {
+	now := time.Now()
+	ours := newAuthority("ours")
+	f := certified(t, &now, ours)
+	f.DeleteSite(jira)
+	f.DeleteCallerAuthorities(jira)
+	f.PutCallerAuthorities(jira, ours.Pool())
+	s := site(jira)
+	s.CallerNames = []string{ingress}
+	f.PutSite(s)
+	if d := f.asks(presented(client(ours, now.Add(time.Hour), ingress))); d.Reason != authn.ReasonAuthenticated {
+		t.Errorf("decided %q", d.Reason)
+	}
+}
+
 // A site that asks for no certificate has none verified, and a site that is not there neither.
 func TestCertificatesOfOthersAreNotVerified(t *testing.T) {
 	f := newFixture(t)
