@@ -21,12 +21,14 @@ import (
 
 // TestRights lists all rights of the operator's accounts, so that a new right needs a change here.
 func TestRights(t *testing.T) {
+	const policies = "issue.apitokens.dev secrets.apitokens.dev status.apitokens.dev metadata.apitokens.dev installation.apitokens.dev"
 	controllerEverywhere := []string{
 		"create apitokens.dev/apitokens",
 		"delete apitokens.dev/apitokens",
 		"get,list,watch /namespaces",
-		"get,list,watch admissionregistration.k8s.io/validatingadmissionpolicies",
-		"get,list,watch admissionregistration.k8s.io/validatingadmissionpolicybindings",
+		"get admissionregistration.k8s.io/validatingadmissionpolicies " + policies,
+		"get admissionregistration.k8s.io/validatingadmissionpolicybindings " + policies,
+		"get apiextensions.k8s.io/customresourcedefinitions apitokens.apitokens.dev atlassiansites.apitokens.dev",
 		"create,delete,get,update /secrets",
 		"create,patch events.k8s.io/events",
 		"get,list,watch apitokens.dev/apitokens",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +22,7 @@ import (
 
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/controllers/site/door"
@@ -41,6 +43,9 @@ const (
 	siteWorkers = 64
 	// intakeWorkers is how many new personal access tokens are checked at the same time. Each waits for its product.
 	intakeWorkers = 32
+
+	// startAttempts is how often the cluster is looked at, once a second, before the process refuses to start.
+	startAttempts = 30
 
 	shutdownTimeout = 30 * time.Second
 )
@@ -71,8 +76,8 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(config, o, log)
-	if err != nil {
+	mgr, err := newManager(ctx, config, o, log)
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	guard := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
@@ -112,6 +117,19 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	return nil
 }
 
+// awaitPrerequisites returns when the cluster has what the controllers need, or when ctx is done.
+func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log logr.Logger) error {
+	server, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("making a client for the API server's version: %w", err)
+	}
+	check := &prerequisites.Check{
+		Live: mgr.GetAPIReader(), Server: server, Log: log, Attempts: startAttempts, Period: time.Second,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
+	}
+	return check.Await(ctx)
+}
+
 // registerMetrics registers the collectors, which compute their metrics at each scrape.
 func registerMetrics(c client.Reader, guard *admission.Guard, checks *credential.Memory, o Options, notices []time.Duration) error {
 	err := errors.Join(
@@ -141,8 +159,9 @@ func expiryNotices(days []int) ([]time.Duration, error) {
 	return notices, nil
 }
 
-func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
-	return manager.New(config, o.Addresses, ctrl.Options{
+// newManager returns a manager for a cluster that has what the controllers need, or when ctx is done.
+func newManager(ctx context.Context, config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
+	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
 		Logger:                        log,
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 		LeaderElection:                o.LeaderElection,
@@ -159,4 +178,8 @@ func newManager(config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, 
 			},
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	return mgr, awaitPrerequisites(ctx, mgr, o, log)
 }

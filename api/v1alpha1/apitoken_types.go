@@ -12,6 +12,7 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=apitok,categories=atlassian
+// +kubebuilder:metadata:annotations="apitokens.dev/revision=1"
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.user`,description="The product user that the token acts as"
 // +kubebuilder:printcolumn:name="Label",type=string,JSONPath=`.spec.label`,description="The name of the token, for people"
 // +kubebuilder:printcolumn:name="Token ID",type=string,JSONPath=`.status.tokenID`,description="The public id of the token, as logged"

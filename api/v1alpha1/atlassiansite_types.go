@@ -8,6 +8,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=asite,categories=atlassian
+// +kubebuilder:metadata:annotations="apitokens.dev/revision=1"
 // +kubebuilder:printcolumn:name="Product",type=string,JSONPath=`.spec.product`,description="The product behind the ingress"
 // +kubebuilder:printcolumn:name="Base URL",type=string,JSONPath=`.spec.baseURL`,description="The URL that users open"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether tokens of the site authenticate"

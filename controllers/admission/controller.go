@@ -3,11 +3,9 @@ package admission
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,8 +20,9 @@ import (
 )
 
 const (
-	// recheckPeriod is how often the policies are read without a change.
-	recheckPeriod = time.Minute
+	// recheckPeriod is how often the policies are read. They are not watched: RBAC cannot limit a watch to some names. A gap
+	// between two readings is seen by the UID and the generation.
+	recheckPeriod = 5 * time.Second
 	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
 )
@@ -35,15 +34,12 @@ type Reconciler struct{ Guard *Guard }
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	it := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: r.Guard.Namespace, Name: SecretName}}
 	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request { return []reconcile.Request{it} })
-	ours := builder.WithPredicates(predicate.NewPredicateFuncs(isOurs))
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("admission").
-		Watches(&admissionv1.ValidatingAdmissionPolicy{}, enqueue, builder.OnlyMetadata, ours).
-		Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, enqueue, builder.OnlyMetadata, ours).
 		Watches(&corev1.Secret{}, enqueue, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return o.GetNamespace() == it.Namespace && o.GetName() == it.Name
 		}))).
-		// Without policies there is no event to begin with.
+		// Without the Secret there is no event to begin with.
 		WatchesRawSource(source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			q.Add(it)
 			return nil
@@ -53,10 +49,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("setting up the controller of the admission policies: %w", err)
 	}
 	return nil
-}
-
-func isOurs(o client.Object) bool {
-	return slices.ContainsFunc(policies, func(p policy) bool { return p.name == o.GetName() })
 }
 
 // Reconcile implements reconcile.Reconciler.

@@ -96,19 +96,21 @@ func (g *Guard) update(ctx context.Context, notBefore func(memory) (time.Time, e
 
 func (g *Guard) installed(ctx context.Context) (installed, error) {
 	in := installed{map[string]*admissionv1.ValidatingAdmissionPolicy{}, map[string]*admissionv1.ValidatingAdmissionPolicyBinding{}}
-	var all admissionv1.ValidatingAdmissionPolicyList
-	if err := g.Live.List(ctx, &all); err != nil {
-		return in, fmt.Errorf("listing the admission policies: %w", err)
-	}
-	for i := range all.Items {
-		in.policies[all.Items[i].Name] = &all.Items[i]
-	}
-	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
-	if err := g.Live.List(ctx, &bindings); err != nil {
-		return in, fmt.Errorf("listing the bindings of admission policies: %w", err)
-	}
-	for i := range bindings.Items {
-		in.bindings[bindings.Items[i].Name] = &bindings.Items[i]
+	for _, p := range policies {
+		var policy admissionv1.ValidatingAdmissionPolicy
+		switch err := g.Live.Get(ctx, client.ObjectKey{Name: p.name}, &policy); {
+		case err == nil:
+			in.policies[p.name] = &policy
+		case !apierrors.IsNotFound(err):
+			return in, fmt.Errorf("reading the admission policy %s: %w", p.name, err)
+		}
+		var binding admissionv1.ValidatingAdmissionPolicyBinding
+		switch err := g.Live.Get(ctx, client.ObjectKey{Name: p.name}, &binding); {
+		case err == nil:
+			in.bindings[p.name] = &binding
+		case !apierrors.IsNotFound(err):
+			return in, fmt.Errorf("reading the binding of the admission policy %s: %w", p.name, err)
+		}
 	}
 	return in, nil
 }

@@ -1,0 +1,145 @@
+// Package prerequisites refuses to start the controller in a cluster that lacks what it needs: a version of Kubernetes, CRDs,
+// and admission policies.
+package prerequisites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"apitokens.dev/operator/config"
+)
+
+// Check is the check of a cluster.
+type Check struct {
+	// Live reads from the API server.
+	Live client.Reader
+	// Server tells the version of the API server.
+	Server discovery.ServerVersionInterface
+	// The operator's namespaces.
+	Namespace, CredentialsNamespace, IntakeNamespace string
+	// Attempts is how often the check is made before it counts, and Period the time between two. Installers apply manifests
+	// in an order of their own, so the rest may come a moment later.
+	Attempts int
+	Period   time.Duration
+	Log      logr.Logger
+}
+
+// Await returns when the cluster has everything, when ctx is done, or with a refusal that says what to do. While the API server
+// does not answer, it goes on asking.
+func (c *Check) Await(ctx context.Context) error {
+	needed, err := c.needed()
+	if err != nil {
+		return err
+	}
+	var refusals int
+	var said string
+	err = wait.PollUntilContextCancel(ctx, c.Period, true, func(ctx context.Context) (bool, error) {
+		err := c.check(ctx, needed)
+		var refused *refusal
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.As(err, &refused):
+			if refusals++; refused.final || refusals >= c.Attempts {
+				return false, err
+			}
+		}
+		if err.Error() != said && ctx.Err() == nil {
+			said = err.Error()
+			c.Log.Info("Waiting for what this version needs of the cluster", "reason", said)
+		}
+		return false, nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// refusal says what the cluster lacks, and what to do. A final one stays as it is without a new version of the cluster.
+type refusal struct {
+	text  string
+	final bool
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return "this version does not run in this cluster: " + r.text }
+
+func (c *Check) check(ctx context.Context, needed []client.Object) error {
+	server, err := c.Server.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("asking the API server for its version: %w", err)
+	}
+	if problem := versionProblem(server.GitVersion); problem != "" {
+		return &refusal{problem, true}
+	}
+	var problems []string
+	for _, want := range needed {
+		problem, err := c.problem(ctx, want)
+		if err != nil {
+			return err
+		}
+		if problem != "" {
+			problems = append(problems, fmt.Sprintf("%s %s: %s", want.GetObjectKind().GroupVersionKind().Kind, want.GetName(), problem))
+		}
+	}
+	if len(problems) > 0 {
+		return &refusal{text: strings.Join(problems, "; ") +
+			". Apply the manifests of this version: kubectl apply --server-side -k config/core, or helm upgrade"}
+	}
+	return nil
+}
+
+func (c *Check) problem(ctx context.Context, want client.Object) (string, error) {
+	got, _ := want.DeepCopyObject().(client.Object)
+	switch err := c.Live.Get(ctx, client.ObjectKeyFromObject(want), got); {
+	case apierrors.IsNotFound(err), apimeta.IsNoMatchError(err):
+		return "it is missing", nil
+	case apierrors.IsForbidden(err):
+		return "the controller's account may not read it", nil
+	case err != nil:
+		return "", fmt.Errorf("reading the %s %s: %w", want.GetObjectKind().GroupVersionKind().Kind, want.GetName(), err)
+	}
+	return problem(want, got), nil
+}
+
+// needed returns the objects that the cluster must have.
+func (c *Check) needed() ([]client.Object, error) {
+	documents, err := config.Required(c.Namespace, c.CredentialsNamespace, c.IntakeNamespace)
+	if err != nil {
+		return nil, err
+	}
+	needed := make([]client.Object, len(documents))
+	for i, document := range documents {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
+			return nil, fmt.Errorf("decoding a manifest: %w", err)
+		}
+		switch kind.Kind {
+		case "ValidatingAdmissionPolicy":
+			needed[i] = &admissionv1.ValidatingAdmissionPolicy{}
+		case "ValidatingAdmissionPolicyBinding":
+			needed[i] = &admissionv1.ValidatingAdmissionPolicyBinding{}
+		default:
+			// The schema of a CRD is not compared: its revision says enough.
+			needed[i] = &metav1.PartialObjectMetadata{}
+		}
+		if err := yaml.Unmarshal([]byte(document), needed[i]); err != nil {
+			return nil, fmt.Errorf("decoding a %s: %w", kind.Kind, err)
+		}
+	}
+	return needed, nil
+}
