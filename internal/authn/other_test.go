@@ -99,7 +99,7 @@ func wantOther(s authn.Site, r *authn.Request, a, q, c, p sent, own bool) authn.
 	presents := func(class string) bool { return slices.Contains([]string{a.classes, q.classes, c.classes}, class) }
 	nothing := a.classes+q.classes+c.classes == ""
 	forward := authn.Decision{Verdict: authn.Forward, Reason: authn.ReasonNoToken, Target: r.Target, Authorization: strings.Join(r.Authorization, "")}
-	if nothing && !own && p.challenged {
+	if nothing && !own && p.challenged && len(s.Others.ChallengePaths) > 0 {
 		return authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonChallenge}
 	}
 	claimed := a.claimed
@@ -153,8 +153,11 @@ func wantOther(s authn.Site, r *authn.Request, a, q, c, p sent, own bool) authn.
 func TestOtherCredentials(t *testing.T) {
 	f, failed := newFixture(t), 0
 	reached := map[authn.Reason]int{}
-	for n := range 3 * 3 * 3 * 3 {
-		s := otherSite(allActions[n%3], allActions[n/3%3], allActions[n/9%3], allActions[n/27])
+	for n := range 3 * 3 * 3 * 3 * 2 {
+		s := otherSite(allActions[n%3], allActions[n/3%3], allActions[n/9%3], allActions[n/27%3])
+		if n/81 == 1 {
+			s.Others.ChallengePaths = nil
+		}
 		f.PutSite(s)
 		eachOther(func(r *authn.Request, a, q, c, p sent) {
 			want, wantOwn := wantOther(s, r, a, q, c, p, false), wantOther(s, r, a, q, c, p, true)
