@@ -46,7 +46,7 @@ var (
 		{text: "?os_passworD=x", classes: "password"},
 		{text: "?os_username=", classes: "password"},
 	}
-	sentCookies = []sent{{text: ""}, {text: " "}, {text: "a=b", classes: "session"}}
+	sentCookies = []sent{{text: ""}, {text: " \t"}, {text: "a=b", classes: "session"}}
 	sentPaths   = []sent{
 		{text: "/jira/rest/x"},
 		{text: "/jira/rest/legacy/a%20b", exemptPath: true},
