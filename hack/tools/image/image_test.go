@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -222,5 +224,48 @@ func TestAModuleWithoutALicenceIsRefused(t *testing.T) {
 	var text bytes.Buffer
 	if err := appendLicenses(&text, "example.com/x v1.0.0", folder, true); err == nil || err.Error() != "reading the licence of example.com/x v1.0.0: it has none" {
 		t.Errorf("%v", err)
+	}
+}
+
+// The test node's images are folders: Debian's programs have links in them, and their command is in the image.
+func TestFolder(t *testing.T) {
+	folder, out := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(folder, "usr", "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "usr", "bin", "program"), []byte("text"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("usr/bin", filepath.Join(folder, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	r := release{name: "localhost/program", version: "test"}
+	if err := packFolder(r, folder, out, []string{"/bin/program", "argument"}); err != nil {
+		t.Fatal(err)
+	}
+	img, err := tarball.ImageFromPath(filepath.Join(out, "program-test.oci.tar"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil || !slices.Equal(config.Config.Entrypoint, []string{"/bin/program", "argument"}) || config.Config.User != "65532:65532" {
+		t.Errorf("it runs %v as %s, %v", config.Config.Entrypoint, config.Config.User, err)
+	}
+	got := map[string]string{}
+	for all := tar.NewReader(mutate.Extract(img)); ; {
+		h, err := all.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[h.Name] = fmt.Sprintf("%o %s", h.Mode, h.Linkname)
+	}
+	if want := map[string]string{"usr": "555 ", "usr/bin": "555 ", "usr/bin/program": "744 ", "bin": "777 usr/bin"}; !maps.Equal(got, want) {
+		t.Errorf("it has %q", got)
+	}
+	if err := packFolder(r, folder, out, nil); err == nil {
+		t.Error("an image that runs nothing was written")
 	}
 }

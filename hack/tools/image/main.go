@@ -3,6 +3,10 @@
 //
 //	image -out FOLDER -name REGISTRY/NAME -version VERSION -revision COMMIT -created TIME BINARY...
 //
+// For the test node it also packs a folder, with the command to run in it:
+//
+//	image -out FOLDER -name REGISTRY/NAME -version VERSION -folder FOLDER COMMAND...
+//
 // The same binaries and flags make the same bytes, on every machine and at every time.
 package main
 
@@ -49,8 +53,12 @@ func run() error {
 	flag.StringVar(&r.version, "version", "", "version, which is the tag")
 	flag.StringVar(&r.revision, "revision", "", "commit")
 	created := flag.String("created", "", "time of the commit, as RFC 3339")
+	folder := flag.String("folder", "", "pack this folder instead of the operator")
 	flag.Parse()
 	var err error
+	if *folder != "" {
+		return packFolder(r, *folder, *out, flag.Args())
+	}
 	if r.created, err = time.Parse(time.RFC3339, *created); err != nil {
 		return fmt.Errorf("reading -created: %w", err)
 	}
