@@ -59,7 +59,7 @@ func (r *Rig) StartConfluence() error {
 	}
 	c := &Confluence{
 		URL: "http://" + free[0], ca: filepath.Join(r.dir, "confluence-ca.crt"),
-		Product: fakeproduct.NewConfluence(fakeproduct.Options{Now: r.productTime, Users: users(ConfluencePersonalAccessToken)}),
+		Product: fakeproduct.NewConfluence(fakeproduct.Options{Now: r.productTime, Users: fakeproduct.People(ConfluencePersonalAccessToken)}),
 	}
 	if err := os.WriteFile(c.ca, signer.PEM, 0o600); err != nil {
 		return fmt.Errorf("writing the certificate of the authority: %w", err)
@@ -86,7 +86,7 @@ func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err err
 	if err != nil {
 		return err
 	}
-	site, err := g.config([][2]string{
+	site, err := g.Config([][2]string{
 		{"listen LISTEN;", "listen LISTEN;\n    proxy_ssl_verify on;\n    proxy_ssl_trusted_certificate " + c.ca + ";\n    proxy_ssl_name " +
 			confluenceHost + ";\n    proxy_ssl_server_name on;"},
 		{"proxy_pass http://product", "proxy_pass https://product"},

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ import (
 type Gateway struct {
 	// URL is the address of nginx, and what users type.
 	URL string
+	// Listen is the address that nginx listens at; that of URL when empty.
+	Listen string
 	// Product is the address of the product.
 	Product string
 	// Webhooks are the addresses of the webhook's replicas.
@@ -37,6 +40,18 @@ func (r *Rig) Gateway(authURL string) (Gateway, error) {
 }
 
 func (r *Rig) gateway(authURL, own, product string) (Gateway, error) {
+	g, err := GatewayOf(authURL)
+	if err != nil {
+		return Gateway{}, err
+	}
+	g.URL = own
+	_, g.Portal, _ = strings.Cut(r.PortalURL, "://")
+	_, g.Product, _ = strings.Cut(product, "://")
+	return g, nil
+}
+
+// GatewayOf returns what an auth URL says of a gateway: webhook, site and caller key.
+func GatewayOf(authURL string) (Gateway, error) {
 	u, err := url.Parse(authURL)
 	if err != nil {
 		return Gateway{}, fmt.Errorf("reading an auth URL: %w", err)
@@ -45,15 +60,11 @@ func (r *Rig) gateway(authURL, own, product string) (Gateway, error) {
 	if !ok {
 		return Gateway{}, errors.New("reading an auth URL: it does not have four parts")
 	}
-	_, portal, _ := strings.Cut(r.PortalURL, "://")
-	_, product, _ = strings.Cut(product, "://")
-	return Gateway{
-		URL: own, Product: product, Webhooks: []string{u.Host}, Portal: portal, CallerKey: address.Key, Site: address.Namespace + "/" + address.Site,
-	}, nil
+	return Gateway{Webhooks: []string{u.Host}, CallerKey: address.Key, Site: address.Namespace + "/" + address.Site}, nil
 }
 
-// config returns the sample configuration for the gateway, with changes from one text to another.
-func (g Gateway) config(changes ...[2]string) ([]byte, error) {
+// Config returns the sample configuration for the gateway, with changes from one text to another.
+func (g Gateway) Config(changes ...[2]string) ([]byte, error) {
 	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "samples", "nginx.conf"))
 	if err != nil {
 		return nil, fmt.Errorf("reading a sample: %w", err)
@@ -71,7 +82,7 @@ func (g Gateway) config(changes ...[2]string) ([]byte, error) {
 		[2]string{"/nginx/-/SITE;", "/nginx/-/" + g.Site + ";"},
 		[2]string{`X-Api-Token-Caller "CALLER_KEY";`, `X-Api-Token-Caller "` + g.CallerKey + `";`},
 		[2]string{"open BASE_URL", "open " + g.URL},
-		[2]string{"listen LISTEN;", "listen " + u.Host + ";"},
+		[2]string{"listen LISTEN;", "listen " + cmp.Or(g.Listen, u.Host) + ";"},
 		[2]string{"server_name HOST;", "server_name " + u.Hostname() + ";"},
 	) {
 		if !strings.Contains(site, change[0]) {
@@ -99,7 +110,7 @@ func (r *Rig) StartGateway(ctx context.Context, g Gateway, more ...string) (err 
 
 // StartAnother starts an nginx beside that of the rig. The caller must stop it.
 func (r *Rig) StartAnother(ctx context.Context, name string, g Gateway, more ...string) (*Process, error) {
-	site, err := g.config()
+	site, err := g.Config()
 	if err != nil {
 		return nil, err
 	}

@@ -64,28 +64,11 @@ type Rig struct {
 	product      *httptest.Server
 }
 
-// users returns Users for one product. alice already has a personal access token there.
-func users(pat string) []fakeproduct.User {
-	all := Users()
-	all[0].PATs = []string{pat}
-	return all
-}
-
-// Users returns the users of both products. alice is the first.
-func Users() []fakeproduct.User {
-	return []fakeproduct.User{
-		{Name: "alice", DisplayName: "Alice", Password: "alices password"},
-		{Name: "bob", DisplayName: "Bob", Password: "bobs password"},
-		{Name: "carol", DisplayName: "Carol", Password: "carols password"},
-		{Name: "dave", DisplayName: "Dave", Password: "daves password"},
-	}
-}
-
 // Start starts the control plane, the product and the operator, and writes each step to progress.
 // StartNginx starts nginx later, once the site exists. The caller must call Stop, also after an error.
 func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Rig, error) {
 	r := &Rig{operatorArgs: operatorArgs}
-	r.Product = fakeproduct.NewJira(fakeproduct.Options{Now: r.productTime, Users: users(PersonalAccessToken)})
+	r.Product = fakeproduct.NewJira(fakeproduct.Options{Now: r.productTime, Users: fakeproduct.People(PersonalAccessToken)})
 	for _, part := range []struct {
 		what  string
 		start func(context.Context) error
