@@ -51,6 +51,18 @@ e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests wit
 	@rm -rf $(BIN)/screenshots
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
+.PHONY: cluster
+cluster: cluster-possible $(KUBE) node ## Run operator, nginx and a fake Jira as pods on a node of this machine (Linux, root), until cluster-down
+	@exec $(BIN)/cluster/cluster up
+
+.PHONY: cluster-down
+cluster-down: $(BIN)/cluster/cluster ## Remove the node of `make cluster` with all that it has made
+	@$(BIN)/cluster/cluster down
+
+.PHONY: cluster-check
+cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test every way to install, updates, faults and removal on a node of this machine
+	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m ./hack/suites/cluster
+
 .PHONY: test-long
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
@@ -142,6 +154,10 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/gateways/traefik mod tidy -diff
 	go -C hack/tools/image mod tidy -diff
 	go -C hack/tools/chart mod tidy -diff
+	go -C hack/tools/node/kube mod tidy -diff
+	go -C hack/tools/node/cni mod tidy -diff
+	go -C hack/tools/node/coredns mod tidy -diff
+	go -C hack/tools/node/netpol mod tidy -diff
 	@test -z "$$(git status --porcelain)" || { git status --short; git diff; echo "Commit what was generated."; exit 1; }
 
 .PHONY: clean
@@ -155,6 +171,23 @@ kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless 
 
 $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/main.go hack/tools/kube/build.sh
 	@hack/tools/kube/build.sh $(@D)
+
+.PHONY: node
+node: $(BIN)/node/debian/done ## Build what the node of `make cluster` runs, and its images
+	@hack/tools/node/build.sh $(BIN)/node
+	@echo "Making the images of the node."
+	@hack/suites/cluster/images.sh $(BIN)/cluster/images $(BIN)/node
+
+$(BIN)/node/debian/done: hack/tools/node/debian.sh
+	@hack/tools/node/debian.sh $(@D)
+
+.PHONY: cluster-possible
+cluster-possible: $(BIN)/cluster/cluster
+	@$(BIN)/cluster/cluster possible
+
+.PHONY: $(BIN)/cluster/cluster
+$(BIN)/cluster/cluster:
+	@go build -o $@ ./hack/suites/cluster
 
 $(CADDY): hack/tools/gateways/caddy/go.mod hack/tools/gateways/caddy/go.sum hack/tools/gateways/caddy/main.go
 	@echo "Building Caddy for the tests of gateways (some minutes the first time)."
