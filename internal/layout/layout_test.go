@@ -48,7 +48,7 @@ func TestDependencies(t *testing.T) {
 	} {
 		args := []string{"list", "-deps", module + pattern}
 		if strings.HasPrefix(pattern, "hack/") {
-			args = []string{"list", "-deps", "-test", "-tags", "e2e,long", module + pattern}
+			args = []string{"list", "-deps", "-test", "-tags", "e2e,long,cluster", module + pattern}
 		}
 		deps, err := exec.CommandContext(t.Context(), "go", args...).Output()
 		if err != nil {

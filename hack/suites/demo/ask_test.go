@@ -65,7 +65,7 @@ func (s *story) outcome(response *http.Response, body string) (string, error) {
 	case len(seen) > 0 && response.StatusCode != http.StatusOK:
 		return "product " + status, nil
 	case len(seen) > 0:
-		return status, s.sawNoToken()
+		return status, s.sawNoToken(response.Request.Context())
 	case response.StatusCode == http.StatusForbidden && (reason == "" || strings.Contains(body, "API tokens may not do this.")):
 		return "", fmt.Errorf("403 for the reason %q is not explained: %s", reason, body)
 	case response.StatusCode == http.StatusOK || response.Request.Method != http.MethodHead && !json.Valid([]byte(body)):

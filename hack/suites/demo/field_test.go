@@ -166,7 +166,7 @@ func (s *story) challengeClients(t *testing.T) {
 			}
 		})
 	}
-	if err := s.sawNoToken(); err != nil {
+	if err := s.sawNoToken(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

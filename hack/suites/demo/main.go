@@ -1,6 +1,6 @@
 // Command demo shows the main job on a real API server and through a real nginx: tokens are declared, delivered, used,
 // refused and rotated, expire and are revoked, by kubectl and over REST. It stays up until Ctrl-C. With --check it checks
-// every step and exits.
+// every step and exits; with --cluster it does so on the node of `make cluster`.
 package main
 
 import (
@@ -18,17 +18,23 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"apitokens.dev/operator/hack/lib/cluster"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/rig"
 )
 
 func main() {
 	check := flag.Bool("check", false, "check every step, then end")
+	onCluster := flag.Bool("cluster", false, "check every step on the node that `make cluster` started")
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Stdout, *check)
+	start := run
+	if *onCluster {
+		start = runOnCluster
+	}
+	err := start(ctx, os.Stdout, *check)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -55,17 +61,38 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 		return err
 	}
 	s := &story{Rig: r, out: out}
+	if err := s.takeSteps(ctx); err != nil {
+		return err
+	}
+	if check {
+		return nil
+	}
+	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value, logins(fakeproduct.People(rig.PersonalAccessToken)))
+	<-ctx.Done()
+	return nil
+}
+
+// runOnCluster takes every step on the node.
+func runOnCluster(ctx context.Context, out io.Writer, _ bool) error {
+	c, err := cluster.Open()
+	if err != nil {
+		return err
+	}
+	if err := (&story{cluster: c, out: out}).takeSteps(ctx); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(out, "\n%d steps checked\ndemo: ok\n", len(steps))
+	return nil
+}
+
+// takeSteps takes every step.
+func (s *story) takeSteps(ctx context.Context) error {
 	for i, step := range steps {
 		s.printf("\n%d. %s\n", i+1, step.title)
 		if err := step.run(s, ctx); err != nil {
 			return fmt.Errorf("step %d, %s: %w", i+1, step.title, err)
 		}
 	}
-	if check {
-		return nil
-	}
-	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value, logins(rig.Users()))
-	<-ctx.Done()
 	return nil
 }
 

@@ -19,8 +19,11 @@ const (
 
 // createOverREST creates a token as users of the plugin did: signed in to Jira, without any right in Kubernetes.
 func (s *story) createOverREST(ctx context.Context) error {
-	s.session = s.Product.SignIn("alice")
-	s.printf("  alice$ curl -X POST %s%s --cookie JSESSIONID=... --json '{\"label\":\"from my laptop\"}'\n", s.URL, tokensPath)
+	var err error
+	if s.session, err = s.place().SignIn(ctx, "alice"); err != nil {
+		return err
+	}
+	s.printf("  alice$ curl -X POST %s%s --cookie JSESSIONID=... --json '{\"label\":\"from my laptop\"}'\n", s.place().BaseURL(), tokensPath)
 	var made struct{ ID, Token string }
 	body, err := s.callREST(ctx, http.MethodPost, tokensPath, `{"label":"from my laptop"}`, http.StatusCreated)
 	if err != nil {
@@ -39,7 +42,7 @@ func (s *story) createOverREST(ctx context.Context) error {
 }
 
 func (s *story) revokeOverREST(ctx context.Context) error {
-	s.printf("  alice$ curl -X DELETE %s%s%s --cookie JSESSIONID=...\n", s.URL, tokensPath, s.ownID)
+	s.printf("  alice$ curl -X DELETE %s%s%s --cookie JSESSIONID=...\n", s.place().BaseURL(), tokensPath, s.ownID)
 	if _, err := s.callREST(ctx, http.MethodDelete, tokensPath+s.ownID, "", http.StatusNoContent); err != nil {
 		return err
 	}
@@ -48,13 +51,13 @@ func (s *story) revokeOverREST(ctx context.Context) error {
 
 // callREST sends a request with alice's session.
 func (s *story) callREST(ctx context.Context, method, path, body string, want int) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, s.place().BaseURL()+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	request.AddCookie(s.session)
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.place().Client().Do(request)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"apitokens.dev/operator/hack/lib/cluster"
 	"apitokens.dev/operator/hack/lib/rig"
 	"apitokens.dev/operator/internal/token"
 )
@@ -23,6 +24,8 @@ import (
 // story runs the main job step by step, and keeps what later steps need. TestStory runs the same steps.
 type story struct {
 	*rig.Rig
+	// cluster is set instead where the operator runs as pods.
+	cluster *cluster.Cluster
 
 	out io.Writer
 	// token is the one delivered last, replaced is the one before its rotation. callerKey is the key in the auth URL.
@@ -116,8 +119,12 @@ func (s *story) startGateway(ctx context.Context) error {
 		return err
 	}
 	s.printf("    The auth URL is the key `nginx` of Secret main-auth-urls. Put it into config/samples/nginx.conf.\n")
-	s.callerKey = strings.Split(strings.TrimPrefix(authURL, s.WebhookURL+"/nginx/"), "/")[0]
-	return s.StartNginx(ctx, authURL)
+	gateway, err := rig.GatewayOf(authURL)
+	if err != nil {
+		return err
+	}
+	s.callerKey = gateway.CallerKey
+	return s.place().StartGateway(ctx, authURL)
 }
 
 func (s *story) authURL(ctx context.Context) (string, error) {
@@ -156,7 +163,7 @@ func (s *story) readDelivered(ctx context.Context) error {
 	s.printf("    type: %s, username: %s, password: %s_..., url: %s\n",
 		delivered.Type, delivered.Data["username"], s.token[:token.IDLength], delivered.Data["url"])
 	if delivered.Type != corev1.SecretTypeBasicAuth || string(delivered.Data["username"]) != "alice" ||
-		string(delivered.Data["url"]) != s.URL {
+		string(delivered.Data["url"]) != s.place().BaseURL() {
 		return errors.New("the delivered Secret does not hold what it should")
 	}
 	return nil
@@ -183,7 +190,9 @@ func (s *story) inspectRecord(ctx context.Context) error {
 }
 
 func (s *story) authenticate(ctx context.Context) error {
-	s.Product.Reset()
+	if err := s.place().Reset(ctx); err != nil {
+		return err
+	}
 	status, body, _, err := s.curl(ctx, "/rest/api/latest/configuration", "alice", s.token)
 	if err != nil {
 		return err
@@ -193,7 +202,10 @@ func (s *story) authenticate(ctx context.Context) error {
 		return fmt.Errorf("the product answered %d: %s", status, body)
 	}
 	s.printf("    %s\n", strings.TrimSpace(body))
-	seen := rig.ThroughNginx(s.Product)
+	seen, err := s.throughGateway(ctx)
+	if err != nil {
+		return err
+	}
 	if len(seen) != 1 {
 		return fmt.Errorf("the product saw %d requests", len(seen))
 	}
@@ -201,7 +213,7 @@ func (s *story) authenticate(ctx context.Context) error {
 	if seen[0].User != "alice" || seen[0].Header.Get("Authorization") != "Bearer "+rig.PersonalAccessToken {
 		return fmt.Errorf("the product served %q", seen[0].User)
 	}
-	return s.sawNoToken()
+	return s.sawNoToken(ctx)
 }
 
 // refusal is a request that is refused, and the expected answer.
@@ -244,13 +256,19 @@ func (s *story) refuse(ctx context.Context) error {
 }
 
 func (s *story) refuseOne(ctx context.Context, r refusal) error {
-	s.Product.Reset()
+	if err := s.place().Reset(ctx); err != nil {
+		return err
+	}
 	status, body, header, err := s.curl(ctx, r.path, r.user, r.password)
 	if err != nil {
 		return err
 	}
 	s.printf("    %d  %s\n", status, r.what)
-	reached := len(rig.ThroughNginx(s.Product)) > 0
+	seen, err := s.throughGateway(ctx)
+	if err != nil {
+		return err
+	}
+	reached := len(seen) > 0
 	switch {
 	case status != r.status:
 		return fmt.Errorf("answered %d, want %d: %s", status, r.status, body)
@@ -263,18 +281,18 @@ func (s *story) refuseOne(ctx context.Context, r refusal) error {
 	case !reached && !strings.Contains(body, `{"errorMessages":["`):
 		return fmt.Errorf("not in Jira's format: %s", body)
 	}
-	return s.sawNoToken()
+	return s.sawNoToken(ctx)
 }
 
 // refuseWrongCaller calls the webhook directly with a valid token and a wrong caller key.
 func (s *story) refuseWrongCaller(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.WebhookURL+"/nginx/AAAAAAAAAAAAAAAAAAAAAAAAAA/jira/main", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.place().WebhookAddress()+"/nginx/AAAAAAAAAAAAAAAAAAAAAAAAAA/jira/main", http.NoBody)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("X-Original-URL", s.URL+"/rest/api/2/myself")
+	request.Header.Set("X-Original-URL", s.place().BaseURL()+"/rest/api/2/myself")
 	request.SetBasicAuth("alice", s.token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.place().Client().Do(request)
 	if err != nil {
 		return err
 	}
@@ -302,8 +320,8 @@ func (s *story) refuseMallory(ctx context.Context) error {
 }
 
 func (s *story) readAudit(ctx context.Context) error {
-	return s.eventually(ctx, "the authentication in the log", func(context.Context) (bool, error) {
-		log, err := s.Webhook.Log()
+	return s.eventually(ctx, "the authentication in the log", func(ctx context.Context) (bool, error) {
+		log, err := s.place().WebhookLog(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -359,8 +377,12 @@ func (s *story) expectStatus(ctx context.Context, what, password string, want in
 }
 
 // sawNoToken fails if anything that the product received contains a token.
-func (s *story) sawNoToken() error {
-	for _, seen := range s.Product.Requests() {
+func (s *story) sawNoToken(ctx context.Context) error {
+	all, err := s.place().Requests(ctx)
+	if err != nil {
+		return err
+	}
+	for _, seen := range all {
 		text := fmt.Sprint(seen.RequestURI, seen.Header)
 		for _, form := range []string{s.token, base64.StdEncoding.EncodeToString([]byte("alice:" + s.token))} {
 			if strings.Contains(text, form) {
@@ -373,7 +395,7 @@ func (s *story) sawNoToken() error {
 
 // curl sends one request through nginx, as `curl --user` would.
 func (s *story) curl(ctx context.Context, target, user, password string) (status int, body string, header http.Header, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.place().BaseURL(), http.NoBody)
 	if err != nil {
 		return 0, "", nil, err
 	}
@@ -382,7 +404,7 @@ func (s *story) curl(ctx context.Context, target, user, password string) (status
 	if user != "" {
 		request.SetBasicAuth(user, password)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.place().Client().Do(request)
 	if err != nil {
 		return 0, "", nil, err
 	}
