@@ -22,13 +22,14 @@ type sent struct {
 	exemptPath, challenged bool
 }
 
-// Parts of requests without a token of ours. The site exempts ci-old and /rest/legacy/, and challenges at /rest/api/2/.
+// Parts of requests without a token of ours. The site exempts ci-old, /rest/legacy/ and /s/, and challenges at /rest/api/2/.
 var (
 	sentAuthorizations = []sent{
 		{text: ""},
 		{text: " \t"},
 		{text: basic("CI-old", "secret"), classes: "password", claimed: "ci-old", exempt: true},
 		{text: basic("alice", "secret"), classes: "password", claimed: "alice"},
+		{text: basic("alice", "s"), classes: "password", claimed: "alice"},
 		{text: basic("alices-pat", ""), classes: "password"},
 		{text: basic("ci-old", ""), classes: "password", exempt: true},
 		{text: basic("", "secret"), classes: "password"},
@@ -56,6 +57,10 @@ var (
 		{text: "/jira/rest/legacy/../x"},
 		{text: "/jira/rest/legacy/a;b"},
 		{text: "/rest/legacy/"},
+		{text: "/xxxx/rest/legacy/"},
+		{text: "/x"},
+		{text: "/jira/s/x", exemptPath: true},
+		{text: "/jira/s/x/_/rest/x"},
 		{text: "/jira/rest/api/2/search", challenged: true},
 		{text: "/jira/rest/api/20"},
 		{text: "/jira/rest/api/2/%2e%2e/x"},
@@ -69,7 +74,7 @@ func otherSite(password, bearer, session, anonymous authn.Action) authn.Site {
 	s := site(jira)
 	s.Others = authn.OtherCredentials{
 		Password: password, Bearer: bearer, Session: session, Anonymous: anonymous,
-		ExemptUsers: []string{"ci-old"}, ExemptPaths: []string{"/rest/other", "/rest/legacy/"}, ChallengePaths: []string{"/rest/api/2/"},
+		ExemptUsers: []string{"ci-old"}, ExemptPaths: []string{"/rest/other", "/rest/legacy/", "/s/"}, ChallengePaths: []string{"/rest/api/2/"},
 	}
 	return s
 }
@@ -85,7 +90,7 @@ func eachOther(try func(r *authn.Request, authorization, query, cookie, path sen
 						r.Authorization = nil
 					}
 					if c.text != "" {
-						r.Cookies = []string{"", c.text}
+						r.Cookies = []string{"", c.text, ""}
 					}
 					try(r, a, q, c, p)
 				}

@@ -22,7 +22,7 @@ func (m *model) recorded(uid types.UID, t *tokensv1alpha1.APIToken, created bool
 			return fmt.Errorf("a record was made although %s", why)
 		}
 	}
-	l.begun, l.underway = true, !there
+	l.begun, l.underway, l.unsure = true, !there, true
 	return nil
 }
 
@@ -35,6 +35,9 @@ func (m *model) delivered(t *tokensv1alpha1.APIToken, plain string) error {
 		return nil // what lies around it was repaired
 	}
 	wrong := m.undeliverable(l, t)
+	for _, x := range l.texts { // the overlap is for all older secrets
+		x.endsBy(m.now.Add(overlapOf(t)))
+	}
 	if before != nil {
 		before.replaced, before.overlap, before.least, before.most = true, true, m.now.Add(overlapOf(t)), never
 		before.latest = before.least
@@ -63,7 +66,7 @@ func (m *model) undeliverable(l *life, t *tokensv1alpha1.APIToken) error {
 	x := l.current()
 	_, expired := m.expired(l, t)
 	switch {
-	case !m.open(t) || suspended(t) || expired:
+	case !m.open(t) || suspended(t) || expired && !m.unsure(l, t):
 		return errors.New("a token was delivered that does not authenticate")
 	case m.forbids(l, t) != "":
 		return fmt.Errorf("a token was delivered although %s", m.forbids(l, t))
@@ -83,9 +86,16 @@ func overlapOf(t *tokensv1alpha1.APIToken) time.Duration {
 func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 	l := m.lives[t.UID]
 	_, there := m.secrets[at(t)]
+	l.unsure = l.unsure && !done
 	for _, x := range l.texts {
 		if !x.replaced {
 			continue
+		}
+		if !x.limit.IsZero() {
+			x.endsBy(m.now.Add(overlapOf(t)))
+		}
+		if done && !x.limit.IsZero() {
+			x.most, x.limit = earlier(x.most, x.limit), time.Time{}
 		}
 		if m.site != nil && !m.lasts(t, x, m.now) || !there {
 			// An expired secret is removed, and does not authenticate again after a longer lifetime. A replaced
@@ -104,6 +114,17 @@ func (m *model) passed(t *tokensv1alpha1.APIToken, done bool) {
 				x.most = x.latest
 			}
 		}
+	}
+}
+
+// endsBy notes that a replaced text may end by then, because of a later rotation.
+func (x *text) endsBy(end time.Time) {
+	if !x.replaced {
+		return
+	}
+	x.least = earlier(x.least, end)
+	if end.After(x.limit) {
+		x.limit = end
 	}
 }
 

@@ -38,7 +38,10 @@ type life struct {
 	cleaned bool
 	// begun means that its issue has begun, underway that a secret exists whose delivery was not yet seen.
 	begun, underway bool
-	texts           []*text // all that was ever delivered; the last is the one of the day
+	// unsure means that the record changed since the token was last ready: a pass that was killed may have made a secret, and the
+	// operator cannot know whether it was delivered once the delivered Secret is gone.
+	unsure bool
+	texts  []*text // all that was ever delivered; the last is the one of the day
 }
 
 // text is a plaintext. A replaced one authenticates at least until least and at most until most. most is unknown until the
@@ -51,6 +54,8 @@ type text struct {
 	least, most time.Time
 	// latest is the latest end that a pass can have given it so far, also a pass that was aborted.
 	latest time.Time
+	// limit is the latest end that a later rotation can have given it, until the operator has completed that. Zero is none.
+	limit time.Time
 }
 
 const day = 24 * time.Hour
@@ -144,6 +149,13 @@ func (m *model) expired(l *life, t *tokensv1alpha1.APIToken) (since time.Time, e
 		since = m.ends(t, x.issued)
 	}
 	return since, !m.now.Before(since) && (over || !m.due(l, t))
+}
+
+// unsure reports whether the operator may take a secret for delivered that was not, or the other way round. Then it may see another
+// end of the token.
+func (m *model) unsure(l *life, t *tokensv1alpha1.APIToken) bool {
+	_, there := m.secrets[at(t)]
+	return l.unsure && !there
 }
 
 // ready returns the expected reason of Ready when nothing is left to write.
