@@ -40,6 +40,7 @@ func TestStates(t *testing.T) {
 	w.play(licenseExamples)
 	w.licenses = nil
 	w.play(tokenExamples)
+	w.checkHealth()
 	k := newKubectl(w)
 	text, err := os.ReadFile(page())
 	w.must(err)
