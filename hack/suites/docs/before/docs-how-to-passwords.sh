@@ -1,0 +1,1 @@
+trap 'kubectl patch atlassiansite main --type merge -p "{\"spec\":{\"otherCredentials\":null}}"' EXIT

@@ -1,0 +1,1 @@
+sed s/alice-ci/ci/ config/samples/apitoken.yaml | kubectl apply -f -

@@ -1,0 +1,1 @@
+printf %s "$TOKEN" >token.txt
