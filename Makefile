@@ -41,6 +41,10 @@ demo-check: $(KUBE) prerequisites ## Run the demo unattended: check every step, 
 	@go build -o $(BIN)/demo ./hack/suites/demo
 	@exec $(BIN)/demo --check
 
+.PHONY: docs-check
+docs-check: $(KUBE) prerequisites ## Run every command of README.md and docs on a real API server, and apply every manifest in them
+	@go run ./hack/suites/docs
+
 .PHONY: test
 test: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
@@ -96,6 +100,8 @@ build: ## Build the operator into bin/
 
 # The tag of the image. The manifests in config name `dev`.
 VERSION ?= dev
+# Where a release says that its image is.
+IMAGE ?= apitokens.dev/apitoken-operator
 
 .PHONY: image
 image: ## Build the image for amd64 and arm64 into bin/dist, without a container engine (VERSION=dev)
@@ -113,7 +119,7 @@ chart-check: $(KUBE) ## Render the chart with Helm's engine, and compare it with
 .PHONY: release
 release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, SBOM, licences, checksums (VERSION=v1.2.3)
 	@rm -rf $(BIN)/dist
-	@hack/release/release.sh $(VERSION) $(BIN)/dist
+	@IMAGE=$(IMAGE) hack/release/release.sh $(VERSION) $(BIN)/dist
 
 .PHONY: release-check
 release-check: $(KUBE) ## Test the packing of images, and that two builds of the last commit are the same bytes
@@ -139,6 +145,10 @@ lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) ## Run the linters: of the code, of it
 .PHONY: bench
 bench: ## Run the benchmarks of the serving path
 	go test -run '^$$' -bench . -benchmem ./webhook/... ./internal/...
+
+.PHONY: govulncheck
+govulncheck: ## Look for known vulnerabilities in what the operator calls (asks vuln.go.dev)
+	go tool -modfile hack/tools/pinned/go.mod govulncheck ./...
 
 .PHONY: mutate
 mutate: ## Change the code of the decision in many small ways; fail if its tests do not notice (over an hour)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes a release to a folder: release.sh VERSION FOLDER [ARCHITECTURE...]. It needs no network once the modules are there.
-# Images, the chart, manifests with their digest, CRDs, bills of materials, licences, changes since the tag before, and checksums.
+# Images, the chart, manifests with their digest, CRDs, bills of materials, licences, the changes of the version, and checksums.
+# IMAGE is where the image will be published.
 set -euo pipefail
 
 version=$1
@@ -8,6 +9,7 @@ out=$(mkdir -p "$2" && cd "$2" && pwd)
 shift 2
 cd "$(dirname "$0")/../.."
 kubectl=bin/kube/kubectl
+image=${IMAGE:-apitokens.dev/apitoken-operator}
 [ -z "$(ls -A "$out")" ] || { echo "$out is not empty: a release would mix with what is there."; exit 1; }
 [ -z "$(git status --porcelain --untracked-files=no)" ] || { echo "Commit first: a release is what a commit says."; exit 1; }
 
@@ -19,24 +21,20 @@ for kind in default high-availability namespaced single; do
     name=install-$kind.yaml
     [ "$kind" != default ] || name=install.yaml
     "$kubectl" kustomize "config/$kind" |
-        sed "s|apitokens.dev/apitoken-operator:dev|apitokens.dev/apitoken-operator:$version@$digest|" >"$out/$name"
+        sed "s|apitokens.dev/apitoken-operator:dev|$image:$version@$digest|" >"$out/$name"
     grep -q "@$digest" "$out/$name"
 done
 "$kubectl" kustomize config/crd >"$out/crds.yaml"
 
 mkdir "$out/chart"
 hack/release/chart.sh "$version" "$out/chart/apitoken-operator"
-sed -i "s|^  digest: \"\"|  digest: $digest|" "$out/chart/apitoken-operator/values.yaml"
+sed -i -e "s|^  digest: \"\"|  digest: $digest|" -e "s|apitokens.dev/apitoken-operator|$image|" "$out/chart/apitoken-operator/values.yaml"
 tar -C "$out/chart" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rw,go=r,a+X -cf - apitoken-operator |
     gzip -9n >"$out/apitoken-operator-$version.chart.tgz"
 rm -r "$out/chart"
 
-before=$(git describe --tags --abbrev=0 "HEAD^" 2>/dev/null || true)
-{
-    echo "# Changes in $version${before:+ since $before}"
-    echo
-    git log --no-merges --format='- %s' "${before:+$before..}HEAD"
-} >"$out/CHANGELOG.md"
+hack/release/changes.sh "$version" <CHANGELOG.md >"$out/CHANGELOG.md"
+cp SECURITY-INSIGHTS.yml "$out"
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 echo "The release $version is in $out."
