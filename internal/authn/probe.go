@@ -18,7 +18,7 @@ func (ix *Index) DeleteProbeKey(name SiteName) {
 
 // probe judges the credential of a probe, which is a token of nobody. All of them end here, whatever else the index holds.
 func (ix *Index) probe(q *question, c credential) (d Decision, ended bool) {
-	if c.kind != ours || !probe.Presented(c.password) {
+	if !probe.Presented(c.password) {
 		return Decision{}, false
 	}
 	key, known := ix.probeKeys[q.Site]

@@ -69,5 +69,9 @@ func TestProbeIsNoTokenOfAnybody(t *testing.T) {
 	f.expect(t, "as a user name", request(myself, basic(made, "")), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
 	f.expect(t, "as Bearer", request(myself, "Bearer "+made), authn.Unauthorized, authn.ReasonSchemeNotAccepted)
 	f.DeleteProbeKey(jira)
-	f.expect(t, "without a key", request(myself, basic(probe.User, made)), authn.Unauthorized, authn.ReasonProbeRefused)
+	for name, text := range map[string]string{"without a key": made, "with the key zero": (probe.Key{}).Credential(due, "")} {
+		if d := f.Decide(request(myself, basic(probe.User, text))); d != (authn.Decision{Verdict: authn.Unauthorized, Reason: authn.ReasonProbeRefused}) {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
 }
