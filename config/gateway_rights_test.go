@@ -20,9 +20,9 @@ import (
 func TestRightsForGateways(t *testing.T) {
 	const own = "get,list,watch,create,patch,delete "
 	want := map[string][]string{
-		"ingress.yaml":       {"ClusterRole get,list,watch,patch networking.k8s.io/ingresses"},
-		"traefik.yaml":       {"ClusterRole " + own + "traefik.io/middlewares"},
-		"istio.yaml":         {"ClusterRole " + own + "security.istio.io/authorizationpolicies"},
+		"ingress.yaml":       {"ClusterRole " + own + "networking.k8s.io/ingresses", "ClusterRole " + own + "/services"},
+		"traefik.yaml":       {"ClusterRole " + own + "traefik.io/middlewares,ingressroutes"},
+		"istio.yaml":         {"ClusterRole " + own + "security.istio.io/authorizationpolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
 		"envoy-gateway.yaml": {"ClusterRole " + own + "gateway.envoyproxy.io/securitypolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
 	}
 	aggregated := &rbacv1.ClusterRole{}

@@ -67,6 +67,16 @@ func traefikNamed(name string) fields {
 	return fields{"type": "Traefik", "traefik": fields{"middlewareName": name}}
 }
 
+// ingressRouteNamed names an IngressRoute beside the Middleware.
+func ingressRouteNamed(name string) fields {
+	return fields{"type": "Traefik", "traefik": fields{"middlewareName": "main-apitokens", "ingressRouteName": name}}
+}
+
+// istioNamed names an HTTPRoute for Istio.
+func istioNamed(name string) fields {
+	return fields{"type": "Istio", "istio": fields{"providerName": "apitokens", "selector": fields{"app": "gateway"}, "httpRouteName": name}}
+}
+
 func envoyNamed(name string) fields {
 	return fields{"type": "EnvoyGateway", "envoyGateway": fields{"httpRouteName": name}}
 }
@@ -242,6 +252,12 @@ var atlassianSiteCases = slices.Concat(
 		{"middleware-name-required", list{traefik}, list{fields{"type": "Traefik", "traefik": fields{}}}, "spec.gateways[0].traefik.middlewareName: Required value"},
 		// Its longest companion ends with -portal.
 		{"middleware-too-long", list{traefikNamed(strings.Repeat("a", 246))}, list{traefikNamed(strings.Repeat("a", 247))}, "spec.gateways[0].traefik.middlewareName: Too long: may not be more than 246"},
+		{"ingress-route-empty", list{ingressRouteNamed("a")}, list{ingressRouteNamed("")}, `spec.gateways[0].traefik.ingressRouteName: Invalid value: "": spec.gateways[0].traefik.ingressRouteName in body should be at least 1 chars long`},
+		{"ingress-route-name", list{ingressRouteNamed("jira.rest-2")}, list{ingressRouteNamed("jira/rest")}, "`ingressRouteName` must be the name of an IngressRoute: lower-case letters, digits, '-' and '.'"},
+		{"ingress-route-too-long", list{ingressRouteNamed(strings.Repeat("a", 253))}, list{ingressRouteNamed(strings.Repeat("a", 254))}, "spec.gateways[0].traefik.ingressRouteName: Too long: may not be more than 253"},
+		{"istio-route-empty", list{istioNamed("a")}, list{istioNamed("")}, `spec.gateways[0].istio.httpRouteName: Invalid value: "": spec.gateways[0].istio.httpRouteName in body should be at least 1 chars long`},
+		{"istio-route-name", list{istioNamed("jira.rest-2")}, list{istioNamed("jira ")}, "`httpRouteName` must be the name of an HTTPRoute: lower-case letters, digits, '-' and '.'"},
+		{"istio-route-too-long", list{istioNamed(strings.Repeat("a", 243))}, list{istioNamed(strings.Repeat("a", 244))}, "spec.gateways[0].istio.httpRouteName: Too long: may not be more than 243"},
 		{"route-empty", list{envoyNamed("a")}, list{envoyNamed("")}, `spec.gateways[0].envoyGateway.httpRouteName: Invalid value: "": spec.gateways[0].envoyGateway.httpRouteName in body should be at least 1 chars long`},
 		{"route-name", list{envoyNamed("jira.rest-2")}, list{envoyNamed("jira ")}, "`httpRouteName` must be the name of an HTTPRoute: lower-case letters, digits, '-' and '.'"},
 		{"route-name-required", list{envoyGateway}, list{fields{"type": "EnvoyGateway", "envoyGateway": fields{}}}, "spec.gateways[0].envoyGateway.httpRouteName: Required value"},

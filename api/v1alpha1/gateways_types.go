@@ -6,15 +6,15 @@ package v1alpha1
 type GatewayType string
 
 const (
-	// GatewayIngressNginx is ingress-nginx. The operator sets annotations of an Ingress.
+	// GatewayIngressNginx is ingress-nginx. The operator sets annotations of an Ingress, and makes one to the portal.
 	GatewayIngressNginx GatewayType = "IngressNginx"
-	// GatewayHAProxyIngress is haproxy-ingress. The operator sets annotations of an Ingress.
+	// GatewayHAProxyIngress is haproxy-ingress. The operator sets annotations of an Ingress, and makes two to the portal.
 	GatewayHAProxyIngress GatewayType = "HAProxyIngress"
-	// GatewayTraefik is Traefik with its CRDs. The operator makes Middlewares.
+	// GatewayTraefik is Traefik with its CRDs. The operator makes Middlewares, and an IngressRoute to the portal.
 	GatewayTraefik GatewayType = "Traefik"
 	// GatewayEnvoyGateway is Envoy Gateway. The operator makes a SecurityPolicy, an HTTPRoute to the portal and a ReferenceGrant.
 	GatewayEnvoyGateway GatewayType = "EnvoyGateway"
-	// GatewayIstio is Istio. The operator makes an AuthorizationPolicy.
+	// GatewayIstio is Istio. The operator makes an AuthorizationPolicy, and with Gateway API an HTTPRoute to the portal.
 	GatewayIstio GatewayType = "Istio"
 )
 
@@ -54,7 +54,8 @@ type Gateway struct {
 // IngressGateway names an Ingress.
 type IngressGateway struct {
 	// ingressName is the name of an Ingress in the namespace of the site, for the token paths. The operator sets annotations of
-	// it, which contain the caller key. Anyone who can read the Ingress can read the key.
+	// it, which contain the caller key. Anyone who can read the Ingress can read the key. For the first Ingress of each type, it
+	// makes Ingresses to the portal of the same class, with names that begin with `<site>-apitokens`.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -72,6 +73,14 @@ type TraefikGateway struct {
 	// +kubebuilder:validation:MaxLength=246
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`middlewareName` must be a name for a Middleware: lower-case letters, digits, '-' and '.'"
 	MiddlewareName string `json:"middlewareName,omitempty"`
+
+	// ingressRouteName is the name of the product's IngressRoute in the namespace of the site. If it is set, the operator makes an
+	// IngressRoute to the portal, named as the Middleware for it, with the entry points and TLS options of the product's.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`ingressRouteName` must be the name of an IngressRoute: lower-case letters, digits, '-' and '.'"
+	IngressRouteName string `json:"ingressRouteName,omitempty"`
 }
 
 // EnvoyGateway names an HTTPRoute.
@@ -101,6 +110,14 @@ type IstioGateway struct {
 	// +kubebuilder:validation:MaxProperties=8
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self[k]).hasValue())",message="`selector` must have labels of pods"
 	Selector map[string]LabelValue `json:"selector,omitempty"`
+
+	// httpRouteName is the name of the product's HTTPRoute in the namespace of the site. If it is set, the operator makes an
+	// HTTPRoute to the portal beside it, with the suffix `-apitokens`. Leave it out for a VirtualService.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=243
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`httpRouteName` must be the name of an HTTPRoute: lower-case letters, digits, '-' and '.'"
+	HTTPRouteName string `json:"httpRouteName,omitempty"`
 }
 
 // LabelValue is the value of a label.

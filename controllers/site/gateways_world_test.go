@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,8 @@ var (
 	grants           = schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "ReferenceGrant"}
 	authorizations   = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
 	ingresses        = schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"}
+	ingressRoutes    = schema.GroupVersionKind{Group: "traefik.io", Version: "v1alpha1", Kind: "IngressRoute"}
+	services         = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
 )
 
 func middlewareEntry(name string) tokensv1alpha1.Gateway {
@@ -43,6 +46,16 @@ func nginxEntry() tokensv1alpha1.Gateway {
 
 func haproxyEntry() tokensv1alpha1.Gateway {
 	return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayHAProxyIngress, HAProxyIngress: tokensv1alpha1.IngressGateway{IngressName: "jira-rest"}}
+}
+
+func ingressRouteEntry(name, route string) tokensv1alpha1.Gateway {
+	return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{MiddlewareName: name, IngressRouteName: route}}
+}
+
+// istioRouteEntry is for a product with an HTTPRoute.
+func istioRouteEntry(route string) tokensv1alpha1.Gateway {
+	return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIstio, Istio: tokensv1alpha1.IstioGateway{
+		ProviderName: "apitokens", Selector: map[string]tokensv1alpha1.LabelValue{"app": "gateway"}, HTTPRouteName: route}}
 }
 
 func istioEntry(labels map[string]tokensv1alpha1.LabelValue) tokensv1alpha1.Gateway {
@@ -98,13 +111,22 @@ func (w *world) userObject(kind schema.GroupVersionKind, name string, spec map[s
 
 func (w *world) ingress(annotations map[string]string) *unstructured.Unstructured {
 	w.Helper()
-	return w.userObject(ingresses, "jira-rest", map[string]any{"defaultBackend": map[string]any{
+	return w.userObject(ingresses, "jira-rest", map[string]any{"ingressClassName": "internal", "defaultBackend": map[string]any{
 		"service": map[string]any{"name": "jira", "port": map[string]any{"number": int64(8080)}}}}, annotations)
+}
+
+// parents are the Gateways of a route, as the API server stores them.
+var parents = []any{map[string]any{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "eg", "namespace": "gateways"}}
+
+func (w *world) ingressRoute(name string) *unstructured.Unstructured {
+	w.Helper()
+	return w.userObject(ingressRoutes, name, map[string]any{"entryPoints": []any{"internal"}, "tls": map[string]any{"secretName": "jira-tls"},
+		"routes": []any{map[string]any{"match": "Host(`jira`)", "kind": "Rule"}}}, nil)
 }
 
 func (w *world) route(name string) *unstructured.Unstructured {
 	w.Helper()
-	return w.userObject(routes, name, map[string]any{"parentRefs": []any{map[string]any{"name": "eg", "namespace": "gateways"}}}, nil)
+	return w.userObject(routes, name, map[string]any{"parentRefs": parents}, nil)
 }
 
 // edit changes an object as a person.
@@ -142,22 +164,42 @@ type wiring struct {
 	made map[string]schema.GroupVersionKind
 	// annotated is the Ingress that it annotates.
 	annotated string
+	// portal is what leads to the portal, and like has the values that it takes from the person's route.
+	portal objectName
+	like   map[string]any
 	// drift is a change of one of the objects, and broken the path that it changes.
 	drifting, drift string
 	broken          []string
 }
 
+// objectName names an object of the site's namespace.
+type objectName struct {
+	kind schema.GroupVersionKind
+	name string
+}
+
 var wirings = map[string]wiring{
 	"Traefik": {
-		entry:    middlewareEntry("tokens"),
-		made:     map[string]schema.GroupVersionKind{"tokens": middlewares, "tokens-clear": middlewares, "tokens-portal": middlewares},
+		entry:    ingressRouteEntry("tokens", "jira"),
+		prepare:  func(w *world) { w.ingressRoute("jira") },
+		made:     map[string]schema.GroupVersionKind{"tokens": middlewares, "tokens-clear": middlewares, "tokens-portal": middlewares, "its route": ingressRoutes},
+		portal:   objectName{ingressRoutes, "tokens-portal"},
+		like:     map[string]any{"entryPoints": []any{"internal"}, "tls": map[string]any{"secretName": "jira-tls"}},
 		drifting: "tokens", drift: `{"spec":{"forwardAuth":{"trustForwardHeader":true,"authResponseHeaders":["Authorization"]}}}`,
 		broken: []string{"spec", "forwardAuth", "trustForwardHeader"},
+	},
+	"TraefikMiddlewares": {
+		entry:    middlewareEntry("tokens"),
+		made:     map[string]schema.GroupVersionKind{"tokens": middlewares, "tokens-clear": middlewares, "tokens-portal": middlewares},
+		drifting: "tokens-clear", drift: `{"spec":{"headers":{"customRequestHeaders":{"X-Forwarded-User":"root"}}}}`,
+		broken: []string{"spec", "headers", "customRequestHeaders", "X-Forwarded-User"},
 	},
 	"EnvoyGateway": {
 		entry:    routeEntry("jira"),
 		prepare:  func(w *world) { w.route("jira") },
 		made:     map[string]schema.GroupVersionKind{"jira-apitokens": securityPolicies, "its route": routes, "grant": grants},
+		portal:   objectName{routes, "jira-apitokens"},
+		like:     map[string]any{"parentRefs": parents},
 		drifting: "jira-apitokens", drift: `{"spec":{"extAuth":{"failOpen":true}}}`,
 		broken: []string{"spec", "extAuth", "failOpen"},
 	},
@@ -167,17 +209,30 @@ var wirings = map[string]wiring{
 		drifting: "main-apitokens", drift: `{"spec":{"action":"ALLOW","provider":null}}`,
 		broken: []string{"spec", "action"},
 	},
+	"IstioWithARoute": {
+		entry:    istioRouteEntry("jira"),
+		prepare:  func(w *world) { w.route("jira") },
+		made:     map[string]schema.GroupVersionKind{"main-apitokens": authorizations, "its route": routes, "grant": grants},
+		portal:   objectName{routes, "jira-apitokens"},
+		like:     map[string]any{"parentRefs": parents},
+		drifting: "its route", drift: `{"spec":{"hostnames":["elsewhere.example.com"]}}`,
+		broken: []string{"spec", "hostnames"},
+	},
 	"IngressNginx": {
 		entry: nginxEntry(), annotated: "jira-rest",
 		prepare: func(w *world) { w.ingress(map[string]string{"theirs": "stays"}) },
-		drift:   `{"metadata":{"annotations":{"nginx.ingress.kubernetes.io/auth-url":"http://elsewhere"}}}`,
-		broken:  []string{"metadata", "annotations", "nginx.ingress.kubernetes.io/auth-url"},
+		made:    map[string]schema.GroupVersionKind{"main-apitokens": ingresses, "apitokens-main": services},
+		portal:  objectName{ingresses, "main-apitokens"}, like: map[string]any{"ingressClassName": "internal"},
+		drift:  `{"metadata":{"annotations":{"nginx.ingress.kubernetes.io/auth-url":"http://elsewhere"}}}`,
+		broken: []string{"metadata", "annotations", "nginx.ingress.kubernetes.io/auth-url"},
 	},
 	"HAProxyIngress": {
 		entry: haproxyEntry(), annotated: "jira-rest",
 		prepare: func(w *world) { w.ingress(map[string]string{"theirs": "stays"}) },
-		drift:   `{"metadata":{"annotations":{"haproxy-ingress.github.io/headers":"X-Original-URL: /"}}}`,
-		broken:  []string{"metadata", "annotations", "haproxy-ingress.github.io/headers"},
+		made:    map[string]schema.GroupVersionKind{"main-apitokens-rest": ingresses, "main-apitokens-page": ingresses, "apitokens-main": services},
+		portal:  objectName{ingresses, "main-apitokens-page"}, like: map[string]any{"ingressClassName": "internal"},
+		drift:  `{"metadata":{"annotations":{"haproxy-ingress.github.io/headers":"X-Original-URL: /"}}}`,
+		broken: []string{"metadata", "annotations", "haproxy-ingress.github.io/headers"},
 	},
 }
 
@@ -187,8 +242,11 @@ func (w *world) find(name string, kind schema.GroupVersionKind) *unstructured.Un
 	if kind == grants {
 		return w.object(kind, kubetest.SystemNamespace, "apitokens."+w.ns+".main")
 	}
-	if kind == routes {
+	switch kind {
+	case routes:
 		name = "jira-apitokens"
+	case ingressRoutes:
+		name = "tokens-portal"
 	}
 	return w.object(kind, w.ns, name)
 }
@@ -246,6 +304,14 @@ func (w *world) expectWired(s *tokensv1alpha1.AtlassianSite, wired wiring) {
 			}
 		}
 	}
+	if wired.portal != (objectName{}) {
+		portal := w.object(wired.portal.kind, w.ns, wired.portal.name)
+		for field, want := range wired.like {
+			if got := valueAt(w.T, portal, []string{"spec", field}); !cmp.Equal(got, want) {
+				w.Errorf("%s of the way to the portal is %v, that of the product is %v", field, got, want)
+			}
+		}
+	}
 	if wired.annotated == "" {
 		return
 	}
@@ -264,7 +330,7 @@ func (w *world) expectWired(s *tokensv1alpha1.AtlassianSite, wired wiring) {
 func (w *world) expectUnwired(wired wiring) {
 	w.Helper()
 	for _, o := range w.all(wired) {
-		if wired.annotated == "" {
+		if o.GetKind() != "Ingress" || o.GetName() != wired.annotated {
 			w.Errorf("%s %s is there", o.GetKind(), o.GetName())
 			continue
 		}

@@ -46,10 +46,16 @@ type Ref struct {
 	Kind       string `json:"kind"`
 	Namespace  string `json:"namespace"`
 	Name       string `json:"name"`
+	// Made tells an Ingress that the operator made from one that it annotated.
+	Made bool `json:"made,omitempty"`
 }
 
+// managedBy is the label of what the operator made.
+const managedBy, operator = "app.kubernetes.io/managed-by", "apitoken-operator"
+
 func refOf(o *unstructured.Unstructured) Ref {
-	return Ref{o.GetAPIVersion(), o.GetKind(), o.GetNamespace(), o.GetName()}
+	made := o.GetKind() == ingressKind && o.GetLabels()[managedBy] == operator
+	return Ref{o.GetAPIVersion(), o.GetKind(), o.GetNamespace(), o.GetName(), made}
 }
 
 func (r Ref) kind() schema.GroupVersionKind {
@@ -57,7 +63,13 @@ func (r Ref) kind() schema.GroupVersionKind {
 }
 
 // annotated reports whether the object is a person's, and only annotations of it are the operator's.
-func (r Ref) annotated() bool { return r.Kind == ingressKind }
+func (r Ref) annotated() bool { return r.Kind == ingressKind && !r.Made }
+
+// object returns the Ref of the object, whatever the operator does with it.
+func (r Ref) object() Ref {
+	r.Made = false
+	return r
+}
 
 // in returns the words for the object, as seen from a namespace.
 func (r Ref) in(namespace string) string {
@@ -82,8 +94,10 @@ type plan struct {
 	unsafe []unsafe
 	// objects returns the objects to write, in this order. Their names do not depend on the route, which may be nil.
 	objects func(route *unstructured.Unstructured) []*unstructured.Unstructured
-	// problem is set if nothing can be written.
-	problem *Problem
+	// portal returns objects that lead to the portal, of which a site needs one set for all entries of a type. It may be nil.
+	portal func(route *unstructured.Unstructured) []*unstructured.Unstructured
+	// problem is set if nothing can be written, and lacking if something is missing in what can be.
+	problem, lacking *Problem
 }
 
 // unsafe is an annotation that defeats the question to the webhook. If value is empty, each value does.
@@ -91,11 +105,19 @@ type unsafe struct{ annotation, value, why string }
 
 // refs returns what the entry leads to.
 func (p plan) refs() (all []Ref) {
-	if p.objects == nil {
-		return nil
-	}
-	for _, o := range p.objects(nil) {
+	for _, o := range p.all(nil) {
 		all = append(all, refOf(o))
+	}
+	return all
+}
+
+// all returns the objects to write, what asks the webhook first.
+func (p plan) all(route *unstructured.Unstructured) (all []*unstructured.Unstructured) {
+	if p.objects != nil {
+		all = p.objects(route)
+	}
+	if p.portal != nil {
+		all = append(all, p.portal(route)...)
 	}
 	return all
 }
@@ -123,9 +145,13 @@ func planFor(s Site, entry tokensv1alpha1.Gateway) plan {
 // may lead to objects that this version does not know.
 func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known bool) {
 	known = true
-	owner := map[Ref]int{}
+	owner, leads := map[Ref]int{}, map[tokensv1alpha1.GatewayType]bool{}
 	for i, entry := range entries {
 		p := planFor(s, entry)
+		if leads[entry.Type] {
+			p.portal = nil
+		}
+		leads[entry.Type] = true
 		if p.objects == nil {
 			known = false
 		}
@@ -134,9 +160,9 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 				"gateways none. Remove the entry, and wire the gateway by hand."}
 		}
 		for _, ref := range p.refs() {
-			first, taken := owner[ref]
-			if shared := ref.Namespace != s.Namespace; !taken || shared {
-				owner[ref] = i
+			first, taken := owner[ref.object()]
+			if shared := ref.Namespace != s.Namespace || ref.Kind == serviceKind; !taken || shared {
+				owner[ref.object()] = i
 			} else if p.problem == nil {
 				p.problem = &Problem{tokensv1alpha1.ReasonGatewayConflict, fmt.Sprintf(
 					"`gateways[%d]` leads to %s too. Remove one of the two entries, or change a name.", first, ref.in(s.Namespace))}
@@ -183,9 +209,22 @@ func (s Site) object(apiVersion, kind, name string, spec map[string]any) *unstru
 	o.SetNamespace(s.Namespace)
 	o.SetName(name)
 	labels := s.labels()
-	maps.Copy(labels, map[string]string{"app.kubernetes.io/managed-by": "apitoken-operator"})
+	maps.Copy(labels, map[string]string{managedBy: operator})
 	o.SetLabels(labels)
 	return o
+}
+
+// copySpec copies fields of the spec of a person's route, if it has them.
+func copySpec(spec map[string]any, route *unstructured.Unstructured, fields ...string) {
+	if route == nil {
+		return
+	}
+	from, _, _ := unstructured.NestedMap(route.Object, "spec") // A copy; a route without a spec has nothing to say.
+	for _, field := range fields {
+		if value, found := from[field]; found {
+			spec[field] = value
+		}
+	}
 }
 
 // values returns a list as it stands in an unstructured object.

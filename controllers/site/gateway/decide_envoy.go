@@ -29,7 +29,7 @@ func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 		gateway: "Envoy Gateway",
 		role:    "apitoken-gateway-envoy-gateway",
 		field:   "httpRouteName",
-		route:   Ref{gatewayAPI, routeKind, s.Namespace, entry.HTTPRouteName},
+		route:   Ref{APIVersion: gatewayAPI, Kind: routeKind, Namespace: s.Namespace, Name: entry.HTTPRouteName},
 		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
 			return append(s.grants(webhook, portal),
 				s.object(envoyAPI, policyKind, name, s.policy(entry.HTTPRouteName, webhook)),
@@ -76,15 +76,12 @@ func (s Site) portalRoute(portal service, route *unstructured.Unstructured) map[
 		})
 	}
 	spec := map[string]any{"hostnames": values(s.Base.Host), "rules": rules}
-	if route != nil {
-		if parents, found, err := unstructured.NestedSlice(route.Object, "spec", "parentRefs"); found && err == nil {
-			spec["parentRefs"] = parents
-		}
-	}
+	copySpec(spec, route, "parentRefs")
 	return spec
 }
 
-// grants returns the ReferenceGrants, in the namespaces of Services, for the routes and policies of the site's namespace.
+// grants returns the ReferenceGrants, in the namespaces of Services, for the routes and policies of the site's namespace. All
+// entries of a site share them.
 func (s Site) grants(services ...service) (grants []*unstructured.Unstructured) {
 	to := map[string][]any{}
 	var namespaces []string

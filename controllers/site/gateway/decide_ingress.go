@@ -1,19 +1,26 @@
 package gateway
 
 import (
+	"fmt"
 	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/siteurl"
 )
 
 const (
-	ingressAPI, ingressKind = "networking.k8s.io/v1", "Ingress"
-	nginxPrefix             = "nginx.ingress.kubernetes.io/"
-	haproxyPrefix           = "haproxy-ingress.github.io/"
+	ingressAPI, ingressKind, serviceKind = "networking.k8s.io/v1", "Ingress", "Service"
+	nginxPrefix                          = "nginx.ingress.kubernetes.io/"
+	haproxyPrefix                        = "haproxy-ingress.github.io/"
+	classAnnotation                      = "kubernetes.io/ingress.class"
 )
 
 // ingressNginx returns annotations of ingress-nginx 1.15 (internal/ingress/annotations/authreq). Nothing but the question is set:
@@ -28,6 +35,15 @@ func (s Site) ingressNginx(entry tokensv1alpha1.IngressGateway) plan {
 		nginxPrefix + "proxy-buffer-size": "64k",
 	})
 	p.gateway = "ingress-nginx"
+	p.lead(s, func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+		// An expression for the path is ingress-nginx's only way to change the beginning of a path.
+		path := fmt.Sprintf("%s/(%s/.*|%s.*)", regexp.QuoteMeta(s.Base.Path), siteurl.APIPath[1:], siteurl.PortalPath[1:])
+		annotations := map[string]string{nginxPrefix + "use-regex": "true", nginxPrefix + "rewrite-target": portalMount(s) + "/$1"}
+		if s.portalIsSecure() {
+			annotations[nginxPrefix+"backend-protocol"] = "HTTPS"
+		}
+		return []*unstructured.Unstructured{s.portalService(), s.portalIngress(route, "", path, "ImplementationSpecific", annotations)}
+	})
 	p.unsafe = []unsafe{
 		{nginxPrefix + "auth-cache-key", "", "a deleted token would live on in its cache"},
 		{nginxPrefix + "auth-keepalive", "", "it drops the challenge of a 401"},
@@ -55,6 +71,17 @@ func (s Site) haproxyIngress(entry tokensv1alpha1.IngressGateway) plan {
 		haproxyPrefix + "headers":              "X-Original-URL: " + s.Base.Origin + "%[pathq]\nX-Original-Method: %[method]\n",
 	})
 	p.gateway = "haproxy-ingress"
+	p.lead(s, func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+		// It replaces the path of an Ingress, so that each path needs its own (rootfs/etc/templates/haproxy/haproxy.tmpl).
+		to := func(suffix, below string) *unstructured.Unstructured {
+			annotations := map[string]string{haproxyPrefix + "rewrite-target": portalMount(s) + below}
+			if s.portalIsSecure() {
+				annotations[haproxyPrefix+"secure-backends"] = "true"
+			}
+			return s.portalIngress(route, suffix, s.Base.Path+below, "Prefix", annotations)
+		}
+		return []*unstructured.Unstructured{s.portalService(), to("-rest", siteurl.APIPath), to("-page", siteurl.PortalPath)}
+	})
 	p.unsafe = []unsafe{
 		{haproxyPrefix + "auth-signin", "", "it turns every 401 into a redirect"},
 		{haproxyPrefix + "request-set-headers", "", "`headers`, which describes the request to the webhook, is then ignored"},
@@ -68,7 +95,7 @@ func (s Site) annotate(name string, annotations map[string]string) plan {
 	return plan{
 		role:  "apitoken-gateway-ingress",
 		field: "ingressName",
-		route: Ref{ingressAPI, ingressKind, s.Namespace, name},
+		route: Ref{APIVersion: ingressAPI, Kind: ingressKind, Namespace: s.Namespace, Name: name},
 		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
 			o := &unstructured.Unstructured{Object: map[string]any{}}
 			o.SetAPIVersion(ingressAPI)
@@ -80,4 +107,61 @@ func (s Site) annotate(name string, annotations map[string]string) plan {
 			return []*unstructured.Unstructured{o}
 		},
 	}
+}
+
+// lead adds the Ingresses to the portal, unless the portal has no name to which a Service can lead.
+func (p *plan) lead(s Site, to func(route *unstructured.Unstructured) []*unstructured.Unstructured) {
+	if host, _ := s.portalHost(); host == "" || net.ParseIP(host) != nil {
+		p.lacking = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the question to the webhook is configured, and no Ingress leads to the portal: " +
+			"the operator runs with a `--portal-url` that names no host. Name the portal's Service there."}
+		return
+	}
+	p.portal = to
+}
+
+func (s Site) portalIsSecure() bool { return strings.HasPrefix(s.PortalURL, "https://") }
+
+// portalService returns a Service that leads to the portal: an Ingress names Services of its own namespace alone.
+func (s Site) portalService() *unstructured.Unstructured {
+	host, port := s.portalHost()
+	// A name of a Service has no dots and at most 63 characters.
+	name := "apitokens-" + strings.ReplaceAll(s.Name, ".", "-")
+	return s.object("v1", serviceKind, strings.TrimRight(name[:min(len(name), 63)], "-"), map[string]any{
+		"type": "ExternalName", "externalName": host,
+		"ports": []any{map[string]any{"name": "portal", "port": port, "protocol": "TCP"}},
+	})
+}
+
+// portalHost returns the host and the port of the portal.
+func (s Site) portalHost() (string, int64) {
+	u, err := url.Parse(s.PortalURL)
+	if err != nil {
+		return "", 0
+	}
+	port := map[string]int64{"http": 80, "https": 443}[u.Scheme]
+	if given, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
+		port = given
+	}
+	return u.Hostname(), port
+}
+
+// portalIngress returns an Ingress from a path to the portal, of the same class and with the same certificates as a person's.
+// The webhook is not asked: the portal authenticates the caller.
+func (s Site) portalIngress(route *unstructured.Unstructured, nameSuffix, path, pathType string, annotations map[string]string) *unstructured.Unstructured {
+	service := s.portalService()
+	_, port := s.portalHost()
+	spec := map[string]any{"rules": []any{map[string]any{
+		"host": s.Base.Host,
+		"http": map[string]any{"paths": []any{map[string]any{"path": path, "pathType": pathType, "backend": map[string]any{
+			"service": map[string]any{"name": service.GetName(), "port": map[string]any{"number": port}}}}}},
+	}}}
+	copySpec(spec, route, "ingressClassName", "tls")
+	o := s.object(ingressAPI, ingressKind, s.Name+suffix+nameSuffix, spec)
+	if route != nil {
+		if class, found := route.GetAnnotations()[classAnnotation]; found {
+			annotations[classAnnotation] = class
+		}
+	}
+	o.SetAnnotations(annotations)
+	return o
 }

@@ -9,7 +9,8 @@ import (
 const istioAPI, authorizationKind = "security.istio.io/v1", "AuthorizationPolicy"
 
 // istio returns an AuthorizationPolicy of Istio 1.31 with the action CUSTOM. The provider, with the caller key, stands in the mesh
-// configuration. The routes to the portal stand in the VirtualService of the host: Istio merges no two in a known order.
+// configuration. Beside an HTTPRoute of the product there is one to the portal. Routes of a VirtualService stand in the one of the
+// host: Istio merges no two in a known order.
 func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 	selector := map[string]any{}
 	for key, value := range entry.Selector {
@@ -37,16 +38,28 @@ func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 	if s.Everything {
 		rules = []any{map[string]any{"to": operation(map[string]any{})}}
 	}
-	return plan{
-		gateway: "Istio",
-		role:    "apitoken-gateway-istio",
-		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
-			return []*unstructured.Unstructured{s.object(istioAPI, authorizationKind, s.Name+suffix, map[string]any{
-				"selector": map[string]any{"matchLabels": selector},
-				"action":   "CUSTOM",
-				"provider": map[string]any{"name": entry.ProviderName},
-				"rules":    rules,
-			})}
-		},
+	policy := s.object(istioAPI, authorizationKind, s.Name+suffix, map[string]any{
+		"selector": map[string]any{"matchLabels": selector},
+		"action":   "CUSTOM",
+		"provider": map[string]any{"name": entry.ProviderName},
+		"rules":    rules,
+	})
+	p := plan{gateway: "Istio", role: "apitoken-gateway-istio", objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
+		return []*unstructured.Unstructured{policy}
+	}}
+	if entry.HTTPRouteName == "" {
+		return p
 	}
+	p.field, p.route = "httpRouteName", Ref{APIVersion: gatewayAPI, Kind: routeKind, Namespace: s.Namespace, Name: entry.HTTPRouteName}
+	webhook, _ := serviceAt(s.WebhookURL)
+	portal, isService := serviceAt(s.PortalURL)
+	if !isService {
+		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "an HTTPRoute needs a Service to refer to, and the operator runs with a " +
+			"`--portal-url` that names none, as `http://name.namespace.svc:port` does. Remove `httpRouteName`, and route to the portal by hand."}
+	}
+	p.objects = func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+		objects := append([]*unstructured.Unstructured{policy}, s.grants(webhook, portal)...)
+		return append(objects, s.object(gatewayAPI, routeKind, entry.HTTPRouteName+suffix, s.portalRoute(portal, route)))
+	}
+	return p
 }

@@ -40,34 +40,53 @@ func siteAt(t *testing.T, baseURL string, mods ...func(*Site)) Site {
 }
 
 var (
-	traefikEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{MiddlewareName: "main-apitokens"}}
-	envoyEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayEnvoyGateway, EnvoyGateway: tokensv1alpha1.EnvoyGateway{HTTPRouteName: "jira"}}
-	istioEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIstio, Istio: tokensv1alpha1.IstioGateway{
+	traefikEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{
+		MiddlewareName: "main-apitokens", IngressRouteName: "jira"}}
+	envoyEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayEnvoyGateway, EnvoyGateway: tokensv1alpha1.EnvoyGateway{HTTPRouteName: "jira"}}
+	istioEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIstio, Istio: tokensv1alpha1.IstioGateway{
 		ProviderName: "apitokens-main", Selector: map[string]tokensv1alpha1.LabelValue{"istio": "ingress"}}}
+	// istioRouteEntry is for a product with an HTTPRoute.
+	istioRouteEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIstio, Istio: tokensv1alpha1.IstioGateway{
+		ProviderName: "apitokens-main", Selector: map[string]tokensv1alpha1.LabelValue{"istio": "ingress"}, HTTPRouteName: "jira"}}
 	nginxEntry   = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIngressNginx, IngressNginx: tokensv1alpha1.IngressGateway{IngressName: "jira-rest"}}
 	haproxyEntry = tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayHAProxyIngress, HAProxyIngress: tokensv1alpha1.IngressGateway{IngressName: "jira-rest"}}
 )
 
-// The objects are those of the samples, which people may paste instead. A sample has more: the product's own routes, for example.
+// route is a person's route with a spec.
+func route(spec map[string]any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+}
+
+// The objects are those of the samples, which people may paste instead. A sample has more: the product's own routes, for example,
+// and annotations of an Ingress that are a person's.
 func TestObjectsAreThoseOfTheSamples(t *testing.T) {
+	ingress := func(class string) *unstructured.Unstructured {
+		return route(map[string]any{"ingressClassName": class, "tls": []any{map[string]any{"hosts": []any{"jira.example.com"}, "secretName": "jira-tls"}}})
+	}
+	gatewayAPI := route(map[string]any{"parentRefs": []any{map[string]any{"name": "eg", "namespace": "envoy-gateway-system"}}})
 	for folder, test := range map[string]struct {
 		entry tokensv1alpha1.Gateway
 		route *unstructured.Unstructured
 		want  int
 	}{
-		"traefik": {traefikEntry, nil, 3},
-		"envoy-gateway": {envoyEntry, &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
-			"parentRefs": []any{map[string]any{"name": "eg", "namespace": "envoy-gateway-system"}}}}}, 3},
-		"istio": {istioEntry, nil, 1},
+		"traefik":         {traefikEntry, route(map[string]any{"entryPoints": []any{"websecure"}, "routes": []any{map[string]any{"match": "Host(`jira.example.com`)"}}}), 4},
+		"envoy-gateway":   {envoyEntry, gatewayAPI, 3},
+		"istio":           {istioEntry, nil, 1},
+		"ingress-nginx":   {nginxEntry, ingress("nginx"), 3},
+		"haproxy-ingress": {haproxyEntry, ingress("haproxy"), 4},
 	} {
 		t.Run(folder, func(t *testing.T) {
 			s := siteAt(t, "https://jira.example.com")
+			auth := s.authURL(authurl.Forward)
+			if strings.Contains(folder, "ingress") {
+				auth = s.authURL(authurl.Nginx)
+			}
 			path := filepath.Join(controlplane.RepositoryRoot(), "config/samples/gateways", folder, "jira.yaml")
 			sample := map[string]*unstructured.Unstructured{}
-			for _, o := range gatewaytest.Read(t, path, "AUTH_URL", s.authURL(authurl.Forward), "namespace: istio-ingress", "namespace: jira") {
+			for _, o := range gatewaytest.Read(t, path, "AUTH_URL", auth, "namespace: istio-ingress", "namespace: jira") {
 				sample[refOf(o).in("")] = o
 			}
-			objects := planFor(s, test.entry).objects(test.route)
+			objects := planFor(s, test.entry).all(test.route)
 			if len(objects) != test.want {
 				t.Errorf("there are %d objects, want %d", len(objects), test.want)
 			}
@@ -76,14 +95,26 @@ func TestObjectsAreThoseOfTheSamples(t *testing.T) {
 				if want == nil {
 					t.Fatalf("the sample has no %s", refOf(o).in(""))
 				}
-				if o.GetAPIVersion() != want.GetAPIVersion() {
-					t.Errorf("%s is of %s, in the sample of %s", refOf(o).in(""), o.GetAPIVersion(), want.GetAPIVersion())
-				}
-				if diff := cmp.Diff(want.Object["spec"], o.Object["spec"]); diff != "" {
-					t.Errorf("%s (-sample +written):\n%s", refOf(o).in(""), diff)
-				}
+				expectAsIn(t, want, o)
 			}
 		})
+	}
+}
+
+// expectAsIn compares an object that is written with that of a sample.
+func expectAsIn(t *testing.T, want, o *unstructured.Unstructured) {
+	t.Helper()
+	name := refOf(o).in("")
+	if o.GetAPIVersion() != want.GetAPIVersion() {
+		t.Errorf("%s is of %s, in the sample of %s", name, o.GetAPIVersion(), want.GetAPIVersion())
+	}
+	if diff := cmp.Diff(want.Object["spec"], o.Object["spec"]); diff != "" && !refOf(o).annotated() {
+		t.Errorf("%s (-sample +written):\n%s", name, diff)
+	}
+	for key, value := range o.GetAnnotations() {
+		if want.GetAnnotations()[key] != value {
+			t.Errorf("%s: %s is %q, in the sample %q", name, key, value, want.GetAnnotations()[key])
+		}
 	}
 }
 
@@ -133,6 +164,18 @@ func TestContextPath(t *testing.T) {
 	}; !slices.Equal(prefixes, want) {
 		t.Errorf("routes to the portal %q", prefixes)
 	}
+	nginx := planFor(s, nginxEntry).portal(nil)[1]
+	paths := nginx.Object["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)["http"].(map[string]any)["paths"].([]any)
+	path := regexp.MustCompile("^" + paths[0].(map[string]any)["path"].(string))
+	target := nginx.GetAnnotations()["nginx.ingress.kubernetes.io/rewrite-target"]
+	for from, to := range map[string]string{
+		"/jira.2/rest/api-tokens/latest/": "/portal/jira/main/rest/api-tokens/latest/", "/jira.2/plugins/servlet/api-tokens": "/portal/jira/main/plugins/servlet/api-tokens",
+		"/jirax2/rest/api-tokens/latest/": "/jirax2/rest/api-tokens/latest/", "/jira.2/rest/api": "/jira.2/rest/api",
+	} {
+		if got := path.ReplaceAllString(from, target); got != to {
+			t.Errorf("ingress-nginx makes %q of %q", got, from)
+		}
+	}
 	replace := s.toPortal()["replacePathRegex"].(map[string]any)
 	got := regexp.MustCompile(replace["regex"].(string)).ReplaceAllString("/jira.2/rest/api-tokens/latest/", replace["replacement"].(string))
 	if got != "/portal/jira/main/rest/api-tokens/latest/" || regexp.MustCompile(replace["regex"].(string)).MatchString("/jirax2/rest/") {
@@ -144,9 +187,11 @@ func TestContextPath(t *testing.T) {
 func TestIdentityHeader(t *testing.T) {
 	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.IdentityHeader, s.Everything = "X-Remote-User", true })
 	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, nginxEntry} {
-		for _, o := range planFor(s, entry).objects(nil) {
+		asking := planFor(s, entry).objects(nil)
+		for _, o := range asking {
+			toPortal := o.GetName() == "main-apitokens-portal"
 			text, err := o.MarshalJSON()
-			if err != nil || strings.Contains(string(text), "X-Forwarded-User") || o.GetName() != "main-apitokens-portal" && !strings.Contains(string(text), "X-Remote-User") {
+			if err != nil || strings.Contains(string(text), "X-Forwarded-User") || !toPortal && !strings.Contains(string(text), "X-Remote-User") {
 				t.Errorf("%s is %s, %v", refOf(o).in("jira"), text, err)
 			}
 		}
@@ -173,7 +218,7 @@ func TestClientCertificates(t *testing.T) {
 func TestKeyIsInTheAuthURLOnly(t *testing.T) {
 	s := siteAt(t, "https://jira.example.com")
 	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, envoyEntry, istioEntry, nginxEntry, haproxyEntry} {
-		for _, o := range planFor(s, entry).objects(nil) {
+		for _, o := range planFor(s, entry).all(nil) {
 			text, err := o.MarshalJSON()
 			if err != nil {
 				t.Fatal(err)
@@ -196,18 +241,26 @@ func TestEntriesThatCollide(t *testing.T) {
 	route := func(name string) tokensv1alpha1.Gateway {
 		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayEnvoyGateway, EnvoyGateway: tokensv1alpha1.EnvoyGateway{HTTPRouteName: name}}
 	}
+	ingress := func(name string) tokensv1alpha1.Gateway {
+		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIngressNginx, IngressNginx: tokensv1alpha1.IngressGateway{IngressName: name}}
+	}
 	type entries []tokensv1alpha1.Gateway
 	for name, test := range map[string]struct {
 		entries entries
 		want    string // a part of the message of the last
 		known   bool
 	}{
-		"one of each":            {entries{traefikEntry, envoyEntry, istioEntry, nginxEntry}, "", true},
-		"one Ingress":            {entries{nginxEntry, haproxyEntry}, "`gateways[0]` leads to Ingress 'jira-rest' too.", true},
-		"two Middlewares":        {entries{middleware("a"), middleware("b")}, "", true},
-		"names that overlap":     {entries{traefikEntry, middleware("a"), middleware("a-clear")}, "`gateways[1]` leads to Middleware 'a-clear' too.", true},
-		"two routes":             {entries{route("a"), route("b")}, "", true},
-		"a type of a later time": {entries{traefikEntry, {Type: "Kong"}}, "this version of the operator does not know the `type`.", false},
+		"one of each": {entries{traefikEntry, envoyEntry, istioEntry, nginxEntry}, "", true},
+		"Ingresses of two kinds": {entries{ingress("a"), tokensv1alpha1.Gateway{
+			Type: tokensv1alpha1.GatewayHAProxyIngress, HAProxyIngress: tokensv1alpha1.IngressGateway{IngressName: "b"}}}, "", true},
+		"two Ingresses":             {entries{ingress("a"), ingress("b")}, "", true},
+		"the Ingress to the portal": {entries{ingress("a"), ingress("main-apitokens")}, "`gateways[0]` leads to Ingress 'main-apitokens' too.", true},
+		"one HTTPRoute":             {entries{envoyEntry, istioRouteEntry}, "`gateways[0]` leads to HTTPRoute 'jira-apitokens' too.", true},
+		"one Ingress":               {entries{nginxEntry, haproxyEntry}, "`gateways[0]` leads to Ingress 'jira-rest' too.", true},
+		"two Middlewares":           {entries{middleware("a"), middleware("b")}, "", true},
+		"names that overlap":        {entries{traefikEntry, middleware("a"), middleware("a-clear")}, "`gateways[1]` leads to Middleware 'a-clear' too.", true},
+		"two routes":                {entries{route("a"), route("b")}, "", true},
+		"a type of a later time":    {entries{traefikEntry, {Type: "Kong"}}, "this version of the operator does not know the `type`.", false},
 	} {
 		plans, known := plansFor(siteAt(t, "https://jira.example.com"), test.entries)
 		if known != test.known || len(plans) != len(test.entries) {
@@ -223,6 +276,40 @@ func TestEntriesThatCollide(t *testing.T) {
 				t.Errorf("%s: entry %d has the problem %+v", name, i, p.problem)
 			}
 		}
+	}
+}
+
+// Ingresses to the portal are made once for each type, and speak TLS with a portal that does.
+func TestIngressesToThePortal(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com", func(s *Site) {
+		s.Name, s.PortalURL = strings.Repeat("a.", 31)+"b", "https://apitoken-portal.apitoken-system.svc"
+	})
+	other := nginxEntry
+	other.IngressNginx.IngressName = "jira-files"
+	plans, _ := plansFor(s, []tokensv1alpha1.Gateway{nginxEntry, other, haproxyEntry})
+	for i, want := range []int{3, 1, 4} {
+		if refs := plans[i].refs(); len(refs) != want {
+			t.Errorf("`gateways[%d]` leads to %v", i, refs)
+		}
+	}
+	old := &unstructured.Unstructured{}
+	old.SetAnnotations(map[string]string{"kubernetes.io/ingress.class": "internal", "theirs": "stays theirs"})
+	portal := plans[0].portal(old)
+	if name := portal[0].GetName(); len(name) > 63 || strings.Contains(name, ".") || !strings.HasPrefix(name, "apitokens-a") {
+		t.Errorf("the Service is named %s", name)
+	}
+	if ports := portal[0].Object["spec"].(map[string]any)["ports"].([]any); ports[0].(map[string]any)["port"] != int64(443) {
+		t.Errorf("the ports are %v", ports)
+	}
+	want := map[string]string{
+		"kubernetes.io/ingress.class": "internal", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS", "nginx.ingress.kubernetes.io/use-regex": "true",
+		"nginx.ingress.kubernetes.io/rewrite-target": "/portal/jira/" + s.Name + "/$1",
+	}
+	if diff := cmp.Diff(want, portal[1].GetAnnotations()); diff != "" {
+		t.Errorf("annotations (-want +got): %s", diff)
+	}
+	if plans[2].portal(nil)[1].GetAnnotations()["haproxy-ingress.github.io/secure-backends"] != "true" {
+		t.Error("haproxy-ingress speaks no TLS with the portal")
 	}
 }
 
@@ -246,8 +333,21 @@ func TestServiceAt(t *testing.T) {
 	if p := planFor(external, envoyEntry); p.problem == nil || p.problem.Reason != tokensv1alpha1.ReasonGatewayUnsupported {
 		t.Errorf("problem %+v", p.problem)
 	}
-	if p := planFor(external, traefikEntry); p.problem != nil {
-		t.Errorf("Traefik needs no Service: %+v", p.problem)
+	for _, entry := range []tokensv1alpha1.Gateway{nginxEntry, haproxyEntry, istioEntry, {Type: tokensv1alpha1.GatewayTraefik}} {
+		if p := planFor(external, entry); p.problem != nil {
+			t.Errorf("%s needs no Service: %+v", entry.Type, p.problem)
+		}
+	}
+	elsewhere := siteAt(t, "https://jira.example.com", func(s *Site) { s.PortalURL = "https://192.0.2.1:8443" })
+	for _, entry := range []tokensv1alpha1.Gateway{envoyEntry, traefikEntry, istioRouteEntry} {
+		if p := planFor(elsewhere, entry); p.problem == nil || p.problem.Reason != tokensv1alpha1.ReasonGatewayUnsupported {
+			t.Errorf("%s cannot lead to an address: %+v", entry.Type, p.problem)
+		}
+	}
+	for _, entry := range []tokensv1alpha1.Gateway{nginxEntry, haproxyEntry} {
+		if p := planFor(elsewhere, entry); p.problem != nil || p.lacking == nil || len(p.refs()) != 1 {
+			t.Errorf("%s leads to %v with %+v and %+v: the question does not need a name", entry.Type, p.refs(), p.problem, p.lacking)
+		}
 	}
 	inside := siteAt(t, "https://jira.example.com", func(s *Site) {
 		s.WebhookURL, s.PortalURL = "http://w.jira.svc:80", "http://p.other.svc:80"

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"regexp"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -9,38 +10,73 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-const traefikAPI, middlewareKind = "traefik.io/v1alpha1", "Middleware"
+const traefikAPI, middlewareKind, ingressRouteKind = "traefik.io/v1alpha1", "Middleware", "IngressRoute"
+
+// portalPriority puts the routes to the portal before those of the product. The default is the length of a route's rule.
+const portalPriority = int64(1000)
 
 // targetHeader has the request target that a gateway may send to the product.
 const targetHeader = "X-Api-Token-Target"
 
 // traefik returns Middlewares of Traefik 3.7: one that asks, one that clears identity headers, and one for the routes to the
-// portal. The routes refer to them: a router of the operator's own beside theirs could change the TLS options of their host.
+// portal. The product's routes refer to them. A route to the portal is made from the product's alone: a router with other TLS
+// options beside it would change those of their host.
 func (s Site) traefik(entry tokensv1alpha1.TraefikGateway) plan {
-	return plan{
+	toPortal := entry.MiddlewareName + "-portal"
+	p := plan{
 		gateway: "Traefik",
 		role:    "apitoken-gateway-traefik",
-		field:   "middlewareName",
-		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
-			middleware := func(suffix string, spec map[string]any) *unstructured.Unstructured {
-				return s.object(traefikAPI, middlewareKind, entry.MiddlewareName+suffix, spec)
+		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+			objects := []*unstructured.Unstructured{
+				s.object(traefikAPI, middlewareKind, entry.MiddlewareName+"-clear", map[string]any{"headers": s.clearedHeaders()}),
+				s.object(traefikAPI, middlewareKind, entry.MiddlewareName, map[string]any{"forwardAuth": s.forwardAuth()}),
+				s.object(traefikAPI, middlewareKind, toPortal, s.toPortal()),
 			}
-			return []*unstructured.Unstructured{
-				middleware("-clear", map[string]any{"headers": s.clearedHeaders()}),
-				middleware("", map[string]any{"forwardAuth": map[string]any{
-					"address": s.authURL(authurl.Forward),
-					// The client's own X-Forwarded-Uri and X-Forwarded-Method must not count.
-					"trustForwardHeader": false,
-					"authRequestHeaders": values("Authorization", "Cookie", "X-Request-Id"),
-					// A header that is not listed passes from the client to the product unchanged.
-					// No answer has an Upgrade: so no request that is asked about becomes a WebSocket.
-					"authResponseHeaders": values(append(s.answerHeaders(), targetHeader, "Upgrade")...),
-					"maxResponseBodySize": int64(4096),
-				}}),
-				middleware("-portal", s.toPortal()),
+			if entry.IngressRouteName == "" {
+				return objects
 			}
+			return append(objects, s.object(traefikAPI, ingressRouteKind, toPortal, s.portalIngressRoute(toPortal, route)))
 		},
 	}
+	if entry.IngressRouteName == "" {
+		return p
+	}
+	p.field, p.route = "ingressRouteName", Ref{APIVersion: traefikAPI, Kind: ingressRouteKind, Namespace: s.Namespace, Name: entry.IngressRouteName}
+	if _, isService := serviceAt(s.PortalURL); !isService {
+		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "an IngressRoute needs a Service to refer to, and the operator runs with a " +
+			"`--portal-url` that names none, as `http://name.namespace.svc:port` does. Remove `ingressRouteName`, and route to the portal by hand."}
+	}
+	return p
+}
+
+// forwardAuth asks the webhook.
+func (s Site) forwardAuth() map[string]any {
+	return map[string]any{
+		"address": s.authURL(authurl.Forward),
+		// The client's own X-Forwarded-Uri and X-Forwarded-Method must not count.
+		"trustForwardHeader": false,
+		"authRequestHeaders": values("Authorization", "Cookie", "X-Request-Id"),
+		// A header that is not listed passes from the client to the product unchanged.
+		// No answer has an Upgrade: so no request that is asked about becomes a WebSocket.
+		"authResponseHeaders": values(append(s.answerHeaders(), targetHeader, "Upgrade")...),
+		"maxResponseBodySize": int64(4096),
+	}
+}
+
+// portalIngressRoute returns the spec of an IngressRoute to the portal, at the entry points of the product's own. The webhook is
+// not asked: the portal authenticates the caller.
+func (s Site) portalIngressRoute(middleware string, route *unstructured.Unstructured) map[string]any {
+	portal, _ := serviceAt(s.PortalURL)
+	api, page := s.portalPaths()[0]+"/", s.portalPaths()[1]
+	spec := map[string]any{"routes": []any{map[string]any{
+		"match":       fmt.Sprintf("Host(`%s`) && (PathPrefix(`%s`) || PathPrefix(`%s`))", s.Base.Host, api, page),
+		"kind":        "Rule",
+		"priority":    portalPriority,
+		"middlewares": []any{map[string]any{"name": middleware}},
+		"services":    []any{portal.ref()},
+	}}}
+	copySpec(spec, route, "entryPoints", "tls")
+	return spec
 }
 
 // clearedHeaders removes identity headers from requests and answers: they are the webhook's alone, and not for clients. An empty

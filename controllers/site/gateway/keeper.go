@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (k Keeper) write(ctx context.Context, s Site, p plan) (*Problem, error) {
 		}
 		route = found
 	}
-	for _, want := range p.objects(route) {
+	for _, want := range p.all(route) {
 		problem, err := k.writeOne(ctx, s, want, route)
 		if problem != nil {
 			return problem, nil
@@ -139,7 +140,7 @@ func (k Keeper) write(ctx context.Context, s Site, p plan) (*Problem, error) {
 			return p.judge(s, refOf(want), err)
 		}
 	}
-	return p.unsafeIn(route), nil
+	return cmp.Or(p.unsafeIn(route), p.lacking), nil
 }
 
 // writeOne writes one object. It leaves alone what is not the operator's.
@@ -152,7 +153,7 @@ func (k Keeper) writeOne(ctx context.Context, s Site, want, route *unstructured.
 	if err != nil {
 		return nil, err
 	}
-	if live != nil && !s.owns(live) {
+	if live != nil && !s.made(live) {
 		return &Problem{tokensv1alpha1.ReasonGatewayConflict, ref.in(s.Namespace) +
 			" exists, and the operator did not make it for this site; it is left alone. Rename or delete it, or change the entry."}, nil
 	}

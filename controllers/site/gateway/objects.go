@@ -27,6 +27,11 @@ func (s Site) owns(o *unstructured.Unstructured) bool {
 	return true
 }
 
+// made reports whether the operator made an object for the site. An Ingress that it only annotated has the site's labels too.
+func (s Site) made(o *unstructured.Unstructured) bool {
+	return s.owns(o) && o.GetLabels()[managedBy] == operator
+}
+
 // read reads an object, nil if there is none.
 func (k Keeper) read(ctx context.Context, ref Ref) (*unstructured.Unstructured, error) {
 	o := &unstructured.Unstructured{}
@@ -123,6 +128,9 @@ func (k Keeper) remove(ctx context.Context, s Site, ref Ref) error {
 		return err
 	}
 	if !ref.annotated() {
+		if !s.made(live) {
+			return nil
+		}
 		uid, version := live.GetUID(), live.GetResourceVersion()
 		if err := k.Client.Delete(ctx, live, client.Preconditions{UID: &uid, ResourceVersion: &version}); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("removing %s %s/%s: %w", ref.Kind, ref.Namespace, ref.Name, err)

@@ -18,7 +18,7 @@ var counts = struct {
 
 // TestMain prints how many cases each gateway passed and failed, as the last line.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := env.Main(m)
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(counts.passed)) {
 		all = append(all, fmt.Sprintf("%s %d passed, %d failed", name, counts.passed[name], counts.failed[name]))

@@ -2,16 +2,24 @@ package gateways_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/hack/lib/gatewaytest"
 )
 
-// startIngressNginx starts nginx with what ingress-nginx 1.15.1 renders for the annotations of docs/how-to/ingress-nginx.md: the
-// location of the question and that of the path (rootfs/etc/nginx/template/nginx.tmpl, lines 1006 to 1252), reduced to what bears
-// on authentication. The Ingresses of the portal have no annotations of ours.
+// startIngressNginx starts nginx with what ingress-nginx 1.15.1 renders for the Ingresses of the sample: the location of the
+// question and those of the paths (rootfs/etc/nginx/template/nginx.tmpl, lines 1006 to 1252), reduced to what bears on
+// authentication. One path that is an expression makes expressions of all paths of the host.
 func startIngressNginx(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
+	path, target := portalOfIngressNginx(t)
 	proxied := `
             proxy_set_header Host $http_host;
             proxy_set_header X-Request-ID $request_id;
@@ -84,16 +92,14 @@ http {
             set $target http://WEBHOOK/nginx/` + callerKey + "/" + site.String() + `;
             proxy_pass $target;
         }
-        location /rest/ {` + asked + proxied + `
+        location ~* "^` + path + `" {` + proxied + `
+            rewrite "(?i)` + path + `" ` + target + ` break;
+            proxy_pass http://PORTAL;
+        }
+        location ~* "^/rest/" {` + asked + proxied + `
             proxy_pass http://PRODUCT;
         }
-        location /rest/api-tokens/ {` + proxied + `
-            proxy_pass http://PORTAL/portal/SITE/rest/api-tokens/;
-        }
-        location /plugins/servlet/api-tokens {` + proxied + `
-            proxy_pass http://PORTAL/portal/SITE/plugins/servlet/api-tokens;
-        }
-        location / {` + proxied + `
+        location ~* "^/" {` + proxied + `
             proxy_pass http://PRODUCT;
         }
     }
@@ -106,4 +112,20 @@ http {
 // ingressNginxSwitches: every protocol passes, except where the webhook refuses the request.
 func ingressNginxSwitches(c credential, target, _ string) bool {
 	return !c.refused || !strings.HasPrefix(target, "/rest/")
+}
+
+// portalOfIngressNginx returns the path of the sample's Ingress to the portal, and what takes its place.
+func portalOfIngressNginx(t *testing.T) (path, target string) {
+	t.Helper()
+	for _, o := range gatewaytest.Read(t, filepath.Join(controlplane.RepositoryRoot(), "config/samples/gateways/ingress-nginx/jira.yaml")) {
+		if target := o.GetAnnotations()["nginx.ingress.kubernetes.io/rewrite-target"]; target != "" {
+			var ingress networkingv1.Ingress
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &ingress); err != nil {
+				t.Fatal(err)
+			}
+			return ingress.Spec.Rules[0].HTTP.Paths[0].Path, target
+		}
+	}
+	t.Fatal("no Ingress of the sample rewrites")
+	return "", ""
 }

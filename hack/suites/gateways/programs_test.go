@@ -36,6 +36,10 @@ type program struct {
 
 func programs() []program {
 	nginx := []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"}
+	traefik := []string{
+		"PathPrefix(`/", "PathPrefix(`/jira/",
+		"addPrefix:\n    prefix: /portal/jira/main", "replacePathRegex:\n    regex: ^/jira/\n    replacement: /portal/jira/main/",
+	}
 	return []program{
 		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, context: nginx, unready: 500, away: 500},
 		{name: "haproxy", start: startHAProxy, http2: []string{}, unready: 503, away: 503, context: []string{
@@ -46,12 +50,10 @@ func programs() []program {
 			"path /rest/api-tokens/* /plugins/servlet/api-tokens /plugins/", "path /jira/rest/api-tokens/* /jira/plugins/servlet/api-tokens /jira/plugins/",
 			"path('/rest/*')", "path('/jira/rest/*')", "rewrite * /portal/SITE{uri}", "uri replace /jira/ /portal/SITE/ 1",
 		}},
-		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: []string{
-			"PathPrefix(`/", "PathPrefix(`/jira/",
-			"addPrefix:\n    prefix: /portal/jira/main", "replacePathRegex:\n    regex: ^/jira/\n    replacement: /portal/jira/main/",
-		}},
+		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik},
+		{name: "traefik-kubernetes", start: startTraefikInKubernetes, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik},
 		{name: "ingress-nginx", start: startIngressNginx, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
-			context: nginx, unready: 500, away: 500},
+			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, unready: 500, away: 500},
 		{name: "envoy-http", start: startEnvoyHTTP, filter: true, unready: 403, away: 403},
 		{name: "envoy-grpc", start: startEnvoyGRPC(false), filter: true, unready: 403, away: 403},
 		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true), filter: true, unready: 403, away: 403},
@@ -83,6 +85,12 @@ func sample(t *testing.T, name string) string {
 // run starts a program and waits until it listens. A program that is missing is a failure.
 func run(t *testing.T, listen, name string, args ...string) {
 	t.Helper()
+	runWith(t, nil, listen, name, args...)
+}
+
+// runWith runs a program with more in its environment.
+func runWith(t *testing.T, environment []string, listen, name string, args ...string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs " + name + ", and -short is set")
 	}
@@ -94,7 +102,7 @@ func run(t *testing.T, listen, name string, args ...string) {
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.WaitDelay = 5 * time.Second
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
+	cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir()), environment...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -437,6 +437,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.IstioGateway
   map:
     fields:
+    - name: httpRouteName
+      type:
+        scalar: string
     - name: providerName
       type:
         scalar: string
@@ -556,6 +559,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.TraefikGateway
   map:
     fields:
+    - name: ingressRouteName
+      type:
+        scalar: string
     - name: middlewareName
       type:
         scalar: string

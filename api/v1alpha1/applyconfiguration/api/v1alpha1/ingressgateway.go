@@ -8,7 +8,8 @@ package v1alpha1
 // IngressGateway names an Ingress.
 type IngressGatewayApplyConfiguration struct {
 	// ingressName is the name of an Ingress in the namespace of the site, for the token paths. The operator sets annotations of
-	// it, which contain the caller key. Anyone who can read the Ingress can read the key.
+	// it, which contain the caller key. Anyone who can read the Ingress can read the key. For the first Ingress of each type, it
+	// makes Ingresses to the portal of the same class, with names that begin with `<site>-apitokens`.
 	IngressName *string `json:"ingressName,omitempty"`
 }
 

@@ -16,6 +16,9 @@ type IstioGatewayApplyConfiguration struct {
 	// selector has the labels of the pods that ask, in the namespace of the site: those of the gateway, or of the product itself.
 	// The operator makes the AuthorizationPolicy `<site>-apitokens` for them.
 	Selector map[string]apiv1alpha1.LabelValue `json:"selector,omitempty"`
+	// httpRouteName is the name of the product's HTTPRoute in the namespace of the site. If it is set, the operator makes an
+	// HTTPRoute to the portal beside it, with the suffix `-apitokens`. Leave it out for a VirtualService.
+	HTTPRouteName *string `json:"httpRouteName,omitempty"`
 }
 
 // IstioGatewayApplyConfiguration constructs a declarative configuration of the IstioGateway type for use with
@@ -43,5 +46,13 @@ func (b *IstioGatewayApplyConfiguration) WithSelector(entries map[string]apiv1al
 	for k, v := range entries {
 		b.Selector[k] = v
 	}
+	return b
+}
+
+// WithHTTPRouteName sets the HTTPRouteName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HTTPRouteName field is set to the value of the last call.
+func (b *IstioGatewayApplyConfiguration) WithHTTPRouteName(value string) *IstioGatewayApplyConfiguration {
+	b.HTTPRouteName = &value
 	return b
 }

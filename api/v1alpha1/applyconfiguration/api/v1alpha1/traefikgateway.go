@@ -11,6 +11,9 @@ type TraefikGatewayApplyConfiguration struct {
 	// and beside it two with the suffixes `-clear` (removes identity headers of the client, to be put first in every route of
 	// the product) and `-portal` (for the routes to the portal). Anyone who can read the Middleware can read the caller key.
 	MiddlewareName *string `json:"middlewareName,omitempty"`
+	// ingressRouteName is the name of the product's IngressRoute in the namespace of the site. If it is set, the operator makes an
+	// IngressRoute to the portal, named as the Middleware for it, with the entry points and TLS options of the product's.
+	IngressRouteName *string `json:"ingressRouteName,omitempty"`
 }
 
 // TraefikGatewayApplyConfiguration constructs a declarative configuration of the TraefikGateway type for use with
@@ -24,5 +27,13 @@ func TraefikGateway() *TraefikGatewayApplyConfiguration {
 // If called multiple times, the MiddlewareName field is set to the value of the last call.
 func (b *TraefikGatewayApplyConfiguration) WithMiddlewareName(value string) *TraefikGatewayApplyConfiguration {
 	b.MiddlewareName = &value
+	return b
+}
+
+// WithIngressRouteName sets the IngressRouteName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IngressRouteName field is set to the value of the last call.
+func (b *TraefikGatewayApplyConfiguration) WithIngressRouteName(value string) *TraefikGatewayApplyConfiguration {
+	b.IngressRouteName = &value
 	return b
 }
