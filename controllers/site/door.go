@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,11 +52,20 @@ func (r *Reconciler) askDoor(ctx context.Context, s *tokensv1alpha1.AtlassianSit
 	}
 	if f, ok := r.Door.Found(name, door.Site{
 		Generation: s.Generation, Product: s.Spec.Product, BaseURL: base.Origin + base.Path, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths,
-		IdentityHeaders: identityHeaders(s), Key: key, AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
+		IdentityHeaders: identityHeaders(s), Everything: refusesEverywhere(s.Spec), Key: key, AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
 	}); ok {
 		o.door = &f
 	}
 	return nil
+}
+
+// refusesEverywhere reports whether a request that passes unasked, beside the token paths and without an Authorization, may do what
+// the site forbids: name its user in a header, or use a session, nothing, or a password in its parameters.
+func refusesEverywhere(site tokensv1alpha1.AtlassianSiteSpec) bool {
+	other := site.OtherCredentials
+	return site.Handoff.Type == tokensv1alpha1.HandoffIdentityHeader || slices.Contains([]tokensv1alpha1.CredentialAction{
+		other.Password.Action, other.Session.Action, other.Anonymous.Action,
+	}, tokensv1alpha1.CredentialRefuse)
 }
 
 // identityHeaders are the header that hands users over to the product of a site, and that which most products with one believe.

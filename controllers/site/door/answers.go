@@ -34,6 +34,9 @@ type answers struct {
 	// anonymous is without a credential, and beside is too, at a path without tokens.
 	anonymous, beside answer
 	forged            []forgedAnswer
+	// everywhere is at the path of beside, with no credential but a forged identity and a token in the query: the webhook refuses it
+	// if it is asked. It is asked only where the ingress has to ask about every request.
+	everywhere answer
 	// madeUp is with a token that does not exist.
 	madeUp answer
 	// early is with a probe that is not due. late is the same request again when the probe is due.
@@ -73,6 +76,13 @@ func (a answers) err() error {
 func (a answers) asked() bool {
 	return a.due.status == http.StatusForbidden &&
 		(a.early.status != http.StatusForbidden || a.madeUp.unauthorized() || a.due.header.Get("X-Api-Token-Reason") != "")
+}
+
+// passedUnasked reports whether a request without a credential came to the product without the webhook.
+func (a answers) passedUnasked() bool {
+	one := a.everywhere
+	known := one.status != 0 && one.status != http.StatusTooManyRequests && !one.unavailable()
+	return known && one.status != http.StatusForbidden
 }
 
 // undecided reports whether the gateway has no verdict: every token gets the same error, or everything is refused.

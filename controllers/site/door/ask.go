@@ -113,6 +113,9 @@ func (r *round) ask(ctx context.Context) {
 func (r *round) askIdentity(ctx context.Context) {
 	besidePath := r.site.ContextPath + madeUpPath
 	r.beside = r.get(ctx, besidePath, nil)
+	if r.site.Everything {
+		r.everywhere = r.get(ctx, besidePath+"?"+probe.User+"="+madeUpToken(), http.Header{r.site.IdentityHeaders[0]: {probe.User}})
+	}
 	for _, name := range r.site.IdentityHeaders {
 		for _, spelling := range []string{name, strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(name, "-", ".")} {
 			forged := http.Header{spelling: {probe.User}}

@@ -14,6 +14,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/probe"
+	"apitokens.dev/operator/internal/token"
 )
 
 // recording is an ingress that keeps what it was asked.
@@ -73,6 +74,30 @@ func TestQuestions(t *testing.T) {
 	for _, name := range []string{"X-Forwarded-User", "X_forwarded_user", "X.forwarded.user"} { // as net/http writes them
 		if !forged[name+" /jira/rest/api/2/myself"] || !forged[name+" /jira/apitoken-probe"] {
 			t.Errorf("%s was not forged on both paths: %v", name, forged)
+		}
+	}
+}
+
+// Where everything has to be asked about, there is one question more: without a credential, with a forged identity, beside the token
+// paths.
+func TestQuestionAboutEverything(t *testing.T) {
+	for _, everything := range []bool{false, true} {
+		_, seen := ask(t, http.NotFound, func(s *Site) { s.Everything = everything })
+		var asked []*http.Request
+		for _, r := range seen {
+			if r.URL.RawQuery != "" {
+				asked = append(asked, r)
+			}
+		}
+		if (len(asked) == 1) != everything {
+			t.Fatalf("everything: %t, and %d questions have a query", everything, len(asked))
+		}
+		for _, r := range asked {
+			text, found := strings.CutPrefix(r.URL.RawQuery, probe.User+"=")
+			_, parsed := token.Parse([]byte(text))
+			if r.URL.Path != "/jira/apitoken-probe" || r.Header.Get("Authorization") != "" || r.Header.Get("X-Forwarded-User") != probe.User || !found || !parsed {
+				t.Errorf("asked %s with %v", r.URL, r.Header)
+			}
 		}
 	}
 }

@@ -137,6 +137,11 @@ func altered(s Site, a answers) (found []Finding) {
 		found = append(found, one(tokensv1alpha1.ReasonPathAltered, "The ingress at %s tells the webhook another path than the client's, so that tokens are judged "+
 			"by a path that nobody asked for. Have it ask before it rewrites the path.", s.BaseURL)...)
 	}
+	if s.Everything && a.passedUnasked() {
+		found = append(found, one(tokensv1alpha1.ReasonGatewayDoesNotAsk, "The ingress at %s does not ask the webhook about every request, and this site needs "+
+			"that: it hands users over in a header, or refuses other credentials than tokens. A request without a credential beside the token paths "+
+			"passed unasked. Have the ingress ask about every path that reaches the product.", s.BaseURL)...)
+	}
 	if a.early.status == http.StatusUnauthorized && a.late.status == http.StatusUnauthorized {
 		found = append(found, one(tokensv1alpha1.ReasonVerdictCached, "The ingress at %s gives an earlier verdict of the webhook again: "+
 			"a revoked token works for as long as its cache keeps it. Turn off the cache of verdicts.", s.BaseURL)...)

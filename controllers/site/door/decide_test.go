@@ -95,6 +95,26 @@ func TestJudge(t *testing.T) {
 		}
 	}
 
+	site.Everything = true
+	for name, tc := range map[string]struct {
+		everywhere answer
+		want       string
+	}{
+		"it asks about everything":      {status(403), tokensv1alpha1.ReasonProtected},
+		"it does not":                   {status(404), tokensv1alpha1.ReasonGatewayDoesNotAsk},
+		"a sign-in page":                {status(302), tokensv1alpha1.ReasonGatewayDoesNotAsk},
+		"the product serves it":         {status(200), tokensv1alpha1.ReasonGatewayDoesNotAsk},
+		"the product is down":           {status(502), tokensv1alpha1.ReasonProtected},
+		"limited":                       {status(429), tokensv1alpha1.ReasonProtected},
+		"there is no answer everywhere": {answer{err: errors.New("gone")}, tokensv1alpha1.ReasonProtected},
+	} {
+		a := protected()
+		a.everywhere = tc.everywhere
+		if got := judge(site, a); got.Reason != tc.want || tc.want != tokensv1alpha1.ReasonProtected && !strings.Contains(got.Message, "about every request") {
+			t.Errorf("everything, %s: %s: %s\nwant %s", name, got.Reason, got.Message, tc.want)
+		}
+	}
+
 	a := protected()
 	a.anonymous.user, a.bound, a.late = "bob", challenge, challenge
 	if got := judge(site, a); got.Reason != tokensv1alpha1.ReasonOpenDoor || !strings.Contains(got.Message, "another path") || !strings.Contains(got.Message, "cache") {

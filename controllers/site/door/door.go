@@ -21,6 +21,8 @@ type Site struct {
 	TokenPaths []string
 	// IdentityHeaders name the user to the product. No client may send them.
 	IdentityHeaders []string
+	// Everything means that the ingress has to ask about every request, whatever its path and credential.
+	Everything bool
 	// Key makes the credentials of probes.
 	Key probe.Key
 	// AuthURLSecret is the name of the Secret with the auth URLs, for messages.

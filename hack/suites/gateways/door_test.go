@@ -180,6 +180,33 @@ func TestRightGatewaysAreProtected(t *testing.T) {
 	}
 }
 
+// Where a site needs a question about every request, the samples as they are have a fault: they leave out what has no credential.
+// With the change that their pages name, they have none.
+func TestEverythingIsAskedAbout(t *testing.T) {
+	through(t, programs(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		s := w.door(t)
+		s.Everything = true
+		for name, edits := range map[string][]string{"the sample": nil, "everything": p.everything} {
+			if p.filter && edits == nil && name != "the sample" {
+				continue
+			}
+			p.judge(t, name, func(fail func(format string, a ...any)) {
+				got, want := look(t, s, p.start(t, w, edits...)), tokensv1alpha1.ReasonProtected
+				if edits == nil {
+					want = tokensv1alpha1.ReasonGatewayDoesNotAsk
+				}
+				if p.restAlone && edits == nil {
+					want = tokensv1alpha1.ReasonIdentityHeaderNotCleared
+				}
+				if got.Reason != want || edits == nil && !strings.Contains(got.Message, "about every request") {
+					fail("%s: %s\nwant %s", got.Reason, got.Message, want)
+				}
+			})
+		}
+	})
+}
+
 // A base URL that cannot be asked says nothing, and the error is in the message.
 func TestUnreachableBaseURL(t *testing.T) {
 	w := newWorld(t)

@@ -26,8 +26,8 @@ type program struct {
 	restAlone bool
 	// http2 are the edits with which it serves HTTP/2 without TLS.
 	http2 []string
-	// context are the edits for a product below /jira.
-	context []string
+	// context are the edits for a product below /jira, and everything those with which every request is asked about.
+	context, everything []string
 	// switches reports whether a request becomes another protocol, for gateways whose sample does not decide that.
 	switches func(c credential, target, protocol string) bool
 	// unready and away are what the client gets while the webhook does not know every token yet, and while nothing listens there.
@@ -35,25 +35,30 @@ type program struct {
 }
 
 func programs() []program {
-	nginx := []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"}
 	traefik := []string{
 		"PathPrefix(`/", "PathPrefix(`/jira/",
 		"addPrefix:\n    prefix: /portal/jira/main", "replacePathRegex:\n    regex: ^/jira/\n    replacement: /portal/jira/main/",
 	}
+	all := []string{"(PathPrefix(`/rest/`) || HeaderRegexp(`Authorization`, `.`))", "PathPrefix(`/`)"}
 	return []program{
-		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, context: nginx, unready: 500, away: 500},
-		{name: "haproxy", start: startHAProxy, http2: []string{}, unready: 503, away: 503, context: []string{
+		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, unready: 500, away: 500,
+			context: []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"},
+			everything: []string{
+				"    location /rest/ {\n        return 418;\n    }\n\n", "",
+				"        if ($http_authorization) {\n            return 418;\n        }\n        proxy_pass http://product;\n", "        return 418;\n",
+			}},
+		{name: "haproxy", start: startHAProxy, everything: []string{"acl rest path_beg /rest/", "acl rest path_beg /"}, http2: []string{}, unready: 503, away: 503, context: []string{
 			"path_beg /rest/api-tokens/ /plugins/", "path_beg /jira/rest/api-tokens/ /jira/plugins/",
 			"acl rest path_beg /rest/", "acl rest path_beg /jira/rest/", "SITE%[path]", "SITE%[path,regsub(^/jira,)]",
 		}},
-		{name: "caddy", start: startCaddy, http2: []string{"admin off", "admin off\n\tservers {\n\t\tprotocols h1 h2c\n\t}"}, unready: 503, away: 502, context: []string{
+		{name: "caddy", start: startCaddy, everything: []string{"path('/rest/*') || header({'Authorization': '*'})", "path('/*')"}, http2: []string{"admin off", "admin off\n\tservers {\n\t\tprotocols h1 h2c\n\t}"}, unready: 503, away: 502, context: []string{
 			"path /rest/api-tokens/* /plugins/servlet/api-tokens /plugins/", "path /jira/rest/api-tokens/* /jira/plugins/servlet/api-tokens /jira/plugins/",
 			"path('/rest/*')", "path('/jira/rest/*')", "rewrite * /portal/SITE{uri}", "uri replace /jira/ /portal/SITE/ 1",
 		}},
-		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik},
-		{name: "traefik-kubernetes", start: startTraefikInKubernetes, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik},
+		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
+		{name: "traefik-kubernetes", start: startTraefikInKubernetes, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
 		{name: "ingress-nginx", start: startIngressNginx, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
-			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, unready: 500, away: 500},
+			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, everything: []string{"^/rest/", "^/"}, unready: 500, away: 500},
 		{name: "envoy-http", start: startEnvoyHTTP, filter: true, unready: 403, away: 403},
 		{name: "envoy-grpc", start: startEnvoyGRPC(false), filter: true, unready: 403, away: 403},
 		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true), filter: true, unready: 403, away: 403},
