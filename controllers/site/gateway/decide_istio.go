@@ -16,33 +16,11 @@ func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 	for key, value := range entry.Selector {
 		selector[key] = string(value)
 	}
-	// Istio compares the host with the port that the client sends.
-	hosts := values(s.Base.Host, s.Base.Host+":*")
-	api, page := s.portalPaths()[0]+"/*", s.portalPaths()[1]+"*"
-	var paths []string
-	for _, prefix := range s.TokenPaths {
-		paths = append(paths, s.Base.Path+prefix+"*")
-	}
-	operation := func(fields map[string]any) []any {
-		fields["hosts"], fields["notPaths"] = hosts, values(api, page)
-		return []any{map[string]any{"operation": fields}}
-	}
-	// Every token path is asked about, and elsewhere every request with a credential. A path that no rule names is not asked about.
-	rules := []any{
-		map[string]any{"to": operation(map[string]any{"paths": values(paths...)})},
-		map[string]any{
-			"to":   operation(map[string]any{}),
-			"when": []any{map[string]any{"key": "request.headers[authorization]", "values": values("*")}},
-		},
-	}
-	if s.Everything {
-		rules = []any{map[string]any{"to": operation(map[string]any{})}}
-	}
 	policy := s.object(istioAPI, authorizationKind, s.Name+suffix, map[string]any{
 		"selector": map[string]any{"matchLabels": selector},
 		"action":   "CUSTOM",
 		"provider": map[string]any{"name": entry.ProviderName},
-		"rules":    rules,
+		"rules":    s.asked(),
 	})
 	p := plan{gateway: "Istio", role: "apitoken-gateway-istio", objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
 		return []*unstructured.Unstructured{policy}
@@ -62,4 +40,30 @@ func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 		return append(objects, s.object(gatewayAPI, routeKind, entry.HTTPRouteName+suffix, s.portalRoute(portal, route)))
 	}
 	return p
+}
+
+// asked returns the rules that say which requests are asked about.
+func (s Site) asked() []any {
+	// Istio compares the host with the port that the client sends.
+	hosts := values(s.Base.Host, s.Base.Host+":*")
+	api, page := s.portalPaths()[0]+"/*", s.portalPaths()[1]+"*"
+	var paths []string
+	for _, prefix := range s.TokenPaths {
+		paths = append(paths, s.Base.Path+prefix+"*")
+	}
+	operation := func(fields map[string]any) []any {
+		fields["hosts"], fields["notPaths"] = hosts, values(api, page)
+		return []any{map[string]any{"operation": fields}}
+	}
+	if s.Everything {
+		return []any{map[string]any{"to": operation(map[string]any{})}}
+	}
+	// Every token path is asked about, and elsewhere every request with a credential. A path that no rule names is not asked about.
+	return []any{
+		map[string]any{"to": operation(map[string]any{"paths": values(paths...)})},
+		map[string]any{
+			"to":   operation(map[string]any{}),
+			"when": []any{map[string]any{"key": "request.headers[authorization]", "values": values("*")}},
+		},
+	}
 }
