@@ -64,7 +64,7 @@ cluster-down: $(BIN)/cluster/cluster ## Remove the node of `make cluster` with a
 	@$(BIN)/cluster/cluster down
 
 .PHONY: cluster-check
-cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test every way to install, updates, faults and removal on a node of this machine
+cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test the operator as pods on a node of this machine (Linux, root)
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m ./hack/suites/cluster
 
 .PHONY: test-long

@@ -109,7 +109,7 @@ func (c *Cluster) Install(ctx context.Context, kustomization string) error {
 
 // AwaitOperator waits until all of the operator's pods are ready.
 func (c *Cluster) AwaitOperator(ctx context.Context) error {
-	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", System, "rollout", "status", "deployment", "--timeout", "2m")
+	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", System, "rollout", "status", "deployment", "--timeout", "5m")
 	return err
 }
 
@@ -129,7 +129,7 @@ func (c *Cluster) StartJira(ctx context.Context) error {
 	if err := c.Apply(ctx, "jira.yaml"); err != nil {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", rig.Namespace, "rollout", "status", "deployment/jira", "--timeout", "1m")
+	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", rig.Namespace, "rollout", "status", "deployment/jira", "--timeout", "3m")
 	return err
 }
 
@@ -160,7 +160,7 @@ func (c *Cluster) DeclareSite(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := c.KubectlAs(ctx, "admin", nil, "wait", "atlassiansite/"+rig.Site, "--for=condition=Ready", "--timeout=1m")
+	_, err := c.KubectlAs(ctx, "admin", nil, "wait", "atlassiansite/"+rig.Site, "--for=condition=Ready", "--timeout=3m")
 	return err
 }
 
@@ -194,7 +194,7 @@ func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
 	if _, err := c.Kubectl(ctx, "admin", conf, "apply", "--server-side", "-f", "-"); err != nil {
 		return err
 	}
-	for _, command := range [][]string{{"rollout", "restart", "deployment/nginx"}, {"rollout", "status", "deployment/nginx", "--timeout", "1m"}} {
+	for _, command := range [][]string{{"rollout", "restart", "deployment/nginx"}, {"rollout", "status", "deployment/nginx", "--timeout", "3m"}} {
 		if _, err := c.Kubectl(ctx, "admin", nil, append([]string{"--namespace", "ingress"}, command...)...); err != nil {
 			return err
 		}
@@ -275,7 +275,7 @@ func (c *Cluster) DeclareToken(ctx context.Context) error {
 		_, err = c.KubectlAs(ctx, "alice", text, "apply", "--server-side", "-f", "-")
 	}
 	if err == nil {
-		_, err = c.KubectlAs(ctx, "alice", nil, "wait", "apitoken/alice-ci", "--for=condition=Ready", "--timeout=1m")
+		_, err = c.KubectlAs(ctx, "alice", nil, "wait", "apitoken/alice-ci", "--for=condition=Ready", "--timeout=3m")
 	}
 	return err
 }

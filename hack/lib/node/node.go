@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -93,9 +94,7 @@ func Start(ctx context.Context, forwards map[string]string) (n *Node, err error)
 		}
 	}
 	all := map[string]string{"api": "127.0.0.1:6443"}
-	for name, address := range forwards {
-		all[name] = address
-	}
+	maps.Copy(all, forwards)
 	listeners, err := n.listen(all)
 	if err != nil {
 		return nil, err
@@ -150,7 +149,7 @@ func (n *Node) startProcesses(listeners []*os.File) error {
 	if err != nil {
 		return fmt.Errorf("making the node's log: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	cmd := exec.Command(filepath.Join(n.root, script), n.tools, n.run, n.kube)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, listeners
 	cmd.SysProcAttr = &syscall.SysProcAttr{

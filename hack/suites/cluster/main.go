@@ -26,8 +26,7 @@ func main() {
 	defer stop()
 	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
-		var ended *exec.ExitError
-		if errors.As(err, &ended) {
+		if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 			os.Exit(ended.ExitCode()) //nolint:gocritic // exitAfterDefer: stop only restores signal handling
 		}
 		os.Exit(1)

@@ -67,7 +67,8 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 	if check {
 		return nil
 	}
-	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value, logins(fakeproduct.People(rig.PersonalAccessToken)))
+	s.printf(tryNext, r.Kubectl(), r.Kubeconfig("admin"), r.URL, r.MetricsURL, pagePath, tokensPath, r.Product.SignIn("alice").Value,
+		logins(fakeproduct.People(rig.PersonalAccessToken)))
 	<-ctx.Done()
 	return nil
 }

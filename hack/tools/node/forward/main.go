@@ -54,13 +54,13 @@ func forward(from net.Listener, address string) error {
 			return fmt.Errorf("accepting a connection for %s: %w", address, err)
 		}
 		go func() {
-			defer client.Close()
+			defer func() { _ = client.Close() }()
 			server, err := dialer.Dial("tcp", address)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "forward:", err)
 				return
 			}
-			defer server.Close()
+			defer func() { _ = server.Close() }()
 			done := make(chan struct{})
 			go func() {
 				copyHalf(server, client)
