@@ -22,8 +22,8 @@ var (
 	}
 	controllerWrites = map[string]string{
 		"get":    "it reads the PATs, licences and authorities that a site names, and reads records live before it issues",
-		"create": "delivered tokens and auth URLs are new Secrets",
-		"update": "rotation changes a delivered token, a new caller key the auth URLs",
+		"create": "delivered tokens, auth URLs and the certificate of webhook and portal are new Secrets",
+		"update": "rotation changes a delivered token, a new caller key the auth URLs, renewal the certificate",
 		"delete": "a delivered token and the auth URLs go with their object",
 	}
 	webhookReads = map[string]string{

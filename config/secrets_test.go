@@ -21,6 +21,7 @@ var operatorsTypes = []corev1.SecretType{
 	"apitokens.dev/site-memory",
 	"apitokens.dev/enrolment",
 	"apitokens.dev/probe-key",
+	"apitokens.dev/serving-authorities",
 }
 
 // ordinaryTypes are examples of other types.
