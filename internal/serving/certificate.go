@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	stdlog "log"
 	"net/http"
 	"os"
@@ -18,16 +19,22 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// TLSFiles says how the ports of a process speak TLS. Without files they speak plain HTTP.
+// TLSFiles says how the ports of a process speak TLS.
 type TLSFiles struct {
 	// Cert and Key are files in PEM: the certificate with its intermediate authorities after it, and its private key.
 	Cert, Key string
 	// MinVersion is the lowest version of TLS that is accepted, `1.3` or `1.2`. Empty means `1.3`.
 	MinVersion string
+	// PlainHTTP accepts plain HTTP on the same ports. Without files, nothing else is accepted.
+	PlainHTTP bool
 }
 
-// renewalPeriod is how often the files are looked at. The kubelet writes a changed Secret into them within about a minute.
-const renewalPeriod = 10 * time.Second
+const (
+	// renewalPeriod is how often the files are looked at. The kubelet writes a changed Secret into them within about a minute.
+	renewalPeriod = 10 * time.Second
+	// waitPeriod is how often they are looked for at the start. The controller makes the Secret.
+	waitPeriod = time.Second
+)
 
 // Certificate is the server certificate in files that are read again when they change. Connections that are open stay open. Its
 // methods accept nil, which means plain HTTP.
@@ -36,7 +43,8 @@ type Certificate struct {
 	minVersion uint16
 	clock      clock.Clock
 	log        logr.Logger
-	served     atomic.Pointer[keyPair]
+	// served is nil until the files are there.
+	served atomic.Pointer[keyPair]
 	// logged is the error that was logged last.
 	logged   string
 	renewals *prometheus.CounterVec
@@ -49,14 +57,18 @@ type keyPair struct {
 	certPEM, keyPEM []byte
 }
 
-// loadCertificate reads the files of o.TLS, and registers the metrics of the certificate. Without files it returns nil.
+// loadCertificate reads the files of o.TLS, and registers the metrics of the certificate. Files that are not there yet are waited
+// for. If none are named, it returns nil.
 func loadCertificate(o Options, log logr.Logger) (*Certificate, error) {
 	minVersion, err := o.TLS.minVersion()
 	switch {
 	case err != nil:
 		return nil, err
-	case o.TLS.Cert == "" && o.TLS.Key == "":
+	case o.TLS.Cert == "" && o.TLS.Key == "" && o.TLS.PlainHTTP:
 		return nil, nil
+	case o.TLS.Cert == "" && o.TLS.Key == "":
+		return nil, errors.New("there is no certificate to serve: set --tls-cert-file and --tls-private-key-file. With --plain-http instead, " +
+			"everybody who can read the network between the gateway and this process can take tokens, caller keys and personal access tokens from it")
 	case o.TLS.Cert == "" || o.TLS.Key == "":
 		return nil, errors.New("--tls-cert-file and --tls-private-key-file must be set together, or neither")
 	}
@@ -65,19 +77,44 @@ func loadCertificate(o Options, log logr.Logger) (*Certificate, error) {
 		Help: "Attempts to replace the certificate served by the one in its files, by result. A failed one is repeated every 10 seconds.",
 	}, []string{"result"})}
 	pair, err := c.files.read()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		log.Info("Waiting for the certificate: the controller makes it, unless another party does", "error", err.Error())
+	case err != nil:
 		return nil, err
-	}
-	c.served.Store(pair)
-	if err := pair.validAt(c.clock.Now()); err != nil {
-		log.Error(err, "Clients that verify the certificate refuse it", "file", o.TLS.Cert)
+	default:
+		c.served.Store(pair)
+		if err := pair.validAt(c.clock.Now()); err != nil {
+			log.Error(err, "Clients that verify the certificate refuse it", "file", o.TLS.Cert)
+		}
 	}
 	o.Registry.MustRegister(c.renewals, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "apitoken_tls_certificate_expiration_timestamp_seconds",
 		Help: "When the certificate that this process serves ends.",
-	}, func() float64 { return float64(c.served.Load().Leaf.NotAfter.Unix()) }))
+	}, func() float64 { return float64(c.ends().Unix()) }))
 	return c, nil
 }
+
+var errNoCertificate = errors.New("there is no certificate to serve yet: its files are not there")
+
+// ready fails until there is a certificate.
+func (c *Certificate) ready() error {
+	if c != nil && c.served.Load() == nil {
+		return errNoCertificate
+	}
+	return nil
+}
+
+// ends returns when the certificate ends that is served, and 1970 if there is none.
+func (c *Certificate) ends() time.Time {
+	if pair := c.served.Load(); pair != nil {
+		return pair.Leaf.NotAfter
+	}
+	return time.Unix(0, 0)
+}
+
+// AlsoPlain reports whether connections without TLS are accepted too.
+func (c *Certificate) AlsoPlain() bool { return c != nil && c.files.PlainHTTP }
 
 func (f TLSFiles) minVersion() (uint16, error) {
 	switch f.MinVersion {
@@ -128,7 +165,12 @@ func (c *Certificate) Config(ask tls.ClientAuthType) *tls.Config {
 	}
 	return &tls.Config{
 		MinVersion: c.minVersion, ClientAuth: ask, Time: c.clock.Now,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c.served.Load().Certificate, nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if err := c.ready(); err != nil {
+				return nil, err
+			}
+			return &c.served.Load().Certificate, nil
+		},
 	}
 }
 
@@ -141,10 +183,14 @@ func (c *Certificate) Secure(server *http.Server, ask tls.ClientAuthType) {
 	server.ErrorLog = stdlog.New(&limitedLog{clock: c.clock, log: c.log}, "", 0)
 }
 
-// run looks at the files every renewalPeriod until ctx is done.
+// run looks at the files every renewalPeriod until ctx is done, and every waitPeriod until they are there.
 func (c *Certificate) run(ctx context.Context) {
 	for {
-		timer := c.clock.NewTimer(renewalPeriod)
+		period := renewalPeriod
+		if c.ready() != nil {
+			period = waitPeriod
+		}
+		timer := c.clock.NewTimer(period)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -159,7 +205,11 @@ func (c *Certificate) run(ctx context.Context) {
 // renewal must not end the service.
 func (c *Certificate) renew() {
 	pair, err := c.files.read()
-	if err == nil && pair.equal(c.served.Load()) {
+	before := c.served.Load()
+	switch {
+	case before == nil && errors.Is(err, fs.ErrNotExist):
+		return
+	case before != nil && err == nil && pair.equal(before):
 		c.logged = ""
 		return
 	}
@@ -170,7 +220,7 @@ func (c *Certificate) renew() {
 		c.renewals.WithLabelValues("failed").Inc()
 		if c.logged != err.Error() {
 			c.logged = err.Error()
-			c.log.Error(err, "Kept the certificate before, because the new one cannot be served", "ends", c.served.Load().Leaf.NotAfter)
+			c.log.Error(err, "Kept the certificate before, because the new one cannot be served", "ends", c.ends())
 		}
 		return
 	}

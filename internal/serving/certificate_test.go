@@ -88,7 +88,7 @@ func (l *lines) with(text string) (n int) {
 	return n
 }
 
-// A process does not start with files that cannot be served, and says which of them to mend.
+// A process does not start with files that cannot be served, and says which of them to mend. It waits for those that are not there.
 func TestCertificateAtStart(t *testing.T) {
 	now := time.Now()
 	for name, tc := range map[string]struct {
@@ -98,8 +98,10 @@ func TestCertificateAtStart(t *testing.T) {
 		"right":                 {func(*files) {}, ""},
 		"ended":                 {func(f *files) { f.issue(now.Add(-time.Second)) }, ""},
 		"TLS 1.2":               {func(f *files) { f.MinVersion = "1.2" }, ""},
-		"no certificate":        {func(f *files) { f.Cert += ".old" }, "reading the certificate of --tls-cert-file: open "},
-		"no key":                {func(f *files) { f.Key += ".old" }, "reading the private key of --tls-private-key-file: open "},
+		"no certificate":        {func(f *files) { f.Cert += ".old" }, ""},
+		"no key":                {func(f *files) { f.Key += ".old" }, ""},
+		"a folder":              {func(f *files) { f.Cert = filepath.Dir(f.Cert) }, "reading the certificate of --tls-cert-file: read "},
+		"neither TLS nor plain": {func(f *files) { f.Cert, f.Key = "", "" }, "set --tls-cert-file and --tls-private-key-file. With --plain-http instead, everybody"},
 		"a key alone":           {func(f *files) { f.Cert = "" }, "--tls-cert-file and --tls-private-key-file must be set together"},
 		"a certificate alone":   {func(f *files) { f.Key = "" }, "--tls-cert-file and --tls-private-key-file must be set together"},
 		"the key of another":    {func(f *files) { _, key := f.made(now); c, _ := f.made(now); f.write(c, key) }, "private key does not match public key"},
@@ -120,6 +122,9 @@ func TestCertificateAtStart(t *testing.T) {
 			if said := log.with("the certificate ended at"); (name == "ended") != (said == 1) {
 				t.Errorf("logged %v", log.all)
 			}
+			if waits := log.with("Waiting for the certificate"); (name == "no certificate" || name == "no key") != (waits == 1) {
+				t.Errorf("logged %v", log.all)
+			}
 			if served, _ := testutil.GatherAndCount(registry, "apitoken_tls_certificate_expiration_timestamp_seconds"); (c != nil) != (served == 1) {
 				t.Errorf("has a certificate: %t, and %d metrics of it", c != nil, served)
 			}
@@ -128,7 +133,7 @@ func TestCertificateAtStart(t *testing.T) {
 }
 
 func TestWithoutFilesItIsPlainHTTP(t *testing.T) {
-	o := Options{Registry: prometheus.NewRegistry()}
+	o := Options{TLS: TLSFiles{PlainHTTP: true}, Registry: prometheus.NewRegistry()}
 	c, err := o.Prepare(logr.Discard())
 	if err != nil || c != nil || c.Config(tls.NoClientCert) != nil {
 		t.Fatalf("made %v, %v", c, err)
@@ -152,9 +157,15 @@ type served struct {
 
 func serve(t *testing.T, minVersion string) *served {
 	t.Helper()
+	return serveFiles(t, func(f *files) { f.MinVersion = minVersion })
+}
+
+// serveFiles serves a certificate that is valid for an hour, after a change of its files.
+func serveFiles(t *testing.T, change func(*files)) *served {
+	t.Helper()
 	s := &served{files: newFiles(t), clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), registry: prometheus.NewRegistry(), log: &lines{}}
-	s.MinVersion = minVersion
 	s.issue(s.clock.Now().Add(time.Hour))
+	change(s.files)
 	o := Options{TLS: s.TLSFiles, Registry: s.registry, Clock: s.clock}
 	var err error
 	if s.certificate, err = o.Prepare(s.log.logger()); err != nil {
@@ -167,7 +178,7 @@ func serve(t *testing.T, minVersion string) *served {
 		t.Fatal(err)
 	}
 	s.address = listener.Addr().String()
-	port, done := newHTTPPort(s.address, web), make(chan error, 1)
+	port, done := newHTTPPort(s.address, web, s.certificate.AlsoPlain()), make(chan error, 1)
 	go func() { done <- port.Serve(listener) }()
 	ctx, stop := context.WithCancel(t.Context())
 	watched := make(chan struct{})
@@ -273,6 +284,66 @@ func TestCertificateIsReloaded(t *testing.T) {
 	s.await("both are counted and logged", func() bool {
 		return testutil.ToFloat64(succeeded) == 2 && s.log.with("Replaced the certificate") == 2
 	})
+}
+
+// Pods start before the controller has made the certificate. Until it is there, no connection succeeds and the process is not ready.
+func TestProcessWaitsForTheCertificate(t *testing.T) {
+	var certificate, key []byte
+	s := serveFiles(t, func(f *files) {
+		certificate, key = f.made(time.Now().Add(24 * time.Hour))
+		_ = os.Remove(f.Cert)
+		f.write(nil, nil)
+		_ = errors.Join(os.Remove(f.Cert), os.Remove(f.Key))
+	})
+	server := NewServer(Options{}, &http.Server{ReadHeaderTimeout: time.Second}, s.certificate, nil, nil)
+	for _, present := range []func(){func() {}, func() { _ = os.WriteFile(s.Cert, certificate, 0o600) }} {
+		present()
+		s.await("the watch waits", s.clock.HasWaiters)
+		s.clock.Step(waitPeriod)
+		if conn, err := (&tls.Dialer{Config: s.trusting()}).DialContext(t.Context(), "tcp", s.address); err == nil {
+			_ = conn.Close()
+			t.Error("a connection without a certificate")
+		}
+		if err := server.Ready(nil); !errors.Is(err, errNoCertificate) || s.metric() != 0 {
+			t.Errorf("ready: %v, the metric is %v", err, s.metric())
+		}
+	}
+	s.write(certificate, key)
+	s.await("the watch waits", s.clock.HasWaiters)
+	s.clock.Step(waitPeriod)
+	s.await("the certificate is served", func() bool { return s.certificate.ready() == nil })
+	s.ends()
+	if s.log.with("Replaced the certificate") != 1 || s.log.with("Kept the certificate") != 0 {
+		t.Errorf("logged %v", s.log.all)
+	}
+}
+
+// With --plain-http, one port takes connections with TLS and without, of HTTP/1.1 and 2. One that sends nothing holds up no other.
+func TestPlainHTTPBesideTLS(t *testing.T) {
+	s := serveFiles(t, func(f *files) { f.PlainHTTP = true })
+	silent, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	for _, want := range []struct {
+		scheme, proto string
+		two           bool
+	}{{"http", "HTTP/1.1", false}, {"https", "HTTP/1.1", false}, {"https", "HTTP/2.0", true}} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.trusting(), ForceAttemptHTTP2: want.two}}
+		for range 3 {
+			answer, err := client.Get(want.scheme + "://" + s.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if string(body) != want.proto || (answer.TLS != nil) != (want.scheme == "https") {
+				t.Errorf("%s answers %q, TLS: %t", want.scheme, body, answer.TLS != nil)
+			}
+			client.CloseIdleConnections()
+		}
+	}
 }
 
 // A renewal that cannot be served keeps the certificate before. It is logged once, counted as long as it lasts, and over when it is

@@ -83,10 +83,13 @@ type Port struct {
 	Shutdown func(context.Context) error
 }
 
-// newHTTPPort returns a port that an HTTP server serves, with TLS if it has settings for that.
-func newHTTPPort(address string, server *http.Server) Port {
+// newHTTPPort returns a port that an HTTP server serves, with TLS if it has settings for that. alsoPlain accepts both.
+func newHTTPPort(address string, server *http.Server, alsoPlain bool) Port {
 	serve := server.Serve
-	if server.TLSConfig != nil {
+	switch {
+	case server.TLSConfig != nil && alsoPlain:
+		serve = func(l net.Listener) error { return serveBoth(server, l) }
+	case server.TLSConfig != nil:
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
 	return Port{Address: address, Shutdown: server.Shutdown, Serve: func(l net.Listener) error {
@@ -101,7 +104,7 @@ func newHTTPPort(address string, server *http.Server) Port {
 // beside it until the last request is answered; it may be nil.
 func NewServer(o Options, server *http.Server, certificate *Certificate, f *feed.Feed, background func(context.Context)) *Server {
 	return &Server{
-		ports: []Port{newHTTPPort(o.BindAddress, server)}, feed: f, certificate: certificate, background: background,
+		ports: []Port{newHTTPPort(o.BindAddress, server, certificate.AlsoPlain())}, feed: f, certificate: certificate, background: background,
 		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
 }
@@ -120,10 +123,13 @@ func (s *Server) SetupWithManager(mgr ctrl.Manager) error {
 // NeedLeaderElection is false: every replica serves.
 func (s *Server) NeedLeaderElection() bool { return false }
 
-// Ready fails until the feed is ready, and again from SIGTERM on.
+// Ready fails until the feed is ready and there is a certificate, and again from SIGTERM on.
 func (s *Server) Ready(r *http.Request) error {
 	if s.draining.Load() {
 		return errors.New("shutting down: gateways should ask another replica")
+	}
+	if err := s.certificate.ready(); err != nil {
+		return err
 	}
 	return s.feed.Ready(r)
 }

@@ -69,7 +69,7 @@ func newListeners(t *testing.T) *listeners {
 		}
 		return nil
 	}, web.Shutdown)
-	envoy := extauthz.NewServer(index, l.observe, func() error { return nil }, settings(), logr.Discard())
+	envoy := extauthz.NewServer(index, l.observe, func() error { return nil }, settings(), false, logr.Discard())
 	l.grpc = l.listen(envoy.Serve, envoy.Shutdown)
 	return l
 }

@@ -77,7 +77,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	server := serving.NewServer(o.Options, newWeb(index, observe, certificate), certificate, fed, uses.Run)
 	if a := o.GRPCBindAddress; a != "" && a != "0" {
 		ready := func() error { return server.Ready(nil) }
-		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), log.WithName("grpc"))
+		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), certificate.AlsoPlain(), log.WithName("grpc"))
 		server.AddPort(serving.Port{Address: a, Serve: envoy.Serve, Shutdown: envoy.Shutdown})
 	}
 	if err := server.SetupWithManager(mgr); err != nil {

@@ -84,6 +84,7 @@ func (e *Env) start(t *testing.T) {
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
 		go func() {
 			e.ended <- portal.Run(ctx, config, portal.Options{IntakeNamespace: kubetest.IntakeNamespace, Options: serving.Options{
+				TLS:         serving.TLSFiles{PlainHTTP: true},
 				BindAddress: free[0], Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
 				Feed: feed.Config{Namespace: kubetest.SystemNamespace, Lease: Lease, Licenses: e.Licenses},
 			}}, logr.Discard())

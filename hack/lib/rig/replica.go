@@ -47,7 +47,7 @@ func (r *Rig) newReplica(host, name, kubeconfig string, drainDelay time.Duration
 	return &Replica{
 		URL: "http://" + free[0], HealthURL: "http://" + free[1], MetricsURL: "http://" + free[2] + "/metrics", rig: r, name: name,
 		args: []string{
-			"webhook", "--kubeconfig", kubeconfig, "--bind-address", free[0],
+			"webhook", "--plain-http", "--kubeconfig", kubeconfig, "--bind-address", free[0],
 			"--health-probe-bind-address", free[1], "--metrics-bind-address", free[2], "--drain-delay", drainDelay.String(),
 			"--grpc-bind-address", "0",
 		},

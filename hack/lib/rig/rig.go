@@ -185,7 +185,7 @@ func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
 }
 
 func (r *Rig) startWebhook(ctx context.Context) (err error) {
-	r.Webhook, err = r.startOperator("webhook", "webhook", "--drain-delay", "100ms",
+	r.Webhook, err = r.startOperator("webhook", "webhook", "--plain-http", "--drain-delay", "100ms",
 		"--kubeconfig", r.Kubeconfig("apitoken-webhook"), "--bind-address", strings.TrimPrefix(r.WebhookURL, "http://"),
 		"--grpc-bind-address", r.GRPCAddress, "--health-probe-bind-address", strings.TrimPrefix(r.HealthURL, "http://"),
 		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.MetricsURL, "http://"), "/metrics"))
@@ -200,7 +200,7 @@ func (r *Rig) startPortal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Portal, err = r.startOperator("portal", "portal", "--drain-delay", "100ms",
+	r.Portal, err = r.startOperator("portal", "portal", "--plain-http", "--drain-delay", "100ms",
 		"--kubeconfig", r.Kubeconfig("apitoken-portal"), "--bind-address", strings.TrimPrefix(r.PortalURL, "http://"),
 		"--health-probe-bind-address", health[0],
 		"--metrics-bind-address", strings.TrimSuffix(strings.TrimPrefix(r.PortalMetricsURL, "http://"), "/metrics"))

@@ -181,7 +181,7 @@ func grpcClient(t testing.TB, w *world) authv3.AuthorizationClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := extauthz.NewServer(w.index, w.observe, func() error { return nil }, nil, logr.Discard())
+	server := extauthz.NewServer(w.index, w.observe, func() error { return nil }, nil, false, logr.Discard())
 	go func() { _ = server.Serve(listener) }()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

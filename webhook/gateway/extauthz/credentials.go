@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 
 	"google.golang.org/grpc/credentials"
@@ -10,11 +11,15 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/serving"
 )
 
 // tlsCredentials are those of a server with TLS. They keep the client certificate of each connection.
 type tlsCredentials struct {
 	credentials.TransportCredentials
+
+	// alsoPlain accepts connections without TLS too.
+	alsoPlain bool
 }
 
 // connection is what the calls of one connection share.
@@ -24,15 +29,25 @@ type connection struct {
 	certificate *authn.CallerCertificate
 }
 
-func newCredentials(settings *tls.Config) credentials.TransportCredentials {
+func newCredentials(settings *tls.Config, alsoPlain bool) credentials.TransportCredentials {
 	if settings == nil {
 		return insecure.NewCredentials()
 	}
-	return tlsCredentials{credentials.NewTLS(settings)}
+	return tlsCredentials{credentials.NewTLS(settings), alsoPlain}
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (c tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if c.alsoPlain {
+		same, handshake, err := serving.Begin(raw)
+		if err != nil {
+			return nil, nil, fmt.Errorf("waiting for a connection's first byte: %w", err)
+		}
+		if !handshake {
+			return insecure.NewCredentials().ServerHandshake(same)
+		}
+		raw = same
+	}
 	secured, info, err := c.TransportCredentials.ServerHandshake(raw)
 	if tlsInfo, ok := info.(credentials.TLSInfo); ok && err == nil {
 		info = connection{tlsInfo, authn.NewCallerCertificate(tlsInfo.State.PeerCertificates)}
@@ -42,7 +57,7 @@ func (c tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Aut
 
 // Clone implements credentials.TransportCredentials.
 func (c tlsCredentials) Clone() credentials.TransportCredentials {
-	return tlsCredentials{c.TransportCredentials.Clone()}
+	return tlsCredentials{c.TransportCredentials.Clone(), c.alsoPlain}
 }
 
 // certificate returns the client certificate with which Envoy connected, or nil.

@@ -49,7 +49,7 @@ func serve(t *testing.T, d *decider, observe func(audit.Exchange), ready func() 
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, served := extauthz.NewServer(d, observe, ready, nil, logr.Discard()), make(chan error, 1)
+	server, served := extauthz.NewServer(d, observe, ready, nil, false, logr.Discard()), make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

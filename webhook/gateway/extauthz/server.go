@@ -33,9 +33,9 @@ type Server struct{ grpc *grpc.Server }
 
 // NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
 // settings for TLS it speaks plain HTTP/2.
-func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, settings *tls.Config, log logr.Logger) *Server {
+func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, settings *tls.Config, alsoPlain bool, log logr.Logger) *Server {
 	s := grpc.NewServer(
-		grpc.Creds(newCredentials(settings)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.Creds(newCredentials(settings, alsoPlain)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 			defer func() {
