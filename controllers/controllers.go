@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/controllers/certificates"
 	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -29,6 +31,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/manager"
+	"apitokens.dev/operator/internal/servingcert"
 )
 
 const (
@@ -64,6 +67,9 @@ type Options struct {
 	WebhookURL string
 	// PortalURL is the URL of the portal for the ingress.
 	PortalURL string
+	// TLSSecret names the Secret, in Namespace, with the certificate that webhook and portal serve if their URLs begin with https.
+	// The controller makes and renews it, unless another party wrote it. Empty means that the controller makes none.
+	TLSSecret string
 	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
@@ -100,14 +106,14 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
-		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard,
-		Door: prober,
+		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret, AllowExternalUpstreams: o.AllowExternalUpstreams,
+		Licenses: o.Licenses, Guard: guard, Door: prober,
 	}
 	if err := errors.Join(
 		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
-		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o),
+		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o), addCertificates(mgr, o),
 	); err != nil {
 		return err
 	}
@@ -128,6 +134,27 @@ func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log lo
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 	}
 	return check.Await(ctx)
+}
+
+// addCertificates has the controller make the certificate of webhook and portal, for the hosts of their https URLs.
+func addCertificates(mgr ctrl.Manager, o Options) error {
+	var hosts []string
+	for _, raw := range []string{o.WebhookURL, o.PortalURL} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			return fmt.Errorf("reading --webhook-url and --portal-url: %w", err)
+		}
+		if u.Scheme == "https" {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	if len(hosts) == 0 || o.TLSSecret == "" {
+		return nil
+	}
+	return (&certificates.Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, Namespace: o.Namespace, AuthoritiesNamespace: o.IntakeNamespace,
+		SecretName: o.TLSSecret, Names: servingcert.Names(hosts...),
+	}).SetupWithManager(mgr)
 }
 
 // registerMetrics registers the collectors, which compute their metrics at each scrape.

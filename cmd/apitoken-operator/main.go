@@ -121,10 +121,13 @@ func newController() mode {
 	f.StringVar(&o.Namespace, "namespace", defaultNamespace, namespaceUsage)
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
-	f.StringVar(&o.WebhookURL, "webhook-url", "http://apitoken-webhook.apitoken-system.svc:8080",
+	f.StringVar(&o.WebhookURL, "webhook-url", "https://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
-	f.StringVar(&o.PortalURL, "portal-url", "http://apitoken-portal.apitoken-system.svc:8080",
+	f.StringVar(&o.PortalURL, "portal-url", "https://apitoken-portal.apitoken-system.svc:8080",
 		"URL at which the ingress reaches the portal; every portal URL of a site begins with it")
+	f.StringVar(&o.TLSSecret, "tls-secret", "apitoken-tls",
+		"Secret in --namespace with the certificate of webhook and portal, if their URLs begin with https; the controller makes and renews it, "+
+			"unless another party, such as cert-manager, writes it; empty: it makes none")
 	f.BoolVar(&o.AllowExternalUpstreams, "allow-external-upstreams", false,
 		"allow sites whose upstreamURL is not a Service of their namespace; personal access tokens are sent there")
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
@@ -180,11 +183,12 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 	f := cmd.Flags()
 	f.StringVar(&o.BindAddress, "bind-address", ":8080", address)
 	f.StringVar(&o.TLS.Cert, "tls-cert-file", "",
-		"file of the certificate to serve, in PEM, with its intermediate authorities after it; read again when it changes. "+
-			"Without it, everybody who can read the network between the ingress and this process can take tokens, "+
-			"caller keys and personal access tokens from it")
+		"file of the certificate to serve, in PEM, with its intermediate authorities after it; read again when it changes")
 	f.StringVar(&o.TLS.Key, "tls-private-key-file", "", "file of the private key of --tls-cert-file, in PEM")
 	f.StringVar(&o.TLS.MinVersion, "tls-min-version", "1.3", "lowest version of TLS to accept: 1.3, or 1.2 for gateways that cannot do better")
+	f.BoolVar(&o.TLS.PlainHTTP, "plain-http", false,
+		"accept plain HTTP on the same ports, or alone without a certificate; everybody who can read the network between the gateway and "+
+			"this process can then take tokens, caller keys and personal access tokens from it")
 	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, namespaceUsage)
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")

@@ -66,6 +66,8 @@ type Reconciler struct {
 	WebhookURL string
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
 	PortalURL string
+	// TLSSecret names the Secret, in Namespace, with the certificate of webhook and portal and its authorities. It may be empty.
+	TLSSecret string
 	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
@@ -176,6 +178,8 @@ type outcome struct {
 	keys        authurl.Keys
 	rotated     bool
 	authURLName string
+	// endpoints are where gateways reach webhook and portal.
+	endpoints endpoints
 	// epoch is the highest revocation epoch that is remembered. farAhead means that the site's own is not.
 	epoch    time.Time
 	farAhead bool
@@ -251,7 +255,7 @@ func (r *Reconciler) admitCallers(ctx context.Context, s *tokensv1alpha1.Atlassi
 	}
 	o.callers = true
 	var err error
-	o.problem, err = r.writeAuthURLs(ctx, s, address)
+	o.endpoints, o.problem, err = r.writeAuthURLs(ctx, s, address)
 	if o.problem == nil && err == nil {
 		o.authURLName = authURLSecretName(s.Name)
 	}
@@ -315,10 +319,10 @@ func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
 }
 
 // sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile. A change of the admission
-// policies concerns all sites.
+// policies, or of the certificate of webhook and portal, concerns all sites.
 func (r *Reconciler) sitesOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	s, ok := o.(*corev1.Secret)
-	if ok && s.Type == admission.SecretType && s.Namespace == r.Namespace {
+	if ok && s.Namespace == r.Namespace && (s.Type == admission.SecretType || s.Name == r.TLSSecret) {
 		return r.otherSites(ctx, s)
 	}
 	if !ok || !ofSite(s) {

@@ -36,7 +36,7 @@ func shutOut(s *tokensv1alpha1.AtlassianSite, webhookURL string, authorities aut
 	switch {
 	case s.Spec.CallerVerification.Type != tokensv1alpha1.CallerVerificationClientCertificate:
 		return nil
-	case !strings.HasPrefix(webhookURL, "https://"):
+	case !isHTTPS(webhookURL):
 		return &problem{tokensv1alpha1.ReasonWebhookWithoutTLS, fmt.Sprintf(
 			"`callerVerification` asks for client certificates, and the webhook at %s receives none, because it speaks plain HTTP. Start the webhook with "+
 				"--tls-cert-file and --tls-private-key-file, and the controller with an https --webhook-url. Until then no ingress of this site is answered.",
@@ -45,6 +45,18 @@ func shutOut(s *tokensv1alpha1.AtlassianSite, webhookURL string, authorities aut
 		return &problem{tokensv1alpha1.ReasonCallerAuthoritiesUnusable, authorities.problem.Error()}
 	}
 	return nil
+}
+
+func isHTTPS(url string) bool { return strings.HasPrefix(url, "https://") }
+
+// keptURL returns the URL with which those of a site begin. A site that has HTTP URLs keeps them, because its gateway may not be
+// ready for TLS, until the Secret with them is deleted. stored is one of them, and path follows its beginning.
+func keptURL(configured, stored, path string) string {
+	kept, _, found := strings.Cut(stored, path)
+	if found && isHTTPS(configured) && strings.HasPrefix(kept, "http://") {
+		return kept
+	}
+	return configured
 }
 
 // baseURLConflict finds an older site with the same base URL. The older one is served, this one is not.

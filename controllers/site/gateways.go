@@ -35,7 +35,8 @@ func (r *Reconciler) wire(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 		NamespacedName: client.ObjectKeyFromObject(s), Base: base, TokenPaths: s.Spec.TokenPaths, Keys: keys,
 		ClientCertificates: s.Spec.CallerVerification.Type == tokensv1alpha1.CallerVerificationClientCertificate,
 		IdentityHeader:     s.Spec.Handoff.IdentityHeader.Name, Everything: asksEverything(s.Spec),
-		WebhookURL: r.WebhookURL, PortalURL: r.PortalURL, AuthURLSecretName: authURLSecretName(s.Name),
+		WebhookURL: o.endpoints.webhookURL, PortalURL: o.endpoints.portalURL, Bundle: len(o.endpoints.bundle) > 0,
+		AuthURLSecretName: authURLSecretName(s.Name), TLSSecretName: r.TLSSecret,
 	}
 	found, err := r.gateways().Reconcile(ctx, described, s.Spec.Gateways, m.Gateways, r.rememberGateways(ctx, &m))
 	if err = o.noteRefusal(err); err == nil {

@@ -36,8 +36,12 @@ type Site struct {
 	ClientCertificates bool
 	// WebhookURL and PortalURL are where gateways reach the webhook and the portal.
 	WebhookURL, PortalURL string
-	// AuthURLSecretName is the Secret beside the site with its auth URLs.
+	// AuthURLSecretName is the Secret beside the site with its auth URLs. Bundle means that it has the authorities of webhook and
+	// portal too, under the key servingcert.BundleKey.
 	AuthURLSecretName string
+	Bundle            bool
+	// TLSSecretName is the Secret beside webhook and portal with their certificate and, if there is a Bundle, these authorities.
+	TLSSecretName string
 }
 
 // Ref names an object that the operator made for a site, or an Ingress that it annotated.

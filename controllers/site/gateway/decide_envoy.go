@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,12 +16,13 @@ const (
 	envoyAPI, policyKind                = "gateway.envoyproxy.io/v1alpha1", "SecurityPolicy"
 	gatewayGroup                        = "gateway.networking.k8s.io"
 	gatewayAPI, routeKind, grantKind    = gatewayGroup + "/v1", "HTTPRoute", "ReferenceGrant"
+	tlsPolicyKind                       = "BackendTLSPolicy"
 	suffix                              = "-apitokens"
 	grpcSiteKey, grpcCallerKey, timeout = "grpc-site", "grpc-key", "4s"
 )
 
 // envoyGateway returns objects of Envoy Gateway 1.9 and Gateway API: a policy for the route that the entry names, a route to the
-// portal beside it, and grants that allow both to refer to the operator's Services.
+// portal beside it, grants that allow both to refer to the operator's Services, and policies to speak TLS with these.
 func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 	webhook, isService := serviceAt(s.WebhookURL)
 	portal, portalIsService := serviceAt(s.PortalURL)
@@ -31,7 +33,7 @@ func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 		field:   "httpRouteName",
 		route:   Ref{APIVersion: gatewayAPI, Kind: routeKind, Namespace: s.Namespace, Name: entry.HTTPRouteName},
 		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
-			return append(s.grants(webhook, portal),
+			return append(slices.Concat(s.grants(webhook, portal), s.tlsPolicies(webhook, portal)),
 				s.object(envoyAPI, policyKind, name, s.policy(entry.HTTPRouteName, webhook)),
 				s.object(gatewayAPI, routeKind, name, s.portalRoute(portal, route)))
 		},
@@ -108,10 +110,34 @@ func (s Site) grants(services ...service) (grants []*unstructured.Unstructured) 
 	return grants
 }
 
+// tlsPolicies returns BackendTLSPolicies for Services with https URLs. Each site has its own. Of several for one Service the oldest
+// counts, and all say the same.
+func (s Site) tlsPolicies(services ...service) (policies []*unstructured.Unstructured) {
+	for _, target := range services {
+		if !target.tls {
+			continue
+		}
+		validation := map[string]any{"hostname": target.name + "." + target.namespace + ".svc"}
+		if s.Bundle {
+			validation["caCertificateRefs"] = []any{map[string]any{"group": "", "kind": "Secret", "name": s.TLSSecretName}}
+		} else {
+			validation["wellKnownCACertificates"] = "System"
+		}
+		p := s.object(gatewayAPI, tlsPolicyKind, "apitokens."+s.Namespace+"."+s.Name+"."+target.name, map[string]any{
+			"targetRefs": []any{map[string]any{"group": "", "kind": "Service", "name": target.name}},
+			"validation": validation,
+		})
+		p.SetNamespace(target.namespace)
+		policies = append(policies, p)
+	}
+	return policies
+}
+
 // service is a port of a Service.
 type service struct {
 	name, namespace string
 	port            int64
+	tls             bool
 }
 
 func (s service) ref() map[string]any {
@@ -132,7 +158,7 @@ func serviceAt(raw string) (service, bool) {
 	if given, err := strconv.ParseInt(u.Port(), 10, 32); err == nil {
 		port = given
 	}
-	return service{parts[0], parts[1], port}, port != 0
+	return service{parts[0], parts[1], port, u.Scheme == "https"}, port != 0
 }
 
 // portalMount is the path, at the portal, of the site.

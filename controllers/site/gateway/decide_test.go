@@ -30,8 +30,8 @@ func siteAt(t *testing.T, baseURL string, mods ...func(*Site)) Site {
 	s := Site{
 		NamespacedName: types.NamespacedName{Namespace: "jira", Name: "main"}, Base: base, TokenPaths: []string{"/rest/"},
 		Keys:       authurl.NewKeys("jira", "main", time.Now()),
-		WebhookURL: "http://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
-		AuthURLSecretName: "main-auth-urls",
+		WebhookURL: "https://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "https://apitoken-portal.apitoken-system.svc:8080",
+		AuthURLSecretName: "main-auth-urls", Bundle: true, TLSSecretName: "apitoken-tls",
 	}
 	for _, mod := range mods {
 		mod(&s)
@@ -69,8 +69,8 @@ func TestObjectsAreThoseOfTheSamples(t *testing.T) {
 		route *unstructured.Unstructured
 		want  int
 	}{
-		"traefik":         {traefikEntry, route(map[string]any{"entryPoints": []any{"websecure"}, "routes": []any{map[string]any{"match": "Host(`jira.example.com`)"}}}), 4},
-		"envoy-gateway":   {envoyEntry, gatewayAPI, 3},
+		"traefik":         {traefikEntry, route(map[string]any{"entryPoints": []any{"websecure"}, "routes": []any{map[string]any{"match": "Host(`jira.example.com`)"}}}), 5},
+		"envoy-gateway":   {envoyEntry, gatewayAPI, 5},
 		"istio":           {istioEntry, nil, 1},
 		"ingress-nginx":   {nginxEntry, ingress("nginx"), 3},
 		"haproxy-ingress": {haproxyEntry, ingress("haproxy"), 4},
@@ -313,12 +313,46 @@ func TestIngressesToThePortal(t *testing.T) {
 	}
 }
 
+// Without TLS, and without authorities of its own, a gateway gets other settings: none, and those that the system trusts.
+func TestAuthoritiesOfTheWebhook(t *testing.T) {
+	text := func(entry tokensv1alpha1.Gateway, mod func(*Site)) string {
+		var all strings.Builder
+		for _, o := range planFor(siteAt(t, "https://jira.example.com", mod), entry).objects(nil) {
+			one, err := o.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(one)
+		}
+		return all.String()
+	}
+	unbundled := func(s *Site) { s.Bundle = false }
+	// A site that keeps its HTTP URLs has the bundle for its portal.
+	plain := func(s *Site) { s.WebhookURL, s.PortalURL = "http://w.ns.svc", "http://p.ns.svc" }
+	for _, test := range []struct {
+		entry     tokensv1alpha1.Gateway
+		mod       func(*Site)
+		has, lack string
+	}{
+		{traefikEntry, func(*Site) {}, `"tls":{"caSecret":"main-auth-urls"}`, "insecureSkipVerify"},
+		{traefikEntry, unbundled, "https://apitoken-webhook", "caSecret"},
+		{traefikEntry, plain, "http://w.ns.svc", "caSecret"},
+		{envoyEntry, func(*Site) {}, `"caCertificateRefs":[{"group":"","kind":"Secret","name":"apitoken-tls"}]`, "wellKnown"},
+		{envoyEntry, unbundled, `"wellKnownCACertificates":"System"`, "caCertificateRefs"},
+		{envoyEntry, plain, "SecurityPolicy", "BackendTLSPolicy"},
+	} {
+		if got := text(test.entry, test.mod); !strings.Contains(got, test.has) || strings.Contains(got, test.lack) {
+			t.Errorf("want %s and no %s in %s", test.has, test.lack, got)
+		}
+	}
+}
+
 func TestServiceAt(t *testing.T) {
 	for raw, want := range map[string]service{
-		"http://w.ns.svc:8080":               {"w", "ns", 8080},
-		"http://w.ns.svc.cluster.local:8080": {"w", "ns", 8080},
-		"http://w.ns.svc":                    {"w", "ns", 80},
-		"https://w.ns.svc":                   {"w", "ns", 443},
+		"http://w.ns.svc:8080":               {"w", "ns", 8080, false},
+		"http://w.ns.svc.cluster.local:8080": {"w", "ns", 8080, false},
+		"http://w.ns.svc":                    {"w", "ns", 80, false},
+		"https://w.ns.svc":                   {"w", "ns", 443, true},
 		"http://w.ns:8080":                   {},
 		"http://webhook.example.com":         {},
 		"http://10.0.0.1:8080":               {},

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -10,7 +11,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 )
 
-const traefikAPI, middlewareKind, ingressRouteKind = "traefik.io/v1alpha1", "Middleware", "IngressRoute"
+const traefikAPI, middlewareKind, ingressRouteKind, transportKind = "traefik.io/v1alpha1", "Middleware", "IngressRoute", "ServersTransport"
 
 // portalPriority puts the routes to the portal before those of the product. The default is the length of a route's rule.
 const portalPriority = int64(1000)
@@ -35,6 +36,9 @@ func (s Site) traefik(entry tokensv1alpha1.TraefikGateway) plan {
 			if entry.IngressRouteName == "" {
 				return objects
 			}
+			if portal, isService := serviceAt(s.PortalURL); isService && portal.tls {
+				objects = append(objects, s.object(traefikAPI, transportKind, toPortal, s.portalTransport(portal)))
+			}
 			return append(objects, s.object(traefikAPI, ingressRouteKind, toPortal, s.portalIngressRoute(toPortal, route)))
 		},
 	}
@@ -49,9 +53,29 @@ func (s Site) traefik(entry tokensv1alpha1.TraefikGateway) plan {
 	return p
 }
 
+// portalIngressRoute returns the spec of an IngressRoute to the portal, at the entry points of the product's own. The webhook is
+// not asked: the portal authenticates the caller.
+func (s Site) portalIngressRoute(middleware string, route *unstructured.Unstructured) map[string]any {
+	portal, _ := serviceAt(s.PortalURL)
+	service := portal.ref()
+	if portal.tls {
+		service["scheme"], service["serversTransport"] = "https", middleware
+	}
+	api, page := s.portalPaths()[0]+"/", s.portalPaths()[1]
+	spec := map[string]any{"routes": []any{map[string]any{
+		"match":       fmt.Sprintf("Host(`%s`) && (PathPrefix(`%s`) || PathPrefix(`%s`))", s.Base.Host, api, page),
+		"kind":        "Rule",
+		"priority":    portalPriority,
+		"middlewares": []any{map[string]any{"name": middleware}},
+		"services":    []any{service},
+	}}}
+	copySpec(spec, route, "entryPoints", "tls")
+	return spec
+}
+
 // forwardAuth asks the webhook.
 func (s Site) forwardAuth() map[string]any {
-	return map[string]any{
+	ask := map[string]any{
 		"address": s.authURL(authurl.Forward),
 		// The client's own X-Forwarded-Uri and X-Forwarded-Method must not count.
 		"trustForwardHeader": false,
@@ -61,21 +85,19 @@ func (s Site) forwardAuth() map[string]any {
 		"authResponseHeaders": values(append(s.answerHeaders(), targetHeader, "Upgrade")...),
 		"maxResponseBodySize": int64(4096),
 	}
+	if s.Bundle && strings.HasPrefix(s.WebhookURL, "https://") {
+		// Traefik reads the authorities from the key ca.crt, and verifies with them alone.
+		ask["tls"] = map[string]any{"caSecret": s.AuthURLSecretName}
+	}
+	return ask
 }
 
-// portalIngressRoute returns the spec of an IngressRoute to the portal, at the entry points of the product's own. The webhook is
-// not asked: the portal authenticates the caller.
-func (s Site) portalIngressRoute(middleware string, route *unstructured.Unstructured) map[string]any {
-	portal, _ := serviceAt(s.PortalURL)
-	api, page := s.portalPaths()[0]+"/", s.portalPaths()[1]
-	spec := map[string]any{"routes": []any{map[string]any{
-		"match":       fmt.Sprintf("Host(`%s`) && (PathPrefix(`%s`) || PathPrefix(`%s`))", s.Base.Host, api, page),
-		"kind":        "Rule",
-		"priority":    portalPriority,
-		"middlewares": []any{map[string]any{"name": middleware}},
-		"services":    []any{portal.ref()},
-	}}}
-	copySpec(spec, route, "entryPoints", "tls")
+// portalTransport returns the spec of a ServersTransport with which Traefik verifies the portal.
+func (s Site) portalTransport(portal service) map[string]any {
+	spec := map[string]any{"serverName": portal.name + "." + portal.namespace + ".svc"}
+	if s.Bundle {
+		spec["rootCAs"] = []any{map[string]any{"secret": s.AuthURLSecretName}}
+	}
 	return spec
 }
 

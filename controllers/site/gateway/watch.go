@@ -28,7 +28,7 @@ type Watch struct {
 	events chan event.GenericEvent
 }
 
-// watched is a kind in all namespaces, or in one: ReferenceGrants are in that of the operator.
+// watched is a kind in all namespaces, or in one: ReferenceGrants and BackendTLSPolicies are in that of the operator.
 type watched struct {
 	kind      schema.GroupVersionKind
 	namespace string
@@ -60,7 +60,7 @@ func (w *Watch) use(ref Ref) {
 		return
 	}
 	k := watched{kind: ref.kind()}
-	if ref.Kind == grantKind {
+	if ref.Kind == grantKind || ref.Kind == tlsPolicyKind {
 		k.namespace = ref.Namespace
 	}
 	select {

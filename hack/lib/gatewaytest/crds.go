@@ -38,7 +38,7 @@ const (
 // definitions are the Go modules that have the CRDs of gateways, with the sum of each, and the files in it.
 var definitions = map[string]struct{ module, sum, files string }{
 	GatewayAPI: {"sigs.k8s.io/gateway-api@v1.6.1", "h1:mock6phZbI6rvZerwrVNk7hVNymQgHo+6sJ81Ia7ftY=",
-		"config/crd/experimental/gateway.networking.k8s.io_[hr]*.yaml"},
+		"config/crd/experimental/gateway.networking.k8s.io_[bhr]*.yaml"},
 	Traefik: {"github.com/traefik/traefik/v3@v3.7.13", "h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=", "integration/fixtures/k8s/01-traefik-crd.yml"},
 	EnvoyGateway: {"github.com/envoyproxy/gateway@v1.9.1", "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
 		"charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_[sc]*policies.yaml"},
