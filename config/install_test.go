@@ -28,7 +28,7 @@ import (
 )
 
 // installations are the kustomizations that install the whole operator. What is after a + is a component.
-var installations = []string{"default", "high-availability", "namespaced", "single", "default+tls", "single+tls"}
+var installations = []string{"default", "high-availability", "namespaced", "single", "default+plain-http", "single+plain-http"}
 
 // manifests are the objects of a kustomization.
 type manifests []*unstructured.Unstructured
@@ -307,23 +307,32 @@ func peers(of []networkingv1.NetworkPolicyPeer) (found []string) {
 	return found
 }
 
-// With the component tls, the URLs begin with https where a certificate is served.
-func TestCertificatesAreServedWhereURLsSayHTTPS(t *testing.T) {
+// Webhook and portal serve the certificate that the controller makes, and all URLs begin with https. Plain HTTP is a component.
+func TestTLSIsServedByDefault(t *testing.T) {
 	for _, name := range installations {
 		_, all := build(t, name)
-		serves, says := 0, 0
+		serves, says, plain := 0, 0, 0
 		for _, d := range objectsOf[appsv1.Deployment](t, all, "Deployment") {
-			args := strings.Join(d.Spec.Template.Spec.Containers[0].Args, " ")
+			pod := d.Spec.Template.Spec
+			args := strings.Join(pod.Containers[0].Args, " ")
 			says += strings.Count(args, "=https://apitoken-")
-			if strings.Contains(args, "--tls-cert-file=/tls/tls.crt") {
-				serves += 1 + strings.Count(d.Spec.Template.Spec.Containers[0].Args[0], "run") // one that serves both counts twice
-				if m := d.Spec.Template.Spec.Containers[0].VolumeMounts; len(m) != 1 || m[0].MountPath != "/tls" || m[0].SubPath != "" {
-					t.Errorf("%s %s mounts %v", name, d.Name, m)
-				}
+			both := 1 + strings.Count(pod.Containers[0].Args[0], "run") // one that serves both counts twice
+			plain += both * strings.Count(args, "--plain-http")
+			if !strings.Contains(args, "--tls-cert-file=/tls/tls.crt --tls-private-key-file=/tls/tls.key") {
+				continue
+			}
+			serves += both
+			if m := pod.Containers[0].VolumeMounts; len(m) != 1 || m[0].MountPath != "/tls" || m[0].SubPath != "" || m[0].Name != pod.Volumes[0].Name {
+				t.Errorf("%s %s mounts %v", name, d.Name, m)
+			}
+			// The one process makes the Secret itself: it has to start without.
+			secret := pod.Volumes[0].Secret
+			if optional := secret.Optional != nil && *secret.Optional; secret.SecretName != "apitoken-tls" || optional != (both == 2) {
+				t.Errorf("%s %s has the Secret %v", name, d.Name, secret)
 			}
 		}
-		if want := 2 * strings.Count(name, "+tls"); serves != want || says != want {
-			t.Errorf("%s: %d serve TLS, and %d URLs say so, want %d", name, serves, says, want)
+		if serves != 2 || says != 2 || plain != 2*strings.Count(name, "+plain-http") {
+			t.Errorf("%s: %d serve TLS, %d URLs say so, and %d accept plain HTTP", name, serves, says, plain)
 		}
 	}
 }

@@ -68,6 +68,8 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 		create(t, object)
 	}
 	t.Cleanup(func() { removeWrites(t) })
+	remove(t, newSecret(systemNamespace, "apitoken-tls", ""))
+	remove(t, newSecret(intakeNamespace, "apitoken-tls-authorities", ""))
 	kubeconfig := filepath.Join(t.TempDir(), "operator")
 	if err := cluster.WriteKubeconfig(kubeconfig, account, groupsOf(account)...); err != nil {
 		t.Fatal(err)
@@ -76,7 +78,7 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	process := exec.CommandContext(t.Context(), operator(t), "run", "--kubeconfig", kubeconfig, "--drain-delay=0s", "--bind-address="+at[0],
+	process := exec.CommandContext(t.Context(), operator(t), "run", "--plain-http", "--kubeconfig", kubeconfig, "--drain-delay=0s", "--bind-address="+at[0],
 		"--portal-bind-address="+at[1], "--health-probe-bind-address="+at[2], "--metrics-bind-address="+at[3], "--grpc-bind-address="+at[4])
 	var log bytes.Buffer
 	process.Stdout, process.Stderr = &log, &log
@@ -105,6 +107,9 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	create(t, site)
 	must("the auth URLs of a site", func() error {
 		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: teamNamespace, Name: "single-auth-urls"}, &corev1.Secret{})
+	})
+	must("the certificate, with which another process would serve", func() error {
+		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "apitoken-tls"}, &corev1.Secret{})
 	})
 	must("the projection of a site", func() error {
 		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "site." + teamNamespace + ".single"}, &corev1.Secret{})
