@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func Open() (*Cluster, error) {
 func (c *Cluster) BaseURL() string { return "http://jira.localhost:" + c.port("gateway") }
 
 // WebhookAddress returns the URL at which the machine reaches the webhook.
-func (c *Cluster) WebhookAddress() string { return "http://" + c.Address("webhook") }
+func (c *Cluster) WebhookAddress() string { return "https://" + c.Address("webhook") }
 
 func (c *Cluster) port(name string) string {
 	_, port, _ := net.SplitHostPort(c.Address(name))
@@ -96,6 +97,7 @@ func (c *Cluster) Client() *http.Client {
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, strings.Replace(address, "jira.localhost", "127.0.0.1", 1))
 	}
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the webhook's certificate is for its Service
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
@@ -184,7 +186,11 @@ func (c *Cluster) Secret(ctx context.Context, namespace, name string) (s corev1.
 
 // StartGateway starts nginx with the sample's configuration for an auth URL, or gives the one that runs another configuration.
 func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
-	conf, err := c.gatewayConfig(authURL)
+	urls, err := c.Secret(ctx, rig.Namespace, rig.Site+"-auth-urls")
+	if err != nil {
+		return err
+	}
+	conf, err := c.gatewayConfig(authURL, urls.Data["ca.crt"])
 	if err != nil {
 		return err
 	}
@@ -202,13 +208,17 @@ func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
 	return nil
 }
 
-// gatewayConfig returns the Secret with nginx's configuration: the sample with its words in capitals replaced.
-func (c *Cluster) gatewayConfig(authURL string) ([]byte, error) {
+// gatewayConfig returns the Secret with nginx's configuration: the sample with its words in capitals replaced. With an https URL,
+// nginx verifies webhook and portal with the authorities.
+func (c *Cluster) gatewayConfig(authURL string, authorities []byte) ([]byte, error) {
 	g, err := rig.GatewayOf(authURL)
 	if err != nil {
 		return nil, err
 	}
 	g.URL, g.Listen, g.Product, g.Portal = c.BaseURL(), "8080", "jira.jira.svc:8080", "apitoken-portal.apitoken-system.svc:8080"
+	if strings.HasPrefix(authURL, "https://") {
+		g.Authority = "/conf/ca.crt"
+	}
 	site, err := g.Config()
 	if err != nil {
 		return nil, err
@@ -219,7 +229,7 @@ func (c *Cluster) gatewayConfig(authURL string) ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]string{"name": "nginx", "namespace": "ingress"},
-		"stringData": map[string]string{"nginx.conf": string(around), "site.conf": string(site)},
+		"stringData": map[string]string{"nginx.conf": string(around), "site.conf": string(site), "ca.crt": string(authorities)},
 	})
 }
 

@@ -32,6 +32,8 @@ type Gateway struct {
 	CallerKey string
 	// Site is namespace/name.
 	Site string
+	// Authority is the file with the authorities of webhook and portal. Empty means plain HTTP.
+	Authority string
 }
 
 // Gateway returns the gateway of the rig's Jira for the auth URL of the site.
@@ -74,6 +76,10 @@ func (g Gateway) Config(changes ...[2]string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the URL of a gateway: %w", err)
 	}
 	site := string(text)
+	if g.Authority != "" {
+		changes = append(changes, [2]string{"#tls ", ""}, [2]string{"/etc/nginx/apitoken-ca.crt", g.Authority},
+			[2]string{"proxy_pass http://api_token_", "proxy_pass https://api_token_"})
+	}
 	for _, change := range append(changes,
 		[2]string{"server PRODUCT;", "server " + g.Product + ";"},
 		[2]string{"server WEBHOOK max_fails=0;", "server " + strings.Join(g.Webhooks, " max_fails=0;\n    server ") + " max_fails=0;"},

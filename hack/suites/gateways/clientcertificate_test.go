@@ -2,10 +2,12 @@ package gateways_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -44,12 +46,25 @@ func newSecured(t *testing.T) secured {
 	w.index.PutCallerAuthorities(site, w.ours.Pool())
 	web := serving.NewHTTP(contract.NewHandler(w.index, w.observe), 10*time.Second)
 	web.ConnContext = contract.WithConnection
+	w.webhookAt = serveTLS(t, web, w.ours, webhookName)
+	return w
+}
+
+// serveTLS serves TLS 1.3 alone, with a certificate for names, at an address of this machine until the test ends. An address is a
+// DNS name too: HAProxy compares nothing else.
+func serveTLS(t *testing.T, web *http.Server, by *authority.Authority, names ...string) string {
+	t.Helper()
+	web.ErrorLog = log.New(io.Discard, "", 0) // gateways refuse it on purpose
+	template := &x509.Certificate{NotAfter: time.Now().Add(time.Hour), DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		}
+	}
 	web.TLSConfig = &tls.Config{
-		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert,
-		Certificates: []tls.Certificate{must(w.ours.Server(time.Now().Add(time.Hour), webhookName))},
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{must(by.Issue(template))},
 	}
 	listener := must(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
-	w.webhookAt = listener.Addr().String()
 	done := make(chan error, 1)
 	go func() { done <- web.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
@@ -58,7 +73,7 @@ func newSecured(t *testing.T) secured {
 			t.Error(err)
 		}
 	})
-	return w
+	return listener.Addr().String()
 }
 
 // certificated returns the sample for nginx with the changes that docs/how-to/tls.md and client-certificates.md say. Without a
@@ -74,18 +89,7 @@ func (w secured) certificated(t *testing.T, certificate *tls.Certificate) string
 		}
 		own = "proxy_ssl_certificate " + write(t, dir, "client.crt", string(c)) + ";\nproxy_ssl_certificate_key " + write(t, dir, "client.key", string(key)) + ";"
 	}
-	text := sample(t, "nginx.conf")
-	for _, change := range [][2]string{
-		{"proxy_pass http://api_token_webhook/", "proxy_pass https://api_token_webhook/"},
-		{`proxy_set_header X-Api-Token-Caller "CALLER_KEY";`, "proxy_ssl_name " + webhookName + ";\n" + own},
-		{"listen LISTEN;", "listen LISTEN;\nproxy_ssl_verify on;\nproxy_ssl_trusted_certificate " + ca + ";\nproxy_ssl_server_name on;\nproxy_ssl_protocols TLSv1.3;"},
-	} {
-		if strings.Count(text, change[0]) != 1 {
-			t.Fatalf("the sample has not one %q", change[0])
-		}
-		text = strings.Replace(text, change[0], change[1], 1)
-	}
-	return text
+	return edited(t, withTLS(sample(t, "nginx.conf"), ca), []string{`proxy_set_header X-Api-Token-Caller "CALLER_KEY";`, own})
 }
 
 // nginx asks a webhook with TLS, verifies it, and is answered only with the client certificate that its site wants.

@@ -87,6 +87,16 @@ func sample(t *testing.T, name string) string {
 	return string(text)
 }
 
+// sample returns a file below config/samples, with TLS if the world has an authority.
+func (w *world) sample(t *testing.T, name string) string {
+	t.Helper()
+	text := sample(t, name)
+	if w.authority != "" {
+		text = withTLS(text, w.authority)
+	}
+	return text
+}
+
 // run starts a program and waits until it listens. A program that is missing is a failure.
 func run(t *testing.T, listen, name string, args ...string) {
 	t.Helper()
@@ -171,7 +181,7 @@ func write(t *testing.T, dir, name, text string) string {
 
 func startNginx(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
-	return startNginxWith(t, w, edited(t, sample(t, "nginx.conf"), edits))
+	return startNginxWith(t, w, edited(t, w.sample(t, "nginx.conf"), edits))
 }
 
 // startNginxWith starts nginx with the sample, or with a changed one.
@@ -196,7 +206,7 @@ func startHAProxy(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
 	write(t, dir, "api-tokens.lua", sample(t, "gateways/haproxy/api-tokens.lua"))
-	config := strings.ReplaceAll(w.fill(edited(t, sample(t, "gateways/haproxy/haproxy.cfg"), edits), listen), "FOLDER", dir)
+	config := strings.ReplaceAll(w.fill(edited(t, w.sample(t, "gateways/haproxy/haproxy.cfg"), edits), listen), "FOLDER", dir)
 	run(t, listen, "haproxy", "-db", "-f", write(t, dir, "haproxy.cfg", config))
 	return listen
 }
@@ -204,7 +214,7 @@ func startHAProxy(t *testing.T, w *world, edits ...string) string {
 func startCaddy(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
-	config := w.fill(edited(t, "{\n\tadmin off\n\tauto_https off\n}\n"+sample(t, "gateways/caddy/Caddyfile"), edits), listen)
+	config := w.fill(edited(t, "{\n\tadmin off\n\tauto_https off\n}\n"+w.sample(t, "gateways/caddy/Caddyfile"), edits), listen)
 	run(t, listen, "caddy", "run", "--config", write(t, dir, "Caddyfile", config), "--adapter", "caddyfile")
 	return listen
 }

@@ -19,9 +19,14 @@ import (
 func startTraefik(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen := free(t)
-	text := strings.NewReplacer("AUTH_URL", "http://"+w.webhookAt+"/forward/"+callerKey+"/"+site.String(), "jira.example.com", "127.0.0.1").
+	scheme, verify := "http", ""
+	if w.authority != "" {
+		scheme, verify = "https", "    tls: {ca: "+w.authority+"}\n"
+	}
+	text := strings.NewReplacer("AUTH_URL", scheme+"://"+w.webhookAt+"/forward/"+callerKey+"/"+site.String(), "jira.example.com", "127.0.0.1",
+		"    tls: {caSecret: main-auth-urls}\n", verify, "{secret: main-auth-urls}", w.authority).
 		Replace(edited(t, sample(t, "gateways/traefik/jira.yaml"), edits))
-	config := write(t, t.TempDir(), "dynamic.yaml", traefikFile(t, text, map[string]string{"jira": w.productAt, "apitoken-portal": w.portalAt}))
+	config := write(t, t.TempDir(), "dynamic.yaml", traefikFile(t, text, map[string]string{"jira": "http://" + w.productAt, "apitoken-portal": scheme + "://" + w.portalAt}))
 	run(t, listen, "traefik", "--entryPoints.web.address="+listen, "--entryPoints.web.http.aliasHeadersStrategy=delete", "--log.level=ERROR",
 		"--global.checkNewVersion=false", "--global.sendAnonymousUsage=false", "--providers.file.filename="+config)
 	waitForRoutes(t, w, listen)
@@ -39,12 +44,16 @@ func waitForRoutes(t *testing.T, w *world, gateway string) {
 	}
 }
 
-// traefikFile returns Middlewares and IngressRoutes in the form of Traefik's file provider. services are addresses by name.
+// traefikFile returns Middlewares and IngressRoutes in the form of Traefik's file provider. services are URLs by name.
 func traefikFile(t *testing.T, objects string, services map[string]string) string {
 	t.Helper()
-	middlewares, routers, backends := map[string]json.RawMessage{}, map[string]any{}, map[string]any{}
+	middlewares, transports, routers, backends := map[string]json.RawMessage{}, map[string]json.RawMessage{}, map[string]any{}, map[string]any{}
 	for name, at := range services {
-		backends[name] = map[string]any{"loadBalancer": map[string]any{"servers": []any{map[string]any{"url": "http://" + at}}}}
+		balancer := map[string]any{"servers": []any{map[string]any{"url": at}}}
+		if name == "apitoken-portal" && strings.HasPrefix(at, "https://") {
+			balancer["serversTransport"] = "main-apitokens-portal"
+		}
+		backends[name] = map[string]any{"loadBalancer": balancer}
 	}
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader([]byte(objects)), 4096)
 	for {
@@ -62,11 +71,15 @@ func traefikFile(t *testing.T, objects string, services map[string]string) strin
 			middlewares[o.Metadata.Name] = o.Spec
 			continue
 		}
+		if o.Kind == "ServersTransport" {
+			transports[o.Metadata.Name] = o.Spec
+			continue
+		}
 		for i, router := range traefikRouters(t, o.Spec) {
 			routers[o.Metadata.Name+strconv.Itoa(i)] = router
 		}
 	}
-	dynamic, err := json.Marshal(map[string]any{"http": map[string]any{"routers": routers, "middlewares": middlewares, "services": backends}})
+	dynamic, err := json.Marshal(map[string]any{"http": map[string]any{"routers": routers, "middlewares": middlewares, "services": backends, "serversTransports": transports}})
 	if err != nil {
 		t.Fatal(err)
 	}

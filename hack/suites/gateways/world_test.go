@@ -41,6 +41,8 @@ type world struct {
 	contextPath string
 	// token is alice's, and wrong has its id with another secret.
 	token, wrong string
+	// authority is the file with the authority of webhook and portal, if these serve TLS.
+	authority string
 	// productAt, webhookAt and portalAt are addresses, as host:port.
 	productAt, webhookAt, portalAt string
 
