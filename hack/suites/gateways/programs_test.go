@@ -24,6 +24,8 @@ type program struct {
 	filter bool
 	// restAlone means that it asks only about paths below /rest/. A token elsewhere reaches the product, which refuses it.
 	restAlone bool
+	// keeps means that it leaves a request that no token answers for its own Authorization, rather than that of the answer.
+	keeps bool
 	// http2 are the edits with which it serves HTTP/2 without TLS.
 	http2 []string
 	// context are the edits for a product below /jira, and everything those with which every request is asked about.
@@ -41,7 +43,7 @@ func programs() []program {
 	}
 	all := []string{"(PathPrefix(`/rest/`) || HeaderRegexp(`Authorization`, `.`))", "PathPrefix(`/`)"}
 	return []program{
-		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, unready: 500, away: 500,
+		{name: "nginx", start: startNginx, keeps: true, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, unready: 500, away: 500,
 			context: []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"},
 			everything: []string{
 				"    location /rest/ {\n        return 418;\n    }\n\n", "",
