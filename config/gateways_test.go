@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,6 +38,118 @@ func TestSamplesOfGateways(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A trap is one into which configurations of gateways fall, and the expression by which a sample shows that it does not. A gateway
+// that has the trap and no expression has none of it by itself, for the reason given.
+type trap struct {
+	handled map[string]string
+	// absent are the gateways without the trap.
+	absent map[string]string
+}
+
+// everyHeader matches a list of headers that has Authorization, the identity headers and Cookie, in any order of the samples.
+const everyHeader = `(?i)Authorization,? ?Cookie,? ?X-Forwarded-User,? ?X-Api-Token-Id`
+
+const overGRPC = "over gRPC the answer names each header to set and to remove"
+
+// traps are the ways in which external authentication fails open, by the samples.
+var traps = map[string]trap{
+	"headers of the answer are listed": {map[string]string{
+		"nginx": `auth_request_set \$api_token_user`, "ingress-nginx": everyHeader, "haproxy-ingress": `auth-headers-succeed: "\*"`, "traefik": everyHeader,
+		"apisix": everyHeader, "gateway-api": everyHeader, "caddy": `copy_headers Authorization X-Forwarded-User X-Api-Token-Id`,
+		"haproxy": `local identity = \{ "x-forwarded-user", "x-api-token-id", "authorization" \}`, "istio": `headersToUpstreamOnAllow: \[authorization, x-forwarded-user, x-api-token-id\]`,
+	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC}},
+	"identity headers of clients are cleared": {map[string]string{
+		"nginx": `proxy_set_header X-Forwarded-User "";`, "haproxy": `del-header \^x\[-_\.\]forwarded`, "caddy": `request_header -X-Forwarded-User`,
+		"traefik": `X-Forwarded-User: ""`, "envoy-gateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "gateway-api": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
+		"apisix": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "kgateway": `jira-web are those of \.\./envoy-gateway`,
+	}, map[string]string{
+		"ingress-nginx": "annotations cannot: sites with an identity header list it in every Ingress", "haproxy-ingress": "annotations cannot",
+		"istio": "a rule asks about each request that could name a user, where one is believed", "contour": "it asks about the whole host",
+	}},
+	"other spellings of identity headers": {map[string]string{
+		"traefik": `aliasHeadersStrategy=delete`, "haproxy": `\[-_\.\]user\$ -m reg`, "envoy-gateway": `withUnderscoresAction: DropHeader`,
+		"caddy": "Caddy drops names with `_` and `.` itself",
+	}, map[string]string{
+		"nginx": "dropped by default", "ingress-nginx": "dropped by default", "apisix": "nginx inside", "haproxy-ingress": "annotations cannot; its page says so",
+		"istio": "rejected by default", "contour": "rejected by default", "kgateway": "a setting of the listener", "gateway-api": "a setting of the implementation",
+	}},
+	"cookies beside a token": {map[string]string{
+		"nginx": `proxy_set_header Cookie "";`, "ingress-nginx": `Authorization,Cookie`, "haproxy-ingress": `auth-headers-succeed: "\*"`, "haproxy": `req_del_header\("cookie"\)`,
+		"caddy": `request_header -Cookie`, "traefik": `authResponseHeaders: \[Authorization, Cookie`, "apisix": `upstream_headers: \[Authorization, Cookie`,
+		"gateway-api": `allowedResponseHeaders: \[Authorization, Cookie`, "istio": `includeRequestHeadersInCheck: \[authorization, cookie`,
+	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC}},
+	"fails closed": {map[string]string{
+		"envoy-gateway": `failOpen: false`, "contour": `failOpen: false`, "kgateway": `failOpen: false`, "istio": `failOpen: false`, "apisix": `allow_degradation: false`,
+		"haproxy": `means that there is no verdict: 503`,
+	}, map[string]string{
+		"nginx": "has no switch", "ingress-nginx": "has no switch", "haproxy-ingress": "has no switch", "caddy": "has no switch", "traefik": "has no switch", "gateway-api": "has no switch",
+	}},
+	"a limit of time": {map[string]string{
+		"nginx": `proxy_read_timeout 5s`, "haproxy": `local timeout = 4500`, "envoy-gateway": `timeout: 4s`, "contour": `responseTimeout: 4s`, "kgateway": `requestTimeout: 4s`,
+		"istio": `timeout: 4s`, "apisix": `timeout: 4000`,
+	}, map[string]string{
+		"traefik": "30 s, fixed", "caddy": "the webhook answers within milliseconds or with 503", "ingress-nginx": "60 s of nginx", "haproxy-ingress": "its script has none",
+		"gateway-api": "the filter has no field",
+	}},
+	"the portal is not asked about": {map[string]string{
+		"nginx": `PORTAL/portal/SITE`, "haproxy": `!portal rest`, "caddy": `handle @portal`, "traefik": `name: main-apitokens-portal`, "envoy-gateway": `name: jira-apitokens`,
+		"istio": `notPaths: \["/rest/api-tokens/\*", "/plugins/servlet/api-tokens\*"\]`, "gateway-api": `value: /rest/api-tokens\}`, "apisix": `name: portal`, "contour": `authPolicy: \{disabled: true\}`,
+		"ingress-nginx": `name: main-apitokens`, "haproxy-ingress": `name: main-apitokens-page`,
+	}, map[string]string{"kgateway": "the routes are those of envoy-gateway"}},
+	"references to the operator's namespace": {map[string]string{
+		"envoy-gateway": `kind: ReferenceGrant`, "gateway-api": `kind: ReferenceGrant`, "kgateway": `kind: ReferenceGrant`, "contour": `namespace: apitoken-system`,
+		"traefik": `allowCrossNamespace`, "ingress-nginx": `type: ExternalName`, "haproxy-ingress": `type: ExternalName`, "apisix": `type ExternalName`,
+	}, map[string]string{"nginx": "names addresses", "haproxy": "names addresses", "caddy": "names addresses", "istio": "names hosts"}},
+	"the client says nothing about the question": {map[string]string{
+		"nginx": `proxy_set_header X-Original-URL`, "haproxy": `\["x-forwarded-uri"\]`, "traefik": `trustForwardHeader: false`, "apisix": `request_headers: \[Authorization, Cookie, X-Request-Id\]`,
+		"haproxy-ingress": `X-Original-URL: https`, "istio": `pathPrefix: /envoy/`, "gateway-api": `path: PATH`,
+	}, map[string]string{
+		"ingress-nginx": "sets its headers by itself", "caddy": "sets its headers by itself", "envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC,
+	}},
+}
+
+// Each sample handles each trap, or its gateway has none of it. No sample keeps a verdict.
+func TestSamplesHandleTraps(t *testing.T) {
+	samples := map[string]string{"nginx": readSample(t, "samples/nginx.conf")}
+	files, err := filepath.Glob("samples/gateways/*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		samples[filepath.Base(filepath.Dir(file))] += readSample(t, file)
+	}
+	if len(samples) < 12 {
+		t.Fatalf("there are samples of %d gateways", len(samples))
+	}
+	kept := regexp.MustCompile(`(?m)^[^#\n]*(auth-cache-key|proxy_cache |auth-keepalive|failOpen: true|allow_degradation: true|trustForwardHeader: true)`)
+	for gateway, text := range samples {
+		if found := kept.FindString(text); found != "" {
+			t.Errorf("%s has %q", gateway, found)
+		}
+		for name, tc := range traps {
+			expression, handled := tc.handled[gateway]
+			reason, absent := tc.absent[gateway]
+			switch {
+			case handled == absent:
+				t.Errorf("%s, %s: said to be handled: %t, to be absent: %t", gateway, name, handled, absent)
+			case absent && reason == "":
+				t.Errorf("%s, %s: there is no reason", gateway, name)
+			case handled && !regexp.MustCompile(expression).MatchString(text):
+				t.Errorf("%s, %s: the sample has no %s", gateway, name, expression)
+			}
+		}
+	}
+}
+
+func readSample(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func namespace(name string) *unstructured.Unstructured {
