@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/codes"
+
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/webhook/gateway/contract"
@@ -97,4 +99,44 @@ func questions(authorization, target, method string) (all []*http.Request) {
 		all = append(all, r)
 	}
 	return all
+}
+
+// FuzzContextExtensions asks over gRPC about a request with a token, where the site, the caller key and one more extension are
+// anything. There is a verdict for the site's own name and key alone, whatever else the extensions say. Without them nothing passes,
+// and the answer tells nothing.
+func FuzzContextExtensions(f *testing.F) {
+	w := &world{index: authn.NewIndex(time.Now), productAt: "jira:8080"}
+	w.issue(f, []string{"/rest/"})
+	w.index.SetReady()
+	grpc := grpcClient(f, w)
+	for _, seed := range [][4]string{
+		{site.String(), callerKey, "x", "y"}, {site.String(), callerKey, "Site", "jira/other"}, {site.String(), callerKey, "KEY", "x"}, {site.String(), "", "key ", callerKey},
+		{site.String(), "-", "X-Api-Token-Caller", callerKey}, {"jira/main/", callerKey, "", ""}, {"/jira/main", callerKey, "contract", "nginx"}, {"jira", callerKey, "a", "b"},
+		{"", "", "site", site.String()}, {"JIRA/main", callerKey, "a", "b"}, {"jira/main", strings.ToLower(callerKey), "a", "b"}, {"jira/main ", callerKey + ",", "a", "b"},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3])
+	}
+	f.Fuzz(func(t *testing.T, name, key, more, value string) {
+		if !utf8.ValidString(name) || !utf8.ValidString(key) || !utf8.ValidString(more) || !utf8.ValidString(value) {
+			return // Protocol Buffers hold no such text.
+		}
+		client := &http.Request{Method: http.MethodGet, Host: "h"}
+		question := checkRequest(client, myself, http.Header{"Authorization": {basic("alice", w.token)}}, false)
+		question.Attributes.ContextExtensions = map[string]string{more: value, "site": name, "key": key}
+		answer, err := grpc.Check(t.Context(), question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.asked()
+		ours, text := name == site.String() && key == callerKey, answer.String()
+		if passes := codes.Code(answer.GetStatus().GetCode()) == codes.OK && answer.GetErrorResponse() == nil; passes != ours {
+			t.Errorf("with %q and %q: %s", name, key, text)
+		}
+		if !ours && (strings.Contains(text, pat) || strings.Contains(text, "alice") || answer.GetErrorResponse() == nil) {
+			t.Errorf("without a verdict, the answer is %s", text)
+		}
+		if strings.Contains(text, callerKey) || strings.Contains(text, w.token) {
+			t.Errorf("the answer has a secret: %s", text)
+		}
+	})
 }
