@@ -3,9 +3,7 @@ package audit
 
 import (
 	"bufio"
-	"context"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -82,7 +80,7 @@ func (l *Log) Close() {
 func (l *Log) write(out io.Writer) {
 	defer close(l.done)
 	buffer := bufio.NewWriterSize(&countingWriter{out: out, failed: l.metrics.writeErrors.Inc}, bufferSize)
-	lines := slog.New(slog.NewJSONHandler(buffer, nil))
+	var line []byte // its memory is used for the next one
 	flush, sum := time.NewTicker(flushPeriod), time.NewTicker(sumPeriod)
 	defer flush.Stop()
 	defer sum.Stop()
@@ -90,26 +88,31 @@ func (l *Log) write(out io.Writer) {
 		select {
 		case x, open := <-l.queue:
 			if !open {
-				l.writeSums(lines)
+				line = l.writeSums(buffer, line)
 				_ = buffer.Flush()
 				return
 			}
-			lines.LogAttrs(context.Background(), level(x.Decision.Verdict), message(x), attributes(x)...)
+			line = x.appendTo(line[:0], time.Now())
+			_, _ = buffer.Write(line)
 		case e := <-l.events:
-			e.write(lines)
+			line = e.appendTo(line[:0], time.Now())
+			_, _ = buffer.Write(line)
 			_ = buffer.Flush()
 		case <-sum.C:
-			l.writeSums(lines)
+			line = l.writeSums(buffer, line)
 		case <-flush.C:
 			_ = buffer.Flush()
 		}
 	}
 }
 
-func (l *Log) writeSums(lines *slog.Logger) {
+// writeSums writes the sums of floods. It returns the memory of line, in which it makes each.
+func (l *Log) writeSums(buffer *bufio.Writer, line []byte) []byte {
 	for _, t := range l.floods.take() {
-		lines.LogAttrs(context.Background(), level(t.verdict), t.message(), t.attributes()...)
+		line = t.appendTo(line[:0], time.Now())
+		_, _ = buffer.Write(line)
 	}
+	return line
 }
 
 // countingWriter counts failed writes and hides them. A bufio.Writer would refuse all writes after a failed one.

@@ -2,8 +2,7 @@ package audit
 
 import (
 	"cmp"
-	"context"
-	"log/slog"
+	"time"
 
 	"apitokens.dev/operator/internal/authn"
 )
@@ -35,16 +34,17 @@ type Event struct {
 // EmitEvent queues the line of an event. Unlike requests, events are never lost: EmitEvent waits for room.
 func (l *Log) EmitEvent(e Event) { l.events <- e }
 
-func (e Event) write(lines *slog.Logger) {
+// appendTo appends the line of an event.
+func (e Event) appendTo(line []byte, now time.Time) []byte {
 	actor := cmp.Or(e.Actor, "Whoever presented it")
-	lines.LogAttrs(context.Background(), slog.LevelInfo, actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")",
-		slog.String("action", string(e.Action)),
-		slog.String("site", e.Site.String()),
-		slog.String("user", e.Owner),
-		slog.String("tokenID", e.TokenID),
-		slog.String("actor", e.Actor),
-		slog.String("with", e.With),
-		slog.String("client", clean(e.Client)),
-		slog.String("requestID", clean(e.RequestID)),
-	)
+	line = begin(line, now, levelInfo, actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")")
+	line = field(line, "action", string(e.Action))
+	line = field(line, "site", e.Site.String())
+	line = field(line, "user", e.Owner)
+	line = field(line, "tokenID", e.TokenID)
+	line = field(line, "actor", e.Actor)
+	line = field(line, "with", e.With)
+	line = field(line, "client", clean(e.Client))
+	line = field(line, "requestID", clean(e.RequestID))
+	return end(line)
 }

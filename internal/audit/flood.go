@@ -8,16 +8,28 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-// class is the key by which refusals are counted when there are too many. There are few classes: reasons are a closed set,
-// and a class names a site only if the caller proved to be the site's ingress.
+// class is the key by which requests are counted. There are few classes: reasons are a closed set, and a class names a site only if
+// the caller proved to be the site's ingress. Others could name any number of sites.
 type class struct {
-	site    string
+	site    authn.SiteName
 	verdict authn.Verdict
 	reason  authn.Reason
 }
 
 func classOf(x Exchange) class {
-	return class{siteLabel(x), x.Decision.Verdict, x.Decision.Reason}
+	c := class{x.Site, x.Decision.Verdict, x.Decision.Reason}
+	if c.verdict == authn.CannotDecide {
+		c.site = authn.SiteName{}
+	}
+	return c
+}
+
+// label is the site, or "" if the class names none.
+func (c class) label() string {
+	if c.site == (authn.SiteName{}) {
+		return ""
+	}
+	return c.site.String()
 }
 
 // Each class gets linesPerSecond lines a second, and linesBurst at once. Of a class with user names, the first usersPerSum users

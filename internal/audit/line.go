@@ -1,9 +1,9 @@
 package audit
 
 import (
-	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"apitokens.dev/operator/internal/authn"
@@ -46,27 +46,31 @@ var others = map[authn.Reason]string{
 	authn.ReasonAnonymousRefused:  "An anonymous request has been refused",
 }
 
-func level(v authn.Verdict) slog.Level {
+func level(v authn.Verdict) string {
 	if v == authn.CannotDecide {
-		return slog.LevelWarn
+		return levelWarn
 	}
-	return slog.LevelInfo
+	return levelInfo
 }
 
-func attributes(x Exchange) []slog.Attr {
-	return []slog.Attr{
-		slog.String("verdict", x.Decision.Verdict.String()),
-		slog.String("reason", string(x.Decision.Reason)),
-		slog.String("site", clean(x.Site.String())),
-		slog.String("user", x.Decision.User),
-		slog.String("claimedUser", clean(visible(x.Decision.Claimed))),
-		slog.String("tokenID", x.Decision.TokenID),
-		slog.String("client", client(x)),
-		slog.String("method", clean(x.Claimed.Method)),
-		slog.String("path", clean(canonical(x.Claimed.Path))),
-		slog.String("requestID", clean(x.Claimed.RequestID)),
-		slog.String("peer", x.Peer),
-	}
+// The levels of lines.
+const levelInfo, levelWarn = "INFO", "WARN"
+
+// appendTo appends the line of an exchange.
+func (x Exchange) appendTo(line []byte, now time.Time) []byte {
+	line = begin(line, now, level(x.Decision.Verdict), message(x))
+	line = field(line, "verdict", x.Decision.Verdict.String())
+	line = field(line, "reason", string(x.Decision.Reason))
+	line = field(line, "site", clean(x.Site.String()))
+	line = field(line, "user", x.Decision.User)
+	line = field(line, "claimedUser", clean(visible(x.Decision.Claimed)))
+	line = field(line, "tokenID", x.Decision.TokenID)
+	line = field(line, "client", client(x))
+	line = field(line, "method", clean(x.Claimed.Method))
+	line = field(line, "path", clean(canonical(x.Claimed.Path)))
+	line = field(line, "requestID", clean(x.Claimed.RequestID))
+	line = field(line, "peer", x.Peer)
+	return end(line)
 }
 
 // client is the address that the decision used. If there is none, it is the gateway's own text.
@@ -88,13 +92,14 @@ func (t tally) message() string {
 	return "Further requests have been refused"
 }
 
-func (t tally) attributes() []slog.Attr {
-	return []slog.Attr{
-		slog.String("verdict", t.verdict.String()),
-		slog.String("reason", string(t.reason)),
-		slog.String("site", t.site),
-		slog.Uint64("count", t.count),
-	}
+// appendTo appends the line that stands for several.
+func (t tally) appendTo(line []byte, now time.Time) []byte {
+	line = begin(line, now, level(t.verdict), t.message())
+	line = field(line, "verdict", t.verdict.String())
+	line = field(line, "reason", string(t.reason))
+	line = field(line, "site", t.label())
+	line = append(line, `,"count":`...)
+	return end(strconv.AppendUint(line, t.count, 10))
 }
 
 // clean makes a text that a client chose fit for the log: it blanks the secrets of tokens and cuts a long text.

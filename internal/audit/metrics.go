@@ -1,23 +1,25 @@
 package audit
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
+	"maps"
+	"sync"
+	"sync/atomic"
 
-	"apitokens.dev/operator/internal/authn"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metrics struct {
-	authentications      *prometheus.CounterVec
+	authentications      *counters
 	duration             prometheus.Histogram
 	dropped, writeErrors prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		authentications: prometheus.NewCounterVec(prometheus.CounterOpts{
+		authentications: &counters{vector: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "apitoken_authentications_total",
 			Help: "Requests that gateways asked about, by site, outcome and reason.",
-		}, []string{"site", "outcome", "reason"}),
+		}, []string{"site", "outcome", "reason"})},
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "apitoken_authentication_duration_seconds",
 			Help: "Time from a gateway's parsed question to the written answer, in seconds.",
@@ -33,20 +35,35 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Failed writes of audit lines. Must stay 0.",
 		}),
 	}
-	r.MustRegister(m.authentications, m.duration, m.dropped, m.writeErrors)
+	r.MustRegister(m.authentications.vector, m.duration, m.dropped, m.writeErrors)
 	return m
 }
 
 func (m *metrics) observe(x Exchange) {
-	m.authentications.WithLabelValues(siteLabel(x), x.Decision.Verdict.String(), string(x.Decision.Reason)).Inc()
+	m.authentications.of(classOf(x)).Inc()
 	m.duration.Observe(x.Took.Seconds())
 }
 
-// siteLabel is the site, or "" if the caller did not prove to be the site's ingress. Others could name any number of sites,
-// and each would be a time series.
-func siteLabel(x Exchange) string {
-	if x.Decision.Verdict == authn.CannotDecide {
-		return ""
+// counters are the counters of a vector by class, of which there are few. To find one takes no lock, and allocates nothing.
+type counters struct {
+	vector *prometheus.CounterVec
+	// mu guards the replacement of known. The map itself never changes.
+	mu    sync.Mutex
+	known atomic.Pointer[map[class]prometheus.Counter]
+}
+
+func (c *counters) of(k class) prometheus.Counter {
+	if known := c.known.Load(); known != nil {
+		if counter, ok := (*known)[k]; ok {
+			return counter
+		}
 	}
-	return x.Site.String()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	more := map[class]prometheus.Counter{k: c.vector.WithLabelValues(k.label(), k.verdict.String(), string(k.reason))}
+	if known := c.known.Load(); known != nil {
+		maps.Copy(more, *known)
+	}
+	c.known.Store(&more)
+	return more[k]
 }

@@ -14,7 +14,7 @@ import (
 // It never fails: a path that is refused is logged too. Escapes of characters that would change the meaning of the path stay
 // as they are, and dot segments cannot climb above the root.
 func canonical(raw string) string {
-	if !strings.HasPrefix(raw, "/") {
+	if !strings.HasPrefix(raw, "/") || isPlain(raw) {
 		return raw
 	}
 	var kept []string
@@ -34,6 +34,19 @@ func canonical(raw string) string {
 		path += "/"
 	}
 	return path
+}
+
+// isPlain reports whether a path is surely read as it is written, as most are.
+func isPlain(raw string) bool {
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c >= utf8.RuneSelf, c == ';', c == '%':
+			return false
+		case c == '/' && i+1 < len(raw) && (raw[i+1] == '/' || raw[i+1] == '.'):
+			return false
+		}
+	}
+	return true
 }
 
 // decoded decodes the escapes of a segment once, but not those of control characters and of / \ % ; and #. A segment with
