@@ -14,6 +14,8 @@ const (
 	headerTokenID       = "X-Api-Token-Id"
 	headerAuthorization = "Authorization"
 	headerCookie        = "Cookie"
+	// headerChallenge is spelled as net/http spells it.
+	headerChallenge = "Www-Authenticate"
 	// headerTarget has the request target that the gateway sends to the product.
 	headerTarget = "X-Api-Token-Target"
 	// headerReason has the Reason of a 403.
@@ -43,7 +45,7 @@ func AnswerTo(d authn.Decision) Answer {
 	case authn.Forward:
 		return identified("", "", d)
 	case authn.Unauthorized:
-		return Answer{Code: http.StatusUnauthorized, Headers: []Header{{"WWW-Authenticate", httpheader.Challenge}}}
+		return Answer{Code: http.StatusUnauthorized, Headers: []Header{{headerChallenge, httpheader.Challenge}}}
 	case authn.Forbidden:
 		return Answer{Code: http.StatusForbidden, Headers: []Header{{headerReason, string(d.Reason)}}}
 	default:
@@ -74,17 +76,23 @@ func identified(user, tokenID string, d authn.Decision, remove ...string) Answer
 func (a Answer) write(w http.ResponseWriter, removes bool, cookies []string) {
 	h := w.Header()
 	h["Date"] = nil
+	values := make([]string, 0, len(a.Headers)+1) // one allocation for all headers
+	set := func(name, value string) {
+		values = append(values, value)
+		n := len(values)
+		h[http.CanonicalHeaderKey(name)] = values[n-1 : n : n]
+	}
 	for _, header := range a.Headers {
-		h.Set(header.Name, header.Value)
+		set(header.Name, header.Value)
 	}
 	switch {
 	case a.Code != http.StatusOK:
 	case removes:
-		h.Set(headerRemove, strings.ToLower(strings.Join(a.Remove, ",")))
+		set(headerRemove, strings.ToLower(strings.Join(a.Remove, ",")))
 	case slices.Contains(a.Remove, headerCookie):
-		h.Set(headerCookie, "")
+		set(headerCookie, "")
 	default:
-		h.Set(headerCookie, strings.Join(cookies, "; "))
+		set(headerCookie, strings.Join(cookies, "; "))
 	}
 	w.WriteHeader(a.Code)
 }
