@@ -102,7 +102,7 @@ func newFeed(
 	apiTokens, sites, projections := newTokens(index), newSites(index), newProjections(index, c.Licenses)
 	records := newRecords(index)
 	if objects != nil {
-		records = keyed{records, index, &objects.keys}
+		records = keyed{records, index, &objects.records}
 		apiTokens, sites, projections = keeping{apiTokens, objects.apiTokens}, keeping{sites, objects.sites}, keeping{projections, objects.projections}
 	}
 	f.sources = []*source{

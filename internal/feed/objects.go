@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,8 +21,9 @@ import (
 // The caller must not change what they return.
 type Objects struct {
 	apiTokens, sites, projections cache.Indexer
-	keys                          userKeys
-	loaded                        atomic.Bool
+	// records has the UIDs of APITokens by what their records say.
+	records recordIndex
+	loaded  atomic.Bool
 }
 
 // Names of the indices of APITokens.
@@ -36,8 +36,8 @@ const (
 // NewObjects returns a store without objects.
 func NewObjects() *Objects {
 	return &Objects{
-		keys:  userKeys{uidsOf: map[siteKey]map[string]bool{}, of: map[string]siteKey{}},
-		sites: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil), projections: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil),
+		records: recordIndex{byKey: map[siteKey][]string{}, byID: map[string][]string{}, of: map[string]recordKeys{}},
+		sites:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil), projections: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil),
 		apiTokens: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{
 			bySite:  indexedBy(func(t *tokensv1alpha1.APIToken) string { return siteOf(t).String() }),
 			byUID:   indexedBy(func(t *tokensv1alpha1.APIToken) string { return string(t.UID) }),
@@ -98,8 +98,17 @@ func (o *Objects) OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.AP
 }
 
 // OfKey returns the APITokens whose records name this user key at the site, in no order.
-func (o *Objects) OfKey(site authn.SiteName, key string) (found []*tokensv1alpha1.APIToken) {
-	for _, uid := range o.keys.uids(siteKey{site, key}) {
+func (o *Objects) OfKey(site authn.SiteName, key string) []*tokensv1alpha1.APIToken {
+	return o.withUIDs(o.records.ofKey(siteKey{site, key}))
+}
+
+// OfTokenID returns the APITokens whose records have this token id, in no order.
+func (o *Objects) OfTokenID(id string) []*tokensv1alpha1.APIToken {
+	return o.withUIDs(o.records.ofID(id))
+}
+
+func (o *Objects) withUIDs(uids []string) (found []*tokensv1alpha1.APIToken) {
+	for _, uid := range uids {
 		found = append(found, o.indexed(byUID, uid)...)
 	}
 	return found
@@ -132,7 +141,6 @@ func (k keeping) put(o client.Object) error {
 		k.remove(keyOf(o))
 		return nil
 	}
-	o.SetManagedFields(nil)
 	if err := k.kept.Add(o); err != nil {
 		return err
 	}
@@ -162,44 +170,70 @@ type siteKey struct {
 	key  string
 }
 
-// userKeys has the UIDs of the APITokens whose records name a user key.
-type userKeys struct {
-	mu     sync.RWMutex
-	uidsOf map[siteKey]map[string]bool
-	of     map[string]siteKey
+// recordKeys is what a record is found by. A record without a user key has no siteKey.
+type recordKeys struct {
+	siteKey
+
+	id string
 }
 
-func (k *userKeys) uids(of siteKey) []string {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return slices.Collect(maps.Keys(k.uidsOf[of]))
+// recordIndex has the UIDs of APITokens by user key and by token id.
+type recordIndex struct {
+	mu    sync.RWMutex
+	byKey map[siteKey][]string
+	byID  map[string][]string
+	of    map[string]recordKeys
 }
 
-// set replaces what is known of an APIToken. An empty key forgets it.
-func (k *userKeys) set(uid string, to siteKey) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if old, known := k.of[uid]; known {
-		delete(k.of, uid)
-		if delete(k.uidsOf[old], uid); len(k.uidsOf[old]) == 0 {
-			delete(k.uidsOf, old)
-		}
-	}
-	if to.key == "" {
+func (x *recordIndex) ofKey(k siteKey) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Clone(x.byKey[k])
+}
+
+func (x *recordIndex) ofID(id string) []string {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return slices.Clone(x.byID[id])
+}
+
+// set replaces what is known of the record of an APIToken. The zero value forgets it.
+func (x *recordIndex) set(uid string, to recordKeys) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old := x.of[uid]
+	if old == to {
 		return
 	}
-	if k.of[uid] = to; k.uidsOf[to] == nil {
-		k.uidsOf[to] = map[string]bool{}
+	move(x.byKey, uid, old.siteKey, to.siteKey)
+	move(x.byID, uid, old.id, to.id)
+	if x.of[uid] = to; to == (recordKeys{}) {
+		delete(x.of, uid)
 	}
-	k.uidsOf[to][uid] = true
 }
 
-// keyed is the store of records that also keeps their user keys.
+// move moves a UID from one key to another. There is nothing under the zero key.
+func move[K comparable](by map[K][]string, uid string, from, to K) {
+	var none K
+	if from == to {
+		return
+	}
+	if left := slices.DeleteFunc(by[from], func(other string) bool { return other == uid }); len(left) > 0 {
+		by[from] = left
+	} else {
+		delete(by, from)
+	}
+	if to != none {
+		by[to] = append(by[to], uid)
+	}
+}
+
+// keyed is the store of records that also keeps what they are found by.
 type keyed struct {
 	store
 
 	index *authn.Index
-	owned *userKeys
+	found *recordIndex
 }
 
 func (k keyed) put(o client.Object) error {
@@ -214,9 +248,11 @@ func (k keyed) remove(gone key) {
 }
 
 func (k keyed) learn(uid string) {
-	var to siteKey
+	var to recordKeys
 	if r := k.index.Record(uid); r != nil {
-		to = siteKey{authn.SiteName(r.Site), r.UserKey}
+		if to.id = r.TokenID; r.UserKey != "" {
+			to.siteKey = siteKey{authn.SiteName(r.Site), r.UserKey}
+		}
 	}
-	k.owned.set(uid, to)
+	k.found.set(uid, to)
 }

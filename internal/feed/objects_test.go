@@ -80,11 +80,11 @@ func TestObjectsAreKept(t *testing.T) {
 	}
 }
 
-// APITokens are found by the user key in their records as long as both exist.
-func TestObjectsAreFoundByUserKey(t *testing.T) {
+// APITokens are found by the user key and the token id in their records as long as both exist.
+func TestObjectsAreFoundByTheirRecords(t *testing.T) {
 	index, objects := authn.NewIndex(time.Now), NewObjects()
 	site := authn.SiteName{Namespace: "jira", Name: "main"}
-	tokens, records := keeping{newTokens(index), objects.apiTokens}, keyed{newRecords(index), index, &objects.keys}
+	tokens, records := keeping{newTokens(index), objects.apiTokens}, keyed{newRecords(index), index, &objects.records}
 	stored := func(key string) *corev1.Secret {
 		t.Helper()
 		_, entry, err := record.Mint("asp_0123456789abcdef", record.Delivered, time.Now(), rand.Reader)
@@ -107,15 +107,16 @@ func TestObjectsAreFoundByUserKey(t *testing.T) {
 		name   string
 		change func()
 		of     map[string]int
+		byID   int
 	}{
-		{"the record came first", put(records, stored("K1")), map[string]int{"K1": 0}},
-		{"both came", put(tokens, apiToken("a", "1", "alice")), map[string]int{"K1": 1, "": 0}},
-		{"the key changed", put(records, stored("K2")), map[string]int{"K1": 0, "K2": 1}},
-		{"the key is gone", put(records, stored("")), map[string]int{"K2": 0, "": 0}},
-		{"the key came back", put(records, stored("K1")), map[string]int{"K1": 1}},
-		{"the record is damaged", put(records, damaged), map[string]int{"K1": 0}},
-		{"the record was mended", put(records, stored("K1")), map[string]int{"K1": 1}},
-		{"the record is gone", func() { records.remove(keyOf(damaged)) }, map[string]int{"K1": 0}},
+		{"the record came first", put(records, stored("K1")), map[string]int{"K1": 0}, 0},
+		{"both came", put(tokens, apiToken("a", "1", "alice")), map[string]int{"K1": 1, "": 0}, 1},
+		{"the key changed", put(records, stored("K2")), map[string]int{"K1": 0, "K2": 1}, 1},
+		{"the key is gone", put(records, stored("")), map[string]int{"K2": 0, "": 0}, 1},
+		{"the key came back", put(records, stored("K1")), map[string]int{"K1": 1}, 1},
+		{"the record is damaged", put(records, damaged), map[string]int{"K1": 0}, 0},
+		{"the record was mended", put(records, stored("K1")), map[string]int{"K1": 1}, 1},
+		{"the record is gone", func() { records.remove(keyOf(damaged)) }, map[string]int{"K1": 0}, 0},
 	} {
 		step.change()
 		for key, want := range step.of {
@@ -123,8 +124,11 @@ func TestObjectsAreFoundByUserKey(t *testing.T) {
 				t.Errorf("%s: %d of %q, want %d", step.name, got, key, want)
 			}
 		}
+		if got := len(objects.OfTokenID("asp_0123456789abcdef")); got != step.byID || len(objects.OfTokenID("asp_fedcba9876543210")) != 0 {
+			t.Errorf("%s: %d have the token id, want %d", step.name, got, step.byID)
+		}
 	}
-	if len(objects.keys.of)+len(objects.keys.uidsOf) != 0 {
-		t.Errorf("kept are %v and %v", objects.keys.of, objects.keys.uidsOf)
+	if len(objects.records.of)+len(objects.records.byKey)+len(objects.records.byID) != 0 {
+		t.Errorf("kept are %v, %v and %v", objects.records.of, objects.records.byKey, objects.records.byID)
 	}
 }

@@ -94,6 +94,7 @@ func (s *source) Add(object any) error {
 	if !ok {
 		return fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
 	}
+	slim(o)
 	if err := s.put(o); err != nil {
 		s.metrics.damaged.WithLabelValues(s.name).Inc()
 		s.log.Info("Ignoring a damaged object", "namespace", o.GetNamespace(), "name", o.GetName(), "reason", err.Error())

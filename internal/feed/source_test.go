@@ -22,7 +22,7 @@ func newTestSource(kept map[string]string) *source {
 		store: &typed[*corev1.Secret, string]{
 			known: map[key]string{},
 			read: func(s *corev1.Secret) (string, error) {
-				switch s.Labels["is"] {
+				switch s.Type {
 				case "damaged":
 					return "", errors.New("damaged")
 				case "ended":
@@ -37,7 +37,7 @@ func newTestSource(kept map[string]string) *source {
 }
 
 func object(name, uid, is string) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid), Labels: map[string]string{"is": is}}}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid)}, Type: corev1.SecretType(is)}
 }
 
 func TestSource(t *testing.T) {

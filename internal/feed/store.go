@@ -142,6 +142,7 @@ func newRecords(ix *authn.Index) store {
 			if err != nil {
 				return "", err
 			}
+			slimRecord(r)
 			ix.PutRecord(s.Name, r)
 			return s.Name, nil
 		},

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/token"
@@ -41,8 +42,9 @@ func (s *Service) withTokenID(ctx context.Context, site *Site, id string, mine f
 	if !token.ValidID(id) {
 		return nil, nil
 	}
-	for _, t := range s.Objects.OfSite(site.Ref()) {
-		if r := s.Index.Record(string(t.UID)); r != nil && r.TokenID == id && mine(r) {
+	for _, t := range s.Objects.OfTokenID(id) {
+		here := site.Ref() == authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
+		if r := s.Index.Record(string(t.UID)); here && r != nil && r.TokenID == id && mine(r) {
 			found = append(found, s.doomedOf(t))
 		}
 	}

@@ -48,6 +48,8 @@ type Objects interface {
 	OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken
 	// OfKey returns the APITokens whose records name this user key.
 	OfKey(site authn.SiteName, key string) []*tokensv1alpha1.APIToken
+	// OfTokenID returns the APITokens whose records have this token id, at any site.
+	OfTokenID(id string) []*tokensv1alpha1.APIToken
 }
 
 // Service acts for the owners of tokens.
