@@ -24,6 +24,7 @@ import (
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/certificates"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -94,12 +95,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	deletions := &apitoken.Deletions{}
 	cleaner := &apitoken.Cleaner{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
-		Deletions: deletions,
+		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
 	}
 	orphans := &apitoken.Orphans{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner), Clock: clock.RealClock{}, Namespace: o.Namespace,
-		Deletions: deletions,
+		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
 	}
 	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{
@@ -110,8 +109,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Licenses: o.Licenses, Guard: guard, Door: prober,
 	}
 	if err := errors.Join(
+		index.AddTo(ctx, mgr.GetFieldIndexer()),
 		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
-		tokens.SetupWithManager(mgr, workers), cleaner.SetupWithManager(mgr, workers), orphans.SetupWithManager(mgr, workers),
+		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
+		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
 		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o), addCertificates(mgr, o),
 	); err != nil {

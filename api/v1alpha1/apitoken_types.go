@@ -304,7 +304,8 @@ type ImportedCredential struct {
 	Key string `json:"key,omitempty"`
 
 	// mode is `Once` or `Follow`. `Once` imports the value that the Secret has when the APIToken is first seen. `Follow`
-	// also imports later values, each within a minute, in place of the one before.
+	// also imports later values in place of the one before: each within a minute, or with more than 1,200 APITokens in the
+	// cluster within one second for every 20 of them. A change of the APIToken has the Secret read at once.
 	// +optional
 	// +kubebuilder:default=Once
 	Mode ImportMode `json:"mode,omitempty"`
@@ -326,7 +327,9 @@ const (
 type Delivery struct {
 	// secretName is the name of the Secret that the operator creates in the namespace of the APIToken. The Secret is of
 	// type `kubernetes.io/basic-auth` and has the keys `username`, `password` (the token) and `url` (the site's base URL).
-	// The operator never overwrites or deletes a Secret that it did not create.
+	// The operator never overwrites or deletes a Secret that it did not create. It reads the Secret, and mends it, once a
+	// minute, or with more than 1,200 APITokens in the cluster once in one second for every 20 of them, and at once when the
+	// APIToken changes.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

@@ -25,19 +25,20 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/upstream"
-	"apitokens.dev/operator/internal/username"
 )
 
 const (
 	// reconcileTimeout limits one pass.
 	reconcileTimeout = 30 * time.Second
-	// recheckPeriod is how often delivered Secrets are read, with few APITokens. They are never watched, because a watch takes the right to
-	// list everybody's Secrets.
+	// recheckPeriod is the longest time between two looks at an APIToken, if there are few. Then a Secret that is delivered or
+	// imported is read: it is never watched, because a watch takes the right to list everybody's Secrets.
 	recheckPeriod = time.Minute
 	// freshness is how long a secret is looked at every recheckPeriod: an APIToken may have imported the same one, and a
 	// candidate may be under way.
@@ -46,12 +47,6 @@ const (
 	retryPeriod = time.Second
 	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
 	maxSteps = 12
-
-	bySite = "spec.siteRef.name"
-	// byOwner finds the APITokens of a user at a site.
-	byOwner = "owner"
-	// byParent finds the APITokens that were created with a token of a namespace.
-	byParent = "parent"
 )
 
 // Guard says whether the admission policies are in force, and since when.
@@ -79,32 +74,23 @@ type Reconciler struct {
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
 	ExpiryNotices []time.Duration
 
-	pace *pace
+	// settled has every APIToken, and waiting has those with something left to do. They are nil outside a manager.
+	settled, waiting *recheck.Round
 }
 
-// indexes are the indexes of APITokens that the reconciler reads from its cache.
-var indexes = map[string]func(*tokensv1alpha1.APIToken) string{
-	bySite: func(t *tokensv1alpha1.APIToken) string { return t.Spec.SiteRef.Name },
-	byOwner: func(t *tokensv1alpha1.APIToken) string {
-		return ownerKey(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
-	},
-	byParent: func(t *tokensv1alpha1.APIToken) string { return t.Spec.CreatedBy.Namespace },
-}
+// The paces of looking at APITokens that do not change. Both are a bit faster than they have to be, because a round moves once a
+// second.
+var (
+	// settledPace is that of all APITokens. It limits the load on the API server, whatever their number.
+	settledPace = recheck.Pace{Period: recheckPeriod - 5*time.Second, PerSecond: 20}
+	// waitingPace is that of those which wait for what no event tells, such as a Secret to import from.
+	waitingPace = recheck.Pace{Period: recheckPeriod - 5*time.Second, PerSecond: 5}
+)
 
-// ownerKey is the key of byOwner. It is unique: names of objects have no slash.
-func ownerKey(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
-
-// SetupWithManager adds the reconciler to the manager.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
-	for name, key := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &tokensv1alpha1.APIToken{}, name, func(o client.Object) []string {
-			t, _ := o.(*tokensv1alpha1.APIToken)
-			return slices.DeleteFunc([]string{key(t)}, func(key string) bool { return key == "" })
-		}); err != nil {
-			return fmt.Errorf("indexing APITokens by %s: %w", name, err)
-		}
-	}
-	r.pace = &pace{}
+// SetupWithManager adds the reconciler to the manager, whose cache has the indexes of package index. The ticker clock paces its
+// rechecks.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
+	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(watch.SpecOrMetadataChanged())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
@@ -113,9 +99,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 			builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged())).
+		WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-	if err != nil {
+	if err := errors.Join(err, mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}
 	return nil
@@ -128,32 +115,54 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 		return ctrl.Result{}, nil
 	}
 	o, err := r.pass(ctx, t)
+	refused := false
 	if err == nil && o.decision.step != remove {
 		err = r.report(ctx, t, o)
-		if apierror.EmitRefusal(ctx, r.Events, t, err) {
-			return ctrl.Result{RequeueAfter: recheckPeriod}, nil
-		}
+		refused = apierror.EmitRefusal(ctx, r.Events, t, err)
 	}
 	switch {
 	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
-	case err != nil, o.decision.step == remove:
+	case err != nil && !refused, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: o.wakeAfter(r.recheckAfter(ctx))}, nil
+	return ctrl.Result{RequeueAfter: r.lookAgain(client.ObjectKeyFromObject(t), o, refused || o.waits())}, nil
 }
 
-// wakeAfter returns when to reconcile again: after the period, or after recheckPeriod if the pass left something to do.
-func (o outcome) wakeAfter(period time.Duration) time.Duration {
-	if o.decision.step == blocked && !slices.Contains(paced, o.decision.reason) || len(o.state.refused) > 0 || o.state.hasFreshSecret() {
-		period = recheckPeriod
+// lookAgain puts an APIToken at the end of its rounds. It returns the time to the next pass that has to be sooner, or 0.
+func (r *Reconciler) lookAgain(name types.NamespacedName, o outcome, waits bool) time.Duration {
+	after := o.state.wakeAfter()
+	if r.settled == nil || o.state.hasFreshSecret() {
+		after = earlier(after, recheckPeriod)
 	}
-	return o.state.wakeAfter(period)
+	if r.settled == nil {
+		return after
+	}
+	r.settled.Add(name)
+	if waits {
+		r.waiting.Add(name)
+	} else {
+		r.waiting.Remove(name)
+	}
+	return after
 }
 
-// paced are the reasons of tokens that wait for nothing that a Secret in their namespace says. A change of the site, or of the
+// earlier returns the shorter of two times, of which 0 is never.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// waits reports whether a pass left something to do that no event tells of.
+func (o outcome) waits() bool {
+	return o.decision.step == blocked && !slices.Contains(evented, o.decision.reason) || len(o.state.refused) > 0
+}
+
+// evented are the reasons of tokens that wait for nothing that a Secret in their namespace says. A change of the site, or of the
 // object that they do wait for, comes as an event.
-var paced = []string{
+var evented = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
 	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
 	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
@@ -165,14 +174,14 @@ func (s state) hasFreshSecret() bool {
 	return s.record != nil && slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return s.now.Sub(e.Issued) < freshness })
 }
 
-// wakeAfter returns when to reconcile again: after this time, or earlier if the passing of time changes something.
-func (s state) wakeAfter(after time.Duration) time.Duration {
+// wakeAfter returns the time until the passing of time changes something, or 0 if it does not.
+func (s state) wakeAfter() (after time.Duration) {
 	if s.site == nil {
-		return after
+		return 0
 	}
 	for _, t := range [...]time.Time{s.end(), s.nextRotation(), s.site.Spec.IssuedAfter.Time} {
 		if left := t.Sub(s.now); left > 0 {
-			after = min(after, left)
+			after = earlier(after, left)
 		}
 	}
 	return after
@@ -186,14 +195,15 @@ type outcome struct {
 	minted step
 }
 
-// pass takes steps until nothing is left to write. It trusts the cache only for the answer that nothing is to be done.
-// Every other decision rests on live reads, before and after a secret is made: the step *read live* of the model of stopping.
+// pass takes steps until nothing is left to write. It trusts the cache only for the answer that nothing is to be done, or nothing
+// but what the status says already. Every other decision rests on live reads, before and after a secret is made: the step
+// *read live* of the model of stopping.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
 	s, err := r.observe(ctx, t, r.Client)
 	if err != nil {
 		return outcome{}, err
 	}
-	if d := decide(s.state); d.step == settled {
+	if d := decide(s.state); d.step == settled || d.step == blocked && isReported(t, d) {
 		return outcome{state: s.state, decision: d}, nil
 	}
 	minted, refused := none, map[step]string{}
@@ -252,7 +262,7 @@ func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []rec
 }
 
 func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {
-	return r.list(ctx, func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() == namespace }, client.MatchingFields{bySite: site})
+	return r.list(ctx, everyone, client.MatchingFields{index.BySite: index.Site(namespace, site)})
 }
 
 // tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were
@@ -260,7 +270,7 @@ func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []rec
 func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
 	elsewhere := func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }
 	return append(r.list(ctx, elsewhere, client.InNamespace(namespace.GetName())),
-		r.list(ctx, everyone, client.MatchingFields{byParent: namespace.GetName()})...)
+		r.list(ctx, everyone, client.MatchingFields{index.ByParent: namespace.GetName()})...)
 }
 
 func everyone(*tokensv1alpha1.APIToken) bool { return true }
@@ -305,7 +315,7 @@ func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reco
 		}
 	case s.Type == upstream.SecretType && s.Namespace == r.CredentialsNamespace:
 		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
-			return r.list(ctx, everyone, client.MatchingFields{byOwner: ownerKey(c.Namespace, c.Site, c.User)})
+			return r.list(ctx, everyone, client.MatchingFields{index.ByOwner: index.Owner(c.Namespace, c.Site, c.User)})
 		}
 	}
 	return nil

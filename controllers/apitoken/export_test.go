@@ -9,9 +9,6 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
-// Indexes are those that the cache has.
-var Indexes = indexes
-
 // TokensOfSecret returns the requests after a change of a Secret.
 func TokensOfSecret(ctx context.Context, r *Reconciler, o client.Object) []reconcile.Request {
 	return r.tokensOfSecret(ctx, o)

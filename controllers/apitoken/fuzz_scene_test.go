@@ -24,6 +24,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
@@ -313,10 +314,9 @@ func (s *scene) build() {
 	s.tracker = clienttesting.NewObjectTracker(s.scheme, s.codecs.UniversalDecoder())
 	s.store = fake.NewClientBuilder().WithScheme(s.scheme).WithObjectTracker(s.tracker).
 		WithStatusSubresource(&tokensv1alpha1.APIToken{}).WithObjects(objects...).
-		WithIndex(&tokensv1alpha1.APIToken{}, "spec.siteRef.name", func(o client.Object) []string {
-			t, _ := o.(*tokensv1alpha1.APIToken)
-			return []string{t.Spec.SiteRef.Name}
-		}).Build()
+		WithIndex(&tokensv1alpha1.APIToken{}, index.ByOwner, index.Of(index.Keys[index.ByOwner])).
+		WithIndex(&corev1.Secret{}, index.ByToken, index.Of(index.Keys[index.ByToken])).
+		WithIndex(&corev1.Secret{}, index.ByImporter, index.Of(index.Keys[index.ByImporter])).Build()
 	cache, live := interceptor.NewClient(s.store, s.funcs(false)), interceptor.NewClient(s.store, s.funcs(true))
 	s.reconciler = &apitoken.Reconciler{
 		Client: cache, Live: live, Events: s.events, Clock: s.clock, Random: rand.NewChaCha8([32]byte{2}), Guard: guard{s},

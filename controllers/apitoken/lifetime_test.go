@@ -319,15 +319,16 @@ func TestWakeAfter(t *testing.T) {
 		state state
 		want  time.Duration
 	}{
-		"nothing comes":       {aged(day), recheckPeriod},
-		"the end comes later": {aged(day, expirationTime(time.Hour)), recheckPeriod},
+		"nothing comes":       {aged(day), 0},
+		"the end comes later": {aged(day, expirationTime(time.Hour)), time.Hour},
 		"the end comes soon":  {aged(day, expirationTime(1)), 1},
-		"the end has come":    {aged(day, expirationTime(0)), recheckPeriod},
+		"the end has come":    {aged(day, expirationTime(0)), 0},
 		"a rotation":          {aged(day, requested(time.Second)), time.Second},
+		"the first of two":    {aged(day, requested(time.Second), expirationTime(time.Minute)), time.Second},
 		"the epoch":           {aged(day, issuedAfter(time.Second)), time.Second},
-		"no site":             {aged(day, expirationTime(1), func(s *state) { s.site = nil }), recheckPeriod},
+		"no site":             {aged(day, expirationTime(1), func(s *state) { s.site = nil }), 0},
 	} {
-		if got := tc.state.wakeAfter(recheckPeriod); got != tc.want {
+		if got := tc.state.wakeAfter(); got != tc.want {
 			t.Errorf("%s: after %s, want %s", name, got, tc.want)
 		}
 	}

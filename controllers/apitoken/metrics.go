@@ -19,6 +19,19 @@ var (
 	expiredDesc = prometheus.NewDesc("apitoken_tokens_expired", "Expired APITokens of a site that still exist.", []string{"site"}, nil)
 )
 
+// RecheckAge is the metric of the pace at which APITokens that do not change are looked at.
+func (r *Reconciler) RecheckAge() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "apitoken_recheck_age_seconds",
+		Help: "How long ago the APIToken that waited longest was looked at without a change. Its Secret is read then.",
+	}, func() float64 {
+		if r.settled == nil {
+			return 0
+		}
+		return r.settled.Oldest().Seconds()
+	})
+}
+
 // Expiry is a collector that counts the APITokens that expire soon, by their status.
 type Expiry struct {
 	Client  client.Reader

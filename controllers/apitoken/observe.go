@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/siteurl"
@@ -82,9 +83,7 @@ func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error)
 	if s.record != nil || s.recordErr != nil || s.pending() {
 		return nil
 	}
-	t := s.token
-	s.orphan, err = r.findOrphan(ctx, t, func(*record.Record) bool { return true },
-		client.MatchingLabels{record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name})
+	s.orphan, err = r.findOrphan(ctx, s.token, func(*record.Record) bool { return true })
 	return err
 }
 
@@ -101,7 +100,7 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 		id, password := s.delivered.tokenID, s.deliveredSecret.Data[corev1.BasicAuthPasswordKey]
 		s.orphan, err = r.findOrphan(ctx, t, func(candidate *record.Record) bool {
 			return candidate.TokenID == id && (candidate.Verify(password) >= 0 || !candidate.Dead.IsZero() && candidate.VerifyDead(password) >= 0)
-		}, client.MatchingLabels{record.LabelTokenID: id})
+		})
 		return err
 	}
 	return nil
@@ -110,14 +109,13 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 // countOlder counts the older APITokens of the same user at the same site.
 func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken) (int, error) {
 	var list tokensv1alpha1.APITokenList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{bySite: t.Spec.SiteRef.Name}, client.UnsafeDisableDeepCopy); err != nil {
+	owner := index.Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
+	if err := r.Client.List(ctx, &list, client.MatchingFields{index.ByOwner: owner}, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("counting the user's APITokens: %w", err)
 	}
 	older := 0
 	for i := range list.Items {
-		other := &list.Items[i]
-		if other.SiteNamespace() == t.SiteNamespace() && username.Fold(other.Spec.User) == username.Fold(t.Spec.User) &&
-			other.DeletionTimestamp.IsZero() && isOlder(other, t) {
+		if other := &list.Items[i]; other.DeletionTimestamp.IsZero() && isOlder(other, t) {
 			older++
 		}
 	}
@@ -153,12 +151,11 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 }
 
 // findOrphan returns a record that was written for an earlier APIToken with the same name and spec, one that is not dead if there is
-// one. The labels only narrow the search.
-func (r *Reconciler) findOrphan(
-	ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool, where client.MatchingLabels,
-) (found orphan, err error) {
+// one.
+func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool) (found orphan, err error) {
 	var records corev1.SecretList
-	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, where); err != nil {
+	named := client.MatchingFields{index.ByToken: t.Namespace + "/" + t.Name}
+	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, named); err != nil {
 		return orphan{}, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
 	}
 	for i := range records.Items {

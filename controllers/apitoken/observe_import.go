@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/secretref"
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
@@ -57,14 +58,14 @@ func (s *observed) justImported() bool {
 func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 	t := s.token
 	var records corev1.SecretList
-	err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{record.LabelSiteNamespace: t.SiteNamespace(), record.LabelSite: t.Spec.SiteRef.Name})
+	user := index.Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
+	err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, client.MatchingFields{index.ByImporter: user})
 	if err != nil {
 		return fmt.Errorf("looking for the same secret among those of the user: %w", err)
 	}
 	for i := range records.Items {
 		other, err := recordstore.Decode(&records.Items[i])
-		if err != nil || !other.Imported || !other.Dead.IsZero() || other.User != username.Fold(t.Spec.User) || records.Items[i].Name == string(t.UID) {
+		if err != nil || records.Items[i].Name == string(t.UID) {
 			continue
 		}
 		if lives, err := r.isLive(ctx, records.Items[i].Name, other.APIToken); err != nil {

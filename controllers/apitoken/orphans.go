@@ -2,8 +2,8 @@ package apitoken
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -22,6 +22,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 )
@@ -31,11 +32,12 @@ const (
 	// seen. It is kept for record.Retention: in that time somebody notices that a restore from a backup gave every APIToken a new
 	// UID. The record does not authenticate.
 	orphanedSince = "apitokens.dev/orphaned-since"
-	// sweepPeriod is how often each record is checked for its APIToken, whether a deletion was observed or not. With more than
-	// sweepPeriod * sweepsPerSecond records it takes longer.
-	sweepPeriod     = 5 * time.Minute
-	sweepsPerSecond = 50
+	// sweepPeriod is how often each record is checked for its APIToken, whether a deletion was observed or not.
+	sweepPeriod = 5 * time.Minute
 )
+
+// sweepPace is that of sweeping all records. A sweep reads only the cache, unless it finds an orphan.
+var sweepPace = recheck.Pace{Period: sweepPeriod, PerSecond: 50}
 
 // Orphans sweeps all records. It marks the records of APITokens whose deletion was not observed. It removes these records, and the
 // dead ones, after record.Retention, and forgets dead entries then.
@@ -48,11 +50,13 @@ type Orphans struct {
 	// Deletions are shared with the Cleaner, which marks their records dead.
 	Deletions *Deletions
 
-	pace pace
+	// records has all of them. It is nil outside a manager.
+	records *recheck.Round
 }
 
-// SetupWithManager adds it to the manager.
-func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
+// SetupWithManager adds it to the manager. The ticker clock paces the sweep.
+func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
+	r.records = recheck.New(ticker, sweepPace)
 	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		s, ok := o.(*corev1.Secret)
 		return ok && s.Namespace == r.Namespace && s.Type == record.SecretType
@@ -60,9 +64,10 @@ func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("apitoken-orphans").
 		For(&corev1.Secret{}, builder.WithPredicates(records)).
+		WatchesRawSource(r.records.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-	if err != nil {
+	if err := errors.Join(err, mgr.Add(r.records)); err != nil {
 		return fmt.Errorf("setting up the controller of orphaned records: %w", err)
 	}
 	return nil
@@ -102,23 +107,22 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 	case err != nil:
 		return 0, err
 	case owned:
-		return r.sweepAfter(ctx), r.tidy(ctx, stored, decoded)
+		return r.sweepLater(stored), r.tidy(ctx, stored, decoded)
 	case over:
 		return 0, r.remove(ctx, stored, decoded)
 	case marked || r.Deletions.has(types.UID(stored.Name)):
-		return r.sweepAfter(ctx), nil
+		return r.sweepLater(stored), nil
 	}
-	return r.sweepAfter(ctx), r.mark(ctx, stored, decoded)
+	return r.sweepLater(stored), r.mark(ctx, stored, decoded)
 }
 
-// sweepAfter returns how often a record is swept.
-func (r *Orphans) sweepAfter(ctx context.Context) time.Duration {
-	n := r.pace.count(ctx, r.Clock.Now(), func() (int, error) {
-		var all corev1.SecretList
-		err := r.Client.List(ctx, &all, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy)
-		return len(all.Items), err
-	})
-	return spread(max(sweepPeriod, time.Duration(n)*time.Second/sweepsPerSecond), rand.Float64()) //nolint:gosec // it spreads load, and guards nothing
+// sweepLater puts a record at the end of the sweep. It returns the time to the next look outside a manager.
+func (r *Orphans) sweepLater(stored *corev1.Secret) time.Duration {
+	if r.records == nil {
+		return sweepPeriod
+	}
+	r.records.Add(client.ObjectKeyFromObject(stored))
+	return 0
 }
 
 // owned reports whether the APIToken of a record exists, by the cache. Only with live does it ask the API server too, before the

@@ -67,6 +67,12 @@ func (r *Reconciler) status(t *tokensv1alpha1.APIToken, o outcome) tokensv1alpha
 	return status
 }
 
+// isReported reports whether the status of an APIToken says already why it is not ready.
+func isReported(t *tokensv1alpha1.APIToken, d decision) bool {
+	c := apimeta.FindStatusCondition(t.Status.Conditions, tokensv1alpha1.ConditionReady)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == d.reason && c.Message == d.message && c.ObservedGeneration == t.Generation
+}
+
 func setTime(t metav1.Time, set func(metav1.Time) *tokensac.APITokenStatusApplyConfiguration) {
 	if !t.IsZero() {
 		set(t)

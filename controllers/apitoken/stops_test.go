@@ -17,6 +17,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
@@ -87,8 +88,8 @@ func TestNothingIsIssuedBeforeTheEpoch(t *testing.T) {
 func TestCopyOfOneUserReconcilesTheirTokens(t *testing.T) {
 	p := makeProps(t)
 	build := fake.NewClientBuilder().WithScheme(p.scheme)
-	for name, key := range apitoken.Indexes {
-		build.WithIndex(&tokensv1alpha1.APIToken{}, name, func(o client.Object) []string { return []string{key(o.(*tokensv1alpha1.APIToken))} })
+	for _, name := range []string{index.BySite, index.ByOwner, index.ByParent} {
+		build.WithIndex(&tokensv1alpha1.APIToken{}, name, index.Of(index.Keys[name]))
 	}
 	for _, user := range []string{"Alice", "bob", "carol"} {
 		build.WithObjects(kubetest.Token("jira", strings.ToLower(user), func(t *tokensv1alpha1.APIToken) { t.Spec.User = user }))
@@ -184,8 +185,8 @@ func TestNamespaceOfTheParentIsClosed(t *testing.T) {
 func TestStopsReconcileTheirTokens(t *testing.T) {
 	p := makeProps(t)
 	build := fake.NewClientBuilder().WithScheme(p.scheme)
-	for name, key := range apitoken.Indexes {
-		build.WithIndex(&tokensv1alpha1.APIToken{}, name, func(o client.Object) []string { return []string{key(o.(*tokensv1alpha1.APIToken))} })
+	for _, name := range []string{index.BySite, index.ByOwner, index.ByParent} {
+		build.WithIndex(&tokensv1alpha1.APIToken{}, name, index.Of(index.Keys[name]))
 	}
 	build.WithObjects(
 		kubetest.Token("jira", "child", func(t *tokensv1alpha1.APIToken) { t.Spec.CreatedBy.Namespace = "team" }),

@@ -19,7 +19,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
@@ -41,10 +41,7 @@ func (w *world) manage() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	err = mgr.GetFieldIndexer().IndexField(w.Context(), &tokensv1alpha1.APIToken{}, credential.BySite, func(o client.Object) []string {
-		return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
-	})
-	if err != nil {
+	if err := index.AddTo(w.Context(), mgr.GetFieldIndexer()); err != nil {
 		w.Fatal(err)
 	}
 	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()

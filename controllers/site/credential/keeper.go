@@ -215,7 +215,7 @@ func (p *pass) needed(ctx context.Context, c upstream.Credential) (bool, error) 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	which := client.MatchingFields{BySite: p.name.Name}
+	which := client.MatchingFields{bySite: p.name.Name}
 	if p.relists >= maxRelists && p.Clock.Now().Sub(p.relisted) < relistPeriod {
 		which["spec.user"] = c.User
 	} else {

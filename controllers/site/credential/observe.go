@@ -12,15 +12,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
 
-// BySite is the field by which APITokens are selected: a selectable field of the API, and an index of the cache that the reconciler
-// of APITokens makes.
-const BySite = "spec.siteRef.name"
+// bySite is the field by which the API server selects APITokens.
+const bySite = "spec.siteRef.name"
 
 // observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It lists APITokens only if a
 // copy is from the portal.
@@ -34,7 +34,8 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 		return nil, nil, err
 	}
 	if slices.ContainsFunc(copies, func(s corev1.Secret) bool { return fromPortal(&s) }) {
-		if err := p.findOwners(ctx, p.Client, client.MatchingFields{BySite: p.name.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		ofSite := client.MatchingFields{index.BySite: index.Site(p.name.Namespace, p.name.Name)}
+		if err := p.findOwners(ctx, p.Client, ofSite, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, nil, err
 		}
 	}

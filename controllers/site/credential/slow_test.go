@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/record"
 )
@@ -48,9 +49,10 @@ func slowSite(n int, p Product) (*Keeper, *tokensv1alpha1.AtlassianSite) {
 	scheme := runtime.NewScheme()
 	_ = corev1.AddToScheme(scheme)
 	_ = tokensv1alpha1.AddToScheme(scheme)
-	c := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&tokensv1alpha1.APIToken{}, BySite, func(o client.Object) []string {
-		return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
-	})
+	c := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&tokensv1alpha1.APIToken{}, index.BySite, index.Of(index.Keys[index.BySite])).
+		WithIndex(&tokensv1alpha1.APIToken{}, bySite, func(o client.Object) []string {
+			return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
+		})
 	for i := range n {
 		user := fmt.Sprintf("u%02d", i)
 		s.Spec.UpstreamCredentials = append(s.Spec.UpstreamCredentials, tokensv1alpha1.UpstreamCredential{User: user, SecretName: user})

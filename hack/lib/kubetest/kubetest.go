@@ -134,7 +134,11 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 		return nil, err
 	}
 	config.QPS = -1
-	return client.NewWithWatch(config, client.Options{Scheme: s, FieldOwner: "apitoken-controller"})
+	api, err := client.NewWithWatch(config, client.Options{Scheme: s, FieldOwner: "apitoken-controller"})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
+	}
+	return indexed(api), nil
 }
 
 // User returns the client configuration of a user in the given groups.

@@ -1,0 +1,100 @@
+// Package index has the indexes of the controllers' cache. No event and no pass goes through all objects of a kind: it asks for
+// those that it is about.
+package index
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
+	"apitokens.dev/operator/internal/username"
+)
+
+// The names of the indexes, for client.MatchingFields.
+const (
+	// BySite has the APITokens by Site.
+	BySite = "site"
+	// ByOwner has the APITokens by Owner.
+	ByOwner = "owner"
+	// ByParent has the APITokens that a token created, by the namespace of that token.
+	ByParent = "parent"
+	// ByToken has the records by the namespace and name of their APIToken.
+	ByToken = "apiToken"
+	// ByImporter has the records of living imported tokens by Owner.
+	ByImporter = "importer"
+)
+
+// Site is the key of a site.
+func Site(namespace, name string) string { return namespace + "/" + name }
+
+// Owner is the key of a user at a site. user is folded. The key is unique: names of objects have no slash.
+func Owner(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
+
+// Keys are the functions of the indexes by their names. An object with an empty key is not in the index.
+var Keys = map[string]func(client.Object) string{
+	BySite: ofToken(func(t *tokensv1alpha1.APIToken) string { return Site(t.SiteNamespace(), t.Spec.SiteRef.Name) }),
+	ByOwner: ofToken(func(t *tokensv1alpha1.APIToken) string {
+		return Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
+	}),
+	ByParent: ofToken(func(t *tokensv1alpha1.APIToken) string { return t.Spec.CreatedBy.Namespace }),
+	ByToken:  ofRecord(func(r *record.Record) string { return r.APIToken.Namespace + "/" + r.APIToken.Name }),
+	ByImporter: ofRecord(func(r *record.Record) string {
+		if !r.Imported || !r.Dead.IsZero() {
+			return ""
+		}
+		return Owner(r.Site.Namespace, r.Site.Name, r.User)
+	}),
+}
+
+func ofToken(key func(*tokensv1alpha1.APIToken) string) func(client.Object) string {
+	return func(o client.Object) string {
+		if t, ok := o.(*tokensv1alpha1.APIToken); ok {
+			return key(t)
+		}
+		return ""
+	}
+}
+
+// ofRecord leaves out Secrets that hold no record.
+func ofRecord(key func(*record.Record) string) func(client.Object) string {
+	return func(o client.Object) string {
+		s, ok := o.(*corev1.Secret)
+		if !ok {
+			return ""
+		}
+		r, err := recordstore.Decode(s)
+		if err != nil {
+			return ""
+		}
+		return key(r)
+	}
+}
+
+// AddTo adds the indexes to a cache, before it starts.
+func AddTo(ctx context.Context, to client.FieldIndexer) error {
+	for name, key := range Keys {
+		var of client.Object = &tokensv1alpha1.APIToken{}
+		if name == ByToken || name == ByImporter {
+			of = &corev1.Secret{}
+		}
+		if err := to.IndexField(ctx, of, name, Of(key)); err != nil {
+			return fmt.Errorf("indexing by %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Of returns the keys of an object as a cache wants them.
+func Of(key func(client.Object) string) client.IndexerFunc {
+	return func(o client.Object) []string {
+		if k := key(o); k != "" {
+			return []string{k}
+		}
+		return nil
+	}
+}

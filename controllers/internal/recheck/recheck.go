@@ -1,0 +1,135 @@
+// Package recheck has a controller look again at what nothing reports: at an even pace over all objects, the one that waited
+// longest first.
+package recheck
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+// step is the time between two shares of a round.
+const step = time.Second
+
+// Pace says how often objects come up.
+type Pace struct {
+	// Period is the time between two looks at the same object, if there are few.
+	Period time.Duration
+	// PerSecond is how many come up in a second, if there are many. Then the period is their number divided by PerSecond.
+	PerSecond int
+}
+
+// Round is a queue of names. Each second its share comes up: those at the front. A name that came up is not in the round until it
+// is added again, so one of an object that is gone is forgotten. The methods may run at the same time.
+type Round struct {
+	clock clock.WithTicker
+	pace  Pace
+	due   chan event.TypedGenericEvent[types.NamespacedName]
+
+	mu    sync.Mutex
+	order *list.List // of looked, the oldest first
+	at    map[types.NamespacedName]*list.Element
+	// share is the part of a name that is left of the shares so far.
+	share float64
+}
+
+// looked is a name and when it was added.
+type looked struct {
+	name types.NamespacedName
+	when time.Time
+}
+
+// New returns an empty round.
+func New(c clock.WithTicker, pace Pace) *Round {
+	return &Round{
+		clock: c, pace: pace, due: make(chan event.TypedGenericEvent[types.NamespacedName]),
+		order: list.New(), at: map[types.NamespacedName]*list.Element{},
+	}
+}
+
+// Add puts a name at the end, wherever it was.
+func (r *Round) Add(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, known := r.at[name]; known {
+		r.order.Remove(e)
+	}
+	r.at[name] = r.order.PushBack(looked{name, r.clock.Now()})
+}
+
+// Remove takes a name out.
+func (r *Round) Remove(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, known := r.at[name]; known {
+		r.order.Remove(e)
+		delete(r.at, name)
+	}
+}
+
+// Next returns the share of a second, and takes it out of the round. Call it once a second.
+func (r *Round) Next() []types.NamespacedName {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.share += min(float64(r.pace.PerSecond), float64(len(r.at))*step.Seconds()/r.pace.Period.Seconds())
+	var next []types.NamespacedName
+	for ; r.share >= 1 && r.order.Len() > 0; r.share-- {
+		front, _ := r.order.Remove(r.order.Front()).(looked)
+		delete(r.at, front.name)
+		next = append(next, front.name)
+	}
+	if r.order.Len() == 0 {
+		r.share = 0
+	}
+	return next
+}
+
+// Oldest returns how long ago the name at the front was added. It returns 0 for an empty round.
+func (r *Round) Oldest() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if front := r.order.Front(); front != nil {
+		first, _ := front.Value.(looked)
+		return r.clock.Since(first.when)
+	}
+	return 0
+}
+
+// Start makes the round until ctx is done.
+func (r *Round) Start(ctx context.Context) error {
+	ticker := r.clock.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+		for _, name := range r.Next() {
+			select {
+			case <-ctx.Done():
+				return nil
+			case r.due <- event.TypedGenericEvent[types.NamespacedName]{Object: name}:
+			}
+		}
+	}
+}
+
+// Source has a controller reconcile what comes up.
+func (r *Round) Source() source.Source {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return source.Channel(r.due, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
+			q.Add(reconcile.Request{NamespacedName: e.Object})
+		},
+	})
+}
