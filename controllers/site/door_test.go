@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,37 @@ func TestIngressProtected(t *testing.T) {
 	}
 	if c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionIngressProtected); c != nil || len(d.asked) != 0 {
 		t.Errorf("a site that is not served: %+v, asked about %v", c, d.asked)
+	}
+}
+
+// An ingress has to ask about everything where a request that passes unasked could do what the site forbids.
+func TestDoorToEverything(t *testing.T) {
+	w := newWorld(t)
+	d := &prepared{asked: map[types.NamespacedName]door.Site{}}
+	w.reconciler.Door = d
+	s := w.site("main")
+	refuse := tokensv1alpha1.CredentialRefuse
+	for name, test := range map[string]struct {
+		other      tokensv1alpha1.OtherCredentials
+		handoff    tokensv1alpha1.HandoffType
+		everything bool
+	}{
+		"nothing is refused":    {handoff: tokensv1alpha1.HandoffPersonalAccessToken},
+		"passwords":             {other: tokensv1alpha1.OtherCredentials{Password: tokensv1alpha1.PasswordRule{Action: refuse}}, everything: true},
+		"sessions":              {other: tokensv1alpha1.OtherCredentials{Session: tokensv1alpha1.CredentialRule{Action: refuse}}, everything: true},
+		"anonymous requests":    {other: tokensv1alpha1.OtherCredentials{Anonymous: tokensv1alpha1.AnonymousRule{Action: refuse}}, everything: true},
+		"Authorization alone":   {other: tokensv1alpha1.OtherCredentials{Bearer: tokensv1alpha1.CredentialRule{Action: refuse}}},
+		"passwords are counted": {other: tokensv1alpha1.OtherCredentials{Password: tokensv1alpha1.PasswordRule{Action: tokensv1alpha1.CredentialObserve}}},
+		"a header":              {handoff: tokensv1alpha1.HandoffIdentityHeader, everything: true},
+	} {
+		w.change(s, func(s *tokensv1alpha1.AtlassianSite) {
+			s.Spec.OtherCredentials = test.other
+			s.Spec.Handoff = tokensv1alpha1.Handoff{Type: cmp.Or(test.handoff, tokensv1alpha1.HandoffPersonalAccessToken)}
+		})
+		w.reconcile(s)
+		if got := d.asked[client.ObjectKeyFromObject(s)].Everything; got != test.everything {
+			t.Errorf("%s: everything is %t", name, got)
+		}
 	}
 }
 
