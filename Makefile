@@ -63,9 +63,10 @@ cluster: cluster-possible $(KUBE) node ## Run operator, nginx and a fake Jira as
 cluster-down: $(BIN)/cluster/cluster ## Remove the node of `make cluster` with all that it has made
 	@$(BIN)/cluster/cluster down
 
+# SHORT='-short -run TestDefault' leaves out all but config/default, the demo's steps, NetworkPolicies and the removal.
 .PHONY: cluster-check
-cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test the operator as pods on a node of this machine (Linux, root)
-	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m ./hack/suites/cluster
+cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test every way to install, updates, faults and removal on a node of this machine (Linux, root)
+	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m $(SHORT) ./hack/suites/cluster
 
 .PHONY: test-long
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing

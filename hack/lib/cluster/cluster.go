@@ -91,15 +91,17 @@ func (c *Cluster) port(name string) string {
 	return port
 }
 
-// Client returns a client that reaches BaseURL, and any other address of the machine.
-func (c *Cluster) Client() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+// client reaches the base URL: Go does not know that the name is one of the machine.
+var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	MaxIdleConnsPerHost: 16,
+	TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, // the webhook's certificate is for its Service
+	DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, strings.Replace(address, "jira.localhost", "127.0.0.1", 1))
-	}
-	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // the webhook's certificate is for its Service
-	return &http.Client{Transport: transport, Timeout: time.Minute}
-}
+	},
+}}
+
+// Client returns a client that reaches BaseURL, and any other address of the machine.
+func (c *Cluster) Client() *http.Client { return client }
 
 // Install applies a kustomization of config as its documentation says, and waits until all of it runs.
 func (c *Cluster) Install(ctx context.Context, kustomization string) error {

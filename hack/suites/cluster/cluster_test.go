@@ -70,13 +70,22 @@ func eventually(t *testing.T, what string, within time.Duration, done func(ctx c
 	}
 }
 
-// status sends a request through the gateway and returns its status.
-func status(ctx context.Context, path, user, password string) (int, error) {
+// status sends a request of alice through the gateway and returns its status.
+func status(ctx context.Context, path, password string) (int, error) {
+	return statusOf(ctx, path, func(r *http.Request) { r.SetBasicAuth("alice", password) })
+}
+
+// anonymously sends one without a credential.
+func anonymously(ctx context.Context, path string) (int, error) {
+	return statusOf(ctx, path, func(*http.Request) {})
+}
+
+func statusOf(ctx context.Context, path string, change func(*http.Request)) (int, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, on.BaseURL()+path, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
-	request.SetBasicAuth(user, password)
+	change(request)
 	response, err := on.Client().Do(request)
 	if err != nil {
 		return 0, err
@@ -88,7 +97,7 @@ func status(ctx context.Context, path, user, password string) (int, error) {
 func expect(t *testing.T, password string, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("HTTP %d", want), 30*time.Second, func(ctx context.Context) error {
-		got, err := status(ctx, "/rest/api/2/myself", "alice", password)
+		got, err := status(ctx, "/rest/api/2/myself", password)
 		if err == nil && got != want {
 			err = fmt.Errorf("HTTP %d", got)
 		}
@@ -96,8 +105,8 @@ func expect(t *testing.T, password string, want int) {
 	})
 }
 
-// serve declares site and token, starts the gateway, and returns the delivered token once it works.
-func serve(t *testing.T) string {
+// serve declares site and token, starts the gateway, and waits until the delivered token works.
+func serve(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
 	if err := on.DeclareSite(ctx); err != nil {
@@ -113,7 +122,7 @@ func serve(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return works(t)
+	works(t)
 }
 
 // works returns the delivered token. It fails unless the token opens the gateway, and another does not.
@@ -129,11 +138,11 @@ func works(t *testing.T) string {
 	return token
 }
 
-// pods returns the pods of a namespace that are not on their way out.
-func pods(t *testing.T, namespace string) []corev1.Pod {
+// pods returns the operator's pods that are not on their way out.
+func pods(t *testing.T) []corev1.Pod {
 	t.Helper()
 	var list corev1.PodList
-	if err := json.Unmarshal([]byte(admin(t, "--namespace", namespace, "get", "pods", "--output", "json")), &list); err != nil {
+	if err := json.Unmarshal([]byte(admin(t, "--namespace", cluster.System, "get", "pods", "--output", "json")), &list); err != nil {
 		t.Fatal(err)
 	}
 	var live []corev1.Pod
@@ -155,7 +164,7 @@ func expectPods(t *testing.T, want map[string]int) {
 		}
 	}
 	got := map[string]int{}
-	for _, pod := range pods(t, cluster.System) {
+	for _, pod := range pods(t) {
 		got[pod.Labels["app.kubernetes.io/component"]]++
 		for _, s := range pod.Status.ContainerStatuses {
 			if !s.Ready || s.RestartCount > 0 {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"apitokens.dev/operator/hack/lib/cluster"
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
 
@@ -20,7 +19,13 @@ func TestDefault(t *testing.T) {
 	serve(t)
 	t.Run("the demo's steps", demoSteps)
 	t.Run("what NetworkPolicies let through", networkPolicies)
-	works(t)
+	if token := works(t); !testing.Short() {
+		t.Run("rolling update under load", func(t *testing.T) { rollingUpdate(t, token) })
+		t.Run("killed processes", func(t *testing.T) { killedProcesses(t, token) })
+		t.Run("policies keep the gateway from the webhook", func(t *testing.T) { gatewayCutOff(t, token) })
+		t.Run("the API server is away", func(t *testing.T) { apiServerAway(t, token) })
+		t.Run("the namespace of site and token is deleted", deletedNamespace)
+	}
 	remove(t, func() { admin(t, "delete", "-k", "config/default", "--timeout=3m") })
 }
 
@@ -91,7 +96,7 @@ func networkPolicies(t *testing.T) {
 			t.Errorf("a pod that is no gateway reaches the %s", what)
 		}
 	}
-	for _, pod := range pods(t, cluster.System) {
+	for _, pod := range pods(t) {
 		for _, namespace := range []string{"ingress", "default"} {
 			if reaches(t, namespace, "http://"+pod.Status.PodIP+":8082/metrics") {
 				t.Errorf("the metrics of %s are reached from %s", pod.Name, namespace)

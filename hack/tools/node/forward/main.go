@@ -16,8 +16,11 @@ import (
 	"strings"
 )
 
+// dns is the address of the cluster's DNS server.
+const dns = "10.96.0.10:53"
+
 var dialer = net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, network, "10.96.0.10:53")
+	return new(net.Dialer).DialContext(ctx, network, dns)
 }}}
 
 func main() {
