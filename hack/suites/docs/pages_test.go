@@ -151,7 +151,7 @@ func TestJudge(t *testing.T) {
 		{"\n@@ preparation\n\n@@ p:1\n200\n", 0},
 		{"\n@@ preparation\nnothing", 0},
 	} {
-		if got := (&shell{}).judge(run, c.out, errors.New("exit status 1")); got != c.want {
+		if got := judge(run, c.out, errors.New("exit status 1")); got != c.want {
 			t.Errorf("%q: %d blocks are right, want %d", c.out, got, c.want)
 		}
 	}

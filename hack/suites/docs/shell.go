@@ -118,7 +118,7 @@ func (s *shell) check(ctx context.Context, page string, blocks []block) (t tally
 	bash := exec.CommandContext(ctx, "bash", "-c", script)
 	bash.Dir, bash.Env = s.dir, s.env
 	out, err := bash.CombinedOutput()
-	t.run = s.judge(run, string(out), err)
+	t.run = judge(run, string(out), err)
 	t.failed = len(run) - t.run
 	return t
 }
@@ -171,18 +171,19 @@ func beforeName(page string) string {
 
 // here replaces the addresses of the pages by those of the rig.
 func (s *shell) here(text string) string {
-	return strings.NewReplacer("https://jira.example.com", s.URL, "http://127.0.0.1:21704", s.URL, "machine jira.example.com", "machine 127.0.0.1", " NAME ", " alice-ci ").Replace(text)
+	return strings.NewReplacer("https://jira.example.com", s.URL, "http://127.0.0.1:21704", s.URL, "machine jira.example.com", "machine 127.0.0.1",
+		" NAME ", " alice-ci ").Replace(text)
 }
 
 var (
-	code = regexp.MustCompile(`# (\d{3})\b`)
-	line = regexp.MustCompile(`(?m)^\d{3}$`)
+	code     = regexp.MustCompile(`# (\d{3})\b`)
+	answered = regexp.MustCompile(`(?m)^\d{3}$`)
 )
 
 // judge returns how many blocks ran and, where a comment says so, were answered with these codes. It prints the others.
-func (s *shell) judge(run []block, out string, err error) (good int) {
+func judge(run []block, out string, err error) (good int) {
 	outputs := map[string]string{}
-	for _, part := range strings.Split(out, "\n@@ ") {
+	for part := range strings.SplitSeq(out, "\n@@ ") {
 		name, output, _ := strings.Cut(part, "\n")
 		outputs[name] = output
 	}
@@ -197,7 +198,7 @@ func (s *shell) judge(run []block, out string, err error) (good int) {
 		for _, m := range code.FindAllStringSubmatch(b.text, -1) {
 			want = append(want, m[1])
 		}
-		got := line.FindAllString(output, -1)
+		got := answered.FindAllString(output, -1)
 		switch {
 		case !begun && i == 0:
 			fmt.Printf("%s: the preparation fails: %v\n%s\n", b.page, err, indent(out))
