@@ -11,8 +11,8 @@ import (
 	"apitokens.dev/operator/controllers/index"
 )
 
-// indexed returns a client that knows the indexes of the controllers' cache, so that it can stand for the cache.
-func indexed(api client.WithWatch) client.WithWatch {
+// Indexed returns a client that knows the indexes of the controllers' cache, so that it can stand for the cache.
+func Indexed(api client.WithWatch) client.WithWatch {
 	return interceptor.NewClient(api, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 			var o client.ListOptions

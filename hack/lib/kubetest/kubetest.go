@@ -138,7 +138,7 @@ func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server: %w", err)
 	}
-	return indexed(api), nil
+	return Indexed(api), nil
 }
 
 // User returns the client configuration of a user in the given groups.

@@ -26,6 +26,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	sites "apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 )
@@ -52,10 +53,11 @@ func newAhead(t *testing.T) *ahead {
 	if err := tokensv1alpha1.AddToScheme(types); err != nil {
 		t.Fatal(err)
 	}
-	api, err := client.New(config, client.Options{Scheme: types, FieldOwner: "apitoken-controller"})
+	server, err := client.NewWithWatch(config, client.Options{Scheme: types, FieldOwner: "apitoken-controller"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	api := kubetest.Indexed(server)
 	told := events.NewBroadcaster(&events.EventSinkImpl{Interface: kubernetes.NewForConfigOrDie(config).EventsV1()})
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // until the test is over
 	t.Cleanup(func() {
