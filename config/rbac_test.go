@@ -51,7 +51,7 @@ func TestRights(t *testing.T) {
 		{controller, credentialsNamespace, append([]string{"list,watch /secrets"}, controllerEverywhere...)},
 		{controller, intakeNamespace, append([]string{"list,watch /secrets"}, controllerEverywhere...)},
 		{controller, systemNamespace, append([]string{
-			"list,watch /secrets", "create,get,update coordination.k8s.io/leases",
+			"list,watch /secrets", "create,get,update coordination.k8s.io/leases", "create /events",
 		}, controllerEverywhere...)},
 		{webhook, teamNamespace, webhookEverywhere},
 		{webhook, credentialsNamespace, append([]string{"list,watch /secrets"}, webhookEverywhere...)},

@@ -55,15 +55,20 @@ func TestRightsOnSecrets(t *testing.T) {
 	inEach := reasons{
 		everywhere: controllerWrites, systemNamespace: controllerReads, credentialsNamespace: controllerReads, intakeNamespace: controllerReads,
 	}
-	where := reasons{}
-	for _, namespace := range []string{systemNamespace, credentialsNamespace, intakeNamespace} {
-		where[namespace] = withReads(controllerWrites)
+	where := reasons{
+		systemNamespace: withReads(controllerWrites), credentialsNamespace: withReads(controllerWrites),
+		intakeNamespace: withReads(map[string]string{"get": "it reads a PAT that was handed over", "delete": "it removes one that was moved"}),
+		teamNamespace:   controllerWrites,
 	}
 	for _, name := range installations {
 		_, all := build(t, name)
 		ofController := inEach
 		if name == "namespaced" {
 			ofController = where
+			for _, object := range mustBuild(t, "access") {
+				object.SetNamespace(teamNamespace)
+				all = append(all, object)
+			}
 		}
 		for account, want := range map[string]reasons{
 			"apitoken-controller": ofController, "apitoken-webhook": webhookRights, "apitoken-portal": portalRights, "apitoken-operator": {},

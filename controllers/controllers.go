@@ -21,10 +21,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/certificates"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/controllers/internal/scoped"
 	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -32,6 +34,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/manager"
+	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/servingcert"
 )
 
@@ -64,6 +67,8 @@ type Options struct {
 	// Namespace holds records, projections and enrolments, CredentialsNamespace the caller keys and upstream credentials, and
 	// IntakeNamespace the personal access tokens that the portal received.
 	Namespace, CredentialsNamespace, IntakeNamespace string
+	// Scope limits the controllers to the APITokens and AtlassianSites of some namespaces.
+	Scope scope.Namespaces
 	// WebhookURL is the URL of the webhook for gateways, the beginning of every auth URL.
 	WebhookURL string
 	// PortalURL is the URL of the portal for the ingress.
@@ -98,7 +103,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
 	}
 	orphans := &apitoken.Orphans{
-		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
+		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions, Scope: o.Scope,
 	}
 	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{
@@ -106,7 +111,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret, AllowExternalUpstreams: o.AllowExternalUpstreams,
-		Licenses: o.Licenses, Guard: guard, Door: prober,
+		Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
 	}
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetFieldIndexer()),
@@ -132,7 +137,7 @@ func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log lo
 	}
 	check := &prerequisites.Check{
 		Live: mgr.GetAPIReader(), Server: server, Log: log, Attempts: startAttempts, Period: time.Second,
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace, Scope: o.Scope,
 	}
 	return check.Await(ctx)
 }
@@ -202,12 +207,23 @@ func newManager(ctx context.Context, config *rest.Config, o Options, log logr.Lo
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
+				&corev1.Secret{}:                {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
+				&tokensv1alpha1.APIToken{}:      {Namespaces: watched(o.Scope)},
+				&tokensv1alpha1.AtlassianSite{}: {Namespaces: watched(o.Scope)},
 			},
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return mgr, awaitPrerequisites(ctx, mgr, o, log)
+	return scoped.Manager(mgr, o.Scope), awaitPrerequisites(ctx, mgr, o, log)
+}
+
+// watched are the namespaces of a cache.
+func watched(namespaces scope.Namespaces) map[string]cache.Config {
+	found := map[string]cache.Config{}
+	for _, namespace := range namespaces.Each() {
+		found[namespace] = cache.Config{}
+	}
+	return found
 }

@@ -80,6 +80,7 @@ const (
 const (
 	namespaceUsage            = "namespace of the token records, and of the projections and enrolments of sites"
 	credentialsNamespaceUsage = "namespace of the caller keys, and of the working copies of personal access tokens"
+	watchNamespacesUsage      = "namespaces of the APITokens and AtlassianSites to serve, separated by commas; all if empty"
 	intakeNamespaceUsage      = "namespace in which the portal hands over personal access tokens to the controller"
 )
 
@@ -121,6 +122,7 @@ func newController() mode {
 	f.StringVar(&o.Namespace, "namespace", defaultNamespace, namespaceUsage)
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
+	f.Var(&o.Scope, "watch-namespaces", watchNamespacesUsage)
 	f.StringVar(&o.WebhookURL, "webhook-url", "https://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
 	f.StringVar(&o.PortalURL, "portal-url", "https://apitoken-portal.apitoken-system.svc:8080",
@@ -190,6 +192,7 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 		"accept plain HTTP on the same ports, or alone without a certificate; everybody who can read the network between the gateway and "+
 			"this process can then take tokens, caller keys and personal access tokens from it")
 	f.StringVar(&o.Feed.Namespace, "namespace", defaultNamespace, namespaceUsage)
+	f.Var(&o.Feed.Scope, "watch-namespaces", watchNamespacesUsage)
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")

@@ -25,6 +25,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
+	"apitokens.dev/operator/internal/scope"
 )
 
 const (
@@ -49,6 +50,8 @@ type Orphans struct {
 	Namespace string
 	// Deletions are shared with the Cleaner, which marks their records dead.
 	Deletions *Deletions
+	// Scope are the namespaces whose APITokens can be seen. Records of others are left alone.
+	Scope scope.Namespaces
 
 	// records has all of them. It is nil outside a manager.
 	records *recheck.Round
@@ -78,6 +81,9 @@ func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Re
 	decoded, err := recordstore.Decode(stored)
 	if err != nil {
 		return ctrl.Result{}, nil // its APIToken is unknown; it does not authenticate, and stays
+	}
+	if !r.Scope.Has(decoded.APIToken.Namespace) {
+		return ctrl.Result{}, nil // whether its APIToken exists cannot be seen
 	}
 	again, err := r.look(ctx, stored, decoded)
 	switch {

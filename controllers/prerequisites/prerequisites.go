@@ -19,7 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/config"
+	"apitokens.dev/operator/internal/scope"
 )
 
 // Check is the check of a cluster.
@@ -30,6 +32,8 @@ type Check struct {
 	Server discovery.ServerVersionInterface
 	// The operator's namespaces.
 	Namespace, CredentialsNamespace, IntakeNamespace string
+	// Scope are the namespaces whose APITokens and AtlassianSites the account must be able to list.
+	Scope scope.Namespaces
 	// Attempts is how often the check is made before it counts, and Period the time between two. Installers apply manifests
 	// in an order of their own, so the rest may come a moment later.
 	Attempts int
@@ -99,6 +103,22 @@ func (c *Check) check(ctx context.Context, needed []client.Object) error {
 	if len(problems) > 0 {
 		return &refusal{text: strings.Join(problems, "; ") +
 			". Apply the manifests of this version: kubectl apply --server-side -k config/core, or helm upgrade"}
+	}
+	return c.checkScope(ctx)
+}
+
+// checkScope refuses a namespace in which the account has no rights: the process would wait for it and never be ready.
+func (c *Check) checkScope(ctx context.Context) error {
+	for _, namespace := range c.Scope.Each() {
+		var sites tokensv1alpha1.AtlassianSiteList
+		err := c.Live.List(ctx, &sites, client.InNamespace(namespace), client.Limit(1))
+		switch {
+		case apierrors.IsForbidden(err):
+			return &refusal{text: fmt.Sprintf("the controller's account has no rights in the namespace %q. "+
+				"To give them: kubectl -n %[1]s apply --server-side -k config/access", namespace)}
+		case err != nil:
+			return fmt.Errorf("listing AtlassianSites: %w", err)
+		}
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ import (
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/scope"
 )
 
 const (
@@ -72,6 +73,8 @@ type Reconciler struct {
 	Licenses *license.Verifier
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
 	AllowExternalUpstreams bool
+	// Scope are the namespaces whose sites can be seen. What is kept for others is left alone.
+	Scope scope.Namespaces
 	// Guard knows the state of the admission policies. Nil leaves their condition out.
 	Guard Guard
 	// Door looks at the ingresses of sites. Nil leaves their condition out.
@@ -118,6 +121,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 
 // Reconcile makes one pass over an AtlassianSite, or removes what is kept for one that is gone.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	if !r.Scope.Has(request.Namespace) {
+		return ctrl.Result{}, nil // whether the site is gone cannot be seen
+	}
 	var s tokensv1alpha1.AtlassianSite
 	err := r.Client.Get(ctx, request.NamespacedName, &s)
 	switch {

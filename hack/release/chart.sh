@@ -12,6 +12,7 @@ mkdir -p "$out/files"
 for kind in default high-availability namespaced single; do
     "$kubectl" kustomize "config/$kind" >"$out/files/$kind.yaml"
 done
+"$kubectl" kustomize config/access >"$out/files/access.yaml"
 # The version of a chart has three numbers, and no v.
 case $version in
     v[0-9]*.[0-9]*.[0-9]*) semantic=${version#v} ;;

@@ -25,6 +25,7 @@ for kind in default high-availability namespaced single; do
     grep -q "@$digest" "$out/$name"
 done
 "$kubectl" kustomize config/crd >"$out/crds.yaml"
+"$kubectl" kustomize config/access >"$out/access.yaml"
 
 mkdir "$out/chart"
 hack/release/chart.sh "$version" "$out/chart/apitoken-operator"

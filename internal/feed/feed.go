@@ -27,6 +27,7 @@ import (
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -36,6 +37,8 @@ type Config struct {
 	Namespace string
 	// CredentialsNamespace holds the upstream credentials and caller keys.
 	CredentialsNamespace string
+	// Scope are the namespaces of the APITokens and AtlassianSites to read.
+	Scope scope.Namespaces
 	// Lease is the name of the lease in Namespace that the leading controller renews.
 	Lease string
 	// Licenses verifies licences. Nil means that no site needs one.
@@ -99,20 +102,38 @@ func newFeed(
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
 		return newSource(api, tracker, resource{name, list, object, s, scope}, f.metrics, log)
 	}
-	apiTokens, sites, projections := newTokens(index), newSites(index), newProjections(index, c.Licenses)
-	records := newRecords(index)
+	records, projections := newRecords(index), newProjections(index, c.Licenses)
 	if objects != nil {
-		records = keyed{records, index, &objects.records}
-		apiTokens, sites, projections = keeping{apiTokens, objects.apiTokens}, keeping{sites, objects.sites}, keeping{projections, objects.projections}
+		records, projections = keyed{records, index, &objects.records}, keeping{projections, objects.projections, c.Namespace}
 	}
 	f.sources = []*source{
-		from("apitokens", &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, apiTokens),
-		from("atlassiansites", &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, sites),
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
 		from("records", &corev1.SecretList{}, &corev1.Secret{}, records, secrets(c.Namespace, record.SecretType)...),
 		from("projections", &corev1.SecretList{}, &corev1.Secret{}, projections, secrets(c.Namespace, projection.SecretType)...),
 	}
+	for _, namespace := range c.Scope.Each() {
+		f.sources = append(f.sources, declared(from, index, objects, namespace)...)
+	}
 	return f, from, nil
+}
+
+// declared are the sources of the APITokens and AtlassianSites of a namespace, or of all. Each has stores of its own: a list
+// replaces only what came from the same namespace.
+func declared(from newSourceFunc, index *authn.Index, objects *Objects, namespace string) []*source {
+	apiTokens, sites := newTokens(index), newSites(index)
+	if objects != nil {
+		apiTokens, sites = keeping{apiTokens, objects.apiTokens, namespace}, keeping{sites, objects.sites, namespace}
+	}
+	name := func(kind string) string {
+		if namespace == metav1.NamespaceAll {
+			return kind
+		}
+		return kind + "/" + namespace
+	}
+	return []*source{
+		from(name("apitokens"), &tokensv1alpha1.APITokenList{}, &tokensv1alpha1.APIToken{}, apiTokens, client.InNamespace(namespace)),
+		from(name("atlassiansites"), &tokensv1alpha1.AtlassianSiteList{}, &tokensv1alpha1.AtlassianSite{}, sites, client.InNamespace(namespace)),
+	}
 }
 
 // namespaces is a list of the metadata of namespaces.

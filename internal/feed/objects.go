@@ -134,6 +134,8 @@ type keeping struct {
 	store
 
 	kept cache.Indexer
+	// namespace is where the objects come from; empty means everywhere.
+	namespace string
 }
 
 func (k keeping) put(o client.Object) error {
@@ -157,7 +159,7 @@ func (k keeping) remove(gone key) {
 func (k keeping) keys() []key {
 	var all []key
 	for _, stored := range k.kept.List() {
-		if o, ok := stored.(client.Object); ok {
+		if o, ok := stored.(client.Object); ok && (k.namespace == "" || o.GetNamespace() == k.namespace) {
 			all = append(all, keyOf(o))
 		}
 	}

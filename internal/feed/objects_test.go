@@ -3,6 +3,7 @@ package feed
 import (
 	"crypto/rand"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func TestObjectsAreKept(t *testing.T) {
 		index, objects := authn.NewIndex(time.Now), NewObjects()
 		s := &source{
 			name: "apitokens", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), index),
-			store: keeping{newTokens(index), objects.apiTokens},
+			store: keeping{newTokens(index), objects.apiTokens, ""},
 		}
 		if err := s.Replace([]any{apiToken("a", "1", "alice"), apiToken("b", "2", "alice", malformed)}, ""); err != nil {
 			t.Fatal(err)
@@ -80,11 +81,50 @@ func TestObjectsAreKept(t *testing.T) {
 	}
 }
 
+// With one source for each namespace, a list of one leaves the objects of the others alone.
+func TestSourcesOfNamespaces(t *testing.T) {
+	index, objects := authn.NewIndex(time.Now), NewObjects()
+	m := newMetrics(prometheus.NewRegistry(), index)
+	sources := map[string]*source{}
+	for _, namespace := range []string{"jira", "team-a"} {
+		from := func(name string, _ client.ObjectList, _ client.Object, s store, scope ...client.ListOption) *source {
+			if got := (&client.ListOptions{}).ApplyOptions(scope).Namespace; got != namespace || !strings.HasSuffix(name, "/"+namespace) {
+				t.Errorf("the source %s of %s lists the namespace %q", name, namespace, got)
+			}
+			return &source{name: name, log: logr.Discard(), synced: make(chan struct{}), metrics: m, store: s}
+		}
+		for _, s := range declared(from, index, objects, namespace) {
+			sources[s.name] = s
+		}
+		elsewhere := apiToken("a", "1-"+namespace, "alice", func(a *tokensv1alpha1.APIToken) { a.Namespace = namespace })
+		if err := sources["apitokens/"+namespace].Replace([]any{elsewhere}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func() (found []string) {
+		for _, namespace := range []string{"jira", "team-a"} {
+			if one := objects.APIToken(types.NamespacedName{Namespace: namespace, Name: "a"}); one != nil {
+				found = append(found, string(one.UID))
+			}
+		}
+		return found
+	}
+	if got := kept(); !slices.Equal(got, []string{"1-jira", "1-team-a"}) {
+		t.Errorf("after two lists there are %q", got)
+	}
+	if err := sources["apitokens/jira"].Replace(nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := kept(); !slices.Equal(got, []string{"1-team-a"}) {
+		t.Errorf("after an empty list of jira there are %q", got)
+	}
+}
+
 // APITokens are found by the user key and the token id in their records as long as both exist.
 func TestObjectsAreFoundByTheirRecords(t *testing.T) {
 	index, objects := authn.NewIndex(time.Now), NewObjects()
 	site := authn.SiteName{Namespace: "jira", Name: "main"}
-	tokens, records := keeping{newTokens(index), objects.apiTokens}, keyed{newRecords(index), index, &objects.records}
+	tokens, records := keeping{newTokens(index), objects.apiTokens, ""}, keyed{newRecords(index), index, &objects.records}
 	stored := func(key string) *corev1.Secret {
 		t.Helper()
 		_, entry, err := record.Mint("asp_0123456789abcdef", record.Delivered, time.Now(), rand.Reader)

@@ -109,7 +109,15 @@ func decode(t *testing.T, text string) objects {
 func TestChartIsTheKustomization(t *testing.T) {
 	c := load(t)
 	for _, kind := range []string{"default", "high-availability", "namespaced", "single"} {
-		want, got := kustomized(t, kind), mustRender(t, c, "apitoken-system", values{"kind": kind})
+		want, v := kustomized(t, kind), values{"kind": kind}
+		if kind == "namespaced" {
+			v["watchNamespaces"] = []any{"jira"}
+			for name, binding := range kustomized(t, "access") {
+				binding["metadata"].(map[string]any)["namespace"] = "jira"
+				want[strings.Replace(name, " /", " jira/", 1)] = binding
+			}
+		}
+		got := mustRender(t, c, "apitoken-system", v)
 		delete(want, "Namespace /apitoken-system")
 		kept := 0
 		for name, object := range got {
@@ -195,15 +203,28 @@ func TestValuesOfAProcess(t *testing.T) {
 	}
 }
 
-func TestSecretNamespaces(t *testing.T) {
+// Each namespace that is served has the bindings of config/access, and every process is told of it.
+func TestWatchedNamespaces(t *testing.T) {
 	c := load(t)
-	got := mustRender(t, c, "tokens", values{"kind": "namespaced", "secretNamespaces": []any{"jira"}})
-	binding := got["RoleBinding jira/apitoken-controller-secrets"]
-	if binding == nil || binding["subjects"].([]any)[0].(map[string]any)["namespace"] != "tokens" {
-		t.Errorf("the binding is %v", binding)
+	got := mustRender(t, c, "tokens", values{"kind": "namespaced", "watchNamespaces": []any{"jira", "team-a"}})
+	for name := range kustomized(t, "access") {
+		for _, namespace := range []string{"jira", "team-a"} {
+			binding := got[strings.Replace(name, " /", " "+namespace+"/", 1)]
+			if binding == nil || binding["subjects"].([]any)[0].(map[string]any)["namespace"] != "tokens" {
+				t.Errorf("the binding %s in %s is %v", name, namespace, binding)
+			}
+		}
 	}
-	if _, err := render(t, c, "tokens", values{"secretNamespaces": []any{"jira"}}); err == nil || !strings.Contains(err.Error(), "needs kind: namespaced") {
-		t.Errorf("with another kind: %v", err)
+	for _, process := range []string{"controller", "webhook", "portal"} {
+		text, err := json.Marshal(got["Deployment tokens/apitoken-"+process])
+		if err != nil || bytes.Count(text, []byte("--watch-namespaces")) != 1 || !bytes.Contains(text, []byte(`"--watch-namespaces=jira,team-a"`)) {
+			t.Errorf("the %s is %s, %v", process, text, err)
+		}
+	}
+	for _, v := range []values{{"watchNamespaces": []any{"jira"}}, {"kind": "namespaced"}} {
+		if _, err := render(t, c, "tokens", v); err == nil || !strings.Contains(err.Error(), "need each other") {
+			t.Errorf("%v: %v", v, err)
+		}
 	}
 }
 
