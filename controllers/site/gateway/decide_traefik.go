@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -59,7 +60,7 @@ func (s Site) portalIngressRoute(middleware string, route *unstructured.Unstruct
 	portal, _ := serviceAt(s.PortalURL)
 	service := portal.ref()
 	if portal.tls {
-		service["scheme"], service["serversTransport"] = "https", middleware
+		service["scheme"], service["serversTransport"] = "https", traefikID(s.Namespace, middleware)
 	}
 	api, page := s.portalPaths()[0]+"/", s.portalPaths()[1]
 	spec := map[string]any{"routes": []any{map[string]any{
@@ -90,6 +91,13 @@ func (s Site) forwardAuth() map[string]any {
 		ask["tls"] = map[string]any{"caSecret": s.AuthURLSecretName}
 	}
 	return ask
+}
+
+// traefikID names an object of Traefik's from every namespace. Without a namespace, Traefik looks in that of the Service
+// (pkg/provider/kubernetes/crd, makeServersTransportKey).
+func traefikID(namespace, name string) string {
+	words := strings.FieldsFunc(namespace+"-"+name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+	return strings.Join(words, "-") + "@kubernetescrd"
 }
 
 // portalTransport returns the spec of a ServersTransport with which Traefik verifies the portal.

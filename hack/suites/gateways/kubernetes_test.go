@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,6 +95,9 @@ func (w *world) reconcile(t *testing.T, c client.Client, gateway string) {
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 		WebhookURL: "http://" + w.webhookAt, PortalURL: "http://apitoken-portal.apitoken-system.svc:8080", AllowExternalUpstreams: true,
 	}
+	if w.authority != "" {
+		w.secure(t, r)
+	}
 	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)}); err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +107,22 @@ func (w *world) reconcile(t *testing.T, c client.Client, gateway string) {
 	if c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionGatewaysConfigured); c == nil || c.Status != metav1.ConditionTrue {
 		t.Fatalf("the site has %+v", s.Status.Conditions)
 	}
+}
+
+// secure gives a controller https URLs, and the authority of webhook and portal beside them. The site has HTTP URLs of other worlds,
+// which it would keep.
+func (w *world) secure(t *testing.T, r *controller.Reconciler) {
+	t.Helper()
+	ca, err := os.ReadFile(w.authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: "gateways-tls"}, Data: map[string][]byte{"ca.crt": ca}})
+	earlier := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: site.Namespace, Name: site.Name + "-auth-urls"}}
+	if err := env.Admin.Delete(t.Context(), earlier); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	r.TLSSecret, r.WebhookURL, r.PortalURL = "gateways-tls", "https://"+w.webhookAt, strings.Replace(r.PortalURL, "http://", "https://", 1)
 }
 
 // put creates an object, or replaces the one of its name.
