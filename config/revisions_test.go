@@ -19,11 +19,11 @@ import (
 // its own.
 var revisions = map[string]string{
 	"apitokens.apitokens.dev 1":      "29f384f6e66ccbf3",
-	"atlassiansites.apitokens.dev 1": "2533fc994504a23f",
+	"atlassiansites.apitokens.dev 1": "eddba2202299344d",
 	"installation.apitokens.dev 1":   "2b306cb9386f9f3b",
 	"issue.apitokens.dev 1":          "99f34525f96afa0a",
 	"metadata.apitokens.dev 1":       "140dc75d317aae0e",
-	"secrets.apitokens.dev 1":        "ba70f25e64cbfe58",
+	"secrets.apitokens.dev 1":        "941851476fb20563",
 	"status.apitokens.dev 1":         "c588e5d4c4dd304e",
 }
 
