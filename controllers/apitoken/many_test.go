@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -236,7 +237,7 @@ func (c *crowd) must(err error) {
 // APITokens, and reads each delivered and followed Secret every max(60 s, number / 20 s). It writes nothing.
 func TestSteadyHour(t *testing.T) {
 	for _, n := range []int{10, 1_000, 10_000} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			c := newCrowd(t, n)
 			for _, name := range c.names {
 				if result := c.reconcile(name); result.RequeueAfter != 0 {

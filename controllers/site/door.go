@@ -52,7 +52,8 @@ func (r *Reconciler) askDoor(ctx context.Context, s *tokensv1alpha1.AtlassianSit
 	}
 	if f, ok := r.Door.Found(name, door.Site{
 		Generation: s.Generation, Product: s.Spec.Product, BaseURL: base.Origin + base.Path, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths,
-		IdentityHeaders: identityHeaders(s), Everything: refusesEverywhere(s.Spec), Key: key, AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
+		IdentityHeaders: identityHeaders(s), Everything: refusesEverywhere(s.Spec), Key: key,
+		AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
 	}); ok {
 		o.door = &f
 	}

@@ -88,7 +88,7 @@ func (l *Log) write(out io.Writer) {
 		select {
 		case x, open := <-l.queue:
 			if !open {
-				line = l.writeSums(buffer, line)
+				l.writeSums(buffer, line)
 				_ = buffer.Flush()
 				return
 			}

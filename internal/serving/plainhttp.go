@@ -70,7 +70,7 @@ func serveBoth(server *http.Server, listener net.Listener) error {
 // run accepts connections until the listener is closed. Another error goes to one of the servers, which waits a moment.
 func (s *splitter) run() {
 	for {
-		conn, err := s.Listener.Accept()
+		conn, err := s.Accept()
 		if err == nil {
 			go s.sort(conn)
 			continue

@@ -34,7 +34,7 @@ func TestPace(t *testing.T) {
 
 func checkPace(t *testing.T, n, events int) {
 	clock := testclock.NewFakeClock(time.Unix(0, 0))
-	round, seen, random := recheck.New(clock, pace), map[types.NamespacedName]time.Time{}, rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable
+	round, seen, random := recheck.New(clock, pace), map[types.NamespacedName]time.Time{}, rand.New(rand.NewPCG(1, 2))
 	look := func(name types.NamespacedName) {
 		seen[name] = clock.Now()
 		round.Add(name)

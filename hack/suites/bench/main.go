@@ -88,10 +88,10 @@ func write(figures map[string]float64) error {
 	if err != nil {
 		return fmt.Errorf("encoding the figures: %w", err)
 	}
-	if err := os.MkdirAll("bin", 0o755); err != nil { //nolint:gosec // nothing in it is secret
+	if err := os.MkdirAll("bin", 0o755); err != nil {
 		return fmt.Errorf("writing the figures: %w", err)
 	}
-	if err := os.WriteFile(resultFile, append(data, '\n'), 0o644); err != nil { //nolint:gosec // nothing in it is secret
+	if err := os.WriteFile(resultFile, append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("writing the figures: %w", err)
 	}
 	return nil

@@ -3,7 +3,9 @@ package gateways_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,9 +19,7 @@ type replying struct {
 }
 
 func (r *replying) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	for name, values := range r.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), r.header)
 	w.Header().Set("Retry-After", "7")
 	w.Header().Set("Location", "/login")
 	w.Header().Add("WWW-Authenticate", `Basic realm="first"`)
@@ -59,7 +59,7 @@ func TestReplies(t *testing.T) {
 		}
 		for status, want := range replies[strings.TrimSuffix(p.name, "-kubernetes")] {
 			webhook.status.Store(int64(status))
-			ask(fmt.Sprint(status), func(fail func(format string, a ...any), got received) {
+			ask(strconv.Itoa(status), func(fail func(format string, a ...any), got received) {
 				switch challenge := got.header.Get("WWW-Authenticate"); {
 				case want == 0 && (len(got.seen) != 1 || got.seen[0].User != ""):
 					fail("%d, and the product saw %+v", got.status, got.seen)

@@ -132,7 +132,7 @@ func (w *world) start(t *testing.T) {
 		{"portal", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[1]}},
 	} {
 		health := at[2+i]
-		args := append(p.args, "--health-probe-bind-address="+health, "--metrics-bind-address=0")
+		args := append(slices.Clone(p.args), "--health-probe-bind-address="+health, "--metrics-bind-address=0")
 		if w.kind == "namespaced" {
 			args = append(args, "--watch-namespaces="+strings.Join(w.served, ","))
 		}
