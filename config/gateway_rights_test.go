@@ -20,10 +20,13 @@ import (
 func TestRightsForGateways(t *testing.T) {
 	const own = "get,list,watch,create,patch,delete "
 	want := map[string][]string{
-		"ingress.yaml":       {"ClusterRole " + own + "networking.k8s.io/ingresses", "ClusterRole " + own + "/services"},
-		"traefik.yaml":       {"ClusterRole " + own + "traefik.io/middlewares,ingressroutes"},
-		"istio.yaml":         {"ClusterRole " + own + "security.istio.io/authorizationpolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
-		"envoy-gateway.yaml": {"ClusterRole " + own + "gateway.envoyproxy.io/securitypolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
+		"ingress.yaml": {"ClusterRole " + own + "networking.k8s.io/ingresses", "ClusterRole " + own + "/services"},
+		"traefik.yaml": {"ClusterRole " + own + "traefik.io/middlewares,ingressroutes,serverstransports"},
+		"istio.yaml":   {"ClusterRole " + own + "security.istio.io/authorizationpolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
+		"envoy-gateway.yaml": {
+			"ClusterRole " + own + "gateway.envoyproxy.io/securitypolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes",
+			"Role " + own + "gateway.networking.k8s.io/referencegrants,backendtlspolicies",
+		},
 	}
 	aggregated := &rbacv1.ClusterRole{}
 	if err := clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Name: "apitoken-controller-gateways"}, aggregated); err != nil {
