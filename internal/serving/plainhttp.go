@@ -60,6 +60,8 @@ type half struct {
 // serveBoth serves the connections of a listener with TLS and those without.
 func serveBoth(server *http.Server, listener net.Listener) error {
 	s := &splitter{Listener: listener, secure: make(chan net.Conn), plain: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
+	// The server sets HTTP/2 up once, for whichever half comes first. The plain half does so only if the configuration names it.
+	server.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
 	var group errgroup.Group
 	group.Go(func() error { return server.ServeTLS(half{s, s.secure}, "", "") })
 	group.Go(func() error { return server.Serve(half{s, s.plain}) })
