@@ -59,9 +59,9 @@ func (c *CallerCertificate) verify(at SiteName, callers *certifiedCallers, now t
 	}
 }
 
-// refusal returns what verify found out about these callers of a site: a reason, or empty. A nil certificate is none. Nor is one
-// that was verified for other callers, because the site changed in between.
-func (c *CallerCertificate) refusal(at SiteName, callers *certifiedCallers) Reason {
+// refusal returns what verify found out about these callers of a site: a reason, or empty. A nil certificate is none. If the site
+// changed after verify, the certificate is judged now.
+func (c *CallerCertificate) refusal(at SiteName, callers *certifiedCallers, now time.Time) Reason {
 	if c == nil {
 		return ReasonCallerCertificateMissing
 	}
@@ -69,7 +69,7 @@ func (c *CallerCertificate) refusal(at SiteName, callers *certifiedCallers) Reas
 	defer c.mu.Unlock()
 	verdict := c.verdicts[at]
 	if verdict.callers != callers {
-		return ReasonCallerCertificateMissing
+		verdict = callers.judge(c.presented, now)
 	}
 	return verdict.refusal
 }
@@ -148,7 +148,7 @@ func (ix *Index) refuseCaller(s *site, r *Request, now time.Time) Reason {
 	case s.callers.authorities == nil:
 		return ReasonCallerAuthoritiesMissing
 	}
-	return r.Certificate.refusal(r.Site, s.callers)
+	return r.Certificate.refusal(r.Site, s.callers, now)
 }
 
 // PutCallerAuthorities replaces the authorities that may sign the client certificates of a site's gateways. Nil means that they
