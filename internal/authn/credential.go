@@ -76,7 +76,7 @@ func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credenti
 	// Fold only ASCII: in Unicode, the long s of "Ba\u017fic" folds to s.
 	case username.Is("basic", []byte(scheme)):
 		return parseBasic(rest, buf)
-	case joinsBasic(rest):
+	case joinsBasic(value):
 		return credential{kind: malformed}
 	case bearer && username.Is("bearer", []byte(scheme)) && strings.HasPrefix(rest, token.Prefix):
 		// No token is longer than buf.
@@ -89,10 +89,10 @@ func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credenti
 	return credential{kind: foreign, class: classBearer}
 }
 
-// joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first. In
-// rest, tabs are spaces.
-func joinsBasic(rest string) bool {
-	_, rest, more := strings.Cut(rest, ",")
+// joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first, also
+// behind an empty one. In value, tabs are spaces.
+func joinsBasic(value string) bool {
+	_, rest, more := strings.Cut(value, ",")
 	for more {
 		scheme, _, ends := strings.Cut(strings.TrimLeft(rest, " "), " ")
 		if ends && username.Is("basic", []byte(scheme)) {

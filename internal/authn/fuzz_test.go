@@ -253,6 +253,7 @@ func FuzzDecide(f *testing.F) {
 		{4, 0, "alice", "/jira/rest/", "Negotiate "},
 		{5, 0, "alice", "/jira/rest/", "="},
 		{6, 0, "alice", "/jira/rest/", ", Basic YTpi"},
+		{6, 0, "alice", "/jira/rest/", "x\t,Basic asp_x,BAsic "},
 		{1 << 13, 0, "alice", "/jira/rest/api/2/search", ""},
 		{1 << 13, 0, "alice", "/jira/rest/pat", ""},
 		{1 << 13, 0, "alice", "/jira/rest/?os_cookie", ""},
@@ -392,6 +393,7 @@ func authorizations(shape uint16, user, text, raw string) []string {
 var (
 	refToken = regexp.MustCompile(`^asp_[0-9A-Za-z]{16}_[0-9A-Za-z]{46}\z`)
 	// refPresented matches asp_ behind a character that cannot be part of a credential (token68, RFC 9110 section 11.2).
+	refJoined    = regexp.MustCompile(`,[ \t]*[bB][aA][sS][iI][cC][ \t]`)
 	refPresented = regexp.MustCompile(`(^|[^-0-9A-Za-z._~+/])asp_`)
 	refAmbiguous = regexp.MustCompile(`(?i)%(2f|5c|7f|[01][0-9a-f])|%([^0-9a-f]|.[^0-9a-f]|.?\z)|[\x00-\x20\x7f\\#]|[^\x00-\x7f]`)
 	refSpecial   = regexp.MustCompile(`(?i);|%(25|3b|23)`)
@@ -495,6 +497,8 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 			if !strings.HasPrefix(password, "asp_") && (refPresented.MatchString(user) || refPresented.MatchString(password)) {
 				return refuse(ReasonSchemeNotAccepted, refID(user, password, r.Authorization[0]))
 			}
+		} else if refJoined.MatchString(r.Authorization[0]) {
+			return refuse(ReasonMalformedCredential, refID(r.Authorization...))
 		} else if refPresented.MatchString(r.Authorization[0]) {
 			return refuse(ReasonSchemeNotAccepted, refID(r.Authorization[0]))
 		}
