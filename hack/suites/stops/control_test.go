@@ -38,7 +38,7 @@ type controller struct {
 
 func newController(h *history) *controller {
 	c := &controller{history: h}
-	c.client = c.counting(h.operator)
+	c.client = c.counting(kubetest.Indexed(h.operator))
 	sink := &events.FakeRecorder{}
 	guard := &admission.Guard{Client: h.operator, Live: h.operator, Namespace: kubetest.SystemNamespace}
 	c.sites = &site.Reconciler{
