@@ -489,7 +489,8 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 		if i := strings.IndexAny(scheme, " \t"); i >= 0 {
 			scheme, rest = scheme[:i], strings.TrimLeft(scheme[i:], " \t")
 		}
-		if asciiLower(scheme) == "basic" {
+		switch {
+		case asciiLower(scheme) == "basic":
 			decoded, err := base64.StdEncoding.Strict().DecodeString(rest)
 			if user, password, ok = strings.Cut(string(decoded), ":"); err != nil || !ok || len(rest) > 1024 {
 				return refuse(ReasonMalformedCredential, refID(r.Authorization...))
@@ -497,9 +498,9 @@ func referenceWithoutClient(r *Request, lacks Reason) []Decision {
 			if !strings.HasPrefix(password, "asp_") && (refPresented.MatchString(user) || refPresented.MatchString(password)) {
 				return refuse(ReasonSchemeNotAccepted, refID(user, password, r.Authorization[0]))
 			}
-		} else if refJoined.MatchString(r.Authorization[0]) {
+		case refJoined.MatchString(r.Authorization[0]):
 			return refuse(ReasonMalformedCredential, refID(r.Authorization...))
-		} else if refPresented.MatchString(r.Authorization[0]) {
+		case refPresented.MatchString(r.Authorization[0]):
 			return refuse(ReasonSchemeNotAccepted, refID(r.Authorization[0]))
 		}
 	}
