@@ -144,11 +144,11 @@ lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) ## Run the linters: of the code, of it
 	$(KUBE_API_LINTER) run --config .golangci-kal.yml ./api/...
 
 .PHONY: bench
-bench: ## Measure the decision about a request, print a table, and write bin/bench.json (two minutes on an idle machine)
+bench: ## Measure speed and cost next to programs that do the least, print a table, and write bin/bench.json (idle machine)
 	go run ./hack/suites/bench
 
 .PHONY: bench-quick
-bench-quick: ## The same in half a minute, without the index of 1,000,000 tokens
+bench-quick: ## The same for the decision alone, in seconds
 	go run ./hack/suites/bench -quick
 
 .PHONY: govulncheck

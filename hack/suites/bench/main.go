@@ -1,98 +1,77 @@
-// Command bench measures the decision about a request as a webhook makes it, in one process. It prints a table and writes
-// bin/bench.json.
+// Command bench measures how fast, how small and how quiet the operator is, next to programs that do the least that is possible. It
+// prints a table and writes bin/bench.json.
 //
-// Rounds of all measurements alternate, and the median counts. Times are CPU times, so that other programs disturb them little.
+// Rounds of all measurements of a group alternate, and the median counts.
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
 const resultFile = "bin/bench.json"
 
-// goal is what a figure must be: at most, or at least, this.
-type goal struct {
-	value float64
-	least bool
-}
+// groups are measured in this order.
+var groups = []group{decision, growth}
 
-// goals are those of the figures. docs/reference/performance.md explains them.
-var goals = map[string]goal{
-	"decide_ns": {value: 900}, "decide_allocs": {value: 1}, "decide_garbage_ns": {value: 300}, "decide_garbage_allocs": {value: 0},
-	"decide_garbage_vs_valid": {value: 0.4}, "decide_1m_vs_1k": {value: 1.5}, "parallel_scaling": {value: 1.8, least: true},
-	"index_bytes_per_token": {value: 400},
-}
-
-func (g goal) met(value float64) bool {
-	if g.least {
-		return value >= g.value
-	}
-	return value <= g.value
-}
-
-func (g goal) String() string {
-	if g.least {
-		return fmt.Sprintf("at least %g", g.value)
-	}
-	return fmt.Sprintf("at most %g", g.value)
-}
+// roles are what this program does as another process: its first argument names one, and the rest is for the role.
+var roles = map[string]func(arguments []string) error{}
 
 func main() {
-	quick := flag.Bool("quick", false, "measure fewer rounds, and leave out the index with 1,000,000 tokens")
-	flag.Parse()
-	if err := run(*quick, os.Stdout); err != nil {
+	if err := start(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, out io.Writer) error {
-	settings := settings{rounds: 7, duration: 300 * time.Millisecond, large: 1_000_000}
-	if quick {
-		settings.rounds, settings.large = 3, 0
+func start(arguments []string) error {
+	if len(arguments) > 0 && roles[arguments[0]] != nil {
+		return roles[arguments[0]](arguments[1:])
 	}
-	begun := time.Now()
-	figures, err := measure(settings)
+	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	quick := flags.Bool("quick", false, "measure fewer rounds, and only what needs no other process")
+	only := flags.String("only", "", "names of the groups to measure, separated by commas; all if empty")
+	_ = flags.Parse(arguments) // it exits
+	chosen, err := choose(*quick, *only)
 	if err != nil {
 		return err
 	}
-	printTable(out, figures)
-	fmt.Fprintf(out, "\n%s, %d cores, %d rounds, %s\n", runtime.Version(), runtime.NumCPU(), settings.rounds, time.Since(begun).Round(time.Second))
-	return write(figures)
+	return run(newBench(*quick), chosen, os.Stdout)
 }
 
-func printTable(out io.Writer, figures map[string]float64) {
-	for _, name := range slices.Sorted(maps.Keys(figures)) {
-		verdict := "met"
-		if !goals[name].met(figures[name]) {
-			verdict = "MISSED"
+// choose returns the groups to measure.
+func choose(quick bool, only string) ([]group, error) {
+	names := strings.FieldsFunc(only, func(c rune) bool { return c == ',' })
+	var chosen []group
+	for _, g := range groups {
+		if (!quick || g.quick) && (only == "" || slices.Contains(names, g.name)) {
+			chosen = append(chosen, g)
 		}
-		fmt.Fprintf(out, "%-26s %10.4g   %-16s %s\n", name, figures[name], goals[name], verdict)
 	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("there is no group %q to measure", only)
+	}
+	return chosen, nil
 }
 
-func write(figures map[string]float64) error {
-	data, err := json.MarshalIndent(map[string]any{
-		"figures":  figures,
-		"versions": map[string]string{"go": runtime.Version()},
-		"machine":  map[string]any{"cores": runtime.NumCPU(), "arch": runtime.GOARCH, "when": time.Now().UTC().Format(time.RFC3339)},
-	}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encoding the figures: %w", err)
+func run(b *bench, chosen []group, out io.Writer) error {
+	begun := time.Now()
+	for _, g := range chosen {
+		values, err := g.measured(b)
+		if err != nil {
+			return err
+		}
+		g.print(out, values)
+		maps.Copy(b.Figures, values)
 	}
-	if err := os.MkdirAll("bin", 0o755); err != nil {
-		return fmt.Errorf("writing the figures: %w", err)
-	}
-	if err := os.WriteFile(resultFile, append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("writing the figures: %w", err)
-	}
-	return nil
+	b.Machine["seconds"] = int(time.Since(begun).Seconds())
+	fmt.Fprintf(out, "\n%s, %d cores, %s, %d rounds, %s\n",
+		b.Machine["cpu"], b.Machine["cores"], b.Versions["go"], b.rounds, time.Since(begun).Round(time.Second))
+	return b.write(resultFile)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,18 +20,11 @@ import (
 )
 
 const (
-	// usual is the number of tokens of the figures that name none, and small that of the smallest index.
-	usual, small = 100_000, 1_000
+	// usual is the number of tokens of the figures that name none. small and large are those of the others.
+	usual, small, large = 100_000, 1_000, 1_000_000
 	// changesPerSecond is how often the index changes while many decide.
 	changesPerSecond = 500
 )
-
-// settings are how long to measure. large is the size of the largest index, or 0.
-type settings struct {
-	rounds   int
-	duration time.Duration
-	large    int
-}
 
 // server does with a decision what a webhook does.
 type server struct {
@@ -57,8 +49,21 @@ func (s *server) serving(w *world, q *authn.Request) func() {
 	}
 }
 
-// measure returns the figures.
-func measure(s settings) (map[string]float64, error) {
+// decision is measured in this process, without a network.
+var decision = group{
+	name: "decision", quick: true, measure: measureDecision,
+	figures: []figure{
+		{"decide_ns", atMost(900), "CPU time of a valid request among 100,000 tokens"},
+		{"decide_allocs", atMost(1), "allocations of it"},
+		{"decide_garbage_ns", atMost(300), "CPU time of a token that fails its checksum"},
+		{"decide_garbage_allocs", atMost(0), "allocations of it"},
+		{"decide_garbage_vs_valid", atMost(0.4), "the second time over the first"},
+		{"parallel_scaling", atLeast(1.8), "decisions on two cores over one, while the index changes"},
+		{"index_bytes_per_token", atMost(400), "live heap for each of 100,000 tokens"},
+	},
+}
+
+func measureDecision(b *bench) (map[string]float64, error) {
 	as := newServer()
 	defer as.lines.Close()
 	w, err := newWorld(usual)
@@ -69,50 +74,43 @@ func measure(s settings) (map[string]float64, error) {
 		return nil, fmt.Errorf("the token is not valid: %s", d.Reason)
 	}
 	valid, garbage := as.serving(w, w.valid), as.serving(w, ask("alice", "asp_garbage"))
-	figures := map[string]float64{
-		"index_bytes_per_token": w.bytes, "decide_allocs": testing.AllocsPerRun(1000, valid), "decide_garbage_allocs": testing.AllocsPerRun(1000, garbage),
-	}
-	medians := interleaved(s.rounds, []func() float64{
-		func() float64 { return cpu(s.duration, valid) },
-		func() float64 { return cpu(s.duration, garbage) },
-		func() float64 { return w.throughput(s.duration, 2) / w.throughput(s.duration, 1) },
+	medians := interleaved(b.rounds, []func() float64{
+		func() float64 { return cpu(b.duration, valid) },
+		func() float64 { return cpu(b.duration, garbage) },
+		func() float64 { return w.throughput(b.duration, 2) / w.throughput(b.duration, 1) },
 	})
-	figures["decide_ns"], figures["decide_garbage_ns"], figures["parallel_scaling"] = medians[0], medians[1], medians[2]
-	figures["decide_garbage_vs_valid"] = medians[1] / medians[0]
-	if s.large > 0 {
-		figures["decide_1m_vs_1k"], err = as.growth(s)
-	}
-	return figures, err
+	return map[string]float64{
+		"index_bytes_per_token": w.bytes,
+		"decide_allocs":         testing.AllocsPerRun(1000, valid),
+		"decide_garbage_allocs": testing.AllocsPerRun(1000, garbage),
+		"decide_ns":             medians[0], "decide_garbage_ns": medians[1], "parallel_scaling": medians[2],
+		"decide_garbage_vs_valid": medians[1] / medians[0],
+	}, nil
 }
 
-// growth returns by how much a decision takes longer in the largest index than in a small one.
-func (s *server) growth(of settings) (float64, error) {
+// growth compares a decision in a large index with one in a small index, in this process.
+var growth = group{
+	name: "growth", measure: measureGrowth,
+	figures: []figure{
+		{"decide_1m_vs_1k", atMost(1.5), "a valid request among 1,000,000 tokens over one among 1,000"},
+		{"index_bytes_per_token_1m", atMost(400), "live heap for each of 1,000,000 tokens"},
+	},
+}
+
+func measureGrowth(b *bench) (map[string]float64, error) {
+	as := newServer()
+	defer as.lines.Close()
 	few, err := newWorld(small)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	many, err := newWorld(of.large)
+	many, err := newWorld(large)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	among, amongFew := s.serving(many, many.valid), s.serving(few, few.valid)
-	return interleaved(of.rounds, []func() float64{func() float64 { return cpu(of.duration, among) / cpu(of.duration, amongFew) }})[0], nil
-}
-
-// interleaved measures each in turn, for so many rounds, and returns the medians.
-func interleaved(rounds int, tried []func() float64) []float64 {
-	results := make([][]float64, len(tried))
-	for range rounds {
-		for i, try := range tried {
-			results[i] = append(results[i], try())
-		}
-	}
-	medians := make([]float64, len(tried))
-	for i, r := range results {
-		slices.Sort(r)
-		medians[i] = r[len(r)/2]
-	}
-	return medians
+	among, amongFew := as.serving(many, many.valid), as.serving(few, few.valid)
+	ratio := interleaved(b.rounds, []func() float64{func() float64 { return cpu(b.duration, among) / cpu(b.duration, amongFew) }})[0]
+	return map[string]float64{"decide_1m_vs_1k": ratio, "index_bytes_per_token_1m": many.bytes}, nil
 }
 
 // cpu returns the CPU time of a call in nanoseconds, with the work that it leaves to other goroutines.

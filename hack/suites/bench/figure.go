@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A figure is one number that is measured. docs/reference/performance.md explains each.
+type figure struct {
+	name string
+	goal goal
+	what string
+}
+
+// goal is what a figure must be: at most, or at least, this.
+type goal struct {
+	value float64
+	least bool
+}
+
+func atMost(value float64) goal { return goal{value: value} }
+
+func atLeast(value float64) goal { return goal{value: value, least: true} }
+
+func (g goal) met(value float64) bool {
+	if g.least {
+		return value >= g.value
+	}
+	return value <= g.value
+}
+
+func (g goal) String() string {
+	if g.least {
+		return fmt.Sprintf("at least %g", g.value)
+	}
+	return fmt.Sprintf("at most %g", g.value)
+}
+
+// A group is figures that are measured together.
+type group struct {
+	name    string
+	figures []figure
+	// quick means that `make bench-quick` measures it too: it takes seconds, and needs no other process.
+	quick bool
+	// measure returns the value of each figure by name.
+	measure func(*bench) (map[string]float64, error)
+}
+
+// measured measures the group, and fails if a figure has no value, or a value no figure.
+func (g group) measured(b *bench) (map[string]float64, error) {
+	values, err := g.measure(b)
+	if err != nil {
+		return nil, fmt.Errorf("measuring %s: %w", g.name, err)
+	}
+	for _, f := range g.figures {
+		if _, ok := values[f.name]; !ok {
+			return nil, fmt.Errorf("measuring %s: %s has no value", g.name, f.name)
+		}
+	}
+	for name := range values {
+		if !slices.ContainsFunc(g.figures, func(f figure) bool { return f.name == name }) {
+			return nil, fmt.Errorf("measuring %s: %s is no figure of it", g.name, name)
+		}
+	}
+	return values, nil
+}
+
+func (g group) print(out io.Writer, values map[string]float64) {
+	for _, f := range g.figures {
+		verdict := "met"
+		if !f.goal.met(values[f.name]) {
+			verdict = "MISSED"
+		}
+		fmt.Fprintf(out, "%-32s %10.4g   %-14s %-7s %s\n", f.name, values[f.name], f.goal, verdict, f.what)
+	}
+}
+
+// bench is one run: how long to measure, and what came out.
+type bench struct {
+	quick    bool
+	rounds   int
+	duration time.Duration
+
+	// Figures, Versions and Machine are written to the result.
+	Figures  map[string]float64 `json:"figures"`
+	Versions map[string]string  `json:"versions"`
+	Machine  map[string]any     `json:"machine"`
+}
+
+func newBench(quick bool) *bench {
+	b := &bench{
+		quick: quick, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
+		Versions: map[string]string{"go": runtime.Version()},
+		Machine: map[string]any{
+			"cpu": processor(), "cores": runtime.NumCPU(), "arch": runtime.GOARCH, "when": time.Now().UTC().Format(time.RFC3339),
+		},
+	}
+	if quick {
+		b.rounds = 3
+	}
+	return b
+}
+
+// processor returns the name of the processor, or "" if the machine does not say it.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func (b *bench) write(file string) error {
+	data, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding the figures: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("writing the figures: %w", err)
+	}
+	if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing the figures: %w", err)
+	}
+	return nil
+}
+
+// interleaved measures each in turn, for so many rounds, and returns the medians.
+func interleaved(rounds int, tried []func() float64) []float64 {
+	results := make([][]float64, len(tried))
+	for range rounds {
+		for i, try := range tried {
+			results[i] = append(results[i], try())
+		}
+	}
+	medians := make([]float64, len(tried))
+	for i, r := range results {
+		medians[i] = median(r)
+	}
+	return medians
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
