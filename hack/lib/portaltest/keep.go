@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -26,15 +27,17 @@ import (
 // Lease is the name of the controller's lease.
 const Lease = "apitoken-controller"
 
-// Keep runs the controller that takes personal access tokens from the portal until ctx is done. Its lease lasts for ever.
-func Keep(ctx context.Context, t *testing.T, e *kubetest.Env, c clock.PassiveClock) {
+// Keep runs the controller that takes personal access tokens from the portal until ctx is done: those with these labels, so that
+// sites with clocks of their own have one each. Its lease lasts for ever.
+func Keep(ctx context.Context, t *testing.T, e *kubetest.Env, c clock.PassiveClock, of labels.Set) {
 	t.Helper()
+	intakes := cache.Config{LabelSelector: labels.SelectorFromSet(of)}
 	Renew(t, e, time.Now().AddDate(100, 0, 0))
 	user := e.User(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	mgr, err := manager.New(user, manager.Addresses{Health: "0", Metrics: "0"}, ctrl.Options{
 		Logger: logr.Discard(), Controller: config.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{
-			kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: {},
+			kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: intakes,
 		}}}},
 	})
 	if err != nil {

@@ -89,7 +89,7 @@ func (e *Env) start(t *testing.T) {
 				Feed: feed.Config{Namespace: kubetest.SystemNamespace, Lease: Lease, Licenses: e.Licenses},
 			}}, logr.Discard())
 		}()
-		Keep(ctx, t, &e.Env, clock.RealClock{})
+		Keep(ctx, t, &e.Env, clock.RealClock{}, nil)
 		kubetest.Eventually(t, func() error {
 			select {
 			case err := <-e.ended:

@@ -105,7 +105,7 @@ func (h *history) checkCopies(owners map[string]bool) {
 		must(h.T, err)
 		held[c.ID] = true
 		if !owners[c.User] {
-			h.wrong("the working copy of %s is left", c.User)
+			h.wrong("the working copy of %s is left: stored %s, ending %s, refused %s", c.User, c.Stored, c.Ending, c.Refused)
 		}
 	}
 	for _, u := range append(users, fakeproduct.User{Name: formerAlice}) {

@@ -4,9 +4,9 @@ import (
 	"context"
 	crand "crypto/rand"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -34,6 +34,8 @@ type controller struct {
 	cleaner *apitoken.Cleaner
 	orphans *apitoken.Orphans
 	writes  atomic.Int64
+	// unfinished says that something failed, or met another writer, since the round began.
+	unfinished atomic.Bool
 }
 
 func newController(h *history) *controller {
@@ -121,22 +123,26 @@ func (c *controller) clean(ctx context.Context, s *corev1.Secret) {
 	c.note(c.orphans.Reconcile(ctx, s))
 }
 
-func (c *controller) note(_ ctrl.Result, err error) {
-	if err != nil && !apierrors.IsConflict(err) {
-		c.did("controller: %v", err)
+// note notes what a pass returned. A pass that met another writer comes again after a second, and says no more than that.
+func (c *controller) note(result ctrl.Result, err error) {
+	if err == nil && result.RequeueAfter != time.Second {
+		return
 	}
+	c.unfinished.Store(true)
+	c.did("controller: again, after %v", err)
 }
 
 // maxRounds is more than any state needs until nothing is left to write.
 const maxRounds = 8
 
-// reconcile runs rounds until nothing is left to write, and reads what was delivered.
+// reconcile runs rounds until nothing is left to write or to repeat, and reads what was delivered.
 func (h *history) reconcile() {
 	h.Helper()
 	for range maxRounds {
 		before := h.keeper.writes.Load()
+		h.keeper.unfinished.Store(false)
 		h.keeper.round(h.Context())
-		if h.keeper.writes.Load() == before {
+		if h.keeper.writes.Load() == before && !h.keeper.unfinished.Load() {
 			h.tidied()
 			h.readDelivered()
 			return

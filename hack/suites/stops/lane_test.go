@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	testclock "k8s.io/utils/clock/testing"
@@ -83,7 +84,7 @@ func newLane(t *testing.T, a accounts) *lane {
 	t.Cleanup(l.control.Close)
 	l.operator, err = client.NewWithWatch(&rest.Config{Host: l.control.URL(), QPS: -1}, client.Options{Scheme: env.Admin.Scheme(), FieldOwner: "apitoken-controller"})
 	must(t, err)
-	portaltest.Keep(t.Context(), t, &env, l.clock)
+	portaltest.Keep(t.Context(), t, &env, l.clock, labels.Set{record.LabelSiteNamespace: l.home})
 	for i := range 2 {
 		p := l.start(t, fmt.Sprintf("portal %d", i+1), a.portal,
 			func(ctx context.Context, config *rest.Config, o serving.Options, log logr.Logger) error {
