@@ -71,6 +71,8 @@ type Options struct {
 	Scope scope.Namespaces
 	// WebhookURL is the URL of the webhook for gateways, the beginning of every auth URL.
 	WebhookURL string
+	// WebhookGRPCPort is the port of the webhook's Service for Envoy's external authorization over gRPC. Zero means that it has none.
+	WebhookGRPCPort uint16
 	// PortalURL is the URL of the portal for the ingress.
 	PortalURL string
 	// TLSSecret names the Secret, in Namespace, with the certificate that webhook and portal serve if their URLs begin with https.
@@ -110,8 +112,8 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
-		WebhookURL: o.WebhookURL, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret, AllowExternalUpstreams: o.AllowExternalUpstreams,
-		Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
+		WebhookURL: o.WebhookURL, WebhookGRPCPort: o.WebhookGRPCPort, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret,
+		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
 	}
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetFieldIndexer()),

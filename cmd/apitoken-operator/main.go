@@ -125,6 +125,8 @@ func newController() mode {
 	f.Var(&o.Scope, "watch-namespaces", watchNamespacesUsage)
 	f.StringVar(&o.WebhookURL, "webhook-url", "https://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
+	f.Uint16Var(&o.WebhookGRPCPort, "webhook-grpc-port", 9001,
+		"port of the webhook's Service for Envoy's external authorization over gRPC, to be written for gateways; 0: it has none")
 	f.StringVar(&o.PortalURL, "portal-url", "https://apitoken-portal.apitoken-system.svc:8080",
 		"URL at which the ingress reaches the portal; every portal URL of a site begins with it")
 	f.StringVar(&o.TLSSecret, "tls-secret", "apitoken-tls",

@@ -65,6 +65,8 @@ type Reconciler struct {
 	Namespace, CredentialsNamespace, IntakeNamespace string
 	// WebhookURL is where gateways reach the webhook, without a slash at the end.
 	WebhookURL string
+	// WebhookGRPCPort is the port of the webhook's Service for gRPC. Zero means that it has none.
+	WebhookGRPCPort uint16
 	// PortalURL is where the ingress reaches the portal, without a slash at the end.
 	PortalURL string
 	// TLSSecret names the Secret, in Namespace, with the certificate of webhook and portal and its authorities. It may be empty.

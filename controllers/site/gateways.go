@@ -36,6 +36,7 @@ func (r *Reconciler) wire(ctx context.Context, s *tokensv1alpha1.AtlassianSite, 
 		ClientCertificates: s.Spec.CallerVerification.Type == tokensv1alpha1.CallerVerificationClientCertificate,
 		IdentityHeader:     s.Spec.Handoff.IdentityHeader.Name, Everything: asksEverything(s.Spec),
 		WebhookURL: o.endpoints.webhookURL, PortalURL: o.endpoints.portalURL, Bundle: len(o.endpoints.bundle) > 0,
+		GRPCPort:          int64(r.WebhookGRPCPort),
 		AuthURLSecretName: authURLSecretName(s.Name), TLSSecretName: r.TLSSecret,
 	}
 	found, err := r.gateways().Reconcile(ctx, described, s.Spec.Gateways, m.Gateways, r.rememberGateways(ctx, &m))

@@ -108,7 +108,7 @@ func newWorld(t *testing.T) *world {
 	w.reconciler = &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w.events, Clock: w.clock, Product: w.network, Memory: credential.NewMemory(),
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
-		WebhookURL: webhookURL, PortalURL: portalURL,
+		WebhookURL: webhookURL, WebhookGRPCPort: 9001, PortalURL: portalURL,
 	}
 	return w
 }

@@ -32,8 +32,6 @@ const (
 
 	// Header is the header with the caller key. It is read only if the URL has NoKey.
 	Header = "X-Api-Token-Caller"
-	// GRPCPort is the port of the webhook's Service for the contract GRPC, which has no URL.
-	GRPCPort = 9001
 	// NoKey stands in the auth URL in place of the caller key. It is shorter than any key.
 	NoKey = "-"
 )

@@ -36,6 +36,8 @@ type Site struct {
 	ClientCertificates bool
 	// WebhookURL and PortalURL are where gateways reach the webhook and the portal.
 	WebhookURL, PortalURL string
+	// GRPCPort is the port of the webhook's Service for gRPC. Zero means that it has none.
+	GRPCPort int64
 	// AuthURLSecretName is the Secret beside the site with its auth URLs. Bundle means that it has the authorities of webhook and
 	// portal too, under the key servingcert.BundleKey.
 	AuthURLSecretName string
@@ -165,7 +167,7 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 		}
 		for _, ref := range p.refs() {
 			first, taken := owner[ref.object()]
-			if shared := ref.Namespace != s.Namespace || ref.Kind == serviceKind; !taken || shared {
+			if shared := ref.Namespace != s.Namespace || ref.Kind == serviceKind || ref.shared(); !taken || shared {
 				owner[ref.object()] = i
 			} else if p.problem == nil {
 				p.problem = &Problem{tokensv1alpha1.ReasonGatewayConflict, fmt.Sprintf(

@@ -38,6 +38,10 @@ func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 				s.object(gatewayAPI, routeKind, name, s.portalRoute(portal, route)))
 		},
 	}
+	if s.GRPCPort == 0 {
+		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "Envoy Gateway asks over gRPC, and the operator runs with " +
+			"`--webhook-grpc-port=0`. Set it to the port of the webhook's Service for gRPC, or remove the entry."}
+	}
 	if !isService || !portalIsService {
 		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "Envoy Gateway needs Services to refer to, and the operator runs with " +
 			"`--webhook-url` or `--portal-url` that name none, as `http://name.namespace.svc:port` does. Paste the auth URLs instead."}
@@ -52,7 +56,7 @@ func (s Site) policy(route string, webhook service) map[string]any {
 		return map[string]any{"name": name, "type": "ValueRef", "valueRef": map[string]any{
 			"group": "", "kind": "Secret", "name": s.AuthURLSecretName, "key": key}}
 	}
-	webhook.port = authurl.GRPCPort
+	webhook.port = s.GRPCPort
 	return map[string]any{
 		"targetRefs": []any{map[string]any{"group": gatewayGroup, "kind": routeKind, "name": route}},
 		"extAuth": map[string]any{
@@ -110,8 +114,8 @@ func (s Site) grants(services ...service) (grants []*unstructured.Unstructured) 
 	return grants
 }
 
-// tlsPolicies returns BackendTLSPolicies for Services with https URLs. Each site has its own. Of several for one Service the oldest
-// counts, and all say the same.
+// tlsPolicies returns BackendTLSPolicies for Services with https URLs. All sites share the one of a Service: of several for one
+// Service the oldest alone is accepted.
 func (s Site) tlsPolicies(services ...service) (policies []*unstructured.Unstructured) {
 	for _, target := range services {
 		if !target.tls {
@@ -123,7 +127,7 @@ func (s Site) tlsPolicies(services ...service) (policies []*unstructured.Unstruc
 		} else {
 			validation["wellKnownCACertificates"] = "System"
 		}
-		p := s.object(gatewayAPI, tlsPolicyKind, "apitokens."+s.Namespace+"."+s.Name+"."+target.name, map[string]any{
+		p := s.sharedObject(gatewayAPI, tlsPolicyKind, "apitokens."+target.name, map[string]any{
 			"targetRefs": []any{map[string]any{"group": "", "kind": "Service", "name": target.name}},
 			"validation": validation,
 		})

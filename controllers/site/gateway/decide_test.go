@@ -31,6 +31,7 @@ func siteAt(t *testing.T, baseURL string, mods ...func(*Site)) Site {
 		NamespacedName: types.NamespacedName{Namespace: "jira", Name: "main"}, Base: base, TokenPaths: []string{"/rest/"},
 		Keys:       authurl.NewKeys("jira", "main", time.Now()),
 		WebhookURL: "https://apitoken-webhook.apitoken-system.svc:8080", PortalURL: "https://apitoken-portal.apitoken-system.svc:8080",
+		GRPCPort:          9001,
 		AuthURLSecretName: "main-auth-urls", Bundle: true, TLSSecretName: "apitoken-tls",
 	}
 	for _, mod := range mods {
@@ -112,7 +113,7 @@ func expectAsIn(t *testing.T, want, o *unstructured.Unstructured) {
 		t.Errorf("%s (-sample +written):\n%s", name, diff)
 	}
 	for key, value := range o.GetAnnotations() {
-		if want.GetAnnotations()[key] != value {
+		if want.GetAnnotations()[key] != value && !strings.HasPrefix(key, sitePrefix) {
 			t.Errorf("%s: %s is %q, in the sample %q", name, key, value, want.GetAnnotations()[key])
 		}
 	}
@@ -276,6 +277,59 @@ func TestEntriesThatCollide(t *testing.T) {
 				t.Errorf("%s: entry %d has the problem %+v", name, i, p.problem)
 			}
 		}
+	}
+}
+
+// No two sites write one object, but for those that all sites share and write in the same way.
+func TestSitesWriteNoObjectTogether(t *testing.T) {
+	named := func(suffix string) []tokensv1alpha1.Gateway {
+		traefik, envoy, istio, nginx, haproxy := traefikEntry, envoyEntry, istioRouteEntry, nginxEntry, haproxyEntry
+		traefik.Traefik.MiddlewareName += suffix
+		envoy.EnvoyGateway.HTTPRouteName += suffix
+		istio.Istio.HTTPRouteName += "-i" + suffix
+		nginx.IngressNginx.IngressName += suffix
+		haproxy.HAProxyIngress.IngressName += "-h" + suffix
+		return []tokensv1alpha1.Gateway{traefik, envoy, istio, nginx, haproxy}
+	}
+	first := siteAt(t, "https://jira.example.com")
+	for name, second := range map[string]Site{
+		"beside it":            siteAt(t, "https://wiki.example.com", func(s *Site) { s.Name = "second" }),
+		"in another namespace": siteAt(t, "https://wiki.example.com", func(s *Site) { s.Namespace = "wiki" }),
+	} {
+		specs, shared := map[Ref]any{}, 0
+		for _, entry := range named("") {
+			for _, o := range planFor(first, entry).all(nil) {
+				specs[refOf(o)] = o.Object["spec"]
+			}
+		}
+		for _, entry := range named("-2") {
+			for _, o := range planFor(second, entry).all(nil) {
+				spec, both := specs[refOf(o)]
+				if !both {
+					continue
+				}
+				shared++
+				if diff := cmp.Diff(spec, o.Object["spec"]); diff != "" || !refOf(o).shared() || first.mark() == second.mark() {
+					t.Errorf("%s: both write %s, with the difference %s", name, refOf(o).in("jira"), diff)
+				}
+			}
+		}
+		if shared != 2 {
+			t.Errorf("%s: they share %d objects, want the policies for webhook and portal", name, shared)
+		}
+	}
+}
+
+// The port for gRPC is the one that the operator was told.
+func TestGRPCPort(t *testing.T) {
+	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.GRPCPort = 50051 })
+	policy := planFor(s, envoyEntry).all(nil)[3].Object["spec"].(map[string]any)["extAuth"].(map[string]any)
+	if got := policy["grpc"].(map[string]any)["backendRefs"].([]any)[0].(map[string]any)["port"]; got != int64(50051) {
+		t.Errorf("the port is %v", got)
+	}
+	s.GRPCPort = 0
+	if p := planFor(s, envoyEntry).problem; p == nil || !strings.Contains(p.Message, "`--webhook-grpc-port=0`") {
+		t.Errorf("problem %+v", p)
 	}
 }
 

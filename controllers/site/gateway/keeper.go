@@ -153,7 +153,9 @@ func (k Keeper) writeOne(ctx context.Context, s Site, want, route *unstructured.
 	if err != nil {
 		return nil, err
 	}
-	if live != nil && !s.made(live) {
+	if live != nil && isShared(live) {
+		want = s.join(live, want)
+	} else if live != nil && !s.made(live) {
 		return &Problem{tokensv1alpha1.ReasonGatewayConflict, ref.in(s.Namespace) +
 			" exists, and the operator did not make it for this site; it is left alone. Rename or delete it, or change the entry."}, nil
 	}

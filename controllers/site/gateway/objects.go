@@ -121,6 +121,9 @@ func hasAny(labels, keys map[string]string) bool {
 // operator's is left alone.
 func (k Keeper) remove(ctx context.Context, s Site, ref Ref) error {
 	live, err := k.read(ctx, ref)
+	if err == nil && live != nil && isShared(live) {
+		return k.leave(ctx, s, live)
+	}
 	if isUnknownKind(err) || err == nil && (live == nil || !s.owns(live)) {
 		return nil
 	}
@@ -131,11 +134,7 @@ func (k Keeper) remove(ctx context.Context, s Site, ref Ref) error {
 		if !s.made(live) {
 			return nil
 		}
-		uid, version := live.GetUID(), live.GetResourceVersion()
-		if err := k.Client.Delete(ctx, live, client.Preconditions{UID: &uid, ResourceVersion: &version}); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("removing %s %s/%s: %w", ref.Kind, ref.Namespace, ref.Name, err)
-		}
-		return nil
+		return k.delete(ctx, live)
 	}
 	nothing := &unstructured.Unstructured{Object: map[string]any{}}
 	nothing.SetGroupVersionKind(ref.kind())
@@ -143,6 +142,15 @@ func (k Keeper) remove(ctx context.Context, s Site, ref Ref) error {
 	nothing.SetName(ref.Name)
 	if err := k.apply(ctx, live, nothing); err != nil {
 		return fmt.Errorf("taking back annotations of %s %s/%s: %w", ref.Kind, ref.Namespace, ref.Name, err)
+	}
+	return nil
+}
+
+// delete deletes an object as it was read.
+func (k Keeper) delete(ctx context.Context, live *unstructured.Unstructured) error {
+	uid, version := live.GetUID(), live.GetResourceVersion()
+	if err := k.Client.Delete(ctx, live, client.Preconditions{UID: &uid, ResourceVersion: &version}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("removing %s %s/%s: %w", live.GetKind(), live.GetNamespace(), live.GetName(), err)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func (w *world) sites() *site.Reconciler {
 	return &site.Reconciler{
 		Client: w.api, Live: w.api, Events: w, Clock: w.clock, Product: w.network, Memory: w.memory,
 		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
-		WebhookURL: cmp.Or(w.webhook, "http://apitoken-webhook.apitoken-system.svc:8080"), PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
+		WebhookURL: cmp.Or(w.webhook, "http://apitoken-webhook.apitoken-system.svc:8080"), WebhookGRPCPort: 9001, PortalURL: "http://apitoken-portal.apitoken-system.svc:8080",
 		Licenses: w.licenses, Guard: w.siteGuard, Door: ingressesOf,
 	}
 }
