@@ -61,7 +61,7 @@ func newListeners(t *testing.T) *listeners {
 			Certificates: []tls.Certificate{must(l.ours.Server(time.Now().Add(time.Hour), "127.0.0.1"))},
 		}
 	}
-	web := newWeb(index, l.observe, nil)
+	web := NewWeb(index, l.observe, nil)
 	web.TLSConfig = settings()
 	l.web = l.listen(func(on net.Listener) error {
 		if err := web.ServeTLS(on, "", ""); !errors.Is(err, http.ErrServerClosed) {

@@ -37,8 +37,8 @@ type Options struct {
 // clientCertificates asks every gateway for a certificate. The rules of each site verify it, and not all sites want one.
 const clientCertificates = tls.RequestClientCert
 
-// newWeb returns the server of the HTTP contracts, with TLS if there is a certificate.
-func newWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate) *http.Server {
+// NewWeb returns the server of the HTTP contracts, with TLS if there is a certificate.
+func NewWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate) *http.Server {
 	web := serving.NewHTTP(contract.NewHandler(index, observe), requestTimeout)
 	web.ConnContext = contract.WithConnection
 	certificate.Secure(web, clientCertificates)
@@ -74,7 +74,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		lines.Observe(x)
 		uses.Observe(x)
 	}
-	server := serving.NewServer(o.Options, newWeb(index, observe, certificate), certificate, fed, uses.Run)
+	server := serving.NewServer(o.Options, NewWeb(index, observe, certificate), certificate, fed, uses.Run)
 	if a := o.GRPCBindAddress; a != "" && a != "0" {
 		ready := func() error { return server.Ready(nil) }
 		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), certificate.AlsoPlain(), log.WithName("grpc"))

@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,26 +25,26 @@ const (
 	changesPerSecond = 500
 )
 
-// server does with a decision what a webhook does.
-type server struct {
+// observer does with a decision what a webhook does.
+type observer struct {
 	lines *audit.Log
 	uses  *usage.Recorder
 }
 
-func newServer() *server {
+func newObserver() *observer {
 	written := func(context.Context, usage.Use) error { return nil }
-	return &server{
+	return &observer{
 		lines: audit.NewLog(io.Discard, prometheus.NewRegistry()),
 		uses:  usage.NewRecorder(written, clock.RealClock{}, 0, logr.Discard(), prometheus.NewRegistry()),
 	}
 }
 
 // serving returns a function that serves a question once.
-func (s *server) serving(w *world, q *authn.Request) func() {
+func (o *observer) serving(w *world, q *authn.Request) func() {
 	return func() {
 		x := audit.Exchange{Site: jira, Decision: w.Decide(q), Claimed: audit.Claimed{Method: q.Method, Path: q.Target}, Peer: "192.0.2.1:4711"}
-		s.lines.Observe(x)
-		s.uses.Observe(x)
+		o.lines.Observe(x)
+		o.uses.Observe(x)
 	}
 }
 
@@ -64,7 +63,7 @@ var decision = group{
 }
 
 func measureDecision(b *bench) (map[string]float64, error) {
-	as := newServer()
+	as := newObserver()
 	defer as.lines.Close()
 	w, err := newWorld(usual)
 	if err != nil {
@@ -73,7 +72,7 @@ func measureDecision(b *bench) (map[string]float64, error) {
 	if d := w.Decide(w.valid); d.Verdict != authn.Allow {
 		return nil, fmt.Errorf("the token is not valid: %s", d.Reason)
 	}
-	valid, garbage := as.serving(w, w.valid), as.serving(w, ask("alice", "asp_garbage"))
+	valid, garbage := as.serving(w, w.valid), as.serving(w, ask(basic("alice", "asp_garbage")))
 	medians := interleaved(b.rounds, []func() float64{
 		func() float64 { return cpu(b.duration, valid) },
 		func() float64 { return cpu(b.duration, garbage) },
@@ -98,7 +97,7 @@ var growth = group{
 }
 
 func measureGrowth(b *bench) (map[string]float64, error) {
-	as := newServer()
+	as := newObserver()
 	defer as.lines.Close()
 	few, err := newWorld(small)
 	if err != nil {
@@ -124,15 +123,6 @@ func cpu(duration time.Duration, call func()) float64 {
 		calls += batch
 	}
 	return float64(used()-before) / float64(calls)
-}
-
-// used returns the CPU time of this process so far.
-func used() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0 // it fails only for wrong arguments
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // throughput returns the decisions in a second of so many goroutines, while the index changes.

@@ -19,28 +19,34 @@ type figure struct {
 	what string
 }
 
-// goal is what a figure must be: at most, or at least, this.
+// goal is what a figure must be: at most, or at least, this. The zero goal is none.
 type goal struct {
+	bound string
 	value float64
-	least bool
 }
 
-func atMost(value float64) goal { return goal{value: value} }
+const most, least = "at most", "at least"
 
-func atLeast(value float64) goal { return goal{value: value, least: true} }
+func atMost(value float64) goal { return goal{most, value} }
 
-func (g goal) met(value float64) bool {
-	if g.least {
-		return value >= g.value
+func atLeast(value float64) goal { return goal{least, value} }
+
+// verdict is empty without a goal.
+func (g goal) verdict(value float64) string {
+	switch {
+	case g.bound == "":
+		return ""
+	case g.bound == most && value <= g.value, g.bound == least && value >= g.value:
+		return "met"
 	}
-	return value <= g.value
+	return "MISSED"
 }
 
 func (g goal) String() string {
-	if g.least {
-		return fmt.Sprintf("at least %g", g.value)
+	if g.bound == "" {
+		return ""
 	}
-	return fmt.Sprintf("at most %g", g.value)
+	return fmt.Sprintf("%s %g", g.bound, g.value)
 }
 
 // A group is figures that are measured together.
@@ -74,11 +80,8 @@ func (g group) measured(b *bench) (map[string]float64, error) {
 
 func (g group) print(out io.Writer, values map[string]float64) {
 	for _, f := range g.figures {
-		verdict := "met"
-		if !f.goal.met(values[f.name]) {
-			verdict = "MISSED"
-		}
-		fmt.Fprintf(out, "%-32s %10.4g   %-14s %-7s %s\n", f.name, values[f.name], f.goal, verdict, f.what)
+		value := values[f.name]
+		fmt.Fprintf(out, "%-28s %10.4g   %-14s %-7s %s\n", f.name, value, f.goal, f.goal.verdict(value), f.what)
 	}
 }
 
@@ -87,6 +90,8 @@ type bench struct {
 	quick    bool
 	rounds   int
 	duration time.Duration
+	// pprof is a file for what pprof shows of the CPU time of a webhook, or empty.
+	pprof string
 
 	// Figures, Versions and Machine are written to the result.
 	Figures  map[string]float64 `json:"figures"`
@@ -94,9 +99,9 @@ type bench struct {
 	Machine  map[string]any     `json:"machine"`
 }
 
-func newBench(quick bool) *bench {
+func newBench(quick bool, pprof string) *bench {
 	b := &bench{
-		quick: quick, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
+		quick: quick, pprof: pprof, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
 		Versions: map[string]string{"go": runtime.Version()},
 		Machine: map[string]any{
 			"cpu": processor(), "cores": runtime.NumCPU(), "arch": runtime.GOARCH, "when": time.Now().UTC().Format(time.RFC3339),

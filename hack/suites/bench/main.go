@@ -18,10 +18,10 @@ import (
 const resultFile = "bin/bench.json"
 
 // groups are measured in this order.
-var groups = []group{decision, growth}
+var groups = []group{decision, growth, web}
 
 // roles are what this program does as another process: its first argument names one, and the rest is for the role.
-var roles = map[string]func(arguments []string) error{}
+var roles = map[string]func(arguments []string) error{"floor": serveFloor, "webhook": serveWebhook}
 
 func main() {
 	if err := start(os.Args[1:]); err != nil {
@@ -37,12 +37,13 @@ func start(arguments []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	quick := flags.Bool("quick", false, "measure fewer rounds, and only what needs no other process")
 	only := flags.String("only", "", "names of the groups to measure, separated by commas; all if empty")
+	pprof := flags.String("pprof", "", "file for what pprof shows of the CPU time of a webhook")
 	_ = flags.Parse(arguments) // it exits
 	chosen, err := choose(*quick, *only)
 	if err != nil {
 		return err
 	}
-	return run(newBench(*quick), chosen, os.Stdout)
+	return run(newBench(*quick, *pprof), chosen, os.Stdout)
 }
 
 // choose returns the groups to measure.

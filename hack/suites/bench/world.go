@@ -14,7 +14,14 @@ import (
 	"apitokens.dev/operator/internal/token"
 )
 
-const callerKey = "the-key-of-the-caller"
+const (
+	callerKey = "7OI5HWGC3PTLSKOXVRZ2AMNEQ4"
+	// pat is a personal access token, and path a resource of the product.
+	pat  = "MjUyNTQ1NjM1NzQ5Oo0MSWNMBp8h4YHuQmXsPnpRhT4w"
+	path = "/rest/api/2/myself"
+	// inUse is how many tokens are used.
+	inUse = 5000
+)
 
 var jira = authn.SiteName{Namespace: "jira", Name: "main"}
 
@@ -22,8 +29,11 @@ var jira = authn.SiteName{Namespace: "jira", Name: "main"}
 type world struct {
 	*authn.Index
 
-	// valid asks with the last token, and unknown with one that no APIToken has.
-	valid, unknown *authn.Request
+	// valid asks with the last token.
+	valid *authn.Request
+	// credentials are those of the last tokens, as Authorization has them. unknown is one with a token that no APIToken has.
+	credentials []string
+	unknown     string
 	// change puts an APIToken in again, as a write of its status does.
 	change func()
 	// bytes is the live heap for each token.
@@ -32,25 +42,30 @@ type world struct {
 
 func newWorld(tokens int) (*world, error) {
 	w := &world{Index: authn.NewIndex(time.Now)}
-	w.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {callerKey}}, nil)
+	w.PutCallerKeys(jira, map[authurl.Contract][]string{authurl.Nginx: {callerKey}, authurl.GRPC: {callerKey}}, nil)
 	w.PutMemory(jira, authn.Memory{UID: "site"})
 	w.PutSite(authn.Site{
 		Name: jira, UID: "site", Product: "Jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"}, Origin: "http://jira.jira.svc:8080",
 	})
 	before := heap()
-	var text string
 	for i := range tokens {
-		var err error
-		if text, err = w.add(i); err != nil {
+		text, err := w.add(i)
+		if err != nil {
 			return nil, err
+		}
+		if tokens-i <= inUse {
+			w.credentials = append(w.credentials, basic(user(i), text))
 		}
 	}
 	w.bytes = float64(heap()-before) / float64(tokens)
-	last := user(tokens - 1)
-	w.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: last, Authorization: "Bearer pat", Origin: "http://jira.jira.svc:8080"})
+	for i := range min(tokens, inUse) {
+		w.PutUpstreamCredential(authn.UpstreamCredential{
+			Site: jira, User: user(tokens - 1 - i), Authorization: "Bearer " + pat, Origin: "http://jira.jira.svc:8080",
+		})
+	}
 	w.SetReady()
 	_, unknown, err := mint()
-	w.valid, w.unknown = ask(last, text), ask(last, unknown)
+	w.valid, w.unknown = ask(w.credentials[len(w.credentials)-1]), basic("alice", unknown)
 	w.change = func() { w.PutToken(apiToken(0)) }
 	return w, err
 }
@@ -91,10 +106,13 @@ func (w *world) add(i int) (string, error) {
 	return text, nil
 }
 
-func ask(user, password string) *authn.Request {
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func ask(authorization string) *authn.Request {
 	return &authn.Request{
-		Contract: authurl.Nginx, CallerKey: callerKey, Site: jira, Method: "GET", Target: "/jira/rest/api/2/myself",
-		Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))},
+		Contract: authurl.Nginx, CallerKey: callerKey, Site: jira, Method: "GET", Target: "/jira" + path, Authorization: []string{authorization},
 	}
 }
 
