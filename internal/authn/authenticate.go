@@ -55,13 +55,14 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 		return verified{}, ReasonMalformedToken
 	}
 	e, known := ix.find(id, q.Site)
-	secret, named := e.record.Verify(c.password), username.Is(e.record.User, c.user)
+	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
 	validity := ix.validity(q.site, e, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret}, ""
 	}
-	dead := e.record.VerifyDead(c.password)
+	deadSecrets := e.more().deadSecrets
+	dead := record.Verify(deadSecrets, c.password)
 	switch {
 	case !known:
 		return verified{}, ReasonUnknownToken
@@ -70,7 +71,7 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	case !owned:
 		return verified{}, ReasonWrongUser
 	case secret < 0:
-		return verified{}, e.deadReason(q.site, &e.record.DeadEntries[dead])
+		return verified{}, e.deadReason(q.site, &deadSecrets[dead])
 	}
 	return verified{}, validity
 }
@@ -79,13 +80,13 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 // all cases take the same time: a decoy is looked up for known ids too. The caller holds the lock.
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
 	found, decoy := ix.byID[string(id)], ix.decoy(id)
-	e = cmp.Or(found.living, found.dead, decoy)
-	same, here, alone := e.record.TokenID == string(id), e.site == at, e.duplicate == nil
+	e = cmp.Or(found, decoy)
+	same, here, alone := e.tokenID() == string(id), e.place.Value().site == at, e.alone()
 	return e, same && here && alone
 }
 
 // emptyIndexDecoy is the decoy of an index without tokens.
-var emptyIndexDecoy = &entry{token: &Token{}, record: &record.Record{User: "nobody", Entries: make([]record.Entry, 1)}}
+var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
 
 // decoy returns an entry to verify an unknown id with. It is the same entry each time for one id, and different entries for
 // different ids, so that it lies as deep in memory as an entry of its own would.
@@ -101,18 +102,18 @@ func (ix *Index) decoy(id []byte) *entry {
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
 // the time reveals nothing. It is the step *judge* of the model of stopping.
 func (ix *Index) validity(s *site, e *entry, secret int, now time.Time) Reason {
-	t, of := e.token, &e.record.Entries[secret]
-	blocked := ix.blocks(s, e.record)
-	closed := !ix.allowsNamespace(s, t.Namespace) || t.ParentNamespace != "" && !ix.allowsNamespace(s, t.ParentNamespace)
-	lasts := lifetime.ValidityOf(of, t.Lifetime, s.lifetime, now)
+	at, of := e.place.Value(), e.secretAt(secret)
+	blocked := ix.blocks(s, e)
+	closed := !ix.allowsNamespace(s, at.namespace) || at.parent != "" && !ix.allowsNamespace(s, at.parent)
+	lasts := lifetime.ValidityOf(&of, e.lifetime(), s.lifetime, now)
 	switch {
-	case e.dead != "":
-		return e.deadReason(s, of)
+	case e.dead:
+		return e.deadReason(s, &of)
 	case blocked:
 		return ReasonUserBlocked
 	case closed:
 		return ReasonNamespaceNotAllowed
-	case t.Suspended:
+	case e.suspended:
 		return ReasonSuspended
 	}
 	return validityReasons[lasts]
@@ -133,9 +134,9 @@ func (ix *Index) allowsNamespace(s *site, namespace string) bool {
 
 // blocks reports whether the site blocks the owner of a token: by name, by the key that the token belongs to, or by the key
 // that the owner acts with. It looks at all three each time, so that the time reveals nothing.
-func (ix *Index) blocks(s *site, r *record.Record) bool {
-	name, key := s.blockedNames[r.User], s.blockedKeys[r.UserKey]
-	acting := s.blockedKeys[ix.credentials[siteUser{s.name, r.User}].UserKey]
+func (ix *Index) blocks(s *site, e *entry) bool {
+	name, key := s.blockedNames[e.user()], s.blockedKeys[e.userKey()]
+	acting := s.blockedKeys[ix.credentials[siteUser{s.name, e.user()}].UserKey]
 	return name || key || acting
 }
 
@@ -144,8 +145,8 @@ func (e *entry) deadReason(s *site, secret *record.Entry) Reason {
 	switch {
 	case secret.Issued.Before(s.lifetime.IssuedAfter):
 		return ReasonRevokedByEpoch
-	case secret.State == record.Dead:
+	case secret.State == record.Dead, e.former:
 		return ReasonReplaced
 	}
-	return e.dead
+	return ReasonDeleted
 }

@@ -188,7 +188,7 @@ func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 			return v.forbidden(reason), true
 		}
 	}
-	for _, limits := range [...]*Limits{&q.site.limits, &v.token.Limits} {
+	for _, limits := range [...]*Limits{&q.site.limits, &v.more().limits} {
 		if reason := limits.forbid(q.Method, q.client, v.path); reason != "" {
 			return v.forbidden(reason), true
 		}
@@ -200,11 +200,10 @@ func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
 // API needs neither.
 func (ix *Index) attach(q *question, v verified) Decision {
 	d := Decision{
-		Verdict: Allow, Reason: ReasonAuthenticated, User: v.record.User, UserKey: v.record.UserKey, TokenID: v.record.TokenID,
-		APIToken: v.token.name(),
+		Verdict: Allow, Reason: ReasonAuthenticated, User: v.user(), UserKey: v.userKey(), TokenID: v.tokenID(), APIToken: v.name(),
 	}
 	if q.mode == ownAPIRequest {
-		d.Secret = &v.record.Entries[v.secret]
+		d.Secret = new(v.secretAt(v.secret))
 		return d
 	}
 	header := q.site.identityHeader
@@ -233,7 +232,7 @@ func unauthorized(reason Reason, tokenID string) Decision {
 
 // forbidden is the Decision about a verified token that may not do this.
 func (v verified) forbidden(reason Reason) Decision {
-	return Decision{Verdict: Forbidden, Reason: reason, User: v.record.User, TokenID: v.record.TokenID}
+	return Decision{Verdict: Forbidden, Reason: reason, User: v.user(), TokenID: v.tokenID()}
 }
 
 // forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them. The
@@ -244,7 +243,8 @@ func (ix *Index) forward(q *question, c credential) Decision {
 		d.Authorization = q.Authorization[0]
 	}
 	if e := ix.findDead(q, c); e != nil {
-		d.Reason, d.TokenID, d.Claimed = e.deadReason(q.site, &e.record.Entries[0]), e.record.TokenID, e.record.User
+		dead := e.secretAt(0)
+		d.Reason, d.TokenID, d.Claimed = e.deadReason(q.site, &dead), e.tokenID(), e.user()
 	}
 	return d
 }

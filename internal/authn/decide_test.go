@@ -55,7 +55,7 @@ func newRecord(t testing.TB, name, id, text string) *record.Record {
 		TokenID: id, User: "alice", DeliverySecret: "delivered",
 		Site:     record.Ref{Namespace: jira.Namespace, Name: jira.Name},
 		APIToken: record.Ref{Namespace: jira.Namespace, Name: name},
-		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0)}},
+		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1, 0).UTC()}},
 	}
 }
 

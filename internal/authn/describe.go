@@ -27,19 +27,19 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e := ix.linked[uid]
-	if e == nil || e.dead != "" {
+	if e == nil || e.dead {
 		return Description{}, false
 	}
-	s := ix.sites[e.site]
+	s := ix.sites[e.place.Value().site]
 	if s == nil {
 		return Description{}, false
 	}
-	newest := len(e.record.Entries) - 1
-	issued := e.record.Entries[newest].Issued
-	d = Description{TokenID: e.record.TokenID, Issued: issued, Ends: lifetime.End(e.token.Lifetime, s.lifetime, issued)}
+	newest := e.secretCount() - 1
+	issued := e.secretAt(newest).Issued
+	d = Description{TokenID: e.tokenID(), Issued: issued, Ends: lifetime.End(e.lifetime(), s.lifetime, issued)}
 	d.Reason = ix.validity(s, e, newest, now)
 	d.Older, d.OlderUntil = ix.older(s, e, now)
-	if d.Reason == "" && !e.record.Imported && ix.byID[e.record.TokenID].living.duplicate != nil {
+	if d.Reason == "" && !e.imported && !ix.byID[e.tokenID()].alone() {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
@@ -47,13 +47,14 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 
 // older returns the number of replaced secrets that are valid, and when the last of them ends. The caller holds the lock.
 func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time) {
-	for i, replaced := range e.record.Entries {
+	for i := range e.secretCount() {
+		replaced := e.secretAt(i)
 		if replaced.State != record.Ending || ix.validity(s, e, i, now) != "" {
 			continue
 		}
 		n++
 		end := replaced.Ends
-		if limit := lifetime.End(e.token.Lifetime, s.lifetime, replaced.Issued); !limit.IsZero() && limit.Before(end) {
+		if limit := lifetime.End(e.lifetime(), s.lifetime, replaced.Issued); !limit.IsZero() && limit.Before(end) {
 			end = limit
 		}
 		if end.After(until) {
@@ -70,10 +71,10 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
 	e, known := ix.find(id, at)
-	if e.record.Verify(text) < 0 || !known || e.dead != "" {
+	if e.verify(text) < 0 || !known || e.dead {
 		return APITokenName{}, false
 	}
-	return e.token.name(), true
+	return e.name(), true
 }
 
 // Record returns the record of the APIToken with this UID, whether or not it authenticates. It returns nil if there is none.
@@ -81,5 +82,8 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 func (ix *Index) Record(uid string) *record.Record {
 	ix.mu.RLock()
 	defer ix.mu.RUnlock()
-	return ix.records[uid]
+	if e := ix.linked[uid]; e != nil {
+		return e.parts().record
+	}
+	return ix.loose[uid].record
 }

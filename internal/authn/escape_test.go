@@ -89,7 +89,7 @@ func TestUnescapedForms(t *testing.T) {
 
 // The decoy of an empty index needs as much work as any other entry: it has one secret and a user.
 func TestEmptyIndexDecoyIsComplete(t *testing.T) {
-	if n := len(emptyIndexDecoy.record.Entries); n != 1 || emptyIndexDecoy.record.User == "" {
-		t.Errorf("emptyIndexDecoy has %d entries and the user %q", n, emptyIndexDecoy.record.User)
+	if n := emptyIndexDecoy.secretCount(); n != 1 || emptyIndexDecoy.user() == "" || emptyIndexDecoy.rare != nil {
+		t.Errorf("emptyIndexDecoy has %d entries and the user %q", n, emptyIndexDecoy.user())
 	}
 }

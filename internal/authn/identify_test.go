@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
@@ -118,7 +120,7 @@ func TestDescribe(t *testing.T) {
 		t.Error("a token that is not there is described")
 	}
 	d, ok := f.Describe(uid)
-	if want := (authn.Description{TokenID: f.record.TokenID, Issued: time.Unix(1, 0)}); !ok || d != want {
+	if want := (authn.Description{TokenID: f.record.TokenID, Issued: time.Unix(1, 0).UTC()}); !ok || d != want {
 		t.Errorf("described as %+v, want %+v", d, want)
 	}
 	tok := alice(uid, "ci")
@@ -200,8 +202,8 @@ func TestRecord(t *testing.T) {
 	f := newFixture(t)
 	check := func(what, uid string, want *record.Record) {
 		t.Helper()
-		if got := f.Record(uid); got != want {
-			t.Errorf("%s: the record is %+v, want %+v", what, got, want)
+		if diff := cmp.Diff(want, f.Record(uid), cmp.AllowUnexported(record.Hash{})); diff != "" {
+			t.Errorf("%s: %s", what, diff)
 		}
 	}
 	suspended := alice(uid, "ci")

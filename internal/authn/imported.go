@@ -12,12 +12,12 @@ import (
 type importedTokens map[siteUser][]*entry
 
 func (i importedTokens) add(e *entry) {
-	k := siteUser{e.site, e.record.User}
+	k := siteUser{e.place.Value().site, e.user()}
 	i[k] = append(i[k], e)
 }
 
 func (i importedTokens) remove(e *entry) {
-	k := siteUser{e.site, e.record.User}
+	k := siteUser{e.place.Value().site, e.user()}
 	left := slices.DeleteFunc(i[k], func(other *entry) bool { return other == e })
 	if i[k] = left; len(left) == 0 {
 		delete(i, k)
@@ -64,12 +64,12 @@ func (ix *Index) findDead(q *question, c credential) *entry {
 // verifyImported reports whether text is the secret of an entry. For a slow hash it knows only what is remembered: if that
 // is nothing, it lists the hash as pending.
 func (ix *Index) verifyImported(q *question, e *entry, text []byte) bool {
-	hash := &e.record.Entries[0].Hash
+	hash := e.firstHash()
 	if !hash.Slow() {
 		return hash.Verify(text)
 	}
-	q.slow.start(siteUser{e.site, e.record.User}, text, ix.slowHashes)
-	matches, known := e.slow.recall(q.slow.mac, q.now)
+	q.slow.start(siteUser{e.place.Value().site, e.user()}, text, ix.slowHashes)
+	matches, known := e.more().slow.recall(q.slow.mac, q.now)
 	if !known {
 		q.slow.add(e)
 	}

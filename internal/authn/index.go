@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/x509"
 	"hash/maphash"
+	"maps"
 	"sync"
 	"time"
 
@@ -80,13 +81,13 @@ type Index struct {
 	now func() time.Time
 	mu  sync.RWMutex
 	// ready says that the index has seen the whole initial list.
-	ready   bool
-	tokens  map[string]*Token         // by UID
-	records map[string]*record.Record // by UID
+	ready bool
 	// linked are the entries by UID, and living is the number of those that are not dead. byID are those of generated tokens.
 	linked map[string]*entry
 	living int
 	byID   entriesByID
+	// loose are APITokens without a record, and pairs that do not agree, by UID.
+	loose map[string]parts
 	// decoys are the same entries as in byID, in any order.
 	decoys []*entry
 	seed   maphash.Seed
@@ -141,10 +142,9 @@ type siteUser struct {
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
 		now:               now,
-		tokens:            map[string]*Token{},
-		records:           map[string]*record.Record{},
 		byID:              entriesByID{},
 		linked:            map[string]*entry{},
+		loose:             map[string]parts{},
 		seed:              maphash.MakeSeed(),
 		imported:          importedTokens{},
 		deadImported:      importedTokens{},
@@ -165,6 +165,10 @@ func (ix *Index) SetReady() {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.ready = true
+	// While the initial list comes, many are loose. A map keeps the memory of what it once had.
+	loose := make(map[string]parts, len(ix.loose))
+	maps.Copy(loose, ix.loose)
+	ix.loose = loose
 }
 
 // Size returns the number of tokens whose APIToken and record agree.
@@ -176,37 +180,22 @@ func (ix *Index) Size() int {
 
 // PutToken adds or replaces an APIToken.
 func (ix *Index) PutToken(t Token) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	old := ix.unlink(t.UID)
-	ix.tokens[t.UID] = &t
-	ix.link(t.UID, old)
+	ix.change(t.UID, func(p *parts) { p.token = &t })
 }
 
 // DeleteToken removes an APIToken. From now on it does not authenticate. If its record remains, refusals say why.
 func (ix *Index) DeleteToken(uid string) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	old := ix.unlink(uid)
-	delete(ix.tokens, uid)
-	ix.link(uid, old)
+	ix.change(uid, func(p *parts) { p.token = nil })
 }
 
 // PutRecord adds or replaces the record of the APIToken with this UID.
 func (ix *Index) PutRecord(uid string, r *record.Record) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	old := ix.unlink(uid)
-	ix.records[uid] = r
-	ix.link(uid, old)
+	ix.change(uid, func(p *parts) { p.record = r })
 }
 
 // DeleteRecord removes the record of the APIToken with this UID.
 func (ix *Index) DeleteRecord(uid string) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	ix.unlink(uid)
-	delete(ix.records, uid)
+	ix.change(uid, func(p *parts) { p.record = nil })
 }
 
 // PutSite adds or replaces a site.

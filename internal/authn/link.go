@@ -4,80 +4,64 @@ import (
 	"cmp"
 
 	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/username"
 )
 
-// entry is a record in the index, together with its APIToken. The two agree.
-type entry struct {
-	site SiteName
-	// token is the APIToken. An entry that is dead has one of its own too, so that it takes the same time to look at. Only a
-	// former entry has none.
-	token  *Token
-	record *record.Record
-	// dead is the reason why none of the record's secrets authenticates any more. It is empty while the APIToken exists.
-	dead Reason
-	// duplicate is another entry with the same token id, and as dead as this one. While there is one, neither counts.
-	duplicate *entry
-	// position is the index of the entry in Index.decoys.
-	position int
-	// slow is the memory of an imported hash, in case it is a slow one. It is nil for generated tokens.
-	slow *slowMemory
-	// former are the replaced secrets of an imported token, each as an entry of its own.
-	former []*entry
-}
-
-func (t *Token) name() APITokenName {
-	return APITokenName{Namespace: t.Namespace, Name: t.Name, UID: t.UID}
+// change changes the parts of an entry.
+func (ix *Index) change(uid string, apply func(*parts)) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	old := ix.unlink(uid)
+	p := ix.loose[uid]
+	if old != nil {
+		p = old.parts()
+	}
+	apply(&p)
+	ix.link(uid, p, old)
 }
 
 // link adds the entry of a record. It is dead if there is no APIToken, and there is none if the APIToken does not agree. It
 // takes over what the old entry remembers of the same hash: an APIToken in use changes every minute, because its status does.
-func (ix *Index) link(uid string, old *entry) {
-	t, r := ix.tokens[uid], ix.records[uid]
-	var e *entry
+func (ix *Index) link(uid string, p parts, old *entry) {
+	delete(ix.loose, uid)
 	switch {
-	case r == nil:
+	case p == parts{}:
 		return
-	case t == nil, !r.Dead.IsZero():
-		e = &entry{site: SiteName(r.Site), token: &Token{Namespace: r.APIToken.Namespace}, record: r, dead: ReasonDeleted}
-	case agrees(t, r):
-		e = &entry{site: t.Site, token: t, record: r}
-	default:
+	case p.record == nil, p.token != nil && p.record.Dead.IsZero() && !p.agree():
+		ix.loose[uid] = p
 		return
 	}
-	ix.linked[uid] = e
-	if e.dead == "" {
+	e := newEntry(uid, p)
+	ix.linked[e.at(textUID)] = e
+	if !e.dead {
 		ix.living++
 	}
-	if r.Imported {
+	if e.imported {
 		ix.linkImported(e, old)
 		return
 	}
-	e.position = len(ix.decoys)
+	e.position = int32(len(ix.decoys))
 	ix.decoys = append(ix.decoys, e)
 	ix.byID.add(e)
 }
 
 // linkImported adds the entry of an imported token, and those of its replaced secrets.
 func (ix *Index) linkImported(e, old *entry) {
-	e.slow = old.memoryOf(&e.record.Entries[0].Hash)
+	e.rare.slow = old.memoryOf(e.firstHash())
 	ix.importedOf(e).add(e)
-	for _, replaced := range e.record.DeadEntries {
-		r := *e.record
-		r.Entries = []record.Entry{replaced}
-		former := &entry{site: e.site, record: &r, dead: ReasonReplaced, slow: old.memoryOf(&replaced.Hash)}
-		e.former = append(e.former, former)
+	for _, replaced := range e.rare.deadSecrets {
+		former := e.formerOf(replaced, old.memoryOf(&replaced.Hash))
+		e.rare.replaced = append(e.rare.replaced, former)
 		ix.importedOf(former).add(former)
 	}
 }
 
-// memoryOf returns the memory that an entry or one of its former ones has of a hash, or a new one. The entry may be nil.
+// memoryOf returns the memory that an entry or one of its replaced ones has of a hash, or a new one. The entry may be nil.
 func (e *entry) memoryOf(hash *record.Hash) *slowMemory {
 	var memory *slowMemory
 	if e != nil {
-		for _, known := range append(e.former, e) {
-			if known.record.Entries[0].Hash == *hash {
-				memory = known.slow
+		for _, known := range append(e.more().replaced, e) {
+			if *known.firstHash() == *hash {
+				memory = known.more().slow
 			}
 		}
 	}
@@ -91,11 +75,11 @@ func (ix *Index) unlink(uid string) *entry {
 		return nil
 	}
 	delete(ix.linked, uid)
-	if e.dead == "" {
+	if !e.dead {
 		ix.living--
 	}
-	if e.record.Imported {
-		for _, linked := range append(e.former, e) {
+	if e.imported {
+		for _, linked := range append(e.rare.replaced, e) {
 			ix.importedOf(linked).remove(linked)
 		}
 	} else {
@@ -106,7 +90,7 @@ func (ix *Index) unlink(uid string) *entry {
 }
 
 func (ix *Index) importedOf(e *entry) importedTokens {
-	if e.dead != "" {
+	if e.dead {
 		return ix.deadImported
 	}
 	return ix.imported
@@ -120,43 +104,42 @@ func (ix *Index) unlinkDecoy(e *entry) {
 	ix.decoys = ix.decoys[:last]
 }
 
-// entriesByID are the entries of generated tokens by token id. The living and the dead ones are in one map, so that it takes
-// the same time to find either.
-type entriesByID map[string]sameID
+// entriesByID are the entries of generated tokens by token id, as lists linked by duplicate. The living and the dead ones are in one
+// map, so that it takes the same time to find either.
+type entriesByID map[string]*entry
 
-// sameID are the entries with one token id: two lists, linked by duplicate.
-type sameID struct{ living, dead *entry }
-
-func (s *sameID) listOf(e *entry) **entry {
-	if e.dead != "" {
-		return &s.dead
-	}
-	return &s.living
-}
-
+// add adds an entry before those that are dead.
 func (ids entriesByID) add(e *entry) {
-	same := ids[e.record.TokenID]
-	list := same.listOf(e)
-	e.duplicate, *list = *list, e
-	ids[e.record.TokenID] = same
+	first := ids[e.tokenID()]
+	if !e.dead || first == nil || first.dead {
+		e.duplicate = first
+		ids[e.tokenID()] = e
+		return
+	}
+	last := first
+	for last.duplicate != nil && !last.duplicate.dead {
+		last = last.duplicate
+	}
+	e.duplicate, last.duplicate = last.duplicate, e
 }
 
 func (ids entriesByID) remove(e *entry) {
-	same := ids[e.record.TokenID]
-	list := same.listOf(e)
-	for *list != e {
-		list = &(*list).duplicate
+	id := e.tokenID()
+	first := ids[id]
+	delete(ids, id) // the key would keep the memory of this entry
+	if first == e {
+		first = e.duplicate
+	} else {
+		before := first
+		for before.duplicate != e {
+			before = before.duplicate
+		}
+		before.duplicate = e.duplicate
 	}
-	*list = e.duplicate
-	ids[e.record.TokenID] = same
-	if same == (sameID{}) {
-		delete(ids, e.record.TokenID)
+	if first != nil {
+		ids[first.tokenID()] = first
 	}
 }
 
-// agrees reports whether the record was written for this very APIToken as it is now.
-func agrees(t *Token, r *record.Record) bool {
-	return r.User == username.Fold(t.User) && r.Imported == t.Imported && r.Portal == t.Portal &&
-		r.Site == record.Ref{Namespace: t.Site.Namespace, Name: t.Site.Name} &&
-		r.APIToken == record.Ref{Namespace: t.Namespace, Name: t.Name}
-}
+// alone reports whether no other entry has the same token id and is as dead.
+func (e *entry) alone() bool { return e.duplicate == nil || e.duplicate.dead != e.dead }

@@ -297,10 +297,10 @@ func TestIdentityHeader(t *testing.T) {
 	for name, change := range map[string]func(){
 		"with a credential":                   func() {},
 		"with that of another server":         func() { f.putCredential("", "http://elsewhere:8080") },
-		"with one of an unknown key":          func() { f.record.UserKey = "k1" },
+		"with one of an unknown key":          func() { f.putKey("k1") },
 		"with one of the right key":           func() { f.putCredential("k1", origin) },
 		"without a credential":                func() { f.DeleteUpstreamCredential(jira, "alice") },
-		"without a credential, and no key":    func() { f.record.UserKey = "" },
+		"without a credential, and no key":    func() { f.putKey("") },
 		"with one of a key that no one knows": func() { f.putCredential("k2", origin) },
 	} {
 		change()
@@ -311,9 +311,9 @@ func TestIdentityHeader(t *testing.T) {
 		if got.UserKey = ""; got != want {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
-		f.record.UserKey = ""
+		f.putKey("")
 	}
-	f.record.UserKey = "k1"
+	f.putKey("k1")
 	f.putCredential("k2", origin)
 	f.expect(t, "the name changed hands", request(myself, ours), authn.Forbidden, authn.ReasonOwnerChanged)
 	d := f.Decide(request(myself, "Bearer NjE2"))
@@ -327,6 +327,11 @@ func TestIdentityHeader(t *testing.T) {
 
 func (f fixture) putCredential(key, from string) {
 	f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", UserKey: key, Authorization: bearer, Origin: from})
+}
+
+func (f fixture) putKey(key string) {
+	f.record.UserKey = key
+	f.PutRecord(uid, f.record)
 }
 
 // A name is handed over in a header only if every server reads it as it is.

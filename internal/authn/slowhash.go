@@ -102,15 +102,15 @@ func (h *slowHashes) compute(a *slowHashAttempt, now func() time.Time) bool {
 		return false
 	}
 	defer h.exit(a.user, l)
-	guessed := slices.ContainsFunc(a.pending, func(e *entry) bool { return e.slow.guessed(now()) })
+	guessed := slices.ContainsFunc(a.pending, func(e *entry) bool { return e.more().slow.guessed(now()) })
 	for _, e := range a.pending {
-		matches, known := e.slow.recall(a.mac, now())
+		matches, known := e.more().slow.recall(a.mac, now())
 		if !known {
 			if !h.slots.acquire(ctx, guessed) {
 				return false
 			}
 			matches = h.verify(e, a)
-			e.slow.remember(a.mac, matches, now())
+			e.more().slow.remember(a.mac, matches, now())
 		}
 		if matches {
 			return true
@@ -161,7 +161,7 @@ func (h *slowHashes) drop(user siteUser, l *line) {
 // verify computes one hash in a slot, and gives the slot back.
 func (h *slowHashes) verify(e *entry, a *slowHashAttempt) bool {
 	defer h.slots.release()
-	return e.record.Entries[0].Hash.Verify(a.text)
+	return e.firstHash().Verify(a.text)
 }
 
 func (h *slowHashes) hash(text []byte) mac {

@@ -61,4 +61,4 @@ func (r *Record) LearnUserKey(key string) bool {
 
 // VerifyDead returns the index of the dead entry that text is the secret of, or -1. Like Verify, it tries every entry.
 // It only says why a secret is refused.
-func (r *Record) VerifyDead(text []byte) int { return verify(r.DeadEntries, text) }
+func (r *Record) VerifyDead(text []byte) int { return Verify(r.DeadEntries, text) }

@@ -145,9 +145,10 @@ func Mint(id string, state State, now time.Time, random io.Reader) (text string,
 
 // Verify returns the index of the entry that text verifies against, or -1.
 // It tries every entry, so that its duration reveals nothing.
-func (r *Record) Verify(text []byte) int { return verify(r.Entries, text) }
+func (r *Record) Verify(text []byte) int { return Verify(r.Entries, text) }
 
-func verify(entries []Entry, text []byte) int {
+// Verify returns the index of the entry that text verifies against, or -1. It tries every entry.
+func Verify(entries []Entry, text []byte) int {
 	found := -1
 	for i := range entries {
 		if entries[i].Hash.Verify(text) {
