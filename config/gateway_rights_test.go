@@ -24,7 +24,7 @@ func TestRightsForGateways(t *testing.T) {
 		"traefik.yaml": {"ClusterRole " + own + "traefik.io/middlewares,ingressroutes,serverstransports"},
 		"istio.yaml":   {"ClusterRole " + own + "security.istio.io/authorizationpolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes", "Role " + own + "gateway.networking.k8s.io/referencegrants"},
 		"envoy-gateway.yaml": {
-			"ClusterRole " + own + "gateway.envoyproxy.io/securitypolicies", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes",
+			"ClusterRole " + own + "gateway.envoyproxy.io/securitypolicies,backends", "ClusterRole " + own + "gateway.networking.k8s.io/httproutes",
 			"Role " + own + "gateway.networking.k8s.io/referencegrants,backendtlspolicies",
 		},
 	}

@@ -19,7 +19,7 @@ import (
 // its own.
 var revisions = map[string]string{
 	"apitokens.apitokens.dev 1":      "29f384f6e66ccbf3",
-	"atlassiansites.apitokens.dev 1": "eddba2202299344d",
+	"atlassiansites.apitokens.dev 1": "19ef295056284ee4",
 	"installation.apitokens.dev 1":   "2b306cb9386f9f3b",
 	"issue.apitokens.dev 1":          "99f34525f96afa0a",
 	"metadata.apitokens.dev 1":       "140dc75d317aae0e",

@@ -230,7 +230,8 @@ const (
 	ReasonConfigured = "Configured"
 	// ReasonGatewayNotInstalled means that the cluster does not have the kinds of the gateway.
 	ReasonGatewayNotInstalled = "GatewayNotInstalled"
-	// ReasonGatewayRouteMissing means that the Ingress or HTTPRoute that the entry names does not exist.
+	// ReasonGatewayRouteMissing means that an object that the entry names does not exist: its Ingress, HTTPRoute or IngressRoute, or
+	// the Secret with its client certificate.
 	ReasonGatewayRouteMissing = "GatewayRouteMissing"
 	// ReasonGatewayConflict means that an object or an annotation is there already, and is not the operator's.
 	ReasonGatewayConflict = "GatewayConflict"

@@ -61,6 +61,15 @@ type IngressGateway struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`ingressName` must be the name of an Ingress: lower-case letters, digits, '-' and '.'"
 	IngressName string `json:"ingressName,omitempty"`
+
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that the gateway presents
+	// to the webhook: `tls.crt` and `tls.key`. ingress-nginx also reads there, in `ca.crt`, the authorities of the webhook. It is
+	// required if `callerVerification` is `ClientCertificate`. Absent means that the gateway presents none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`clientCertificateSecretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	ClientCertificateSecretName string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // TraefikGateway names a Middleware.
@@ -81,6 +90,15 @@ type TraefikGateway struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`ingressRouteName` must be the name of an IngressRoute: lower-case letters, digits, '-' and '.'"
 	IngressRouteName string `json:"ingressRouteName,omitempty"`
+
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that Traefik presents to
+	// the webhook: `tls.crt` and `tls.key`. It is required if `callerVerification` is `ClientCertificate`. Absent means that Traefik
+	// presents none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`clientCertificateSecretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	ClientCertificateSecretName string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // EnvoyGateway names an HTTPRoute.
@@ -92,6 +110,15 @@ type EnvoyGateway struct {
 	// +kubebuilder:validation:MaxLength=243
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`httpRouteName` must be the name of an HTTPRoute: lower-case letters, digits, '-' and '.'"
 	HTTPRouteName string `json:"httpRouteName,omitempty"`
+
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that Envoy presents to the
+	// webhook: `tls.crt` and `tls.key`. The operator then makes a Backend, for which Envoy Gateway needs `extensionApis.enableBackend`.
+	// Absent means that Envoy presents the certificate of its EnvoyProxy, if that has one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="`clientCertificateSecretName` must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	ClientCertificateSecretName string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // IstioGateway names a provider of the mesh configuration, and the workloads that ask it.

@@ -83,7 +83,7 @@ func (r *Reconciler) rememberGateways(ctx context.Context, m *memory) func([]gat
 func gatewaysCondition(f *gateway.Findings) metav1.Condition {
 	if len(f.Problems) == 0 {
 		return condition(tokensv1alpha1.ConditionGatewaysConfigured, true, tokensv1alpha1.ReasonConfigured,
-			fmt.Sprintf("Written and kept for the gateways: %s.", strings.Join(f.Kept, ", ")))
+			strings.Join(append([]string{fmt.Sprintf("Written and kept for the gateways: %s.", strings.Join(f.Kept, ", "))}, f.Notes...), " "))
 	}
 	messages := make([]string, len(f.Problems))
 	for i, p := range f.Problems {

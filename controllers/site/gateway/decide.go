@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -102,6 +103,13 @@ type plan struct {
 	objects func(route *unstructured.Unstructured) []*unstructured.Unstructured
 	// portal returns objects that lead to the portal, of which a site needs one set for all entries of a type. It may be nil.
 	portal func(route *unstructured.Unstructured) []*unstructured.Unstructured
+	// certificate names the Secret with the certificate that the gateway presents. presents says where else the gateway has it from,
+	// for those that have it from elsewhere.
+	certificate, presents string
+	// note returns what a person should know of an entry without a problem. It may be nil.
+	note func(route *unstructured.Unstructured) string
+	// mute reports whether the gateway cannot present its certificate, as the note says. It may be nil.
+	mute func(route *unstructured.Unstructured) bool
 	// problem is set if nothing can be written, and lacking if something is missing in what can be.
 	problem, lacking *Problem
 }
@@ -161,9 +169,9 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 		if p.objects == nil {
 			known = false
 		}
-		if s.ClientCertificates && entry.Type != tokensv1alpha1.GatewayIstio && p.problem == nil {
-			p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the site wants client certificates of its callers, and the operator gives " +
-				"gateways none. Remove the entry, and wire the gateway by hand."}
+		if s.ClientCertificates && p.certificate == "" && p.presents == "" && p.problem == nil {
+			p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the site wants client certificates of its callers, and the entry names none. " +
+				"Set `clientCertificateSecretName` to a Secret of this namespace with the gateway's certificate, in `tls.crt`, and its key, in `tls.key`."}
 		}
 		for _, ref := range p.refs() {
 			first, taken := owner[ref.object()]
@@ -201,6 +209,8 @@ func (s Site) authURL(c authurl.Contract) string {
 	}
 	return s.WebhookURL + s.Keys.Address(c).String()
 }
+
+func (s Site) webhookIsSecure() bool { return strings.HasPrefix(s.WebhookURL, "https://") }
 
 // portalPaths are the paths, as clients send them, at which users manage their tokens.
 func (s Site) portalPaths() []string {

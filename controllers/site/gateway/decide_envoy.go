@@ -13,7 +13,9 @@ import (
 )
 
 const (
-	envoyAPI, policyKind                = "gateway.envoyproxy.io/v1alpha1", "SecurityPolicy"
+	envoyGroup                          = "gateway.envoyproxy.io"
+	envoyAPI, policyKind, backendKind   = envoyGroup + "/v1alpha1", "SecurityPolicy", "Backend"
+	secretKind                          = "Secret"
 	gatewayGroup                        = "gateway.networking.k8s.io"
 	gatewayAPI, routeKind, grantKind    = gatewayGroup + "/v1", "HTTPRoute", "ReferenceGrant"
 	tlsPolicyKind                       = "BackendTLSPolicy"
@@ -26,17 +28,28 @@ const (
 func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 	webhook, isService := serviceAt(s.WebhookURL)
 	portal, portalIsService := serviceAt(s.PortalURL)
-	name := entry.HTTPRouteName + suffix
+	webhook.port = s.GRPCPort
+	name, presents := entry.HTTPRouteName+suffix, webhook.tls && entry.ClientCertificateSecretName != ""
 	p := plan{
 		gateway: "Envoy Gateway",
 		role:    "apitoken-gateway-envoy-gateway",
-		field:   "httpRouteName",
-		route:   Ref{APIVersion: gatewayAPI, Kind: routeKind, Namespace: s.Namespace, Name: entry.HTTPRouteName},
+
+		certificate: entry.ClientCertificateSecretName,
+		field:       "httpRouteName",
+		route:       Ref{APIVersion: gatewayAPI, Kind: routeKind, Namespace: s.Namespace, Name: entry.HTTPRouteName},
 		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
-			return append(slices.Concat(s.grants(webhook, portal), s.tlsPolicies(webhook, portal)),
-				s.object(envoyAPI, policyKind, name, s.policy(entry.HTTPRouteName, webhook)),
+			policies, asked := s.tlsPolicies(webhook, portal), webhook.ref()
+			if presents {
+				asked = map[string]any{"group": envoyGroup, "kind": backendKind, "name": name}
+				policies = append(s.tlsPolicies(portal), s.object(envoyAPI, backendKind, name, s.backend(entry, webhook)))
+			}
+			return append(slices.Concat(s.grants(webhook, portal), policies),
+				s.object(envoyAPI, policyKind, name, s.policy(entry.HTTPRouteName, asked)),
 				s.object(gatewayAPI, routeKind, name, s.portalRoute(portal, route)))
 		},
+	}
+	if p.certificate == "" {
+		p.presents = "Envoy presents the certificate that its EnvoyProxy has in `backendTLS.clientCertificateRef`."
 	}
 	if s.GRPCPort == 0 {
 		p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "Envoy Gateway asks over gRPC, and the operator runs with " +
@@ -51,21 +64,41 @@ func (s Site) envoyGateway(entry tokensv1alpha1.EnvoyGateway) plan {
 
 // policy returns the spec of a SecurityPolicy. Site and caller key come from the Secret with the auth URLs, so that the key stands
 // in no other object.
-func (s Site) policy(route string, webhook service) map[string]any {
+func (s Site) policy(route string, asked map[string]any) map[string]any {
 	extension := func(name, key string) any {
 		return map[string]any{"name": name, "type": "ValueRef", "valueRef": map[string]any{
-			"group": "", "kind": "Secret", "name": s.AuthURLSecretName, "key": key}}
+			"group": "", "kind": secretKind, "name": s.AuthURLSecretName, "key": key}}
 	}
-	webhook.port = s.GRPCPort
+	extensions := []any{extension(authurl.SiteExtension, grpcSiteKey)}
+	if !s.ClientCertificates { // the Secret has no key then
+		extensions = append(extensions, extension(authurl.KeyExtension, grpcCallerKey))
+	}
 	return map[string]any{
 		"targetRefs": []any{map[string]any{"group": gatewayGroup, "kind": routeKind, "name": route}},
 		"extAuth": map[string]any{
 			// Never true: a configuration that is not valid would let everything pass.
 			"failOpen":          false,
 			"timeout":           timeout,
-			"contextExtensions": []any{extension(authurl.SiteExtension, grpcSiteKey), extension(authurl.KeyExtension, grpcCallerKey)},
-			"grpc":              map[string]any{"backendRefs": []any{webhook.ref()}},
+			"contextExtensions": extensions,
+			"grpc":              map[string]any{"backendRefs": []any{asked}},
 		},
+	}
+}
+
+// backend returns the spec of a Backend, which asks the webhook with a client certificate. A Service has no place for one.
+func (s Site) backend(entry tokensv1alpha1.EnvoyGateway, webhook service) map[string]any {
+	tls := map[string]any{
+		"sni":                  webhook.serverName(), // the name in the certificate, too
+		"clientCertificateRef": map[string]any{"group": "", "kind": secretKind, "name": entry.ClientCertificateSecretName},
+	}
+	if s.Bundle {
+		tls["caCertificateRefs"] = []any{map[string]any{"group": "", "kind": secretKind, "name": s.AuthURLSecretName}}
+	} else {
+		tls["wellKnownCACertificates"] = "System"
+	}
+	return map[string]any{
+		"endpoints": []any{map[string]any{"fqdn": map[string]any{"hostname": webhook.serverName(), "port": webhook.port}}},
+		"tls":       tls,
 	}
 }
 
@@ -103,7 +136,7 @@ func (s Site) grants(services ...service) (grants []*unstructured.Unstructured) 
 	for _, namespace := range namespaces {
 		grant := s.object(gatewayAPI, grantKind, "apitokens."+s.Namespace+"."+s.Name, map[string]any{
 			"from": []any{
-				map[string]any{"group": "gateway.envoyproxy.io", "kind": policyKind, "namespace": s.Namespace},
+				map[string]any{"group": envoyGroup, "kind": policyKind, "namespace": s.Namespace},
 				map[string]any{"group": gatewayGroup, "kind": routeKind, "namespace": s.Namespace},
 			},
 			"to": to[namespace],
@@ -121,9 +154,9 @@ func (s Site) tlsPolicies(services ...service) (policies []*unstructured.Unstruc
 		if !target.tls {
 			continue
 		}
-		validation := map[string]any{"hostname": target.name + "." + target.namespace + ".svc"}
+		validation := map[string]any{"hostname": target.serverName()}
 		if s.Bundle {
-			validation["caCertificateRefs"] = []any{map[string]any{"group": "", "kind": "Secret", "name": s.TLSSecretName}}
+			validation["caCertificateRefs"] = []any{map[string]any{"group": "", "kind": secretKind, "name": s.TLSSecretName}}
 		} else {
 			validation["wellKnownCACertificates"] = "System"
 		}
@@ -143,6 +176,9 @@ type service struct {
 	port            int64
 	tls             bool
 }
+
+// serverName is the name in its certificate.
+func (s service) serverName() string { return s.name + "." + s.namespace + ".svc" }
 
 func (s service) ref() map[string]any {
 	return map[string]any{"name": s.name, "namespace": s.namespace, "port": s.port}

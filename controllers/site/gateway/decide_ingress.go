@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -26,21 +25,25 @@ const (
 // ingressNginx returns annotations of ingress-nginx 1.15 (internal/ingress/annotations/authreq). Nothing but the question is set:
 // limits of bodies and times are the route's own.
 func (s Site) ingressNginx(entry tokensv1alpha1.IngressGateway) plan {
-	p := s.annotate(entry.IngressName, map[string]string{
+	tls := func(route *unstructured.Unstructured) map[string]string { return s.nginxTLS(entry, route) }
+	p := s.annotate(entry, map[string]string{
 		nginxPrefix + "auth-url": s.authURL(authurl.Nginx),
 		// A header that is not listed passes from the client to the product unchanged. Cookie is empty for a token: a token of
 		// Alice with a session of Bob would act as Bob.
 		nginxPrefix + "auth-response-headers": strings.Join(s.answerHeaders(), ","),
 		// The webhook echoes a client's own Authorization: a Kerberos ticket alone has more than the default 4 KiB.
 		nginxPrefix + "proxy-buffer-size": "64k",
-	})
+	}, tls)
 	p.gateway = "ingress-nginx"
+	p.note = func(route *unstructured.Unstructured) string { return s.nginxNote(entry, route) }
+	p.mute = isSecure
 	p.lead(s, func(route *unstructured.Unstructured) []*unstructured.Unstructured {
 		// An expression for the path is ingress-nginx's only way to change the beginning of a path.
 		path := fmt.Sprintf("%s/(%s/.*|%s.*)", regexp.QuoteMeta(s.Base.Path), siteurl.APIPath[1:], siteurl.PortalPath[1:])
 		annotations := map[string]string{nginxPrefix + "use-regex": "true", nginxPrefix + "rewrite-target": portalMount(s) + "/$1"}
 		if s.portalIsSecure() {
 			annotations[nginxPrefix+"backend-protocol"] = "HTTPS"
+			maps.Copy(annotations, s.nginxTLSToPortal(entry))
 		}
 		return []*unstructured.Unstructured{s.portalService(), s.portalIngress(route, "", path, "ImplementationSpecific", annotations)}
 	})
@@ -59,8 +62,9 @@ func (s Site) ingressNginx(entry tokensv1alpha1.IngressGateway) plan {
 // no original URL and method by itself (rootfs/etc/lua/auth-request.lua), so `headers` sets those, in the backend and before the
 // question (rootfs/etc/templates/haproxy/haproxy.tmpl). The client's address comes in its X-Real-IP.
 func (s Site) haproxyIngress(entry tokensv1alpha1.IngressGateway) plan {
-	p := s.annotate(entry.IngressName, map[string]string{
-		haproxyPrefix + "auth-url":                s.authURL(authurl.Nginx),
+	service, url := s.haproxyTLS(entry)
+	p := s.annotate(entry, map[string]string{
+		haproxyPrefix + "auth-url":                url,
 		haproxyPrefix + "auth-method":             "GET",
 		haproxyPrefix + "auth-external-placement": "backend",
 		// The script takes these lists for patterns of Lua, in which `-` is no hyphen. The webhook's answers have no headers but
@@ -69,14 +73,23 @@ func (s Site) haproxyIngress(entry tokensv1alpha1.IngressGateway) plan {
 		haproxyPrefix + "auth-headers-succeed": "*",
 		haproxyPrefix + "auth-headers-fail":    "*",
 		haproxyPrefix + "headers":              "X-Original-URL: " + s.Base.Origin + "%[pathq]\nX-Original-Method: %[method]\n",
-	})
+	}, nil)
 	p.gateway = "haproxy-ingress"
+	p.note = func(*unstructured.Unstructured) string { return s.haproxyNote() }
+	p.mute = func(*unstructured.Unstructured) bool { return service == nil }
+	if service != nil {
+		annotated := p.objects
+		p.objects = func(route *unstructured.Unstructured) []*unstructured.Unstructured {
+			return append([]*unstructured.Unstructured{service}, annotated(route)...)
+		}
+	}
 	p.lead(s, func(route *unstructured.Unstructured) []*unstructured.Unstructured {
 		// It replaces the path of an Ingress, so that each path needs its own (rootfs/etc/templates/haproxy/haproxy.tmpl).
 		to := func(suffix, below string) *unstructured.Unstructured {
 			annotations := map[string]string{haproxyPrefix + "rewrite-target": portalMount(s) + below}
 			if s.portalIsSecure() {
-				annotations[haproxyPrefix+"secure-backends"] = "true"
+				host, _ := hostOf(s.PortalURL)
+				maps.Copy(annotations, s.haproxyVerifies(host))
 			}
 			return s.portalIngress(route, suffix, s.Base.Path+below, "Prefix", annotations)
 		}
@@ -90,20 +103,28 @@ func (s Site) haproxyIngress(entry tokensv1alpha1.IngressGateway) plan {
 	return p
 }
 
-// annotate returns the plan to set annotations of an Ingress. Its labels say for which site.
-func (s Site) annotate(name string, annotations map[string]string) plan {
+// annotate returns the plan to set annotations of an Ingress, and others that depend on it. Its labels say for which site.
+func (s Site) annotate(entry tokensv1alpha1.IngressGateway, annotations map[string]string,
+	more func(route *unstructured.Unstructured) map[string]string,
+) plan {
 	return plan{
 		role:  "apitoken-gateway-ingress",
 		field: "ingressName",
-		route: Ref{APIVersion: ingressAPI, Kind: ingressKind, Namespace: s.Namespace, Name: name},
-		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
+		route: Ref{APIVersion: ingressAPI, Kind: ingressKind, Namespace: s.Namespace, Name: entry.IngressName},
+
+		certificate: entry.ClientCertificateSecretName,
+		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
 			o := &unstructured.Unstructured{Object: map[string]any{}}
 			o.SetAPIVersion(ingressAPI)
 			o.SetKind(ingressKind)
 			o.SetNamespace(s.Namespace)
-			o.SetName(name)
+			o.SetName(entry.IngressName)
 			o.SetLabels(s.labels())
-			o.SetAnnotations(maps.Clone(annotations))
+			all := maps.Clone(annotations)
+			if more != nil && route != nil {
+				maps.Copy(all, more(route))
+			}
+			o.SetAnnotations(all)
 			return []*unstructured.Unstructured{o}
 		},
 	}
@@ -111,7 +132,7 @@ func (s Site) annotate(name string, annotations map[string]string) plan {
 
 // lead adds the Ingresses to the portal, unless the portal has no name to which a Service can lead.
 func (p *plan) lead(s Site, to func(route *unstructured.Unstructured) []*unstructured.Unstructured) {
-	if host, _ := s.portalHost(); host == "" || net.ParseIP(host) != nil {
+	if host, _ := hostOf(s.PortalURL); isAddress(host) {
 		p.lacking = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the question to the webhook is configured, and no Ingress leads to the portal: " +
 			"the operator runs with a `--portal-url` that names no host. Name the portal's Service there."}
 		return
@@ -123,18 +144,23 @@ func (s Site) portalIsSecure() bool { return strings.HasPrefix(s.PortalURL, "htt
 
 // portalService returns a Service that leads to the portal: an Ingress names Services of its own namespace alone.
 func (s Site) portalService() *unstructured.Unstructured {
-	host, port := s.portalHost()
+	return s.serviceTo(s.PortalURL, "portal", "apitokens-"+s.Name)
+}
+
+// serviceTo returns a Service that leads to the host of a URL.
+func (s Site) serviceTo(raw, portName, name string) *unstructured.Unstructured {
+	host, port := hostOf(raw)
 	// A name of a Service has no dots and at most 63 characters.
-	name := "apitokens-" + strings.ReplaceAll(s.Name, ".", "-")
+	name = strings.ReplaceAll(name, ".", "-")
 	return s.object("v1", serviceKind, strings.TrimRight(name[:min(len(name), 63)], "-"), map[string]any{
 		"type": "ExternalName", "externalName": host,
-		"ports": []any{map[string]any{"name": "portal", "port": port, "protocol": "TCP"}},
+		"ports": []any{map[string]any{"name": portName, "port": port, "protocol": "TCP"}},
 	})
 }
 
-// portalHost returns the host and the port of the portal.
-func (s Site) portalHost() (string, int64) {
-	u, err := url.Parse(s.PortalURL)
+// hostOf returns the host and the port of a URL.
+func hostOf(raw string) (string, int64) {
+	u, err := url.Parse(raw)
 	if err != nil {
 		return "", 0
 	}
@@ -149,7 +175,7 @@ func (s Site) portalHost() (string, int64) {
 // The webhook is not asked: the portal authenticates the caller.
 func (s Site) portalIngress(route *unstructured.Unstructured, nameSuffix, path, pathType string, annotations map[string]string) *unstructured.Unstructured {
 	service := s.portalService()
-	_, port := s.portalHost()
+	_, port := hostOf(s.PortalURL)
 	spec := map[string]any{"rules": []any{map[string]any{
 		"host": s.Base.Host,
 		"http": map[string]any{"paths": []any{map[string]any{"path": path, "pathType": pathType, "backend": map[string]any{

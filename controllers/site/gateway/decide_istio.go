@@ -22,9 +22,13 @@ func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 		"provider": map[string]any{"name": entry.ProviderName},
 		"rules":    s.asked(),
 	})
-	p := plan{gateway: "Istio", role: "apitoken-gateway-istio", objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
-		return []*unstructured.Unstructured{policy}
-	}}
+	p := plan{
+		gateway: "Istio", role: "apitoken-gateway-istio",
+		presents: "Istio presents the certificate that a DestinationRule for the webhook names.",
+		objects: func(*unstructured.Unstructured) []*unstructured.Unstructured {
+			return []*unstructured.Unstructured{policy}
+		},
+	}
 	if entry.HTTPRouteName == "" {
 		return p
 	}

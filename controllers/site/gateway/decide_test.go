@@ -74,7 +74,7 @@ func TestObjectsAreThoseOfTheSamples(t *testing.T) {
 		"envoy-gateway":   {envoyEntry, gatewayAPI, 5},
 		"istio":           {istioEntry, nil, 1},
 		"ingress-nginx":   {nginxEntry, ingress("nginx"), 3},
-		"haproxy-ingress": {haproxyEntry, ingress("haproxy"), 4},
+		"haproxy-ingress": {haproxyEntry, ingress("haproxy"), 5},
 	} {
 		t.Run(folder, func(t *testing.T) {
 			s := siteAt(t, "https://jira.example.com")
@@ -84,7 +84,7 @@ func TestObjectsAreThoseOfTheSamples(t *testing.T) {
 			}
 			path := filepath.Join(controlplane.RepositoryRoot(), "config/samples/gateways", folder, "jira.yaml")
 			sample := map[string]*unstructured.Unstructured{}
-			for _, o := range gatewaytest.Read(t, path, "AUTH_URL", auth, "namespace: istio-ingress", "namespace: jira") {
+			for _, o := range gatewaytest.Read(t, path, "AUTH_URL", auth, "AUTH_PATH", strings.TrimPrefix(auth, s.WebhookURL), "namespace: istio-ingress", "namespace: jira") {
 				sample[refOf(o).in("")] = o
 			}
 			objects := planFor(s, test.entry).all(test.route)
@@ -119,17 +119,24 @@ func expectAsIn(t *testing.T, want, o *unstructured.Unstructured) {
 	}
 }
 
+// annotated returns the Ingress of a person that an entry annotates.
+func annotated(s Site, entry tokensv1alpha1.Gateway) *unstructured.Unstructured {
+	all := planFor(s, entry).objects(route(nil))
+	return all[slices.IndexFunc(all, func(o *unstructured.Unstructured) bool { return refOf(o).annotated() })]
+}
+
 // The annotations for ingress-nginx are those that its page shows.
 func TestAnnotationsAreThoseOfThePage(t *testing.T) {
 	s := siteAt(t, "https://jira.example.com")
 	for page, entry := range map[string]tokensv1alpha1.Gateway{"ingress-nginx.md": nginxEntry, "gateways/haproxy-ingress.md": haproxyEntry} {
-		got := planFor(s, entry).objects(nil)[0].GetAnnotations()
+		got := annotated(s, entry).GetAnnotations()
 		text := readFile(t, filepath.Join(controlplane.RepositoryRoot(), "docs/how-to", page))
 		if len(got) < 3 {
 			t.Errorf("only %d annotations", len(got))
 		}
 		for name, value := range got {
 			shown := strings.ReplaceAll(value, s.authURL(authurl.Nginx), "<the key nginx of Secret main-auth-urls>")
+			shown = strings.ReplaceAll(shown, strings.TrimPrefix(s.authURL(authurl.Nginx), s.WebhookURL), "<the path of key nginx of Secret main-auth-urls>")
 			line := name + `: "` + shown + `"`
 			if strings.Contains(value, "\n") {
 				line = name + ": |\n      " + strings.ReplaceAll(strings.TrimSpace(shown), "\n", "\n      ")
@@ -204,14 +211,144 @@ func TestIdentityHeader(t *testing.T) {
 	}
 }
 
-// A gateway that needs a client certificate is wired by hand. What was written before stays.
+// certified returns an entry with the Secret of a client certificate.
+func certified(entry tokensv1alpha1.Gateway) tokensv1alpha1.Gateway {
+	const name = "apitoken-client"
+	switch entry.Type {
+	case tokensv1alpha1.GatewayTraefik:
+		entry.Traefik.ClientCertificateSecretName = name
+	case tokensv1alpha1.GatewayEnvoyGateway:
+		entry.EnvoyGateway.ClientCertificateSecretName = name
+	case tokensv1alpha1.GatewayIngressNginx:
+		entry.IngressNginx.ClientCertificateSecretName = name
+	case tokensv1alpha1.GatewayHAProxyIngress:
+		entry.HAProxyIngress.ClientCertificateSecretName = name
+	}
+	return entry
+}
+
+// Each gateway presents the certificate that its entry names, or has one from elsewhere, as a note says. One without is a problem
+// for a site that wants certificates, and what was written before stays. The same is written before such a site wants them.
 func TestClientCertificates(t *testing.T) {
-	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.Keys, s.ClientCertificates = authurl.Keys{}, true })
-	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, envoyEntry, nginxEntry, haproxyEntry, istioEntry} {
-		plans, known := plansFor(s, []tokensv1alpha1.Gateway{entry})
-		if !known || len(plans[0].refs()) == 0 || (plans[0].problem == nil) != (entry.Type == tokensv1alpha1.GatewayIstio) {
-			t.Errorf("%s: %+v", entry.Type, plans[0].problem)
+	without := siteAt(t, "https://jira.example.com")
+	wants := siteAt(t, "https://jira.example.com", func(s *Site) { s.Keys, s.ClientCertificates = authurl.Keys{}, true })
+	for _, test := range []struct {
+		entry       tokensv1alpha1.Gateway
+		has, unless string // in what is written; a part of the note of an entry without
+	}{
+		{traefikEntry, `"tls":{"caSecret":"main-auth-urls","certSecret":"apitoken-client"}`, ""},
+		{envoyEntry, `"tls":{"caCertificateRefs":[{"group":"","kind":"Secret","name":"main-auth-urls"}],"clientCertificateRef":` +
+			`{"group":"","kind":"Secret","name":"apitoken-client"},"sni":"apitoken-webhook.apitoken-system.svc"}`, "`backendTLS.clientCertificateRef`"},
+		{nginxEntry, `"nginx.ingress.kubernetes.io/proxy-ssl-secret":"jira/apitoken-client"`, ""},
+		{haproxyEntry, `"haproxy-ingress.github.io/secure-crt-secret":"apitoken-client"`, ""},
+		{istioEntry, "", "DestinationRule"},
+	} {
+		plans, known := plansFor(wants, []tokensv1alpha1.Gateway{test.entry})
+		problem := plans[0].problem
+		if !known || len(plans[0].refs()) == 0 || (problem == nil) != (test.unless != "") || !strings.Contains(plans[0].presents, test.unless) {
+			t.Errorf("%s without: %+v, %q", test.entry.Type, problem, plans[0].presents)
 		}
+		if problem != nil && !strings.Contains(problem.Message, "Set `clientCertificateSecretName` to a Secret of this namespace") {
+			t.Errorf("%s without: %s", test.entry.Type, problem.Message)
+		}
+		for name, s := range map[string]Site{"SharedKey": without, "ClientCertificate": wants} {
+			entry := certified(test.entry)
+			plans, _ := plansFor(s, []tokensv1alpha1.Gateway{entry})
+			text := written(t, plans[0].all(route(nil)))
+			if plans[0].problem != nil || !strings.Contains(text, test.has) {
+				t.Errorf("%s, %s: %+v, %s", entry.Type, name, plans[0].problem, text)
+			}
+			if name == "ClientCertificate" && (strings.Contains(text, `"`+grpcCallerKey+`"`) || strings.Contains(text, "/nginx/") && !strings.Contains(text, "/nginx/-/")) {
+				t.Errorf("%s asks with a key: %s", entry.Type, text)
+			}
+			if entry.Type == tokensv1alpha1.GatewayEnvoyGateway && (strings.Contains(text, `"apitokens.apitoken-webhook"`) ||
+				!strings.Contains(text, `"backendRefs":[{"group":"gateway.envoyproxy.io","kind":"Backend","name":"jira-apitokens"}]`)) {
+				t.Errorf("Envoy asks elsewhere: %s", text)
+			}
+		}
+	}
+	overTLS := route(nil)
+	overTLS.SetAnnotations(map[string]string{nginxProtocol: "HTTPS"})
+	if p := planFor(wants, certified(nginxEntry)).muteAt(wants, overTLS); p == nil || !strings.Contains(p.Message, "cannot be presented. ingress-nginx asks") {
+		t.Errorf("beside a product with TLS: %+v", p)
+	}
+	if p := planFor(wants, certified(nginxEntry)).muteAt(wants, route(nil)); p != nil {
+		t.Errorf("beside a product without TLS: %+v", p)
+	}
+	byAddress := wants
+	byAddress.WebhookURL = "https://192.0.2.7"
+	for _, s := range []Site{wants, byAddress} {
+		if p := planFor(s, certified(haproxyEntry)).muteAt(s, nil); (p != nil) != (s.WebhookURL == byAddress.WebhookURL) {
+			t.Errorf("haproxy-ingress, with %s: %+v", s.WebhookURL, p)
+		}
+	}
+	plain := siteAt(t, "https://jira.example.com", func(s *Site) { s.WebhookURL = strings.Replace(s.WebhookURL, "https", "http", 1) })
+	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, envoyEntry, nginxEntry, haproxyEntry} {
+		if text := written(t, planFor(plain, certified(entry)).objects(route(nil))); strings.Contains(text, "apitoken-client") {
+			t.Errorf("%s presents a certificate without TLS: %s", entry.Type, text)
+		}
+	}
+}
+
+// written returns objects in one text.
+func written(t *testing.T, objects []*unstructured.Unstructured) string {
+	t.Helper()
+	var all strings.Builder
+	for _, o := range objects {
+		one, err := o.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(one)
+	}
+	return all.String()
+}
+
+// Controllers for Ingresses verify the webhook where they can, and the condition says where not.
+func TestIngressControllersVerify(t *testing.T) {
+	with := func(annotations map[string]string) *unstructured.Unstructured {
+		o := route(nil)
+		o.SetName("jira-rest")
+		o.SetAnnotations(annotations)
+		return o
+	}
+	const verify, secret = "nginx.ingress.kubernetes.io/proxy-ssl-verify", "nginx.ingress.kubernetes.io/proxy-ssl-secret"
+	for name, test := range map[string]struct {
+		mod      func(*Site)
+		route    *unstructured.Unstructured
+		verifies bool
+		note     string
+	}{
+		"a product without TLS":    {func(*Site) {}, with(nil), true, ""},
+		"a protocol in lower case": {func(*Site) {}, with(map[string]string{nginxProtocol: "http"}), true, ""},
+		"a product with TLS":       {func(*Site) {}, with(map[string]string{nginxProtocol: "https"}), false, "Ingress 'jira-rest' leads to a product with TLS"},
+		"gRPC with TLS":            {func(*Site) {}, with(map[string]string{nginxProtocol: "GRPCS"}), false, "leads to a product with TLS"},
+		"settings of a person": {func(*Site) {}, with(map[string]string{nginxProtocol: "HTTPS", secret: "jira/both"}), false,
+			"with the settings for TLS of Ingress 'jira-rest'"},
+		"no authorities": {func(s *Site) { s.Bundle = false }, with(nil), false, "the operator has no authorities for it"},
+		"no TLS":         {func(s *Site) { s.WebhookURL = "http://w.ns.svc" }, with(nil), false, ""},
+	} {
+		s := siteAt(t, "https://jira.example.com", test.mod)
+		p := planFor(s, nginxEntry)
+		got := p.objects(test.route)[0].GetAnnotations()
+		if verifies := got[verify] == "on" && got[secret] == "jira/main-auth-urls" && got[nginxPrefix+"proxy-ssl-protocols"] == "TLSv1.3"; verifies != test.verifies {
+			t.Errorf("%s: the annotations are %v", name, got)
+		}
+		note := p.note(test.route)
+		if !strings.Contains(note, test.note) || (note == "") != (test.note == "") || strings.Contains(note, "does not verify") != strings.Contains(note, "NetworkPolicies") {
+			t.Errorf("%s: the note is %q", name, note)
+		}
+	}
+	const byAddress = "https://192.0.2.7:8443"
+	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.WebhookURL = byAddress })
+	if url := annotated(s, haproxyEntry).GetAnnotations()[haproxyPrefix+"auth-url"]; !strings.HasPrefix(url, byAddress) {
+		t.Errorf("an address is asked at %s", url)
+	}
+	if note := planFor(s, haproxyEntry).note(nil); !strings.Contains(note, "haproxy-ingress asks the webhook over TLS and does not verify it") {
+		t.Errorf("the note is %q", note)
+	}
+	if p := planFor(siteAt(t, "https://jira.example.com"), haproxyEntry); p.note(nil) != "" {
+		t.Errorf("the note is %q", p.note(nil))
 	}
 }
 
@@ -225,7 +362,7 @@ func TestKeyIsInTheAuthURLOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			for contract, keys := range s.Keys.Keys {
-				rest := strings.ReplaceAll(string(text), s.authURL(contract), "")
+				rest := strings.ReplaceAll(string(text), strings.TrimPrefix(s.authURL(contract), s.WebhookURL), "")
 				if strings.Contains(rest, keys[0]) {
 					t.Errorf("%s has the key of %s", refOf(o).in("jira"), contract)
 				}
@@ -341,7 +478,7 @@ func TestIngressesToThePortal(t *testing.T) {
 	other := nginxEntry
 	other.IngressNginx.IngressName = "jira-files"
 	plans, _ := plansFor(s, []tokensv1alpha1.Gateway{nginxEntry, other, haproxyEntry})
-	for i, want := range []int{3, 1, 4} {
+	for i, want := range []int{3, 1, 5} {
 		if refs := plans[i].refs(); len(refs) != want {
 			t.Errorf("`gateways[%d]` leads to %v", i, refs)
 		}
@@ -358,27 +495,25 @@ func TestIngressesToThePortal(t *testing.T) {
 	want := map[string]string{
 		"kubernetes.io/ingress.class": "internal", "nginx.ingress.kubernetes.io/backend-protocol": "HTTPS", "nginx.ingress.kubernetes.io/use-regex": "true",
 		"nginx.ingress.kubernetes.io/rewrite-target": "/portal/jira/" + s.Name + "/$1",
+		// The portal is verified with its own name.
+		"nginx.ingress.kubernetes.io/proxy-ssl-secret": "jira/main-auth-urls", "nginx.ingress.kubernetes.io/proxy-ssl-verify": "on",
+		"nginx.ingress.kubernetes.io/proxy-ssl-protocols": "TLSv1.3", "nginx.ingress.kubernetes.io/proxy-ssl-server-name": "on",
+		"nginx.ingress.kubernetes.io/proxy-ssl-name": "apitoken-portal.apitoken-system.svc",
 	}
 	if diff := cmp.Diff(want, portal[1].GetAnnotations()); diff != "" {
 		t.Errorf("annotations (-want +got): %s", diff)
 	}
-	if plans[2].portal(nil)[1].GetAnnotations()["haproxy-ingress.github.io/secure-backends"] != "true" {
-		t.Error("haproxy-ingress speaks no TLS with the portal")
+	toPortal := plans[2].portal(nil)[1].GetAnnotations()
+	if toPortal["haproxy-ingress.github.io/secure-backends"] != "true" || toPortal["haproxy-ingress.github.io/secure-verify-ca-secret"] != "main-auth-urls" ||
+		toPortal["haproxy-ingress.github.io/secure-sni"] != "apitoken-portal.apitoken-system.svc" {
+		t.Errorf("haproxy-ingress leads to the portal with %v", toPortal)
 	}
 }
 
 // Without TLS, and without authorities of its own, a gateway gets other settings: none, and those that the system trusts.
 func TestAuthoritiesOfTheWebhook(t *testing.T) {
 	text := func(entry tokensv1alpha1.Gateway, mod func(*Site)) string {
-		var all strings.Builder
-		for _, o := range planFor(siteAt(t, "https://jira.example.com", mod), entry).objects(nil) {
-			one, err := o.MarshalJSON()
-			if err != nil {
-				t.Fatal(err)
-			}
-			all.Write(one)
-		}
-		return all.String()
+		return written(t, planFor(siteAt(t, "https://jira.example.com", mod), entry).objects(nil))
 	}
 	unbundled := func(s *Site) { s.Bundle = false }
 	// A site that keeps its HTTP URLs has the bundle for its portal.
@@ -433,7 +568,7 @@ func TestServiceAt(t *testing.T) {
 		}
 	}
 	for _, entry := range []tokensv1alpha1.Gateway{nginxEntry, haproxyEntry} {
-		if p := planFor(elsewhere, entry); p.problem != nil || p.lacking == nil || len(p.refs()) != 1 {
+		if p := planFor(elsewhere, entry); p.problem != nil || p.lacking == nil || p.portal != nil {
 			t.Errorf("%s leads to %v with %+v and %+v: the question does not need a name", entry.Type, p.refs(), p.problem, p.lacking)
 		}
 	}

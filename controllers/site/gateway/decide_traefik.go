@@ -28,10 +28,12 @@ func (s Site) traefik(entry tokensv1alpha1.TraefikGateway) plan {
 	p := plan{
 		gateway: "Traefik",
 		role:    "apitoken-gateway-traefik",
+
+		certificate: entry.ClientCertificateSecretName,
 		objects: func(route *unstructured.Unstructured) []*unstructured.Unstructured {
 			objects := []*unstructured.Unstructured{
 				s.object(traefikAPI, middlewareKind, entry.MiddlewareName+"-clear", map[string]any{"headers": s.clearedHeaders()}),
-				s.object(traefikAPI, middlewareKind, entry.MiddlewareName, map[string]any{"forwardAuth": s.forwardAuth()}),
+				s.object(traefikAPI, middlewareKind, entry.MiddlewareName, map[string]any{"forwardAuth": s.forwardAuth(entry)}),
 				s.object(traefikAPI, middlewareKind, toPortal, s.toPortal()),
 			}
 			if entry.IngressRouteName == "" {
@@ -75,7 +77,7 @@ func (s Site) portalIngressRoute(middleware string, route *unstructured.Unstruct
 }
 
 // forwardAuth asks the webhook.
-func (s Site) forwardAuth() map[string]any {
+func (s Site) forwardAuth(entry tokensv1alpha1.TraefikGateway) map[string]any {
 	ask := map[string]any{
 		"address": s.authURL(authurl.Forward),
 		// The client's own X-Forwarded-Uri and X-Forwarded-Method must not count.
@@ -86,9 +88,16 @@ func (s Site) forwardAuth() map[string]any {
 		"authResponseHeaders": values(append(s.answerHeaders(), targetHeader, "Upgrade")...),
 		"maxResponseBodySize": int64(4096),
 	}
-	if s.Bundle && strings.HasPrefix(s.WebhookURL, "https://") {
+	tls := map[string]any{}
+	if s.Bundle {
 		// Traefik reads the authorities from the key ca.crt, and verifies with them alone.
-		ask["tls"] = map[string]any{"caSecret": s.AuthURLSecretName}
+		tls["caSecret"] = s.AuthURLSecretName
+	}
+	if entry.ClientCertificateSecretName != "" {
+		tls["certSecret"] = entry.ClientCertificateSecretName
+	}
+	if s.webhookIsSecure() && len(tls) > 0 {
+		ask["tls"] = tls
 	}
 	return ask
 }
@@ -102,7 +111,7 @@ func traefikID(namespace, name string) string {
 
 // portalTransport returns the spec of a ServersTransport with which Traefik verifies the portal.
 func (s Site) portalTransport(portal service) map[string]any {
-	spec := map[string]any{"serverName": portal.name + "." + portal.namespace + ".svc"}
+	spec := map[string]any{"serverName": portal.serverName()}
 	if s.Bundle {
 		spec["rootCAs"] = []any{map[string]any{"secret": s.AuthURLSecretName}}
 	}

@@ -33,6 +33,8 @@ type Keeper struct {
 type Findings struct {
 	// Kept names what was written.
 	Kept []string
+	// Notes are what a person should know of entries without a problem.
+	Notes []string
 	// Problems has the first problem of each entry, and of what could not be removed, in words for a condition.
 	Problems []Problem
 }
@@ -57,12 +59,12 @@ func (k Keeper) Reconcile(ctx context.Context, s Site, entries []tokensv1alpha1.
 		}
 	}
 	for i, p := range plans {
-		problem, err := k.write(ctx, s, p)
+		problem, note, err := k.write(ctx, s, p)
 		errs = append(errs, err)
 		if problem != nil {
 			f.Problems = append(f.Problems, Problem{problem.Reason, fmt.Sprintf("`gateways[%d]` (%s): %s", i, p.gateway, problem.Message)})
 		} else if err == nil {
-			f.note(s, p.refs())
+			f.keep(s, p.refs(), note)
 		}
 	}
 	if !known {
@@ -80,7 +82,10 @@ func (k Keeper) Reconcile(ctx context.Context, s Site, entries []tokensv1alpha1.
 	return f, apierror.Redact(errors.Join(errs...))
 }
 
-func (f *Findings) note(s Site, refs []Ref) {
+func (f *Findings) keep(s Site, refs []Ref, note string) {
+	if note != "" && !slices.Contains(f.Notes, note) {
+		f.Notes = append(f.Notes, note)
+	}
 	for _, ref := range refs {
 		if words := ref.in(s.Namespace); !slices.Contains(f.Kept, words) {
 			f.Kept = append(f.Kept, words)
@@ -118,29 +123,70 @@ func (k Keeper) removeAll(ctx context.Context, s Site, old []Ref, remember func(
 	return failed, err
 }
 
-// write writes what an entry needs. A problem is one that a person sees in a condition.
-func (k Keeper) write(ctx context.Context, s Site, p plan) (*Problem, error) {
+// write writes what an entry needs. A problem is one that a person sees in a condition, and a note what they see without one.
+func (k Keeper) write(ctx context.Context, s Site, p plan) (problem *Problem, note string, err error) {
 	if p.problem != nil {
-		return p.problem, nil
+		return p.problem, "", nil
 	}
 	var route *unstructured.Unstructured
 	if p.route != (Ref{}) {
 		found, err := k.read(ctx, p.route)
 		if found == nil || err != nil {
-			return p.judge(s, p.route, err)
+			problem, err = p.judge(s, p.route, p.field, err)
+			return problem, "", err
 		}
 		route = found
 	}
+	note = p.noteAbout(s, route)
 	for _, want := range p.all(route) {
 		problem, err := k.writeOne(ctx, s, want, route)
-		if problem != nil {
-			return problem, nil
-		}
 		if err != nil {
-			return p.judge(s, refOf(want), err)
+			problem, err = p.judge(s, refOf(want), p.field, err)
+		}
+		if problem != nil || err != nil {
+			return problem, "", err
 		}
 	}
-	return cmp.Or(p.unsafeIn(route), p.lacking), nil
+	missing, err := k.missingCertificate(ctx, s, p)
+	return cmp.Or(p.unsafeIn(route), missing, p.muteAt(s, route), p.lacking), note, err
+}
+
+// missingCertificate returns the problem of an entry that names a Secret which is not there. The gateway answers with errors then.
+func (k Keeper) missingCertificate(ctx context.Context, s Site, p plan) (*Problem, error) {
+	if p.certificate == "" {
+		return nil, nil
+	}
+	ref := Ref{APIVersion: "v1", Kind: secretKind, Namespace: s.Namespace, Name: p.certificate}
+	var found metav1.PartialObjectMetadata // the key in it is none of the operator's business
+	found.SetGroupVersionKind(ref.kind())
+	switch err := k.Live.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &found); {
+	case err == nil:
+		return nil, nil
+	case apierrors.IsNotFound(err):
+		return p.judge(s, ref, "clientCertificateSecretName", nil)
+	default:
+		return p.judge(s, ref, "clientCertificateSecretName", fmt.Errorf("reading the client certificate: %w", err))
+	}
+}
+
+// muteAt returns the problem of a gateway that cannot present a certificate to a site that wants one.
+func (p plan) muteAt(s Site, route *unstructured.Unstructured) *Problem {
+	if !s.ClientCertificates || !s.webhookIsSecure() || p.mute == nil || !p.mute(route) {
+		return nil
+	}
+	return &Problem{tokensv1alpha1.ReasonGatewayUnsupported,
+		"the site wants client certificates of its callers, and that of the entry cannot be presented. " + p.note(route)}
+}
+
+// noteAbout returns what a person should know of an entry without a problem.
+func (p plan) noteAbout(s Site, route *unstructured.Unstructured) string {
+	if s.ClientCertificates && p.certificate == "" {
+		return p.presents
+	}
+	if p.note == nil {
+		return ""
+	}
+	return p.note(route)
 }
 
 // writeOne writes one object. It leaves alone what is not the operator's.
@@ -173,11 +219,11 @@ func (k Keeper) writeOne(ctx context.Context, s Site, want, route *unstructured.
 }
 
 // judge turns an error into a problem, if a person has to do something about it. Without an error, the object is missing.
-func (p plan) judge(s Site, ref Ref, err error) (*Problem, error) {
+func (p plan) judge(s Site, ref Ref, field string, err error) (*Problem, error) {
 	switch {
 	case err == nil:
 		return &Problem{tokensv1alpha1.ReasonGatewayRouteMissing, fmt.Sprintf(
-			"there is no %s in this namespace. Create it, or correct `%s`.", ref.in(s.Namespace), p.field)}, nil
+			"there is no %s in this namespace. Create it, or correct `%s`.", ref.in(s.Namespace), field)}, nil
 	case isUnknownKind(err):
 		return &Problem{tokensv1alpha1.ReasonGatewayNotInstalled, fmt.Sprintf(
 			"the cluster has no kind %s of %s. Install %s with its CRDs: the operator tries again every minute.", ref.Kind, ref.APIVersion, p.gateway)}, nil

@@ -41,7 +41,7 @@ var definitions = map[string]struct{ module, sum, files string }{
 		"config/crd/experimental/gateway.networking.k8s.io_[bhr]*.yaml"},
 	Traefik: {"github.com/traefik/traefik/v3@v3.7.13", "h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=", "integration/fixtures/k8s/01-traefik-crd.yml"},
 	EnvoyGateway: {"github.com/envoyproxy/gateway@v1.9.1", "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
-		"charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_[sc]*policies.yaml"},
+		"charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_[bcs]*.yaml"},
 	Contour: {"github.com/projectcontour/contour@v1.33.8", "h1:QoOfwqWws+CVRFpsRC2+f1DmB5IdurtyUtepIsiWfE0=", "examples/contour/01-crds.yaml"},
 	Istio:   {"istio.io/api@v1.31.1", "h1:5Yb5ihcz4YQsCkciusK7DnFpBMwRB6EFWeUKH1Atuyk=", "kubernetes/customresourcedefinitions.gen.yaml"},
 	Kgateway: {"github.com/kgateway-dev/kgateway/v2@v2.2.0", "h1:0g/OevXOJVJCNl64Ph6s2C6+NI4uo0JgPN8+pcOyh/o=",

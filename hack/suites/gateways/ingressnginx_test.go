@@ -11,6 +11,7 @@ import (
 
 	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/gatewaytest"
+	"apitokens.dev/operator/internal/authurl"
 )
 
 // startIngressNginx starts nginx with what ingress-nginx 1.15.1 renders for the Ingresses of the sample: the location of the
@@ -20,6 +21,13 @@ func startIngressNginx(t *testing.T, w *world, edits ...string) string {
 	t.Helper()
 	listen, dir := free(t), t.TempDir()
 	path, target := portalOfIngressNginx(t)
+	scheme, server, toPortal, key := "http", "", "", callerKey
+	if w.authority != "" {
+		scheme, server, toPortal = "https", w.tlsOfIngressNginx(t, "jira-rest"), w.tlsOfIngressNginx(t, "main-apitokens")
+	}
+	if w.certified {
+		key = authurl.NoKey
+	}
 	proxied := `
             proxy_set_header Host $http_host;
             proxy_set_header X-Request-ID $request_id;
@@ -72,6 +80,7 @@ http {
     scgi_temp_path ` + dir + `/scgi;
     server {
         listen LISTEN;
+` + server + `
         location = /_external-auth-L3Jlc3Q-Prefix {
             internal;
             proxy_pass_request_body off;
@@ -89,12 +98,14 @@ http {
             proxy_buffer_size 64k;
             proxy_buffers 4 64k;
             proxy_pass_request_headers on;
-            set $target http://WEBHOOK/nginx/` + callerKey + "/" + site.String() + `;
+            proxy_ssl_server_name on;
+            set $target ` + scheme + `://WEBHOOK/nginx/` + key + "/" + site.String() + `;
             proxy_pass $target;
         }
         location ~* "^` + path + `" {` + proxied + `
             rewrite "(?i)` + path + `" ` + target + ` break;
-            proxy_pass http://PORTAL;
+            ` + toPortal + `
+            proxy_pass ` + scheme + `://PORTAL;
         }
         location ~* "^/rest/" {` + asked + proxied + `
             proxy_pass http://PRODUCT;
@@ -107,6 +118,30 @@ http {
 `
 	run(t, listen, "nginx", "-e", "stderr", "-c", write(t, dir, "nginx.conf", w.fill(edited(t, strings.TrimSpace(main)+"\n", edits), listen)))
 	return listen
+}
+
+// tlsOfIngressNginx renders the annotations for TLS of an Ingress of the sample, as the template does in lines 950 to 966 for the
+// server of the host, and in lines 1431 to 1450 for the paths of the Ingress.
+func (w *world) tlsOfIngressNginx(t *testing.T, ingress string) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, o := range gatewaytest.Read(t, filepath.Join(controlplane.RepositoryRoot(), "config/samples/gateways/ingress-nginx/jira.yaml")) {
+		for name, value := range o.GetAnnotations() {
+			setting, found := strings.CutPrefix(name, "nginx.ingress.kubernetes.io/proxy-ssl-")
+			switch {
+			case !found || o.GetName() != ingress:
+			case setting == "secret":
+				lines.WriteString("proxy_ssl_trusted_certificate " + w.authority + ";\nproxy_ssl_ciphers DEFAULT;\nproxy_ssl_verify_depth 1;\n")
+			default:
+				lines.WriteString("proxy_ssl_" + strings.ReplaceAll(setting, "-", "_") + " " + value + ";\n")
+			}
+		}
+	}
+	if w.certificate != nil {
+		_, _, both := w.certificateFiles(t)
+		lines.WriteString("proxy_ssl_certificate " + both + ";\nproxy_ssl_certificate_key " + both + ";\n")
+	}
+	return lines.String()
 }
 
 // ingressNginxSwitches: every protocol passes, except where the webhook refuses the request.

@@ -25,6 +25,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	controller "apitokens.dev/operator/controllers/site"
 	held "apitokens.dev/operator/controllers/site/credential"
+	"apitokens.dev/operator/hack/lib/authority"
 	"apitokens.dev/operator/hack/lib/gatewaytest"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
@@ -88,6 +89,9 @@ func (w *world) reconcile(t *testing.T, c client.Client, gateway string) {
 		s.Spec.Gateways = []tokensv1alpha1.Gateway{{Type: tokensv1alpha1.GatewayTraefik, Traefik: tokensv1alpha1.TraefikGateway{
 			MiddlewareName: "main-apitokens", IngressRouteName: "jira",
 		}}}
+		if w.certificate != nil {
+			w.present(t, s)
+		}
 	})
 	put(t, s)
 	r := &controller.Reconciler{
@@ -106,6 +110,29 @@ func (w *world) reconcile(t *testing.T, c client.Client, gateway string) {
 	}
 	if c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionGatewaysConfigured); c == nil || c.Status != metav1.ConditionTrue {
 		t.Fatalf("the site has %+v", s.Status.Conditions)
+	}
+}
+
+// present has a site want client certificates, and its gateway present that of the world. Whether the webhook accepts it is a matter
+// of the world's index.
+func (w *world) present(t *testing.T, s *tokensv1alpha1.AtlassianSite) {
+	t.Helper()
+	certificate, key, err := authority.EncodePEM(*w.certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities := must(os.ReadFile(w.authority))
+	s.Spec.Gateways[0].Traefik.ClientCertificateSecretName = "apitoken-client"
+	put(t, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: site.Namespace, Name: "apitoken-client"}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key},
+	})
+	put(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: site.Namespace, Name: "gateway-ca"}, Data: map[string][]byte{"ca.crt": authorities}})
+	s.Spec.CallerVerification = tokensv1alpha1.CallerVerification{
+		Type: tokensv1alpha1.CallerVerificationClientCertificate,
+		ClientCertificate: tokensv1alpha1.ClientCertificateVerification{
+			AuthoritiesRef: tokensv1alpha1.CallerAuthoritiesReference{Name: "gateway-ca"}, Names: []string{gatewayName},
+		},
 	}
 }
 

@@ -96,6 +96,9 @@ func (w *world) sample(t *testing.T, name string) string {
 	if w.authority != "" {
 		text = withTLS(text, w.authority)
 	}
+	if w.certified {
+		text = w.withCertificate(t, text)
+	}
 	return text
 }
 

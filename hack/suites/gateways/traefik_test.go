@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"apitokens.dev/operator/internal/authurl"
 )
 
 // startTraefik starts Traefik with the objects of the sample, which its file provider reads: the fields are the same. The
@@ -23,7 +25,15 @@ func startTraefik(t *testing.T, w *world, edits ...string) string {
 	if w.authority != "" {
 		scheme, verify = "https", "    tls: {ca: "+w.authority+"}\n"
 	}
-	text := strings.NewReplacer("AUTH_URL", scheme+"://"+w.webhookAt+"/forward/"+callerKey+"/"+site.String(), "jira.example.com", "127.0.0.1",
+	key := callerKey
+	if w.certified {
+		key = authurl.NoKey
+	}
+	if w.certificate != nil {
+		certificate, key, _ := w.certificateFiles(t)
+		verify = strings.Replace(verify, "}", ", cert: "+certificate+", key: "+key+"}", 1)
+	}
+	text := strings.NewReplacer("AUTH_URL", scheme+"://"+w.webhookAt+"/forward/"+key+"/"+site.String(), "jira.example.com", "127.0.0.1",
 		"    tls: {caSecret: main-auth-urls}\n", verify, "{secret: main-auth-urls}", w.authority).
 		Replace(edited(t, sample(t, "gateways/traefik/jira.yaml"), edits))
 	config := write(t, t.TempDir(), "dynamic.yaml", traefikFile(t, text, map[string]string{"jira": "http://" + w.productAt, "apitoken-portal": scheme + "://" + w.portalAt}))

@@ -4,6 +4,7 @@ package gateways_test
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -43,6 +44,9 @@ type world struct {
 	token, wrong string
 	// authority is the file with the authority of webhook and portal, if these serve TLS.
 	authority string
+	// certified means that the gateway asks without a key, and presents a certificate, if there is one.
+	certified   bool
+	certificate *tls.Certificate
 	// productAt, webhookAt and portalAt are addresses, as host:port.
 	productAt, webhookAt, portalAt string
 

@@ -368,6 +368,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.EnvoyGateway
   map:
     fields:
+    - name: clientCertificateSecretName
+      type:
+        scalar: string
     - name: httpRouteName
       type:
         scalar: string
@@ -431,6 +434,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.IngressGateway
   map:
     fields:
+    - name: clientCertificateSecretName
+      type:
+        scalar: string
     - name: ingressName
       type:
         scalar: string
@@ -559,6 +565,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.apitokens.operator.api.v1alpha1.TraefikGateway
   map:
     fields:
+    - name: clientCertificateSecretName
+      type:
+        scalar: string
     - name: ingressRouteName
       type:
         scalar: string

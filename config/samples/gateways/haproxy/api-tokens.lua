@@ -1,10 +1,12 @@
 -- Asks the webhook about a request, for HAProxy 2.6 or newer. haproxy.cfg beside this file loads it.
 -- It speaks the contract "forward": X-Forwarded-Uri, X-Forwarded-Method and X-Forwarded-For describe the request.
 --
--- URL is the auth URL with "-" in place of the caller key, KEY is the caller key. HAProxy takes both from its environment.
+-- URL is the auth URL with "-" in place of the caller key, KEY is the caller key, and VIA is an address to connect to in place of
+-- the host in URL, if there is one. HAProxy takes them from its environment.
 
 local url = os.getenv("API_TOKEN_URL")
 local key = os.getenv("API_TOKEN_CALLER_KEY")
+local via = os.getenv("API_TOKEN_VIA")
 local timeout = 4500 -- milliseconds
 
 -- These headers come from the webhook alone.
@@ -35,9 +37,10 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
     local headers = txn.http:req_get_headers()
     local answer = core.httpclient():get({
         url = url,
+        dst = via,
         timeout = timeout,
         headers = {
-            ["x-api-token-caller"] = { key },
+            ["x-api-token-caller"] = key and { key },
             ["x-forwarded-uri"] = { txn.sf:pathq() },
             ["x-forwarded-method"] = { txn.sf:method() },
             ["x-forwarded-for"] = { txn.sf:src() },

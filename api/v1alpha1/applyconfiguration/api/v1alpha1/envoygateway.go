@@ -10,6 +10,10 @@ type EnvoyGatewayApplyConfiguration struct {
 	// httpRouteName is the name of an HTTPRoute in the namespace of the site, for the token paths. The operator makes a
 	// SecurityPolicy for it and an HTTPRoute to the portal beside it, both with the suffix `-apitokens`.
 	HTTPRouteName *string `json:"httpRouteName,omitempty"`
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that Envoy presents to the
+	// webhook: `tls.crt` and `tls.key`. The operator then makes a Backend, for which Envoy Gateway needs `extensionApis.enableBackend`.
+	// Absent means that Envoy presents the certificate of its EnvoyProxy, if that has one.
+	ClientCertificateSecretName *string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // EnvoyGatewayApplyConfiguration constructs a declarative configuration of the EnvoyGateway type for use with
@@ -23,5 +27,13 @@ func EnvoyGateway() *EnvoyGatewayApplyConfiguration {
 // If called multiple times, the HTTPRouteName field is set to the value of the last call.
 func (b *EnvoyGatewayApplyConfiguration) WithHTTPRouteName(value string) *EnvoyGatewayApplyConfiguration {
 	b.HTTPRouteName = &value
+	return b
+}
+
+// WithClientCertificateSecretName sets the ClientCertificateSecretName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClientCertificateSecretName field is set to the value of the last call.
+func (b *EnvoyGatewayApplyConfiguration) WithClientCertificateSecretName(value string) *EnvoyGatewayApplyConfiguration {
+	b.ClientCertificateSecretName = &value
 	return b
 }

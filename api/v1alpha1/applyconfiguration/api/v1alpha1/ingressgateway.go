@@ -11,6 +11,10 @@ type IngressGatewayApplyConfiguration struct {
 	// it, which contain the caller key. Anyone who can read the Ingress can read the key. For the first Ingress of each type, it
 	// makes Ingresses to the portal of the same class, with names that begin with `<site>-apitokens`.
 	IngressName *string `json:"ingressName,omitempty"`
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that the gateway presents
+	// to the webhook: `tls.crt` and `tls.key`. ingress-nginx also reads there, in `ca.crt`, the authorities of the webhook. It is
+	// required if `callerVerification` is `ClientCertificate`. Absent means that the gateway presents none.
+	ClientCertificateSecretName *string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // IngressGatewayApplyConfiguration constructs a declarative configuration of the IngressGateway type for use with
@@ -24,5 +28,13 @@ func IngressGateway() *IngressGatewayApplyConfiguration {
 // If called multiple times, the IngressName field is set to the value of the last call.
 func (b *IngressGatewayApplyConfiguration) WithIngressName(value string) *IngressGatewayApplyConfiguration {
 	b.IngressName = &value
+	return b
+}
+
+// WithClientCertificateSecretName sets the ClientCertificateSecretName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClientCertificateSecretName field is set to the value of the last call.
+func (b *IngressGatewayApplyConfiguration) WithClientCertificateSecretName(value string) *IngressGatewayApplyConfiguration {
+	b.ClientCertificateSecretName = &value
 	return b
 }

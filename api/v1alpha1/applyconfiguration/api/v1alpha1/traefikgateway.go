@@ -14,6 +14,10 @@ type TraefikGatewayApplyConfiguration struct {
 	// ingressRouteName is the name of the product's IngressRoute in the namespace of the site. If it is set, the operator makes an
 	// IngressRoute to the portal, named as the Middleware for it, with the entry points and TLS options of the product's.
 	IngressRouteName *string `json:"ingressRouteName,omitempty"`
+	// clientCertificateSecretName is the name of a Secret in the namespace of the site, with the certificate that Traefik presents to
+	// the webhook: `tls.crt` and `tls.key`. It is required if `callerVerification` is `ClientCertificate`. Absent means that Traefik
+	// presents none.
+	ClientCertificateSecretName *string `json:"clientCertificateSecretName,omitempty"`
 }
 
 // TraefikGatewayApplyConfiguration constructs a declarative configuration of the TraefikGateway type for use with
@@ -35,5 +39,13 @@ func (b *TraefikGatewayApplyConfiguration) WithMiddlewareName(value string) *Tra
 // If called multiple times, the IngressRouteName field is set to the value of the last call.
 func (b *TraefikGatewayApplyConfiguration) WithIngressRouteName(value string) *TraefikGatewayApplyConfiguration {
 	b.IngressRouteName = &value
+	return b
+}
+
+// WithClientCertificateSecretName sets the ClientCertificateSecretName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClientCertificateSecretName field is set to the value of the last call.
+func (b *TraefikGatewayApplyConfiguration) WithClientCertificateSecretName(value string) *TraefikGatewayApplyConfiguration {
+	b.ClientCertificateSecretName = &value
 	return b
 }
