@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -212,6 +213,60 @@ func TestBillOfMaterials(t *testing.T) {
 	}
 	if c := bom.Metadata.Component; c.Version != "v1.2.3" || bom.Metadata.Timestamp != "2026-11-26T09:00:00Z" {
 		t.Errorf("it is of %+v, %s", c, bom.Metadata.Timestamp)
+	}
+}
+
+// Both platforms of a release are built here, whatever this machine is. What says another platform than its code is refused.
+func TestPlatforms(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, built := range []string{"amd64", "arm64"} {
+		program := filepath.Join(t.TempDir(), built)
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", program, source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+built)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("building for %s: %v: %s", built, err, out)
+		}
+		if b, err := readBinary(program); err != nil || platformName(b.platform) != "linux-"+built {
+			t.Errorf("for %s: %v, %v", built, b.platform, err)
+		}
+		for _, said := range []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "riscv64"}, {OS: "darwin", Architecture: built}} {
+			if err := checkMachine(program, said); (err == nil) != (platformName(said) == "linux-"+built) {
+				t.Errorf("code for %s that says %s: %v", built, platformName(said), err)
+			}
+		}
+	}
+}
+
+// The text of licences that goes with an image has that of each module in the binary.
+func TestEachModuleHasItsLicence(t *testing.T) {
+	folder, _ := packed(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := readBinary(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*licen*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the licences are %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := modulesOf(b.info)
+	for _, m := range modules {
+		if !bytes.Contains(text, []byte("==== "+m.Path+" "+m.Version+": ")) {
+			t.Errorf("no licence of %s %s", m.Path, m.Version)
+		}
+	}
+	if len(modules) < 5 || !bytes.Contains(text, []byte("==== Go, its runtime and standard library: LICENSE ====")) {
+		t.Errorf("%d modules, and a text of %d bytes", len(modules), len(text))
 	}
 }
 

@@ -12,6 +12,7 @@ package main
 
 import (
 	"debug/buildinfo"
+	"debug/elf"
 	"flag"
 	"fmt"
 	"os"
@@ -154,5 +155,22 @@ func readBinary(file string) (binary, error) {
 	if settings["CGO_ENABLED"] == "1" {
 		return binary{}, fmt.Errorf("%s was built with CGO_ENABLED=1: an image from scratch has no C library", file)
 	}
-	return binary{file, info, v1.Platform{OS: settings["GOOS"], Architecture: settings["GOARCH"]}}, nil
+	b := binary{file, info, v1.Platform{OS: settings["GOOS"], Architecture: settings["GOARCH"]}}
+	return b, checkMachine(file, b.platform)
+}
+
+// machines are the processors of the architectures that Go names.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// checkMachine compares the platform with the machine code of a binary. No node starts one for another processor.
+func checkMachine(file string, p v1.Platform) error {
+	program, err := elf.Open(file)
+	if err != nil {
+		return fmt.Errorf("reading the machine of %s: %w", file, err)
+	}
+	defer func() { _ = program.Close() }()
+	if want, known := machines[p.Architecture]; !known || p.OS != "linux" || program.Machine != want {
+		return fmt.Errorf("%s says that it is for %s, and its code is for %s", file, platformName(p), program.Machine)
+	}
+	return nil
 }
