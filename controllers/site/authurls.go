@@ -41,6 +41,8 @@ type endpoints struct {
 	webhookURL, portalURL string
 	// bundle has the authorities with which they verify both, in PEM. Without one, those that they trust anyway.
 	bundle []byte
+	// kept means that a URL is one of plain HTTP from before TLS.
+	kept bool
 }
 
 // urls returns the content of the Secret with the auth URLs.
@@ -68,6 +70,7 @@ func (r *Reconciler) endpointsFor(ctx context.Context, s *tokensv1alpha1.Atlassi
 	if s.Spec.CallerVerification.Type != tokensv1alpha1.CallerVerificationClientCertificate {
 		e.webhookURL = keptURL(r.WebhookURL, string(stored[string(authurl.Forward)]), "/"+string(authurl.Forward)+"/")
 		e.portalURL = keptURL(r.PortalURL, string(stored[portalKey]), "/portal/")
+		e.kept = e.webhookURL != r.WebhookURL || e.portalURL != r.PortalURL
 	}
 	if r.TLSSecret == "" || !isHTTPS(e.webhookURL) && !isHTTPS(e.portalURL) {
 		return e, nil

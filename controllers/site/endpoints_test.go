@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -101,6 +102,11 @@ func TestHTTPURLsAreKeptUntilDeleted(t *testing.T) {
 		}
 		return "http"
 	}
+	plain := func() bool {
+		w.Helper()
+		c := apimeta.FindStatusCondition(s.Status.Conditions, tokensv1alpha1.ConditionReady)
+		return c != nil && strings.Contains(c.Message, "plain HTTP")
+	}
 	for range 2 {
 		before := string(w.secret(w.ns, "main-auth-urls").Data["nginx"])
 		w.later(time.Minute)
@@ -111,6 +117,9 @@ func TestHTTPURLsAreKeptUntilDeleted(t *testing.T) {
 		if after := string(w.secret(w.ns, "main-auth-urls").Data["nginx"]); scheme("main") != "http" || after == before {
 			t.Error("the URLs changed to https, or the key stayed")
 		}
+		if !plain() {
+			t.Error("the site does not say that its URLs are those of plain HTTP")
+		}
 	}
 	other := w.site("other", baseURL("https://other."+w.ns+".example/jira"))
 	w.reconcile(other)
@@ -119,13 +128,13 @@ func TestHTTPURLsAreKeptUntilDeleted(t *testing.T) {
 	}
 	w.remove(w.secret(w.ns, "main-auth-urls"))
 	w.reconcile(s)
-	if scheme("main") != "https" {
+	if scheme("main") != "https" || plain() {
 		t.Error("the URLs are those before the Secret was deleted")
 	}
 	// Back to an operator without TLS, which could answer nobody at https URLs.
 	w.reconciler.WebhookURL, w.reconciler.PortalURL = webhookURL, portalURL
 	w.reconcile(s)
-	if scheme("main") != "http" {
-		t.Error("https URLs without TLS")
+	if scheme("main") != "http" || plain() {
+		t.Error("https URLs without TLS, or advice that nobody can follow")
 	}
 }

@@ -179,6 +179,9 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 		return notReady(o.guard.Reason, o.guard.Message)
 	}
 	message := fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)
+	if o.endpoints.kept {
+		message += " They are those of plain HTTP, from before TLS: delete this Secret, and give the ingress the https URLs that come in its place."
+	}
 	if o.epoch.After(s.Spec.IssuedAfter.Time) {
 		message += fmt.Sprintf(" Tokens issued before %s are dead, because of an earlier AtlassianSite of this name.", o.epoch.Format(time.RFC3339))
 	}
