@@ -34,6 +34,8 @@ const (
 	ReasonOwnerChanged = "OwnerChanged"
 	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site, or of an earlier site of its name.
 	ReasonRevokedByEpoch = "RevokedByEpoch"
+	// ReasonEpochPending means that the token is issued once `issuedAfter` of its site has come.
+	ReasonEpochPending = "EpochPending"
 	// ReasonImported means that the secret was imported and authenticates. It is also the reason of an Event.
 	ReasonImported = "Imported"
 	// ReasonSourceMissing means that the Secret or the key in `credential.imported` does not exist.

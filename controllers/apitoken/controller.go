@@ -164,7 +164,7 @@ func (o outcome) waits() bool {
 // object that they do wait for, comes as an event.
 var evented = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
-	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
+	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonEpochPending, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
 	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
 	tokensv1alpha1.ReasonOwnerChanged, tokensv1alpha1.ReasonIdentityNotRepresentable,
 }

@@ -37,7 +37,7 @@ func epochHasCome(s state) *decision {
 	if !s.now.Before(epoch) {
 		return nil
 	}
-	return block(tokensv1alpha1.ReasonRevokedByEpoch,
+	return block(tokensv1alpha1.ReasonEpochPending,
 		"AtlassianSite '%s' has `issuedAfter` in the future: until %s no token of it authenticates, and none is issued.%s",
 		s.site.Name, inUTC(epoch), s.inheritance())
 }

@@ -161,8 +161,10 @@ func (r rules) forbids(basis *record.Entry) string {
 		return tokensv1alpha1.ReasonUserBlocked
 	case r.otherOwner:
 		return tokensv1alpha1.ReasonOwnerChanged
-	case r.now.Before(r.site.Spec.IssuedAfter.Time), r.final && basis != nil && r.revoked(*basis):
+	case r.final && basis != nil && r.revoked(*basis):
 		return tokensv1alpha1.ReasonRevokedByEpoch
+	case r.now.Before(r.site.Spec.IssuedAfter.Time):
+		return tokensv1alpha1.ReasonEpochPending
 	}
 	policy := r.site.Spec.TokenPolicy
 	tooLong := policy.MaxLifetimeDays != nil &&

@@ -116,12 +116,12 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 	case slices.Contains([]string{
 		tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonUserBlocked, tokensv1alpha1.ReasonNamespaceNotAllowed,
 		tokensv1alpha1.ReasonOwnerChanged,
-		tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonPolicyViolation,
+		tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonEpochPending, tokensv1alpha1.ReasonPolicyViolation,
 	}, reason):
 		if reason != forbidden {
 			s.Fatalf("Ready is %+v, but what forbids it is %q", ready, forbidden)
 		}
-		if reason == tokensv1alpha1.ReasonRevokedByEpoch || reason == tokensv1alpha1.ReasonPolicyViolation {
+		if reason == tokensv1alpha1.ReasonRevokedByEpoch || reason == tokensv1alpha1.ReasonEpochPending || reason == tokensv1alpha1.ReasonPolicyViolation {
 			if s.isReady(r, delivered) {
 				s.Fatalf("the token authenticates, and Ready is %+v", ready)
 			}

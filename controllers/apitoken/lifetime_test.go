@@ -92,6 +92,7 @@ func TestDecideLife(t *testing.T) {
 		violated = tokensv1alpha1.ReasonPolicyViolation
 		pending  = tokensv1alpha1.ReasonIssuePending
 		revoked  = tokensv1alpha1.ReasonRevokedByEpoch
+		epoch    = tokensv1alpha1.ReasonEpochPending
 	)
 	retention := func(days int32) func(*state) {
 		return func(s *state) { s.site.Spec.TokenPolicy.ExpiredRetentionDays = &days }
@@ -176,9 +177,9 @@ func TestDecideLife(t *testing.T) {
 
 		"issued before the epoch":      {aged(day, issuedAfter(-day+1)), rotate, "", ""},
 		"issued at the epoch":          {aged(day, issuedAfter(-day)), settled, issued, ""},
-		"the epoch is to come":         {aged(day, issuedAfter(1)), blocked, revoked, "until 2026-11-23T12:00:00Z"},
+		"the epoch is to come":         {aged(day, issuedAfter(1)), blocked, epoch, "until 2026-11-23T12:00:00Z"},
 		"the epoch has come":           {aged(day, issuedAfter(0)), rotate, "", ""},
-		"new, the epoch is to come":    {aged(0, isNew, issuedAfter(1)), blocked, revoked, ""},
+		"new, the epoch is to come":    {aged(0, isNew, issuedAfter(1)), blocked, epoch, ""},
 		"revoked, and the Secret gone": {aged(day, issuedAfter(-1), secretGone), reissue, "", ""},
 		"revoked, against the policy":  {aged(day, issuedAfter(-1), never), blocked, violated, ""},
 

@@ -101,7 +101,7 @@ func (o outcome) ready() metav1.Condition {
 // ends it.
 var unstalled = []string{
 	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUserBlocked,
-	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonIssuePending,
+	tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonSourceMissing, tokensv1alpha1.ReasonIssuePending, tokensv1alpha1.ReasonEpochPending,
 }
 
 // stalled reports whether the token is not ready until a person changes something.

@@ -276,7 +276,7 @@ func TestEpoch(t *testing.T) {
 	w.sleep(time.Hour)
 	epoch := metav1.NewTime(w.clock.Now().Add(time.Minute)).Rfc3339Copy()
 	w.changeSite(func(s *tokensv1alpha1.AtlassianSite) { s.Spec.IssuedAfter = epoch })
-	w.reconcile(tok, tokensv1alpha1.ReasonRevokedByEpoch)
+	w.reconcile(tok, tokensv1alpha1.ReasonEpochPending)
 	if string(w.password(tok)) != string(first) {
 		t.Error("a token was issued that the epoch revokes")
 	}
@@ -285,7 +285,7 @@ func TestEpoch(t *testing.T) {
 	if w.record(tok).Verify(first) >= 0 || string(w.password(tok)) == string(first) {
 		t.Error("the revoked secret is there still")
 	}
-	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonRotated)
+	w.expectEvents(tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonEpochPending, tokensv1alpha1.ReasonRotated)
 }
 
 // The epoch of an earlier site of the name counts as the site's own: the projection has it.
@@ -305,7 +305,7 @@ func TestEpochOfAnEarlierSite(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: p.SecretName()},
 		Type:       projection.SecretType, Data: map[string][]byte{projection.DataKey: data},
 	})
-	w.reconcile(tok, tokensv1alpha1.ReasonRevokedByEpoch)
+	w.reconcile(tok, tokensv1alpha1.ReasonEpochPending)
 	w.clock.SetTime(p.IssuedAfter)
 	w.settled(tok)
 	if w.record(tok).Verify(first) >= 0 || string(w.password(tok)) == string(first) {

@@ -16,7 +16,7 @@ func TestStalled(t *testing.T) {
 	for _, reason := range reasons(t, "Reasons of an APIToken's Ready condition.") {
 		want[reason] = true
 	}
-	for _, reason := range []string{"Suspended", "UserBlocked", "Expired", "SiteNotFound", "SourceMissing", "IssuePending"} {
+	for _, reason := range []string{"Suspended", "UserBlocked", "Expired", "SiteNotFound", "SourceMissing", "IssuePending", "EpochPending"} {
 		if !want[reason] {
 			t.Errorf("there is no reason %s", reason)
 		}

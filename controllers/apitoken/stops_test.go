@@ -69,7 +69,7 @@ func TestNothingIsIssuedBeforeTheEpoch(t *testing.T) {
 		if (before == nil) != (after == nil) || before != nil && string(before.Data["record.json"]) != string(after.Data["record.json"]) {
 			t.Errorf("%s: made a secret that the epoch kills", stage)
 		}
-		if message := tok.Status.Conditions[0].Message; tok.Status.Conditions[0].Reason != tokensv1alpha1.ReasonRevokedByEpoch ||
+		if message := tok.Status.Conditions[0].Message; tok.Status.Conditions[0].Reason != tokensv1alpha1.ReasonEpochPending ||
 			!strings.Contains(message, epoch.UTC().Format(time.RFC3339)) {
 			t.Errorf("%s: %+v", stage, tok.Status.Conditions[0])
 		}

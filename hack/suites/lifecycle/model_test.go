@@ -115,7 +115,7 @@ func (m *model) forbids(l *life, t *tokensv1alpha1.APIToken) string {
 	most := ptr.Deref(p.MaxLifetimeDays, 10*3650)
 	switch {
 	case m.now.Before(m.site.Spec.IssuedAfter.Time):
-		return tokensv1alpha1.ReasonRevokedByEpoch
+		return tokensv1alpha1.ReasonEpochPending
 	case days > most, until.After(m.now.Add(time.Duration(most) * day)), !l.begun && m.beyondQuota(l),
 		p.NeverExpiring == tokensv1alpha1.NeverExpiringForbidden && m.ends(t, m.now).Equal(never):
 		return tokensv1alpha1.ReasonPolicyViolation

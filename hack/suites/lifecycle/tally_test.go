@@ -22,7 +22,7 @@ var enough = []string{
 	"sequence", "answer", "answer at a boundary", "delivery", "rotation with an overlap", "reissue", "removal", "call that failed", "kill", "overtaking",
 	"pass with an old APIToken",
 	tokensv1alpha1.ReasonIssued, tokensv1alpha1.ReasonSiteNotFound, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonDeliveryConflict,
-	tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonPolicyViolation, tokensv1alpha1.ReasonRevokedByEpoch,
+	tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonPolicyViolation, tokensv1alpha1.ReasonEpochPending,
 	tokensv1alpha1.ReasonUpstreamCredentialMissing,
 }
 
