@@ -178,6 +178,11 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 	if o.guard != nil && !o.guard.InForce() {
 		return notReady(o.guard.Reason, o.guard.Message)
 	}
+	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing, o.serving(s)), true
+}
+
+// serving returns the message of a site that works.
+func (o outcome) serving(s *tokensv1alpha1.AtlassianSite) string {
 	message := fmt.Sprintf("The webhook answers for this site. The auth URLs for its ingress are in Secret '%s'.", o.authURLName)
 	if o.endpoints.kept {
 		message += " They are those of plain HTTP, from before TLS: delete this Secret, and give the ingress the https URLs that come in its place."
@@ -189,7 +194,7 @@ func (o outcome) ready(s *tokensv1alpha1.AtlassianSite) (c metav1.Condition, ok 
 		message += fmt.Sprintf(" The caller keys before those of %s work until %s: give the ingress the new auth URLs before that.",
 			o.keys.Made.Format(time.RFC3339), end.Format(time.RFC3339))
 	}
-	return condition(tokensv1alpha1.ConditionReady, true, tokensv1alpha1.ReasonServing, message), true
+	return message
 }
 
 // emitEvents logs each change of a condition. It emits an Event for each condition that became False for a reason of its own, for a
