@@ -57,8 +57,13 @@ func TestRightsOnSecrets(t *testing.T) {
 	}
 	where := reasons{
 		systemNamespace: withReads(controllerWrites), credentialsNamespace: withReads(controllerWrites),
-		intakeNamespace: withReads(map[string]string{"get": "it reads a PAT that was handed over", "delete": "it removes one that was moved"}),
-		teamNamespace:   controllerWrites,
+		intakeNamespace: withReads(map[string]string{
+			"get":    "it reads a PAT that was handed over, and the authorities of its certificate",
+			"create": "it makes the authorities of its certificate",
+			"update": "it makes their successors",
+			"delete": "it removes a PAT that was moved",
+		}),
+		teamNamespace: controllerWrites,
 	}
 	for _, name := range installations {
 		_, all := build(t, name)

@@ -31,6 +31,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -71,6 +72,8 @@ type Reconciler struct {
 	Guard Guard
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
+	// Scope limits the namespaces whose APITokens and AtlassianSites are in the cache.
+	Scope scope.Namespaces
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
 	ExpiryNotices []time.Duration
 
@@ -268,6 +271,9 @@ func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []rec
 // tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were
 // created with a token of the namespace.
 func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	if !r.Scope.Has(namespace.GetName()) {
+		return nil
+	}
 	elsewhere := func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }
 	return append(r.list(ctx, elsewhere, client.InNamespace(namespace.GetName())),
 		r.list(ctx, everyone, client.MatchingFields{index.ByParent: namespace.GetName()})...)

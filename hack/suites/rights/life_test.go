@@ -41,6 +41,7 @@ func (w *world) live(t *testing.T) {
 	declared := w.declare(t)
 	w.useGateway(t, urls, declared)
 	w.rotate(t, declared)
+	w.damageAuthorities(t)
 	w.expire(t)
 	w.orphan(t)
 	w.ask(t, http.MethodDelete, "/"+made, "", http.StatusNoContent)
@@ -52,6 +53,20 @@ func (w *world) live(t *testing.T) {
 	for _, p := range w.processes {
 		p.stop(t)
 	}
+}
+
+// damageAuthorities has the controller make the authorities of its certificate once more.
+func (w *world) damageAuthorities(t *testing.T) {
+	t.Helper()
+	authorities := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.IntakeNamespace, Name: "apitoken-tls-authorities"}}
+	must(t, env.Admin.Patch(t.Context(), authorities, client.RawPatch("application/merge-patch+json", []byte(`{"data":{"authorities.json":""}}`))))
+	kubetest.Eventually(t, func() error {
+		must(t, env.Admin.Get(t.Context(), client.ObjectKeyFromObject(authorities), authorities))
+		if len(authorities.Data["authorities.json"]) == 0 {
+			return errors.New("the authorities are not made again")
+		}
+		return nil
+	})
 }
 
 func (w *world) newSite(namespace string) *tokensv1alpha1.AtlassianSite {

@@ -58,6 +58,9 @@ func TestEveryRightIsUsed(t *testing.T) {
 				for _, refused := range p.refused() {
 					t.Errorf("%s was refused by RBAC: %s", p.mode, refused)
 				}
+				if log := p.log.String(); strings.Contains(log, "unknown namespace for the cache") {
+					t.Errorf("%s looks into namespaces that it does not serve", p.mode)
+				}
 				if len(granted) < 8 || len(used) < 8 {
 					t.Errorf("%s has %d rights and used %d", p.mode, len(granted), len(used))
 				}

@@ -127,7 +127,7 @@ func (w *world) start(t *testing.T) {
 		mode string
 		args []string
 	}{
-		{"controller", []string{"--leader-elect", "--allow-external-upstreams", "--webhook-url=" + w.gateway, "--portal-url=" + w.portal}},
+		{"controller", []string{"--leader-elect", "--allow-external-upstreams", "--webhook-url=" + w.gateway, "--portal-url=" + strings.Replace(w.portal, "http:", "https:", 1)}},
 		{"webhook", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[0], "--grpc-bind-address=0"}},
 		{"portal", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[1]}},
 	} {
