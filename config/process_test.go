@@ -3,6 +3,9 @@ package config_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -108,8 +111,14 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	must("the auth URLs of a site", func() error {
 		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: teamNamespace, Name: "single-auth-urls"}, &corev1.Secret{})
 	})
-	must("the certificate, with which another process would serve", func() error {
-		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "apitoken-tls"}, &corev1.Secret{})
+	must("TLS with the certificate of the process", func() error {
+		var made corev1.Secret
+		if err := clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "apitoken-tls"}, &made); err != nil {
+			return err
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(made.Data["ca.crt"])
+		return errors.Join(shakesHands(t.Context(), at[0], "webhook", roots), shakesHands(t.Context(), at[1], "portal", roots))
 	})
 	must("the projection of a site", func() error {
 		return clients[clusterAdmin].Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "site." + teamNamespace + ".single"}, &corev1.Secret{})
@@ -124,6 +133,16 @@ func TestOneProcessRunsEveryMode(t *testing.T) {
 	must("the controller's metrics", func() error {
 		return answers(t.Context(), at[3]+"/metrics", http.StatusOK, "apitoken_admission_policy_in_force")
 	})
+}
+
+// shakesHands connects to a loopback address over TLS, and verifies that it is the Service of a mode.
+func shakesHands(ctx context.Context, address, mode string, roots *x509.CertPool) error {
+	name := "apitoken-" + mode + "." + systemNamespace + ".svc"
+	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS13}}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("connecting to the %s: %w", mode, err)
+	}
+	return conn.Close()
 }
 
 // removeWrites removes what the process wrote. It has ended, and cleans up nothing itself.

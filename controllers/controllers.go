@@ -78,6 +78,8 @@ type Options struct {
 	// TLSSecret names the Secret, in Namespace, with the certificate that webhook and portal serve if their URLs begin with https.
 	// The controller makes and renews it, unless another party wrote it. Empty means that the controller makes none.
 	TLSSecret string
+	// Serve gets the certificate in that Secret whenever the controller has looked at it. It may be nil.
+	Serve func(cert, key []byte)
 	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
@@ -98,7 +100,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope,
 	}
 	deletions := &apitoken.Deletions{}
 	cleaner := &apitoken.Cleaner{
@@ -144,24 +146,33 @@ func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log lo
 	return check.Await(ctx)
 }
 
-// addCertificates has the controller make the certificate of webhook and portal, for the hosts of their https URLs.
-func addCertificates(mgr ctrl.Manager, o Options) error {
-	var hosts []string
+// CertificateHosts returns the hosts that the certificate of webhook and portal is for: those of their https URLs. Without any,
+// there is none to make.
+func (o Options) CertificateHosts() (hosts []string, err error) {
+	if o.TLSSecret == "" {
+		return nil, nil
+	}
 	for _, raw := range []string{o.WebhookURL, o.PortalURL} {
 		u, err := url.Parse(raw)
 		if err != nil {
-			return fmt.Errorf("reading --webhook-url and --portal-url: %w", err)
+			return nil, fmt.Errorf("reading --webhook-url and --portal-url: %w", err)
 		}
 		if u.Scheme == "https" {
 			hosts = append(hosts, u.Hostname())
 		}
 	}
-	if len(hosts) == 0 || o.TLSSecret == "" {
-		return nil
+	return hosts, nil
+}
+
+// addCertificates has the controller make the certificate of webhook and portal.
+func addCertificates(mgr ctrl.Manager, o Options) error {
+	hosts, err := o.CertificateHosts()
+	if err != nil || len(hosts) == 0 {
+		return err
 	}
 	return (&certificates.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock.RealClock{}, Namespace: o.Namespace, AuthoritiesNamespace: o.IntakeNamespace,
-		SecretName: o.TLSSecret, Names: servingcert.Names(hosts...),
+		SecretName: o.TLSSecret, Names: servingcert.Names(hosts...), Serve: o.Serve,
 	}).SetupWithManager(mgr)
 }
 

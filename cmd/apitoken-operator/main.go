@@ -90,6 +90,8 @@ type mode struct {
 	addresses *manager.Addresses
 	// serving is nil for a mode that serves no requests.
 	serving *serving.Options
+	// controller is nil for all modes but the controller.
+	controller *controllers.Options
 	// run runs the mode until the context is done. The flags are parsed.
 	run func(context.Context, *rest.Config, logr.Logger) error
 }
@@ -107,7 +109,7 @@ func newMode(cmd *cobra.Command, at *manager.Addresses, served *serving.Options,
 	f := cmd.Flags()
 	f.StringVar(&at.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
 	f.StringVar(&at.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
-	return mode{cmd, at, served, run}
+	return mode{cmd: cmd, addresses: at, serving: served, run: run}
 }
 
 func newController() mode {
@@ -137,12 +139,14 @@ func newController() mode {
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
 		"days before expiry at which to warn")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader among several replicas; only the leader writes")
-	return newMode(cmd, &o.Addresses, nil, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
+	m := newMode(cmd, &o.Addresses, nil, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
 		if o.Licenses, err = keys.verifier(); err != nil {
 			return err
 		}
 		return controllers.Run(ctx, config, o, log)
 	})
+	m.controller = &o
+	return m
 }
 
 func newWebhook() mode {

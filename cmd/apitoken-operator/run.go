@@ -54,6 +54,9 @@ func newRunCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("reading the flags: %w", err)
 		}
+		if err := shareCertificate(modes); err != nil {
+			return err
+		}
 		return runAll(cmd.Context(), kubeconfig, modes, namespace, ctrl.Log)
 	}
 	return cmd
@@ -115,6 +118,24 @@ func share(m mode, ready *readiness, servesMetrics bool) {
 		s.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"mode": m.cmd.Name()}, metrics.Registry)
 		s.Audit = &wholeLines{out: s.Audit}
 	}
+}
+
+// shareCertificate has webhook and portal serve what the controller has in its Secret, unless files are named. So they need not wait
+// for a kubelet that writes the Secret into files.
+func shareCertificate(modes []mode) error {
+	o := modes[0].controller
+	hosts, err := o.CertificateHosts()
+	if err != nil || len(hosts) == 0 {
+		return err
+	}
+	held := &serving.Held{}
+	o.Serve = held.Hold
+	for _, m := range modes {
+		if s := m.serving; s != nil && s.TLS.Cert == "" && s.TLS.Key == "" {
+			s.TLS.Held = held
+		}
+	}
+	return nil
 }
 
 // listenForProbes returns nil if address turns probes off.

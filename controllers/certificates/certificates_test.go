@@ -118,9 +118,14 @@ func (w *world) verify(served, bundle *corev1.Secret) time.Time {
 
 func TestCertificateIsMadeAndRenewed(t *testing.T) {
 	w := newWorld(t)
+	var held []byte
+	w.reconciler.Serve = func(cert, _ []byte) { held = cert }
 	w.pass()
 	made := w.serving()
 	end := w.verify(made, made)
+	if !cmp.Equal(held, made.Data["tls.crt"]) {
+		t.Error("a process that serves it itself does not get it")
+	}
 	if made.Type != corev1.SecretTypeTLS || made.Labels["app.kubernetes.io/managed-by"] != "apitoken-operator" || w.authorities().Type != certificates.AuthoritiesType {
 		t.Errorf("made %s, %v", made.Type, made.Labels)
 	}
@@ -139,6 +144,9 @@ func TestCertificateIsMadeAndRenewed(t *testing.T) {
 	w.clock.SetTime(end.Add(-30 * day))
 	w.pass()
 	renewed := w.serving()
+	if !cmp.Equal(held, renewed.Data["tls.crt"]) {
+		t.Error("a process that serves it itself does not get the renewed one")
+	}
 	if got := w.verify(renewed, made); !got.After(end) || cmp.Equal(renewed.Data["tls.key"], made.Data["tls.key"]) {
 		t.Errorf("at two thirds, the certificate ends at %s, before at %s", got, end)
 	}
@@ -184,6 +192,8 @@ func TestForeignCertificate(t *testing.T) {
 	theirs := map[string][]byte{"tls.crt": []byte("theirs"), "tls.key": []byte("theirs")}
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.reconciler.Namespace, Name: w.reconciler.SecretName}, Type: corev1.SecretTypeTLS, Data: theirs}
 	w.must(env.Admin.Create(t.Context(), foreign))
+	var held []byte
+	w.reconciler.Serve = func(cert, _ []byte) { held = cert }
 	unchanged := func() {
 		t.Helper()
 		before := w.serving()
@@ -198,6 +208,9 @@ func TestForeignCertificate(t *testing.T) {
 		w.log.Reset()
 	}
 	unchanged()
+	if string(held) != "theirs" {
+		t.Error("a process that serves it itself does not get that of another party")
+	}
 	if w.authorities() != nil {
 		t.Error("authorities for a certificate that another party makes")
 	}

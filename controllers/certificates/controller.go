@@ -50,6 +50,8 @@ type Reconciler struct {
 	Namespace, AuthoritiesNamespace, SecretName string
 	// Names are those under which gateways reach webhook and portal.
 	Names []string
+	// Serve gets the certificate in the Secret, whoever wrote it, in each pass. It may be nil.
+	Serve func(cert, key []byte)
 
 	// foreign means that the log says so already.
 	foreign bool
@@ -98,6 +100,7 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		return err
 	}
 	if r.leaveForeign(ctx, serving) {
+		r.serve(servingOf(serving))
 		return nil
 	}
 	signing, err := r.read(ctx, r.authoritiesKey())
@@ -117,7 +120,17 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making the certificate of webhook and portal: %w", err)
 	}
-	return r.store(ctx, serving, signing, stored, next)
+	if err := r.store(ctx, serving, signing, stored, next); err != nil {
+		return err
+	}
+	r.serve(next.Serving)
+	return nil
+}
+
+func (r *Reconciler) serve(s servingcert.Serving) {
+	if r.Serve != nil {
+		r.Serve(s.Cert, s.Key)
+	}
 }
 
 // store writes what differs: the authorities first, because nothing is signed by one that is not stored.

@@ -23,10 +23,39 @@ import (
 type TLSFiles struct {
 	// Cert and Key are files in PEM: the certificate with its intermediate authorities after it, and its private key.
 	Cert, Key string
+	// Held takes the place of files in a process that keeps the certificate itself. It may be nil.
+	Held *Held
 	// MinVersion is the lowest version of TLS that is accepted, `1.3` or `1.2`. Empty means `1.3`.
 	MinVersion string
 	// PlainHTTP accepts plain HTTP on the same ports. Without files, nothing else is accepted.
 	PlainHTTP bool
+}
+
+// Held is a certificate in memory, with its private key. Both are PEM.
+type Held struct {
+	mu        sync.Mutex
+	cert, key []byte
+}
+
+// Hold replaces the certificate.
+func (h *Held) Hold(cert, key []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cert, h.key = cert, key
+}
+
+// pair fails with fs.ErrNotExist until there is a certificate.
+func (h *Held) pair() (*keyPair, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cert == nil {
+		return nil, fmt.Errorf("reading the certificate of --tls-secret: %w", fs.ErrNotExist)
+	}
+	pair, err := tls.X509KeyPair(h.cert, h.key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate of --tls-secret: %w", err)
+	}
+	return &keyPair{pair, h.cert, h.key}, nil
 }
 
 const (
@@ -64,6 +93,7 @@ func loadCertificate(o Options, log logr.Logger) (*Certificate, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case o.TLS.Held != nil:
 	case o.TLS.Cert == "" && o.TLS.Key == "" && o.TLS.PlainHTTP:
 		return nil, nil
 	case o.TLS.Cert == "" && o.TLS.Key == "":
@@ -127,8 +157,11 @@ func (f TLSFiles) minVersion() (uint16, error) {
 	}
 }
 
-// read reads both files. The error says which one to mend, and quotes none of its content.
+// read reads the certificate and its key. The error says which file to mend, and quotes none of its content.
 func (f TLSFiles) read() (*keyPair, error) {
+	if f.Held != nil {
+		return f.Held.pair()
+	}
 	certPEM, err := os.ReadFile(f.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of --tls-cert-file: %w", err)

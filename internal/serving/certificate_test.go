@@ -318,6 +318,34 @@ func TestProcessWaitsForTheCertificate(t *testing.T) {
 	}
 }
 
+// A process that makes the certificate itself serves it without files, from a second after it was made, and what follows it. One
+// without a key that fits does not take its place.
+func TestHeldCertificate(t *testing.T) {
+	held := &Held{}
+	s := serveFiles(t, func(f *files) { f.TLSFiles = TLSFiles{Held: held} })
+	if s.certificate.ready() == nil || s.log.with("Waiting for the certificate") != 1 {
+		t.Fatalf("ready without a certificate; logged %v", s.log.all)
+	}
+	first := s.clock.Now().Add(time.Hour)
+	held.Hold(s.made(first))
+	s.await("the watch waits", s.clock.HasWaiters)
+	s.clock.Step(waitPeriod)
+	s.await("the certificate is served", func() bool { return s.certificate.ready() == nil })
+	if got := s.ends(); !got.Equal(first) {
+		t.Errorf("it ends at %s, want %s", got, first)
+	}
+	certificate, _ := s.made(first.Add(time.Hour))
+	_, key := s.made(first.Add(time.Hour))
+	held.Hold(certificate, key)
+	s.pass(renewalPeriod)
+	if got := s.ends(); !got.Equal(first) || s.log.with("Kept the certificate before") != 1 {
+		t.Errorf("with the key of another one it ends at %s; logged %v", got, s.log.all)
+	}
+	held.Hold(s.made(first.Add(time.Hour)))
+	s.pass(renewalPeriod)
+	s.await("the next one is served", func() bool { return s.ends().Equal(first.Add(time.Hour)) })
+}
+
 // With --plain-http, one port takes connections with TLS and without, of HTTP/1.1 and 2. One that sends nothing holds up no other.
 func TestPlainHTTPBesideTLS(t *testing.T) {
 	s := serveFiles(t, func(f *files) { f.PlainHTTP = true })
