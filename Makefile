@@ -167,6 +167,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/pinned/golangci-lint mod tidy -diff
 	go -C hack/tools/gateways/caddy mod tidy -diff
 	go -C hack/tools/gateways/traefik mod tidy -diff
+	go -C hack/tools/gateways/conformance mod tidy -diff
 	go -C hack/tools/image mod tidy -diff
 	go -C hack/tools/chart mod tidy -diff
 	go -C hack/tools/node/kube mod tidy -diff

@@ -24,8 +24,9 @@ type program struct {
 	filter bool
 	// restAlone means that it asks only about paths below /rest/. A token elsewhere reaches the product, which refuses it.
 	restAlone bool
-	// keeps means that it leaves a request that no token answers for its own Authorization, rather than that of the answer.
-	keeps bool
+	// believes means that every 2xx lets the request pass, if without its Authorization: it has no way to look into the answer. The
+	// others let nothing pass after an answer that does not have the webhook's header.
+	believes bool
 	// http2 are the edits with which it serves HTTP/2 without TLS.
 	http2 []string
 	// context are the edits for a product below /jira, and everything those with which every request is asked about.
@@ -43,7 +44,7 @@ func programs() []program {
 	}
 	all := []string{"(PathPrefix(`/rest/`) || HeaderRegexp(`Authorization`, `.`))", "PathPrefix(`/`)"}
 	return []program{
-		{name: "nginx", start: startNginx, keeps: true, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, unready: 500, away: 500,
+		{name: "nginx", start: startNginx, http2: []string{"listen LISTEN;", "listen LISTEN http2;"}, unready: 500, away: 500,
 			context: []string{"location /rest/", "location /jira/rest/", "location /plugins/", "location /jira/plugins/"},
 			everything: []string{
 				"    location /rest/ {\n        return 418;\n    }\n\n", "",
@@ -57,9 +58,9 @@ func programs() []program {
 			"path /rest/api-tokens/* /plugins/servlet/api-tokens /plugins/", "path /jira/rest/api-tokens/* /jira/plugins/servlet/api-tokens /jira/plugins/",
 			"path('/rest/*')", "path('/jira/rest/*')", "rewrite * /portal/SITE{uri}", "uri replace /jira/ /portal/SITE/ 1",
 		}},
-		{name: "traefik", start: startTraefik, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
-		{name: "traefik-kubernetes", start: startTraefikInKubernetes, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
-		{name: "ingress-nginx", start: startIngressNginx, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
+		{name: "traefik", start: startTraefik, believes: true, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
+		{name: "traefik-kubernetes", start: startTraefikInKubernetes, believes: true, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
+		{name: "ingress-nginx", start: startIngressNginx, believes: true, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
 			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, everything: []string{"^/rest/", "^/"}, unready: 500, away: 500},
 		{name: "envoy-http", start: startEnvoyHTTP, filter: true, unready: 403, away: 403},
 		{name: "envoy-grpc", start: startEnvoyGRPC(false), filter: true, unready: 403, away: 403},

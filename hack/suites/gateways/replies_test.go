@@ -41,7 +41,8 @@ var replies = map[string]map[int]int{
 }
 
 // Whatever answers in the place of the webhook, a request passes only after a 2xx, and without a forged identity. An answer that
-// names nobody makes the request anonymous, or leaves it the client's own credential. No gateway takes a large answer for a failure.
+// names nobody makes the request anonymous, and one of another service lets nothing pass, where the gateway can tell. No gateway takes a
+// large answer for a failure.
 func TestReplies(t *testing.T) {
 	through(t, realPrograms(), func(t *testing.T, p program) {
 		w, webhook := newWorld(t), &replying{header: http.Header{"X-Api-Token-Target": {myself}}}
@@ -51,7 +52,7 @@ func TestReplies(t *testing.T) {
 			p.judge(t, name, func(fail func(format string, a ...any)) {
 				got := w.send(t, gateway, "GET", myself, "Authorization: "+basic("alice", w.token), "X-Forwarded-User: root", "X-Api-Token-Id: root")
 				text := fmt.Sprint(got.seen)
-				if strings.Contains(text, "root") || !p.keeps && strings.Contains(text, basic("alice", w.token)) {
+				if strings.Contains(text, "root") || strings.Contains(text, basic("alice", w.token)) {
 					fail("a token or a forged identity reached the product: %s", text)
 				}
 				judge(fail, got)
@@ -76,6 +77,16 @@ func TestReplies(t *testing.T) {
 				fail("%d, and the product saw %+v", got.status, got.seen)
 			}
 		})
+		delete(webhook.header, "X-Api-Token-Target")
+		ask("200 of another service", func(fail func(format string, a ...any), got received) {
+			switch {
+			case p.believes && (len(got.seen) != 1 || got.seen[0].User != ""):
+				fail("%d, and the product saw %+v", got.status, got.seen)
+			case !p.believes && (len(got.seen) != 0 || got.status != p.unready):
+				fail("%d, want %d, and the product saw %+v", got.status, p.unready, got.seen)
+			}
+		})
+		webhook.header["X-Api-Token-Target"] = []string{myself}
 		webhook.header["X-Api-Token-Id"] = []string{"asp_1111111111111111"}
 		webhook.header["X-Forwarded-User"] = []string{strings.Repeat("a", 6<<10)}
 		ask("200 with 6 KiB", func(fail func(format string, a ...any), got received) {

@@ -32,7 +32,7 @@ local function refuse(txn, status, headers)
     txn:done(reply)
 end
 
--- Every answer but 200, 401 and 403 means that there is no verdict: 503.
+-- Every answer but 200, 401 and 403, and a 200 of another service, means that there is no verdict: 503.
 core.register_action("ask_api_tokens", { "http-req" }, function(txn)
     local headers = txn.http:req_get_headers()
     local answer = core.httpclient():get({
@@ -54,6 +54,9 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
     elseif answer.status ~= 200 then
         return refuse(txn, answer.status, answer.headers)
     end
+    -- An answer without a target is not the webhook's: something else answers in its place.
+    local target = answer.headers["x-api-token-target"] and answer.headers["x-api-token-target"][0] or ""
+    if target == "" then return refuse(txn, 503) end
     for _, name in ipairs(identity) do
         local value = answer.headers[name] and answer.headers[name][0] or ""
         if value == "" then
@@ -63,8 +66,7 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
         end
     end
     -- What was judged is what is sent.
-    local target = answer.headers["x-api-token-target"]
-    txn.http:req_set_uri(target and target[0] or "/")
+    txn.http:req_set_uri(target)
     if answer.headers["x-api-token-id"] and answer.headers["x-api-token-id"][0] ~= "" then
         -- A token of alice with a session of bob never becomes bob.
         txn.http:req_del_header("cookie")
