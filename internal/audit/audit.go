@@ -2,7 +2,6 @@
 package audit
 
 import (
-	"bufio"
 	"io"
 	"sync"
 	"time"
@@ -13,117 +12,138 @@ import (
 )
 
 const (
-	// queueLength is enough for one second at 16,000 authentications a second, while the writer waits for a slow disk.
-	queueLength = 16_384
-	// flushPeriod is the longest time that a line stays in the buffer.
-	flushPeriod = 200 * time.Millisecond
+	// maxPending is enough for one second at 16,000 authentications a second, while a disk is slow. In bytes.
+	maxPending = 8 << 20
+	// writeSize is how much is worth a write. Less waits for writePeriod.
+	writeSize   = 64 << 10
+	writePeriod = 200 * time.Millisecond
 	// sumPeriod is the time between two sums of the refusals of a flood.
 	sumPeriod = time.Second
-	// bufferSize is in bytes.
-	bufferSize = 64 << 10
+	// usualLine is longer than most lines.
+	usualLine = 1024
 )
 
 // Log writes lines and never makes a request wait.
 //
-// Each authentication gets a line. If the queue is full, the line is lost, and counted. Each refusal gets a line too, until
+// Each authentication gets a line. If too many lines are pending, the line is lost, and counted. Each refusal gets a line too, until
 // there are too many, and so does each request that a site observes. Then the log counts them exactly and writes sums.
 type Log struct {
+	out     io.Writer
 	metrics *metrics
-	floods  *floods
-	queue   chan Exchange
 	events  chan Event
-	closed  sync.Once
-	done    chan struct{}
+	// enough receives a value when the pending lines are worth a write.
+	enough chan struct{}
+	closed sync.Once
+	ending chan struct{}
+	done   chan struct{}
+
+	mu sync.Mutex
+	// pending are lines, one after the other, and written is the memory of those that were pending before.
+	pending, written []byte
 }
 
 // NewLog starts a log that writes to out until Close.
 func NewLog(out io.Writer, r prometheus.Registerer) *Log {
 	l := &Log{
-		metrics: newMetrics(r), floods: newFloods(),
-		queue: make(chan Exchange, queueLength), events: make(chan Event), done: make(chan struct{}),
+		out: out, metrics: newMetrics(r), events: make(chan Event),
+		enough: make(chan struct{}, 1), ending: make(chan struct{}), done: make(chan struct{}),
 	}
-	go l.write(out)
+	go l.run()
 	return l
 }
 
-// Observe counts an exchange and queues its line. It never blocks.
+// Observe counts an exchange and makes its line. It never blocks.
 func (l *Log) Observe(x Exchange) {
-	l.metrics.observe(x)
+	of := l.metrics.observe(&x)
 	switch {
 	case x.Decision.Reason == authn.ReasonNoToken, x.Decision.Reason == authn.ReasonChallenge:
 	case x.Decision.Verdict == authn.Allow:
-		if !l.enqueue(x) {
+		if !l.add(&x) {
 			l.metrics.dropped.Inc()
 		}
 	default:
-		if c := classOf(x); l.floods.admit(c, x.Decision.Claimed) && !l.enqueue(x) {
-			l.floods.count(c)
+		if of.admit(x.Decision.Claimed) && !l.add(&x) {
+			of.count()
 		}
 	}
 }
 
-func (l *Log) enqueue(x Exchange) bool {
-	select {
-	case l.queue <- x:
-		return true
-	default:
+// add makes the line of an exchange. It returns false if there is no room. The request makes its line itself: to wake another
+// goroutine for each would take longer.
+func (l *Log) add(x *Exchange) bool {
+	var memory [usualLine]byte
+	line := x.appendTo(memory[:0], time.Now())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending)+len(line) > maxPending {
 		return false
 	}
+	if l.pending = append(l.pending, line...); len(l.pending) >= writeSize {
+		select {
+		case l.enough <- struct{}{}:
+		default:
+		}
+	}
+	return true
 }
 
-// Close writes the queued lines and ends the log. Do not call Observe after it.
+// Close writes the pending lines and ends the log. Do not call Observe after it.
 func (l *Log) Close() {
-	l.closed.Do(func() { close(l.queue) })
+	l.closed.Do(func() { close(l.ending) })
 	<-l.done
 }
 
-func (l *Log) write(out io.Writer) {
+// run writes until Close.
+func (l *Log) run() {
 	defer close(l.done)
-	buffer := bufio.NewWriterSize(&countingWriter{out: out, failed: l.metrics.writeErrors.Inc}, bufferSize)
-	var line []byte // its memory is used for the next one
-	flush, sum := time.NewTicker(flushPeriod), time.NewTicker(sumPeriod)
-	defer flush.Stop()
+	write, sum := time.NewTicker(writePeriod), time.NewTicker(sumPeriod)
+	defer write.Stop()
 	defer sum.Stop()
 	for {
 		select {
-		case x, open := <-l.queue:
-			if !open {
-				l.writeSums(buffer, line)
-				_ = buffer.Flush()
-				return
-			}
-			line = x.appendTo(line[:0], time.Now())
-			_, _ = buffer.Write(line)
+		case <-l.ending:
+			l.writeSums()
+			return
 		case e := <-l.events:
-			line = e.appendTo(line[:0], time.Now())
-			_, _ = buffer.Write(line)
-			_ = buffer.Flush()
+			l.writePending()
+			l.write(e.appendTo(nil, time.Now()))
 		case <-sum.C:
-			line = l.writeSums(buffer, line)
-		case <-flush.C:
-			_ = buffer.Flush()
+			l.writeSums()
+		case <-l.enough:
+			l.writePending()
+		case <-write.C:
+			l.writePending()
 		}
 	}
 }
 
-// writeSums writes the sums of floods. It returns the memory of line, in which it makes each.
-func (l *Log) writeSums(buffer *bufio.Writer, line []byte) []byte {
-	for _, t := range l.floods.take() {
-		line = t.appendTo(line[:0], time.Now())
-		_, _ = buffer.Write(line)
+// writePending writes the pending lines.
+func (l *Log) writePending() {
+	l.mu.Lock()
+	lines := l.pending
+	l.pending, l.written = l.written[:0], nil
+	l.mu.Unlock()
+	l.write(lines)
+	if cap(lines) <= 4*writeSize { // the memory of a jam is freed
+		l.written = lines
 	}
-	return line
 }
 
-// countingWriter counts failed writes and hides them. A bufio.Writer would refuse all writes after a failed one.
-type countingWriter struct {
-	out    io.Writer
-	failed func()
+// writeSums writes the pending lines, and the sums of floods.
+func (l *Log) writeSums() {
+	l.writePending()
+	var lines []byte
+	for _, t := range l.metrics.take() {
+		lines = t.appendTo(lines, time.Now())
+	}
+	l.write(lines)
 }
 
-func (w *countingWriter) Write(p []byte) (int, error) {
-	if _, err := w.out.Write(p); err != nil {
-		w.failed()
+func (l *Log) write(lines []byte) {
+	if len(lines) == 0 {
+		return
 	}
-	return len(p), nil
+	if _, err := l.out.Write(lines); err != nil {
+		l.metrics.writeErrors.Inc()
+	}
 }

@@ -37,7 +37,8 @@ func (l *Log) EmitEvent(e Event) { l.events <- e }
 // appendTo appends the line of an event.
 func (e Event) appendTo(line []byte, now time.Time) []byte {
 	actor := cmp.Or(e.Actor, "Whoever presented it")
-	line = begin(line, now, levelInfo, actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")")
+	line = escape(begin(line, now, levelInfo), actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")")
+	line = append(line, '"')
 	line = field(line, "action", string(e.Action))
 	line = field(line, "site", e.Site.String())
 	line = field(line, "user", e.Owner)

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"maps"
 	"sync"
+	"sync/atomic"
 
-	"golang.org/x/time/rate"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"apitokens.dev/operator/internal/authn"
 )
@@ -16,7 +18,7 @@ type class struct {
 	reason  authn.Reason
 }
 
-func classOf(x Exchange) class {
+func classOf(x *Exchange) class {
 	c := class{x.Site, x.Decision.Verdict, x.Decision.Reason}
 	if c.verdict == authn.CannotDecide {
 		c.site = authn.SiteName{}
@@ -32,12 +34,13 @@ func (c class) label() string {
 	return c.site.String()
 }
 
-// Each class gets linesPerSecond lines a second, and linesBurst at once. Of a class with user names, the first usersPerSum users
-// between two sums get a line each, so that a busy user does not hide a rare one. Further refusals are counted and summed up.
+// Each class gets linesPerSum lines between two sums, and linesBurst at once after a quiet time. Of a class with user names, the first
+// usersPerSum users between two sums get a line each, so that a busy user does not hide a rare one. Further refusals are counted and
+// summed up.
 const (
-	linesPerSecond = 10
-	linesBurst     = 20
-	usersPerSum    = 100
+	linesPerSum = 10
+	linesBurst  = 20
+	usersPerSum = 100
 )
 
 // tally is the number of refusals of a class that got no line.
@@ -46,70 +49,94 @@ type tally struct {
 	count uint64
 }
 
-// floods decides which refusals get a line, and counts the others exactly.
-type floods struct {
-	mu      sync.Mutex
-	classes map[class]*flood
-}
+// counted is the requests of a class.
+type counted struct {
+	requests prometheus.Counter
 
-type flood struct {
-	limiter *rate.Limiter
-	// unwritten is the number of refusals that got no line since the last sum.
-	unwritten uint64
+	mu sync.Mutex
+	// lines is how many refusals may get a line now. unwritten is how many got none since the last sum.
+	lines, unwritten uint64
 	// users are those that were claimed since the last sum.
 	users map[string]bool
 }
 
-func newFloods() *floods { return &floods{classes: map[class]*flood{}} }
-
 // admit reports whether a refusal gets a line. If not, it counts it. claimed is the user that it names, or empty.
-func (f *floods) admit(c class, claimed string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	of := f.of(c)
-	if first := of.isFirst(claimed); of.limiter.Allow() || first {
+func (c *counted) admit(claimed string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := c.isFirst(claimed)
+	switch {
+	case c.lines > 0:
+		c.lines--
 		return true
+	case !first:
+		c.unwritten++
 	}
-	of.unwritten++
-	return false
+	return first
 }
 
 // count counts a refusal that was admitted and got no line after all.
-func (f *floods) count(c class) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.of(c).unwritten++
+func (c *counted) count() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unwritten++
 }
 
 // isFirst reports whether a user is claimed for the first time since the last sum.
-func (f *flood) isFirst(claimed string) bool {
-	if claimed == "" || f.users[claimed] || len(f.users) == usersPerSum {
+func (c *counted) isFirst(claimed string) bool {
+	if claimed == "" || c.users[claimed] || len(c.users) == usersPerSum {
 		return false
 	}
-	f.users[claimed] = true
+	c.users[claimed] = true
 	return true
 }
 
-func (f *floods) of(c class) *flood {
-	of := f.classes[c]
-	if of == nil {
-		of = &flood{limiter: rate.NewLimiter(linesPerSecond, linesBurst), users: map[string]bool{}}
-		f.classes[c] = of
-	}
-	return of
+// take returns how many refusals got no line since the last call.
+func (c *counted) take() (unwritten uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	unwritten, c.unwritten = c.unwritten, 0
+	c.lines = min(c.lines+linesPerSum, linesBurst)
+	clear(c.users)
+	return unwritten
 }
 
-// take returns the counts since the last call.
-func (f *floods) take() []tally {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var tallies []tally
-	for c, of := range f.classes {
-		if of.unwritten > 0 {
-			tallies = append(tallies, tally{c, of.unwritten})
-			of.unwritten = 0
+// classes are the requests by class. To find those of a class takes no lock, and allocates nothing.
+type classes struct {
+	vector *prometheus.CounterVec
+	// mu guards the replacement of known. The map itself never changes.
+	mu    sync.Mutex
+	known atomic.Pointer[map[class]*counted]
+}
+
+func newClasses(vector *prometheus.CounterVec) *classes {
+	c := &classes{vector: vector}
+	c.known.Store(&map[class]*counted{})
+	return c
+}
+
+func (c *classes) of(k class) *counted {
+	if known := (*c.known.Load())[k]; known != nil {
+		return known
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := maps.Clone(*c.known.Load())
+	if all[k] == nil { // another request may have been faster
+		all[k] = &counted{
+			requests: c.vector.WithLabelValues(k.label(), k.verdict.String(), string(k.reason)), lines: linesBurst, users: map[string]bool{},
 		}
-		clear(of.users)
+	}
+	c.known.Store(&all)
+	return all[k]
+}
+
+// take returns the refusals that got no line since the last call.
+func (c *classes) take() (tallies []tally) {
+	for k, of := range *c.known.Load() {
+		if n := of.take(); n > 0 {
+			tallies = append(tallies, tally{k, n})
+		}
 	}
 	return tallies
 }

@@ -8,14 +8,13 @@ import (
 // A line is appended by hand: with slog, making it would take longer than the decision that it is about. The form is that of
 // slog.JSONHandler, byte by byte.
 
-// begin appends the beginning of a line.
-func begin(line []byte, now time.Time, level, message string) []byte {
+// begin appends the beginning of a line, up to its message.
+func begin(line []byte, now time.Time, level string) []byte {
 	line = append(line, `{"time":"`...)
 	line = now.AppendFormat(line, time.RFC3339Nano)
 	line = append(line, `","level":"`...)
 	line = append(line, level...)
-	line = append(line, `","msg":`...)
-	return quote(line, message)
+	return append(line, `","msg":"`...)
 }
 
 // field appends a field with a text. Its key needs no escapes.
@@ -31,20 +30,35 @@ func end(line []byte) []byte { return append(line, '}', '\n') }
 
 // quote appends a text as a JSON string.
 func quote(line []byte, text string) []byte {
-	line = append(line, '"')
+	return append(escape(append(line, '"'), text), '"')
+}
+
+// escape appends what a text is within a JSON string.
+func escape(line []byte, text string) []byte {
 	start := 0
 	for i := 0; i < len(text); {
-		escape, size := escapeOf(text[i:])
-		if escape != "" {
+		if plain[text[i]] {
+			i++
+			continue
+		}
+		escaped, size := escapeOf(text[i:])
+		if escaped != "" {
 			line = append(line, text[start:i]...)
-			line = append(line, escape...)
+			line = append(line, escaped...)
 			start = i + size
 		}
 		i += size
 	}
-	line = append(line, text[start:]...)
-	return append(line, '"')
+	return append(line, text[start:]...)
 }
+
+// plain are the characters that need no escape.
+var plain = func() (all [256]bool) {
+	for b := byte(' '); b < utf8.RuneSelf; b++ {
+		all[b] = b != '"' && b != '\\'
+	}
+	return all
+}()
 
 // escapeOf returns the escape of the first character of a text, or nothing if it needs none, and the length of the character.
 func escapeOf(text string) (escape string, size int) {

@@ -13,25 +13,31 @@ import (
 // maxField is the maximum length of a field that a client chose, in bytes.
 const maxField = 512
 
-// message is the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
+// appendMessage appends the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
 // alerts and reports look for it.
-func message(x Exchange) string {
-	d := x.Decision
+func (x *Exchange) appendMessage(line []byte) []byte {
+	d := &x.Decision
 	if other := others[d.Reason]; other != "" {
-		return other
+		return append(line, other...)
 	}
 	switch {
 	case d.Verdict == authn.Allow:
-		return d.User + " has been authenticated via API Token (" + d.TokenID + ")"
+		return appendWho(line, d, " has been authenticated via API Token (")
 	case d.Verdict == authn.Forbidden && d.User != "":
-		return d.User + " has been refused with API Token (" + d.TokenID + ")"
+		return appendWho(line, d, " has been refused with API Token (")
 	case d.Verdict == authn.Forbidden, d.Verdict == authn.Unauthorized:
-		return "An API Token has been refused"
+		return append(line, "An API Token has been refused"...)
 	case d.Verdict == authn.Forward:
-		return "A dead imported secret has been forwarded as a password"
+		return append(line, "A dead imported secret has been forwarded as a password"...)
 	default:
-		return "A gateway has been refused"
+		return append(line, "A gateway has been refused"...)
 	}
+}
+
+// appendWho appends a text about a verified token and its owner.
+func appendWho(line []byte, d *authn.Decision, has string) []byte {
+	line = append(escape(line, d.User), has...)
+	return append(escape(line, d.TokenID), ')')
 }
 
 // others are the messages about requests without a token of ours.
@@ -57,15 +63,16 @@ func level(v authn.Verdict) string {
 const levelInfo, levelWarn = "INFO", "WARN"
 
 // appendTo appends the line of an exchange.
-func (x Exchange) appendTo(line []byte, now time.Time) []byte {
-	line = begin(line, now, level(x.Decision.Verdict), message(x))
+func (x *Exchange) appendTo(line []byte, now time.Time) []byte {
+	line = begin(line, now, level(x.Decision.Verdict))
+	line = append(x.appendMessage(line), '"')
 	line = field(line, "verdict", x.Decision.Verdict.String())
 	line = field(line, "reason", string(x.Decision.Reason))
 	line = field(line, "site", clean(x.Site.String()))
 	line = field(line, "user", x.Decision.User)
 	line = field(line, "claimedUser", clean(visible(x.Decision.Claimed)))
 	line = field(line, "tokenID", x.Decision.TokenID)
-	line = field(line, "client", client(x))
+	line = x.appendClient(line)
 	line = field(line, "method", clean(x.Claimed.Method))
 	line = field(line, "path", clean(canonical(x.Claimed.Path)))
 	line = field(line, "requestID", clean(x.Claimed.RequestID))
@@ -73,12 +80,13 @@ func (x Exchange) appendTo(line []byte, now time.Time) []byte {
 	return end(line)
 }
 
-// client is the address that the decision used. If there is none, it is the gateway's own text.
-func client(x Exchange) string {
-	if x.Decision.Client.IsValid() {
-		return x.Decision.Client.String()
+// appendClient appends the address that the decision used. If there is none, it is the gateway's own text.
+func (x *Exchange) appendClient(line []byte) []byte {
+	if !x.Decision.Client.IsValid() {
+		return field(line, "client", clean(x.Claimed.Client))
 	}
-	return clean(x.Claimed.Client)
+	line = append(line, `,"client":"`...)
+	return append(x.Decision.Client.AppendTo(line), '"')
 }
 
 // message is the text of a line that stands for several.
@@ -94,7 +102,8 @@ func (t tally) message() string {
 
 // appendTo appends the line that stands for several.
 func (t tally) appendTo(line []byte, now time.Time) []byte {
-	line = begin(line, now, level(t.verdict), t.message())
+	line = append(begin(line, now, level(t.verdict)), t.message()...)
+	line = append(line, '"')
 	line = field(line, "verdict", t.verdict.String())
 	line = field(line, "reason", string(t.reason))
 	line = field(line, "site", t.label())
@@ -119,15 +128,11 @@ const blanked = "***"
 
 // blank replaces the secret of each token in a text, in any spelling.
 func blank(text string) string {
-	var kept strings.Builder
-	for {
-		found, ok := token.Find(text)
-		if !ok {
-			return kept.String() + text
-		}
-		kept.WriteString(text[:found.Start] + found.ID + "_" + blanked)
-		text = text[found.End:]
+	found, ok := token.Find(text)
+	if !ok {
+		return text
 	}
+	return text[:found.Start] + found.ID + "_" + blanked + blank(text[found.End:])
 }
 
 // shorten cuts the middle of a text that is longer than maxField, so that neither end can push the other one out.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -81,18 +82,40 @@ func slogLevel(v authn.Verdict) slog.Level {
 }
 
 func referenceOf(t *testing.T, x Exchange, now time.Time) string {
-	return reference(t, now, slogLevel(x.Decision.Verdict), message(x),
+	return reference(t, now, slogLevel(x.Decision.Verdict), referenceMessage(x.Decision),
 		slog.String("verdict", x.Decision.Verdict.String()),
 		slog.String("reason", string(x.Decision.Reason)),
 		slog.String("site", clean(x.Site.String())),
 		slog.String("user", x.Decision.User),
 		slog.String("claimedUser", clean(visible(x.Decision.Claimed))),
 		slog.String("tokenID", x.Decision.TokenID),
-		slog.String("client", client(x)),
+		slog.String("client", referenceClient(x)),
 		slog.String("method", clean(x.Claimed.Method)),
 		slog.String("path", clean(canonical(x.Claimed.Path))),
 		slog.String("requestID", clean(x.Claimed.RequestID)),
 		slog.String("peer", x.Peer))
+}
+
+func referenceMessage(d authn.Decision) string {
+	switch {
+	case others[d.Reason] != "":
+		return others[d.Reason]
+	case d.Verdict == authn.Allow:
+		return fmt.Sprintf("%s has been authenticated via API Token (%s)", d.User, d.TokenID)
+	case d.Verdict == authn.Forbidden && d.User != "":
+		return fmt.Sprintf("%s has been refused with API Token (%s)", d.User, d.TokenID)
+	}
+	return map[authn.Verdict]string{
+		authn.Forbidden: "An API Token has been refused", authn.Unauthorized: "An API Token has been refused",
+		authn.Forward: "A dead imported secret has been forwarded as a password", authn.CannotDecide: "A gateway has been refused",
+	}[d.Verdict]
+}
+
+func referenceClient(x Exchange) string {
+	if x.Decision.Client.IsValid() {
+		return x.Decision.Client.String()
+	}
+	return clean(x.Claimed.Client)
 }
 
 func referenceOfEvent(t *testing.T, e Event, now time.Time) string {
@@ -115,7 +138,7 @@ func referenceOfSum(t *testing.T, sum tally, now time.Time) string {
 		slog.Uint64("count", sum.count))
 }
 
-// The line of an authentication takes three allocations: its message, the site and the client.
+// The line of an authentication takes no allocation.
 func TestLineAllocates(t *testing.T) {
 	x := Exchange{
 		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Peer: "10.0.0.1:4711", Claimed: Claimed{Method: "GET", Path: "/rest/api/2/myself", RequestID: "r1"},
@@ -125,7 +148,7 @@ func TestLineAllocates(t *testing.T) {
 	}
 	now, line := time.Now(), []byte(nil)
 	line = x.appendTo(line, now)
-	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], now) }); got > 3 {
+	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], now) }); got != 0 {
 		t.Errorf("a line takes %v allocations", got)
 	}
 }
@@ -134,11 +157,11 @@ func TestLineAllocates(t *testing.T) {
 func TestCountingAllocatesNothing(t *testing.T) {
 	m := newMetrics(prometheus.NewRegistry())
 	x := Exchange{Site: authn.SiteName{Namespace: "jira", Name: "main"}, Decision: authn.Decision{Verdict: authn.Allow, Reason: authn.ReasonAuthenticated}}
-	m.observe(x)
-	if got := testing.AllocsPerRun(100, func() { m.observe(x) }); got != 0 {
+	m.observe(&x)
+	if got := testing.AllocsPerRun(100, func() { m.observe(&x) }); got != 0 {
 		t.Errorf("counting takes %v allocations", got)
 	}
-	if got := testutil.ToFloat64(m.authentications.vector.WithLabelValues("jira/main", "allow", "authenticated")); got != 102 {
+	if got := testutil.ToFloat64(m.vector.WithLabelValues("jira/main", "allow", "authenticated")); got != 102 {
 		t.Errorf("%v were counted", got)
 	}
 }

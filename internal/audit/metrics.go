@@ -1,25 +1,22 @@
 package audit
 
 import (
-	"maps"
-	"sync"
-	"sync/atomic"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metrics struct {
-	authentications      *counters
+	*classes
+
 	duration             prometheus.Histogram
 	dropped, writeErrors prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
-		authentications: &counters{vector: prometheus.NewCounterVec(prometheus.CounterOpts{
+		classes: newClasses(prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "apitoken_authentications_total",
 			Help: "Requests that gateways asked about, by site, outcome and reason.",
-		}, []string{"site", "outcome", "reason"})},
+		}, []string{"site", "outcome", "reason"})),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "apitoken_authentication_duration_seconds",
 			Help: "Time from a gateway's parsed question to the written answer, in seconds.",
@@ -35,35 +32,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Failed writes of audit lines. Must stay 0.",
 		}),
 	}
-	r.MustRegister(m.authentications.vector, m.duration, m.dropped, m.writeErrors)
+	r.MustRegister(m.vector, m.duration, m.dropped, m.writeErrors)
 	return m
 }
 
-func (m *metrics) observe(x Exchange) {
-	m.authentications.of(classOf(x)).Inc()
+// observe counts an exchange. It returns the requests of its class.
+func (m *metrics) observe(x *Exchange) *counted {
+	of := m.of(classOf(x))
+	of.requests.Inc()
 	m.duration.Observe(x.Took.Seconds())
-}
-
-// counters are the counters of a vector by class, of which there are few. To find one takes no lock, and allocates nothing.
-type counters struct {
-	vector *prometheus.CounterVec
-	// mu guards the replacement of known. The map itself never changes.
-	mu    sync.Mutex
-	known atomic.Pointer[map[class]prometheus.Counter]
-}
-
-func (c *counters) of(k class) prometheus.Counter {
-	if known := c.known.Load(); known != nil {
-		if counter, ok := (*known)[k]; ok {
-			return counter
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	more := map[class]prometheus.Counter{k: c.vector.WithLabelValues(k.label(), k.verdict.String(), string(k.reason))}
-	if known := c.known.Load(); known != nil {
-		maps.Copy(more, *known)
-	}
-	c.known.Store(&more)
-	return more[k]
+	return of
 }
