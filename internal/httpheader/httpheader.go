@@ -7,9 +7,9 @@ import "net/http"
 const Challenge = `Basic realm="API token", charset="UTF-8"`
 
 // Only returns the value of a header that has exactly one, else "". With several values nobody knows which one the proxy
-// set and which one the client sent.
+// set and which one the client sent. The name has to be spelled as net/http spells it, as in X-Request-Id.
 func Only(h http.Header, name string) string {
-	values := h.Values(name)
+	values := h[name]
 	if len(values) != 1 {
 		return ""
 	}

@@ -20,7 +20,7 @@ func TestOnly(t *testing.T) {
 		{[]string{"a", ""}, ""},
 		{[]string{"", "b"}, ""},
 	} {
-		if got := httpheader.Only(http.Header{"X-Real-Ip": tc.values}, "x-real-IP"); got != tc.want {
+		if got := httpheader.Only(http.Header{"X-Real-Ip": tc.values}, "X-Real-Ip"); got != tc.want {
 			t.Errorf("%q: %q, want %q", tc.values, got, tc.want)
 		}
 	}

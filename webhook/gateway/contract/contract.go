@@ -50,7 +50,8 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x, removes := exchange(decider, r)
-		AnswerTo(x.Decision).write(w, removes, r.Header.Values(headerCookie))
+		answer := AnswerTo(&x.Decision)
+		answer.write(w, removes, r.Header[headerCookie])
 		x.Took = time.Since(start)
 		observe(x)
 	})
@@ -77,8 +78,8 @@ func exchange(decider Decider, r *http.Request) (x audit.Exchange, removes bool)
 	}
 	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
 	q := authn.Request{
-		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header.Values("Authorization"),
-		Cookies: r.Header.Values(headerCookie), Certificate: certificate(r),
+		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header[headerAuthorization],
+		Cookies: r.Header[headerCookie], Certificate: certificate(r),
 	}
 	if c.read(r, r.RequestURI[len(path)-len(following):], &q) {
 		x.Claimed = claimed(r.Header, &q)

@@ -44,7 +44,7 @@ func envoy(r *http.Request, following string, q *authn.Request) bool {
 
 // forwardedFor returns the client's address as gateways say it that append their peer's to X-Forwarded-For.
 func forwardedFor(h http.Header) authn.Client {
-	c := authn.Client{Forwarded: h.Values("X-Forwarded-For")}
+	c := authn.Client{Forwarded: h[headerForwardedFor]}
 	if n := len(c.Forwarded); n > 0 {
 		last := c.Forwarded[n-1]
 		c.Address = strings.Trim(last[strings.LastIndexByte(last, ',')+1:], " \t")

@@ -19,7 +19,7 @@ import (
 func nginx(h http.Header, q *authn.Request) (ok bool) {
 	q.Target, ok = targetOf(httpheader.Only(h, "X-Original-Url"))
 	q.Method = httpheader.Only(h, "X-Original-Method")
-	q.Client = authn.Client{Address: httpheader.Only(h, "X-Real-Ip"), Forwarded: h.Values("X-Forwarded-For")}
+	q.Client = authn.Client{Address: httpheader.Only(h, "X-Real-Ip"), Forwarded: h[headerForwardedFor]}
 	return ok
 }
 

@@ -81,37 +81,37 @@ func headers(r *authv3.AttributeContext_HttpRequest) map[string][]string {
 
 // response returns the answer to a decision in Envoy's form (external_auth.proto, v1.40).
 func response(d authn.Decision) *authv3.CheckResponse {
-	a := contract.AnswerTo(d)
+	a := contract.AnswerTo(&d)
 	switch a.Code {
 	case http.StatusOK:
-		return allowed(d, a)
+		return allowed(&d, &a)
 	case http.StatusUnauthorized:
 		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unauthenticated)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
-			DeniedResponse: denied(a),
+			DeniedResponse: denied(&a),
 		}}
 	case http.StatusForbidden:
 		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.PermissionDenied)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
-			DeniedResponse: denied(a),
+			DeniedResponse: denied(&a),
 		}}
 	default:
 		// The status is not OK, so that an Envoy that does not know error_response denies too.
 		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unavailable)}, HttpResponse: &authv3.CheckResponse_ErrorResponse{
-			ErrorResponse: denied(a),
+			ErrorResponse: denied(&a),
 		}}
 	}
 }
 
 // allowed returns a response that sets the headers with a value and removes the others. The client's own credential stays as
 // it is if it is forwarded: without encode_raw_headers, Envoy has changed what it sent here.
-func allowed(d authn.Decision, a contract.Answer) *authv3.CheckResponse {
+func allowed(d *authn.Decision, a *contract.Answer) *authv3.CheckResponse {
 	own := func(name string) bool { return d.Verdict == authn.Forward && name == "Authorization" }
 	ok := &authv3.OkHttpResponse{}
-	for _, h := range a.Headers {
+	for _, h := range a.Headers() {
 		if h.Value != "" && !own(h.Name) {
 			ok.Headers = append(ok.Headers, option(h))
 		}
 	}
-	for _, name := range a.Remove {
+	for _, name := range a.Remove() {
 		if !own(name) {
 			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
 		}
@@ -119,9 +119,9 @@ func allowed(d authn.Decision, a contract.Answer) *authv3.CheckResponse {
 	return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.OK)}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}}
 }
 
-func denied(a contract.Answer) *authv3.DeniedHttpResponse {
+func denied(a *contract.Answer) *authv3.DeniedHttpResponse {
 	d := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(a.Code)}}
-	for _, h := range a.Headers {
+	for _, h := range a.Headers() {
 		d.Headers = append(d.Headers, option(h))
 	}
 	return d
