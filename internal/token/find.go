@@ -1,8 +1,6 @@
 package token
 
 import (
-	"strings"
-
 	"apitokens.dev/operator/internal/percent"
 )
 
@@ -57,7 +55,7 @@ func fits(c byte, index int) bool {
 	case index == IDLength:
 		return c == '_'
 	}
-	return strings.IndexByte(alphabet, c) >= 0
+	return isDigit[c]
 }
 
 // decodeByte returns the first byte of text after percent-decoding, and the length of its spelling.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"strings"
 )
 
 const (
@@ -79,12 +78,20 @@ func validID(id []byte) bool {
 
 func base62(text []byte) bool {
 	for _, c := range text {
-		if strings.IndexByte(alphabet, c) < 0 {
+		if !isDigit[c] {
 			return false
 		}
 	}
 	return true
 }
+
+// isDigit are the characters of the alphabet.
+var isDigit = func() (all [256]bool) {
+	for _, c := range []byte(alphabet) {
+		all[c] = true
+	}
+	return all
+}()
 
 // appendChecksum appends the CRC-32 (IEEE) of body in base62, most significant digit first.
 func appendChecksum(dst, body []byte) []byte {
