@@ -79,7 +79,7 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that
 // all cases take the same time: a decoy is looked up for known ids too. The caller holds the lock.
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
-	found, decoy := ix.byID[string(id)], ix.decoy(id)
+	found, decoy := ix.entries.first(id), ix.decoy(id)
 	e = cmp.Or(found, decoy)
 	same, here, alone := e.tokenID() == string(id), e.place.Value().site == at, e.alone()
 	return e, same && here && alone
@@ -91,11 +91,11 @@ var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody"
 // decoy returns an entry to verify an unknown id with. It is the same entry each time for one id, and different entries for
 // different ids, so that it lies as deep in memory as an entry of its own would.
 func (ix *Index) decoy(id []byte) *entry {
-	n := uint64(len(ix.decoys))
+	n := uint64(len(ix.entries.generated))
 	if n == 0 {
 		return emptyIndexDecoy
 	}
-	return ix.decoys[maphash.Bytes(ix.seed, id)%n]
+	return ix.entries.generated[maphash.Bytes(ix.seed, id)%n]
 }
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the

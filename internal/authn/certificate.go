@@ -126,15 +126,17 @@ func (ix *Index) certify(r *Request, now time.Time) {
 	if r.Certificate == nil {
 		return
 	}
-	ix.mu.RLock()
-	var callers *certifiedCallers
-	if s := ix.sites[r.Site]; s != nil {
-		callers = s.callers
-	}
-	ix.mu.RUnlock()
-	if callers != nil {
+	if callers := ix.certifiedCallers(r.Site); callers != nil {
 		r.Certificate.verify(r.Site, callers, now)
 	}
+}
+
+func (ix *Index) certifiedCallers(of SiteName) *certifiedCallers {
+	defer ix.mu.read().RUnlock()
+	if s := ix.sites[of]; s != nil {
+		return s.callers
+	}
+	return nil
 }
 
 // refuseCaller returns why a caller is not the site's own ingress, or empty. The caller holds the lock.

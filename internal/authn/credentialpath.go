@@ -1,7 +1,8 @@
 package authn
 
 import (
-	"path"
+	"bytes"
+	"slices"
 	"strings"
 
 	"apitokens.dev/operator/internal/username"
@@ -53,67 +54,92 @@ var credentialPaths = [...]string{
 	"/*changemypassword.action",
 }
 
+// segmentPattern is a segment of a credentialPath: any characters may stand between the two parts if it has a star.
+type segmentPattern struct {
+	before, after string
+	star          bool
+}
+
+// credentialFolder is a segment of credentialPaths. One of them may end with it, and others go on below it.
+type credentialFolder struct {
+	segmentPattern
+
+	ends  bool
+	below []credentialFolder
+}
+
+var credentialRoot = func() (root credentialFolder) {
+	for _, pattern := range credentialPaths {
+		at := &root
+		for segment := range strings.SplitSeq(pattern[1:], "/") {
+			at = at.folder(segment)
+		}
+		at.ends = true
+	}
+	return root
+}()
+
+// folder returns the folder below f with a pattern, and adds it if there is none.
+func (f *credentialFolder) folder(segment string) *credentialFolder {
+	before, after, star := strings.Cut(segment, "*")
+	p := segmentPattern{before, after, star}
+	i := slices.IndexFunc(f.below, func(other credentialFolder) bool { return other.segmentPattern == p })
+	if i < 0 {
+		i = len(f.below)
+		f.below = append(f.below, credentialFolder{segmentPattern: p})
+	}
+	return &f.below[i]
+}
+
 // issuesCredentials reports whether a canonical path is one of the credentialPaths or lies below one. The first segments do
 // not matter: products serve resources below other paths too.
 func issuesCredentials(path []byte) bool {
 	for i, c := range path {
-		if c == '/' && i+1 < len(path) && beginsCredentialPath(path[i:]) {
+		if c == '/' && i+1 < len(path) && credentialRoot.covers(path[i:]) {
 			return true
 		}
 	}
 	return false
 }
 
-// beginsCredentialPath reports whether path is one of the credentialPaths or lies below one.
-func beginsCredentialPath(path []byte) bool {
-	for _, pattern := range credentialPaths {
-		// The first letter, in lower case, rules out most patterns.
-		if first := pattern[1]; (first == '*' || first == path[1]|0x20) && coversPattern(pattern, path) {
+// covers reports whether one of the credentialPaths below f is a path, or a folder above it. The last segment of one matches with an
+// extension too.
+func (f *credentialFolder) covers(path []byte) bool {
+	if len(path) == 0 {
+		return false
+	}
+	segment, rest := cutSegment(path)
+	bare := withoutExtension(segment)
+	for i := range f.below {
+		b := &f.below[i]
+		exact := b.matches(segment)
+		if b.ends && (exact || b.matches(bare)) || exact && b.covers(rest) {
 			return true
 		}
 	}
 	return false
 }
 
-// coversPattern reports whether path begins with segments that match all segments of pattern.
-func coversPattern(pattern string, path []byte) bool {
-	for pattern != "" {
-		if len(path) == 0 {
-			return false
-		}
-		want, got := firstSegment(pattern), firstSegment(path)
-		segment := path[1:got]
-		// Only the last segment of the pattern is all that is left of it.
-		if !matchesSegment(pattern[1:want], segment) && !matchesSegment(pattern[1:], withoutExtension(segment)) {
-			return false
-		}
-		pattern, path = pattern[want:], path[got:]
+// cutSegment returns the first segment of a path, and what follows it.
+func cutSegment(path []byte) (segment, rest []byte) {
+	if i := bytes.IndexByte(path[1:], '/'); i >= 0 {
+		return path[1 : i+1], path[i+1:]
 	}
-	return true
-}
-
-// firstSegment returns the length of the first segment of a path, with the slash before it.
-func firstSegment[P string | []byte](path P) int {
-	for i := 1; i < len(path); i++ {
-		if path[i] == '/' {
-			return i
-		}
-	}
-	return len(path)
+	return path[1:], nil
 }
 
 // withoutExtension returns a segment up to its last dot.
 func withoutExtension(segment []byte) []byte {
-	return segment[:len(segment)-len(path.Ext(string(segment)))]
+	if i := bytes.LastIndexByte(segment, '.'); i >= 0 {
+		return segment[:i]
+	}
+	return segment
 }
 
-// matchesSegment compares a segment with a pattern in lower case that has at most one star. It ignores the case of ASCII
-// letters, as in usernames: it is better to refuse too much.
-func matchesSegment(pattern string, segment []byte) bool {
-	before, after, star := strings.Cut(pattern, "*")
-	if !star {
-		return username.Is(pattern, segment)
-	}
-	end := len(segment) - len(after)
-	return end >= len(before) && username.Is(before, segment[:len(before)]) && username.Is(after, segment[end:])
+// matches compares a segment with a pattern in lower case. It ignores the case of ASCII letters, as in usernames: it is better to
+// refuse too much.
+func (p *segmentPattern) matches(segment []byte) bool {
+	between := len(segment) - len(p.before) - len(p.after)
+	return (between == 0 || p.star && between > 0) &&
+		username.Is(p.before, segment[:len(p.before)]) && username.Is(p.after, segment[len(segment)-len(p.after):])
 }

@@ -67,8 +67,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 
 // decide takes the five steps. Each step but the last either ends with a Decision or leads to the next.
 func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) Decision {
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
+	defer ix.mu.read().RUnlock()
 	slow.pending, slow.forLog = nil, false
 	s, reason := ix.caller(r, m, now)
 	if s == nil {
@@ -162,8 +161,11 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 	v, reason := ix.verify(q, c)
 	if reason != "" {
 		d = unauthorized(reason, c.id())
-		// Each refusal makes a copy of the name, so that all of them take the same time.
-		if d.Claimed = string(c.user); reason != ReasonWrongUser {
+		// Each refusal of a token that was looked for makes a copy of the name, so that all of them take the same time.
+		if reason != ReasonMalformedToken {
+			d.Claimed = string(c.user)
+		}
+		if reason != ReasonWrongUser {
 			d.Claimed = ""
 		}
 		return verified{}, d, true

@@ -24,9 +24,8 @@ type Description struct {
 // site is missing.
 func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	now := ix.now()
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
-	e := ix.linked[uid]
+	defer ix.mu.read().RUnlock()
+	e := ix.entries.find(uid)
 	if e == nil || e.dead {
 		return Description{}, false
 	}
@@ -39,7 +38,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	d = Description{TokenID: e.tokenID(), Issued: issued, Ends: lifetime.End(e.lifetime(), s.lifetime, issued)}
 	d.Reason = ix.validity(s, e, newest, now)
 	d.Older, d.OlderUntil = ix.older(s, e, now)
-	if d.Reason == "" && !e.imported && !ix.byID[e.tokenID()].alone() {
+	if d.Reason == "" && !e.imported && !ix.entries.first([]byte(e.tokenID())).alone() {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true
@@ -68,8 +67,7 @@ func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time
 // reason: anyone who holds a leaked token may have it revoked.
 func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	id, _ := token.Parse(text) // without an id, find returns a decoy, and text is no secret of it
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
+	defer ix.mu.read().RUnlock()
 	e, known := ix.find(id, at)
 	if e.verify(text) < 0 || !known || e.dead {
 		return APITokenName{}, false
@@ -80,9 +78,8 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 // Record returns the record of the APIToken with this UID, whether or not it authenticates. It returns nil if there is none.
 // The caller must not change it.
 func (ix *Index) Record(uid string) *record.Record {
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
-	if e := ix.linked[uid]; e != nil {
+	defer ix.mu.read().RUnlock()
+	if e := ix.entries.find(uid); e != nil {
 		return e.parts().record
 	}
 	return ix.loose[uid].record

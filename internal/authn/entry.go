@@ -25,8 +25,8 @@ type entry struct {
 	imported, portal, suspended bool
 	// days and until are the requested lifetime.
 	days int32
-	// position is the index of the entry in Index.decoys.
-	position      int32
+	// position is where the entry is in Index.entries.
+	position      position
 	issued, until instant
 	// place is what many entries share.
 	place unique.Handle[place]

@@ -22,7 +22,7 @@ func (ix *Index) PassSlot() {
 
 // RejectMany remembers n wrong texts for an imported token. It returns how many of them are still known, and the first one.
 func (ix *Index) RejectMany(uid string, n int) (known, first int) {
-	memory := ix.linked[uid].more().slow
+	memory := ix.entries.find(uid).more().slow
 	for i := range n {
 		memory.remember(mac{byte(i), byte(i >> 8)}, false, ix.now())
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"hash/maphash"
 	"maps"
-	"sync"
 	"time"
 
 	"apitokens.dev/operator/internal/authurl"
@@ -79,18 +78,15 @@ type UpstreamCredential struct {
 // The caller must not change what it has put in.
 type Index struct {
 	now func() time.Time
-	mu  sync.RWMutex
+	mu  lock
 	// ready says that the index has seen the whole initial list.
 	ready bool
-	// linked are the entries by UID, and living is the number of those that are not dead. byID are those of generated tokens.
-	linked map[string]*entry
-	living int
-	byID   entriesByID
+	// entries are linked from records and APITokens. The generated ones among them are also decoys. living is the number of those that are not dead.
+	entries table
+	living  int
 	// loose are APITokens without a record, and pairs that do not agree, by UID.
 	loose map[string]parts
-	// decoys are the same entries as in byID, in any order.
-	decoys []*entry
-	seed   maphash.Seed
+	seed  maphash.Seed
 	// imported are the entries of imported tokens, and deadImported are secrets of theirs that no longer authenticate.
 	imported     importedTokens
 	deadImported importedTokens
@@ -142,8 +138,7 @@ type siteUser struct {
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
 		now:               now,
-		byID:              entriesByID{},
-		linked:            map[string]*entry{},
+		entries:           newTable(),
 		loose:             map[string]parts{},
 		seed:              maphash.MakeSeed(),
 		imported:          importedTokens{},
@@ -173,8 +168,7 @@ func (ix *Index) SetReady() {
 
 // Size returns the number of tokens whose APIToken and record agree.
 func (ix *Index) Size() int {
-	ix.mu.RLock()
-	defer ix.mu.RUnlock()
+	defer ix.mu.read().RUnlock()
 	return ix.living
 }
 

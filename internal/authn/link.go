@@ -31,17 +31,13 @@ func (ix *Index) link(uid string, p parts, old *entry) {
 		return
 	}
 	e := newEntry(uid, p)
-	ix.linked[e.at(textUID)] = e
+	ix.entries.add(uid, e)
 	if !e.dead {
 		ix.living++
 	}
 	if e.imported {
 		ix.linkImported(e, old)
-		return
 	}
-	e.position = int32(len(ix.decoys))
-	ix.decoys = append(ix.decoys, e)
-	ix.byID.add(e)
 }
 
 // linkImported adds the entry of an imported token, and those of its replaced secrets.
@@ -70,11 +66,11 @@ func (e *entry) memoryOf(hash *record.Hash) *slowMemory {
 
 // unlink removes the entry of a record and returns it. It returns nil if there was none.
 func (ix *Index) unlink(uid string) *entry {
-	e := ix.linked[uid]
+	e := ix.entries.find(uid)
 	if e == nil {
 		return nil
 	}
-	delete(ix.linked, uid)
+	ix.entries.remove(uid, e)
 	if !e.dead {
 		ix.living--
 	}
@@ -82,9 +78,6 @@ func (ix *Index) unlink(uid string) *entry {
 		for _, linked := range append(e.rare.replaced, e) {
 			ix.importedOf(linked).remove(linked)
 		}
-	} else {
-		ix.unlinkDecoy(e)
-		ix.byID.remove(e)
 	}
 	return e
 }
@@ -94,51 +87,6 @@ func (ix *Index) importedOf(e *entry) importedTokens {
 		return ix.deadImported
 	}
 	return ix.imported
-}
-
-// unlinkDecoy moves the last decoy to the place of this one.
-func (ix *Index) unlinkDecoy(e *entry) {
-	last := len(ix.decoys) - 1
-	ix.decoys[e.position], ix.decoys[last].position = ix.decoys[last], e.position
-	ix.decoys[last] = nil
-	ix.decoys = ix.decoys[:last]
-}
-
-// entriesByID are the entries of generated tokens by token id, as lists linked by duplicate. The living and the dead ones are in one
-// map, so that it takes the same time to find either.
-type entriesByID map[string]*entry
-
-// add adds an entry before those that are dead.
-func (ids entriesByID) add(e *entry) {
-	first := ids[e.tokenID()]
-	if !e.dead || first == nil || first.dead {
-		e.duplicate = first
-		ids[e.tokenID()] = e
-		return
-	}
-	last := first
-	for last.duplicate != nil && !last.duplicate.dead {
-		last = last.duplicate
-	}
-	e.duplicate, last.duplicate = last.duplicate, e
-}
-
-func (ids entriesByID) remove(e *entry) {
-	id := e.tokenID()
-	first := ids[id]
-	delete(ids, id) // the key would keep the memory of this entry
-	if first == e {
-		first = e.duplicate
-	} else {
-		before := first
-		for before.duplicate != e {
-			before = before.duplicate
-		}
-		before.duplicate = e.duplicate
-	}
-	if first != nil {
-		ids[first.tokenID()] = first
-	}
 }
 
 // alone reports whether no other entry has the same token id and is as dead.
