@@ -123,8 +123,9 @@ release: $(KUBE) ## Write a release of the last commit to bin/dist: images, mani
 	@IMAGE=$(IMAGE) hack/release/release.sh $(VERSION) $(BIN)/dist
 
 .PHONY: release-check
-release-check: $(KUBE) ## Test the packing of images, and that two builds of the last commit are the same bytes
+release-check: $(KUBE) ## Test the packing of images and of the OLM bundle, and that two builds of the last commit are the same bytes
 	CGO_ENABLED=0 go test -C hack/tools/image .
+	go test -C hack/tools/bundle .
 	@hack/release/check.sh amd64
 
 .PHONY: generate
@@ -170,6 +171,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/gateways/conformance mod tidy -diff
 	go -C hack/tools/image mod tidy -diff
 	go -C hack/tools/chart mod tidy -diff
+	go -C hack/tools/bundle mod tidy -diff
 	go -C hack/tools/node/kube mod tidy -diff
 	go -C hack/tools/node/cni mod tidy -diff
 	go -C hack/tools/node/coredns mod tidy -diff

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes a release to a folder: release.sh VERSION FOLDER [ARCHITECTURE...]. It needs no network once the modules are there.
-# Images, the chart, manifests with their digest, CRDs, bills of materials, licences, the changes of the version, and checksums.
+# Images, the chart, the bundle for the Operator Lifecycle Manager, manifests with their digest, CRDs, bills of materials, licences,
+# the changes of the version, and checksums.
 # IMAGE is where the image will be published.
 set -euo pipefail
 
@@ -12,6 +13,11 @@ kubectl=bin/kube/kubectl
 image=${IMAGE:-apitokens.dev/apitoken-operator}
 [ -z "$(ls -A "$out")" ] || { echo "$out is not empty: a release would mix with what is there."; exit 1; }
 [ -z "$(git status --porcelain --untracked-files=no)" ] || { echo "Commit first: a release is what a commit says."; exit 1; }
+
+# pack prints an archive of a folder in a folder. The same files make the same bytes.
+pack() {
+    tar -C "$1" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rw,go=r,a+X -cf - "$2" | gzip -9n
+}
 
 hack/release/image.sh "$version" "$out" "$@"
 
@@ -30,9 +36,13 @@ done
 mkdir "$out/chart"
 hack/release/chart.sh "$version" "$out/chart/apitoken-operator"
 sed -i -e "s|^  digest: \"\"|  digest: $digest|" -e "s|apitokens.dev/apitoken-operator|$image|" "$out/chart/apitoken-operator/values.yaml"
-tar -C "$out/chart" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rw,go=r,a+X -cf - apitoken-operator |
-    gzip -9n >"$out/apitoken-operator-$version.chart.tgz"
+pack "$out/chart" apitoken-operator >"$out/apitoken-operator-$version.chart.tgz"
 rm -r "$out/chart"
+
+go run -C hack/tools/bundle . "$version" "$out/olm" <"$out/install.yaml"
+mv "$out/olm/olm-prerequisites.yaml" "$out"
+pack "$out/olm" bundle >"$out/apitoken-operator-$version.bundle.tgz"
+rm -r "$out/olm"
 
 hack/release/changes.sh "$version" <CHANGELOG.md >"$out/CHANGELOG.md"
 cp SECURITY-INSIGHTS.yml "$out"
