@@ -156,7 +156,7 @@ func asMade(t *testing.T, b *manifests.Bundle, namespace *unstructured.Unstructu
 	return all
 }
 
-// effects returns what objects bring about: the rules of each account in each namespace, and everything else as it is.
+// effects returns what objects do: the rules of each account in each namespace, and everything else as it is.
 func effects(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
 	t.Helper()
 	found, roles := map[string]any{}, map[string]*unstructured.Unstructured{}
