@@ -23,6 +23,9 @@ func (l *life) mend() {
 		if l.world.callerKeys[name] == nil && rarely(l, 2) {
 			l.putCallerKeys(name)
 		}
+		if l.world.authorities[name] == nil && rarely(l, 2) {
+			l.putAuthorities(name)
+		}
 	}
 	for range 4 {
 		if uid := choose(l, uids); !l.valid(uid) && rarely(l, 2) {
@@ -59,6 +62,9 @@ func (l *life) someSecret(uid string) secret {
 // someEnd is a moment at which something changes by itself.
 func (l *life) someEnd() time.Time {
 	uid := choose(l, uids)
+	if len(l.certificates) > 0 && rarely(l, 6) {
+		return choose(l, l.certificates).Ends
+	}
 	t, s := l.world.apiTokens[uid], l.someSecret(uid)
 	if t == nil {
 		return time.Time{}
@@ -93,7 +99,9 @@ func (l *life) someEnd() time.Time {
 // change adds, changes or removes one object, in no order.
 func (l *life) change() {
 	name, uid := choose(l, siteNames), choose(l, uids)
-	switch l.n(17) {
+	switch l.n(18) {
+	case 17:
+		l.changeAuthorities(name)
 	case 16:
 		l.changeMemory(name)
 	case 0, 1, 2:
@@ -211,7 +219,9 @@ func (l *life) changeSite(name siteName) {
 		return
 	}
 	s := *old
-	switch l.n(11) {
+	switch l.n(12) {
+	case 11:
+		s.callers = choose(l, [][]string{nil, gatewayNames[:1], gatewayNames, nil})
 	case 10:
 		l.block(&s)
 	case 0, 1:

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -28,10 +29,12 @@ type core struct {
 	index    *authn.Index
 	handler  http.Handler
 	observed audit.Exchange
+	// connections are those of gateways with certificates.
+	connections map[*certificate]context.Context
 }
 
 func newCore(now func() time.Time) *core {
-	c := &core{index: authn.NewIndex(now)}
+	c := &core{index: authn.NewIndex(now), connections: map[*certificate]context.Context{}}
 	c.handler = contract.NewHandler(c.index, func(x audit.Exchange) { c.observed = x })
 	return c
 }
@@ -60,7 +63,10 @@ var answered = [...]string{
 // ask returns the handler's answer, and what is wrong with it as an answer at all.
 func (c *core) ask(q question) (a answer, wrong string) {
 	w := response{header: http.Header{}}
-	c.handler.ServeHTTP(&w, &http.Request{Method: http.MethodGet, RequestURI: q.uri, Header: q.header, RemoteAddr: "10.0.0.1:40000"})
+	c.handler.ServeHTTP(&w, c.connect(&http.Request{Method: http.MethodGet, RequestURI: q.uri, Header: q.header, RemoteAddr: "10.0.0.1:40000"}, q.certificate))
+	if w.status == http.StatusServiceUnavailable {
+		delete(c.connections, q.certificate) // a refusal is remembered for a second
+	}
 	a.status = w.status
 	for i, to := range [...]*string{&a.user, &a.tokenID, &a.authorization, &a.target, &a.reason, &a.challenge, &a.identity} {
 		switch values, there := w.header[answered[i]]; {
@@ -111,7 +117,7 @@ func (c *core) putSite(name siteName, s *site) {
 			"All":      func(map[string]string) bool { return true },
 			"Selector": func(labels map[string]string) bool { return labels["team"] == s.team },
 		}[s.from],
-		Bearer: s.bearer, Others: othersOf(s.others), IdentityHeader: s.header,
+		CallerNames: s.callers, Bearer: s.bearer, Others: othersOf(s.others), IdentityHeader: s.header,
 	})
 }
 

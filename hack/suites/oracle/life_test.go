@@ -48,6 +48,8 @@ type life struct {
 	weak bool
 	// made counts tokens and Secrets: each is another.
 	made int
+	// certificates are those that gateways have.
+	certificates []*certificate
 	// known are secrets that somebody has, those that are gone too.
 	known []known
 }
@@ -90,6 +92,7 @@ func newLife(d dice, weak bool) *life {
 		l.putSite(name)
 		l.putMemory(name)
 		l.putCallerKeys(name)
+		l.putAuthorities(name)
 		l.putLicense(name)
 		l.world.probeKeys[name] = "PROBEKEYOF" + strings.ToUpper(name.namespace+name.name) + strings.Repeat("2", 26)
 		l.core.putProbeKey(name, l.world.probeKeys[name])
@@ -135,6 +138,7 @@ func (l *life) putSite(name siteName) {
 		trustedHops: choose(l, []int{0, 0, 1, 0, 2}),
 		bearer:      choose(l, []bool{false, true, false}),
 		header:      choose(l, []string{"", "", otherHeader, "", "X-Forwarded-User"}),
+		callers:     choose(l, [][]string{nil, nil, nil, gatewayNames[:1], gatewayNames}),
 	}
 	if rarely(l, 2) {
 		l.setOthers(s)

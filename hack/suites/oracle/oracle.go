@@ -16,6 +16,8 @@ import (
 type question struct {
 	uri    string
 	header http.Header
+	// certificate is what the gateway presents. Nil is none.
+	certificate *certificate
 }
 
 // otherHeader is the name of a header that hands users over, if a site has one of its own.
@@ -168,7 +170,9 @@ func (w *world) caller(q question) (at siteName, s *site, target, wrong string) 
 		return at, nil, "", "not_ready"
 	case s == nil:
 		return at, nil, "", "unknown_site"
-	case !slices.Contains(w.callerKeys[at]["nginx"], parts[2]):
+	case s.callers != nil && w.refusesCertificate(at, s, q.certificate) != "":
+		return at, nil, "", w.refusesCertificate(at, s, q.certificate)
+	case s.callers == nil && !slices.Contains(w.callerKeys[at]["nginx"], parts[2]):
 		return at, nil, "", "caller_key_mismatch"
 	case w.memories[at].uid != s.uid:
 		return at, nil, "", "site_not_remembered"

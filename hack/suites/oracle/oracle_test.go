@@ -125,6 +125,9 @@ func (l *life) explain(q question, got, want answer, wrong string) string {
 	for _, name := range slices.Sorted(maps.Keys(q.header)) {
 		fmt.Fprintf(&b, "%s: %q\n", name, q.header[name])
 	}
+	if q.certificate != nil {
+		fmt.Fprintf(&b, "(over a connection with the certificate %+v)\n", *q.certificate)
+	}
 	if c := credentialOf(q.header["Authorization"], true); c.user != "" {
 		fmt.Fprintf(&b, "(that is %q with %q)\n", c.user, c.password)
 	}

@@ -16,7 +16,7 @@ func (l *life) question() question {
 	if rarely(l, 40) {
 		at = choose(l, siteNames)
 	}
-	q := question{uri: l.url(at), header: http.Header{}}
+	q := question{uri: l.url(at), header: http.Header{}, certificate: l.presents(at)}
 	values, other := l.authorization(aim)
 	if len(values) > 0 {
 		q.header["Authorization"] = values

@@ -30,6 +30,8 @@ var floors = map[class]int{
 	{403, "OwnerChanged"}: 350, {403, "Probe"}: 65, {401, "probe_refused"}: 60,
 
 	{503, "not_ready"}: 75, {503, "unknown_contract"}: 250, {503, "unknown_site"}: 200, {503, "caller_key_mismatch"}: 400, {503, "site_not_remembered"}: 550,
+	{503, "caller_authorities_missing"}: 150, {503, "caller_certificate_missing"}: 130, {503, "caller_certificate_untrusted"}: 90,
+	{503, "caller_certificate_expired"}: 330, {503, "caller_certificate_usage"}: 25, {503, "caller_certificate_name"}: 30, {allowed, "client certificate"}: 1000,
 
 	{allowed, "imported"}: 1400, {allowed, "slow hash"}: 1, {allowed, "Ending"}: 140, {allowed, "Candidate"}: 1000, {allowed, "Portal"}: 1300,
 	{allowed, "escaped path"}: 350, {allowed, "source behind proxies"}: 120, {allowed, "other namespace"}: 550, {allowed, "previous caller key"}: 500,
@@ -96,7 +98,7 @@ func specialities(w *world, q question, a answer) (list []string) {
 	for special, is := range map[string]bool{
 		"imported": t.credential == "Imported", "Portal": t.credential == "Portal", "slow hash": of.weak, of.state: of.state != "Delivered",
 		"escaped path": strings.Contains(path, "%"), "source behind proxies": s.trustedHops > 0 && (s.limits.sources != nil || t.limits.sources != nil),
-		"other namespace": t.namespace != at.namespace, "user in upper case": !c.alone && c.user != r.user, "Bearer": c.alone, "identity header": s.header != "", "read-only": s.limits.readOnly || t.limits.readOnly,
+		"other namespace": t.namespace != at.namespace, "user in upper case": !c.alone && c.user != r.user, "Bearer": c.alone, "identity header": s.header != "", "client certificate": s.callers != nil, "read-only": s.limits.readOnly || t.limits.readOnly,
 		"previous caller key": len(keys) > 1 && strings.HasPrefix(q.uri, "/nginx/"+keys[1]+"/"), "path below allowedPaths": t.limits.paths != nil || s.limits.paths != nil,
 		"expires later": t.lifetimeDays > 0 || s.maxDays > 0 || !t.Expiration.IsZero(),
 	} {

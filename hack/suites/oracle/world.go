@@ -20,11 +20,13 @@ type world struct {
 	memories         map[siteName]memory
 	namespaces       map[string]map[string]string // labels by name
 	callerKeys       map[siteName]map[string][]string
-	apiTokens        map[string]*apiToken    // by UID
-	records          map[string]*tokenRecord // by UID
-	credentials      map[owner]*credential
-	licenses         map[siteName]*license
-	probeKeys        map[siteName]string
+	// authorities are those that sign certificates of gateways, by name. A site that cannot read them has none here.
+	authorities map[siteName][]string
+	apiTokens   map[string]*apiToken    // by UID
+	records     map[string]*tokenRecord // by UID
+	credentials map[owner]*credential
+	licenses    map[siteName]*license
+	probeKeys   map[siteName]string
 }
 
 type siteName struct{ namespace, name string }
@@ -49,6 +51,8 @@ type site struct {
 	// bearer says that tokens count as Bearer too.
 	bearer bool
 	others others
+	// callers are the names of which a gateway's certificate must have one. Nil means that gateways have keys.
+	callers []string
 	// header is the name of the header that hands users over, or empty.
 	header string
 }
@@ -110,8 +114,8 @@ type license struct {
 func newWorld(now time.Time) *world {
 	return &world{
 		now: now, sites: map[siteName]*site{}, memories: map[siteName]memory{}, namespaces: map[string]map[string]string{},
-		callerKeys: map[siteName]map[string][]string{},
-		apiTokens:  map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
+		callerKeys: map[siteName]map[string][]string{}, authorities: map[siteName][]string{},
+		apiTokens: map[string]*apiToken{}, records: map[string]*tokenRecord{}, credentials: map[owner]*credential{}, licenses: map[siteName]*license{},
 		probeKeys: map[siteName]string{},
 	}
 }
@@ -133,6 +137,9 @@ func (w *world) String() string {
 	}
 	for name, keys := range w.callerKeys {
 		fmt.Fprintf(&b, "caller keys of %v %v\n", name, keys)
+	}
+	for name, authorities := range w.authorities {
+		fmt.Fprintf(&b, "authorities of %v %v\n", name, authorities)
 	}
 	return strings.ReplaceAll(b.String(), time.Time{}.String(), "-")
 }
