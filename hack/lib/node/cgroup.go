@@ -23,6 +23,9 @@ func makeCgroups(own, name string) (folders []string, err error) {
 			return folders, fmt.Errorf("making a cgroup: %w", err)
 		}
 		folders = append(folders, folder)
+		if err := weigh(folder); err != nil {
+			return folders, err
+		}
 		if parts[1] != "cpuset" {
 			continue
 		}
@@ -38,6 +41,22 @@ func makeCgroups(own, name string) (folders []string, err error) {
 		}
 	}
 	return folders, nil
+}
+
+// weight is how much CPU time the node gets while others want it too: for each process, about what it would get outside. By itself
+// the whole node would get as much as one of them.
+const weight = "16384"
+
+// weigh gives the weight to a cgroup of the hierarchy that divides CPU time, and leaves all others alone.
+func weigh(folder string) error {
+	file := filepath.Join(folder, "cpu.shares")
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte(weight), 0o600); err != nil {
+		return fmt.Errorf("weighing a cgroup: %w", err)
+	}
+	return nil
 }
 
 // removeCgroups removes cgroups with all below them. The kernel takes a moment after the end of their last process.

@@ -31,10 +31,16 @@ for folder in /etc /opt /var; do
     mount -t overlay overlay -o "lowerdir=$folder,upperdir=$run/overlay$folder/upper,workdir=$run/overlay$folder/work" "$folder"
 done
 # Overlays do not lie on overlays, so what containerd and kubelet write is a real folder.
-for folder in /var/lib/containerd /var/lib/kubelet /var/log/pods /var/log/containers; do
+for folder in /var/lib/containerd /var/lib/kubelet /var/log/containers; do
     mkdir -p "$run/files$folder" "$folder"
     mount --bind "$run/files$folder" "$folder"
 done
+# A small disk for what grows while pods run: their logs. A test fills it.
+mkdir "$run/disk"
+mount -t tmpfs -o mode=755,size=256m tmpfs "$run/disk"
+mkdir "$run/disk/pods"
+mkdir -p /var/log/pods
+mount --bind "$run/disk/pods" /var/log/pods
 mkdir -p /opt/cni/bin /etc/cni/net.d /etc/containerd/certs.d/_default
 mount --bind "$tools/cni" /opt/cni/bin
 cp "$config/pods.conflist" /etc/cni/net.d/
