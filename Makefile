@@ -11,6 +11,7 @@ TOOLS := $(BIN)/tools
 CONTROLLER_GEN := $(TOOLS)/controller-gen
 GOTESTSUM := $(TOOLS)/gotestsum
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+HELM := $(TOOLS)/helm
 KUBE_API_LINTER := $(TOOLS)/golangci-lint-kube-api-linter
 
 # npm writes this file at the end of an installation.
@@ -19,6 +20,8 @@ E2E_MODULES := hack/suites/e2e/node_modules/.package-lock.json
 # The gateways of the tests that Debian does not have.
 CADDY := $(BIN)/gateways/caddy
 TRAEFIK := $(BIN)/gateways/traefik
+# Traefik as a pod of the test node.
+TRAEFIK_IMAGE := $(BIN)/cluster/images/traefik-test.oci.tar
 # A part of Traefik's source that its build changes.
 LEGO := $(BIN)/gateways/lego/go.mod
 
@@ -65,7 +68,7 @@ cluster-down: $(BIN)/cluster/cluster ## Remove the node of `make cluster` with a
 
 # SHORT='-short -run TestDefault' leaves out all but config/default, the demo's steps, NetworkPolicies and the removal.
 .PHONY: cluster-check
-cluster-check: cluster-possible $(KUBE) node $(GOTESTSUM) ## Test every way to install, updates, faults and removal on a node of this machine (Linux, root)
+cluster-check: cluster-possible $(KUBE) node $(if $(SHORT),,$(HELM) $(TRAEFIK_IMAGE)) $(GOTESTSUM) ## Test every way to install, updates, faults and removal on a node of this machine (Linux, root)
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m $(SHORT) ./hack/suites/cluster
 
 .PHONY: test-long
@@ -213,7 +216,11 @@ $(CADDY): hack/tools/gateways/caddy/go.mod hack/tools/gateways/caddy/go.sum hack
 
 $(TRAEFIK): hack/tools/gateways/traefik/go.mod hack/tools/gateways/traefik/go.sum $(wildcard hack/tools/gateways/traefik/ext/*) $(LEGO)
 	@echo "Building Traefik for the tests of gateways (some minutes the first time)."
-	go build -C hack/tools/gateways/traefik -trimpath -ldflags '-s -w' -o ../../../../$@ github.com/traefik/traefik/v3/cmd/traefik
+	CGO_ENABLED=0 go build -C hack/tools/gateways/traefik -trimpath -ldflags '-s -w' -o ../../../../$@ github.com/traefik/traefik/v3/cmd/traefik
+
+$(TRAEFIK_IMAGE): $(TRAEFIK) node
+	@rm -rf $(BIN)/cluster/traefik && mkdir $(BIN)/cluster/traefik && cp $(TRAEFIK) $(BIN)/cluster/traefik/
+	@$(BIN)/cluster/image -out $(@D) -name localhost/traefik -version test -folder $(BIN)/cluster/traefik /traefik
 
 $(LEGO): hack/tools/gateways/traefik/lego.sh hack/tools/gateways/traefik/go.mod
 	@hack/tools/gateways/traefik/lego.sh $(@D)
@@ -233,6 +240,10 @@ $(E2E_MODULES): hack/suites/e2e/package.json hack/suites/e2e/package-lock.json
 
 $(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/pinned/go.mod hack/tools/pinned/go.sum
 	go build -C hack/tools/pinned -trimpath -o ../../../$(TOOLS)/ tool
+
+$(HELM): hack/tools/chart/go.mod hack/tools/chart/go.sum
+	@echo "Building Helm for the tests on a node (two minutes the first time)."
+	go build -C hack/tools/chart -trimpath -ldflags '-s -w' -o ../../../$@ helm.sh/helm/v3/cmd/helm
 
 $(GOLANGCI_LINT) $(KUBE_API_LINTER): hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
 	@echo "Building $(@F) (some minutes the first time)."

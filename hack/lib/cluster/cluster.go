@@ -1,5 +1,5 @@
-// Package cluster installs the operator on a node as a user does, with an nginx as the gateway and a fake Jira beside it. All of
-// them are pods.
+// Package cluster installs the operator on a node as a user does, with nginx or Traefik as the gateway and a fake Jira beside it.
+// All of them are pods.
 package cluster
 
 import (
@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,13 +34,18 @@ const (
 )
 
 // Cluster is a node with the operator.
-type Cluster struct{ *node.Node }
+type Cluster struct {
+	*node.Node
 
-// forwards are what tests and people reach from the machine.
+	// Traefik means that it is the gateway, rather than nginx. The operator makes what it reads, from `spec.gateways` of the site.
+	Traefik bool
+}
+
+// forwards are what tests and people reach from the machine. Gateway and Jira are Services with fixed addresses.
 var forwards = map[string]string{
-	"gateway": "nginx.ingress.svc.cluster.local:",
+	"gateway": "10.96.0.80:",
 	"webhook": "apitoken-webhook.apitoken-system.svc.cluster.local:8080",
-	"control": "jira.jira.svc.cluster.local:8081",
+	"control": "10.96.0.90:8081",
 }
 
 // Start starts a node with the images of the operator, of nginx and of the fake Jira. The caller must call Stop, or leave that to
@@ -93,7 +99,7 @@ func (c *Cluster) port(name string) string {
 
 // client reaches the base URL: Go does not know that the name is one of the machine.
 var client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
-	MaxIdleConnsPerHost: 16,
+	MaxIdleConnsPerHost: 128,
 	TLSClientConfig:     &tls.Config{InsecureSkipVerify: true}, // the webhook's certificate is for its Service
 	DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, strings.Replace(address, "jira.localhost", "127.0.0.1", 1))
@@ -143,9 +149,13 @@ func (c *Cluster) Sample(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a sample: %w", err)
 	}
-	return []byte(strings.NewReplacer(
+	filled := strings.NewReplacer(
 		"https://jira.example.com", c.BaseURL(), "PUT-THE-PERSONAL-ACCESS-TOKEN-HERE", rig.PersonalAccessToken,
-	).Replace(string(text))), nil
+	).Replace(string(text))
+	if c.Traefik && name == "site.yaml" {
+		filled += siteOfTraefik
+	}
+	return []byte(filled), nil
 }
 
 // KubectlAs runs kubectl in the namespace of the samples as one of the users.
@@ -186,13 +196,22 @@ func (c *Cluster) Secret(ctx context.Context, namespace, name string) (s corev1.
 	return s, nil
 }
 
-// StartGateway starts nginx with the sample's configuration for an auth URL, or gives the one that runs another configuration.
+// StartGateway starts the gateway for an auth URL. nginx gets the sample's configuration, also if it runs already.
 func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
+	if c.Traefik {
+		return c.startTraefik(ctx)
+	}
+	return c.StartNginx(ctx, authURL)
+}
+
+// StartNginx starts nginx with the sample's configuration for an auth URL, or gives the one that runs another configuration. It asks
+// the replicas of the webhook at these addresses, or the Service if there are none.
+func (c *Cluster) StartNginx(ctx context.Context, authURL string, webhooks ...string) error {
 	urls, err := c.Secret(ctx, rig.Namespace, rig.Site+"-auth-urls")
 	if err != nil {
 		return err
 	}
-	conf, err := c.gatewayConfig(authURL, urls.Data["ca.crt"])
+	conf, err := c.nginxConfig(authURL, urls.Data["ca.crt"], webhooks)
 	if err != nil {
 		return err
 	}
@@ -210,12 +229,15 @@ func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
 	return nil
 }
 
-// gatewayConfig returns the Secret with nginx's configuration: the sample with its words in capitals replaced. With an https URL,
+// nginxConfig returns the Secret with nginx's configuration: the sample with its words in capitals replaced. With an https URL,
 // nginx verifies webhook and portal with the authorities.
-func (c *Cluster) gatewayConfig(authURL string, authorities []byte) ([]byte, error) {
+func (c *Cluster) nginxConfig(authURL string, authorities []byte, webhooks []string) ([]byte, error) {
 	g, err := rig.GatewayOf(authURL)
 	if err != nil {
 		return nil, err
+	}
+	if len(webhooks) > 0 {
+		g.Webhooks = webhooks
 	}
 	g.URL, g.Listen, g.Product, g.Portal = c.BaseURL(), "8080", "jira.jira.svc:8080", "apitoken-portal.apitoken-system.svc:8080"
 	if strings.HasPrefix(authURL, "https://") {
@@ -240,9 +262,11 @@ func (c *Cluster) WebhookLog(ctx context.Context) (string, error) {
 	return c.Kubectl(ctx, "admin", nil, "--namespace", System, "logs", "--selector", "app.kubernetes.io/component=webhook", "--tail=-1")
 }
 
-// Requests returns what the fake Jira has received, oldest first.
+// Requests returns what the fake Jira has received, oldest first, without the probes of the kubelet, which come through the gateway
+// too.
 func (c *Cluster) Requests(ctx context.Context) (seen []fakeproduct.Seen, err error) {
-	return seen, c.control(ctx, http.MethodGet, "/requests", &seen)
+	err = c.control(ctx, http.MethodGet, "/requests", &seen)
+	return slices.DeleteFunc(seen, func(s fakeproduct.Seen) bool { return strings.HasPrefix(s.Header.Get("User-Agent"), "kube-probe/") }), err
 }
 
 // Reset makes the fake Jira forget what it has received.

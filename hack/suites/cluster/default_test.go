@@ -17,21 +17,26 @@ func TestDefault(t *testing.T) {
 	}
 	expectPods(t, map[string]int{"controller": 1, "webhook": 2, "portal": 2})
 	serve(t)
-	t.Run("the demo's steps", demoSteps)
+	t.Run("the demo's steps", func(t *testing.T) { demoSteps(t) })
 	t.Run("what NetworkPolicies let through", networkPolicies)
 	if token := works(t); !testing.Short() {
 		t.Run("rolling update under load", func(t *testing.T) { rollingUpdate(t, token) })
 		t.Run("killed processes", func(t *testing.T) { killedProcesses(t, token) })
 		t.Run("policies keep the gateway from the webhook", func(t *testing.T) { gatewayCutOff(t, token) })
 		t.Run("the API server is away", func(t *testing.T) { apiServerAway(t, token) })
+		t.Run("a full disk", func(t *testing.T) { diskFull(t, works(t)) })
+		t.Run("the limit of memory", func(t *testing.T) { memoryLimit(t, works(t)) })
+		t.Run("a certificate that has ended", func(t *testing.T) { endedCertificate(t, works(t)) })
+		t.Run("no room in the quota", quota)
 		t.Run("the namespace of site and token is deleted", deletedNamespace)
 	}
 	remove(t, func() { admin(t, "delete", "-k", "config/default", "--timeout=3m") })
 }
 
 // The demo is the same program that runs on the small control plane.
-func demoSteps(t *testing.T) {
-	demo := exec.CommandContext(t.Context(), "go", "run", "./hack/suites/demo", "--cluster")
+func demoSteps(t *testing.T, flags ...string) {
+	t.Helper()
+	demo := exec.CommandContext(t.Context(), "go", append([]string{"run", "./hack/suites/demo", "--cluster"}, flags...)...)
 	demo.Dir = controlplane.RepositoryRoot()
 	demo.Stdout, demo.Stderr = t.Output(), t.Output()
 	if err := demo.Run(); err != nil {

@@ -11,9 +11,9 @@ hack/release/image.sh dev "$out" "$(go env GOARCH)" >/dev/null
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-go build -C hack/tools/image -trimpath -o "$work/image" .
+go build -C hack/tools/image -trimpath -o "$out/../" . ./registry
 # pack NAME FOLDER COMMAND...: makes localhost/NAME:test from a folder.
-pack() { "$work/image" -out "$out" -name "localhost/$1" -version test -folder "$2" "${@:3}"; }
+pack() { "$out/../image" -out "$out" -name "localhost/$1" -version test -folder "$2" "${@:3}"; }
 
 mkdir "$work/pod" "$work/pause" "$work/coredns"
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/pod/" ./hack/suites/cluster/pod

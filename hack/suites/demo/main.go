@@ -26,13 +26,14 @@ import (
 func main() {
 	check := flag.Bool("check", false, "check every step, then end")
 	onCluster := flag.Bool("cluster", false, "check every step on the node that `make cluster` started")
+	traefik := flag.Bool("traefik", false, "with --cluster: through Traefik instead of nginx")
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	start := run
 	if *onCluster {
-		start = runOnCluster
+		start = func(ctx context.Context, out io.Writer, _ bool) error { return runOnCluster(ctx, out, *traefik) }
 	}
 	err := start(ctx, os.Stdout, *check)
 	switch {
@@ -73,12 +74,13 @@ func run(ctx context.Context, out io.Writer, check bool) (err error) {
 	return nil
 }
 
-// runOnCluster takes every step on the node.
-func runOnCluster(ctx context.Context, out io.Writer, _ bool) error {
+// runOnCluster takes every step on the node, through one of the two gateways.
+func runOnCluster(ctx context.Context, out io.Writer, traefik bool) error {
 	c, err := cluster.Open()
 	if err != nil {
 		return err
 	}
+	c.Traefik = traefik
 	if err := (&story{cluster: c, out: out}).takeSteps(ctx); err != nil {
 		return err
 	}

@@ -225,6 +225,9 @@ type refusal struct {
 	reason    string
 }
 
+// explains reports whether the gateway writes the body of a refusal. Traefik passes on the webhook's, which has none.
+func (s *story) explains() bool { return s.cluster == nil || !s.cluster.Traefik }
+
 func (s *story) refuse(ctx context.Context) error {
 	const path = "/rest/api/2/myself"
 	// Both are well formed. Only a comparison with the record finds that they are not valid.
@@ -278,7 +281,7 @@ func (s *story) refuseOne(ctx context.Context, r refusal) error {
 		return fmt.Errorf("the reason is %q, want %q", header.Get("X-Api-Token-Reason"), r.reason)
 	case !reached && status == http.StatusUnauthorized && !strings.HasPrefix(header.Get("WWW-Authenticate"), `Basic realm=`):
 		return fmt.Errorf("challenged with %q", header.Values("WWW-Authenticate"))
-	case !reached && !strings.Contains(body, `{"errorMessages":["`):
+	case !reached && s.explains() && !strings.Contains(body, `{"errorMessages":["`):
 		return fmt.Errorf("not in Jira's format: %s", body)
 	}
 	return s.sawNoToken(ctx)

@@ -77,7 +77,7 @@ func get(ctx context.Context, url string) error {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 1000))
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	fmt.Println(response.StatusCode, strings.TrimSpace(string(body)))
 	return err
 }
