@@ -24,7 +24,7 @@ type load struct {
 	counts map[string]int
 }
 
-// startLoad sends requests with each token: some that the webhook judges, some that the portal answers.
+// startLoad sends 200 requests a second, with each token: some that the webhook judges, some that the portal answers.
 func startLoad(t *testing.T, tokens ...string) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -32,7 +32,7 @@ func startLoad(t *testing.T, tokens ...string) *load {
 	for i, token := range append(tokens, tokens...) {
 		for _, path := range []string{"/rest/api/2/myself", "/rest/api-tokens/latest/"} {
 			l.done.Go(func() {
-				for tick := time.NewTicker(20 * time.Millisecond); ; {
+				for tick := time.NewTicker(time.Duration(len(tokens)) * 20 * time.Millisecond); ; {
 					select {
 					case <-ctx.Done():
 						tick.Stop()

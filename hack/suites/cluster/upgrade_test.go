@@ -292,7 +292,7 @@ func (u *upgrade) leavePlainHTTP() {
 	}
 	withoutFailure(u.t, func() {
 		admin(u.t, "--namespace", rig.Namespace, "delete", "secret", "main-auth-urls")
-		eventually(u.t, "https URLs", time.Minute, func(ctx context.Context) (err error) {
+		eventually(u.t, "https URLs", 2*time.Minute, func(ctx context.Context) (err error) {
 			if authURL, err = on.AuthURL(ctx); err == nil && !strings.HasPrefix(authURL, "https://") {
 				err = errors.New("the URL does not begin with https")
 			}

@@ -21,7 +21,7 @@ unpack() {
 }
 
 command -v apt-get dpkg >/dev/null || { echo "The test node needs Debian's packages: apt-get and dpkg are not here." >&2; exit 1; }
-echo "Downloading containerd, runc and nginx from Debian (30 MB) into $out; nothing is installed."
+echo "Downloading containerd, runc and nginx from Debian (36 MB) into $out; nothing is installed."
 apt-cache show containerd >/dev/null 2>&1 || apt-get update -qq
 
 unpack node containerd runc libseccomp2 \
