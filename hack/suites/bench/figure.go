@@ -92,6 +92,8 @@ type bench struct {
 	duration time.Duration
 	// pprof is a file for what pprof shows of the CPU time of a webhook, or empty.
 	pprof string
+	// out receives details of what is measured.
+	out io.Writer
 
 	// Figures, Versions and Machine are written to the result.
 	Figures  map[string]float64 `json:"figures"`
@@ -101,7 +103,7 @@ type bench struct {
 
 func newBench(quick bool, pprof string) *bench {
 	b := &bench{
-		quick: quick, pprof: pprof, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
+		quick: quick, pprof: pprof, out: os.Stdout, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
 		Versions: map[string]string{"go": runtime.Version()},
 		Machine: map[string]any{
 			"cpu": processor(), "cores": runtime.NumCPU(), "arch": runtime.GOARCH, "when": time.Now().UTC().Format(time.RFC3339),

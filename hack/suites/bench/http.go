@@ -38,7 +38,7 @@ var web = group{
 
 // contest compares one kind of request to a webhook with the same to the floor.
 type contest struct {
-	figure string
+	figure, what string
 	// logged means that each request is in the audit log.
 	logged  bool
 	webhook *server
@@ -64,7 +64,7 @@ func measureWeb(b *bench) (figures map[string]float64, err error) {
 		return nil, err
 	}
 	begun := time.Now()
-	contests := append(contestsAt(few, floor), contestsAt(many, floor)...)
+	contests := append(contestsAt("10 tokens", few, floor), contestsAt("100,000 tokens", many, floor)...)
 	contests = append(contests, onlyAt(many, floor)...)
 	figures, sent, err := race(b, contests, floor)
 	if err != nil {
@@ -115,7 +115,9 @@ func race(b *bench, contests []contest, floor *server) (figures map[string]float
 	}
 	figures = map[string]float64{"http_cpu_us": median(costs[0]) / 1e3, "floor_cpu_us": median(costs[1]) / 1e3}
 	for i, c := range contests {
-		figures[c.figure] = max(figures[c.figure], median(ratios[i]))
+		ratio := median(ratios[i])
+		fmt.Fprintf(b.out, "  %-26s %10.4g   %s\n", c.figure, ratio, c.what)
+		figures[c.figure] = max(figures[c.figure], ratio)
 	}
 	return figures, sent, nil
 }
@@ -169,16 +171,16 @@ func latency(b *bench, webhook, floor *server) (ratio float64, asked int, err er
 }
 
 // contestsAt are those that are held with few tokens and with many.
-func contestsAt(webhook, floor *server) []contest {
+func contestsAt(tokens string, webhook, floor *server) []contest {
 	valid, floorValid := newLoad(webhook.HTTP, askedBy(webhook.Credentials), statusOK), newLoad(floor.HTTP, requests(floorAllowed, webhook.Credentials), statusOK)
 	unknown := []string{webhook.Unknown}
 	none := []string{""}
 	return []contest{
-		{"http_cpu_vs_floor", true, webhook, valid.over(16), floorValid.over(16)},
-		{"http_cpu_vs_floor", true, webhook, valid.over(64), floorValid.over(64)},
-		{"http_refused_cpu_vs_floor", true, webhook, newLoad(webhook.HTTP, askedBy(unknown), statusUnauthorized).over(16),
+		{"http_cpu_vs_floor", tokens + ", 16 connections", true, webhook, valid.over(16), floorValid.over(16)},
+		{"http_cpu_vs_floor", tokens + ", 64 connections", true, webhook, valid.over(64), floorValid.over(64)},
+		{"http_refused_cpu_vs_floor", tokens, true, webhook, newLoad(webhook.HTTP, askedBy(unknown), statusUnauthorized).over(16),
 			newLoad(floor.HTTP, requests(floorRefused, unknown), statusUnauthorized).over(16)},
-		{"http_forward_cpu_vs_floor", false, webhook, newLoad(webhook.HTTP, askedBy(none), statusOK).over(16),
+		{"http_forward_cpu_vs_floor", tokens, false, webhook, newLoad(webhook.HTTP, askedBy(none), statusOK).over(16),
 			newLoad(floor.HTTP, requests(floorForwarded, none), statusOK).over(16)},
 	}
 }
@@ -192,9 +194,9 @@ func onlyAt(webhook, floor *server) []contest {
 	secure.address, secure.secure, floorSecure.address, floorSecure.secure = webhook.TLS, insecure, floor.TLS, insecure
 	envoy, floorEnvoy := newChecks(webhook.GRPC, webhook.Credentials), newChecks(floor.GRPC, webhook.Credentials)
 	return []contest{
-		{"http_newconn_cpu_vs_floor", true, webhook, once.over(16), floorOnce.over(16)},
-		{"tls_cpu_vs_floor", true, webhook, secure.over(16), floorSecure.over(16)},
-		{"grpc_cpu_vs_floor", true, webhook, envoy.run, floorEnvoy.run},
+		{"http_newconn_cpu_vs_floor", "100,000 tokens", true, webhook, once.over(16), floorOnce.over(16)},
+		{"tls_cpu_vs_floor", "100,000 tokens", true, webhook, secure.over(16), floorSecure.over(16)},
+		{"grpc_cpu_vs_floor", "100,000 tokens", true, webhook, envoy.run, floorEnvoy.run},
 	}
 }
 

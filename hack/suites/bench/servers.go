@@ -59,6 +59,7 @@ func serveWebhook(arguments []string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer serving.Reserve()()
 	registry := prometheus.NewRegistry()
 	lines := audit.NewLog(os.Stdout, registry)
 	defer lines.Close()
