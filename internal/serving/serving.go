@@ -136,6 +136,7 @@ func (s *Server) Ready(r *http.Request) error {
 
 // Start serves until ctx is done and all requests in flight are answered.
 func (s *Server) Start(ctx context.Context) error {
+	defer Reserve()()
 	listeners, err := s.listen(ctx)
 	if err != nil {
 		return err

@@ -22,8 +22,8 @@ import (
 	"apitokens.dev/operator/webhook/gateway/usage"
 )
 
-// requestTimeout bounds one question of a gateway.
-const requestTimeout = 10 * time.Second
+// requestTimeout bounds one question of a gateway. It is no longer than the time for a header, so that a deadline is set once.
+const requestTimeout = 5 * time.Second
 
 // Options are the settings of the process.
 type Options struct {
