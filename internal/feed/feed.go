@@ -102,9 +102,9 @@ func newFeed(
 	from := func(name string, list client.ObjectList, object client.Object, s store, scope ...client.ListOption) *source {
 		return newSource(api, tracker, resource{name, list, object, s, scope}, f.metrics, log)
 	}
-	records, projections := newRecords(index), newProjections(index, c.Licenses)
+	records, projections := store(newRecords(index)), newProjections(index, c.Licenses)
 	if objects != nil {
-		records, projections = keyed{records, index, &objects.records}, keeping{projections, objects.projections, c.Namespace}
+		records, projections = newKeyed(index, &objects.records), keeping{projections, objects.projections, c.Namespace}
 	}
 	f.sources = []*source{
 		from("namespaces", namespaces(), &metav1.PartialObjectMetadata{}, newNamespaces(index)),
@@ -120,9 +120,9 @@ func newFeed(
 // declared are the sources of the APITokens and AtlassianSites of a namespace, or of all. Each has stores of its own: a list
 // replaces only what came from the same namespace.
 func declared(from newSourceFunc, index *authn.Index, objects *Objects, namespace string) []*source {
-	apiTokens, sites := newTokens(index), newSites(index)
+	apiTokens, sites := newTokens(index, namespace), newSites(index)
 	if objects != nil {
-		apiTokens, sites = keeping{apiTokens, objects.apiTokens, namespace}, keeping{sites, objects.sites, namespace}
+		apiTokens, sites = keepingTokens{apiTokens, objects.apiTokens, namespace}, keeping{sites, objects.sites, namespace}
 	}
 	name := func(kind string) string {
 		if namespace == metav1.NamespaceAll {
@@ -180,6 +180,9 @@ func (f *Feed) Ready(*http.Request) error {
 		return errors.New("the initial list has not been seen yet")
 	}
 }
+
+// Synced is closed when the index has seen the whole initial list.
+func (f *Feed) Synced() <-chan struct{} { return f.synced }
 
 func (f *Feed) awaitSync(ctx context.Context) {
 	for _, s := range f.sources {

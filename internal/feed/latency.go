@@ -2,6 +2,8 @@ package feed
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -26,29 +28,26 @@ func newLatencyProbe(m *metrics) *latencyProbe {
 
 var errNoLease = errors.New("not a lease that was ever renewed")
 
-// put implements store, as do remove and keys. It does not measure the first renewal of a lease, which may be old.
-func (p *latencyProbe) put(o client.Object) error {
+// parse implements store, as do remove and retain. It does not measure the first renewal of a lease, which may be old.
+func (p *latencyProbe) parse(o client.Object) parsed {
+	k := keyOf(o)
 	l, ok := o.(*coordinationv1.Lease)
 	if !ok || l.Spec.RenewTime == nil {
-		return errNoLease
+		return parsed{k, func() {}, errNoLease}
 	}
-	k := keyOf(l)
-	last, seen := p.last[k]
-	p.last[k] = l.Spec.RenewTime.Time
-	if seen && l.Spec.RenewTime.After(last) {
-		p.observe(max(0, p.now().Sub(l.Spec.RenewTime.Time).Seconds()))
-	}
-	return nil
+	return parsed{k, func() {
+		last, seen := p.last[k]
+		p.last[k] = l.Spec.RenewTime.Time
+		if seen && l.Spec.RenewTime.After(last) {
+			p.observe(max(0, p.now().Sub(l.Spec.RenewTime.Time).Seconds()))
+		}
+	}, nil}
 }
 
 func (p *latencyProbe) remove(k key) { delete(p.last, k) }
 
-func (p *latencyProbe) keys() []key {
-	keys := make([]key, 0, len(p.last))
-	for k := range p.last {
-		keys = append(keys, k)
-	}
-	return keys
+func (p *latencyProbe) retain(all []*parsed) {
+	removeOthers(slices.Collect(maps.Keys(p.last)), all, p.remove)
 }
 
 func lease(namespace, name string) []client.ListOption {

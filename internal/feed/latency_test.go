@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -28,20 +29,20 @@ func TestLatencyProbe(t *testing.T) {
 		renewed("2", time.Minute),          // another lease of the same name
 		renewed("2", 2*time.Second),
 	} {
-		if err := p.put(l); err != nil {
+		if err := put(p, l); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if want := []float64{0.25, 0, 2}; !slices.Equal(observed, want) {
 		t.Errorf("observed %v, want %v", observed, want)
 	}
-	if p.put(&coordinationv1.Lease{}) == nil || p.put(&metav1.PartialObjectMetadata{}) == nil {
+	if put(p, &coordinationv1.Lease{}) == nil || put(p, &metav1.PartialObjectMetadata{}) == nil {
 		t.Error("took something that was never renewed")
 	}
-	for _, k := range p.keys() {
+	for _, k := range slices.Collect(maps.Keys(p.last)) {
 		p.remove(k)
 	}
-	if len(p.keys()) != 0 {
+	if len(slices.Collect(maps.Keys(p.last))) != 0 {
 		t.Error("something is left")
 	}
 }

@@ -13,53 +13,29 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/projection"
-	"apitokens.dev/operator/internal/username"
 )
 
 // Objects are the objects that the portal shows: APITokens, AtlassianSites and the projections of sites. The feed keeps them
 // beside the index, also those that the index cannot read, and none that is being deleted. The methods may run at the same time.
 // The caller must not change what they return.
 type Objects struct {
-	apiTokens, sites, projections cache.Indexer
+	apiTokens          *keptTokens
+	sites, projections cache.Indexer
 	// records has the UIDs of APITokens by what their records say.
 	records recordIndex
 	loaded  atomic.Bool
 }
 
-// Names of the indices of APITokens.
-const (
-	bySite  = "site"
-	byOwner = "owner"
-	byUID   = "uid"
-)
-
 // NewObjects returns a store without objects.
 func NewObjects() *Objects {
 	return &Objects{
-		records: recordIndex{byKey: map[siteKey][]string{}, byID: map[string][]string{}, of: map[string]recordKeys{}},
-		sites:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil), projections: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil),
-		apiTokens: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{
-			bySite:  indexedBy(func(t *tokensv1alpha1.APIToken) string { return siteOf(t).String() }),
-			byUID:   indexedBy(func(t *tokensv1alpha1.APIToken) string { return string(t.UID) }),
-			byOwner: indexedBy(func(t *tokensv1alpha1.APIToken) string { return ownerKey(siteOf(t), username.Fold(t.Spec.User)) }),
-		}),
+		apiTokens: newKeptTokens(), records: recordIndex{byKey: map[siteKey][]string{}, byID: map[string][]string{}},
+		sites: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil), projections: cache.NewIndexer(cache.MetaNamespaceKeyFunc, nil),
 	}
 }
 
 func siteOf(t *tokensv1alpha1.APIToken) authn.SiteName {
 	return authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
-}
-
-func ownerKey(site authn.SiteName, user string) string { return site.String() + "/" + user }
-
-func indexedBy(key func(*tokensv1alpha1.APIToken) string) cache.IndexFunc {
-	return func(o any) ([]string, error) {
-		t, ok := o.(*tokensv1alpha1.APIToken)
-		if !ok {
-			return nil, nil
-		}
-		return []string{key(t)}, nil
-	}
 }
 
 // Loaded reports whether the whole initial list has been seen.
@@ -72,7 +48,7 @@ func (o *Objects) Site(name types.NamespacedName) *tokensv1alpha1.AtlassianSite 
 
 // APIToken returns an APIToken. It returns nil if there is none.
 func (o *Objects) APIToken(name types.NamespacedName) *tokensv1alpha1.APIToken {
-	return named[*tokensv1alpha1.APIToken](o.apiTokens, name)
+	return o.apiTokens.named(name).apiToken()
 }
 
 // Projection returns the Secret in the operator's namespace that holds the projection of a site. It returns nil if there is none.
@@ -87,14 +63,14 @@ func named[T client.Object](from cache.Indexer, name types.NamespacedName) (foun
 	return found
 }
 
-// OfSite returns the APITokens of a site, in no order.
-func (o *Objects) OfSite(site authn.SiteName) []*tokensv1alpha1.APIToken {
-	return o.indexed(bySite, site.String())
+// Summaries calls yield for each APIToken of a site, in no order, until that returns false.
+func (o *Objects) Summaries(site authn.SiteName, yield func(Summary) bool) {
+	o.apiTokens.ofSite(site, yield)
 }
 
 // OwnedBy returns the APITokens of a user at a site, in no order. user is folded.
 func (o *Objects) OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken {
-	return o.indexed(byOwner, ownerKey(site, user))
+	return o.apiTokens.ownedBy(owner{site, user})
 }
 
 // OfKey returns the APITokens whose records name this user key at the site, in no order.
@@ -109,27 +85,15 @@ func (o *Objects) OfTokenID(id string) []*tokensv1alpha1.APIToken {
 
 func (o *Objects) withUIDs(uids []string) (found []*tokensv1alpha1.APIToken) {
 	for _, uid := range uids {
-		found = append(found, o.indexed(byUID, uid)...)
-	}
-	return found
-}
-
-func (o *Objects) indexed(index, value string) []*tokensv1alpha1.APIToken {
-	stored, err := o.apiTokens.ByIndex(index, value)
-	if err != nil {
-		return nil // there is no such index, so this never happens
-	}
-	found := make([]*tokensv1alpha1.APIToken, 0, len(stored))
-	for _, one := range stored {
-		if t, ok := one.(*tokensv1alpha1.APIToken); ok {
-			found = append(found, t)
+		if t := o.apiTokens.withUID(uid); t != nil {
+			found = append(found, t.apiToken())
 		}
 	}
 	return found
 }
 
-// keeping is a store that also keeps the objects. What authenticates is kept: an object is kept before the index has it, and
-// forgotten after.
+// keeping is a store that also keeps the objects as they are. What authenticates is kept: an object is kept before the index has
+// it, and forgotten after.
 type keeping struct {
 	store
 
@@ -138,15 +102,18 @@ type keeping struct {
 	namespace string
 }
 
-func (k keeping) put(o client.Object) error {
+func (k keeping) parse(o client.Object) parsed {
+	gone := keyOf(o)
 	if !o.GetDeletionTimestamp().IsZero() {
-		k.remove(keyOf(o))
-		return nil
+		return parsed{gone, func() { k.remove(gone) }, nil}
 	}
-	if err := k.kept.Add(o); err != nil {
-		return err
+	p := k.store.parse(o)
+	put := p.apply
+	p.apply = func() {
+		_ = k.kept.Add(o) // fails only for objects without a name
+		put()
 	}
-	return k.store.put(o)
+	return p
 }
 
 func (k keeping) remove(gone key) {
@@ -156,15 +123,49 @@ func (k keeping) remove(gone key) {
 	}
 }
 
-func (k keeping) keys() []key {
-	var all []key
+func (k keeping) retain(all []*parsed) {
+	var known []key
 	for _, stored := range k.kept.List() {
 		if o, ok := stored.(client.Object); ok && (k.namespace == "" || o.GetNamespace() == k.namespace) {
-			all = append(all, keyOf(o))
+			known = append(known, keyOf(o))
 		}
 	}
-	return all
+	removeOthers(known, all, k.remove)
 }
+
+// keepingTokens is a store of APITokens that also keeps those parts of them that the portal shows, in the same order as keeping.
+type keepingTokens struct {
+	store
+
+	kept *keptTokens
+	// namespace is where the APITokens come from; empty means everywhere.
+	namespace string
+}
+
+func (k keepingTokens) parse(o client.Object) parsed {
+	gone := keyOf(o)
+	t, ok := o.(*tokensv1alpha1.APIToken)
+	if ok && !o.GetDeletionTimestamp().IsZero() {
+		return parsed{gone, func() { k.remove(gone) }, nil}
+	}
+	p := k.store.parse(o)
+	if !ok {
+		return p
+	}
+	kept, put := newKeptToken(t), p.apply
+	p.apply = func() {
+		k.kept.put(kept)
+		put()
+	}
+	return p
+}
+
+func (k keepingTokens) remove(gone key) {
+	k.store.remove(gone)
+	k.kept.remove(gone)
+}
+
+func (k keepingTokens) retain(all []*parsed) { removeOthers(k.kept.keys(k.namespace), all, k.remove) }
 
 // siteKey is a user key at a site.
 type siteKey struct {
@@ -184,7 +185,6 @@ type recordIndex struct {
 	mu    sync.RWMutex
 	byKey map[siteKey][]string
 	byID  map[string][]string
-	of    map[string]recordKeys
 }
 
 func (x *recordIndex) ofKey(k siteKey) []string {
@@ -199,19 +199,15 @@ func (x *recordIndex) ofID(id string) []string {
 	return slices.Clone(x.byID[id])
 }
 
-// set replaces what is known of the record of an APIToken. The zero value forgets it.
-func (x *recordIndex) set(uid string, to recordKeys) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	old := x.of[uid]
+// set replaces what is known of the record of an APIToken. The zero value stands for no record.
+func (x *recordIndex) set(uid string, old, to recordKeys) {
 	if old == to {
 		return
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	move(x.byKey, uid, old.siteKey, to.siteKey)
 	move(x.byID, uid, old.id, to.id)
-	if x.of[uid] = to; to == (recordKeys{}) {
-		delete(x.of, uid)
-	}
 }
 
 // move moves a UID from one key to another. There is nothing under the zero key.
@@ -238,23 +234,32 @@ type keyed struct {
 	found *recordIndex
 }
 
-func (k keyed) put(o client.Object) error {
-	err := k.store.put(o)
-	k.learn(o.GetName())
-	return err
+func newKeyed(ix *authn.Index, found *recordIndex) keyed {
+	k, records := keyed{index: ix, found: found}, newRecords(ix)
+	records.forget = func(uid string) { k.learn(uid, func() { ix.DeleteRecord(uid) }) }
+	k.store = records
+	return k
 }
 
-func (k keyed) remove(gone key) {
-	k.store.remove(gone)
-	k.learn(gone.Name)
+func (k keyed) parse(o client.Object) parsed {
+	p := k.store.parse(o)
+	put := p.apply
+	p.apply = func() { k.learn(p.Name, put) }
+	return p
 }
 
-func (k keyed) learn(uid string) {
-	var to recordKeys
+// learn notes how a change of the index changes the record of an APIToken.
+func (k keyed) learn(uid string, change func()) {
+	before := k.keysOf(uid)
+	change()
+	k.found.set(uid, before, k.keysOf(uid))
+}
+
+func (k keyed) keysOf(uid string) (found recordKeys) {
 	if r := k.index.Record(uid); r != nil {
-		if to.id = r.TokenID; r.UserKey != "" {
-			to.siteKey = siteKey{authn.SiteName(r.Site), r.UserKey}
+		if found.id = r.TokenID; r.UserKey != "" {
+			found.siteKey = siteKey{authn.SiteName(r.Site), r.UserKey}
 		}
 	}
-	k.found.set(uid, to)
+	return found
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/token"
 )
 
 // apiToken returns an APIToken of a user for the site jira/main.
@@ -55,7 +57,7 @@ func TestObjectsAreKept(t *testing.T) {
 		index, objects := authn.NewIndex(time.Now), NewObjects()
 		s := &source{
 			name: "apitokens", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), index),
-			store: keeping{newTokens(index), objects.apiTokens, ""},
+			store: keepingTokens{newTokens(index, ""), objects.apiTokens, ""},
 		}
 		if err := s.Replace([]any{apiToken("a", "1", "alice"), apiToken("b", "2", "alice", malformed)}, ""); err != nil {
 			t.Fatal(err)
@@ -67,10 +69,10 @@ func TestObjectsAreKept(t *testing.T) {
 		var got []string
 		for _, one := range objects.OwnedBy(site, "alice") {
 			got = append(got, string(one.UID))
-			if objects.APIToken(types.NamespacedName{Namespace: one.Namespace, Name: one.Name}) != one {
+			if found := objects.APIToken(types.NamespacedName{Namespace: one.Namespace, Name: one.Name}); found == nil || found.UID != one.UID {
 				t.Errorf("%s: %s is not found by name", name, one.Name)
 			}
-			if !slices.Contains(objects.OfSite(site), one) {
+			if !slices.Contains(ofSite(objects, site), string(one.UID)) {
 				t.Errorf("%s: %s is not found by site", name, one.Name)
 			}
 		}
@@ -79,6 +81,15 @@ func TestObjectsAreKept(t *testing.T) {
 			t.Errorf("%s: kept are %q, want %q", name, got, tc.want)
 		}
 	}
+}
+
+// ofSite returns the UIDs of the APITokens of a site.
+func ofSite(o *Objects, site authn.SiteName) (uids []string) {
+	o.Summaries(site, func(s Summary) bool {
+		uids = append(uids, s.UID)
+		return true
+	})
+	return uids
 }
 
 // With one source for each namespace, a list of one leaves the objects of the others alone.
@@ -124,7 +135,7 @@ func TestSourcesOfNamespaces(t *testing.T) {
 func TestObjectsAreFoundByTheirRecords(t *testing.T) {
 	index, objects := authn.NewIndex(time.Now), NewObjects()
 	site := authn.SiteName{Namespace: "jira", Name: "main"}
-	tokens, records := keeping{newTokens(index), objects.apiTokens, ""}, keyed{newRecords(index), index, &objects.records}
+	tokens, records := keepingTokens{newTokens(index, ""), objects.apiTokens, ""}, newKeyed(index, &objects.records)
 	stored := func(key string) *corev1.Secret {
 		t.Helper()
 		_, entry, err := record.Mint("asp_0123456789abcdef", record.Delivered, time.Now(), rand.Reader)
@@ -140,7 +151,7 @@ func TestObjectsAreFoundByTheirRecords(t *testing.T) {
 		}
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "1", UID: "record"}, Data: map[string][]byte{record.DataKey: data}}
 	}
-	put := func(s store, o client.Object) func() { return func() { _ = s.put(o) } } // one of them cannot be read
+	put := func(s store, o client.Object) func() { return func() { _ = put(s, o) } } // one of them cannot be read
 	damaged := stored("K1")
 	damaged.Data = nil
 	for _, step := range []struct {
@@ -168,7 +179,87 @@ func TestObjectsAreFoundByTheirRecords(t *testing.T) {
 			t.Errorf("%s: %d have the token id, want %d", step.name, got, step.byID)
 		}
 	}
-	if len(objects.records.of)+len(objects.records.byKey)+len(objects.records.byID) != 0 {
-		t.Errorf("kept are %v, %v and %v", objects.records.of, objects.records.byKey, objects.records.byID)
+	if len(objects.records.byKey)+len(objects.records.byID) != 0 {
+		t.Errorf("kept are %v and %v", objects.records.byKey, objects.records.byID)
+	}
+}
+
+// A new list takes away what it does not have, also what cannot be read, with what it is found by.
+func TestManyAreListedAgain(t *testing.T) {
+	index, objects := authn.NewIndex(time.Now), NewObjects()
+	m := newMetrics(prometheus.NewRegistry(), index)
+	from := func(name string, s store) *source {
+		return &source{name: name, log: logr.Discard(), synced: make(chan struct{}), metrics: m, store: s}
+	}
+	tokens, records := from("apitokens", newTokens(index, "")), from("records", newKeyed(index, &objects.records))
+	stored := func(name string) *corev1.Secret {
+		id, err := token.NewID(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, entry, err := record.Mint(id, record.Delivered, time.Now(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := (&record.Record{
+			TokenID: id, User: "alice", UserKey: "K", Portal: true, Entries: []record.Entry{entry},
+			Site: record.Ref{Namespace: "jira", Name: "main"}, APIToken: record.Ref{Namespace: "ns", Name: name},
+		}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("record-" + name)}, Data: map[string][]byte{record.DataKey: data}}
+	}
+	list := func(s *source, objects ...any) {
+		if err := s.Replace(objects, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list(tokens, apiToken("a", "a", "alice"), apiToken("b", "b", "alice", malformed), apiToken("c", "c", "alice"))
+	list(records, stored("a"), stored("c"))
+	list(tokens, apiToken("c", "c", "alice"))
+	list(records, stored("c"), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "damaged"}})
+	if uids := index.TokenUIDs(""); !slices.Equal(uids, []string{"c"}) {
+		t.Errorf("the index has the APITokens %q", uids)
+	}
+	if uids := index.RecordUIDs(); !slices.Equal(uids, []string{"c"}) {
+		t.Errorf("the index has the records %q", uids)
+	}
+	if found := objects.records.ofKey(siteKey{authn.SiteName{Namespace: "jira", Name: "main"}, "K"}); !slices.Equal(found, []string{"c"}) {
+		t.Errorf("the user key is that of %q", found)
+	}
+	list(records)
+	if n := len(objects.records.byKey) + len(objects.records.byID) + len(index.RecordUIDs()); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// An APIToken that is kept is shown as it is, but for what the portal does not show.
+func TestKeptTokens(t *testing.T) {
+	used, created := metav1.NewTime(time.Unix(1_700_000_100, 0)), metav1.NewTime(time.Unix(1_700_000_000, 0))
+	usual := func(mods ...func(*tokensv1alpha1.APIToken)) *tokensv1alpha1.APIToken {
+		return apiToken("a", "1", "Alice", append(mods, func(t *tokensv1alpha1.APIToken) { t.CreationTimestamp = created })...)
+	}
+	for name, object := range map[string]*tokensv1alpha1.APIToken{
+		"usual": usual(),
+		"in use": usual(func(t *tokensv1alpha1.APIToken) {
+			t.Status.LastAccessedTime, t.Status.LastAccessedFrom = used, "10.0.0.1"
+			t.Status.Conditions = []metav1.Condition{{Type: "Ready", Reason: "Issued"}}
+		}),
+		"with limits": usual(func(t *tokensv1alpha1.APIToken) {
+			t.Spec.LifetimeDays, t.Spec.AllowedPaths, t.Spec.ExpirationTime = new(int32(7)), []string{"/rest/"}, used
+			t.Spec.CreatedBy.Namespace, t.Spec.Label, t.Spec.Access = "team", "CI", tokensv1alpha1.AccessReadOnly
+		}),
+	} {
+		if diff := cmp.Diff(object, newKeptToken(object.DeepCopy()).apiToken()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	hidden := usual(func(t *tokensv1alpha1.APIToken) {
+		t.Spec.Delivery.SecretName, t.Spec.Rotation.IntervalDays = "s", new(int32(1))
+		t.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: "s"}
+	})
+	if diff := cmp.Diff(usual(), newKeptToken(hidden).apiToken()); diff != "" {
+		t.Errorf("what is not shown: %s", diff)
 	}
 }

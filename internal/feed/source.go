@@ -88,17 +88,49 @@ func (s *source) staleness() float64 {
 	return time.Since(time.Unix(0, lost)).Seconds()
 }
 
+// Transformer implements cache.TransformingStore: of an initial list, only what the index needs is there at the same time.
+func (s *source) Transformer() cache.TransformFunc {
+	return func(object any) (any, error) {
+		if o, ok := object.(client.Object); ok {
+			return s.read(o), nil
+		}
+		return object, nil
+	}
+}
+
+// read parses an object.
+func (s *source) read(o client.Object) *parsed {
+	slim(o)
+	return new(s.parse(o))
+}
+
+// put puts what was parsed into the index.
+func (s *source) put(p *parsed) {
+	p.apply()
+	if p.err != nil {
+		s.metrics.damaged.WithLabelValues(s.name).Inc()
+		s.log.Info("Ignoring a damaged object", "namespace", p.Namespace, "name", p.Name, "reason", p.err.Error())
+	}
+}
+
+// parsed returns what was parsed of an object of a list.
+func (s *source) parsed(object any) (*parsed, error) {
+	switch o := object.(type) {
+	case *parsed:
+		return o, nil
+	case client.Object:
+		return s.read(o), nil
+	}
+	return nil, fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
+}
+
 // Add implements cache.ReflectorStore, as do Update, Delete, Replace and Resync.
 func (s *source) Add(object any) error {
-	o, ok := object.(client.Object)
-	if !ok {
-		return fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
+	p, err := s.parsed(object)
+	if err != nil {
+		return err
 	}
-	slim(o)
-	if err := s.put(o); err != nil {
-		s.metrics.damaged.WithLabelValues(s.name).Inc()
-		s.log.Info("Ignoring a damaged object", "namespace", o.GetNamespace(), "name", o.GetName(), "reason", err.Error())
-	}
+	s.put(p)
 	return nil
 }
 
@@ -118,21 +150,18 @@ func (s *source) Delete(object any) error {
 // Replace removes the objects that are not in a new list, then puts in the list. In the other order, removing an object
 // would also remove a new one with the same name.
 func (s *source) Replace(objects []any, _ string) error {
-	listed := make(map[key]bool, len(objects))
-	for _, object := range objects {
-		if o, ok := object.(client.Object); ok {
-			listed[keyOf(o)] = true
-		}
-	}
-	for _, k := range s.keys() {
-		if !listed[k] {
-			s.remove(k)
-		}
-	}
-	for _, object := range objects {
-		if err := s.Add(object); err != nil {
+	all := make([]*parsed, 0, len(objects))
+	for i, object := range objects {
+		p, err := s.parsed(object)
+		if err != nil {
 			return err
 		}
+		all, objects[i] = append(all, p), nil
+	}
+	s.retain(all)
+	for i := range all {
+		s.put(all[i])
+		all[i] = nil // the index has what it needs of it
 	}
 	if s.listing {
 		s.listing = false

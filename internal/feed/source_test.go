@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"apitokens.dev/operator/internal/authn"
 )
@@ -21,19 +22,25 @@ func newTestSource(kept map[string]string) *source {
 		name: "test", log: logr.Discard(), synced: make(chan struct{}), metrics: newMetrics(prometheus.NewRegistry(), authn.NewIndex(time.Now)),
 		store: &typed[*corev1.Secret, string]{
 			known: map[key]string{},
-			read: func(s *corev1.Secret) (string, error) {
+			read: func(s *corev1.Secret) (string, func(), error) {
 				switch s.Type {
 				case "damaged":
-					return "", errors.New("damaged")
+					return "", nil, errors.New("damaged")
 				case "ended":
-					return "", errInactive
+					return "", nil, errInactive
 				}
-				kept[s.Name] = string(s.UID)
-				return s.Name, nil
+				return s.Name, func() { kept[s.Name] = string(s.UID) }, nil
 			},
 			forget: func(name string) { delete(kept, name) },
 		},
 	}
+}
+
+// put puts an object into a store.
+func put(s store, o client.Object) error {
+	p := s.parse(o)
+	p.apply()
+	return p.err
 }
 
 func object(name, uid, is string) *corev1.Secret {

@@ -32,20 +32,32 @@ func keyOf(o client.Object) key {
 	return key{types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, o.GetUID()}
 }
 
-// store puts objects of one kind into the index.
+// store puts objects of one kind into the index, in two steps: a list of objects takes the least memory if each is parsed as it
+// arrives, and they count all at once.
 type store interface {
-	// put adds or replaces an object. One that cannot be read is removed, and put returns an error.
-	put(client.Object) error
+	// parse reads an object. Nothing but what it returns keeps parts of the object.
+	parse(client.Object) parsed
 	remove(key)
-	keys() []key
+	// retain removes every object that is not in a list of all.
+	retain([]*parsed)
+}
+
+// parsed is what the feed keeps of an object until it puts that into the index.
+type parsed struct {
+	key
+
+	// apply adds or replaces the object, or removes it if it cannot be read or does not count.
+	apply func()
+	// err says why the object, or a part of it, cannot be read.
+	err error
 }
 
 // typed is a store of objects of type T. The index identifies each of them by an I.
 type typed[T client.Object, I comparable] struct {
 	// known has the objects in the index, with their I.
 	known map[key]I
-	// read puts an object into the index and returns its I. With an error, it returns an I only if a part is in the index.
-	read func(T) (I, error)
+	// read returns the I of an object, and what puts it into the index. With an error, it returns an I only if a part is put in.
+	read func(T) (I, func(), error)
 	// forget removes it from the index.
 	forget func(I)
 }
@@ -53,27 +65,26 @@ type typed[T client.Object, I comparable] struct {
 // errInactive says that an object exists but does not count.
 var errInactive = errors.New("it does not count")
 
-func (s *typed[T, I]) put(o client.Object) error {
+func (s *typed[T, I]) parse(o client.Object) parsed {
+	k := keyOf(o)
 	object, ok := o.(T)
 	if !ok {
-		return fmt.Errorf("unexpected type %T", o)
+		return parsed{k, func() {}, fmt.Errorf("unexpected type %T", o)}
 	}
-	k := keyOf(o)
-	var none I
-	id, err := s.read(object)
+	id, put, err := s.read(object)
 	if errors.Is(err, errInactive) {
-		s.remove(k)
-		return nil
+		err = nil
 	}
-	if id == none {
-		s.remove(k)
-		return err
+	if put == nil {
+		return parsed{k, func() { s.remove(k) }, err}
 	}
-	if old, ok := s.known[k]; ok && old != id {
-		s.forget(old)
-	}
-	s.known[k] = id
-	return err
+	return parsed{k, func() {
+		put()
+		if old, ok := s.known[k]; ok && old != id {
+			s.forget(old)
+		}
+		s.known[k] = id
+	}, err}
 }
 
 func (s *typed[T, I]) remove(k key) {
@@ -83,23 +94,81 @@ func (s *typed[T, I]) remove(k key) {
 	}
 }
 
-func (s *typed[T, I]) keys() []key { return slices.Collect(maps.Keys(s.known)) }
+func (s *typed[T, I]) retain(all []*parsed) {
+	removeOthers(slices.Collect(maps.Keys(s.known)), all, s.remove)
+}
 
-func newTokens(ix *authn.Index) store {
-	return &typed[*tokensv1alpha1.APIToken, string]{
-		known:  map[key]string{},
+// removeOthers removes the known objects that are not in a list of all.
+func removeOthers(known []key, all []*parsed, remove func(key)) {
+	listed := make(map[key]bool, len(all))
+	for _, p := range all {
+		listed[p.key] = true
+	}
+	for _, k := range known {
+		if !listed[k] {
+			remove(k)
+		}
+	}
+}
+
+// many is a store of objects of which there may be very many. The index itself knows which it has, by a UID.
+type many[T client.Object] struct {
+	// read returns what puts an object into the index. With nil, the object is removed.
+	read func(T) (func(), error)
+	// uidOf returns the UID by which the index knows an object. uids returns those of all.
+	uidOf func(key) string
+	uids  func() []string
+	// forget removes the object with a UID from the index.
+	forget func(string)
+}
+
+func (s many[T]) parse(o client.Object) parsed {
+	k := keyOf(o)
+	object, ok := o.(T)
+	if !ok {
+		return parsed{k, func() {}, fmt.Errorf("unexpected type %T", o)}
+	}
+	put, err := s.read(object)
+	if put == nil {
+		put = func() { s.remove(k) }
+	}
+	return parsed{k, put, err}
+}
+
+func (s many[T]) remove(k key) { s.forget(s.uidOf(k)) }
+
+func (s many[T]) retain(all []*parsed) {
+	known := s.uids()
+	if len(known) == 0 {
+		return
+	}
+	listed := make(map[string]bool, len(all))
+	for _, p := range all {
+		listed[s.uidOf(p.key)] = true
+	}
+	for _, uid := range known {
+		if !listed[uid] {
+			s.forget(uid)
+		}
+	}
+}
+
+// newTokens returns the store of the APITokens of a namespace, or of all.
+func newTokens(ix *authn.Index, namespace string) store {
+	return many[*tokensv1alpha1.APIToken]{
+		uidOf:  func(k key) string { return string(k.uid) },
+		uids:   func() []string { return ix.TokenUIDs(namespace) },
 		forget: ix.DeleteToken,
-		read: func(t *tokensv1alpha1.APIToken) (string, error) {
+		read: func(t *tokensv1alpha1.APIToken) (func(), error) {
 			if !t.DeletionTimestamp.IsZero() {
-				return "", errInactive
+				return nil, nil
 			}
 			token, err := readToken(t)
 			if err != nil {
 				// It agrees with no record. Without it, its record would seem to be that of a deleted APIToken.
-				token = authn.Token{UID: string(t.UID)}
+				token = authn.Token{UID: string(t.UID), Namespace: t.Namespace}
 			}
-			ix.PutToken(token)
-			return token.UID, err
+			return func() { ix.PutToken(token) }, err
 		},
 	}
 }
@@ -108,16 +177,15 @@ func newSites(ix *authn.Index) store {
 	return &typed[*tokensv1alpha1.AtlassianSite, authn.SiteName]{
 		known:  map[key]authn.SiteName{},
 		forget: ix.DeleteSite,
-		read: func(s *tokensv1alpha1.AtlassianSite) (authn.SiteName, error) {
+		read: func(s *tokensv1alpha1.AtlassianSite) (authn.SiteName, func(), error) {
 			if !s.DeletionTimestamp.IsZero() {
-				return authn.SiteName{}, errInactive
+				return authn.SiteName{}, nil, errInactive
 			}
 			site, err := readSite(s)
 			if err != nil {
-				return authn.SiteName{}, err
+				return authn.SiteName{}, nil, err
 			}
-			ix.PutSite(site)
-			return site.Name, nil
+			return site.Name, func() { ix.PutSite(site) }, nil
 		},
 	}
 }
@@ -126,25 +194,25 @@ func newNamespaces(ix *authn.Index) store {
 	return &typed[*metav1.PartialObjectMetadata, string]{
 		known:  map[key]string{},
 		forget: ix.DeleteNamespace,
-		read: func(n *metav1.PartialObjectMetadata) (string, error) {
-			ix.PutNamespace(n.Name, n.Labels)
-			return n.Name, nil
+		read: func(n *metav1.PartialObjectMetadata) (string, func(), error) {
+			return n.Name, func() { ix.PutNamespace(n.Name, n.Labels) }, nil
 		},
 	}
 }
 
-func newRecords(ix *authn.Index) store {
-	return &typed[*corev1.Secret, string]{
-		known:  map[key]string{},
+func newRecords(ix *authn.Index) many[*corev1.Secret] {
+	return many[*corev1.Secret]{
+		uidOf:  func(k key) string { return k.Name },
+		uids:   ix.RecordUIDs,
 		forget: ix.DeleteRecord,
-		read: func(s *corev1.Secret) (string, error) {
+		read: func(s *corev1.Secret) (func(), error) {
 			r, err := record.Decode(s.Data[record.DataKey])
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			slimRecord(r)
-			ix.PutRecord(s.Name, r)
-			return s.Name, nil
+			uid := s.Name
+			return func() { ix.PutRecord(uid, r) }, nil
 		},
 	}
 }
@@ -156,20 +224,19 @@ func newCallerKeys(ix *authn.Index) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
 		known:  map[key]authn.SiteName{},
 		forget: ix.DeleteCallerKeys,
-		read: func(s *corev1.Secret) (authn.SiteName, error) {
+		read: func(s *corev1.Secret) (authn.SiteName, func(), error) {
 			k, err := authurl.DecodeKeys(s.Data[authurl.KeysDataKey])
 			if err != nil {
-				return authn.SiteName{}, err
+				return authn.SiteName{}, nil, err
 			}
 			if k.SecretName() != s.Name {
-				return authn.SiteName{}, errMisnamed
+				return authn.SiteName{}, nil, errMisnamed
 			}
 			name := authn.SiteName{Namespace: k.Namespace, Name: k.Site}
 			if !k.Served {
-				return authn.SiteName{}, errInactive // kept for later, and no caller may use them
+				return authn.SiteName{}, nil, errInactive // kept for later, and no caller may use them
 			}
-			ix.PutCallerKeys(name, k.Keys, k.Ends)
-			return name, nil
+			return name, func() { ix.PutCallerKeys(name, k.Keys, k.Ends) }, nil
 		},
 	}
 }
@@ -178,17 +245,16 @@ func newProbeKeys(ix *authn.Index) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
 		known:  map[key]authn.SiteName{},
 		forget: ix.DeleteProbeKey,
-		read: func(s *corev1.Secret) (authn.SiteName, error) {
+		read: func(s *corev1.Secret) (authn.SiteName, func(), error) {
 			k, err := probe.Decode(s.Data[probe.DataKey])
 			if err != nil {
-				return authn.SiteName{}, err
+				return authn.SiteName{}, nil, err
 			}
 			if k.SecretName() != s.Name {
-				return authn.SiteName{}, errMisnamed
+				return authn.SiteName{}, nil, errMisnamed
 			}
 			name := authn.SiteName{Namespace: k.Namespace, Name: k.Site}
-			ix.PutProbeKey(name, k)
-			return name, nil
+			return name, func() { ix.PutProbeKey(name, k) }, nil
 		},
 	}
 }
@@ -203,24 +269,27 @@ func newProjections(ix *authn.Index, v *license.Verifier) store {
 			ix.DeleteLicense(name)
 			ix.DeleteCallerAuthorities(name)
 		},
-		read: func(s *corev1.Secret) (authn.SiteName, error) {
+		read: func(s *corev1.Secret) (authn.SiteName, func(), error) {
 			p, err := projection.Decode(s.Data[projection.DataKey])
 			if err != nil {
-				return authn.SiteName{}, err
+				return authn.SiteName{}, nil, err
 			}
 			if p.SecretName() != s.Name {
-				return authn.SiteName{}, errMisnamed
+				return authn.SiteName{}, nil, errMisnamed
 			}
 			name := authn.SiteName{Namespace: p.Namespace, Name: p.Site}
-			ix.PutMemory(name, authn.Memory{UID: p.UID, IssuedAfter: p.IssuedAfter})
-			// The site says in its conditions why they cannot be read. Then nobody may call.
-			callers, _ := trust.Parse([]byte(p.CallerCAs))
-			ix.PutCallerAuthorities(name, callers)
-			if v != nil {
-				ix.PutLicense(name, readLicense(v, p.License))
-			}
-			return name, nil
+			return name, func() { putProjection(ix, v, name, p) }, nil
 		},
+	}
+}
+
+func putProjection(ix *authn.Index, v *license.Verifier, name authn.SiteName, p projection.Projection) {
+	ix.PutMemory(name, authn.Memory{UID: p.UID, IssuedAfter: p.IssuedAfter})
+	// The site says in its conditions why they cannot be read. Then nobody may call.
+	callers, _ := trust.Parse([]byte(p.CallerCAs))
+	ix.PutCallerAuthorities(name, callers)
+	if v != nil {
+		ix.PutLicense(name, readLicense(v, p.License))
 	}
 }
 
@@ -234,20 +303,20 @@ func newCredentials(ix *authn.Index) store {
 	return &typed[*corev1.Secret, owner]{
 		known:  map[key]owner{},
 		forget: func(o owner) { ix.DeleteUpstreamCredential(o.site, o.user) },
-		read: func(s *corev1.Secret) (owner, error) {
+		read: func(s *corev1.Secret) (owner, func(), error) {
 			c, err := upstream.Decode(s.Data[upstream.DataKey])
 			if err != nil {
-				return owner{}, err
+				return owner{}, nil, err
 			}
 			if c.SecretName() != s.Name {
-				return owner{}, errMisnamed
+				return owner{}, nil, errMisnamed
 			}
 			if !c.Usable() {
-				return owner{}, errInactive // the product does not accept it any more
+				return owner{}, nil, errInactive // the product does not accept it any more
 			}
-			o := owner{authn.SiteName{Namespace: c.Namespace, Name: c.Site}, c.User}
-			ix.PutUpstreamCredential(authn.UpstreamCredential{Site: o.site, User: o.user, UserKey: c.UserKey, Authorization: c.Authorization(), Origin: c.Origin})
-			return o, nil
+			o := owner{authn.SiteName{Namespace: shared(c.Namespace), Name: shared(c.Site)}, c.User}
+			held := authn.UpstreamCredential{Site: o.site, User: o.user, UserKey: c.UserKey, Authorization: c.Authorization(), Origin: shared(c.Origin)}
+			return o, func() { ix.PutUpstreamCredential(held) }, nil
 		},
 	}
 }

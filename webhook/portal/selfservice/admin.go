@@ -1,11 +1,17 @@
 package selfservice
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
+	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
@@ -46,17 +52,47 @@ func (s *Service) Search(c *Caller, q Query) (Page, error) {
 	case q.MaxResults < 1 || q.MaxResults > MaxResults:
 		return Page{}, invalid("maxResults", "maxResults must be 1 to %d.", MaxResults)
 	}
-	found := slices.DeleteFunc(s.views(s.Objects.OfSite(c.Ref())), func(t Token) bool { return !q.matches(t) })
+	found := s.matches(c.Ref(), q)
 	from := min(q.StartAt, len(found))
-	return Page{Query: q, Total: len(found), Tokens: found[from:min(from+q.MaxResults, len(found))]}, nil
+	page := Page{Query: q, Total: len(found), Tokens: []Token{}}
+	for _, m := range found[from:min(from+q.MaxResults, len(found))] {
+		if t := s.Objects.APIToken(m.NamespacedName); t != nil {
+			if shown, ok := s.view(t); ok {
+				page.Tokens = append(page.Tokens, shown)
+			}
+		}
+	}
+	return page, nil
 }
 
-func (q Query) matches(t Token) bool {
-	if q.User != "" && t.User != username.Fold(q.User) {
-		return false
+// match is a token that a search found. There may be very many, and only those of a page are looked at closely.
+type match struct {
+	types.NamespacedName
+
+	id      string
+	created time.Time
+}
+
+// matches returns the finished tokens of a site that a query matches, newest first.
+func (s *Service) matches(site authn.SiteName, q Query) (found []match) {
+	text, user := strings.ToLower(q.Text), username.Fold(q.User)
+	look := func(t feed.Summary) bool {
+		r := s.Index.Record(t.UID)
+		owner := username.Fold(t.User)
+		if r == nil || user != "" && owner != user {
+			return true
+		}
+		for _, of := range [...]string{cmp.Or(t.Label, t.Name), r.TokenID, owner} {
+			if strings.Contains(strings.ToLower(of), text) {
+				found = append(found, match{t.NamespacedName, r.TokenID, t.Created})
+				break
+			}
+		}
+		return true
 	}
-	text := strings.ToLower(q.Text)
-	return slices.ContainsFunc([]string{t.Label, t.ID, t.User}, func(s string) bool { return strings.Contains(strings.ToLower(s), text) })
+	s.Objects.Summaries(site, look)
+	slices.SortFunc(found, func(a, b match) int { return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id)) })
+	return found
 }
 
 // RevokeOf revokes a token of any user, with its descendants.

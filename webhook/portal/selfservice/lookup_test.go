@@ -9,6 +9,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/record"
 )
 
@@ -20,10 +21,9 @@ type oneOfMany struct {
 	alices *tokensv1alpha1.APIToken
 }
 
-// OfSite fails the test.
-func (o oneOfMany) OfSite(authn.SiteName) []*tokensv1alpha1.APIToken {
+// Summaries fails the test.
+func (o oneOfMany) Summaries(authn.SiteName, func(feed.Summary) bool) {
 	o.t.Error("a request goes through all APITokens of the site")
-	return nil
 }
 
 // OwnedBy implements Objects.

@@ -18,6 +18,7 @@ import (
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/feed"
 )
 
 // Product is the API of Jira or Confluence that is called on behalf of owners. *atlassian.Client implements it.
@@ -43,7 +44,8 @@ type Objects interface {
 	// Projection returns the Secret with the projection of a site.
 	Projection(namespace string, site types.NamespacedName) *corev1.Secret
 	APIToken(name types.NamespacedName) *tokensv1alpha1.APIToken
-	OfSite(site authn.SiteName) []*tokensv1alpha1.APIToken
+	// Summaries calls yield for each APIToken of a site, in no order, until that returns false. yield must not call back.
+	Summaries(site authn.SiteName, yield func(feed.Summary) bool)
 	// OwnedBy returns the APITokens of a user at a site. user is folded.
 	OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken
 	// OfKey returns the APITokens whose records name this user key.
