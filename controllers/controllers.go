@@ -26,6 +26,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/certificates"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/scoped"
 	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/controllers/site"
@@ -102,7 +103,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope,
 	}
-	deletions := &apitoken.Deletions{}
+	deletions, expiry := &apitoken.Deletions{}, apitoken.NewExpiry(clock.RealClock{}, notices)
 	cleaner := &apitoken.Cleaner{
 		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
 	}
@@ -118,8 +119,8 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
 	}
 	if err := errors.Join(
-		index.AddTo(ctx, mgr.GetFieldIndexer()),
-		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, notices), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
+		index.AddTo(ctx, mgr.GetFieldIndexer()), expiry.Watch(ctx, mgr.GetCache()),
+		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
@@ -177,12 +178,12 @@ func addCertificates(mgr ctrl.Manager, o Options) error {
 }
 
 // registerMetrics registers the collectors, which compute their metrics at each scrape.
-func registerMetrics(c client.Reader, guard *admission.Guard, checks *credential.Memory, o Options, notices []time.Duration) error {
+func registerMetrics(c client.Reader, guard *admission.Guard, checks *credential.Memory, o Options, expiry *apitoken.Expiry) error {
 	err := errors.Join(
 		metrics.Registry.Register(guard),
 		metrics.Registry.Register(&site.Doors{Client: c}),
 		metrics.Registry.Register(&site.Checks{Memory: checks, Clock: clock.RealClock{}}),
-		metrics.Registry.Register(&apitoken.Expiry{Client: c, Clock: clock.RealClock{}, Notices: notices}),
+		metrics.Registry.Register(expiry),
 	)
 	if err == nil && o.Licenses != nil {
 		err = metrics.Registry.Register(&site.Licenses{Client: c, Verifier: o.Licenses, Namespace: o.Namespace})
@@ -218,7 +219,7 @@ func newManager(ctx context.Context, config *rest.Config, o Options, log logr.Lo
 		Cache: cache.Options{
 			// A read of a kind that is not cached must fail, and not start to cache every Secret of the cluster.
 			ReaderFailOnMissingInformer: true,
-			DefaultTransform:            cache.TransformStripManagedFields(),
+			DefaultTransform:            packed.Transform,
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}:                {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
 				&tokensv1alpha1.APIToken{}:      {Namespaces: watched(o.Scope)},

@@ -74,16 +74,16 @@ func (d *Deletions) has(uid types.UID) bool {
 }
 
 // observed notes a deletion that was observed.
-func (c *Cleaner) observed(t *tokensv1alpha1.APIToken) Gone {
-	c.Deletions.add(t.UID)
-	return Gone{client.ObjectKeyFromObject(t), t.UID}
+func (c *Cleaner) observed(t client.Object) Gone {
+	c.Deletions.add(t.GetUID())
+	return Gone{client.ObjectKeyFromObject(t), t.GetUID()}
 }
 
 // SetupWithManager adds the cleaner to the manager.
 func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := builder.TypedControllerManagedBy[Gone](mgr).
 		Named("apitoken-cleanup").
-		WatchesRawSource(source.TypedKind(mgr.GetCache(), &tokensv1alpha1.APIToken{}, c.observer())).
+		WatchesRawSource(source.TypedKind(mgr.GetCache(), client.Object(&tokensv1alpha1.APIToken{}), c.observer())).
 		WithOptions(controller.TypedOptions[Gone]{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(c)
 	if err != nil {
@@ -93,12 +93,12 @@ func (c *Cleaner) SetupWithManager(mgr ctrl.Manager, workers int) error {
 }
 
 // observer enqueues deletions. An update with another UID means that the earlier APIToken of this name was deleted.
-func (c *Cleaner) observer() handler.TypedEventHandler[*tokensv1alpha1.APIToken, Gone] {
-	return handler.TypedFuncs[*tokensv1alpha1.APIToken, Gone]{
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
+func (c *Cleaner) observer() handler.TypedEventHandler[client.Object, Gone] {
+	return handler.TypedFuncs[client.Object, Gone]{
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[Gone]) {
 			q.Add(c.observed(e.Object))
 		},
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*tokensv1alpha1.APIToken], q workqueue.TypedRateLimitingInterface[Gone]) {
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[Gone]) {
 			if watch.Replaced(e.ObjectOld, e.ObjectNew) {
 				q.Add(c.observed(e.ObjectOld))
 			}

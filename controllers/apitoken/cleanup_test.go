@@ -20,7 +20,7 @@ func TestReplacedAPITokenIsDeleted(t *testing.T) {
 	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[Gone]())
 	defer q.ShutDown()
 	update := func(old, now *tokensv1alpha1.APIToken) {
-		c.observer().Update(t.Context(), event.TypedUpdateEvent[*tokensv1alpha1.APIToken]{ObjectOld: old, ObjectNew: now}, q)
+		c.observer().Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: now}, q)
 	}
 	update(of("old", "1"), of("old", "2"))
 	if q.Len() != 0 || c.Deletions.has("old") {

@@ -27,8 +27,10 @@ import (
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/controllers/internal/watch"
+	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/scope"
@@ -79,6 +81,8 @@ type Reconciler struct {
 
 	// settled has every APIToken, and waiting has those with something left to do. They are nil outside a manager.
 	settled, waiting *recheck.Round
+	// found are the APITokens that no pass has looked at since the start.
+	found *found
 }
 
 // The paces of looking at APITokens that do not change. Both are a bit faster than they have to be, because a round moves once a
@@ -93,9 +97,10 @@ var (
 // SetupWithManager adds the reconciler to the manager, whose cache has the indexes of package index. The ticker clock paces its
 // rechecks.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
+	r.found = &found{names: map[types.NamespacedName]struct{}{}, done: manager.SettleMemory}
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
 	err := ctrl.NewControllerManagedBy(mgr).
-		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(watch.SpecOrMetadataChanged())).
+		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(watch.SpecChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),
@@ -117,6 +122,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 		// It does not authenticate any more. The Cleaner removes its Secrets once it is gone.
 		return ctrl.Result{}, nil
 	}
+	name := client.ObjectKeyFromObject(t)
+	if r.found.take(name) {
+		if o, as, err := r.asFound(ctx, t); as && err == nil {
+			return ctrl.Result{RequeueAfter: r.lookAgain(name, o, false)}, nil
+		}
+	}
 	o, err := r.pass(ctx, t)
 	refused := false
 	if err == nil && o.decision.step != remove {
@@ -129,7 +140,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	case err != nil && !refused, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: r.lookAgain(client.ObjectKeyFromObject(t), o, refused || o.waits())}, nil
+	return ctrl.Result{RequeueAfter: r.lookAgain(name, o, refused || o.waits())}, nil
 }
 
 // lookAgain puts an APIToken at the end of its rounds. It returns the time to the next pass that has to be sooner, or 0.
@@ -284,9 +295,8 @@ func everyone(*tokensv1alpha1.APIToken) bool { return true }
 // concernsTokens reports whether an update of a Secret can change what is decided about an APIToken. A new licence or authority of a
 // site cannot, nor a renewed personal access token.
 func concernsTokens(old, now client.Object) bool {
-	before, ok := old.(*corev1.Secret)
-	after, isSecret := now.(*corev1.Secret)
-	if !ok || !isSecret {
+	before, after := packed.Secret(old), packed.Secret(now)
+	if before == nil || after == nil {
 		return true
 	}
 	switch after.Type {
@@ -306,9 +316,11 @@ func concernsTokens(old, now client.Object) bool {
 // tokensOfSecret returns requests for the APITokens of a record, an upstream credential or the projection of a site, or for all
 // after a change of the admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
 func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
-	s, ok := o.(*corev1.Secret)
+	if !slices.Contains(typesOfTokens, packed.SecretType(o)) {
+		return nil
+	}
+	s := packed.Secret(o)
 	switch {
-	case !ok:
 	case s.Type == admission.SecretType && s.Namespace == r.Namespace:
 		return r.list(ctx, everyone)
 	case s.Type == record.SecretType && s.Namespace == r.Namespace:
@@ -327,9 +339,12 @@ func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reco
 	return nil
 }
 
+// typesOfTokens are those of the Secrets that tokensOfSecret reads.
+var typesOfTokens = []corev1.SecretType{admission.SecretType, record.SecretType, projection.SecretType, upstream.SecretType}
+
 func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {
 	var list tokensv1alpha1.APITokenList
-	if err := r.Client.List(ctx, &list, append(scope, client.UnsafeDisableDeepCopy)...); err != nil {
+	if err := r.Client.List(ctx, &list, scope...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing APITokens to reconcile")
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
@@ -28,7 +29,7 @@ func (w *world) manage() *testclock.FakeClock {
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Client:     client.Options{FieldOwner: "apitoken-controller"},
 		Controller: config.Controller{SkipNameValidation: new(true)}, // so that the test can be repeated
-		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: packed.Transform, ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}:           {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}}},
 			&tokensv1alpha1.APIToken{}: {Namespaces: map[string]cache.Config{w.ns: {}}}, // other tests left theirs
 		}},

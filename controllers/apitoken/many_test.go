@@ -249,6 +249,87 @@ func TestSteadyHour(t *testing.T) {
 	}
 }
 
+// A start of the controller reads nothing live about APITokens that are as their status says: it cannot burden the API server. Each
+// Secret is read when its turn in the round comes. One that is not as its status says is looked at whole, at once.
+func TestStartReadsNothingLive(t *testing.T) {
+	for _, n := range []int{10, 1_000} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			c := newCrowd(t, n)
+			c.reconciler.found = &found{names: map[types.NamespacedName]struct{}{}}
+			for _, name := range c.names {
+				c.reconciler.found.add(name)
+			}
+			changed := c.names[0]
+			c.expireStatus(changed)
+			asked := map[client.ObjectKey]int{}
+			c.live.read = func(key client.ObjectKey) { asked[key]++ }
+			for _, name := range c.names[1:] {
+				if result := c.reconcile(name); result.RequeueAfter != 0 {
+					t.Errorf("%s comes again by itself, after %s", name, result.RequeueAfter)
+				}
+			}
+			if len(asked) != 0 {
+				t.Errorf("the first looks read %v", asked)
+			}
+			var token tokensv1alpha1.APIToken
+			c.must(c.cache.Get(t.Context(), changed, &token))
+			if _, as, err := c.reconciler.asFound(t.Context(), &token); as || err != nil {
+				t.Errorf("an APIToken with another status is taken for settled, %v", err)
+			}
+			c.settle(&token)
+			c.reconcile(changed)
+			c.steadyHour(n)
+		})
+	}
+}
+
+// expireStatus changes the status of an APIToken to one that a pass would not write.
+func (c *crowd) expireStatus(name types.NamespacedName) {
+	var t tokensv1alpha1.APIToken
+	c.must(c.cache.Get(c.Context(), name, &t))
+	t.Status.Conditions[0].Reason = tokensv1alpha1.ReasonExpired
+	c.put(&t)
+}
+
+// The first look assumes that the Secret of a token is there. It does not for a token that waits for one.
+func TestFirstLookAtWaitingTokens(t *testing.T) {
+	c := newCrowd(t, 3)
+	for kind, mod := range map[string]func(*tokensv1alpha1.APIToken){
+		"generated": func(t *tokensv1alpha1.APIToken) { t.Spec.Delivery.SecretName = "none" },
+		"imported": func(t *tokensv1alpha1.APIToken) {
+			t.Spec.Credential.Type = tokensv1alpha1.CredentialImported
+			t.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: "none", Key: "password"}
+		},
+		"portal": func(t *tokensv1alpha1.APIToken) { t.Spec.Credential.Type = tokensv1alpha1.CredentialPortal },
+	} {
+		var token tokensv1alpha1.APIToken
+		c.must(c.cache.Get(t.Context(), c.declared("jira", kind, "u0", mod), &token))
+		if _, as, err := c.reconciler.asFound(t.Context(), &token); as || err != nil {
+			t.Errorf("%s without a record is taken for settled, %v", kind, err)
+		}
+	}
+}
+
+// Each name is taken once, and the last one ends the start.
+func TestFoundAtStart(t *testing.T) {
+	var none *found
+	if none.take(types.NamespacedName{Name: "a"}) {
+		t.Error("there is a name in nil")
+	}
+	over := make(chan bool, 2)
+	f := &found{names: map[types.NamespacedName]struct{}{}, done: func() { over <- true }}
+	a, b := types.NamespacedName{Name: "a"}, types.NamespacedName{Name: "b"}
+	f.add(a)
+	f.add(b)
+	if !f.take(a) || f.take(a) || len(over) != 0 || !f.take(b) || f.take(b) {
+		t.Error("a name is taken twice or not at all")
+	}
+	<-over
+	if f.take(a); len(over) != 0 {
+		t.Error("the start is over twice")
+	}
+}
+
 func (c *crowd) steadyHour(n int) {
 	longest := max(time.Minute, time.Duration(n)*time.Second/20)
 	asked, last := 0, map[client.ObjectKey]time.Time{}

@@ -7,20 +7,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
 	testclock "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
 func TestExpiryMetrics(t *testing.T) {
-	scheme := runtime.NewScheme()
-	if err := tokensv1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
-	build := fake.NewClientBuilder().WithScheme(scheme)
-	add := func(namespace, name string, expires, rotates time.Duration) {
+	e := NewExpiry(testclock.NewFakePassiveClock(now), []time.Duration{7 * day, day})
+	token := func(namespace, name string, expires, rotates time.Duration) *tokensv1alpha1.APIToken {
 		token := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		token.Spec.SiteRef = tokensv1alpha1.SiteReference{Name: "main", Namespace: "jira"}
 		if expires != 0 {
@@ -29,7 +24,10 @@ func TestExpiryMetrics(t *testing.T) {
 		if rotates != 0 {
 			token.Status.NextRotationTime = metav1.NewTime(now.Add(rotates))
 		}
-		build.WithObjects(token)
+		return token
+	}
+	add := func(namespace, name string, expires, rotates time.Duration) {
+		e.OnAdd(token(namespace, name, expires, rotates), false)
 	}
 	add("jira", "never", 0, 0)
 	add("jira", "later", 8*day, 0)
@@ -38,7 +36,13 @@ func TestExpiryMetrics(t *testing.T) {
 	add("ci", "rotated-before", day, time.Hour)
 	add("ci", "rotated-after", day, 2*day)
 	add("ci", "expired", -1*day, 0)
-	e := &Expiry{Client: build.Build(), Clock: testclock.NewFakePassiveClock(now), Notices: []time.Duration{7 * day, day}}
+	e.OnAdd(token("ci", "extended", -1*day, 0), true)
+	e.OnUpdate(token("ci", "extended", -1*day, 0), token("ci", "extended", 80*day, 0))
+	for _, name := range []string{"gone", "gone-unseen"} {
+		e.OnAdd(token("ci", name, -1*day, 0), true)
+	}
+	e.OnDelete(token("ci", "gone", -1*day, 0))
+	e.OnDelete(cache.DeletedFinalStateUnknown{Obj: token("ci", "gone-unseen", -1*day, 0)})
 	const want = `
 # HELP apitoken_tokens_expired Expired APITokens of a site that still exist.
 # TYPE apitoken_tokens_expired gauge
@@ -50,5 +54,19 @@ apitoken_tokens_expiring{site="jira/main",within_days="7"} 3
 `
 	if err := testutil.CollectAndCompare(e, strings.NewReader(want)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A site without APITokens has no metrics.
+func TestExpiryForgetsSites(t *testing.T) {
+	e := NewExpiry(testclock.NewFakePassiveClock(now), []time.Duration{day})
+	token := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "a"}}
+	e.OnAdd(token, false)
+	if n := testutil.CollectAndCount(e); n != 2 {
+		t.Errorf("a site with an APIToken has %d metrics", n)
+	}
+	e.OnDelete(token)
+	if n := testutil.CollectAndCount(e); n != 0 || len(e.sites)+len(e.ends) != 0 {
+		t.Errorf("a site without an APIToken has %d metrics", n)
 	}
 }

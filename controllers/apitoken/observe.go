@@ -31,6 +31,13 @@ type observed struct {
 // observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached. With a live
 // reader it reads the stops of the site live too: epoch, namespaces.
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
+	return r.observeWith(ctx, t, reader, r.observeSecret)
+}
+
+// observeWith reads the Secret with the token by observeSecret.
+func (r *Reconciler) observeWith(
+	ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader, observeSecret func(context.Context, *observed) error,
+) (observed, error) {
 	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
 	if t.Malformed != "" {
 		return s, nil
@@ -51,7 +58,7 @@ func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, re
 		return observed{}, err
 	}
 	s.guard = guard{since: known.GuardedSince} // whether they are in force now is asked before each step that rests on it
-	if err := r.observeSecret(ctx, &s); err != nil {
+	if err := observeSecret(ctx, &s); err != nil {
 		return observed{}, err
 	}
 	if s.site == nil {
@@ -110,7 +117,7 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken) (int, error) {
 	var list tokensv1alpha1.APITokenList
 	owner := index.Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
-	if err := r.Client.List(ctx, &list, client.MatchingFields{index.ByOwner: owner}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &list, client.MatchingFields{index.ByOwner: owner}); err != nil {
 		return 0, fmt.Errorf("counting the user's APITokens: %w", err)
 	}
 	older := 0
@@ -155,7 +162,7 @@ func inspect(s *corev1.Secret, r *record.Record) *delivered {
 func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken, wanted func(*record.Record) bool) (found orphan, err error) {
 	var records corev1.SecretList
 	named := client.MatchingFields{index.ByToken: t.Namespace + "/" + t.Name}
-	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, named); err != nil {
+	if err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), named); err != nil {
 		return orphan{}, fmt.Errorf("looking for the record of an earlier APIToken: %w", err)
 	}
 	for i := range records.Items {

@@ -59,7 +59,7 @@ func (r *Reconciler) compare(ctx context.Context, s *observed) error {
 	t := s.token
 	var records corev1.SecretList
 	user := index.Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
-	err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.UnsafeDisableDeepCopy, client.MatchingFields{index.ByImporter: user})
+	err := r.Client.List(ctx, &records, client.InNamespace(r.Namespace), client.MatchingFields{index.ByImporter: user})
 	if err != nil {
 		return fmt.Errorf("looking for the same secret among those of the user: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
@@ -61,8 +62,7 @@ type Orphans struct {
 func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
 	r.records = recheck.New(ticker, sweepPace)
 	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
-		s, ok := o.(*corev1.Secret)
-		return ok && s.Namespace == r.Namespace && s.Type == record.SecretType
+		return o.GetNamespace() == r.Namespace && packed.SecretType(o) == record.SecretType
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("apitoken-orphans").

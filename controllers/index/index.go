@@ -7,11 +7,15 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/packed"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
+	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -27,6 +31,8 @@ const (
 	ByToken = "apiToken"
 	// ByImporter has the records of living imported tokens by Owner.
 	ByImporter = "importer"
+	// ByKept has the Secrets about personal access tokens that are kept for a site, by type and Site. Kept selects by it.
+	ByKept = "kept"
 )
 
 // Site is the key of a site.
@@ -34,6 +40,15 @@ func Site(namespace, name string) string { return namespace + "/" + name }
 
 // Owner is the key of a user at a site. user is folded. The key is unique: names of objects have no slash.
 func Owner(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
+
+// Kept selects the Secrets of a type that are kept for a site: working copies, intakes or enrolments.
+func Kept(secretType corev1.SecretType, site types.NamespacedName) client.MatchingFields {
+	return client.MatchingFields{ByKept: kept(secretType, site.Namespace, site.Name)}
+}
+
+func kept(secretType corev1.SecretType, namespace, site string) string {
+	return string(secretType) + "/" + Site(namespace, site)
+}
 
 // Keys are the functions of the indexes by their names. An object with an empty key is not in the index.
 var Keys = map[string]func(client.Object) string{
@@ -49,11 +64,23 @@ var Keys = map[string]func(client.Object) string{
 		}
 		return Owner(r.Site.Namespace, r.Site.Name, r.User)
 	}),
+	ByKept: ofKept,
+}
+
+// ofKept goes by the labels, as kubectl would.
+func ofKept(o client.Object) string {
+	switch secretType := packed.SecretType(o); secretType {
+	case upstream.SecretType, upstream.IntakeType, enrolment.SecretType:
+		labels := o.GetLabels()
+		return kept(secretType, labels[record.LabelSiteNamespace], labels[record.LabelSite])
+	default:
+		return ""
+	}
 }
 
 func ofToken(key func(*tokensv1alpha1.APIToken) string) func(client.Object) string {
 	return func(o client.Object) string {
-		if t, ok := o.(*tokensv1alpha1.APIToken); ok {
+		if t := packed.APIToken(o); t != nil {
 			return key(t)
 		}
 		return ""
@@ -63,11 +90,10 @@ func ofToken(key func(*tokensv1alpha1.APIToken) string) func(client.Object) stri
 // ofRecord leaves out Secrets that hold no record.
 func ofRecord(key func(*record.Record) string) func(client.Object) string {
 	return func(o client.Object) string {
-		s, ok := o.(*corev1.Secret)
-		if !ok {
+		if packed.SecretType(o) != record.SecretType {
 			return ""
 		}
-		r, err := recordstore.Decode(s)
+		r, err := recordstore.Decode(packed.Secret(o))
 		if err != nil {
 			return ""
 		}
@@ -79,7 +105,7 @@ func ofRecord(key func(*record.Record) string) func(client.Object) string {
 func AddTo(ctx context.Context, to client.FieldIndexer) error {
 	for name, key := range Keys {
 		var of client.Object = &tokensv1alpha1.APIToken{}
-		if name == ByToken || name == ByImporter {
+		if name == ByToken || name == ByImporter || name == ByKept {
 			of = &corev1.Secret{}
 		}
 		if err := to.IndexField(ctx, of, name, Of(key)); err != nil {

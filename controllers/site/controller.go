@@ -25,6 +25,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/controllers/site/door"
@@ -319,8 +320,8 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 }
 
 func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
-	t, ok := o.(*tokensv1alpha1.APIToken)
-	if !ok {
+	t := packed.APIToken(o)
+	if t == nil {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
@@ -329,14 +330,15 @@ func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
 // sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile. A change of the admission
 // policies, or of the certificate of webhook and portal, concerns all sites.
 func (r *Reconciler) sitesOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
-	s, ok := o.(*corev1.Secret)
-	if ok && s.Namespace == r.Namespace && (s.Type == admission.SecretType || s.Name == r.TLSSecret) {
-		return r.otherSites(ctx, s)
+	secretType := packed.SecretType(o)
+	if o.GetNamespace() == r.Namespace && (secretType == admission.SecretType || o.GetName() == r.TLSSecret) {
+		return r.otherSites(ctx, o)
 	}
-	if !ok || !ofSite(s) {
+	if !ofSite(secretType) {
 		return nil
 	}
-	name := types.NamespacedName{Namespace: s.Labels[record.LabelSiteNamespace], Name: s.Labels[record.LabelSite]}
+	labels := o.GetLabels()
+	name := types.NamespacedName{Namespace: labels[record.LabelSiteNamespace], Name: labels[record.LabelSite]}
 	if name.Namespace == "" || name.Name == "" {
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
@@ -34,7 +35,7 @@ func (w *world) manage() {
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Client:     client.Options{FieldOwner: "apitoken-controller"},
 		Controller: config.Controller{SkipNameValidation: new(true)}, // so that the test can be repeated
-		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
+		Cache: cache.Options{ReaderFailOnMissingInformer: true, DefaultTransform: packed.Transform, ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: {}}},
 		}},
 	})

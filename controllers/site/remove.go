@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,10 +26,9 @@ import (
 // keysRetention is how long the caller keys of a deleted site are kept, for one of the same name, product and base URL.
 const keysRetention = 7 * 24 * time.Hour
 
-// ofSite reports whether the operator keeps a Secret for a site.
-func ofSite(s *corev1.Secret) bool {
-	return s.Type == authurl.KeysSecretType || s.Type == upstream.SecretType || s.Type == projection.SecretType || s.Type == memoryType ||
-		s.Type == probe.SecretType
+// ofSite reports whether the operator keeps Secrets of a type for sites.
+func ofSite(secretType corev1.SecretType) bool {
+	return slices.Contains([]corev1.SecretType{authurl.KeysSecretType, upstream.SecretType, projection.SecretType, memoryType, probe.SecretType}, secretType)
 }
 
 // removeGone removes what is kept for a site that is gone.

@@ -40,6 +40,7 @@ func (e elsewhere) AddReadyzCheck(name string, check healthz.Checker) error {
 // New returns a manager that knows the API types and serves at the addresses. It is healthy while it runs. The caller adds a
 // readiness check.
 func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
+	StartMemory()
 	o.Scheme = runtime.NewScheme()
 	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), coordinationv1.AddToScheme(o.Scheme),
 		admissionv1.AddToScheme(o.Scheme)); err != nil {

@@ -144,6 +144,14 @@ func (s *Server) Start(ctx context.Context) error {
 	afterCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.feed.Start(afterCtx) })
+	group.Go(func() error {
+		select {
+		case <-s.feed.Synced():
+			manager.SettleMemory()
+		case <-afterCtx.Done():
+		}
+		return nil
+	})
 	for _, run := range s.beside() {
 		group.Go(func() error {
 			run(afterCtx)

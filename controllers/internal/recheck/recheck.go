@@ -3,7 +3,6 @@
 package recheck
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -35,43 +34,49 @@ type Round struct {
 	pace  Pace
 	due   chan event.TypedGenericEvent[types.NamespacedName]
 
-	mu    sync.Mutex
-	order *list.List // of looked, the oldest first
-	at    map[types.NamespacedName]*list.Element
+	mu sync.Mutex
+	at map[types.NamespacedName]*looked
+	// ends is before the oldest and after the newest. There may be very many names, so the list is no package's.
+	ends looked
 	// share is the part of a name that is left of the shares so far.
 	share float64
 }
 
-// looked is a name and when it was added.
+// looked is a name and when it was added, as Unix time in nanoseconds.
 type looked struct {
-	name types.NamespacedName
-	when time.Time
+	name         types.NamespacedName
+	when         int64
+	older, newer *looked
 }
 
 // New returns an empty round.
 func New(c clock.WithTicker, pace Pace) *Round {
-	return &Round{
-		clock: c, pace: pace, due: make(chan event.TypedGenericEvent[types.NamespacedName]),
-		order: list.New(), at: map[types.NamespacedName]*list.Element{},
-	}
+	r := &Round{clock: c, pace: pace, due: make(chan event.TypedGenericEvent[types.NamespacedName]), at: map[types.NamespacedName]*looked{}}
+	r.ends.older, r.ends.newer = &r.ends, &r.ends
+	return r
 }
 
 // Add puts a name at the end, wherever it was.
 func (r *Round) Add(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e, known := r.at[name]; known {
-		r.order.Remove(e)
-	}
-	r.at[name] = r.order.PushBack(looked{name, r.clock.Now()})
+	r.remove(name)
+	l := &looked{name: name, when: r.clock.Now().UnixNano(), older: r.ends.older, newer: &r.ends}
+	l.older.newer, l.newer.older = l, l
+	r.at[name] = l
 }
 
 // Remove takes a name out.
 func (r *Round) Remove(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e, known := r.at[name]; known {
-		r.order.Remove(e)
+	r.remove(name)
+}
+
+// remove takes a name out. The caller holds the lock.
+func (r *Round) remove(name types.NamespacedName) {
+	if l := r.at[name]; l != nil {
+		l.older.newer, l.newer.older = l.newer, l.older
 		delete(r.at, name)
 	}
 }
@@ -82,12 +87,12 @@ func (r *Round) Next() []types.NamespacedName {
 	defer r.mu.Unlock()
 	r.share += min(float64(r.pace.PerSecond), float64(len(r.at))*step.Seconds()/r.pace.Period.Seconds())
 	var next []types.NamespacedName
-	for ; r.share >= 1 && r.order.Len() > 0; r.share-- {
-		front, _ := r.order.Remove(r.order.Front()).(looked)
-		delete(r.at, front.name)
-		next = append(next, front.name)
+	for ; r.share >= 1 && len(r.at) > 0; r.share-- {
+		name := r.ends.newer.name
+		r.remove(name)
+		next = append(next, name)
 	}
-	if r.order.Len() == 0 {
+	if len(r.at) == 0 {
 		r.share = 0
 	}
 	return next
@@ -97,11 +102,10 @@ func (r *Round) Next() []types.NamespacedName {
 func (r *Round) Oldest() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if front := r.order.Front(); front != nil {
-		first, _ := front.Value.(looked)
-		return r.clock.Since(first.when)
+	if len(r.at) == 0 {
+		return 0
 	}
-	return 0
+	return r.clock.Since(time.Unix(0, r.ends.newer.when))
 }
 
 // Start makes the round until ctx is done.

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
@@ -234,7 +235,7 @@ func (p *pass) discard(ctx context.Context, c upstream.Credential) error {
 // intakes returns the intakes of a site from the cache.
 func (k *Keeper) intakes(ctx context.Context, site types.NamespacedName) ([]corev1.Secret, error) {
 	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.IntakeNamespace), client.MatchingLabels(owned.Labels(site))); err != nil {
+	if err := k.Client.List(ctx, &list, client.InNamespace(k.IntakeNamespace), index.Kept(upstream.IntakeType, site)); err != nil {
 		return nil, fmt.Errorf("listing the intakes of the site: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != upstream.IntakeType }), nil

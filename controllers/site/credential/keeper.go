@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/enrolment"
@@ -272,7 +273,7 @@ func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error
 // list returns the working copies of a site from the cache, readable or not.
 func (k *Keeper) list(ctx context.Context, site types.NamespacedName) ([]corev1.Secret, error) {
 	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.Namespace), client.MatchingLabels(owned.Labels(site))); err != nil {
+	if err := k.Client.List(ctx, &list, client.InNamespace(k.Namespace), index.Kept(upstream.SecretType, site)); err != nil {
 		return nil, fmt.Errorf("listing the working copies of personal access tokens: %w", err)
 	}
 	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != upstream.SecretType }), nil

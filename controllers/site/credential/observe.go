@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,8 +21,8 @@ import (
 // bySite is the field by which the API server selects APITokens.
 const bySite = "spec.siteRef.name"
 
-// observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It lists APITokens only if a
-// copy is from the portal.
+// observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It looks for the APITokens of
+// the users whose copies are from the portal.
 func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	copies, err := p.list(ctx, p.name)
 	if err != nil {
@@ -33,23 +32,34 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	if p.published, enrolments, err = p.enrolments(ctx, p.name); err != nil {
 		return nil, nil, err
 	}
-	if slices.ContainsFunc(copies, func(s corev1.Secret) bool { return fromPortal(&s) }) {
-		ofSite := client.MatchingFields{index.BySite: index.Site(p.name.Namespace, p.name.Name)}
-		if err := p.findOwners(ctx, p.Client, ofSite, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, nil, err
-		}
-	}
 	p.copies = len(copies)
 	states, names := make([]state, len(copies)), map[string]bool{}
 	for name := range p.entries {
 		names[entryNote(name)] = true
 	}
 	for i := range copies {
-		states[i] = p.state(copies[i].Name, decode(&copies[i]))
+		c := decode(&copies[i])
+		if c != nil && c.Source != upstream.Given {
+			if err := p.findOwner(ctx, c.User); err != nil {
+				return nil, nil, err
+			}
+		}
+		states[i] = p.state(copies[i].Name, c)
 		names[copies[i].Name] = true
 	}
 	p.Memory.keep(p.name, names)
 	return states, enrolments, nil
+}
+
+// findOwner adds a user if the cache has an APIToken of theirs at the site, whatever state it is in.
+func (p *pass) findOwner(ctx context.Context, user string) error {
+	var tokens tokensv1alpha1.APITokenList
+	of := client.MatchingFields{index.ByOwner: index.Owner(p.name.Namespace, p.name.Name, user)}
+	if err := p.Client.List(ctx, &tokens, of, client.Limit(1)); err != nil {
+		return fmt.Errorf("looking for APITokens of a user: %w", err)
+	}
+	p.owners[user] = len(tokens.Items) > 0
+	return nil
 }
 
 // findOwners adds the users with APITokens at the site, whatever state these are in.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/enrolment"
@@ -102,7 +103,7 @@ func (p *pass) writeEnrolment(ctx context.Context, name types.NamespacedName, st
 // enrolments returns the enrolments of a site from the cache, by the name of their Secret. Those that cannot be read have no state.
 func (k *Keeper) enrolments(ctx context.Context, site types.NamespacedName) (map[string]enrolment.Enrolment, []corev1.Secret, error) {
 	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.StateNamespace), client.MatchingLabels(owned.Labels(site))); err != nil {
+	if err := k.Client.List(ctx, &list, client.InNamespace(k.StateNamespace), index.Kept(enrolment.SecretType, site)); err != nil {
 		return nil, nil, fmt.Errorf("listing the enrolments of the site: %w", err)
 	}
 	found, secrets := map[string]enrolment.Enrolment{}, list.Items[:0]

@@ -2,6 +2,7 @@ package portaltest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/atlassian"
@@ -47,7 +49,7 @@ func Keep(ctx context.Context, t *testing.T, e *kubetest.Env, c clock.PassiveClo
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: c, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: kubetest.CredentialsNamespace, StateNamespace: kubetest.SystemNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 	}}
-	if err := intake.SetupWithManager(mgr, 8); err != nil {
+	if err := errors.Join(index.AddTo(ctx, mgr.GetFieldIndexer()), intake.SetupWithManager(mgr, 8)); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = mgr.Start(ctx) }() // tests notice that nothing is taken
