@@ -110,10 +110,11 @@ func (f *credentialFolder) covers(path []byte) bool {
 	}
 	segment, rest := cutSegment(path)
 	bare := withoutExtension(segment)
+	extended := len(bare) < len(segment)
 	for i := range f.below {
 		b := &f.below[i]
 		exact := b.matches(segment)
-		if b.ends && (exact || b.matches(bare)) || exact && b.covers(rest) {
+		if b.ends && (exact || extended && b.matches(bare)) || exact && b.covers(rest) {
 			return true
 		}
 	}

@@ -74,6 +74,10 @@ func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 // appendDecoded decodes a raw segment once and appends it.
 func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 	for i := 0; i < len(raw); i++ {
+		if plainInPath[raw[i]] {
+			dst = append(dst, raw[i])
+			continue
+		}
 		c, encoded := percent.Decode(raw[i:])
 		switch {
 		case encoded:
@@ -93,6 +97,14 @@ func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
 	}
 	return dst, fault
 }
+
+// plainInPath are characters that stand for themselves in every path.
+var plainInPath = func() (all [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~") {
+		all[c] = true
+	}
+	return all
+}()
 
 // isRedispatched reports whether the products could run another path than this one, below the context path. Their
 // resource rewriting forwards /s/{anything}/_/{path} to /{path} inside the server (Atlassian Plugins, urlrewrite.xml:

@@ -8,6 +8,7 @@ package token
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -104,15 +105,30 @@ func appendChecksum(dst, body []byte) []byte {
 	return append(dst, digits[:]...)
 }
 
-// checksum is crc32.ChecksumIEEE, byte by byte. The library's function moves its argument to the heap, and refusing garbage
+// checksum is crc32.ChecksumIEEE, four bytes at a time. The library's function moves its argument to the heap, and refusing garbage
 // must not allocate.
 func checksum(body []byte) uint32 {
 	sum := ^uint32(0)
+	for ; len(body) >= 4; body = body[4:] {
+		sum ^= binary.LittleEndian.Uint32(body)
+		sum = ahead[3][byte(sum)] ^ ahead[2][byte(sum>>8)] ^ ahead[1][byte(sum>>16)] ^ ahead[0][sum>>24]
+	}
 	for _, b := range body {
-		sum = crc32.IEEETable[byte(sum)^b] ^ sum>>8
+		sum = ahead[0][byte(sum)^b] ^ sum>>8
 	}
 	return ^sum
 }
+
+// ahead has what each byte does to a checksum, and what it does when up to three more bytes follow.
+var ahead = func() (all [4]crc32.Table) {
+	all[0] = *crc32.IEEETable
+	for i := 1; i < len(all); i++ {
+		for b, sum := range all[i-1] {
+			all[i][b] = all[0][byte(sum)] ^ sum>>8
+		}
+	}
+	return all
+}()
 
 // appendRandom appends n digits, each equally likely. It drops bytes that would make the first digits more likely.
 func appendRandom(dst []byte, random io.Reader, n int) ([]byte, error) {
