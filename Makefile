@@ -148,7 +148,7 @@ lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) ## Run the linters: of the code, of it
 	$(KUBE_API_LINTER) run --config .golangci-kal.yml ./api/...
 
 .PHONY: bench
-bench: ## Measure speed and cost next to programs that do the least, print a table, and write bin/bench.json (idle machine)
+bench: ## Measure speed and cost next to programs that do the least, print a table, and write bin/bench.json (some minutes, idle machine)
 	go run ./hack/suites/bench
 
 .PHONY: bench-quick
