@@ -59,6 +59,9 @@ func TestGatewayAPICases(t *testing.T) {
 			"Gateway": p.start(t, w), "Token": basic("alice", w.token), "Wrong": basic("alice", w.wrong), "Password": basic("alice", password), "Owner": "Bearer " + pat,
 		}
 		p.runCases(t, cases, given, 14)
+		w.change(func(s *authn.Site) { s.Limits = authn.Limits{ReadOnly: true, Paths: []string{"/rest/api/2"}} })
+		given["Narrow"] = true
+		p.runCases(t, cases, given, 4)
 		w.index = authn.NewIndex(time.Now) // It never hears of anything, as in a replica that starts.
 		w.webhookAt = serve(t, contract.NewHandler(w.index, w.observe), 10*time.Second)
 		p.runCases(t, cases, map[string]any{"Gateway": p.start(t, w), "Token": basic("alice", w.token), "Undecided": true, "Failed": p.unready}, 3)

@@ -22,6 +22,8 @@ type given struct {
 	// Undecided means that the webhook cannot decide. Failed is the status of a gateway that gets no verdict.
 	Undecided bool
 	Failed    int
+	// Narrow means that tokens may only read, and only below /rest/api/2/.
+	Narrow bool
 }
 
 // none are the headers with an identity. One that is empty counts as absent: gateways differ there.
@@ -51,6 +53,15 @@ func cases(g given) (all []http.ExpectedResponse) {
 			refused("a token fails closed", at("GET", myself, map[string]string{"Authorization": g.Token}), g.Failed, nil),
 			refused("no credential fails closed", at("GET", myself, nil), g.Failed, nil),
 			passed("beside the filter", at("GET", "/login.jsp", nil), nil, "X-Forwarded-User", "X-Api-Token-Id"),
+		}
+	}
+	token := map[string]string{"Authorization": g.Token}
+	if g.Narrow {
+		return []http.ExpectedResponse{
+			passed("reading", at("GET", myself+"?a=/rest/other", token), map[string]string{"Authorization": g.Owner}),
+			refused("writing", at("POST", myself, token), 403, nil),
+			refused("deleting with a query", at("DELETE", myself+"?method=GET", token), 403, nil),
+			refused("reading elsewhere", at("GET", "/rest/agile/1.0/board?a=/rest/api/2/", token), 403, nil),
 		}
 	}
 	identity := map[string]string{"Authorization": g.Owner, "X-Forwarded-User": "alice"}
