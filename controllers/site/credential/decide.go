@@ -167,13 +167,16 @@ func (s state) destroys(next step) bool {
 
 // abandoned reports whether a copy from the portal has outlived its user's APITokens.
 func (s state) abandoned() bool {
-	switch {
-	case !s.readable || s.owned:
-		return false
-	case s.credential.Source == upstream.Enrolled:
-		return s.age() >= settlePeriod
-	case s.credential.Source == upstream.Pasted:
-		return s.age() >= pastedPeriod
+	return s.readable && !s.owned && outlives(s.credential, s.now)
+}
+
+// outlives reports whether a copy ends if its user has no APIToken.
+func outlives(c upstream.Credential, now time.Time) bool {
+	switch c.Source {
+	case upstream.Enrolled:
+		return now.Sub(c.Stored) >= settlePeriod
+	case upstream.Pasted:
+		return now.Sub(c.Stored) >= pastedPeriod
 	default:
 		return false
 	}

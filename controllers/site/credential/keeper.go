@@ -153,7 +153,11 @@ func (p *pass) keepStored(ctx context.Context) error {
 			continue
 		}
 		step := func() error {
-			errs[i] = p.rejectRefused(s.credential.User, p.settle(ctx, s.name))
+			done, err := p.checkKnown(ctx, s)
+			if !done {
+				err = p.settle(ctx, s.name)
+			}
+			errs[i] = p.rejectRefused(s.credential.User, err)
 			return nil
 		}
 		if busy++; busy == 1 {
@@ -182,6 +186,9 @@ func (p *pass) settle(ctx context.Context, name string) error {
 		if secret == nil { // foreign, or removed
 			p.removed()
 			return nil
+		}
+		if err := p.findOwner(ctx, c); err != nil {
+			return err
 		}
 		s := p.state(name, c)
 		if s.destroys(s.next()) {

@@ -39,10 +39,8 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	}
 	for i := range copies {
 		c := decode(&copies[i])
-		if c != nil && c.Source != upstream.Given {
-			if err := p.findOwner(ctx, c.User); err != nil {
-				return nil, nil, err
-			}
+		if err := p.findOwner(ctx, c); err != nil {
+			return nil, nil, err
 		}
 		states[i] = p.state(copies[i].Name, c)
 		names[copies[i].Name] = true
@@ -51,14 +49,23 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	return states, enrolments, nil
 }
 
-// findOwner adds a user if the cache has an APIToken of theirs at the site, whatever state it is in.
-func (p *pass) findOwner(ctx context.Context, user string) error {
+// findOwner notes whether the cache has an APIToken of the user of a working copy at the site, whatever state it is in. It does so
+// once, if that decides about the copy. The copy may be nil.
+func (p *pass) findOwner(ctx context.Context, c *upstream.Credential) error {
+	if c == nil || !outlives(*c, p.Clock.Now()) {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.owners[c.User]; known {
+		return nil
+	}
 	var tokens tokensv1alpha1.APITokenList
-	of := client.MatchingFields{index.ByOwner: index.Owner(p.name.Namespace, p.name.Name, user)}
+	of := client.MatchingFields{index.ByOwner: index.Owner(p.name.Namespace, p.name.Name, c.User)}
 	if err := p.Client.List(ctx, &tokens, of, client.Limit(1)); err != nil {
 		return fmt.Errorf("looking for APITokens of a user: %w", err)
 	}
-	p.owners[user] = len(tokens.Items) > 0
+	p.owners[c.User] = len(tokens.Items) > 0
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
@@ -115,4 +118,60 @@ func TestPaceFollowsTheNumber(t *testing.T) {
 			t.Errorf("of %d copies %d come within an hour", copies, most)
 		}
 	}
+}
+
+// counting counts the requests that reach the API server.
+type counting struct {
+	client.Client
+
+	requests atomic.Int64
+}
+
+func (c *counting) Get(ctx context.Context, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	c.requests.Add(1)
+	return c.Client.Get(ctx, key, into, opts...)
+}
+
+// A copy that the product goes on accepting is checked each hour, and costs the API server less than one request an hour.
+func TestAcceptedCopiesCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const copies, hours = 5, 12
+		product := &busyProduct{takes: time.Millisecond, asked: map[string][]time.Time{}}
+		k, s := slowSite(0, product)
+		live := &counting{Client: k.Client}
+		k.Live = live
+		for i := range copies {
+			user := fmt.Sprintf("u%d", i)
+			c := upstream.Credential{
+				Namespace: s.Namespace, Site: s.Name, User: user, UserKey: "K-" + user, Origin: here, Token: user, Source: upstream.Pasted, Stored: time.Now().UTC(),
+			}
+			if err := k.store(t.Context(), c, nil); err != nil {
+				t.Fatal(err)
+			}
+			owner := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: user}}
+			owner.Spec.SiteRef.Name, owner.Spec.User = s.Name, user
+			if err := k.Client.Create(t.Context(), owner); err != nil {
+				t.Fatal(err)
+			}
+		}
+		up := &atlassian.Upstream{Product: atlassian.Jira, URL: here}
+		passes := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Minute) {
+				if _, err := k.Reconcile(t.Context(), s, up); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		passes(2 * time.Hour)
+		before := live.requests.Load()
+		passes(hours * time.Hour)
+		if n := live.requests.Load() - before; n > copies*hours {
+			t.Errorf("%d requests in %d hours for %d copies", n, hours, copies)
+		}
+		for user, asked := range product.asked {
+			if len(asked) < hours {
+				t.Errorf("the product was asked %d times about %s in more than %d hours", len(asked), user, hours)
+			}
+		}
+	})
 }

@@ -49,7 +49,8 @@ func slowSite(n int, p Product) (*Keeper, *tokensv1alpha1.AtlassianSite) {
 	scheme := runtime.NewScheme()
 	_ = corev1.AddToScheme(scheme)
 	_ = tokensv1alpha1.AddToScheme(scheme)
-	c := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&tokensv1alpha1.APIToken{}, index.BySite, index.Of(index.Keys[index.BySite])).
+	c := fake.NewClientBuilder().WithScheme(scheme).WithIndex(&tokensv1alpha1.APIToken{}, index.ByOwner, index.Of(index.Keys[index.ByOwner])).
+		WithIndex(&corev1.Secret{}, index.ByKept, index.Of(index.Keys[index.ByKept])).
 		WithIndex(&tokensv1alpha1.APIToken{}, bySite, func(o client.Object) []string {
 			return []string{o.(*tokensv1alpha1.APIToken).Spec.SiteRef.Name}
 		})
