@@ -75,6 +75,12 @@ cluster-check: cluster-possible $(KUBE) node $(if $(SHORT),,$(HELM) $(TRAEFIK_IM
 test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
 
+.PHONY: test-oldest
+test-oldest: $(BIN)/kube-oldest/kube $(GOTESTSUM) ## Run the tests with an API server on the oldest version of Kubernetes that is supported, and the demo on it
+	KUBEBUILDER_ASSETS=$(CURDIR)/$(<D) $(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- \
+		-count 1 -timeout 15m ./api/... ./config/... ./controllers/... ./internal/... ./webhook/...
+	KUBEBUILDER_ASSETS=$(CURDIR)/$(<D) $(MAKE) demo-check
+
 .PHONY: model
 model: ## Check the protocol of making tokens against stopping them in every interleaving, with spin
 	@hack/tools/prerequisites.sh spin=spin gcc=gcc,libc6-dev
@@ -167,6 +173,7 @@ mutate: ## Change the code of the decision in many small ways; fail if its tests
 verify: generate $(LEGO) ## Regenerate everything; fail if the result differs from the committed files
 	go mod tidy -diff
 	go -C hack/tools/kube mod tidy -diff
+	go -C hack/tools/kube mod tidy -modfile oldest.mod -diff
 	go -C hack/tools/pinned mod tidy -diff
 	go -C hack/tools/pinned/golangci-lint mod tidy -diff
 	go -C hack/tools/gateways/caddy mod tidy -diff
@@ -192,6 +199,9 @@ kube: $(KUBE) ## Build etcd, kube-apiserver and kubectl from Go modules, unless 
 
 $(BIN)/kube/kube: hack/tools/kube/go.mod hack/tools/kube/go.sum hack/tools/kube/main.go hack/tools/kube/build.sh
 	@hack/tools/kube/build.sh $(@D)
+
+$(BIN)/kube-oldest/kube: hack/tools/kube/oldest.mod hack/tools/kube/oldest.sum hack/tools/kube/main.go hack/tools/kube/build.sh
+	@hack/tools/kube/build.sh $(@D) oldest.mod
 
 .PHONY: node
 node: $(BIN)/node/debian/done ## Build what the node of `make cluster` runs, and its images

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Builds etcd, kube-apiserver and kubectl from Go modules into one binary, with a link for each name, in the folder $1.
+# Builds etcd, kube-apiserver and kubectl from Go modules into one binary, with a link for each name, in the folder $1. Another
+# file than go.mod, $2, names other versions.
 set -euo pipefail
 
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")"
+export GOFLAGS="${GOFLAGS:-} -modfile=${2:-go.mod}"
 
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 minor=${version#v1.}
