@@ -53,12 +53,18 @@ func newKeptToken(t *tokensv1alpha1.APIToken) *keptToken {
 	if used := t.Status.LastAccessedTime; !used.IsZero() {
 		k.used = used.Unix()
 	}
-	shown := t.Spec
-	shown.Delivery, shown.Credential.Imported, shown.Rotation = tokensv1alpha1.Delivery{}, nil, tokensv1alpha1.Rotation{} // nobody asks the portal
+	shown := Shown(t.Spec)
 	if usual := k.usualSpec(); !reflect.DeepEqual(shown, usual) {
 		k.spec = &shown
 	}
 	return k
+}
+
+// Shown returns the parts of a spec that the portal keeps. The others say where a token is delivered and how it comes about, and nothing
+// about what it may do.
+func Shown(spec tokensv1alpha1.APITokenSpec) tokensv1alpha1.APITokenSpec {
+	spec.Delivery, spec.Credential.Imported, spec.Rotation = tokensv1alpha1.Delivery{}, nil, tokensv1alpha1.Rotation{}
+	return spec
 }
 
 // usualSpec is the spec of an APIToken that says no more than a keptToken.

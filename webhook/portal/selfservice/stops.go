@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/terms"
@@ -58,7 +59,7 @@ func (s *Service) checkParent(ctx context.Context, c *Caller) error {
 	switch {
 	case err != nil:
 		return err
-	case now == nil, !equality.Semantic.DeepEqual(now.Spec, c.Token.Spec):
+	case now == nil, !equality.Semantic.DeepEqual(feed.Shown(now.Spec), c.Token.Spec):
 		return errCallerChanged
 	}
 	_, r, err := s.readRecord(ctx, c.Token.UID)
