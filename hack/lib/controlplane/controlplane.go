@@ -37,7 +37,10 @@ type ControlPlane struct {
 }
 
 // Start starts a control plane on free loopback ports. Stop must be called to end it.
-func Start() (*ControlPlane, error) {
+func Start() (*ControlPlane, error) { return StartWith("") }
+
+// StartWith does the same with the data of etcd in a folder, which stays. Without a folder it begins with nothing.
+func StartWith(data string) (*ControlPlane, error) {
 	assets, err := findAssets()
 	if err != nil {
 		return nil, err
@@ -50,7 +53,7 @@ func Start() (*ControlPlane, error) {
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
 	// The paths are set one by one: envtest would search elsewhere if an environment variable is set but empty.
-	env.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd")}
+	env.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(assets, "etcd"), DataDir: data}
 	env.ControlPlane.GetAPIServer().Path = filepath.Join(assets, "kube-apiserver")
 	env.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
 	// Without it a stopping API server waits a minute for open watches.

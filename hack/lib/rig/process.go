@@ -84,6 +84,9 @@ func (p *Process) Memory() (int, error) {
 	return resident * os.Getpagesize(), nil
 }
 
+// PID returns the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Log returns the output of the process so far.
 func (p *Process) Log() (string, error) {
 	text, err := os.ReadFile(p.log)

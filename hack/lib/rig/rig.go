@@ -33,6 +33,9 @@ const (
 // PersonalAccessToken is alice's personal access token of Jira.
 const PersonalAccessToken = "NjE2MTE2NTEzOTU4OpjlEO6GuF3vKzalice"
 
+// startTimeout is the time that a process has to be ready. With very many tokens it takes more than seconds.
+const startTimeout = 3 * time.Minute
+
 // Rig is a running set of parts.
 type Rig struct {
 	*controlplane.ControlPlane
@@ -77,7 +80,7 @@ func Start(ctx context.Context, progress io.Writer, operatorArgs ...string) (*Ri
 		{"starting etcd and kube-apiserver", r.startControlPlane},
 		{"installing CRDs, RBAC and admission policies", func(context.Context) error { return r.Install("config/core") }},
 		{"starting the fake Jira", r.startProduct},
-		{"starting the operator's controller", r.startController},
+		{"starting the operator's controller", func(ctx context.Context) error { return r.startController(ctx) }},
 		{"starting the operator's webhook", r.startWebhook},
 		{"starting the operator's portal", r.startPortal},
 		{"waiting until the admission policies count", func(ctx context.Context) error { return r.AwaitPolicies(ctx) }},
@@ -131,6 +134,11 @@ func (r *Rig) startControlPlane(context.Context) (err error) {
 	if r.ControlPlane, err = controlplane.Start(); err != nil {
 		return err
 	}
+	return r.Join(r.ControlPlane)
+}
+
+// Join writes the kubeconfigs of the rig for a control plane, which its caller stops.
+func (r *Rig) Join(cp *controlplane.ControlPlane) error {
 	for name, groups := range map[string][]string{
 		"admin":   {"system:masters"},
 		"alice":   {"jira-team"},
@@ -139,7 +147,7 @@ func (r *Rig) startControlPlane(context.Context) (err error) {
 		"system:serviceaccount:apitoken-system:apitoken-webhook":    {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
 		"system:serviceaccount:apitoken-system:apitoken-portal":     {"system:serviceaccounts", "system:serviceaccounts:apitoken-system"},
 	} {
-		if err := r.WriteKubeconfig(r.Kubeconfig(name), name, groups...); err != nil {
+		if err := cp.WriteKubeconfig(r.Kubeconfig(name), name, groups...); err != nil {
 			return err
 		}
 	}
@@ -156,7 +164,13 @@ func (r *Rig) startProduct(context.Context) error {
 	return nil
 }
 
-func (r *Rig) startController(ctx context.Context) error {
+// StartController starts the controller of a rig that joined a control plane, and waits until it is ready.
+func (r *Rig) StartController(ctx context.Context, args ...string) (*Process, error) {
+	err := r.startController(ctx, args...)
+	return r.Controller, err
+}
+
+func (r *Rig) startController(ctx context.Context, args ...string) error {
 	free, err := ports.Free(2)
 	if err != nil {
 		return err
@@ -170,9 +184,11 @@ func (r *Rig) startController(ctx context.Context) error {
 		r.PortalURL, r.PortalMetricsURL, r.GRPCAddress = "http://"+serving[3], "http://"+serving[4]+"/metrics", serving[5]
 	}
 	r.ControllerMetricsURL = "http://" + free[1] + "/metrics"
-	r.Controller, err = r.startOperator("controller", "controller",
+	r.Controller, err = r.startOperator("controller", append([]string{
+		"controller",
 		"--kubeconfig", r.Kubeconfig("apitoken-controller"), "--webhook-url", r.WebhookURL, "--portal-url", r.PortalURL, "--allow-external-upstreams",
-		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1])
+		"--health-probe-bind-address", free[0], "--metrics-bind-address", free[1],
+	}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -193,6 +209,12 @@ func (r *Rig) startWebhook(ctx context.Context) (err error) {
 		return err
 	}
 	return r.Webhook.await(ctx, r.HealthURL+"/readyz")
+}
+
+// StartPortal starts the portal of a rig that joined a control plane and started a controller, and waits until it is ready.
+func (r *Rig) StartPortal(ctx context.Context) (*Process, error) {
+	err := r.startPortal(ctx)
+	return r.Portal, err
 }
 
 func (r *Rig) startPortal(ctx context.Context) error {
@@ -243,7 +265,7 @@ func (r *Rig) KubectlAs(ctx context.Context, as string, stdin []byte, args ...st
 
 // await waits until the URL answers. It fails as soon as the process has ended.
 func (p *Process) await(ctx context.Context, url string) error {
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-p.ended:
 			return false, fmt.Errorf("%s ended by itself", p.name())

@@ -95,6 +95,9 @@ type bench struct {
 	// out receives details of what is measured.
 	out io.Writer
 
+	// stored is the number of tokens in the API server of the group scale.
+	stored int
+
 	// Figures, Versions and Machine are written to the result.
 	Figures  map[string]float64 `json:"figures"`
 	Versions map[string]string  `json:"versions"`

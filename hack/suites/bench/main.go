@@ -18,10 +18,10 @@ import (
 const resultFile = "bin/bench.json"
 
 // groups are measured in this order.
-var groups = []group{decision, growth, web, through}
+var groups = []group{decision, growth, web, through, changes, scale}
 
 // roles are what this program does as another process: its first argument names one, and the rest is for the role.
-var roles = map[string]func(arguments []string) error{"floor": serveFloor, "webhook": serveWebhook}
+var roles = map[string]func(arguments []string) error{"floor": serveFloor, "webhook": serveWebhook, "reflectors": runReflectors}
 
 func main() {
 	if err := start(os.Args[1:]); err != nil {
@@ -35,6 +35,7 @@ func start(arguments []string) error {
 		return roles[arguments[0]](arguments[1:])
 	}
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
+	stored := flags.Int("stored", 100_000, "number of tokens in the API server of the group scale; its figures are called after 100,000")
 	quick := flags.Bool("quick", false, "measure fewer rounds, and only what needs no other process")
 	only := flags.String("only", "", "names of the groups to measure, separated by commas; all if empty")
 	pprof := flags.String("pprof", "", "file for what pprof shows of the CPU time of a webhook")
@@ -43,7 +44,9 @@ func start(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	return run(newBench(*quick, *pprof), chosen, os.Stdout)
+	b := newBench(*quick, *pprof)
+	b.stored = *stored
+	return run(b, chosen, os.Stdout)
 }
 
 // choose returns the groups to measure.

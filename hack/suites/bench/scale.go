@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"apitokens.dev/operator/hack/lib/bulk"
+	"apitokens.dev/operator/hack/lib/rig"
+)
+
+const (
+	// steady is how long the requests of the steady state are counted. Each site is looked at once in it.
+	steady = time.Minute
+	// startLimit is how long a process may take to start.
+	startLimit = 5 * time.Minute
+)
+
+// scale measures the processes of the operator at a real API server with many tokens: a third of them generated, a third imported with
+// mode Follow, and a third made in the portal, of one site with a personal access token for each five of them.
+var scale = group{
+	name: "scale", measure: measureScale,
+	figures: []figure{
+		{"webhook_rss_mib_100k", atMost(120), "resident memory of a webhook with 100,000 tokens, after its start"},
+		{"webhook_peak_mib_100k", atMost(180), "the most that it had while it started"},
+		{"portal_rss_mib_100k", atMost(180), "resident memory of a portal, after its start"},
+		{"controller_rss_mib_100k", atMost(300), "resident memory of the controller, after its first look at all tokens"},
+		{"cold_start_vs_bare_100k", atMost(1.3), "seconds until a webhook is ready over those of bare reflectors of the same objects"},
+		{"cold_start_s_100k", goal{}, "the seconds of the webhook"},
+		{"controller_start_s_100k", atMost(30), "seconds until the controller has looked at the last token"},
+		{"steady_requests_s_100k", atMost(20), "requests a second at the API server by all processes while nothing changes"},
+		{"steady_controller_cores_100k", atMost(0.02), "cores that the controller uses meanwhile"},
+		{"page_list_ms_100k", atMost(100), "milliseconds until the page of a user with 50 tokens is there"},
+		{"admin_search_ms_100k", atMost(200), "milliseconds until an administrator's search through all tokens is answered"},
+	},
+}
+
+func measureScale(b *bench) (figures map[string]float64, err error) {
+	ctx := context.Background()
+	c, err := startCluster(ctx, b.stored)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	figures = map[string]float64{}
+	idle, err := c.rate(ctx, steady/4)
+	if err != nil {
+		return nil, err
+	}
+	webhook, err := c.coldStarts(ctx, figures)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, webhook.Stop()) }()
+	controller, err := c.startController(ctx, figures)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, controller.Stop()) }()
+	portal, err := c.rig.StartPortal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, portal.Stop()) }()
+	return figures, errors.Join(c.watchSteadyState(ctx, controller, idle, figures), c.askPortal(ctx, b, figures), resident(figures, map[string]*rig.Process{
+		"portal_rss_mib_100k": portal, "controller_rss_mib_100k": controller, "webhook_rss_mib_100k": webhook,
+	}))
+}
+
+// resident measures the memory of processes.
+func resident(figures map[string]float64, of map[string]*rig.Process) (err error) {
+	for name, p := range of {
+		if figures[name], err = memory(p, "VmRSS"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// coldStarts starts a webhook and bare reflectors in turn, and leaves the last webhook running.
+func (c *cluster) coldStarts(ctx context.Context, figures map[string]float64) (last *rig.Process, err error) {
+	const rounds = 3
+	replica, err := c.rig.NewReplica("webhook", c.rig.Kubeconfig("apitoken-webhook"), 0)
+	if err != nil {
+		return nil, err
+	}
+	var webhooks, bare []float64
+	for round := range rounds {
+		took, err := c.bareStart(ctx)
+		if err != nil {
+			return nil, err
+		}
+		bare = append(bare, took)
+		begun := time.Now()
+		if err := replica.Launch(); err != nil {
+			return nil, err
+		}
+		if err := until(ctx, startLimit, "a webhook is ready", func() bool { return answers(ctx, replica.HealthURL+"/readyz") }); err != nil {
+			return nil, errors.Join(err, replica.Stop())
+		}
+		webhooks = append(webhooks, time.Since(begun).Seconds())
+		if round < rounds-1 {
+			if err := replica.Stop(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	fmt.Fprintf(os.Stderr, "  a webhook is ready after %.1f s, and bare reflectors after %.1f s\n", webhooks, bare)
+	figures["cold_start_s_100k"] = median(webhooks)
+	figures["cold_start_vs_bare_100k"] = median(webhooks) / median(bare)
+	figures["webhook_peak_mib_100k"], err = memory(replica.Process, "VmHWM")
+	return replica.Process, err
+}
+
+// bareStart returns the seconds until bare reflectors have seen everything, in a process of their own.
+func (c *cluster) bareStart(ctx context.Context) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, fmt.Errorf("finding this program: %w", err)
+	}
+	begun := time.Now()
+	if out, err := exec.CommandContext(ctx, self, "reflectors", c.rig.Kubeconfig("apitoken-webhook")).CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("starting bare reflectors: %w: %s", err, out)
+	}
+	return time.Since(begun).Seconds(), nil
+}
+
+// startController starts the controller, and waits until it has looked at every token.
+func (c *cluster) startController(ctx context.Context, figures map[string]float64) (*rig.Process, error) {
+	begun := time.Now()
+	controller, err := c.rig.StartController(ctx, "--leader-elect")
+	if err != nil {
+		return nil, err
+	}
+	err = until(ctx, startLimit, "the controller has looked at all tokens", func() bool {
+		passes, err := scrape(ctx, c.rig.ControllerMetricsURL, "controller_runtime_reconcile_total", map[string]string{"controller": "apitoken"})
+		return err == nil && passes >= float64(c.Tokens)
+	})
+	if err != nil {
+		return nil, errors.Join(err, controller.Stop())
+	}
+	figures["controller_start_s_100k"] = time.Since(begun).Seconds()
+	fmt.Fprintf(os.Stderr, "  the controller has looked at all tokens after %.0f s\n", figures["controller_start_s_100k"])
+	return controller, nil
+}
+
+// rate returns the requests a second at the API server in a time.
+func (c *cluster) rate(ctx context.Context, during time.Duration) (float64, error) {
+	before, err := c.requests(ctx)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	<-time.After(during)
+	after, err := c.requests(ctx)
+	return (after - before) / time.Since(begun).Seconds(), err
+}
+
+// watchSteadyState counts what the processes do while nothing changes. idle is the rate of the API server's own requests.
+func (c *cluster) watchSteadyState(ctx context.Context, controller *rig.Process, idle float64, figures map[string]float64) error {
+	<-time.After(steady / 4) // the look at the site goes on a bit longer
+	before, err := cpuOf(controller)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	all, err := c.rate(ctx, steady)
+	if err != nil {
+		return err
+	}
+	after, err := cpuOf(controller)
+	figures["steady_requests_s_100k"] = all - idle
+	figures["steady_controller_cores_100k"] = (after - before).Seconds() / time.Since(begun).Seconds()
+	return err
+}
+
+// askPortal measures requests of users.
+func (c *cluster) askPortal(ctx context.Context, b *bench, figures map[string]float64) error {
+	owner, err := bulk.NewToken(0)
+	if err != nil {
+		return err
+	}
+	var failed error
+	timed := func(path, user string) func() float64 {
+		return func() float64 {
+			begun := time.Now()
+			_, err := c.portal(ctx, "GET", path, user, "")
+			failed = errors.Join(failed, err)
+			return time.Since(begun).Seconds() * 1000
+		}
+	}
+	medians := interleaved(b.rounds, []func() float64{
+		timed("/plugins/servlet/api-tokens", owner.User), timed("/rest/api-tokens/latest/admin?q=9&maxResults=50", bulk.Administrator),
+	})
+	figures["page_list_ms_100k"], figures["admin_search_ms_100k"] = medians[0], medians[1]
+	return failed
+}
