@@ -104,12 +104,11 @@ func joinsBasic(value string) bool {
 }
 
 func parseBasic(encoded string, buf *[maxBasic]byte) credential {
-	var src [maxBasic]byte
-	if len(encoded) > len(src) {
+	if len(encoded) > maxBasic {
 		return credential{kind: malformed}
 	}
 	// Decode strictly and trim nothing: a folded or joined header contains spaces or commas.
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], src[:copy(src[:], encoded)])
+	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(encoded))
 	if err != nil {
 		return credential{kind: malformed}
 	}
