@@ -51,7 +51,7 @@ func TestRequestAllocates(t *testing.T) {
 		"password":         {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password")), 2},
 		"none":             {"", 2},
 	} {
-		r := httptest.NewRequest("GET", "/nginx/-/jira/main", nil)
+		r := httptest.NewRequest(http.MethodGet, "/nginx/-/jira/main", nil)
 		r.Header = http.Header{
 			"X-Api-Token-Caller": {"key"}, "X-Original-Url": {"https://jira.example.com/rest/api/2/myself"}, "X-Original-Method": {"GET"},
 			"X-Real-Ip": {"192.0.2.1"}, "X-Forwarded-For": {"192.0.2.1"}, "X-Request-Id": {"1"},

@@ -73,9 +73,10 @@ func compare(b *bench, webhook *server, asked, bare load) (map[string]float64, e
 
 // clients are what users of a site send.
 func clients(address string, credentials []string) load {
+	const head = "GET /jira" + path + " HTTP/1.1\r\nHost: jira.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: "
 	l := load{address: address, connections: 64, status: statusOK}
 	for _, credential := range credentials {
-		l.requests = append(l.requests, []byte("GET /jira"+path+" HTTP/1.1\r\nHost: jira.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: "+credential+"\r\n\r\n"))
+		l.requests = append(l.requests, []byte(head+credential+"\r\n\r\n"))
 	}
 	return l
 }
@@ -92,7 +93,7 @@ func startNginx(product, webhook string) (address string, end func(), err error)
 	file := filepath.Join(folder, "nginx.conf")
 	config, err := nginxConfig(folder, address, product, webhook)
 	// The workers of nginx are another user.
-	if err = errors.Join(err, os.Chmod(folder, 0o755), os.WriteFile(file, []byte(config), 0o600)); err != nil { //nolint:gosec // it has no secret
+	if err = errors.Join(err, os.Chmod(folder, 0o755), os.WriteFile(file, []byte(config), 0o600)); err != nil {
 		return "", nil, fmt.Errorf("writing the configuration of nginx: %w", err)
 	}
 	command := exec.CommandContext(context.Background(), "nginx", "-c", file, "-p", folder, "-e", "stderr")

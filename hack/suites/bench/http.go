@@ -165,7 +165,7 @@ func latency(b *bench, webhook, floor *server) (ratio float64, asked int, err er
 			return 0, 0, err
 		}
 		asked += len(its)
-		ratios = append(ratios, float64(percentile(its, 99))/float64(percentile(of, 99)))
+		ratios = append(ratios, float64(p99(its))/float64(p99(of)))
 	}
 	return median(ratios), asked, nil
 }

@@ -152,8 +152,8 @@ func (c *client) read() error {
 	return nil
 }
 
-// percentile returns the latency that so many of a hundred requests do not exceed.
-func percentile(latencies []time.Duration, of int) time.Duration {
+// p99 returns the latency that 99 of a hundred requests do not exceed.
+func p99(latencies []time.Duration) time.Duration {
 	slices.Sort(latencies)
-	return latencies[len(latencies)*of/100]
+	return latencies[len(latencies)*99/100]
 }
