@@ -34,10 +34,6 @@ func NewObjects() *Objects {
 	}
 }
 
-func siteOf(t *tokensv1alpha1.APIToken) authn.SiteName {
-	return authn.SiteName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
-}
-
 // Loaded reports whether the whole initial list has been seen.
 func (o *Objects) Loaded() bool { return o.loaded.Load() }
 

@@ -106,7 +106,7 @@ func TestReadersGetAnything(t *testing.T) {
 	for seed := range int64(4000) {
 		fill := randfill.NewWithSeed(seed).NilChance(random.Float64()).NumElements(0, 2).Funcs(
 			func(at *metav1.Time, c randfill.Continue) { *at = metav1.NewTime(time.Unix(int64(c.Uint32()), 0)) },
-			func(f *metav1.FieldsV1, _ randfill.Continue) {},
+			func(_ *metav1.FieldsV1, _ randfill.Continue) {},
 		)
 		token, secret := usualToken(), usualSecret()
 		for _, part := range []any{

@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	// Namespace and Site name the site of all tokens.
+	// Namespace is that of the site of all tokens.
 	Namespace = "jira"
-	Site      = "main"
+	// Site is the name of it.
+	Site = "main"
 	// Administrator is a user who may search the tokens of all.
 	Administrator = "user-00001"
 
@@ -217,7 +218,8 @@ func (t Token) apiToken(now time.Time) (pair, error) {
 
 // The fields of an APIToken and of a Secret that the API server says have a manager.
 const (
-	specFields   = `{"f:spec":{"f:access":{},"f:credential":{"f:type":{}},"f:delivery":{"f:secretName":{}},"f:label":{},"f:siteRef":{"f:name":{},"f:namespace":{}},"f:state":{},"f:user":{}}}`
+	specFields = `{"f:spec":{"f:access":{},"f:credential":{"f:type":{}},"f:delivery":{"f:secretName":{}},"f:label":{},` +
+		`"f:siteRef":{"f:name":{},"f:namespace":{}},"f:state":{},"f:user":{}}}`
 	statusFields = `{"f:status":{"f:conditions":{"k:{\"type\":\"Ready\"}":{".":{},"f:lastTransitionTime":{},"f:message":{},"f:observedGeneration":{},` +
 		`"f:reason":{},"f:status":{},"f:type":{}}},"f:issuedTime":{},"f:observedGeneration":{},"f:tokenID":{}}}`
 	secretFields = `{"f:data":{".":{},"f:record.json":{}},"f:metadata":{"f:labels":{".":{},"f:apitokens.dev/site":{},"f:apitokens.dev/site-namespace":{},` +

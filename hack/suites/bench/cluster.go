@@ -40,7 +40,7 @@ func startCluster(ctx context.Context, tokens int) (*cluster, error) {
 	return &cluster{w, processes}, nil
 }
 
-func (c *cluster) stop() error { return errors.Join(c.rig.Stop(), c.World.Stop()) }
+func (c *cluster) stop() error { return errors.Join(c.rig.Stop(), c.Stop()) }
 
 // changing are the verbs of requests that change objects.
 var changing = []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"}
