@@ -50,9 +50,9 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 }
 
 // findOwner notes whether the cache has an APIToken of the user of a working copy at the site, whatever state it is in. It does so
-// once, if that decides about the copy. The copy may be nil.
+// once, if the copy ends without one, or if there is something to tell its owner. The copy may be nil.
 func (p *pass) findOwner(ctx context.Context, c *upstream.Credential) error {
-	if c == nil || !outlives(*c, p.Clock.Now()) {
+	if c == nil || c.Source == upstream.Given || c.Usable() && c.Origin == p.origin && !outlives(*c, p.Clock.Now()) {
 		return nil
 	}
 	p.mu.Lock()

@@ -22,7 +22,7 @@ const (
 )
 
 // measureReconciler applies APITokens and waits until the controller has made all of them Ready. Then a bare client does what the
-// controller wrote: a record, its change, a delivered Secret, a status and an Event.
+// controller wrote, but for the status: a record, its change, a delivered Secret and an Event.
 func (w *webhooks) measureReconciler(ctx context.Context, figures map[string]float64) error {
 	before, err := w.requests(ctx, changing...)
 	if err != nil {
@@ -88,7 +88,7 @@ func (w *webhooks) allReady(ctx context.Context) bool {
 func (w *webhooks) writeBare(ctx context.Context, i int) error {
 	t := appliedToken("bare", i)
 	t.Labels["apitokens.dev/bare"] = "true"
-	t.Spec.State = tokensv1alpha1.StateSuspended // the controller leaves it alone
+	t.Spec.State = tokensv1alpha1.StateSuspended // the controller writes no more than its status
 	if err := w.admin.Create(ctx, t); err != nil {
 		return err
 	}
