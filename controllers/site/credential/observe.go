@@ -21,8 +21,7 @@ import (
 // bySite is the field by which the API server selects APITokens.
 const bySite = "spec.siteRef.name"
 
-// observe returns the states of the working copies in the cache, and the Secrets of the enrolments. It looks for the APITokens of
-// the users whose copies are from the portal.
+// observe returns the states of the working copies in the cache, and the Secrets of the enrolments.
 func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 	copies, err := p.list(ctx, p.name)
 	if err != nil {

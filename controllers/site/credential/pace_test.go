@@ -57,6 +57,17 @@ func (p *busyProduct) ListPATs(context.Context, atlassian.Upstream, atlassian.Cr
 	return nil, nil
 }
 
+// passes makes a pass over a site each minute.
+func passes(t *testing.T, k *Keeper, s *tokensv1alpha1.AtlassianSite, d time.Duration) {
+	t.Helper()
+	up := &atlassian.Upstream{Product: atlassian.Jira, URL: here}
+	for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Minute) {
+		if _, err := k.Reconcile(t.Context(), s, up); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // However many copies there are, each is checked about once an hour, by as many requests at once as the product has connections. So
 // it is after a restart, and after hours without the product: those that waited longest come first.
 func TestEveryCopyIsCheckedWithinAnHour(t *testing.T) {
@@ -85,22 +96,14 @@ func TestEveryCopyIsCheckedWithinAnHour(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				up := &atlassian.Upstream{Product: atlassian.Jira, URL: here}
-				passes := func(d time.Duration) {
-					for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Minute) {
-						if _, err := k.Reconcile(t.Context(), s, up); err != nil {
-							t.Fatal(err)
-						}
-					}
-				}
-				passes(100 * time.Minute)
+				passes(t, k, s, 100*time.Minute)
 				if len(product.asked) != tc.copies || product.mostly != atOnce {
 					t.Fatalf("asked was about %d of %d copies, about %d at once", len(product.asked), tc.copies, product.mostly)
 				}
 				<-time.After(5 * time.Hour)
 				k.Memory = NewMemory() // a restart
 				back := time.Now()
-				passes(75 * time.Minute)
+				passes(t, k, s, 75*time.Minute)
 				for user, asked := range product.asked {
 					if last := asked[len(asked)-1]; last.Before(back) {
 						t.Fatalf("%s was not checked in the 75 minutes after the product came back", user)
@@ -154,17 +157,9 @@ func TestAcceptedCopiesCostLittle(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		up := &atlassian.Upstream{Product: atlassian.Jira, URL: here}
-		passes := func(d time.Duration) {
-			for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Minute) {
-				if _, err := k.Reconcile(t.Context(), s, up); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		passes(2 * time.Hour)
+		passes(t, k, s, 2*time.Hour)
 		before := live.requests.Load()
-		passes(hours * time.Hour)
+		passes(t, k, s, hours*time.Hour)
 		if n := live.requests.Load() - before; n > copies*hours {
 			t.Errorf("%d requests in %d hours for %d copies", n, hours, copies)
 		}
