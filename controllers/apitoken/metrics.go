@@ -46,7 +46,7 @@ type Expiry struct {
 	notices []time.Duration
 
 	mu sync.Mutex
-	// sites has the number of APITokens by site, and ends those of them that expire.
+	// sites has the number of APITokens by site, and ends has when they expire.
 	sites map[string]int
 	ends  map[types.NamespacedName]expiringToken
 }

@@ -50,7 +50,7 @@ type Reconciler struct {
 	Namespace, AuthoritiesNamespace, SecretName string
 	// Names are those under which gateways reach webhook and portal.
 	Names []string
-	// Serve gets the certificate in the Secret, whoever wrote it, in each pass. It may be nil.
+	// Serve gets the certificate in the Secret in each pass, also one that another party wrote. It may be nil.
 	Serve func(cert, key []byte)
 
 	// foreign means that the log says so already.

@@ -402,7 +402,7 @@ func TestGatewayNotAccepted(t *testing.T) {
 	w.reconcile(s)
 	w.expectGateways(s, tokensv1alpha1.ReasonGatewayNotAccepted,
 		"the gateway does not accept SecurityPolicy 'jira-apitokens': Unable to target HTTPRoute jira, another SecurityPolicy has already attached to it.")
-	// What the gateway said of an earlier form of the policy does not count.
+	// An answer about an earlier form of the policy does not count.
 	w.edit(policy, `{"spec":{"extAuth":{"timeout":"3s"}}}`)
 	w.reconcile(s)
 	w.expectGateways(s, tokensv1alpha1.ReasonConfigured)

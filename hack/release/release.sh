@@ -19,6 +19,7 @@ pack() {
     tar -C "$1" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rw,go=r,a+X -cf - "$2" | gzip -9n
 }
 
+changes=$(hack/release/changes.sh "$version" <CHANGELOG.md) # before the images, which take minutes
 hack/release/image.sh "$version" "$out" "$@"
 
 # The digest of the index, which names the images of all platforms.
@@ -44,7 +45,7 @@ mv "$out/olm/olm-prerequisites.yaml" "$out"
 pack "$out/olm" bundle >"$out/apitoken-operator-$version.bundle.tgz"
 rm -r "$out/olm"
 
-hack/release/changes.sh "$version" <CHANGELOG.md >"$out/CHANGELOG.md"
+printf '%s\n' "$changes" >"$out/CHANGELOG.md"
 cp SECURITY-INSIGHTS.yml "$out"
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)

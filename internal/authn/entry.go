@@ -17,7 +17,7 @@ type entry struct {
 	// text has the texts of the entry, and ends are where each of them ends.
 	text string
 	ends [texts]uint32
-	// hash is that of the only secret, which was issued at issued. Other secrets are rare.
+	// hash belongs to the only secret, which was issued at issued. Other secrets are rare.
 	hash record.Hash
 	// dead means that none of the record's secrets authenticates any more, because the APIToken is gone. It is false while the
 	// APIToken exists. former means that they do not because they were replaced.

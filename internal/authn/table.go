@@ -21,7 +21,7 @@ func keyOfUID(uid string) uidKey {
 	return uidKey(sum[:len(uidKey{})])
 }
 
-// idKey has the last bytes of a token id: its digits. What is not a token id could have the same ones, so that of an entry has to be
+// idKey has the last bytes of a token id: its digits. Another text could end with the same ones, so the id of an entry has to be
 // compared.
 type idKey [16]byte
 

@@ -100,7 +100,7 @@ func TestReadersGetWhatWasSent(t *testing.T) {
 	}
 }
 
-// Whatever is in an object comes out again: each field by itself, and any number of them.
+// A reader gets all fields of an object: each by itself, and any number of them.
 func TestReadersGetAnything(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for seed := range int64(4000) {

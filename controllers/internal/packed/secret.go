@@ -34,7 +34,7 @@ type secret struct {
 type secretShape struct {
 	namespace string
 	kind      corev1.SecretType
-	// key is that of the value. labels are in the form of joined, without the token id.
+	// key is the key of the value. labels are in the form of joined, without the token id.
 	key, labels string
 }
 

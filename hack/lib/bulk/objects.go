@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// Namespace is that of the site of all tokens.
+	// Namespace has the site of all tokens.
 	Namespace = "jira"
 	// Site is the name of it.
 	Site = "main"
@@ -34,7 +34,7 @@ const (
 
 	// teams is the number of namespaces with APITokens beside that of the site.
 	teams = 100
-	// perUser is the number of tokens that a user has, and ofFirst that of the first user, who made all of them in the portal.
+	// perUser is the number of tokens of a user, and ofFirst the number of the first user, who made all of them in the portal.
 	perUser, ofFirst = 5, 50
 )
 

@@ -84,7 +84,7 @@ func TestBundleIsValid(t *testing.T) {
 	}
 }
 
-// What the Operator Lifecycle Manager makes of the bundle, and what is applied before, is what the kustomization makes.
+// The bundle and the prerequisites together make the same objects as the kustomization.
 func TestBundleIsTheKustomization(t *testing.T) {
 	folder, b := made(t, "dev")
 	before, err := os.Open(filepath.Join(folder, "olm-prerequisites.yaml"))

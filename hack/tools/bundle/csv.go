@@ -13,6 +13,7 @@ import (
 	"github.com/operator-framework/api/pkg/lib/version"
 	operatorsv1alpha1 "github.com/operator-framework/api/pkg/operators/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
@@ -69,7 +70,7 @@ func (r rights) permissions() (all []operatorsv1alpha1.StrategyDeploymentPermiss
 }
 
 func almExamples() (string, error) {
-	var all []any
+	var all []*unstructured.Unstructured
 	for _, file := range examples {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -79,7 +80,7 @@ func almExamples() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("reading %s: %w", file, err)
 		}
-		all = slices.AppendSeq(all, anys(objects))
+		all = append(all, objects...)
 	}
 	encoded, err := json.MarshalIndent(all, "", "  ")
 	return string(encoded), err

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	operatorsv1alpha1 "github.com/operator-framework/api/pkg/operators/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -67,40 +68,34 @@ func decode(from io.Reader) (all []*unstructured.Unstructured, err error) {
 }
 
 // write writes the folders of a bundle, a Dockerfile that makes its image, and beside them the prerequisites.
-func write(out string, csv any, p parts) error {
-	var errs []error
-	put := func(name string, objects ...any) {
-		var text strings.Builder
-		for i, o := range objects {
-			encoded, err := yaml.Marshal(o)
-			errs = append(errs, err)
-			if i > 0 {
-				text.WriteString("---\n")
-			}
-			text.Write(encoded)
-		}
-		file := filepath.Join(out, name)
-		errs = append(errs, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text.String()), 0o644))
+func write(out string, csv *operatorsv1alpha1.ClusterServiceVersion, p parts) error {
+	errs := []error{
+		put(out, "bundle/manifests/apitoken-operator.clusterserviceversion.yaml", csv),
+		put(out, "bundle/metadata/annotations.yaml", map[string]any{"annotations": annotations}),
+		put(out, "olm-prerequisites.yaml", p.before...),
+		os.WriteFile(filepath.Join(out, "bundle/bundle.Dockerfile"), []byte(dockerfile()), 0o644),
 	}
-	put("bundle/manifests/apitoken-operator.clusterserviceversion.yaml", csv)
 	for _, o := range p.bundled {
-		put(strings.ToLower(fmt.Sprintf("bundle/manifests/%s.%s.yaml", o.GetName(), o.GetKind())), o)
+		errs = append(errs, put(out, strings.ToLower(fmt.Sprintf("bundle/manifests/%s.%s.yaml", o.GetName(), o.GetKind())), o))
 	}
-	put("bundle/metadata/annotations.yaml", map[string]any{"annotations": annotations})
-	put("olm-prerequisites.yaml", slices.Collect(anys(p.before))...)
-	errs = append(errs, os.WriteFile(filepath.Join(out, "bundle/bundle.Dockerfile"), []byte(dockerfile()), 0o644))
 	return errors.Join(errs...)
 }
 
-// anys returns what is written of objects.
-func anys(objects []*unstructured.Unstructured) func(func(any) bool) {
-	return func(yield func(any) bool) {
-		for _, o := range objects {
-			if !yield(o) {
-				return
-			}
+// put writes objects into a file below a folder.
+func put[T any](out, name string, objects ...T) error {
+	var text []string
+	for _, o := range objects {
+		encoded, err := yaml.Marshal(o)
+		if err != nil {
+			return fmt.Errorf("encoding %s: %w", name, err)
 		}
+		text = append(text, string(encoded))
 	}
+	file := filepath.Join(out, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(strings.Join(text, "---\n")), 0o644)
 }
 
 // annotations say where in an image the bundle is, and in which channel. They are labels of the image too.

@@ -216,7 +216,7 @@ func TestBillOfMaterials(t *testing.T) {
 	}
 }
 
-// Both platforms of a release are built here, whatever this machine is. What says another platform than its code is refused.
+// Every machine builds both platforms of a release. An image that names another platform than that of its code is refused.
 func TestPlatforms(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "main.go")
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
@@ -240,7 +240,7 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// The text of licences that goes with an image has that of each module in the binary.
+// The text of licences has one for each module in the binary.
 func TestEachModuleHasItsLicence(t *testing.T) {
 	folder, _ := packed(t)
 	self, err := os.Executable()
