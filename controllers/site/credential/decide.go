@@ -35,7 +35,8 @@ type note struct {
 	tried time.Time
 	// checkAt, retireAt and renewAt are the earliest times of these steps.
 	checkAt, retireAt, renewAt time.Time
-	// answered is when the product last said whose it is. If that is not known, seen is when this process found it.
+	// answered is when the product last said whose it is, as far as it is known. seen is the latest time at which another process may
+	// have heard that: it writes one answer in each heardPeriod.
 	answered, seen time.Time
 	// sweepAt is the earliest time at which to look for personal access tokens that were left over.
 	sweepAt time.Time

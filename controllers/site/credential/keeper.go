@@ -154,7 +154,9 @@ func (p *pass) keepStored(ctx context.Context) error {
 		}
 		step := func() error {
 			done, err := p.checkKnown(ctx, s)
-			if !done {
+			if done {
+				p.reject(s)
+			} else {
 				err = p.settle(ctx, s.name)
 			}
 			errs[i] = p.rejectRefused(s.credential.User, err)

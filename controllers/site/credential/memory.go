@@ -68,8 +68,9 @@ func (m *Memory) of(site types.NamespacedName, name string, stored, answered, no
 	if answered.IsZero() || answered.After(now) {
 		answered = time.Time{}
 	}
-	if n.answered, n.tried = answered, answered; answered.IsZero() {
-		n.seen = now
+	n.answered, n.tried, n.seen = answered, answered, now
+	if late := answered.Add(heardPeriod); !answered.IsZero() && late.Before(now) {
+		n.seen = late
 	}
 	if answered.Add(checkPeriod / 2).After(now) {
 		n.checked(name, answered)

@@ -46,7 +46,7 @@ func TestOldestCheck(t *testing.T) {
 		return s
 	}
 	all := []state{
-		of("a", noon.Add(-time.Hour)), of("b", noon.Add(-2*time.Hour)), of("c", noon.Add(-day), moved), of("d", time.Time{}), of("e", noon.Add(-day), garbled),
+		of("a", noon.Add(-time.Hour)), of("b", noon.Add(-heardPeriod-2*time.Hour)), of("c", noon.Add(-day), moved), of("d", time.Time{}), of("e", noon.Add(-day), garbled),
 	}
 	m.noteOldest(site, all)
 	if got := m.Oldest(); len(got) != 1 || !got[site].Equal(noon.Add(-2*time.Hour)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,9 +50,10 @@ func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
 }
 
 // findOwner notes whether the cache has an APIToken of the user of a working copy at the site, whatever state it is in. It does so
-// once, if the copy ends without one, or if there is something to tell its owner. The copy may be nil.
+// once, if the copy ends without one, by now or before this pass decides about it, or if there is something to tell its owner. The
+// copy may be nil.
 func (p *pass) findOwner(ctx context.Context, c *upstream.Credential) error {
-	if c == nil || c.Source == upstream.Given || c.Usable() && c.Origin == p.origin && !outlives(*c, p.Clock.Now()) {
+	if c == nil || c.Source == upstream.Given || c.Usable() && c.Origin == p.origin && !outlives(*c, p.Clock.Now().Add(time.Minute)) {
 		return nil
 	}
 	p.mu.Lock()
