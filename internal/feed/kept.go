@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -199,11 +200,12 @@ func (a *keptTokens) ownedBy(o owner) []*tokensv1alpha1.APIToken {
 	return found
 }
 
-// ofSite calls yield with the lock held: that must not call back.
+// ofSite holds the lock only to list the tokens, which never change: nothing waits while yield looks at very many.
 func (a *keptTokens) ofSite(site authn.SiteName, yield func(Summary) bool) {
 	a.mu.RLock()
-	defer a.mu.RUnlock()
-	for t := range a.bySite[site] {
+	all := slices.AppendSeq(make([]*keptToken, 0, len(a.bySite[site])), maps.Keys(a.bySite[site]))
+	a.mu.RUnlock()
+	for _, t := range all {
 		if !yield(Summary{NamespacedName: t.namespacedName(), UID: t.uid, User: t.user, Label: t.label, Created: time.Unix(t.created, 0)}) {
 			return
 		}

@@ -56,7 +56,7 @@ func (s *Service) Search(c *Caller, q Query) (Page, error) {
 	from := min(q.StartAt, len(found))
 	page := Page{Query: q, Total: len(found), Tokens: []Token{}}
 	for _, m := range found[from:min(from+q.MaxResults, len(found))] {
-		if t := s.Objects.APIToken(m.NamespacedName); t != nil {
+		if t := s.Objects.APIToken(m.NamespacedName); t != nil && string(t.UID) == m.uid { // else another one has its name by now
 			if shown, ok := s.view(t); ok {
 				page.Tokens = append(page.Tokens, shown)
 			}
@@ -69,7 +69,7 @@ func (s *Service) Search(c *Caller, q Query) (Page, error) {
 type match struct {
 	types.NamespacedName
 
-	id      string
+	uid, id string
 	created time.Time
 }
 
@@ -84,7 +84,7 @@ func (s *Service) matches(site authn.SiteName, q Query) (found []match) {
 		}
 		for _, of := range [...]string{cmp.Or(t.Label, t.Name), r.TokenID, owner} {
 			if strings.Contains(strings.ToLower(of), text) {
-				found = append(found, match{t.NamespacedName, r.TokenID, t.Created})
+				found = append(found, match{t.NamespacedName, t.UID, r.TokenID, t.Created})
 				break
 			}
 		}

@@ -44,7 +44,7 @@ type Objects interface {
 	// Projection returns the Secret with the projection of a site.
 	Projection(namespace string, site types.NamespacedName) *corev1.Secret
 	APIToken(name types.NamespacedName) *tokensv1alpha1.APIToken
-	// Summaries calls yield for each APIToken of a site, in no order, until that returns false. yield must not call back.
+	// Summaries calls yield for each APIToken of a site, in no order, until that returns false.
 	Summaries(site authn.SiteName, yield func(feed.Summary) bool)
 	// OwnedBy returns the APITokens of a user at a site. user is folded.
 	OwnedBy(site authn.SiteName, user string) []*tokensv1alpha1.APIToken
