@@ -118,12 +118,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 
 // Reconcile implements reconcile.ObjectReconciler.
 func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) (ctrl.Result, error) {
+	name := client.ObjectKeyFromObject(t)
+	first := r.found.take(name)
 	if !t.DeletionTimestamp.IsZero() {
 		// It does not authenticate any more. The Cleaner removes its Secrets once it is gone.
 		return ctrl.Result{}, nil
 	}
-	name := client.ObjectKeyFromObject(t)
-	if r.found.take(name) {
+	if first {
 		if o, as, err := r.asFound(ctx, t); as && err == nil {
 			return ctrl.Result{RequeueAfter: r.lookAgain(name, o, false)}, nil
 		}

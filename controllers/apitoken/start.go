@@ -44,14 +44,25 @@ func (f *found) take(name types.NamespacedName) bool {
 	return is
 }
 
-// changed passes what a pass is made for, and notes the APITokens of the initial list.
+// changed passes what a pass is made for, and notes the APITokens of the initial list. One that changes before its first look is looked
+// at as any other.
 func (r *Reconciler) changed() predicate.Predicate {
-	return predicate.And(watch.SpecOrMetadataChanged(), predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool {
-		if e.IsInInitialList {
-			r.found.add(client.ObjectKeyFromObject(e.Object))
-		}
-		return true
-	}})
+	return predicate.And(watch.SpecOrMetadataChanged(), predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			if e.IsInInitialList {
+				r.found.add(client.ObjectKeyFromObject(e.Object))
+			}
+			return true
+		},
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			r.found.take(client.ObjectKeyFromObject(e.ObjectNew))
+			return true
+		},
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			r.found.take(client.ObjectKeyFromObject(e.Object))
+			return true
+		},
+	})
 }
 
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything

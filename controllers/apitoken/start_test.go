@@ -1,0 +1,57 @@
+package apitoken
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+)
+
+// A change of an APIToken has its Secret read at once, as docs/reference/apitoken.md says, also while the controller starts.
+func TestChangeAtTheStartHasTheSecretRead(t *testing.T) {
+	r := &Reconciler{found: &found{names: map[types.NamespacedName]struct{}{}}}
+	changed := r.changed()
+	before := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "ci", UID: "1"}}
+	changed.Create(event.CreateEvent{Object: before, IsInInitialList: true})
+	now := before.DeepCopy()
+	now.Status.TokenID = "asp_DquJoZLwlsNJm6gU"
+	if changed.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: now}) {
+		t.Error("a change of the status leads to a pass")
+	}
+	if _, is := r.found.names[client.ObjectKeyFromObject(now)]; !is {
+		t.Error("a change of the status has the Secret read")
+	}
+	now.Annotations = map[string]string{"look": "now"}
+	if !changed.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: now}) {
+		t.Error("a change leads to no pass")
+	}
+	if r.found.take(client.ObjectKeyFromObject(now)) {
+		t.Error("the pass after a change assumes that the Secret is in order")
+	}
+}
+
+// The controller has started when each APIToken of the initial list was looked at or is gone, also one whose deletion takes long.
+func TestStartEndsWithDeletedTokens(t *testing.T) {
+	done := make(chan struct{})
+	r := &Reconciler{found: &found{names: map[types.NamespacedName]struct{}{}, done: func() { close(done) }}}
+	gone := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "gone"}}
+	going := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: "going", DeletionTimestamp: new(metav1.Now())}}
+	changed := r.changed()
+	for _, o := range []client.Object{gone, going} {
+		changed.Create(event.CreateEvent{Object: o, IsInInitialList: true})
+	}
+	changed.Delete(event.DeleteEvent{Object: gone})
+	if _, err := r.Reconcile(t.Context(), going); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+		t.Errorf("it waits for %v", r.found.names)
+	}
+}
