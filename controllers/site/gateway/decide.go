@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -192,9 +191,14 @@ func (s Site) labels() map[string]string {
 	return map[string]string{record.LabelSiteNamespace: s.Namespace, record.LabelSite: s.Name}
 }
 
-// identityHeaders are the headers that only an answer of the webhook may set.
+// identityHeaders are the headers that only an answer of the webhook may set. Every answer has the default, and many products believe
+// it, whatever header the site names beside it.
 func (s Site) identityHeaders() []string {
-	return []string{cmp.Or(s.IdentityHeader, tokensv1alpha1.DefaultIdentityHeader), "X-Api-Token-Id"}
+	names := []string{tokensv1alpha1.DefaultIdentityHeader, "X-Api-Token-Id"}
+	if s.IdentityHeader != "" && !strings.EqualFold(s.IdentityHeader, tokensv1alpha1.DefaultIdentityHeader) {
+		names = append(names, s.IdentityHeader)
+	}
+	return names
 }
 
 // answerHeaders are the headers of the request that an answer of the webhook replaces.

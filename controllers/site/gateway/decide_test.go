@@ -191,7 +191,7 @@ func TestContextPath(t *testing.T) {
 	}
 }
 
-// With an identity header, its name is the one that is replaced and cleared, and every request is asked about.
+// With an identity header of its own, a site has it replaced and cleared beside the default, and every request is asked about.
 func TestIdentityHeader(t *testing.T) {
 	s := siteAt(t, "https://jira.example.com", func(s *Site) { s.IdentityHeader, s.Everything = "X-Remote-User", true })
 	for _, entry := range []tokensv1alpha1.Gateway{traefikEntry, nginxEntry} {
@@ -199,7 +199,8 @@ func TestIdentityHeader(t *testing.T) {
 		for _, o := range asking {
 			toPortal := o.GetName() == "main-apitokens-portal"
 			text, err := o.MarshalJSON()
-			if err != nil || strings.Contains(string(text), "X-Forwarded-User") || !toPortal && !strings.Contains(string(text), "X-Remote-User") {
+			both := strings.Contains(string(text), "X-Forwarded-User") && strings.Contains(string(text), "X-Remote-User")
+			if err != nil || both == toPortal {
 				t.Errorf("%s is %s, %v", refOf(o).in("jira"), text, err)
 			}
 		}
