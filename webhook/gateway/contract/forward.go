@@ -24,11 +24,11 @@ func forward(h http.Header, q *authn.Request) bool {
 }
 
 // fabric reads what NGINX Gateway Fabric sends for the filter ExternalAuth: $request_uri in Path and $request_method in
-// Method (internal/controller/nginx/config/servers.go, v2.8.0).
+// Method (internal/controller/nginx/config/servers.go, v2.8.0). It says nothing of the client's address: a header that the filter
+// allows is the client's own.
 func fabric(h http.Header, q *authn.Request) bool {
 	q.Target = httpheader.Only(h, "Path")
 	q.Method = httpheader.Only(h, "Method")
-	q.Client = forwardedFor(h)
 	return strings.HasPrefix(q.Target, "/")
 }
 

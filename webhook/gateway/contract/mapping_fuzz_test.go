@@ -89,7 +89,7 @@ func described(name authurl.Contract, r *http.Request) (authn.Request, bool) {
 	case authurl.Forward:
 		q.Target, q.Method = only("X-Forwarded-Uri"), only("X-Forwarded-Method")
 	case authurl.Fabric:
-		q.Target, q.Method = only("Path"), only("Method")
+		q.Target, q.Method, q.Client = only("Path"), only("Method"), authn.Client{}
 	default:
 		q.Target, q.Method = parts[4], r.Method
 		return q, strings.HasPrefix(q.Target, "/")
