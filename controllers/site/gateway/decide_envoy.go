@@ -21,6 +21,7 @@ const (
 	tlsPolicyKind                       = "BackendTLSPolicy"
 	suffix                              = "-apitokens"
 	grpcSiteKey, grpcCallerKey, timeout = "grpc-site", "grpc-key", "4s"
+	addressHeader                       = "X-Real-IP" // in which the portal is told the client's address
 )
 
 // envoyGateway returns objects of Envoy Gateway 1.9 and Gateway API: a policy for the route that the entry names, a route to the
@@ -103,14 +104,18 @@ func (s Site) backend(entry tokensv1alpha1.EnvoyGateway, webhook service) map[st
 }
 
 // portalRoute returns the spec of an HTTPRoute to the portal, at the gateways of the product's own route. The webhook is not
-// asked: the portal authenticates the caller.
+// asked: the portal authenticates the caller. It takes X-Real-IP for the client's address, which Envoy would pass on as the client
+// sent it, and for which Gateway API has no value.
 func (s Site) portalRoute(portal service, route *unstructured.Unstructured) map[string]any {
 	var rules []any
 	for _, path := range s.portalPaths() {
 		rules = append(rules, map[string]any{
 			"matches": []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": path}}},
-			"filters": []any{map[string]any{"type": "URLRewrite", "urlRewrite": map[string]any{"path": map[string]any{
-				"type": "ReplacePrefixMatch", "replacePrefixMatch": portalMount(s) + strings.TrimPrefix(path, s.Base.Path)}}}},
+			"filters": []any{
+				map[string]any{"type": "URLRewrite", "urlRewrite": map[string]any{"path": map[string]any{
+					"type": "ReplacePrefixMatch", "replacePrefixMatch": portalMount(s) + strings.TrimPrefix(path, s.Base.Path)}}},
+				map[string]any{"type": "RequestHeaderModifier", "requestHeaderModifier": map[string]any{"remove": values(addressHeader)}},
+			},
 			"backendRefs": []any{portal.ref()},
 		})
 	}

@@ -93,7 +93,7 @@ func TestMethods(t *testing.T) {
 						fail("%d, and the product saw %d requests", got.status, len(got.seen))
 					}
 					for _, seen := range got.seen {
-						w.judgeSeen(fail, seen, c, method)
+						w.judgeSeen(fail, p, seen, c, method)
 					}
 				})
 			}
@@ -177,7 +177,7 @@ func TestAbsoluteForm(t *testing.T) {
 						got := w.send(t, gateway, "GET", origin+path, c.headers...)
 						for _, seen := range got.seen {
 							if path == myself {
-								w.judgeSeen(fail, seen, c, "GET")
+								w.judgeSeen(fail, p, seen, c, "GET")
 							} else if seen.User == "alice" || c.refused && path != "/secure/Dashboard.jspa" {
 								fail("%d, and the product ran it as %q", got.status, seen.User)
 							}
@@ -215,12 +215,12 @@ func spellings(name string) []string {
 
 // A client names somebody in every spelling of every identity header, once or twice, and asks intermediaries to drop headers.
 func TestSpellingsOfIdentity(t *testing.T) {
-	through(t, programs(), func(t *testing.T, p program) {
+	through(t, append(programs(), variants()...), func(t *testing.T, p program) {
 		w := newWorld(t)
 		send := w.over(p.start(t, w))
 		names := []string{"X-Forwarded-User", "X-Api-Token-Id", "X-Api-Token-Target"}
-		if p.restAlone {
-			names = names[:2] // It does not take the target from the answer, and nothing behind it reads one.
+		if p.untold {
+			names = names[:2]
 		}
 		for _, name := range names {
 			for _, spelled := range spellings(name) {
@@ -298,7 +298,7 @@ func TestNoVerdict(t *testing.T) {
 		w.webhookAt = serve(t, contract.NewHandler(w.index, w.observe), 10*time.Second)
 		w.checkNoVerdict(t, p, p.start(t, w), "not ready", p.unready)
 		w.webhookAt = free(t)
-		if !strings.HasPrefix(p.name, "envoy-grpc") { // Its filter starts the server.
+		if !p.grpc { // Its filter starts the server.
 			w.checkNoVerdict(t, p, p.start(t, w), "away", p.away)
 		}
 	})

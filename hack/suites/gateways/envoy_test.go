@@ -30,16 +30,25 @@ type verdict struct {
 
 // filter is a gateway that does what Envoy's external authorization does, as the comments of its API say
 // (envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto and envoy/service/auth/v3, v1.40). Envoy itself is not to be had
-// as a Go module. It stands behind the settings of our samples: names with underscores are dropped, and the identity headers of
-// clients are removed before the filter.
+// as a Go module. Its routes are those of a sample, and it changes headers as these say, and no others.
 type filter struct {
-	w *world
+	w      *world
+	routes []envoyRoute
+	// istio means that a policy says what is asked about, and no route.
+	istio bool
+	// dropsUnderscores means that headers do not arrive whose names have underscores.
+	dropsUnderscores bool
 	// check asks about a request whose headers are already those for the product.
 	check func(r *http.Request, target string, headers http.Header) verdict
 }
 
-func (f filter) start(t *testing.T) string {
+// start starts the filter with the routes of a sample.
+func (f filter) start(t *testing.T, folder string) string {
 	t.Helper()
+	var text string
+	f.istio = folder == "istio"
+	f.routes, text = envoyRoutes(t, folder, f.w.contextPath)
+	f.dropsUnderscores = strings.Contains(text, "withUnderscoresAction: DropHeader")
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -66,17 +75,14 @@ func (f filter) serve(conn net.Conn) {
 	}
 	headers := r.Header.Clone()
 	for name := range headers {
-		spelled := strings.ToLower(strings.ReplaceAll(name, ".", "-"))
-		if strings.Contains(name, "_") || spelled == "x-forwarded-user" || strings.HasPrefix(spelled, "x-api-token-") {
+		if f.dropsUnderscores && strings.Contains(name, "_") {
 			delete(headers, name)
 		}
 	}
-	headers.Set("X-Forwarded-For", "127.0.0.1")
+	headers.Set("X-Forwarded-For", strings.Join(append(headers["X-Forwarded-For"], "127.0.0.1"), ","))
 	to, target := f.w.productAt, r.RequestURI
-	if below := strings.TrimPrefix(target, f.w.contextPath); strings.HasPrefix(below, "/rest/api-tokens/") || strings.HasPrefix(below, "/plugins/servlet/api-tokens") {
-		headers.Set("X-Real-Ip", "127.0.0.1")
-		to, target = f.w.portalAt, "/portal/"+site.String()+below
-	} else if strings.HasPrefix(below, "/rest/") || headers.Get("Authorization") != "" {
+	route := routeOf(f.routes, target, headers)
+	if route.asked || f.istio && route.byPolicy(f.w.contextPath, target, headers) {
 		v := f.check(r, target, headers)
 		if v.status != 0 {
 			_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nContent-Length: 0\r\nConnection: close\r\n", v.status, http.StatusText(v.status))
@@ -84,6 +90,10 @@ func (f filter) serve(conn net.Conn) {
 			_, _ = io.WriteString(conn, "\r\n")
 			return
 		}
+	}
+	route.change(headers)
+	if route.portal {
+		to, target = f.w.portalAt, route.rewrite+strings.TrimPrefix(target, route.prefix)
 	}
 	pass(conn, to, r, target, headers)
 }
@@ -105,48 +115,52 @@ func pass(conn net.Conn, to string, r *http.Request, target string, headers http
 
 // startEnvoyHTTP is the filter with http_service: path_prefix is the auth URL with "-" in place of the key, headers_to_add has
 // the key, allowed_headers lists Cookie, X-Forwarded-For and X-Request-Id, allowed_upstream_headers the identity headers.
-func startEnvoyHTTP(t *testing.T, w *world, _ ...string) string {
-	t.Helper()
-	ask := func(r *http.Request, target string, headers http.Header) verdict {
-		conn, err := new(net.Dialer).DialContext(r.Context(), "tcp", w.webhookAt)
-		if err != nil {
-			return verdict{status: http.StatusForbidden}
-		}
-		defer func() { _ = conn.Close() }()
-		question := http.Header{
-			"X-Api-Token-Caller": {callerKey}, "Authorization": headers["Authorization"], "X-Forwarded-For": headers["X-Forwarded-For"],
-			"Cookie":         headers["Cookie"],
-			"Content-Length": {"0"}, "Connection": {"close"},
-		}
-		_, _ = fmt.Fprintf(conn, "%s /envoy/-/%s%s HTTP/1.1\r\nHost: %s\r\n", r.Method, site, target, r.Host)
-		_ = question.Write(conn)
-		_, _ = io.WriteString(conn, "\r\n")
-		answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.Method})
-		if err != nil {
-			return verdict{status: http.StatusForbidden}
-		}
-		_ = answer.Body.Close()
-		switch {
-		case answer.StatusCode >= 500: // status_on_error
-			return verdict{status: http.StatusForbidden}
-		case answer.StatusCode != http.StatusOK:
-			return verdict{status: answer.StatusCode, header: answer.Header}
-		}
-		for _, name := range []string{"Authorization", "X-Forwarded-User", "X-Api-Token-Id"} {
-			if values, there := answer.Header[name]; there {
-				headers[name] = values
-			}
-		}
-		for name := range strings.SplitSeq(answer.Header.Get("X-Envoy-Auth-Headers-To-Remove"), ",") {
-			headers.Del(name)
-		}
-		return verdict{}
+func startEnvoyHTTP(folder string) func(t *testing.T, w *world, edits ...string) string {
+	return func(t *testing.T, w *world, _ ...string) string {
+		t.Helper()
+		return filter{w: w, check: w.checkOverHTTP}.start(t, folder)
 	}
-	return filter{w, ask}.start(t)
+}
+
+// checkOverHTTP asks the webhook as http_service does.
+func (w *world) checkOverHTTP(r *http.Request, target string, headers http.Header) verdict {
+	conn, err := new(net.Dialer).DialContext(r.Context(), "tcp", w.webhookAt)
+	if err != nil {
+		return verdict{status: http.StatusForbidden}
+	}
+	defer func() { _ = conn.Close() }()
+	question := http.Header{
+		"X-Api-Token-Caller": {callerKey}, "Authorization": headers["Authorization"], "X-Forwarded-For": headers["X-Forwarded-For"],
+		"Cookie":         headers["Cookie"],
+		"Content-Length": {"0"}, "Connection": {"close"},
+	}
+	_, _ = fmt.Fprintf(conn, "%s /envoy/-/%s%s HTTP/1.1\r\nHost: %s\r\n", r.Method, site, target, r.Host)
+	_ = question.Write(conn)
+	_, _ = io.WriteString(conn, "\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.Method})
+	if err != nil {
+		return verdict{status: http.StatusForbidden}
+	}
+	_ = answer.Body.Close()
+	switch {
+	case answer.StatusCode >= 500: // status_on_error
+		return verdict{status: http.StatusForbidden}
+	case answer.StatusCode != http.StatusOK:
+		return verdict{status: answer.StatusCode, header: answer.Header}
+	}
+	for _, name := range []string{"Authorization", "X-Forwarded-User", "X-Api-Token-Id"} {
+		if values, there := answer.Header[name]; there {
+			headers[name] = values
+		}
+	}
+	for name := range strings.SplitSeq(answer.Header.Get("X-Envoy-Auth-Headers-To-Remove"), ",") {
+		headers.Del(name)
+	}
+	return verdict{}
 }
 
 // startEnvoyGRPC is the filter with grpc_service. raw is encode_raw_headers.
-func startEnvoyGRPC(raw bool) func(t *testing.T, w *world, edits ...string) string {
+func startEnvoyGRPC(folder string, raw bool) func(t *testing.T, w *world, edits ...string) string {
 	return func(t *testing.T, w *world, _ ...string) string {
 		t.Helper()
 		client := grpcClient(t, w)
@@ -171,7 +185,7 @@ func startEnvoyGRPC(raw bool) func(t *testing.T, w *world, edits ...string) stri
 			}
 			return verdict{}
 		}
-		return filter{w, ask}.start(t)
+		return filter{w: w, check: ask}.start(t, folder)
 	}
 }
 
@@ -226,7 +240,7 @@ func checkRequest(r *http.Request, target string, headers http.Header, raw bool)
 // A client's headers and targets that Envoy would not take are no business of the filter's.
 func TestFilterPassesBytes(t *testing.T) {
 	w := newWorld(t)
-	gateway := startEnvoyHTTP(t, w)
+	gateway := startEnvoyHTTP("istio")(t, w)
 	for _, target := range []string{"/secure/a%2Fb;c=d?e=//", "/login.jsp"} {
 		got := w.send(t, gateway, "GET", target)
 		if len(got.seen) != 1 || got.seen[0].RequestURI != target {

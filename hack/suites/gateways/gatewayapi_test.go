@@ -17,15 +17,12 @@ import (
 )
 
 // variants are the implementations of Gateway API's filter ExternalAuth that ask in a contract of ours, as their source says:
-// Cilium is Envoy, with either protocol, and NGINX Gateway Fabric is nginx.
+// Cilium is Envoy, and NGINX Gateway Fabric is nginx.
 func variants() []program {
-	var all []program
-	for _, p := range programs() {
-		if p.filter {
-			all = append(all, p)
-		}
+	return []program{
+		{name: "cilium", start: startEnvoyHTTP("gateway-api"), filter: true, unready: 403, away: 403, passes: "_.", untold: true, unknown: true},
+		{name: "fabric", start: startFabric, unready: 500, away: 500, untold: true, unknown: true},
 	}
-	return append(all, program{name: "fabric", start: startFabric, unready: 500, away: 500})
 }
 
 // echoed is the answer of the echo server of Gateway API's conformance tests, as these read it (roundtripper.CapturedRequest).
@@ -134,6 +131,10 @@ server {
         proxy_set_header X-Forwarded-User "";
         proxy_set_header X-Api-Token-Id "";
         proxy_pass http://PRODUCT;
+    }
+    location /rest/api-tokens/ {`+proxied+`
+        proxy_set_header X-Real-IP "";
+        proxy_pass http://PORTAL/portal/`+site.String()+`/rest/api-tokens/;
     }
     location / {`+proxied+`
         proxy_set_header X-Forwarded-User "";

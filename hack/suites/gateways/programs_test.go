@@ -27,6 +27,15 @@ type program struct {
 	// believes means that every 2xx lets the request pass, if without its Authorization: it has no way to look into the answer. The
 	// others let nothing pass after an answer that does not have the webhook's header.
 	believes bool
+	// grpc means that it asks over gRPC.
+	grpc bool
+	// passes are the characters in place of a hyphen with which a client's spelling of an identity header reaches the product. Its page
+	// says so.
+	passes string
+	// untold means that it does not take the target from the answer, and nothing behind it reads one.
+	untold bool
+	// unknown means that the portal is not told the client's address.
+	unknown bool
 	// http2 are the edits with which it serves HTTP/2 without TLS.
 	http2 []string
 	// context are the edits for a product below /jira, and everything those with which every request is asked about.
@@ -60,11 +69,11 @@ func programs() []program {
 		}},
 		{name: "traefik", start: startTraefik, believes: true, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
 		{name: "traefik-kubernetes", start: startTraefikInKubernetes, believes: true, switches: traefikSwitches, http2: []string{}, unready: 503, away: 500, context: traefik, everything: all},
-		{name: "ingress-nginx", start: startIngressNginx, believes: true, restAlone: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
+		{name: "ingress-nginx", start: startIngressNginx, believes: true, restAlone: true, untold: true, switches: ingressNginxSwitches, http2: []string{"listen LISTEN;", "listen LISTEN http2;"},
 			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, everything: []string{"^/rest/", "^/"}, unready: 500, away: 500},
-		{name: "envoy-http", start: startEnvoyHTTP, filter: true, unready: 403, away: 403},
-		{name: "envoy-grpc", start: startEnvoyGRPC(false), filter: true, unready: 403, away: 403},
-		{name: "envoy-grpc-raw", start: startEnvoyGRPC(true), filter: true, unready: 403, away: 403},
+		{name: "istio", start: startEnvoyHTTP("istio"), filter: true, unready: 403, away: 403, passes: "_.", untold: true, unknown: true},
+		{name: "envoy-gateway", start: startEnvoyGRPC("envoy-gateway", false), filter: true, unready: 403, grpc: true, passes: ".", unknown: true},
+		{name: "contour", start: startEnvoyGRPC("contour", true), filter: true, unready: 403, grpc: true, passes: "_."},
 	}
 }
 
