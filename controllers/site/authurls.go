@@ -17,13 +17,6 @@ import (
 	"apitokens.dev/operator/internal/trust"
 )
 
-const (
-	// portalKey is the key of the portal's URL. The keys of the other URLs are the names of the contracts.
-	portalKey = "portal"
-	// grpcSiteKey and grpcCallerKey are the keys of the context extensions for Envoy over gRPC, which has no URL.
-	grpcSiteKey, grpcCallerKey = "grpc-site", "grpc-key"
-)
-
 func authURLSecretName(site string) string { return site + "-auth-urls" }
 
 // addresser returns the path of a site's auth URL for a contract.
@@ -48,14 +41,14 @@ type endpoints struct {
 // urls returns the content of the Secret with the auth URLs.
 func (e endpoints) urls(s *tokensv1alpha1.AtlassianSite, address addresser) map[string][]byte {
 	urls := map[string][]byte{
-		portalKey: []byte(e.portalURL + "/portal/" + s.Namespace + "/" + s.Name), grpcSiteKey: []byte(s.Namespace + "/" + s.Name),
+		authurl.PortalDataKey: []byte(e.portalURL + "/portal/" + s.Namespace + "/" + s.Name), authurl.GRPCSiteDataKey: []byte(s.Namespace + "/" + s.Name),
 	}
 	for _, c := range authurl.Contracts() {
 		switch a := address(c); {
 		case c != authurl.GRPC:
 			urls[string(c)] = []byte(e.webhookURL + a.String())
 		case a.Key != authurl.NoKey:
-			urls[grpcCallerKey] = []byte(a.Key)
+			urls[authurl.GRPCCallerDataKey] = []byte(a.Key)
 		}
 	}
 	if len(e.bundle) > 0 {
@@ -69,7 +62,7 @@ func (r *Reconciler) endpointsFor(ctx context.Context, s *tokensv1alpha1.Atlassi
 	e := endpoints{webhookURL: r.WebhookURL, portalURL: r.PortalURL}
 	if s.Spec.CallerVerification.Type != tokensv1alpha1.CallerVerificationClientCertificate {
 		e.webhookURL = keptURL(r.WebhookURL, string(stored[string(authurl.Forward)]), "/"+string(authurl.Forward)+"/")
-		e.portalURL = keptURL(r.PortalURL, string(stored[portalKey]), "/portal/")
+		e.portalURL = keptURL(r.PortalURL, string(stored[authurl.PortalDataKey]), "/portal/")
 		e.kept = e.webhookURL != r.WebhookURL || e.portalURL != r.PortalURL
 	}
 	if r.TLSSecret == "" || !isHTTPS(e.webhookURL) && !isHTTPS(e.portalURL) {

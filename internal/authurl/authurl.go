@@ -44,6 +44,16 @@ const (
 	KeyExtension = "key"
 )
 
+// Keys of the Secret with the auth URLs. Those of the URLs themselves are the names of the contracts.
+const (
+	// PortalDataKey is the key of the portal's URL.
+	PortalDataKey = "portal"
+	// GRPCSiteDataKey is the key of the site, for Envoy over gRPC, which has no URL.
+	GRPCSiteDataKey = "grpc-site"
+	// GRPCCallerDataKey is the key of the caller key, for the same.
+	GRPCCallerDataKey = "grpc-key"
+)
+
 // Contract names the form of a gateway's questions and answers. A caller key is valid for one contract of one site.
 type Contract string
 

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	envoyGroup                          = "gateway.envoyproxy.io"
-	envoyAPI, policyKind, backendKind   = envoyGroup + "/v1alpha1", "SecurityPolicy", "Backend"
-	secretKind                          = "Secret"
-	gatewayGroup                        = "gateway.networking.k8s.io"
-	gatewayAPI, routeKind, grantKind    = gatewayGroup + "/v1", "HTTPRoute", "ReferenceGrant"
-	tlsPolicyKind                       = "BackendTLSPolicy"
-	suffix                              = "-apitokens"
-	grpcSiteKey, grpcCallerKey, timeout = "grpc-site", "grpc-key", "4s"
-	addressHeader                       = "X-Real-IP" // in which the portal is told the client's address
+	envoyGroup                        = "gateway.envoyproxy.io"
+	envoyAPI, policyKind, backendKind = envoyGroup + "/v1alpha1", "SecurityPolicy", "Backend"
+	secretKind                        = "Secret"
+	gatewayGroup                      = "gateway.networking.k8s.io"
+	gatewayAPI, routeKind, grantKind  = gatewayGroup + "/v1", "HTTPRoute", "ReferenceGrant"
+	tlsPolicyKind                     = "BackendTLSPolicy"
+	suffix                            = "-apitokens"
+	timeout                           = "4s"
+	addressHeader                     = "X-Real-IP" // in which the portal is told the client's address
 )
 
 // envoyGateway returns objects of Envoy Gateway 1.9 and Gateway API: a policy for the route that the entry names, a route to the
@@ -70,9 +70,9 @@ func (s Site) policy(route string, asked map[string]any) map[string]any {
 		return map[string]any{"name": name, "type": "ValueRef", "valueRef": map[string]any{
 			"group": "", "kind": secretKind, "name": s.AuthURLSecretName, "key": key}}
 	}
-	extensions := []any{extension(authurl.SiteExtension, grpcSiteKey)}
+	extensions := []any{extension(authurl.SiteExtension, authurl.GRPCSiteDataKey)}
 	if !s.ClientCertificates { // the Secret has no key then
-		extensions = append(extensions, extension(authurl.KeyExtension, grpcCallerKey))
+		extensions = append(extensions, extension(authurl.KeyExtension, authurl.GRPCCallerDataKey))
 	}
 	return map[string]any{
 		"targetRefs": []any{map[string]any{"group": gatewayGroup, "kind": routeKind, "name": route}},

@@ -259,7 +259,7 @@ func TestClientCertificates(t *testing.T) {
 			if plans[0].problem != nil || !strings.Contains(text, test.has) {
 				t.Errorf("%s, %s: %+v, %s", entry.Type, name, plans[0].problem, text)
 			}
-			if name == "ClientCertificate" && (strings.Contains(text, `"`+grpcCallerKey+`"`) || strings.Contains(text, "/nginx/") && !strings.Contains(text, "/nginx/-/")) {
+			if name == "ClientCertificate" && (strings.Contains(text, `"`+authurl.GRPCCallerDataKey+`"`) || strings.Contains(text, "/nginx/") && !strings.Contains(text, "/nginx/-/")) {
 				t.Errorf("%s asks with a key: %s", entry.Type, text)
 			}
 			if entry.Type == tokensv1alpha1.GatewayEnvoyGateway && (strings.Contains(text, `"apitokens.apitoken-webhook"`) ||

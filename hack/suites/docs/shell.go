@@ -67,7 +67,11 @@ func newShell(ctx context.Context, r *rig.Rig, root string) (*shell, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.env = append(os.Environ(), "PATH="+filepath.Dir(r.Kubectl())+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig("admin"), "HOME="+dir,
+	plugins, err := s.buildPlugin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.env = append(os.Environ(), "PATH="+filepath.Dir(r.Kubectl())+":"+plugins+":"+os.Getenv("PATH"), "KUBECONFIG="+r.Kubeconfig("admin"), "HOME="+dir,
 		"GOCACHE="+goEnv(ctx, "GOCACHE"), "GOMODCACHE="+goEnv(ctx, "GOMODCACHE"), "PAT="+rig.PersonalAccessToken, "URL="+r.URL)
 	return s, r.StartNginx(ctx, authURL)
 }
@@ -83,6 +87,17 @@ func (s *shell) first(ctx context.Context) (string, error) {
 		}
 	}
 	return s.KubectlAs(ctx, "admin", nil, "get", "secret", "main-auth-urls", "-o", "go-template={{.data.nginx | base64decode}}")
+}
+
+// buildPlugin builds the plugin of kubectl, and returns the folder that it is in.
+func (s *shell) buildPlugin(ctx context.Context) (folder string, err error) {
+	folder = filepath.Join(s.dir, "plugins")
+	build := exec.CommandContext(ctx, "go", "build", "-o", folder+"/", "./cmd/kubectl-apitoken")
+	build.Dir = s.root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the plugin of kubectl: %w: %s", err, out)
+	}
+	return folder, nil
 }
 
 func goEnv(ctx context.Context, name string) string {

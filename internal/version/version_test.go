@@ -1,11 +1,11 @@
-package main
+package version
 
 import (
 	"runtime/debug"
 	"testing"
 )
 
-func TestVersion(t *testing.T) {
+func TestLine(t *testing.T) {
 	built := &debug.BuildInfo{
 		GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}, {Key: "vcs.revision", Value: "abc"}},
 	}
@@ -20,7 +20,9 @@ func TestVersion(t *testing.T) {
 			"apitoken-operator (devel), commit (unknown), go1.26.0, FIPS 140-3 mode off"},
 		{nil, false, "apitoken-operator (unknown), commit (unknown), (unknown), FIPS 140-3 mode off"},
 	} {
-		if got := describe(test.info, test.fips); got != test.want {
+		b := read(test.info)
+		b.FIPS = test.fips
+		if got := b.Line("apitoken-operator"); got != test.want {
 			t.Errorf("%q, want %q", got, test.want)
 		}
 	}

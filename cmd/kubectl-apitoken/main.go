@@ -1,0 +1,35 @@
+// Command kubectl-apitoken is a plugin of kubectl: it shows and changes API tokens with the rights of its user.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"apitokens.dev/operator/internal/plugin"
+	"apitokens.dev/operator/internal/plugin/exit"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	// Errors are returned and printed below. client-go's own lines would be noise, and at high verbosity hold Secrets.
+	ctrl.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := plugin.New(genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}, time.Now)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+	}
+	return exit.CodeOf(err)
+}
