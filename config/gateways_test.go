@@ -54,7 +54,10 @@ type trap struct {
 const everyHeader = `(?i)Authorization,? ?Cookie,? ?X-Forwarded-User,? ?X-Api-Token-Id`
 
 // removesAddress matches both routes to the portal without a client's X-Real-IP.
-const removesAddress = `(?s)remove: \[X-Real-IP\].*remove: \[X-Real-IP\]`
+var removesAddress = twice(`remove: \[X-Real-IP\]`)
+
+// twice returns an expression that matches a text in which another matches twice.
+func twice(expression string) string { return `(?s)` + expression + `.*` + expression }
 
 const overGRPC = "over gRPC the answer names each header to set and to remove"
 
@@ -114,6 +117,13 @@ var traps = map[string]trap{
 		"envoy-gateway": `kind: ReferenceGrant`, "gateway-api": `kind: ReferenceGrant`, "kgateway": `kind: ReferenceGrant`, "contour": `namespace: apitoken-system`,
 		"traefik": `allowCrossNamespace`, "ingress-nginx": `type: ExternalName`, "haproxy-ingress": `type: ExternalName`, "apisix": `type ExternalName`,
 	}, map[string]string{"nginx": "names addresses", "haproxy": "names addresses", "caddy": "names addresses", "istio": "names hosts"}, nil},
+	"webhook and portal serve TLS": {map[string]string{
+		"nginx": twice(`#tls proxy_ssl_name apitoken-(webhook|portal)`), "haproxy": `(?s)#tls httpclient\.ssl\.verify required.*#tls default-server ssl verify required`,
+		"caddy": twice(`#tls 	tls_server_name apitoken-(webhook|portal)`), "traefik": `(?s)caSecret: main-auth-urls.*scheme: https`,
+		"ingress-nginx": `(?s)proxy-ssl-verify: "on".*backend-protocol: HTTPS`, "haproxy-ingress": twice(`secure-backends: "true"`), "apisix": `scheme: https`,
+		"contour": `(?s)protocol: h2\n.*protocol: tls.*protocol: tls`, "istio": twice(`kind: DestinationRule`), "envoy-gateway": twice(`kind: BackendTLSPolicy`),
+		"gateway-api": twice(`kind: BackendTLSPolicy`), "kgateway": twice(`kind: BackendTLSPolicy`),
+	}, nil, nil},
 	"the client says nothing about the question": {map[string]string{
 		"nginx": `proxy_set_header X-Original-URL`, "haproxy": `\["x-forwarded-uri"\]`, "traefik": `trustForwardHeader: false`, "apisix": `request_headers: \[Authorization, Cookie, X-Request-Id\]`,
 		"haproxy-ingress": `X-Original-URL: https`, "istio": `pathPrefix: /envoy/`, "gateway-api": `path: PATH`,
