@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // replying is a webhook that answers everything in the same way: it is broken, or something else in its place.
@@ -117,7 +118,8 @@ func TestSlowWebhook(t *testing.T) {
 		t.Cleanup(free) // before the server closes
 		gateway := p.start(t, w)
 		p.judge(t, "a webhook that hangs", func(fail func(format string, a ...any)) {
-			if givesUp := p.name == "nginx" || p.name == "haproxy"; !givesUp {
+			begun, givesUp := time.Now(), p.name == "nginx" || p.name == "haproxy"
+			if !givesUp {
 				go func() {
 					<-asked
 					if seen := w.product.Requests(); len(seen) != 0 {
@@ -129,6 +131,9 @@ func TestSlowWebhook(t *testing.T) {
 			got := w.send(t, gateway, "GET", myself, "Authorization: "+basic("alice", w.token))
 			if got.status != p.unready || len(got.seen) != 0 {
 				fail("%d, want %d, and the product saw %+v", got.status, p.unready, got.seen)
+			}
+			if took := time.Since(begun); givesUp && took < 4*time.Second {
+				fail("gave up after %s", took)
 			}
 		})
 	})
