@@ -114,8 +114,11 @@ func (w *world) hold(c upstream.Credential) {
 		w.Fatal(err)
 	}
 	s := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: c.SecretName()},
-		Type:       upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: kubetest.CredentialsNamespace, Name: c.SecretName(),
+			Labels: map[string]string{record.LabelSiteNamespace: c.Namespace, record.LabelSite: c.Site},
+		},
+		Type: upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data},
 	}
 	err = w.as().Create(w.Context(), s)
 	if apierrors.IsAlreadyExists(err) {

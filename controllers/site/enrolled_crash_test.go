@@ -213,7 +213,7 @@ func (w *world) expectEnd(situation string, j *fakeproduct.Jira, s *tokensv1alph
 	}
 	situations[situation].ended(w, j, s)
 	w.expectAllVerified(s)
-	w.clear()
+	env.Clear(w.T, w.ns)
 }
 
 // Another leader makes a whole pass before any operation of this one. The end is the same, without an error.
@@ -278,7 +278,7 @@ func TestEnrolledMeanwhile(t *testing.T) {
 			if got := w.expectSound(j, s, "alice"); got != now || t.Failed() {
 				t.Fatalf("%s, before operation %d: held is %+v, want %+v", situation, n, got, now)
 			}
-			w.clear()
+			env.Clear(w.T, w.ns)
 		}
 	}
 }

@@ -102,7 +102,6 @@ func newWorld(t *testing.T) *world {
 		T: t, ns: env.Namespace(t), network: &network{Client: atlassian.NewClient(), servers: map[string]string{}},
 		clock: testclock.NewFakePassiveClock(time.Now()), events: events.NewFakeRecorder(100),
 	}
-	t.Cleanup(w.clear)
 	w.api = env.Client(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
 	w.jira("jira")
 	w.reconciler = &site.Reconciler{
@@ -111,15 +110,6 @@ func newWorld(t *testing.T) *world {
 		WebhookURL: webhookURL, WebhookGRPCPort: 9001, PortalURL: portalURL,
 	}
 	return w
-}
-
-// clear removes the sites and APITokens of the world, since each pass lists those of all worlds.
-func (w *world) clear() {
-	for _, o := range []client.Object{&tokensv1alpha1.AtlassianSite{}, &tokensv1alpha1.APIToken{}} {
-		if err := env.Admin.DeleteAllOf(context.Background(), o, client.InNamespace(w.ns)); err != nil {
-			w.Error(err)
-		}
-	}
 }
 
 // serve puts a server behind the name of a Service of the namespace.

@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
@@ -34,6 +36,8 @@ type ControlPlane struct {
 	env    *envtest.Environment
 	config *rest.Config
 	assets string
+	// admin returns a client of a cluster administrator, the same each time.
+	admin func() (client.Client, error)
 }
 
 // Start starts a control plane on free loopback ports. Stop must be called to end it.
@@ -62,7 +66,8 @@ func StartWith(data string) (*ControlPlane, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane from %s: %w", assets, err), env.Stop())
 	}
-	return &ControlPlane{env: env, config: config, assets: assets}, nil
+	admin := sync.OnceValues(func() (client.Client, error) { return client.New(config, client.Options{}) })
+	return &ControlPlane{env: env, config: config, assets: assets, admin: admin}, nil
 }
 
 // Stop ends the control plane and removes its data.

@@ -8,7 +8,6 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // policyAge is the age at which the operator trusts a new admission policy, rounded up.
@@ -16,7 +15,7 @@ const policyAge = 6 * time.Second
 
 // AwaitPolicies waits until the operator's admission policies are old enough that it issues tokens for new APITokens.
 func (c *ControlPlane) AwaitPolicies(ctx context.Context) error {
-	admin, err := client.New(c.Admin(), client.Options{})
+	admin, err := c.admin()
 	if err != nil {
 		return fmt.Errorf("connecting to the control plane: %w", err)
 	}

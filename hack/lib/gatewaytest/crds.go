@@ -13,11 +13,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,30 +52,71 @@ var definitions = map[string]struct{ module, sum, files string }{
 // All returns every gateway that has CRDs.
 func All() []string { return []string{GatewayAPI, Traefik, EnvoyGateway, Contour, Istio, Kgateway} }
 
-// Install installs the CRDs of gateways, unless they are there, and waits until the API server serves them. It returns them.
-func Install(t *testing.T, admin client.Client, gateways ...string) (installed []*unstructured.Unstructured) {
+var (
+	// installing lets one test after the other install CRDs.
+	installing sync.Mutex
+	// read has the CRDs that were read, by gateway. There are megabytes of them, which many tests need.
+	read = map[string][]*unstructured.Unstructured{}
+)
+
+// Install installs the CRDs of gateways, unless they are there, and waits until the API server serves them.
+func Install(t *testing.T, admin client.Client, gateways ...string) {
 	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
+	there, created := installed(t, admin), []string{}
 	for _, gateway := range gateways {
-		d := definitions[gateway]
-		for _, file := range moduleFiles(t, d.module, d.sum, d.files) {
-			for _, o := range Read(t, file) {
-				if o.GetKind() != "CustomResourceDefinition" {
-					continue
-				}
-				if gateway == Kgateway {
-					dropRules(o.Object) // Kubernetes 1.37 estimates that one of them is too expensive
-				}
-				if err := admin.Create(t.Context(), o); err != nil && !apierrors.IsAlreadyExists(err) {
-					t.Fatal(err)
-				}
-				installed = append(installed, o)
+		for _, crd := range definitionsOf(t, gateway) {
+			if there[crd.GetName()] {
+				continue
 			}
+			if err := admin.Create(t.Context(), crd.DeepCopy()); err != nil {
+				t.Fatal(err)
+			}
+			created = append(created, crd.GetName())
 		}
 	}
-	for _, o := range installed {
-		kubetest.Eventually(t, func() error { return established(t, admin, o.GetName()) })
+	for _, name := range created {
+		kubetest.Eventually(t, func() error { return established(t, admin, name) })
 	}
-	return installed
+}
+
+// installed returns the names of the CRDs of the API server. It has a CRD validated whole before it says that there is one.
+func installed(t *testing.T, admin client.Client) map[string]bool {
+	t.Helper()
+	var all metav1.PartialObjectMetadataList
+	all.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
+	if err := admin.List(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for i := range all.Items {
+		names[all.Items[i].Name] = true
+	}
+	return names
+}
+
+// definitionsOf returns the CRDs of a gateway.
+func definitionsOf(t *testing.T, gateway string) []*unstructured.Unstructured {
+	t.Helper()
+	if crds, is := read[gateway]; is {
+		return crds
+	}
+	var crds []*unstructured.Unstructured
+	d := definitions[gateway]
+	for _, file := range moduleFiles(t, d.module, d.sum, d.files) {
+		for _, o := range Read(t, file) {
+			if o.GetKind() != "CustomResourceDefinition" {
+				continue
+			}
+			if gateway == Kgateway {
+				dropRules(o.Object) // Kubernetes 1.37 estimates that one of them is too expensive
+			}
+			crds = append(crds, o)
+		}
+	}
+	read[gateway] = crds
+	return crds
 }
 
 // dropRules removes the CEL rules of a CRD. The types of its fields stay.

@@ -25,6 +25,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/controlplane"
+	"apitokens.dev/operator/internal/record"
 )
 
 // The operator's namespaces and accounts.
@@ -49,6 +50,9 @@ type Env struct {
 
 	// credentials serialises the creation of users: the control plane's authority is not safe for concurrent use.
 	credentials sync.Mutex
+
+	connections sync.Mutex
+	clients     map[string]client.WithWatch // by user and groups
 }
 
 // Run runs the tests of a package on a control plane that it starts, has prepared, and stops. It returns the exit status.
@@ -113,7 +117,8 @@ func (e *Env) Required(t *testing.T) {
 	t.Fatal("the control plane does not run: does TestMain call Env.Main?")
 }
 
-// Client returns a client with the rights of a user in the given groups.
+// Client returns a client with the rights of a user in the given groups. All tests share it: discovery and handshakes cost more
+// than most tests.
 func (e *Env) Client(t *testing.T, user string, groups ...string) client.WithWatch {
 	t.Helper()
 	e.Required(t)
@@ -125,6 +130,24 @@ func (e *Env) Client(t *testing.T, user string, groups ...string) client.WithWat
 }
 
 func (e *Env) connect(user string, groups ...string) (client.WithWatch, error) {
+	e.connections.Lock()
+	defer e.connections.Unlock()
+	key := fmt.Sprintf("%q", append([]string{user}, groups...))
+	if shared, is := e.clients[key]; is {
+		return shared, nil
+	}
+	made, err := e.newClient(user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	if e.clients == nil {
+		e.clients = map[string]client.WithWatch{}
+	}
+	e.clients[key] = made
+	return made, nil
+}
+
+func (e *Env) newClient(user string, groups ...string) (client.WithWatch, error) {
 	s := runtime.NewScheme()
 	if err := errors.Join(scheme.AddToScheme(s), tokensv1alpha1.AddToScheme(s)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
@@ -165,7 +188,7 @@ func (e *Env) WriteKubeconfig(path, name string, groups ...string) error {
 	return e.ControlPlane.WriteKubeconfig(path, name, groups...)
 }
 
-// Namespace creates a namespace for one test.
+// Namespace creates a namespace for one test. What the test leaves is cleared.
 func (e *Env) Namespace(t *testing.T) string {
 	t.Helper()
 	e.Required(t)
@@ -173,7 +196,24 @@ func (e *Env) Namespace(t *testing.T) string {
 	if err := e.Admin.Create(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { e.Clear(t, n.Name) })
 	return n.Name
+}
+
+// Clear removes the sites and APITokens of a namespace, and the operator's Secrets with the labels of its sites. Every pass lists
+// those of all tests.
+func (e *Env) Clear(t *testing.T, namespace string) {
+	t.Helper()
+	remove := func(o client.Object, options ...client.DeleteAllOfOption) {
+		if err := e.Admin.DeleteAllOf(context.Background(), o, options...); err != nil {
+			t.Error(err)
+		}
+	}
+	remove(&tokensv1alpha1.AtlassianSite{}, client.InNamespace(namespace))
+	remove(&tokensv1alpha1.APIToken{}, client.InNamespace(namespace))
+	for _, of := range []string{SystemNamespace, CredentialsNamespace, IntakeNamespace} {
+		remove(&corev1.Secret{}, client.InNamespace(of), client.MatchingLabels{record.LabelSiteNamespace: namespace})
+	}
 }
 
 // awaitPolicies waits until the API server enforces the admission policies. It takes a moment to notice them.

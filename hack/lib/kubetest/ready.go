@@ -42,9 +42,9 @@ func (e *Env) ReadySite(t *testing.T) *ReadySite {
 	t.Helper()
 	ns := e.Namespace(t)
 	s := &ReadySite{Site: Site(ns, "main"), Keys: authurl.NewKeys(ns, "main", time.Now()), Operator: e.Client(t, Controller), env: e}
-	s.CallerKeys = encoded(t, CredentialsNamespace, s.Keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, s.Keys.Encode)
+	s.CallerKeys = s.encoded(t, CredentialsNamespace, s.Keys.SecretName(), authurl.KeysSecretType, authurl.KeysDataKey, s.Keys.Encode)
 	c := upstream.Credential{Namespace: ns, Site: "main", User: "alice", Origin: "http://jira." + ns + ".svc:8080", Token: "pat"}
-	s.Credential = encoded(t, CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
+	s.Credential = s.encoded(t, CredentialsNamespace, c.SecretName(), upstream.SecretType, upstream.DataKey, c.Encode)
 	create(t, e.Admin, s.Site)
 	s.Projection = s.Project(t, projection.Projection{})
 	create(t, s.Operator, s.CallerKeys, s.Projection, s.Credential)
@@ -55,7 +55,7 @@ func (e *Env) ReadySite(t *testing.T) *ReadySite {
 func (s *ReadySite) Project(t *testing.T, p projection.Projection) *corev1.Secret {
 	t.Helper()
 	p.Namespace, p.Site, p.UID, p.UpstreamURL = s.Site.Namespace, s.Site.Name, string(s.Site.UID), s.Site.Spec.UpstreamURL
-	return encoded(t, SystemNamespace, p.SecretName(), projection.SecretType, projection.DataKey, p.Encode)
+	return s.encoded(t, SystemNamespace, p.SecretName(), projection.SecretType, projection.DataKey, p.Encode)
 }
 
 // Issue creates a token of alice for the site, with a record.
@@ -74,17 +74,20 @@ func (s *ReadySite) Issue(t *testing.T, name string, mods ...func(*tokensv1alpha
 		Site: record.Ref{Namespace: s.Site.Namespace, Name: s.Site.Name}, APIToken: record.Ref{Namespace: s.Site.Namespace, Name: name},
 		Entries: []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Now().UTC()}},
 	}
-	issued.Record = encoded(t, SystemNamespace, string(issued.UID), record.SecretType, record.DataKey, r.Encode)
+	issued.Record = s.encoded(t, SystemNamespace, string(issued.UID), record.SecretType, record.DataKey, r.Encode)
 	create(t, s.Operator, issued.Record)
 	return issued
 }
 
-func encoded(t *testing.T, namespace, name, secretType, key string, encode func() ([]byte, error)) *corev1.Secret {
+// encoded is a Secret of the operator about the site, with its labels.
+func (s *ReadySite) encoded(t *testing.T, namespace, name, secretType, key string, encode func() ([]byte, error)) *corev1.Secret {
 	t.Helper()
 	data, err := encode()
 	must(t, err)
+	labels := map[string]string{record.LabelSiteNamespace: s.Site.Namespace, record.LabelSite: s.Site.Name}
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: corev1.SecretType(secretType), Data: map[string][]byte{key: data},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}, Type: corev1.SecretType(secretType),
+		Data: map[string][]byte{key: data},
 	}
 }
 
