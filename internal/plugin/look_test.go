@@ -159,8 +159,8 @@ func TestPastedTokenIsNotKept(t *testing.T) {
 	w := newWorld(t)
 	w.tokens()
 	secret := "x7Jq0Zk3bVt9LmN2pRs5wYc8dFg1hTj4kXz6aQe0uW"
-	for _, command := range []string{"describe"} {
-		r := w.admin(command, w.id(1)+"_"+secret)
+	for _, command := range []string{"describe", "suspend", "resume", "revoke"} {
+		r := w.run("admin", "ci\n", command, w.id(1)+"_"+secret)
 		if !strings.Contains(r.errOut, "that is a token, not its id") || !strings.Contains(r.out, tokenID(1)) {
 			t.Errorf("%s: %v %s", command, r.err, r.errOut)
 		}

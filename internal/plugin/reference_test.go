@@ -77,6 +77,11 @@ func TestEveryCommandIsWhole(t *testing.T) {
 		if c.Short == "" || len(c.Long) <= len(c.Short) || c.Example == "" || c.Args == nil || c.RunE == nil || c.GroupID == "" {
 			t.Errorf("%s lacks a text, an example, a check of its arguments or a group", c.Name())
 		}
+		for line := range strings.Lines(c.Long + "\n") {
+			if len(line) > 121 {
+				t.Errorf("%s: the line is longer than 120 columns: %s", c.Name(), line)
+			}
+		}
 		for line := range strings.Lines(c.Example) {
 			words := strings.Fields(line)
 			if len(words) < 3 {

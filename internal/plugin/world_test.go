@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,6 +78,11 @@ func (w *world) admin(args ...string) result { return w.run("admin", "", args...
 // run runs a command as a user, with a text on its standard input.
 func (w *world) run(user, in string, args ...string) result {
 	w.Helper()
+	return w.runWith(user, strings.NewReader(in), args...)
+}
+
+func (w *world) runWith(user string, in io.Reader, args ...string) result {
+	w.Helper()
 	kubeconfig := filepath.Join(w.homes, user)
 	if _, err := os.Stat(kubeconfig); err != nil {
 		groups := []string{"people"}
@@ -86,7 +92,7 @@ func (w *world) run(user, in string, args ...string) result {
 		w.must(env.WriteKubeconfig(kubeconfig, user, groups...))
 	}
 	var out, errOut bytes.Buffer
-	c := plugin.New(genericiooptions.IOStreams{In: strings.NewReader(in), Out: &out, ErrOut: &errOut}, w.now)
+	c := plugin.New(genericiooptions.IOStreams{In: in, Out: &out, ErrOut: &errOut}, w.now)
 	c.SetArgs(append([]string{"--kubeconfig", kubeconfig, "--namespace", w.namespace}, args...))
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
@@ -126,20 +132,14 @@ func (w *world) token(name string, n int, mods ...func(*tokensv1alpha1.APIToken)
 	w.must(env.Admin.Create(w.Context(), t))
 	used, from := status.LastAccessedTime, status.LastAccessedFrom
 	status.LastAccessedTime, status.LastAccessedFrom, status.ObservedGeneration = metav1.Time{}, "", t.Generation
-	w.report(t, status)
+	before := t.DeepCopy()
+	t.Status = status
+	w.must(w.controller.Status().Patch(w.Context(), t, client.MergeFrom(before)))
 	if !used.IsZero() { // only the webhook writes this
 		before := t.DeepCopy()
 		t.Status.LastAccessedTime, t.Status.LastAccessedFrom = used, from
 		w.must(w.webhook.Status().Patch(w.Context(), t, client.MergeFrom(before)))
 	}
-}
-
-// report writes the status of an APIToken, as the controller does.
-func (w *world) report(t *tokensv1alpha1.APIToken, status tokensv1alpha1.APITokenStatus) {
-	w.Helper()
-	before := t.DeepCopy()
-	t.Status = status
-	w.must(w.controller.Status().Patch(w.Context(), t, client.MergeFrom(before)))
 }
 
 func issued() metav1.Condition {

@@ -189,3 +189,8 @@ func CompleteNames(s *session.Session) cobra.CompletionFunc {
 func Ref(t metav1.Object) string {
 	return "apitoken." + tokensv1alpha1.GroupVersion.Group + "/" + t.GetName()
 }
+
+// InNamespace returns all APITokens of a namespace.
+func InNamespace(ctx context.Context, c client.Client, namespace string) ([]tokensv1alpha1.APIToken, error) {
+	return list(ctx, c, client.InNamespace(namespace))
+}
