@@ -1,10 +1,13 @@
 package packed_test
 
 import (
+	"bytes"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,27 +149,76 @@ func TestEventsShowObjects(t *testing.T) {
 	}
 }
 
-// A packed object takes a fraction of the memory. Strings count in both.
+// A value comes out as it went in, whether it looks like a form of the operator or not. So does an identifier that looks like a UUID.
+func TestValuesComeOutAsTheyWent(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	pieces := []string{"{", "}", `"`, `":`, ",", "1", "2026-01-01T00:00:00Z", "a", `\\`, "\x00", "é", "\xff", " ", "00000000-0000-4000-8000-00000000000f", `{"version":1,"user":"a"}`}
+	uids := []types.UID{"", "00000000-0000-4000-8000-00000000000f", "00000000-0000-4000-8000-00000000000F", "00000000-0000-4000-8000_00000000000f"}
+	for i := range 20_000 {
+		s := usualSecret()
+		parts := []string{`{"`[:random.IntN(3)]}
+		for range random.IntN(12) {
+			parts = append(parts, pieces[random.IntN(len(pieces))])
+		}
+		value := strings.Join(parts, "")
+		if i == 0 {
+			value = strings.Repeat(`{"long":""}`, 1000)
+		}
+		s.Data[record.DataKey], s.UID, s.Name = []byte(value), uids[i%len(uids)], string(uids[(i/3)%len(uids)])
+		if diff := cmp.Diff(any(s), unpacked(t, s)); diff != "" {
+			t.Fatalf("%q: %s", value, diff)
+		}
+	}
+}
+
+// A packed object takes a fraction of the memory, with all its texts.
 func TestPackedObjectsAreSmall(t *testing.T) {
 	const n = 10_000
+	usual := usualRecord(t)
 	for name, tc := range map[string]struct {
-		object func() client.Object
-		most   float64 // bytes, without the texts that the API server sends
+		object func(uid types.UID) client.Object
+		most   float64 // bytes
 	}{
-		"an APIToken": {func() client.Object { return usualToken() }, 330},
-		"a Secret":    {func() client.Object { return usualSecret() }, 280},
+		"an APIToken": {func(uid types.UID) client.Object {
+			o := usualToken()
+			o.UID = uid
+			return o
+		}, 200},
+		"a Secret": {func(uid types.UID) client.Object {
+			o := usualSecret()
+			o.UID, o.Data[record.DataKey] = uid, bytes.Clone(usual)
+			return o
+		}, 350},
 	} {
 		before, kept := heap(), make([]any, n)
 		for i := range kept {
-			o := tc.object()
-			o.SetUID(types.UID("1"))
-			kept[i], _ = packed.Transform(o)
+			kept[i], _ = packed.Transform(tc.object(types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012x", i))))
 		}
 		if each := float64(heap()-before) / n; each > tc.most {
 			t.Errorf("%s takes %.0f bytes, want at most %.0f", name, each, tc.most)
 		}
 		runtime.KeepAlive(kept)
 	}
+}
+
+// usualRecord is an encoded record.
+func usualRecord(t *testing.T) []byte {
+	t.Helper()
+	random := rand.NewChaCha8([32]byte{})
+	hash, err := record.NewImportedHash(strings.Repeat("secret", 6), random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record.Record{
+		TokenID: "asp_0123456789abcdef", User: "alice", UserKey: "JIRAUSER10100", Site: record.Ref{Namespace: "jira", Name: "main"},
+		APIToken: record.Ref{Namespace: "team", Name: "a"}, DeliverySecret: "a-token",
+		Entries: []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Unix(1_700_000_000, 0).UTC()}},
+	}
+	encoded, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
 }
 
 func heap() int64 {

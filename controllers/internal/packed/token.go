@@ -1,10 +1,10 @@
 package packed
 
 import (
+	"reflect"
 	"time"
 	"unique"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,15 +17,11 @@ import (
 type token struct {
 	readOnly
 
-	name, uid, version         string
-	user, label, secretName    string
-	tokenID, message, usedFrom string
-	// labels and annotations are in the form of joined.
-	labels, annotations string
-	// The times of the creation and of the status, in seconds since 1970.
-	created, issued, expires, rotates, used, condition int64
-	shape                                              unique.Handle[tokenShape]
-	// whole is the APIToken itself if it says more than that. Then shape has its namespace, and only the first three texts are set.
+	// parts are, in the form of writer: name, UID, version, user, label, the name of the Secret, token id, message of the condition, the
+	// address of the last access, labels and annotations in the form of joined, and the times of tokenTimes in seconds since 1970.
+	parts string
+	shape unique.Handle[tokenShape]
+	// whole is the APIToken itself if it says more than that. Then shape has its namespace, and only the first three parts are there.
 	whole *tokensv1alpha1.APIToken
 }
 
@@ -49,30 +45,73 @@ type tokenShape struct {
 
 func packToken(t *tokensv1alpha1.APIToken) *token {
 	t.ManagedFields = nil
-	p := &token{
-		name: t.Name, uid: string(t.UID), version: t.ResourceVersion, user: t.Spec.User, label: t.Spec.Label,
-		secretName: t.Spec.Delivery.SecretName, tokenID: t.Status.TokenID, usedFrom: t.Status.LastAccessedFrom,
-		labels: joined(t.Labels, ""), annotations: joined(t.Annotations, ""), created: seconds(t.CreationTimestamp), issued: seconds(t.Status.IssuedTime),
-		expires: seconds(t.Status.ExpirationTime), rotates: seconds(t.Status.NextRotationTime), used: seconds(t.Status.LastAccessedTime),
+	var parts writer
+	for _, text := range [...]string{t.Name, string(t.UID), t.ResourceVersion} {
+		parts.text(text)
+	}
+	if !isUsualToken(t) {
+		return &token{parts: string(parts), shape: unique.Make(tokenShape{namespace: t.Namespace}), whole: t}
 	}
 	shape := tokenShape{
 		namespace: t.Namespace, generation: t.Generation, siteRef: t.Spec.SiteRef, kind: t.Spec.Credential.Type, access: t.Spec.Access,
 		state: t.Spec.State, observed: t.Status.ObservedGeneration, days: ptr.Deref(t.Spec.LifetimeDays, 0), interval: ptr.Deref(t.Spec.Rotation.IntervalDays, 0),
 	}
+	secretName, message := t.Spec.Delivery.SecretName, ""
 	if from := t.Spec.Credential.Imported; from != nil {
-		p.secretName, shape.imported, shape.key, shape.mode = from.SecretName, true, from.Key, from.Mode
+		secretName, shape.imported, shape.key, shape.mode = from.SecretName, true, from.Key, from.Mode
 	}
-	if len(t.Status.Conditions) == 1 {
-		c := t.Status.Conditions[0]
-		p.message, p.condition, c.Message, c.LastTransitionTime = c.Message, seconds(c.LastTransitionTime), "", metav1.Time{}
+	for _, c := range t.Status.Conditions {
+		message, c.Message, c.LastTransitionTime = c.Message, "", metav1.Time{}
 		shape.ready = c
 	}
-	p.shape = unique.Make(shape)
-	if u := p.unpack(); !equality.Semantic.DeepEqual(u.ObjectMeta, t.ObjectMeta) || !equality.Semantic.DeepEqual(u.Spec, t.Spec) ||
-		!equality.Semantic.DeepEqual(u.Status, t.Status) || t.Malformed != "" {
-		return &token{name: p.name, uid: p.uid, version: p.version, shape: unique.Make(tokenShape{namespace: t.Namespace}), whole: t}
+	for _, text := range [...]string{
+		t.Spec.User, t.Spec.Label, secretName, t.Status.TokenID, message, t.Status.LastAccessedFrom, joined(t.Labels, ""), joined(t.Annotations, ""),
+	} {
+		parts.text(text)
 	}
-	return p
+	for _, at := range tokenTimes(t) {
+		parts.number(seconds(*at))
+	}
+	return &token{parts: string(parts), shape: unique.Make(shape)}
+}
+
+// tokenTimes are the times that a packed APIToken says, with that of the condition if it has one.
+func tokenTimes(t *tokensv1alpha1.APIToken) []*metav1.Time {
+	s := &t.Status
+	times := []*metav1.Time{&t.CreationTimestamp, &s.IssuedTime, &s.ExpirationTime, &s.NextRotationTime, &s.LastAccessedTime}
+	for i := range s.Conditions {
+		times = append(times, &s.Conditions[i].LastTransitionTime)
+	}
+	return times
+}
+
+// isUsualToken reports whether an APIToken says no more than a packed one does: nothing is left without that.
+func isUsualToken(t *tokensv1alpha1.APIToken) bool {
+	meta, spec, status, from := t.ObjectMeta, t.Spec, t.Status, tokensv1alpha1.ImportedCredential{}
+	meta.Generation = 0
+	if !isUsual(meta) || t.Malformed != "" || len(status.Conditions) > 1 || len(status.Conditions) == 1 && status.Conditions[0].Type == "" {
+		return false
+	}
+	for _, at := range tokenTimes(t) {
+		if !isInSeconds(*at) {
+			return false
+		}
+	}
+	if spec.Credential.Imported != nil {
+		from = *spec.Credential.Imported
+		if spec.Delivery.SecretName != "" {
+			return false
+		}
+	}
+	from.SecretName, from.Key, from.Mode = "", "", ""
+	if ptr.Deref(spec.LifetimeDays, 1) == 0 || ptr.Deref(spec.Rotation.IntervalDays, 1) == 0 {
+		return false
+	}
+	spec.SiteRef, spec.User, spec.Label, spec.Credential = tokensv1alpha1.SiteReference{}, "", "", tokensv1alpha1.Credential{}
+	spec.Delivery, spec.LifetimeDays, spec.Rotation.IntervalDays, spec.Access, spec.State = tokensv1alpha1.Delivery{}, nil, nil, "", ""
+	status.Conditions, status.ObservedGeneration, status.TokenID, status.LastAccessedFrom = nil, 0, "", ""
+	status.IssuedTime, status.ExpirationTime, status.NextRotationTime, status.LastAccessedTime = metav1.Time{}, metav1.Time{}, metav1.Time{}, metav1.Time{}
+	return reflect.ValueOf(spec).IsZero() && reflect.ValueOf(status).IsZero() && reflect.ValueOf(from).IsZero()
 }
 
 // unpack returns the APIToken.
@@ -80,20 +119,11 @@ func (p *token) unpack() *tokensv1alpha1.APIToken {
 	if p.whole != nil {
 		return p.whole.DeepCopy()
 	}
-	shape := p.shape.Value()
-	t := &tokensv1alpha1.APIToken{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: shape.namespace, Name: p.name, UID: types.UID(p.uid), ResourceVersion: p.version, Generation: shape.generation,
-			CreationTimestamp: instant(p.created), Labels: split(p.labels), Annotations: split(p.annotations),
-		},
-		Spec: tokensv1alpha1.APITokenSpec{
-			SiteRef: shape.siteRef, User: p.user, Label: p.label, Credential: tokensv1alpha1.Credential{Type: shape.kind}, Access: shape.access,
-			State: shape.state,
-		},
-		Status: tokensv1alpha1.APITokenStatus{
-			ObservedGeneration: shape.observed, TokenID: p.tokenID, IssuedTime: instant(p.issued), ExpirationTime: instant(p.expires),
-			NextRotationTime: instant(p.rotates), LastAccessedTime: instant(p.used), LastAccessedFrom: p.usedFrom,
-		},
+	shape, parts, t := p.shape.Value(), reader(p.parts), &tokensv1alpha1.APIToken{}
+	t.Namespace, t.Name, t.UID, t.ResourceVersion, t.Generation = shape.namespace, parts.text(), types.UID(parts.text()), parts.text(), shape.generation
+	t.Spec = tokensv1alpha1.APITokenSpec{
+		SiteRef: shape.siteRef, User: parts.text(), Label: parts.text(), Credential: tokensv1alpha1.Credential{Type: shape.kind}, Access: shape.access,
+		State: shape.state,
 	}
 	if shape.days != 0 {
 		t.Spec.LifetimeDays = new(shape.days)
@@ -101,14 +131,20 @@ func (p *token) unpack() *tokensv1alpha1.APIToken {
 	if shape.interval != 0 {
 		t.Spec.Rotation.IntervalDays = new(shape.interval)
 	}
-	if shape.imported {
-		t.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: p.secretName, Key: shape.key, Mode: shape.mode}
+	if secretName := parts.text(); shape.imported {
+		t.Spec.Credential.Imported = &tokensv1alpha1.ImportedCredential{SecretName: secretName, Key: shape.key, Mode: shape.mode}
 	} else {
-		t.Spec.Delivery.SecretName = p.secretName
+		t.Spec.Delivery.SecretName = secretName
 	}
+	t.Status.ObservedGeneration, t.Status.TokenID = shape.observed, parts.text()
+	message := parts.text()
+	t.Status.LastAccessedFrom, t.Labels, t.Annotations = parts.text(), split(parts.text()), split(parts.text())
 	if ready := shape.ready; ready.Type != "" {
-		ready.Message, ready.LastTransitionTime = p.message, instant(p.condition)
+		ready.Message = message
 		t.Status.Conditions = []metav1.Condition{ready}
+	}
+	for _, at := range tokenTimes(t) {
+		*at = instant(parts.number())
 	}
 	return t
 }
@@ -127,20 +163,37 @@ func instant(seconds int64) metav1.Time {
 	return metav1.NewTime(time.Unix(seconds, 0))
 }
 
+// isInSeconds reports whether a time comes out of seconds and instant as it went in.
+func isInSeconds(t metav1.Time) bool {
+	at := instant(seconds(t))
+	return at.Equal(&t)
+}
+
+// identity returns the name, the UID and the version.
+func (p *token) identity() (name, uid, version string) {
+	parts := reader(p.parts)
+	return parts.text(), parts.text(), parts.text()
+}
+
+// meta returns the metadata.
+func (p *token) meta() metav1.ObjectMeta {
+	if p.whole != nil {
+		return p.whole.ObjectMeta
+	}
+	return p.unpack().ObjectMeta
+}
+
 // DeepCopyObject implements client.Object, as do the others. The copy is the APIToken.
 func (p *token) DeepCopyObject() runtime.Object { return p.unpack() }
 
-func (p *token) GetNamespace() string       { return p.shape.Value().namespace }
-func (p *token) GetName() string            { return p.name }
-func (p *token) GetUID() types.UID          { return types.UID(p.uid) }
-func (p *token) GetResourceVersion() string { return p.version }
-
-func (p *token) GetGeneration() int64 {
-	if p.whole != nil {
-		return p.whole.Generation
-	}
-	return p.shape.Value().generation
-}
+func (p *token) GetNamespace() string              { return p.shape.Value().namespace }
+func (p *token) GetName() string                   { name, _, _ := p.identity(); return name }
+func (p *token) GetUID() types.UID                 { _, uid, _ := p.identity(); return types.UID(uid) }
+func (p *token) GetResourceVersion() string        { _, _, version := p.identity(); return version }
+func (p *token) GetGeneration() int64              { return p.meta().Generation }
+func (p *token) GetLabels() map[string]string      { return p.meta().Labels }
+func (p *token) GetAnnotations() map[string]string { return p.meta().Annotations }
+func (p *token) GetCreationTimestamp() metav1.Time { return p.meta().CreationTimestamp }
 
 // GetDeletionTimestamp returns the time of the deletion. An APIToken with one is whole.
 func (p *token) GetDeletionTimestamp() *metav1.Time {
@@ -148,25 +201,4 @@ func (p *token) GetDeletionTimestamp() *metav1.Time {
 		return p.whole.DeletionTimestamp
 	}
 	return nil
-}
-
-func (p *token) GetLabels() map[string]string {
-	if p.whole != nil {
-		return p.whole.Labels
-	}
-	return split(p.labels)
-}
-
-func (p *token) GetAnnotations() map[string]string {
-	if p.whole != nil {
-		return p.whole.Annotations
-	}
-	return split(p.annotations)
-}
-
-func (p *token) GetCreationTimestamp() metav1.Time {
-	if p.whole != nil {
-		return p.whole.CreationTimestamp
-	}
-	return instant(p.created)
 }
