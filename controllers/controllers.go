@@ -119,7 +119,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
 	}
 	if err := errors.Join(
-		index.AddTo(ctx, mgr.GetFieldIndexer()), expiry.Watch(ctx, mgr.GetCache()),
+		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()),
 		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),

@@ -97,20 +97,21 @@ var (
 // SetupWithManager adds the reconciler to the manager, whose cache has the indexes of package index. The ticker clock paces its
 // rechecks.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
-	r.found = &found{names: map[types.NamespacedName]struct{}{}, done: manager.SettleMemory}
+	r.found = newFound(manager.SettleMemory)
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
-			builder.WithPredicates(watch.SpecChanged())).
+			builder.WithPredicates(watch.SpecChanged(), watch.AfterStart())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),
-			builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).
+			builder.WithPredicates(watch.AfterStart(),
+				predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
-			builder.WithPredicates(watch.LabelsChanged())).
-		WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).
+			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
+		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-	if err := errors.Join(err, mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
+	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}
 	return nil

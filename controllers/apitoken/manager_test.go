@@ -39,7 +39,7 @@ func (w *world) manage() *testclock.FakeClock {
 	}
 	ticker := testclock.NewFakeClock(time.Now())
 	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()
-	if err := errors.Join(index.AddTo(w.Context(), mgr.GetFieldIndexer()), w.reconciler.SetupWithManager(mgr, 2, ticker)); err != nil {
+	if err := errors.Join(index.AddTo(w.Context(), mgr.GetCache()), w.reconciler.SetupWithManager(mgr, 2, ticker)); err != nil {
 		w.Fatal(err)
 	}
 	ended := make(chan error, 1)

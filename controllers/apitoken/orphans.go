@@ -56,21 +56,23 @@ type Orphans struct {
 
 	// records has all of them. It is nil outside a manager.
 	records *recheck.Round
+	// found are the records that no pass has looked at since the start. It is nil outside a manager.
+	found *found
 }
 
 // SetupWithManager adds it to the manager. The ticker clock paces the sweep.
 func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
-	r.records = recheck.New(ticker, sweepPace)
+	r.records, r.found = recheck.New(ticker, sweepPace), newFound(nil)
 	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		return o.GetNamespace() == r.Namespace && packed.SecretType(o) == record.SecretType
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("apitoken-orphans").
-		For(&corev1.Secret{}, builder.WithPredicates(records)).
-		WatchesRawSource(r.records.Source()).
+		For(&corev1.Secret{}, builder.WithPredicates(predicate.And(records, r.found.noted()))).
+		WatchesRawSource(r.found.Source()).WatchesRawSource(r.records.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-	if err := errors.Join(err, mgr.Add(r.records)); err != nil {
+	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.records)); err != nil {
 		return fmt.Errorf("setting up the controller of orphaned records: %w", err)
 	}
 	return nil
@@ -78,6 +80,7 @@ func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.W
 
 // Reconcile implements reconcile.ObjectReconciler.
 func (r *Orphans) Reconcile(ctx context.Context, stored *corev1.Secret) (ctrl.Result, error) {
+	r.found.take(client.ObjectKeyFromObject(stored))
 	decoded, err := recordstore.Decode(stored)
 	if err != nil {
 		return ctrl.Result{}, nil // its APIToken is unknown; it does not authenticate, and stays

@@ -6,27 +6,53 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/watch"
 )
 
-// found has the names of the APITokens that existed when the controller started, until it looks at them. Its first look reads no
-// Secret live: so many at once would burden the API server, and the round of rechecks comes to each in its time.
+// atOnce is how many of the objects that a controller found may be in its queue. The queue never gives back the memory for its keys.
+const atOnce = 256
+
+// found has the names of the objects that existed when a controller started, until it looks at them. They come up in their order, few
+// at a time. The first look at an APIToken reads no Secret live: so many at once would burden the API server, and the round of rechecks
+// comes to each in its time.
 type found struct {
 	mu    sync.Mutex
 	names map[types.NamespacedName]struct{}
+	// waiting are those that did not come up, beside some that are not in names any more. queued came up.
+	waiting []types.NamespacedName
+	queued  map[types.NamespacedName]struct{}
+	// more has a value if another name may come up. It is nil if none comes up by itself, outside a manager.
+	more chan struct{}
+	due  chan event.TypedGenericEvent[types.NamespacedName]
 	// done is called when the last of them was looked at, if it is not nil.
 	done func()
+}
+
+func newFound(done func()) *found {
+	return &found{
+		names: map[types.NamespacedName]struct{}{}, queued: map[types.NamespacedName]struct{}{}, more: make(chan struct{}, 1),
+		due: make(chan event.TypedGenericEvent[types.NamespacedName]), done: done,
+	}
 }
 
 func (f *found) add(name types.NamespacedName) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.names[name] = struct{}{}
+	if f.more != nil {
+		f.waiting = append(f.waiting, name)
+		f.signal()
+	}
 }
 
 // take reports whether a name is there, and removes it. There is none in nil.
@@ -38,31 +64,101 @@ func (f *found) take(name types.NamespacedName) bool {
 	defer f.mu.Unlock()
 	_, is := f.names[name]
 	delete(f.names, name)
-	if is && len(f.names) == 0 && f.done != nil {
-		go f.done()
+	if _, came := f.queued[name]; came {
+		delete(f.queued, name)
+		f.signal()
+	}
+	if is && len(f.names) == 0 {
+		f.names, f.waiting = map[types.NamespacedName]struct{}{}, nil // the old ones still have the memory for all
+		if f.done != nil {
+			go f.done()
+		}
 	}
 	return is
 }
 
-// changed passes what a pass is made for, and notes the APITokens of the initial list. One that changes before its first look is looked
-// at as any other.
-func (r *Reconciler) changed() predicate.Predicate {
-	return predicate.And(watch.SpecOrMetadataChanged(), predicate.Funcs{
+// signal tells Start that another name may come up.
+func (f *found) signal() {
+	select {
+	case f.more <- struct{}{}:
+	default:
+	}
+}
+
+// next returns the next name to come up, or false if there is none now.
+func (f *found) next() (types.NamespacedName, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.waiting) > 0 && len(f.queued) < atOnce {
+		name := f.waiting[0]
+		f.waiting = f.waiting[1:]
+		if _, is := f.names[name]; is {
+			f.queued[name] = struct{}{}
+			return name, true
+		}
+	}
+	return types.NamespacedName{}, false
+}
+
+// Start has the names come up until ctx is done.
+func (f *found) Start(ctx context.Context) error {
+	for {
+		name, ok := f.next()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-f.more:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case f.due <- event.TypedGenericEvent[types.NamespacedName]{Object: name}:
+		}
+	}
+}
+
+// Source has a controller reconcile what comes up, after everything that changes.
+func (f *found) Source() source.Source {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return source.Channel(f.due, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
+			request := reconcile.Request{NamespacedName: e.Object}
+			if ranked, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+				ranked.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, request)
+			} else {
+				q.Add(request)
+			}
+		},
+	})
+}
+
+// noted notes the objects of the initial list, which come up by themselves, and passes what changes. An object that changes before its
+// first look is looked at as any other.
+func (f *found) noted() predicate.Predicate {
+	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
 			if e.IsInInitialList {
-				r.found.add(client.ObjectKeyFromObject(e.Object))
+				f.add(client.ObjectKeyFromObject(e.Object))
 			}
-			return true
+			return !e.IsInInitialList
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			r.found.take(client.ObjectKeyFromObject(e.ObjectNew))
+			f.take(client.ObjectKeyFromObject(e.ObjectNew))
 			return true
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
-			r.found.take(client.ObjectKeyFromObject(e.Object))
+			f.take(client.ObjectKeyFromObject(e.Object))
 			return true
 		},
-	})
+	}
+}
+
+// changed passes what a pass is made for, and notes the APITokens of the initial list.
+func (r *Reconciler) changed() predicate.Predicate {
+	return predicate.And(watch.SpecOrMetadataChanged(), r.found.noted())
 }
 
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything

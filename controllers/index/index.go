@@ -5,9 +5,12 @@ package index
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -101,18 +104,43 @@ func ofRecord(key func(*record.Record) string) func(client.Object) string {
 	}
 }
 
-// AddTo adds the indexes to a cache, before it starts.
-func AddTo(ctx context.Context, to client.FieldIndexer) error {
+// ofSecrets are the indexes of Secrets. Readers ask for those of one namespace.
+var ofSecrets = []string{ByToken, ByImporter, ByKept}
+
+// AddTo adds the indexes to the informers of a cache, before it starts. They answer as if by IndexField, but each object has one key and
+// not two: readers name the namespace of Secrets, and none of APITokens. There are very many of both.
+func AddTo(ctx context.Context, to cache.Cache) error {
 	for name, key := range Keys {
 		var of client.Object = &tokensv1alpha1.APIToken{}
-		if name == ByToken || name == ByImporter || name == ByKept {
-			of = &corev1.Secret{}
+		prefix := func(client.Object) string { return allNamespaces }
+		if slices.Contains(ofSecrets, name) {
+			of, prefix = &corev1.Secret{}, client.Object.GetNamespace
 		}
-		if err := to.IndexField(ctx, of, name, Of(key)); err != nil {
+		informer, err := to.GetInformer(ctx, of, cache.BlockUntilSynced(false))
+		if err == nil {
+			err = informer.AddIndexers(toolscache.Indexers{"field:" + name: keyed(prefix, key)})
+		}
+		if err != nil {
 			return fmt.Errorf("indexing by %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// allNamespaces is the namespace by which the reader of the cache asks for objects of all.
+const allNamespaces = "__all_namespaces"
+
+func keyed(prefix, key func(client.Object) string) toolscache.IndexFunc {
+	return func(object any) ([]string, error) {
+		o, ok := object.(client.Object)
+		if !ok {
+			return nil, fmt.Errorf("indexing a %T: it is no object", object)
+		}
+		if k := key(o); k != "" {
+			return []string{prefix(o) + "/" + k}, nil
+		}
+		return nil, nil
+	}
 }
 
 // Of returns the keys of an object as a cache wants them.

@@ -42,7 +42,7 @@ func (w *world) manage() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := index.AddTo(w.Context(), mgr.GetFieldIndexer()); err != nil {
+	if err := index.AddTo(w.Context(), mgr.GetCache()); err != nil {
 		w.Fatal(err)
 	}
 	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()

@@ -41,7 +41,7 @@ func (e elsewhere) AddReadyzCheck(name string, check healthz.Checker) error {
 // readiness check.
 func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
 	StartMemory()
-	o.Scheme = runtime.NewScheme()
+	o.Scheme, o.MapperProvider = runtime.NewScheme(), newMapper
 	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), coordinationv1.AddToScheme(o.Scheme),
 		admissionv1.AddToScheme(o.Scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)

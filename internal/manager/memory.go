@@ -7,11 +7,13 @@ import (
 )
 
 const (
-	// thriftyPercent is how much a process with a large heap may grow between two garbage collections, in percent of what is live. Go's
-	// own value of 100 takes twice the memory of the tokens.
+	// thriftyPercent is how much a process may grow between two garbage collections while it fills its caches, in percent of what is
+	// live. Go's own value of 100 takes twice the memory of the tokens.
 	thriftyPercent = 40
-	// largeHeap is the live heap from which on that counts. Below, collections would come often and save nothing.
-	largeHeap = 32 << 20
+	// steadyGrowth is how much it may grow when they are full, in bytes. Caches stay, so a process needs no room that grows with them.
+	steadyGrowth = 24 << 20
+	// The least and the most that this is in percent. With less, collections take too much time; more saves none.
+	leastPercent, mostPercent = 20, 100
 )
 
 // StartMemory has a process collect garbage often while it fills its caches. The environment variable GOGC overrides it, here and in
@@ -28,7 +30,12 @@ func SettleMemory() {
 	debug.FreeOSMemory()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	if os.Getenv("GOGC") == "" && live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < largeHeap {
-		debug.SetGCPercent(100)
+	if os.Getenv("GOGC") == "" && live[0].Value.Kind() == metrics.KindUint64 {
+		debug.SetGCPercent(steadyPercent(live[0].Value.Uint64()))
 	}
+}
+
+// steadyPercent returns the percentage that a process with so many live bytes may grow.
+func steadyPercent(live uint64) int {
+	return int(min(max(100*steadyGrowth/max(live, 1), leastPercent), mostPercent))
 }

@@ -27,6 +27,12 @@ func SpecOrMetadataChanged() predicate.Predicate {
 	})
 }
 
+// AfterStart passes everything but the objects that existed when the controller started. It is for objects that others depend on: those
+// others get their pass at the start anyway.
+func AfterStart() predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
+}
+
 // LabelsChanged passes changes of labels, creations and deletions.
 func LabelsChanged() predicate.Predicate {
 	return onUpdate(func(old, now client.Object) bool { return !maps.Equal(old.GetLabels(), now.GetLabels()) })

@@ -49,7 +49,7 @@ func Keep(ctx context.Context, t *testing.T, e *kubetest.Env, c clock.PassiveClo
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: c, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
 		Namespace: kubetest.CredentialsNamespace, StateNamespace: kubetest.SystemNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 	}}
-	if err := errors.Join(index.AddTo(ctx, mgr.GetFieldIndexer()), intake.SetupWithManager(mgr, 8)); err != nil {
+	if err := errors.Join(index.AddTo(ctx, mgr.GetCache()), intake.SetupWithManager(mgr, 8)); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = mgr.Start(ctx) }() // tests notice that nothing is taken
