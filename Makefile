@@ -49,8 +49,8 @@ docs-check: $(KUBE) prerequisites ## Run every command of README.md and docs on 
 	@go run ./hack/suites/docs
 
 .PHONY: test
-test: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites $(GOTESTSUM) ## Run all tests with the race detector, on a real API server and nginx
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" -- -race -timeout 15m ./...
+test: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites $(GOTESTSUM) ## Run all tests, those with more than one goroutine with the race detector, on a real API server and nginx
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" --raw-command -- hack/tools/test.sh
 
 .PHONY: e2e
 e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client library and a real browser
@@ -248,13 +248,13 @@ $(E2E_MODULES): hack/suites/e2e/package.json hack/suites/e2e/package-lock.json
 	@npm ci --prefix $(dir $<) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$(CONTROLLER_GEN) $(GOTESTSUM): hack/tools/pinned/go.mod hack/tools/pinned/go.sum
+$(CONTROLLER_GEN) $(GOTESTSUM) &: hack/tools/pinned/go.mod hack/tools/pinned/go.sum
 	go build -C hack/tools/pinned -trimpath -o ../../../$(TOOLS)/ tool
 
 $(HELM): hack/tools/chart/go.mod hack/tools/chart/go.sum
 	@echo "Building Helm for the tests on a node (two minutes the first time)."
 	go build -C hack/tools/chart -trimpath -ldflags '-s -w' -o ../../../$@ helm.sh/helm/v3/cmd/helm
 
-$(GOLANGCI_LINT) $(KUBE_API_LINTER): hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
+$(GOLANGCI_LINT) $(KUBE_API_LINTER) &: hack/tools/pinned/golangci-lint/go.mod hack/tools/pinned/golangci-lint/go.sum
 	@echo "Building $(@F) (some minutes the first time)."
 	go build -C hack/tools/pinned/golangci-lint -trimpath -o ../../../../$(TOOLS)/ tool

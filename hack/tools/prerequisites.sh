@@ -20,6 +20,8 @@ if ! command -v apt-get >/dev/null || ! command -v "${root[@]:-true}" >/dev/null
     exit 1
 fi
 
+exec 9<"$0" # apt-get does not wait for another one
+flock 9
 echo "Installing ${missing[*]} with apt-get (about a minute)."
 # Debian starts a server after its installation, unless this file forbids it.
 policy=/usr/sbin/policy-rc.d

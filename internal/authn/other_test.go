@@ -155,7 +155,7 @@ func wantOther(s authn.Site, r *authn.Request, a, q, c, p sent, own bool) authn.
 }
 
 // Each combination of what a request presents, with each combination of actions: the strictest action counts.
-func TestOtherCredentials(t *testing.T) {
+func TestEachMixOfOtherCredentials(t *testing.T) {
 	f, failed := newFixture(t), 0
 	reached := map[authn.Reason]int{}
 	for n := range 3 * 3 * 3 * 3 * 2 {
