@@ -67,10 +67,10 @@ var traps = map[string]trap{
 		"nginx": `auth_request_set \$api_token_user`, "ingress-nginx": everyHeader, "haproxy-ingress": `auth-headers-succeed: "\*"`, "traefik": everyHeader,
 		"apisix": everyHeader, "gateway-api": everyHeader, "caddy": `copy_headers Authorization X-Forwarded-User X-Api-Token-Id`,
 		"haproxy": `local identity = \{ "x-forwarded-user", "x-api-token-id", "authorization" \}`, "istio": `headersToUpstreamOnAllow: \[authorization, x-forwarded-user, x-api-token-id\]`,
-	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC}, nil},
+	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC, "agentgateway": overGRPC}, nil},
 	"identity headers of clients are cleared": {map[string]string{
 		"nginx": `proxy_set_header X-Forwarded-User "";`, "haproxy": `del-header \^x\[-_\.\]forwarded`, "caddy": `request_header -X-Forwarded-User`,
-		"traefik": `X-Forwarded-User: ""`, "envoy-gateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "gateway-api": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
+		"traefik": `X-Forwarded-User: ""`, "envoy-gateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "agentgateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "gateway-api": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
 		"apisix": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "kgateway": `jira-web are those of \.\./envoy-gateway`,
 		"istio": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
 	}, map[string]string{"contour": "it asks about the whole host"}, map[string]string{
@@ -81,12 +81,12 @@ var traps = map[string]trap{
 		"caddy": "Caddy drops names with `_` and `.` itself",
 	}, map[string]string{"nginx": "dropped by default", "ingress-nginx": "dropped by default"}, map[string]string{
 		"apisix": `underscores_in_headers: "off"`, "haproxy-ingress": `.X\.Forwarded\.User. of a client reach`, "istio": `.X\.Forwarded\.User. of a client\s+\[reach`,
-		"contour": `.X\.Forwarded\.User. of a client\s+\[reach`, "kgateway": `.X\.Forwarded\.User. of a client\s+\[reach`, "gateway-api": `.X\.Forwarded\.User. of a client\s+\[reach`,
+		"contour": `.X\.Forwarded\.User. of a client\s+\[reach`, "agentgateway": `.X\.Forwarded\.User. of a client\s+\[reach`, "kgateway": `.X\.Forwarded\.User. of a client\s+\[reach`, "gateway-api": `.X\.Forwarded\.User. of a client\s+\[reach`,
 	}},
 	"the portal is told no address by the client": {map[string]string{
 		"nginx": `proxy_set_header X-Real-IP \$remote_addr`, "haproxy": `set-header X-Real-IP %\[src\]`, "caddy": `header_up X-Real-IP \{remote_host\}`,
 		"apisix": `headers: \{set: \{X-Real-IP: \$remote_addr\}\}`, "contour": `X-Real-IP, value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"`,
-		"envoy-gateway": removesAddress, "gateway-api": removesAddress, "istio": removesAddress,
+		"envoy-gateway": removesAddress, "agentgateway": removesAddress, "gateway-api": removesAddress, "istio": removesAddress,
 	}, map[string]string{
 		"traefik": "sets it by itself", "ingress-nginx": "sets it by itself", "haproxy-ingress": "sets it by itself", "kgateway": "the routes are those of envoy-gateway",
 	}, nil},
@@ -94,27 +94,27 @@ var traps = map[string]trap{
 		"nginx": `proxy_set_header Cookie "";`, "ingress-nginx": `Authorization,Cookie`, "haproxy-ingress": `auth-headers-succeed: "\*"`, "haproxy": `req_del_header\("cookie"\)`,
 		"caddy": `request_header -Cookie`, "traefik": `authResponseHeaders: \[Authorization, Cookie`, "apisix": `upstream_headers: \[Authorization, Cookie`,
 		"gateway-api": `allowedResponseHeaders: \[Authorization, Cookie`, "istio": `includeRequestHeadersInCheck: \[authorization, cookie`,
-	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC}, nil},
+	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC, "agentgateway": overGRPC}, nil},
 	"fails closed": {map[string]string{
 		"envoy-gateway": `failOpen: false`, "contour": `failOpen: false`, "kgateway": `failOpen: false`, "istio": `failOpen: false`, "apisix": `allow_degradation: false`,
 		"haproxy": `means that there is no verdict: 503`,
 	}, map[string]string{
-		"nginx": "has no switch", "ingress-nginx": "has no switch", "haproxy-ingress": "has no switch", "caddy": "has no switch", "traefik": "has no switch", "gateway-api": "has no switch",
+		"nginx": "has no switch", "ingress-nginx": "has no switch", "haproxy-ingress": "has no switch", "caddy": "has no switch", "traefik": "has no switch", "gateway-api": "has no switch", "agentgateway": "denies by default",
 	}, nil},
 	"a limit of time": {map[string]string{
 		"nginx": `proxy_read_timeout 5s`, "haproxy": `local timeout = 4500`, "envoy-gateway": `timeout: 4s`, "contour": `responseTimeout: 4s`, "kgateway": `requestTimeout: 4s`,
 		"istio": `timeout: 4s`, "apisix": `timeout: 4000`,
 	}, map[string]string{
 		"traefik": "30 s, fixed", "caddy": "the webhook answers within milliseconds or with 503", "ingress-nginx": "60 s of nginx", "haproxy-ingress": "its script has none",
-		"gateway-api": "the filter has no field",
+		"gateway-api": "the filter has no field", "agentgateway": "the webhook answers within milliseconds or with 503",
 	}, nil},
 	"the portal is not asked about": {map[string]string{
-		"nginx": `PORTAL/portal/SITE`, "haproxy": `!portal rest`, "caddy": `handle @portal`, "traefik": `name: main-apitokens-portal`, "envoy-gateway": `name: jira-apitokens`,
+		"nginx": `PORTAL/portal/SITE`, "haproxy": `!portal rest`, "caddy": `handle @portal`, "traefik": `name: main-apitokens-portal`, "envoy-gateway": `name: jira-apitokens`, "agentgateway": `name: jira-apitokens`,
 		"istio": `notPaths: \["/rest/api-tokens/\*", "/plugins/servlet/api-tokens\*"\]`, "gateway-api": `value: /rest/api-tokens\}`, "apisix": `name: portal`, "contour": `authPolicy: \{disabled: true\}`,
 		"ingress-nginx": `name: main-apitokens`, "haproxy-ingress": `name: main-apitokens-page`,
 	}, map[string]string{"kgateway": "the routes are those of envoy-gateway"}, nil},
 	"references to the operator's namespace": {map[string]string{
-		"envoy-gateway": `kind: ReferenceGrant`, "gateway-api": `kind: ReferenceGrant`, "kgateway": `kind: ReferenceGrant`, "contour": `namespace: apitoken-system`,
+		"envoy-gateway": `kind: ReferenceGrant`, "agentgateway": `kind: ReferenceGrant`, "gateway-api": `kind: ReferenceGrant`, "kgateway": `kind: ReferenceGrant`, "contour": `namespace: apitoken-system`,
 		"traefik": `allowCrossNamespace`, "ingress-nginx": `type: ExternalName`, "haproxy-ingress": `type: ExternalName`, "apisix": `type ExternalName`,
 	}, map[string]string{"nginx": "names addresses", "haproxy": "names addresses", "caddy": "names addresses", "istio": "names hosts"}, nil},
 	"webhook and portal serve TLS": {map[string]string{
@@ -122,13 +122,13 @@ var traps = map[string]trap{
 		"caddy": twice(`#tls 	tls_server_name apitoken-(webhook|portal)`), "traefik": `(?s)caSecret: main-auth-urls.*scheme: https`,
 		"ingress-nginx": `(?s)proxy-ssl-verify: "on".*backend-protocol: HTTPS`, "haproxy-ingress": twice(`secure-backends: "true"`), "apisix": `scheme: https`,
 		"contour": `(?s)protocol: h2\n.*protocol: tls.*protocol: tls`, "istio": twice(`kind: DestinationRule`), "envoy-gateway": twice(`kind: BackendTLSPolicy`),
-		"gateway-api": twice(`kind: BackendTLSPolicy`), "kgateway": twice(`kind: BackendTLSPolicy`),
+		"gateway-api": twice(`kind: BackendTLSPolicy`), "agentgateway": twice(`kind: BackendTLSPolicy`), "kgateway": twice(`kind: BackendTLSPolicy`),
 	}, nil, nil},
 	"the client says nothing about the question": {map[string]string{
 		"nginx": `proxy_set_header X-Original-URL`, "haproxy": `\["x-forwarded-uri"\]`, "traefik": `trustForwardHeader: false`, "apisix": `request_headers: \[Authorization, Cookie, X-Request-Id\]`,
 		"haproxy-ingress": `X-Original-URL: https`, "istio": `pathPrefix: /envoy/`, "gateway-api": `path: PATH`,
 	}, map[string]string{
-		"ingress-nginx": "sets its headers by itself", "caddy": "sets its headers by itself", "envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC,
+		"ingress-nginx": "sets its headers by itself", "caddy": "sets its headers by itself", "envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC, "agentgateway": overGRPC,
 	}, nil},
 }
 
@@ -145,7 +145,7 @@ func TestSamplesHandleTraps(t *testing.T) {
 	if len(samples) < 12 {
 		t.Fatalf("there are samples of %d gateways", len(samples))
 	}
-	kept := regexp.MustCompile(`(?m)^[^#\n]*(auth-cache-key|proxy_cache |auth-keepalive|failOpen: true|allow_degradation: true|trustForwardHeader: true)`)
+	kept := regexp.MustCompile(`(?m)^[^#\n]*(auth-cache-key|proxy_cache |auth-keepalive|failOpen: true|failureMode: FailOpen|allow_degradation: true|trustForwardHeader: true)`)
 	for gateway, text := range samples {
 		if found := kept.FindString(text); found != "" {
 			t.Errorf("%s has %q", gateway, found)

@@ -94,12 +94,18 @@ var faults = []fault{
 	}, tokensv1alpha1.ReasonAnswerAltered, "'X-Api-Token-Target'"},
 }
 
-// believing is a product that believes identity headers, in each spelling that some server takes for the same.
-type believing struct{ http.Handler }
+// believing is a product that believes identity headers, in each spelling that some server takes for the same, but for those with the
+// characters in but.
+type believing struct {
+	http.Handler
+
+	but string
+}
 
 func (b believing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range r.Header {
-		if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(name), "X-Forwarded-User") && values[0] != "" {
+		spelled := strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(name), "X-Forwarded-User")
+		if spelled && !strings.ContainsAny(name, b.but) && values[0] != "" {
 			w.Header().Set("X-AUSERNAME", values[0])
 			_ = json.NewEncoder(w).Encode(map[string]string{"name": values[0]})
 			return
@@ -108,10 +114,11 @@ func (b believing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.Handler.ServeHTTP(w, r)
 }
 
-// door has the index know the probes of the world's site, and another site, and returns what a prober has to know.
-func (w *world) door(t *testing.T) door.Site {
+// door has the index know the probes of the world's site, and another site, and returns what a prober has to know. The product is one
+// before which the gateway may stand: it does not believe what passes.
+func (w *world) door(t *testing.T, p program) door.Site {
 	t.Helper()
-	w.productAt = serve(t, believing{w.product}, 0)
+	w.productAt = serve(t, believing{w.product, p.passes}, 0)
 	key := probe.NewKey(site.Namespace, site.Name)
 	w.index.PutProbeKey(site, key)
 	other := authn.SiteName{Namespace: "jira", Name: "other"}
@@ -137,47 +144,64 @@ func TestFaultsOfGatewaysAreNamed(t *testing.T) {
 		t.Run(f.name+", "+f.fault, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			s, edits := w.door(t), slices.Clone(f.edits)
+			s, edits := w.door(t, program{}), slices.Clone(f.edits)
 			for i := range edits {
 				edits[i] = strings.NewReplacer("BOBS", basic("bob", "bobs password"), "CACHE", t.TempDir()).Replace(edits[i])
 			}
-			got := look(t, s, f.start(t, w, edits...))
-			if got.Reason != f.want || !strings.Contains(got.Message, f.says) {
-				t.Errorf("%s: %s\nwant %s, %q", got.Reason, got.Message, f.want, f.says)
-			}
-			if strings.Contains(got.Message, s.Key.Key) || strings.Contains(got.Message, probe.Prefix) || strings.Contains(got.Message, callerKey) {
-				t.Error("a secret is in the message")
-			}
+			program{name: strings.ToLower(f.name)}.judge(t, f.fault, func(fail func(format string, a ...any)) {
+				got := look(t, s, f.start(t, w, edits...))
+				if got.Reason != f.want || !strings.Contains(got.Message, f.says) {
+					fail("%s: %s\nwant %s, %q", got.Reason, got.Message, f.want, f.says)
+				}
+				if strings.Contains(got.Message, s.Key.Key) || strings.Contains(got.Message, probe.Prefix) || strings.Contains(got.Message, callerKey) {
+					fail("a secret is in the message")
+				}
+			})
 		})
 	}
 }
 
 // No fault is seen where there is none, whether the product runs or not.
 func TestRightGatewaysAreProtected(t *testing.T) {
-	for _, p := range programs() {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			s := w.door(t)
-			if p.restAlone { // so it may only stand before a product that believes no header
-				w.productAt = serve(t, w.product, 0)
-			}
-			gateway := p.start(t, w)
+	through(t, append(programs(), variants()...), func(t *testing.T, p program) {
+		w := newWorld(t)
+		s := w.door(t, p)
+		if p.restAlone { // so it may only stand before a product that believes no header
+			w.productAt = serve(t, w.product, 0)
+		}
+		gateway := p.start(t, w)
+		p.judge(t, "the right one", func(fail func(format string, a ...any)) {
 			if got := look(t, s, gateway); got.Reason != tokensv1alpha1.ReasonProtected {
-				t.Errorf("%s: %s", got.Reason, got.Message)
+				fail("%s: %s", got.Reason, got.Message)
 			}
 			for _, seen := range w.product.Requests() {
 				if text := strings.Join(seen.Header["Authorization"], ""); text != "" {
-					t.Errorf("the product got the operator's credential %s at %s", text, seen.Path)
+					fail("the product got the operator's credential %s at %s", text, seen.Path)
 				}
 			}
+		})
+		p.judge(t, "the right one, while the product is down", func(fail func(format string, a ...any)) {
 			s.ProductAnswers = false
 			w.product.SetUnavailable(true)
 			if got := look(t, s, gateway); got.Reason != tokensv1alpha1.ReasonProtected {
-				t.Errorf("while the product is down, %s: %s", got.Reason, got.Message)
+				fail("%s: %s", got.Reason, got.Message)
 			}
 		})
-	}
+	})
+}
+
+// Behind a gateway that passes other spellings of an identity header, a product that believes one of them is a fault that is named.
+func TestPassedSpellingsAreNamed(t *testing.T) {
+	passing := slices.DeleteFunc(append(programs(), variants()...), func(p program) bool { return p.passes == "" })
+	through(t, passing, func(t *testing.T, p program) {
+		w := newWorld(t)
+		s := w.door(t, program{})
+		p.judge(t, "a product that believes them", func(fail func(format string, a ...any)) {
+			if got := look(t, s, p.start(t, w)); got.Reason != tokensv1alpha1.ReasonIdentityHeaderNotCleared {
+				fail("%s: %s", got.Reason, got.Message)
+			}
+		})
+	})
 }
 
 // Where a site needs a question about every request, the samples as they are have a fault: they leave out what has no credential.
@@ -185,21 +209,21 @@ func TestRightGatewaysAreProtected(t *testing.T) {
 func TestEverythingIsAskedAbout(t *testing.T) {
 	through(t, programs(), func(t *testing.T, p program) {
 		w := newWorld(t)
-		s := w.door(t)
+		s := w.door(t, p)
 		s.Everything = true
 		for name, edits := range map[string][]string{"the sample": nil, "everything": p.everything} {
 			if p.filter && edits == nil && name != "the sample" {
 				continue
 			}
 			p.judge(t, name, func(fail func(format string, a ...any)) {
-				got, want := look(t, s, p.start(t, w, edits...)), tokensv1alpha1.ReasonProtected
-				if edits == nil {
+				got, want, lacks := look(t, s, p.start(t, w, edits...)), tokensv1alpha1.ReasonProtected, edits == nil && !p.asksAlways
+				if lacks {
 					want = tokensv1alpha1.ReasonGatewayDoesNotAsk
 				}
 				if p.restAlone && edits == nil {
 					want = tokensv1alpha1.ReasonIdentityHeaderNotCleared
 				}
-				if got.Reason != want || edits == nil && !strings.Contains(got.Message, "about every request") {
+				if got.Reason != want || lacks && !strings.Contains(got.Message, "about every request") {
 					fail("%s: %s\nwant %s", got.Reason, got.Message, want)
 				}
 			})
@@ -210,7 +234,7 @@ func TestEverythingIsAskedAbout(t *testing.T) {
 // A base URL that cannot be asked says nothing, and the error is in the message.
 func TestUnreachableBaseURL(t *testing.T) {
 	w := newWorld(t)
-	s := w.door(t)
+	s := w.door(t, program{})
 	secure := httptest.NewUnstartedServer(w.product)
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes fail on purpose
 	secure.StartTLS()

@@ -36,6 +36,8 @@ type filter struct {
 	routes []envoyRoute
 	// istio means that a policy says what is asked about, and no route.
 	istio bool
+	// adds means that it adds the client's address to X-Forwarded-For.
+	adds bool
 	// dropsUnderscores means that headers do not arrive whose names have underscores.
 	dropsUnderscores bool
 	// check asks about a request whose headers are already those for the product.
@@ -79,7 +81,9 @@ func (f filter) serve(conn net.Conn) {
 			delete(headers, name)
 		}
 	}
-	headers.Set("X-Forwarded-For", strings.Join(append(headers["X-Forwarded-For"], "127.0.0.1"), ","))
+	if f.adds {
+		headers.Set("X-Forwarded-For", strings.Join(append(headers["X-Forwarded-For"], "127.0.0.1"), ","))
+	}
 	to, target := f.w.productAt, r.RequestURI
 	route := routeOf(f.routes, target, headers)
 	if route.asked || f.istio && route.byPolicy(f.w.contextPath, target, headers) {
@@ -118,7 +122,7 @@ func pass(conn net.Conn, to string, r *http.Request, target string, headers http
 func startEnvoyHTTP(folder string) func(t *testing.T, w *world, edits ...string) string {
 	return func(t *testing.T, w *world, _ ...string) string {
 		t.Helper()
-		return filter{w: w, check: w.checkOverHTTP}.start(t, folder)
+		return filter{w: w, adds: true, check: w.checkOverHTTP}.start(t, folder)
 	}
 }
 
@@ -185,7 +189,51 @@ func startEnvoyGRPC(folder string, raw bool) func(t *testing.T, w *world, edits 
 			}
 			return verdict{}
 		}
-		return filter{w: w, check: ask}.start(t, folder)
+		return filter{w: w, adds: true, check: ask}.start(t, folder)
+	}
+}
+
+// startAgentgateway is a filter that does what agentgateway's does (crates/agentgateway/src/http/ext_authz.rs, 75b4e6c). Several
+// values of a header are joined by a comma and a space, those of Cookie by a semicolon. Pseudo headers are among the headers.
+func startAgentgateway(t *testing.T, w *world, _ ...string) string {
+	t.Helper()
+	client := grpcClient(t, w)
+	ask := func(r *http.Request, target string, headers http.Header) verdict {
+		question := checkRequest(r, target, nil, false)
+		sent := question.GetAttributes().GetRequest().GetHttp().GetHeaders()
+		for name, values := range headers {
+			between := ", "
+			if name == "Cookie" {
+				between = "; "
+			}
+			sent[strings.ToLower(name)] = strings.ToValidUTF8(strings.Join(values, between), "\uFFFD")
+		}
+		sent[":method"], sent[":path"], sent[":authority"] = r.Method, target, r.Host
+		answer, err := client.Check(r.Context(), question)
+		denied, ok := answer.GetDeniedResponse(), answer.GetOkResponse()
+		switch {
+		case err != nil, answer.GetStatus().GetCode() != 0 && denied == nil:
+			return verdict{status: http.StatusForbidden}
+		case answer.GetStatus().GetCode() != 0:
+			v := verdict{status: int(denied.GetStatus().GetCode()), header: http.Header{}}
+			set(v.header, denied.GetHeaders())
+			return v
+		}
+		for _, name := range ok.GetHeadersToRemove() {
+			headers.Del(name)
+		}
+		set(headers, ok.GetHeaders())
+		return verdict{}
+	}
+	return filter{w: w, check: ask}.start(t, "agentgateway")
+}
+
+// set sets the headers of an answer. agentgateway leaves those out that have no value.
+func set(headers http.Header, options []*corev3.HeaderValueOption) {
+	for _, h := range options {
+		if h.GetHeader().GetValue() != "" {
+			headers.Set(h.GetHeader().GetKey(), h.GetHeader().GetValue())
+		}
 	}
 }
 

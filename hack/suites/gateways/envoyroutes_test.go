@@ -63,7 +63,7 @@ func decode(t *testing.T, object []byte, into any) {
 	}
 }
 
-// httpRoutes reads an HTTPRoute. It is asked about if it has the filter ExternalAuth, or a SecurityPolicy targets it.
+// httpRoutes reads an HTTPRoute. It is asked about if it has the filter ExternalAuth, or the policy of the sample targets it.
 func httpRoutes(t *testing.T, object []byte, others map[string][]byte) (routes []envoyRoute) {
 	t.Helper()
 	var route struct {
@@ -87,7 +87,7 @@ func httpRoutes(t *testing.T, object []byte, others map[string][]byte) (routes [
 	}
 	decode(t, object, &route)
 	target := `{"group":"gateway.networking.k8s.io","kind":"HTTPRoute","name":"` + route.Metadata.Name + `"}`
-	policy := strings.Contains(string(others["SecurityPolicy/jira-apitokens"]), target)
+	policy := strings.Contains(string(others["SecurityPolicy/jira-apitokens"])+string(others["AgentgatewayPolicy/jira-apitokens"]), target)
 	for _, rule := range route.Spec.Rules {
 		r := envoyRoute{asked: policy, portal: rule.BackendRefs[0].Name == "apitoken-portal"}
 		for _, filter := range rule.Filters {

@@ -24,6 +24,8 @@ type program struct {
 	filter bool
 	// restAlone means that it asks only about paths below /rest/. A token elsewhere reaches the product, which refuses it.
 	restAlone bool
+	// asksAlways means that its sample asks about every request.
+	asksAlways bool
 	// believes means that every 2xx lets the request pass, if without its Authorization: it has no way to look into the answer. The
 	// others let nothing pass after an answer that does not have the webhook's header.
 	believes bool
@@ -73,7 +75,8 @@ func programs() []program {
 			context: []string{"^/rest/", "^/jira/rest/", "/(rest/", "/jira/(rest/"}, everything: []string{"^/rest/", "^/"}, unready: 500, away: 500},
 		{name: "istio", start: startEnvoyHTTP("istio"), filter: true, unready: 403, away: 403, passes: "_.", untold: true, unknown: true},
 		{name: "envoy-gateway", start: startEnvoyGRPC("envoy-gateway", false), filter: true, unready: 403, grpc: true, passes: ".", unknown: true},
-		{name: "contour", start: startEnvoyGRPC("contour", true), filter: true, unready: 403, grpc: true, passes: "_."},
+		{name: "contour", start: startEnvoyGRPC("contour", true), filter: true, unready: 403, grpc: true, passes: "_.", asksAlways: true},
+		{name: "agentgateway", start: startAgentgateway, filter: true, unready: 403, grpc: true, passes: "_.", unknown: true},
 	}
 }
 
