@@ -61,6 +61,13 @@ func (n *note) checked(name string, when time.Time) {
 	n.answered, n.checkAt = when, nextCheck(name, when.Add(checkPeriod/2))
 }
 
+// isAhead reports whether a time of the note is later than this process could have set it by now. Then the clock was ahead, and the
+// note would put off its steps until then.
+func (n *note) isAhead(now time.Time) bool {
+	return n.tried.After(now) || n.checkAt.Sub(now) > 2*checkPeriod || n.retireAt.Sub(now) > checkPeriod || n.renewAt.Sub(now) > checkPeriod ||
+		n.sweepAt.Sub(now) > sweepPeriod
+}
+
 // state is all that the decision about a working copy rests on.
 type state struct {
 	now  time.Time

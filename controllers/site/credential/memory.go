@@ -49,8 +49,8 @@ func (m *Memory) noteOldest(site types.NamespacedName, all []state) {
 }
 
 // of returns the note of a working copy that was stored at this time, and about which the product last answered at another. Another
-// one under the same name gets a new note. The note belongs to the caller until the pass over its site ends: there is one pass
-// over a site at a time.
+// copy under the same name gets a new note, and so does a copy whose note was made while the clock was ahead. The note belongs to the
+// caller until the pass over its site ends: there is one pass over a site at a time.
 func (m *Memory) of(site types.NamespacedName, name string, stored, answered, now time.Time) *note {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +58,7 @@ func (m *Memory) of(site types.NamespacedName, name string, stored, answered, no
 		m.notes[site] = map[string]*note{}
 	}
 	n := m.notes[site][name]
-	if n != nil && n.stored.Equal(stored) {
+	if n != nil && n.stored.Equal(stored) && !n.isAhead(now) {
 		return n
 	}
 	n = &note{stored: stored, checkAt: nextCheck(name, now)}
