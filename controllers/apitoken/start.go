@@ -55,6 +55,13 @@ func (f *found) add(name types.NamespacedName) {
 	}
 }
 
+// isEmpty reports whether the controller has started.
+func (f *found) isEmpty() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.names) == 0
+}
+
 // take reports whether a name is there, and removes it. There is none in nil.
 func (f *found) take(name types.NamespacedName) bool {
 	if f == nil {
@@ -159,6 +166,19 @@ func (f *found) noted() predicate.Predicate {
 // changed passes what a pass is made for, and notes the APITokens of the initial list.
 func (r *Reconciler) changed() predicate.Predicate {
 	return predicate.And(watch.SpecOrMetadataChanged(), r.found.noted())
+}
+
+// siteChanged passes what changes a site. It has the Secrets of the site's APITokens read, as at any other time.
+func (r *Reconciler) siteChanged() predicate.Predicate {
+	return predicate.And(watch.SpecChanged(), predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		if r.found.isEmpty() {
+			return true
+		}
+		for _, of := range r.tokensOfSite(context.Background(), e.ObjectNew) {
+			r.found.take(of.NamespacedName)
+		}
+		return true
+	}})
 }
 
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything
