@@ -1,19 +1,27 @@
 package authn
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/username"
 )
 
-// importedTokens are the complete imported tokens. An imported secret has no id in it: it is found by its user, and each
-// secret of the user is compared.
+// importedTokens are the complete imported tokens, the oldest secret first. An imported secret has no id in it: it is found by its
+// user, and each secret of the user is compared.
 type importedTokens map[siteUser][]*entry
 
 func (i importedTokens) add(e *entry) {
 	k := siteUser{e.place.Value().site, e.user()}
-	i[k] = append(i[k], e)
+	at, _ := slices.BinarySearchFunc(i[k], e, (*entry).compareAge)
+	i[k] = slices.Insert(i[k], at, e)
+}
+
+// compareAge orders imported tokens by their secret's time of issue. The order does not depend on changes of their APITokens.
+func (e *entry) compareAge(other *entry) int {
+	return cmp.Or(e.secretAt(0).Issued.Compare(other.secretAt(0).Issued), strings.Compare(e.at(textUID), other.at(textUID)))
 }
 
 func (i importedTokens) remove(e *entry) {

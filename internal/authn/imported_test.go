@@ -48,7 +48,7 @@ func (f fixture) importSecret(t testing.TB, i int, secret string) {
 	uid, name := fmt.Sprintf("imported-%d", i), fmt.Sprintf("old-%d", i)
 	id, _ := newToken(t)
 	r := newRecord(t, name, id, f.token)
-	r.Imported, r.DeliverySecret, r.Entries[0].Hash = true, "", hash
+	r.Imported, r.DeliverySecret, r.Entries[0].Hash, r.Entries[0].Issued = true, "", hash, time.Unix(int64(i)+1, 0).UTC()
 	token := alice(uid, name)
 	token.Imported = true
 	f.PutToken(token)
@@ -471,5 +471,23 @@ func TestMemoryOfWrongTextsIsBounded(t *testing.T) {
 	f := importing(t, weak)
 	if known, first := f.RejectMany("imported-0", 200); known != 64 || first != 200-64 {
 		t.Errorf("%d wrong texts are remembered from %d on, want the last 64 of 200", known, first)
+	}
+}
+
+// Two APITokens that are imported at the same moment can be one too many. Then it is always the newest one that does not authenticate,
+// and not the one that changed last: the status of a token changes with each use.
+func TestOneImportTooMany(t *testing.T) {
+	f := newFixture(t)
+	for i := range record.MaxImported + 1 {
+		secret := fmt.Sprintf("%s-%02d", strong, i)
+		f.importSecret(t, i, secret)
+	}
+	for i := range record.MaxImported {
+		secret := fmt.Sprintf("%s-%02d", strong, i)
+		f.want(t, "used", request("/jira/rest/x", basic("alice", secret)), authn.Allow, authn.ReasonAuthenticated)
+		token := alice(fmt.Sprintf("imported-%d", i), fmt.Sprintf("old-%d", i))
+		token.Imported = true
+		f.PutToken(token)
+		f.want(t, "used again", request("/jira/rest/x", basic("alice", secret)), authn.Allow, authn.ReasonAuthenticated)
 	}
 }
