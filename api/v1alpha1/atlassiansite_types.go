@@ -178,8 +178,9 @@ type AtlassianSiteSpec struct {
 	Administrators []string `json:"administrators,omitempty"`
 
 	// gateways lists the gateways in front of the product for which the operator writes what they need to ask the webhook:
-	// objects in the namespace of the site. They are removed with their entry, and with the site. Each kind of gateway needs
-	// rights that an administrator adds. Absent means none: the auth URLs are in the Secret `status.authURLSecretName`.
+	// objects in the namespace of the site, and for some gateways a ReferenceGrant and BackendTLSPolicies in that of the operator.
+	// They are removed with their entry, and with the site. Each kind of gateway needs rights that an administrator adds. Absent
+	// means none: the auth URLs are in the Secret `status.authURLSecretName`.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8

@@ -60,8 +60,9 @@ type AtlassianSiteSpecApplyConfiguration struct {
 	// Names are in lower case.
 	Administrators []string `json:"administrators,omitempty"`
 	// gateways lists the gateways in front of the product for which the operator writes what they need to ask the webhook:
-	// objects in the namespace of the site. They are removed with their entry, and with the site. Each kind of gateway needs
-	// rights that an administrator adds. Absent means none: the auth URLs are in the Secret `status.authURLSecretName`.
+	// objects in the namespace of the site, and for some gateways a ReferenceGrant and BackendTLSPolicies in that of the operator.
+	// They are removed with their entry, and with the site. Each kind of gateway needs rights that an administrator adds. Absent
+	// means none: the auth URLs are in the Secret `status.authURLSecretName`.
 	Gateways []GatewayApplyConfiguration `json:"gateways,omitempty"`
 	// licenseSecretRef names the Secret with the licence of the site. It is used only if the operator was started with
 	// keys to verify licences. Then tokens of a site without a valid licence can be managed, but are refused with 403.
