@@ -29,7 +29,10 @@ func newMetrics(r prometheus.Registerer, index *authn.Index) *metrics {
 	return m
 }
 
-func (m *metrics) watchStaleness(resource string, staleness func() float64) {
+// watch begins the metrics of a resource. Its damaged objects are counted from 0 on: an alert misses the first increase of a series
+// that begins with it.
+func (m *metrics) watch(resource string, staleness func() float64) {
+	m.damaged.WithLabelValues(resource)
 	m.registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "apitoken_feed_staleness_seconds",
 		Help:        "Time without an open watch on a resource, in seconds. 0 while there is one.",

@@ -46,7 +46,7 @@ type resource struct {
 func newSource(api client.WithWatch, tracker *connTracker, r resource, m *metrics, log logr.Logger) *source {
 	src := &source{store: r.store, name: r.name, metrics: m, log: log.WithValues("resource", r.name), synced: make(chan struct{})}
 	src.lost.Store(tracker.heard.Load())
-	m.watchStaleness(r.name, src.staleness)
+	m.watch(r.name, src.staleness)
 	listWatch := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			into, _ := r.list.DeepCopyObject().(client.ObjectList)

@@ -65,6 +65,12 @@ const (
 	waitPeriod = time.Second
 )
 
+// The results of attempts to replace the certificate.
+const (
+	renewed    = "succeeded"
+	notRenewed = "failed"
+)
+
 // Certificate is the server certificate in files that are read again when they change. Connections that are open stay open. Its
 // methods accept nil, which means plain HTTP.
 type Certificate struct {
@@ -106,6 +112,9 @@ func loadCertificate(o Options, log logr.Logger) (*Certificate, error) {
 		Name: "apitoken_tls_renewals_total",
 		Help: "Attempts to replace the certificate served by the one in its files, by result. A failed one is repeated every 10 seconds.",
 	}, []string{"result"})}
+	for _, result := range []string{renewed, notRenewed} {
+		c.renewals.WithLabelValues(result) // from 0 on: an alert misses the first increase of a series that begins with it
+	}
 	pair, err := c.files.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -250,7 +259,7 @@ func (c *Certificate) renew() {
 		err = pair.validAt(c.clock.Now())
 	}
 	if err != nil {
-		c.renewals.WithLabelValues("failed").Inc()
+		c.renewals.WithLabelValues(notRenewed).Inc()
 		if c.logged != err.Error() {
 			c.logged = err.Error()
 			c.log.Error(err, "Kept the certificate before, because the new one cannot be served", "ends", c.ends())
@@ -259,7 +268,7 @@ func (c *Certificate) renew() {
 	}
 	c.served.Store(pair)
 	c.logged = ""
-	c.renewals.WithLabelValues("succeeded").Inc()
+	c.renewals.WithLabelValues(renewed).Inc()
 	c.log.Info("Replaced the certificate", "ends", pair.Leaf.NotAfter)
 }
 
