@@ -126,6 +126,10 @@ chart: $(KUBE) ## Write the Helm chart to bin/chart (VERSION=dev)
 chart-check: $(KUBE) ## Render the chart with Helm's engine, and compare it with the kustomizations
 	go test -C hack/tools/chart .
 
+.PHONY: alerts-check
+alerts-check: ## Check alerts and dashboard with Prometheus' own promtool: each alert fires in its drill, and no other does
+	go test -C hack/tools/promtool .
+
 .PHONY: release
 release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, SBOM, licences, checksums (VERSION=v1.2.3)
 	@rm -rf $(BIN)/dist
@@ -138,10 +142,11 @@ release-check: $(KUBE) ## Test the packing of images and of the OLM bundle, and 
 	@hack/release/check.sh amd64
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Regenerate code and manifests from api/
+generate: $(CONTROLLER_GEN) ## Regenerate code and manifests from api/, and the PrometheusRule from its rules
 	rm -rf api/v1alpha1/applyconfiguration
 	$(CONTROLLER_GEN) object applyconfiguration crd paths=./api/... output:crd:dir=config/crd
 	gofmt -w api
+	@cd config/components/monitoring && { sed '/^spec:/q' prometheusrule.yaml; sed '/^#/d; s/^./  &/' rules.yaml; } >$(CURDIR)/$(BIN)/rule && mv $(CURDIR)/$(BIN)/rule prometheusrule.yaml
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code
@@ -182,6 +187,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/image mod tidy -diff
 	go -C hack/tools/chart mod tidy -diff
 	go -C hack/tools/bundle mod tidy -diff
+	go -C hack/tools/promtool mod tidy -diff
 	go -C hack/tools/node/kube mod tidy -diff
 	go -C hack/tools/node/cni mod tidy -diff
 	go -C hack/tools/node/coredns mod tidy -diff

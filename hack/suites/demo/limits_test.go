@@ -42,6 +42,7 @@ func TestLimits(t *testing.T) {
 	}
 	t.Run("imported", s.imported)
 	t.Run("namespaces", s.namespaces)
+	t.Run("monitoring", s.monitoring)
 }
 
 // startGatewayBehindProxy starts nginx, and a second nginx as a proxy in front of it with an address of its own.

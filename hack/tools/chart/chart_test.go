@@ -228,6 +228,24 @@ func TestWatchedNamespaces(t *testing.T) {
 	}
 }
 
+// The ServiceMonitor and the alerts are those of the component, with the labels that Prometheus wants.
+func TestMonitoring(t *testing.T) {
+	c := load(t)
+	plain := mustRender(t, c, "tokens", nil)
+	got := mustRender(t, c, "tokens", values{"monitoring": values{"enabled": true, "labels": values{"release": "prometheus"}}})
+	maps.DeleteFunc(got, func(name string, _ map[string]any) bool { return plain[name] != nil })
+	want := objects{}
+	for name, object := range kustomized(t, "components/monitoring") {
+		meta := object["metadata"].(map[string]any)
+		meta["namespace"] = "tokens"
+		meta["labels"].(map[string]any)["release"] = "prometheus"
+		want[strings.Replace(name, " apitoken-system/", " tokens/", 1)] = object
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(want) < 3 {
+		t.Errorf("monitoring (-component +chart):\n%s", diff)
+	}
+}
+
 // A value that the chart does not know is a mistake, and is refused.
 func TestSchemaRefuses(t *testing.T) {
 	c := load(t)
