@@ -111,7 +111,9 @@ func TestUpgrades(t *testing.T) {
 		gateway := p.start(t, w)
 		for _, c := range w.credentials() {
 			for _, target := range []string{"/rest/ws", "/plugins/servlet/ws"} {
-				for _, protocol := range []string{"websocket", "WebSocket", "h2c", "websocket, h2c", "TLS/1.0"} {
+				for _, protocol := range []string{
+					"websocket", "WebSocket", "h2c", "websocket, h2c", "TLS/1.0", "h2c\r\nUpgrade: websocket", "TLS/1.0\r\nUpgrade: websocket",
+				} {
 					if !slices.Contains([]string{"nothing", "a token", "a wrong secret", "a session"}, c.name) {
 						continue
 					}
