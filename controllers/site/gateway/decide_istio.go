@@ -50,13 +50,14 @@ func (s Site) istio(entry tokensv1alpha1.IstioGateway) plan {
 func (s Site) asked() []any {
 	// Istio compares the host with the port that the client sends.
 	hosts := values(s.Base.Host, s.Base.Host+":*")
-	api, page := s.portalPaths()[0]+"/*", s.portalPaths()[1]+"*"
+	// Each of them leads to the portal: a route's prefix ends with a segment, too.
+	api, page := s.portalPaths()[0]+"/*", s.portalPaths()[1]
 	var paths []string
 	for _, prefix := range s.TokenPaths {
 		paths = append(paths, s.Base.Path+prefix+"*")
 	}
 	operation := func(fields map[string]any) []any {
-		fields["hosts"], fields["notPaths"] = hosts, values(api, page)
+		fields["hosts"], fields["notPaths"] = hosts, values(api, page, page+"/*")
 		return []any{map[string]any{"operation": fields}}
 	}
 	if s.Everything {

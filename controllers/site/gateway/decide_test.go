@@ -17,6 +17,7 @@ import (
 	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/gatewaytest"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/pathprefix"
 	"apitokens.dev/operator/internal/siteurl"
 )
 
@@ -155,7 +156,7 @@ func TestContextPath(t *testing.T) {
 	operation := rules[0].(map[string]any)["to"].([]any)[0].(map[string]any)["operation"]
 	want := map[string]any{
 		"hosts": []any{"example.com", "example.com:*"}, "paths": []any{"/jira.2/rest/*", "/jira.2/secure/attachment/*"},
-		"notPaths": []any{"/jira.2/rest/api-tokens/*", "/jira.2/plugins/servlet/api-tokens*"},
+		"notPaths": []any{"/jira.2/rest/api-tokens/*", "/jira.2/plugins/servlet/api-tokens", "/jira.2/plugins/servlet/api-tokens/*"},
 	}
 	if diff := cmp.Diff(any(want), operation); diff != "" {
 		t.Error(diff)
@@ -209,6 +210,46 @@ func TestIdentityHeader(t *testing.T) {
 	operation := rules[0].(map[string]any)["to"].([]any)[0].(map[string]any)["operation"].(map[string]any)
 	if len(rules) != 1 || operation["paths"] != nil || rules[0].(map[string]any)["when"] != nil {
 		t.Errorf("the rules are %v", rules)
+	}
+}
+
+// Whatever Istio does not ask about leads to the portal: at the product, a client would name itself there, and Tomcat cuts path
+// parameters off before it resolves `..`.
+func TestIstioAsksOrLeadsToThePortal(t *testing.T) {
+	for _, base := range []string{"", "/jira"} {
+		s := siteAt(t, "https://jira.example.com"+base, func(s *Site) { s.Everything = true })
+		objects := planFor(s, istioRouteEntry).objects(route(nil))
+		spec := func(kind string) map[string]any {
+			i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == kind })
+			return objects[i].Object["spec"].(map[string]any)
+		}
+		rule := spec(authorizationKind)["rules"].([]any)[0].(map[string]any)
+		unasked := rule["to"].([]any)[0].(map[string]any)["operation"].(map[string]any)["notPaths"].([]any)
+		isAsked := func(path string) bool {
+			return !slices.ContainsFunc(unasked, func(pattern any) bool {
+				prefix, more := strings.CutSuffix(pattern.(string), "*")
+				return path == prefix || more && strings.HasPrefix(path, prefix)
+			})
+		}
+		isPortals := func(path string) bool {
+			return slices.ContainsFunc(spec(routeKind)["rules"].([]any), func(rule any) bool {
+				match := rule.(map[string]any)["matches"].([]any)[0].(map[string]any)["path"].(map[string]any)
+				return pathprefix.Covers(match["value"].(string), path)
+			})
+		}
+		for _, path := range []string{siteurl.APIPath, siteurl.PortalPath} {
+			for _, suffix := range []string{"", "/", "/x", "x", "-x", ".jsp", ";x", ";x/..;/..;/..;/rest/api/2/myself", "%2f..", "/..;/..;/..;/rest/api/2/myself"} {
+				if at := base + path + suffix; !isAsked(at) && !isPortals(at) {
+					t.Errorf("%s reaches the product unasked", at)
+				}
+			}
+			if at := base + path + "/x"; isAsked(at) {
+				t.Errorf("%s is asked about", at)
+			}
+		}
+		if isAsked(base + siteurl.PortalPath) {
+			t.Error("the page is asked about")
+		}
 	}
 }
 
