@@ -1,6 +1,7 @@
 package gateways_test
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -55,6 +56,33 @@ func (w *world) checkPath(t *testing.T, p program, send sender, method, target s
 			}
 			if strings.Contains(seen.Header.Get("Authorization"), "Basic") && !p.restAlone {
 				fail("the token reached the product")
+			}
+		}
+	})
+}
+
+// A request with as many headers as a gateway takes is judged like any other, and the gateway goes on.
+func TestManyHeaders(t *testing.T) {
+	through(t, realPrograms(), func(t *testing.T, p program) {
+		w := newWorld(t)
+		gateway := p.start(t, w)
+		for _, name := range []string{"Cookie", "X-Request-Id", "X-Nothing"} {
+			for count := 90; count < 100; count++ {
+				lines := []string{"Authorization: " + basic("alice", w.token)}
+				for range count {
+					lines = append(lines, name+": a=b")
+				}
+				p.judge(t, fmt.Sprintf("%d times %s", count, name), func(fail func(format string, a ...any)) {
+					got := w.send(t, gateway, http.MethodGet, myself, lines...)
+					for _, seen := range got.seen {
+						if seen.User != "alice" || len(seen.Header["Cookie"]) > 0 && seen.Header.Get("Cookie") != "" {
+							fail("%d, and the product served %q with %v", got.status, seen.User, seen.Header)
+						}
+					}
+					if got.status != http.StatusOK && got.status != http.StatusBadRequest {
+						fail("%d", got.status)
+					}
+				})
 			}
 		}
 	})

@@ -98,6 +98,26 @@ func TestReplies(t *testing.T) {
 	})
 }
 
+// HAProxy goes on after an error of our script. Nothing passes then that the script should have judged.
+func TestHAProxyScriptFails(t *testing.T) {
+	for name, edits := range map[string][]string{
+		"no URL":     {"    setenv API_TOKEN_URL http://WEBHOOK/forward/-/SITE\n", ""},
+		"no scheme":  {"API_TOKEN_URL http://WEBHOOK", "API_TOKEN_URL WEBHOOK"},
+		"no address": {"    lua-load-per-thread", "    setenv API_TOKEN_VIA nonsense\n    lua-load-per-thread"},
+	} {
+		w := newWorld(t)
+		gateway := startHAProxy(t, w, edits...)
+		for _, c := range w.credentials() {
+			if got := w.send(t, gateway, "GET", myself, c.headers...); got.status != 503 || len(got.seen) != 0 {
+				t.Errorf("%s, %s: %d, and the product saw %+v", name, c.name, got.status, got.seen)
+			}
+		}
+		if got := w.send(t, gateway, "GET", "/rest/api-tokens/latest/"); got.body != "the portal" {
+			t.Errorf("%s: the portal answers %d", name, got.status)
+		}
+	}
+}
+
 // A webhook that hangs holds a request, or the gateway gives up: the request passes in neither case.
 func TestSlowWebhook(t *testing.T) {
 	through(t, realPrograms(), func(t *testing.T, p program) {

@@ -12,15 +12,22 @@ local timeout = 4500 -- milliseconds
 -- These headers come from the webhook alone.
 local identity = { "x-forwarded-user", "x-api-token-id", "authorization" }
 
--- values returns all values of a header of the client, or nil.
-local function values(headers, name)
+-- values returns the values of a header of the client, at most so many, or nil. As many as a request may have headers end HAProxy
+-- 2.6 when they are given to httpclient.
+local function values(headers, name, most)
     local found = {}
-    for i = 0, 1000 do
+    for i = 0, most - 1 do
         local value = headers[name] and headers[name][i]
         if value == nil then break end
         found[#found + 1] = value
     end
     if #found > 0 then return found end
+end
+
+-- joined returns all values of a header of the client in one, or nil.
+local function joined(headers, name)
+    local found = values(headers, name, 1000)
+    if found then return { table.concat(found, " ") } end
 end
 
 local function refuse(txn, status, headers)
@@ -44,9 +51,11 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
             ["x-forwarded-uri"] = { txn.sf:pathq() },
             ["x-forwarded-method"] = { txn.sf:method() },
             ["x-forwarded-for"] = { txn.sf:src() },
-            ["x-request-id"] = values(headers, "x-request-id"),
-            ["authorization"] = values(headers, "authorization"),
-            ["cookie"] = values(headers, "cookie"),
+            ["x-request-id"] = values(headers, "x-request-id", 2),
+            -- A second one is refused.
+            ["authorization"] = values(headers, "authorization", 2),
+            -- Only whether there is one counts.
+            ["cookie"] = joined(headers, "cookie"),
         },
     })
     if not answer or (answer.status ~= 401 and answer.status ~= 403 and answer.status ~= 200) then
@@ -73,4 +82,5 @@ core.register_action("ask_api_tokens", { "http-req" }, function(txn)
         txn.http:req_del_header("upgrade")
         txn:set_var("txn.api_token", true)
     end
+    txn:set_var("txn.api_token_judged", true)
 end)
