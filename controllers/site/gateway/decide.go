@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -158,7 +159,7 @@ func planFor(s Site, entry tokensv1alpha1.Gateway) plan {
 // may lead to objects that this version does not know.
 func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known bool) {
 	known = true
-	owner, leads := map[Ref]int{}, map[tokensv1alpha1.GatewayType]bool{}
+	owner, leads, services := map[Ref]int{}, map[tokensv1alpha1.GatewayType]bool{}, map[Ref]*unstructured.Unstructured{}
 	for i, entry := range entries {
 		p := planFor(s, entry)
 		if leads[entry.Type] {
@@ -172,10 +173,14 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 			p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the site wants client certificates of its callers, and the entry names none. " +
 				"Set `clientCertificateSecretName` to a Secret of this namespace with the gateway's certificate, in `tls.crt`, and its key, in `tls.key`."}
 		}
-		for _, ref := range p.refs() {
+		for _, o := range p.all(nil) {
+			ref := refOf(o)
 			first, taken := owner[ref.object()]
-			if shared := ref.Namespace != s.Namespace || ref.Kind == serviceKind || ref.shared(); !taken || shared {
+			if shared := ref.Namespace != s.Namespace || ref.shared() || equality.Semantic.DeepEqual(o, services[ref]); !taken || shared {
 				owner[ref.object()] = i
+				if ref.Kind == serviceKind { // two entries may ask, and lead to the portal, through one
+					services[ref] = o
+				}
 			} else if p.problem == nil {
 				p.problem = &Problem{tokensv1alpha1.ReasonGatewayConflict, fmt.Sprintf(
 					"`gateways[%d]` leads to %s too. Remove one of the two entries, or change a name.", first, ref.in(s.Namespace))}

@@ -424,6 +424,10 @@ func TestEntriesThatCollide(t *testing.T) {
 	ingress := func(name string) tokensv1alpha1.Gateway {
 		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayIngressNginx, IngressNginx: tokensv1alpha1.IngressGateway{IngressName: name}}
 	}
+	haproxy := func(name, certificate string) tokensv1alpha1.Gateway {
+		return tokensv1alpha1.Gateway{Type: tokensv1alpha1.GatewayHAProxyIngress, HAProxyIngress: tokensv1alpha1.IngressGateway{
+			IngressName: name, ClientCertificateSecretName: certificate}}
+	}
 	type entries []tokensv1alpha1.Gateway
 	for name, test := range map[string]struct {
 		entries entries
@@ -440,6 +444,8 @@ func TestEntriesThatCollide(t *testing.T) {
 		"two Middlewares":           {entries{middleware("a"), middleware("b")}, "", true},
 		"names that overlap":        {entries{traefikEntry, middleware("a"), middleware("a-clear")}, "`gateways[1]` leads to Middleware 'a-clear' too.", true},
 		"two routes":                {entries{route("a"), route("b")}, "", true},
+		"Services with one name":    {entries{haproxy("a.b", "one"), haproxy("a-b", "two")}, "`gateways[0]` leads to Service 'a-b-apitokens' too.", true},
+		"Services that are equal":   {entries{haproxy("a.b", "one"), haproxy("a-b", "one")}, "", true},
 		"a type of a later time":    {entries{traefikEntry, {Type: "Kong"}}, "this version of the operator does not know the `type`.", false},
 	} {
 		plans, known := plansFor(siteAt(t, "https://jira.example.com"), test.entries)
