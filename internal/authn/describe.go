@@ -75,6 +75,19 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	return e.name(), true
 }
 
+// TokenID returns the token id in the record of the APIToken with this UID, or an empty text if there is no record. It costs much less
+// than Record, for those who ask about very many.
+func (ix *Index) TokenID(uid string) string {
+	defer ix.mu.read().RUnlock()
+	if e := ix.entries.find(uid); e != nil {
+		return e.tokenID()
+	}
+	if r := ix.loose[uid].record; r != nil {
+		return r.TokenID
+	}
+	return ""
+}
+
 // Record returns the record of the APIToken with this UID, whether or not it authenticates. It returns nil if there is none.
 // The caller must not change it.
 func (ix *Index) Record(uid string) *record.Record {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -53,9 +54,8 @@ func (s *Service) Search(c *Caller, q Query) (Page, error) {
 		return Page{}, invalid("maxResults", "maxResults must be 1 to %d.", MaxResults)
 	}
 	found := s.matches(c.Ref(), q)
-	from := min(q.StartAt, len(found))
-	page := Page{Query: q, Total: len(found), Tokens: []Token{}}
-	for _, m := range found[from:min(from+q.MaxResults, len(found))] {
+	page := Page{Query: q, Total: found.total, Tokens: []Token{}}
+	for _, m := range found.page(q) {
 		if t := s.Objects.APIToken(m.NamespacedName); t != nil && string(t.UID) == m.uid { // else another one has its name by now
 			if shown, ok := s.view(t); ok {
 				page.Tokens = append(page.Tokens, shown)
@@ -73,25 +73,67 @@ type match struct {
 	created time.Time
 }
 
-// matches returns the finished tokens of a site that a query matches, newest first.
-func (s *Service) matches(site authn.SiteName, q Query) (found []match) {
+// newestFirst orders matches.
+func newestFirst(a, b match) int {
+	return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id))
+}
+
+// matches are what a search found: their number, and those up to the end of the page.
+type matches struct {
+	total, most int
+	// first has at least the first of all that were added. last is the last one up to the end of the page, once there are so many.
+	first []match
+	last  *match
+}
+
+func (m *matches) add(found match) {
+	m.total++
+	if m.last != nil && newestFirst(found, *m.last) > 0 {
+		return
+	}
+	if m.first = append(m.first, found); len(m.first) >= 2*m.most {
+		m.sort()
+	}
+}
+
+// sort sorts the first matches, and drops those behind the page.
+func (m *matches) sort() {
+	slices.SortFunc(m.first, newestFirst)
+	if len(m.first) >= m.most {
+		m.first = m.first[:m.most]
+		m.last = new(m.first[m.most-1])
+	}
+}
+
+// page returns the matches of a page.
+func (m *matches) page(q Query) []match {
+	m.sort()
+	return m.first[min(q.StartAt, len(m.first)):]
+}
+
+// matches finds the finished tokens of a site that a query matches, newest first.
+func (s *Service) matches(site authn.SiteName, q Query) matches {
+	// No site has so many tokens: the sum must not overflow.
+	found := matches{most: min(q.StartAt, math.MaxInt32) + q.MaxResults}
 	text, user := strings.ToLower(q.Text), username.Fold(q.User)
 	look := func(t feed.Summary) bool {
-		r := s.Index.Record(t.UID)
 		owner := username.Fold(t.User)
-		if r == nil || user != "" && owner != user {
+		if user != "" && owner != user {
 			return true
 		}
-		for _, of := range [...]string{cmp.Or(t.Label, t.Name), r.TokenID, owner} {
+		id := s.Index.TokenID(t.UID)
+		if id == "" {
+			return true
+		}
+		for _, of := range [...]string{cmp.Or(t.Label, t.Name), id, owner} {
 			if strings.Contains(strings.ToLower(of), text) {
-				found = append(found, match{t.NamespacedName, t.UID, r.TokenID, t.Created})
+				found.add(match{t.NamespacedName, t.UID, id, t.Created})
 				break
 			}
 		}
 		return true
 	}
 	s.Objects.Summaries(site, look)
-	slices.SortFunc(found, func(a, b match) int { return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id)) })
 	return found
 }
 

@@ -2,6 +2,9 @@ package selfservice
 
 import (
 	"crypto/rand"
+	mathrand "math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -49,5 +52,29 @@ func TestSearchShowsWhatItFound(t *testing.T) {
 	page, err := s.Search(&Caller{Site: &Site{AtlassianSite: site}, User: "root"}, Query{MaxResults: 10})
 	if err != nil || len(page.Tokens) != 0 {
 		t.Errorf("an administrator of site main sees %+v, %v", page.Tokens, err)
+	}
+}
+
+// Each page of a search is that part of all matches, newest first.
+func TestPagesOfMatches(t *testing.T) {
+	random := mathrand.New(mathrand.NewPCG(1, 2))
+	for range 300 {
+		all := make([]match, random.IntN(60))
+		for i := range all {
+			all[i] = match{id: strconv.Itoa(i), created: time.Unix(int64(random.IntN(8)), 0)}
+		}
+		q := Query{StartAt: random.IntN(40), MaxResults: 1 + random.IntN(20)}
+		found := matches{most: q.StartAt + q.MaxResults}
+		for _, m := range all {
+			found.add(m)
+			if len(found.first) > 2*found.most {
+				t.Fatalf("%d kept, for a page that ends at %d", len(found.first), found.most)
+			}
+		}
+		slices.SortFunc(all, newestFirst)
+		from := min(q.StartAt, len(all))
+		if want, got := all[from:min(from+q.MaxResults, len(all))], found.page(q); found.total != len(all) || !slices.Equal(got, want) {
+			t.Fatalf("%+v: %v of %d, want %v of %d", q, got, found.total, want, len(all))
+		}
 	}
 }
