@@ -5,6 +5,8 @@ package index
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"iter"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +36,7 @@ const (
 	ByToken = "apiToken"
 	// ByImporter has the records of living imported tokens by Owner.
 	ByImporter = "importer"
-	// ByKept has the Secrets about personal access tokens that are kept for a site, by type and Site. Kept selects by it.
+	// ByKept has the Secrets about personal access tokens that are kept for a site, by type, Site and part. Kept selects by it.
 	ByKept = "kept"
 )
 
@@ -44,13 +46,23 @@ func Site(namespace, name string) string { return namespace + "/" + name }
 // Owner is the key of a user at a site. user is folded. The key is unique: names of objects have no slash.
 func Owner(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
 
-// Kept selects the Secrets of a type that are kept for a site: working copies, intakes or enrolments.
-func Kept(secretType corev1.SecretType, site types.NamespacedName) client.MatchingFields {
-	return client.MatchingFields{ByKept: kept(secretType, site.Namespace, site.Name)}
+// parts is the number of parts in which Kept selects.
+const parts = 16
+
+// Kept selects the Secrets of a type that are kept for a site: working copies, intakes or enrolments. Each of its values selects a
+// part of them. There may be very many, and a reader gets a copy of each.
+func Kept(secretType corev1.SecretType, site types.NamespacedName) iter.Seq[client.MatchingFields] {
+	return func(yield func(client.MatchingFields) bool) {
+		for part := range uint32(parts) {
+			if !yield(client.MatchingFields{ByKept: kept(secretType, site.Namespace, site.Name, part)}) {
+				return
+			}
+		}
+	}
 }
 
-func kept(secretType corev1.SecretType, namespace, site string) string {
-	return string(secretType) + "/" + Site(namespace, site)
+func kept(secretType corev1.SecretType, namespace, site string, part uint32) string {
+	return fmt.Sprintf("%s/%s/%d", secretType, Site(namespace, site), part)
 }
 
 // Keys are the functions of the indexes by their names. An object with an empty key is not in the index.
@@ -74,8 +86,9 @@ var Keys = map[string]func(client.Object) string{
 func ofKept(o client.Object) string {
 	switch secretType := packed.SecretType(o); secretType {
 	case upstream.SecretType, upstream.IntakeType, enrolment.SecretType:
-		labels := o.GetLabels()
-		return kept(secretType, labels[record.LabelSiteNamespace], labels[record.LabelSite])
+		labels, name := o.GetLabels(), fnv.New32a()
+		_, _ = name.Write([]byte(o.GetName())) // never fails
+		return kept(secretType, labels[record.LabelSiteNamespace], labels[record.LabelSite], name.Sum32()%parts)
 	default:
 		return ""
 	}

@@ -82,7 +82,7 @@ func (p *secret) unpack() *corev1.Secret {
 	s.CreationTimestamp = instant(parts.number())
 	s.Labels = labelsOf(shape, parts.text())
 	s.Annotations = split(parts.text())
-	s.Data = map[string][]byte{shape.key: []byte(assemble(shape.frame, parts.text))}
+	s.Data = map[string][]byte{shape.key: assemble(shape.frame, &parts)}
 	return s
 }
 

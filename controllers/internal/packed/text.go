@@ -97,19 +97,19 @@ func takeApart(text string) (frame string, values []string) {
 	return frame, values
 }
 
-// assemble puts the values into a frame.
-func assemble(frame string, next func() string) string {
+// assemble puts the values that come next in a text into a frame.
+func assemble(frame string, values *reader) []byte {
 	if frame == "" {
-		return next()
+		return []byte(values.text())
 	}
-	var b strings.Builder
+	text := make([]byte, 0, len(frame)+len(*values)+len(uuidDashes))
 	for {
 		before, after, found := strings.Cut(frame, "\x00")
-		b.WriteString(before)
+		text = append(text, before...)
 		if !found {
-			return b.String()
+			return text
 		}
-		b.WriteString(next())
+		text = append(text, values.text()...)
 		frame = after
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/atlassian"
@@ -232,11 +230,10 @@ func (p *pass) discard(ctx context.Context, c upstream.Credential) error {
 	return nil
 }
 
-// intakes returns the intakes of a site from the cache.
-func (k *Keeper) intakes(ctx context.Context, site types.NamespacedName) ([]corev1.Secret, error) {
-	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.IntakeNamespace), index.Kept(upstream.IntakeType, site)); err != nil {
-		return nil, fmt.Errorf("listing the intakes of the site: %w", err)
+// eachIntake calls do for each intake of a site in the cache.
+func (k *Keeper) eachIntake(ctx context.Context, site types.NamespacedName, do func(*corev1.Secret) error) error {
+	if err := k.each(ctx, k.IntakeNamespace, upstream.IntakeType, site, do); err != nil {
+		return fmt.Errorf("listing the intakes of the site: %w", err)
 	}
-	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != upstream.IntakeType }), nil
+	return nil
 }

@@ -138,7 +138,7 @@ func copiesAtOnce(copies int) int { return max(100, copies/30) }
 // keepStored takes the due steps for the stored working copies. The cache tells which copies may need one. The step itself is
 // decided on a live read. The copy that was asked about longest ago comes first.
 func (p *pass) keepStored(ctx context.Context) error {
-	all, secrets, err := p.observe(ctx)
+	all, err := p.observe(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 	p.Memory.noteOldest(p.name, all)
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
-	return errors.Join(append(errs, p.mend(ctx, all, secrets))...)
+	return errors.Join(append(errs, p.mend(ctx, all))...)
 }
 
 var errUnsettled = errors.New("a working copy did not settle: something else keeps changing it")
@@ -259,19 +259,15 @@ func (p *pass) log(ctx context.Context, c upstream.Credential, message string) {
 // RemoveAll removes every working copy, intake and enrolment of a site that is gone.
 func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error {
 	k.Memory.keep(site, nil)
-	copies, err := k.list(ctx, site)
-	if err != nil {
+	var all []corev1.Secret
+	keep := func(s *corev1.Secret) error {
+		all = append(all, *s)
+		return nil
+	}
+	if err := errors.Join(k.eachCopy(ctx, site, keep), k.eachEnrolment(ctx, site, keep), k.eachIntake(ctx, site, keep)); err != nil {
 		return err
 	}
-	_, enrolments, err := k.enrolments(ctx, site)
-	if err != nil {
-		return err
-	}
-	intakes, err := k.intakes(ctx, site)
-	if err != nil {
-		return err
-	}
-	for _, s := range slices.Concat(copies, enrolments, intakes) {
+	for _, s := range all {
 		if err := owned.Remove(ctx, k.Client, &s); err != nil {
 			return err
 		}
@@ -279,11 +275,30 @@ func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error
 	return nil
 }
 
-// list returns the working copies of a site from the cache, readable or not.
-func (k *Keeper) list(ctx context.Context, site types.NamespacedName) ([]corev1.Secret, error) {
-	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.Namespace), index.Kept(upstream.SecretType, site)); err != nil {
-		return nil, fmt.Errorf("listing the working copies of personal access tokens: %w", err)
+// eachCopy calls do for each working copy of a site in the cache, readable or not.
+func (k *Keeper) eachCopy(ctx context.Context, site types.NamespacedName, do func(*corev1.Secret) error) error {
+	if err := k.each(ctx, k.Namespace, upstream.SecretType, site, do); err != nil {
+		return fmt.Errorf("listing the working copies of personal access tokens: %w", err)
 	}
-	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return s.Type != upstream.SecretType }), nil
+	return nil
+}
+
+// each calls do for each Secret of a type that is kept for a site. It holds copies of a part of them at a time.
+func (k *Keeper) each(
+	ctx context.Context, namespace string, secretType corev1.SecretType, site types.NamespacedName, do func(*corev1.Secret) error,
+) error {
+	for part := range index.Kept(secretType, site) {
+		var list corev1.SecretList
+		if err := k.Client.List(ctx, &list, client.InNamespace(namespace), part); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if s := &list.Items[i]; s.Type == secretType {
+				if err := do(s); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }

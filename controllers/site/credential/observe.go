@@ -22,31 +22,30 @@ import (
 // bySite is the field by which the API server selects APITokens.
 const bySite = "spec.siteRef.name"
 
-// observe returns the states of the working copies in the cache, and the Secrets of the enrolments.
-func (p *pass) observe(ctx context.Context) ([]state, []corev1.Secret, error) {
-	copies, err := p.list(ctx, p.name)
-	if err != nil {
-		return nil, nil, err
+// observe returns the states of the working copies in the cache, and notes the enrolments.
+func (p *pass) observe(ctx context.Context) (states []state, err error) {
+	if p.published, err = p.enrolments(ctx, p.name); err != nil {
+		return nil, err
 	}
-	var enrolments []corev1.Secret
-	if p.published, enrolments, err = p.enrolments(ctx, p.name); err != nil {
-		return nil, nil, err
-	}
-	p.copies = len(copies)
-	states, names := make([]state, len(copies)), map[string]bool{}
+	names := map[string]bool{}
 	for name := range p.entries {
 		names[entryNote(name)] = true
 	}
-	for i := range copies {
-		c := decode(&copies[i])
+	err = p.eachCopy(ctx, p.name, func(s *corev1.Secret) error {
+		c := decode(s)
 		if err := p.findOwner(ctx, c); err != nil {
-			return nil, nil, err
+			return err
 		}
-		states[i] = p.state(copies[i].Name, c)
-		names[copies[i].Name] = true
+		states = append(states, p.state(s.Name, c))
+		names[s.Name] = true
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	p.copies = len(states)
 	p.Memory.keep(p.name, names)
-	return states, enrolments, nil
+	return states, nil
 }
 
 // findOwner notes whether the cache has an APIToken of the user of a working copy at the site, whatever state it is in. It does so

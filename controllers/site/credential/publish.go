@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/enrolment"
@@ -100,29 +99,35 @@ func (p *pass) writeEnrolment(ctx context.Context, name types.NamespacedName, st
 	return nil
 }
 
-// enrolments returns the enrolments of a site from the cache, by the name of their Secret. Those that cannot be read have no state.
-func (k *Keeper) enrolments(ctx context.Context, site types.NamespacedName) (map[string]enrolment.Enrolment, []corev1.Secret, error) {
-	var list corev1.SecretList
-	if err := k.Client.List(ctx, &list, client.InNamespace(k.StateNamespace), index.Kept(enrolment.SecretType, site)); err != nil {
-		return nil, nil, fmt.Errorf("listing the enrolments of the site: %w", err)
+// enrolments returns the enrolments of a site in the cache, by the name of their Secret. Those that cannot be read have no state.
+func (k *Keeper) enrolments(ctx context.Context, site types.NamespacedName) (map[string]enrolment.Enrolment, error) {
+	found := map[string]enrolment.Enrolment{}
+	return found, k.eachEnrolment(ctx, site, func(s *corev1.Secret) error {
+		found[s.Name] = decodeEnrolment(s)
+		return nil
+	})
+}
+
+// eachEnrolment calls do for each enrolment of a site in the cache, readable or not.
+func (k *Keeper) eachEnrolment(ctx context.Context, site types.NamespacedName, do func(*corev1.Secret) error) error {
+	if err := k.each(ctx, k.StateNamespace, enrolment.SecretType, site, do); err != nil {
+		return fmt.Errorf("listing the enrolments of the site: %w", err)
 	}
-	found, secrets := map[string]enrolment.Enrolment{}, list.Items[:0]
-	for _, s := range list.Items {
-		if s.Type != enrolment.SecretType {
-			continue
-		}
-		e, err := enrolment.Decode(s.Data[enrolment.DataKey])
-		if err != nil || e.SecretName() != s.Name {
-			e = enrolment.Enrolment{}
-		}
-		found[s.Name], secrets = e, append(secrets, s)
+	return nil
+}
+
+// decodeEnrolment returns an enrolment without a state if a Secret does not hold the one that its name stands for.
+func decodeEnrolment(s *corev1.Secret) enrolment.Enrolment {
+	e, err := enrolment.Decode(s.Data[enrolment.DataKey])
+	if err != nil || e.SecretName() != s.Name {
+		return enrolment.Enrolment{}
 	}
-	return found, secrets, nil
+	return e
 }
 
 // mend publishes the enrolments that do not agree with the working copies, as after a crash between two writes or a change of
 // the site, and removes those that nobody needs.
-func (p *pass) mend(ctx context.Context, all []state, secrets []corev1.Secret) error {
+func (p *pass) mend(ctx context.Context, all []state) error {
 	var errs []error
 	readable := map[string]bool{}
 	for _, s := range all {
@@ -135,23 +140,35 @@ func (p *pass) mend(ctx context.Context, all []state, secrets []corev1.Secret) e
 			errs = append(errs, p.publish(ctx, s.credential.User, nil))
 		}
 	}
-	for i := range secrets {
-		e := p.published[secrets[i].Name]
-		if readable[secrets[i].Name] || ctx.Err() != nil {
-			continue
-		}
-		waits, err := p.awaited(ctx, e)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case waits:
-		case e.State == "", e.State == enrolment.None && p.Clock.Now().Sub(e.Checked) >= outdated:
-			errs = append(errs, owned.Remove(ctx, p.Client, &secrets[i]))
-		case e.State != enrolment.None:
-			errs = append(errs, p.publish(ctx, e.User, nil))
+	for name := range p.published {
+		if !readable[name] && ctx.Err() == nil {
+			errs = append(errs, p.mendWithoutCopy(ctx, name))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mendWithoutCopy publishes or removes the enrolment with a name, which has no working copy that can be read.
+func (p *pass) mendWithoutCopy(ctx context.Context, name string) error {
+	var s corev1.Secret
+	err := p.Client.Get(ctx, types.NamespacedName{Namespace: p.StateNamespace, Name: name}, &s)
+	if err != nil || s.Type != enrolment.SecretType {
+		if err = client.IgnoreNotFound(err); err != nil {
+			err = fmt.Errorf("reading an enrolment: %w", err)
+		}
+		return err
+	}
+	e := decodeEnrolment(&s)
+	waits, err := p.awaited(ctx, e)
+	switch {
+	case err != nil || waits:
+		return err
+	case e.State == "", e.State == enrolment.None && p.Clock.Now().Sub(e.Checked) >= outdated:
+		return owned.Remove(ctx, p.Client, &s)
+	case e.State != enrolment.None:
+		return p.publish(ctx, e.User, nil)
+	}
+	return nil
 }
 
 // awaited reports whether an intake of the user has to be decided still.
@@ -159,14 +176,11 @@ func (p *pass) awaited(ctx context.Context, e enrolment.Enrolment) (bool, error)
 	if e.State != enrolment.Pending {
 		return false, nil
 	}
-	intakes, err := p.intakes(ctx, p.name)
-	if err != nil {
-		return false, err
-	}
-	for i := range intakes {
-		if c, err := upstream.Decode(intakes[i].Data[upstream.DataKey]); err == nil && c.User == e.User {
-			return true, nil
-		}
-	}
-	return false, nil
+	waits := false
+	err := p.eachIntake(ctx, p.name, func(s *corev1.Secret) error {
+		c, err := upstream.Decode(s.Data[upstream.DataKey])
+		waits = waits || err == nil && c.User == e.User
+		return nil
+	})
+	return waits, err
 }
