@@ -98,10 +98,11 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		return err
 	}
 	guard := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
+	checks := credential.NewMemory()
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope, Ask: checks.Ask,
 	}
 	deletions, expiry := &apitoken.Deletions{}, apitoken.NewExpiry(clock.RealClock{}, notices)
 	cleaner := &apitoken.Cleaner{
@@ -113,14 +114,14 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: credential.NewMemory(),
+		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: checks,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 		WebhookURL: o.WebhookURL, WebhookGRPCPort: o.WebhookGRPCPort, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret,
 		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
 	}
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()),
-		registerMetrics(mgr.GetClient(), guard, sites.Memory, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
+		registerMetrics(mgr.GetClient(), guard, checks, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
 		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),

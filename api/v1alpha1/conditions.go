@@ -30,7 +30,8 @@ const (
 	ReasonNamespaceNotAllowed = "NamespaceNotAllowed"
 	// ReasonUserBlocked means that the site blocks the user, by `blockedUsers`.
 	ReasonUserBlocked = "UserBlocked"
-	// ReasonOwnerChanged means that the name of the user belongs to another user of the product than the one whose token it is.
+	// ReasonOwnerChanged means that the name of the user belongs to another user of the product than the one whose token it is, or
+	// whose personal access token the operator holds.
 	ReasonOwnerChanged = "OwnerChanged"
 	// ReasonRevokedByEpoch means that the token was issued before `issuedAfter` of its site, or of an earlier site of its name.
 	ReasonRevokedByEpoch = "RevokedByEpoch"
@@ -57,8 +58,9 @@ const (
 	ReasonRecordOrphaned = "RecordOrphaned"
 	// ReasonRecordDamaged means that the record is malformed, or belongs to another user, site or APIToken.
 	ReasonRecordDamaged = "RecordDamaged"
-	// ReasonIssuePending means that the token is issued after a short wait: earlier interrupted deliveries must expire
-	// first, or the data of a deleted APIToken with the same name must be removed first.
+	// ReasonIssuePending means that the token is issued or works after a short wait: earlier interrupted deliveries must expire
+	// first, or the data of a deleted APIToken with the same name must be removed first, or the product must name the owner of the
+	// personal access token first.
 	ReasonIssuePending = "IssuePending"
 	// ReasonAdmissionPolicyMissing means that the admission policy is missing, so that anyone could issue tokens for anyone.
 	ReasonAdmissionPolicyMissing = "AdmissionPolicyMissing"

@@ -237,14 +237,6 @@ func (r *Reconciler) learn(ctx context.Context, s observed) error {
 	return r.updateRecord(ctx, s, &changed)
 }
 
-// owner returns the user key at the product, or nothing while it is not known.
-func (s state) owner() string {
-	if !s.pat.held {
-		return ""
-	}
-	return s.pat.userKey
-}
-
 // remove deletes exactly the version of the APIToken that was read: *take back*, of one that the portal did not finish. The
 // Cleaner then removes its Secrets, as after every deletion.
 func (r *Reconciler) remove(ctx context.Context, s observed) error {

@@ -30,11 +30,14 @@ import (
 	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/controllers/internal/watch"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
 )
 
 const (
@@ -74,6 +77,8 @@ type Reconciler struct {
 	Guard Guard
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
+	// Ask has the product name the owner of a working copy at this time or later, and the answer published. Nil asks nobody.
+	Ask func(site types.NamespacedName, copyName string, since time.Time)
 	// Scope limits the namespaces whose APITokens and AtlassianSites are in the cache.
 	Scope scope.Namespaces
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
@@ -145,8 +150,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	return ctrl.Result{RequeueAfter: r.lookAgain(name, o, refused || o.waits())}, nil
 }
 
-// lookAgain puts an APIToken at the end of its rounds. It returns the time to the next pass that has to be sooner, or 0.
+// lookAgain has the product asked what the token waits for, and puts an APIToken at the end of its rounds. It returns the time to the
+// next pass that has to be sooner, or 0.
 func (r *Reconciler) lookAgain(name types.NamespacedName, o outcome, waits bool) time.Duration {
+	if since := o.state.asksSince(); !since.IsZero() && !o.state.now.Before(since) && r.Ask != nil {
+		site := types.NamespacedName{Namespace: o.state.site.Namespace, Name: o.state.site.Name}
+		r.Ask(site, upstream.SecretName(site.Namespace, site.Name, username.Fold(o.state.token.Spec.User)), since)
+	}
 	after := o.state.wakeAfter()
 	if r.settled == nil || o.state.hasFreshSecret() {
 		after = earlier(after, recheckPeriod)
@@ -195,7 +205,7 @@ func (s state) wakeAfter() (after time.Duration) {
 	if s.site == nil {
 		return 0
 	}
-	for _, t := range [...]time.Time{s.end(), s.nextRotation(), s.site.Spec.IssuedAfter.Time} {
+	for _, t := range [...]time.Time{s.end(), s.nextRotation(), s.site.Spec.IssuedAfter.Time, s.asksSince()} {
 		if left := t.Sub(s.now); left > 0 {
 			after = earlier(after, left)
 		}
@@ -310,13 +320,17 @@ func concernsTokens(old, now client.Object) bool {
 		was, err := upstream.Decode(before.Data[upstream.DataKey])
 		is, unreadable := upstream.Decode(after.Data[upstream.DataKey])
 		return err != nil || unreadable != nil || was.Origin != is.Origin || was.Usable() != is.Usable() || was.UserKey != is.UserKey
+	case enrolment.SecretType:
+		was, err := enrolment.Decode(before.Data[enrolment.DataKey])
+		is, unreadable := enrolment.Decode(after.Data[enrolment.DataKey])
+		return err != nil || unreadable != nil || was.UserKey != is.UserKey || was.Name != is.Name || !was.Checked.Equal(is.Checked)
 	default:
 		return true
 	}
 }
 
-// tokensOfSecret returns requests for the APITokens of a record, an upstream credential or the projection of a site, or for all
-// after a change of the admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
+// tokensOfSecret returns requests for the APITokens of a record, an upstream credential, an enrolment or the projection of a site, or
+// for all after a change of the admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
 func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	if !slices.Contains(typesOfTokens, packed.SecretType(o)) {
 		return nil
@@ -337,12 +351,29 @@ func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reco
 		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
 			return r.list(ctx, everyone, client.MatchingFields{index.ByOwner: index.Owner(c.Namespace, c.Site, c.User)})
 		}
+	case s.Type == enrolment.SecretType && s.Namespace == r.Namespace:
+		if e, err := enrolment.Decode(s.Data[enrolment.DataKey]); err == nil {
+			return r.list(ctx, r.lacksOwner(ctx), client.MatchingFields{index.ByOwner: index.Owner(e.Namespace, e.Site, e.User)})
+		}
 	}
 	return nil
 }
 
+// lacksOwner reports for an APIToken whether its record in the cache has no owner. Only these depend on the user's enrolment, which
+// changes every few hours.
+func (r *Reconciler) lacksOwner(ctx context.Context) func(*tokensv1alpha1.APIToken) bool {
+	return func(t *tokensv1alpha1.APIToken) bool {
+		s, err := getSecret(ctx, r.Client, r.Namespace, string(t.UID))
+		if err != nil || s == nil {
+			return true
+		}
+		stored, err := recordstore.Decode(s)
+		return err != nil || stored.UserKey == ""
+	}
+}
+
 // typesOfTokens are those of the Secrets that tokensOfSecret reads.
-var typesOfTokens = []corev1.SecretType{admission.SecretType, record.SecretType, projection.SecretType, upstream.SecretType}
+var typesOfTokens = []corev1.SecretType{admission.SecretType, record.SecretType, projection.SecretType, upstream.SecretType, enrolment.SecretType}
 
 func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {
 	var list tokensv1alpha1.APITokenList

@@ -66,6 +66,9 @@ type pat struct {
 	held, ended bool
 	// userKey is the product's key of the user whose it is, or empty if it is not known.
 	userKey string
+	// name is the folded name that the product last gave this user, at named. It is observed only while the token has no owner.
+	name  string
+	named time.Time
 }
 
 // delivered is the delivered Secret, without the token in it.
@@ -312,25 +315,6 @@ func userNotBlocked(s state) *decision {
 			"To change that, have the user removed from there; else delete this APIToken.", s.site.Name, user)
 }
 
-// ownerIsKnown notes whose the token is at the product, as soon as that is known, and for good: names change hands.
-func ownerIsKnown(s state) *decision {
-	if s.record == nil || s.record.UserKey != "" || !s.pat.held || s.pat.userKey == "" || s.refusal(learn) != "" {
-		return nil
-	}
-	return &decision{step: learn}
-}
-
-// ownerIsTheSame refuses what the gateway refuses: a token that would act as another user of the same name.
-func ownerIsTheSame(s state) *decision {
-	if s.record == nil || !s.pat.held || s.record.UserKey == "" || s.pat.userKey == "" || s.record.UserKey == s.pat.userKey {
-		return nil
-	}
-	user := username.Fold(s.token.Spec.User)
-	return block(tokensv1alpha1.ReasonOwnerChanged,
-		"The name '%s' belongs to another user of the product than the one whose token this is, so requests are refused with 403, "+
-			"and nothing is issued for it. Delete this APIToken. If the present '%s' needs a token, create another one.", user, user)
-}
-
 func recordReadable(s state) *decision {
 	if s.recordErr == nil {
 		return nil
@@ -462,8 +446,11 @@ func userFitsHeader(s state) *decision {
 }
 
 func upstreamIsHeld(s state) *decision {
-	if s.pat.held || !terms.NeedsUpstreamCredentials(s.site) {
+	switch {
+	case !terms.NeedsUpstreamCredentials(s.site):
 		return nil
+	case s.pat.held:
+		return ownerIsNamed(s)
 	}
 	user := username.Fold(s.token.Spec.User)
 	if s.pat.ended {

@@ -110,13 +110,14 @@ func TestDecide(t *testing.T) {
 		"blocked by the key of today": {func(s *state) {
 			s.pat.userKey, s.record.UserKey, s.site.Spec.BlockedUsers = "x", "y", []tokensv1alpha1.BlockedUser{{Key: "x"}}
 		}, blocked, tokensv1alpha1.ReasonUserBlocked},
-		"the owner is known":          {func(s *state) { s.pat.userKey = "x" }, learn, ""},
+		"the owner is known":          {func(s *state) { s.pat.userKey, s.pat.name, s.pat.named = "x", "alice", now }, learn, ""},
 		"the owner was known":         {func(s *state) { s.pat.userKey, s.record.UserKey = "x", "x" }, settled, tokensv1alpha1.ReasonIssued},
 		"the owner is no more known":  {func(s *state) { s.record.UserKey = "x" }, settled, tokensv1alpha1.ReasonIssued},
 		"another user of this name":   {func(s *state) { s.pat.userKey, s.record.UserKey = "y", "x" }, blocked, tokensv1alpha1.ReasonOwnerChanged},
 		"another one, Secret gone":    {func(s *state) { s.pat.userKey, s.record.UserKey, s.delivered = "y", "x", nil }, blocked, tokensv1alpha1.ReasonOwnerChanged},
 		"the owner of an ended PAT":   {func(s *state) { s.pat = pat{ended: true, userKey: "x"} }, blocked, tokensv1alpha1.ReasonUpstreamCredentialMissing},
 		"new, and the owner is known": {func(s *state) { s.record, s.delivered, s.pat.userKey = nil, nil, "x" }, issue, ""},
+		"by header, an unknown owner": {func(s *state) { s.pat.userKey, s.site.Spec.Handoff.Type = "x", "IdentityHeader" }, settled, tokensv1alpha1.ReasonIssued},
 		"new, and blocked": {func(s *state) {
 			s.record, s.delivered, s.site.Spec.BlockedUsers = nil, nil, []tokensv1alpha1.BlockedUser{{Name: "alice"}}
 		}, blocked, tokensv1alpha1.ReasonUserBlocked},

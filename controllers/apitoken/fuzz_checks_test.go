@@ -83,7 +83,7 @@ func (s *scene) checkCreate(o client.Object) {
 		s.Fatalf("created Secret %s although the policy is not in force", key)
 	case created.Type == record.SecretType && key == s.recordKey:
 		r := s.ourRecord(created)
-		if r == nil || len(r.Entries) != 1 || created.Labels[record.LabelTokenID] != r.TokenID {
+		if r == nil || len(r.Entries) != 1 || created.Labels[record.LabelTokenID] != r.TokenID || r.UserKey != "" && !s.knowsOwner(r) {
 			s.Fatalf("created the record %s", created.Data)
 		}
 		s.checkNew(r.Entries[0], nil)
@@ -355,13 +355,18 @@ func (s *scene) checkKill(was, changed *corev1.Secret) {
 
 // checkOwner: a record without an owner gets that of the personal access token, and nothing else changes.
 func (s *scene) checkOwner(before, after *record.Record) {
-	if after.UserKey != keyOfToday || s.owner == ownerUnknown || s.credential != 0 {
+	if !s.knowsOwner(after) {
 		s.Fatalf("the token is said to belong to %q", after.UserKey)
 	}
 	after.UserKey = ""
 	if !reflect.DeepEqual(before, after) {
 		s.Fatalf("changed more than the owner: %+v, %+v", before, after)
 	}
+}
+
+// knowsOwner reports whether a record may have its owner from the personal access token.
+func (s *scene) knowsOwner(r *record.Record) bool {
+	return r.UserKey == keyOfToday && s.knownPAT() && s.named == namedUser
 }
 
 // checkDead: dropped secrets are known as dead, and what was dead stays so.

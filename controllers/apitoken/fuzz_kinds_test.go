@@ -1,6 +1,7 @@
 package apitoken_test
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -100,5 +101,5 @@ func (s *scene) otherVerdict(rules rules, basis *record.Entry) string {
 	case imports && forbidden != "", basis != nil && rules.revoked(*basis):
 		return forbidden
 	}
-	return s.readyReason()
+	return cmp.Or(rules.unnamed, s.readyReason())
 }

@@ -38,7 +38,7 @@ func plans() (plans [][]byte) {
 		plans = append(plans, eachFault(base, clock+cache+calls)...)
 	}
 	plans = append(plans, eachFault(setting{cleanUp: 1, record: recordCandidate, secret: secretOurs}, 6)...)
-	plans = append(append(plans, termPlans()...), kindPlans()...)
+	plans = append(append(append(plans, termPlans()...), kindPlans()...), ownerPlans()...)
 	// The cache does not show the record of an issued token yet, at the first read and at the second.
 	issued := append([]byte{0, 1}, make([]byte, 21)...)
 	return append(plans, setting{passes: 2}.plan(append(issued, 0, 0, 0, isStale, 0, 0, 0, isStale)...))
@@ -91,6 +91,26 @@ func termPlans() (plans [][]byte) {
 			for lifetime := range lifetimes {
 				add(setting{age: age, limits: limits, lifetime: lifetime, rotation: rotatesSinceLately, secret: secretOurs, record: recordDelivered})
 				add(setting{age: age, limits: limits, lifetime: lifetime, record: age})
+			}
+		}
+	}
+	return plans
+}
+
+// ownerPlans are whose the personal access token and the token are, and what the product said of that.
+func ownerPlans() (plans [][]byte) {
+	for kind := range kinds {
+		for owner := range owners {
+			for named := range namings {
+				for credential := range byte(4) {
+					for _, stored := range []byte{recordNone, recordDelivered} {
+						secret := secretNone
+						if stored != recordNone || kind == kindImported || kind == kindFollowed {
+							secret = secretOurs
+						}
+						plans = append(plans, setting{kind: kind, owner: owner, named: named, credential: credential, record: stored, secret: secret, passes: 1}.plan())
+					}
+				}
 			}
 		}
 	}

@@ -24,6 +24,9 @@ type rules struct {
 	pending, cutOff bool
 	// otherOwner means that the product knows another user by the name than the one whose token it is.
 	otherOwner bool
+	// unnamed is the reason why the token does not act with the personal access token although that is held: nobody knows whose it is, or
+	// its owner has another name. It is empty if it acts, or there is none.
+	unnamed string
 }
 
 func (s *scene) rules() rules {
@@ -44,7 +47,8 @@ func (s *scene) rules() rules {
 	stored := s.stored(s.recordKey)
 	r.pending, r.cutOff = s.kind == kindPending && stored == nil, s.clock.Since(s.start) >= 10*time.Minute
 	r.final = s.kind != kindGenerated && !r.replaced
-	if held := s.ourRecord(stored); held != nil && held.UserKey != "" && s.owner != ownerUnknown && s.credential == 0 {
+	r.unnamed = s.unnamed(s.ourRecord(stored))
+	if held := s.ourRecord(stored); held != nil && held.UserKey != "" && s.knownPAT() {
 		r.otherOwner = held.UserKey != keyOfToday
 	}
 	var site tokensv1alpha1.AtlassianSite
@@ -58,6 +62,23 @@ func (s *scene) rules() rules {
 		s.Fatal(err)
 	}
 	return r
+}
+
+// knownPAT reports whether a personal access token with a user key is held. White space in its Secret does not matter.
+func (s *scene) knownPAT() bool {
+	return s.owner != ownerUnknown && (s.credential == 0 || s.credential == 3)
+}
+
+// unnamed is that of rules, by the record. A token without an owner gets that of the personal access token only if the product named the
+// user of the APIToken after it was created.
+func (s *scene) unnamed(r *record.Record) string {
+	switch {
+	case !s.knownPAT(), r != nil && r.UserKey != "", s.named == namedUser:
+		return ""
+	case s.named == namedOtherwise:
+		return tokensv1alpha1.ReasonOwnerChanged
+	}
+	return tokensv1alpha1.ReasonIssuePending
 }
 
 // basis is the delivered secret, or else the newest one.

@@ -26,6 +26,7 @@ import (
 	"apitokens.dev/operator/controllers/apitoken"
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
@@ -291,7 +292,7 @@ func (s *scene) bury() {
 func (s *scene) build() {
 	objects := []client.Object{s.token}
 	there := map[client.ObjectKey]bool{}
-	for _, o := range []*corev1.Secret{s.upstreamSecret(), s.deliveredSecret(s.secret), s.recordSecret(s.record), s.orphanSecret()} {
+	for _, o := range []*corev1.Secret{s.upstreamSecret(), s.enrolmentSecret(), s.deliveredSecret(s.secret), s.recordSecret(s.record), s.orphanSecret()} {
 		// Where two have the same name, the first was there first.
 		if o != nil && !there[client.ObjectKeyFromObject(o)] {
 			there[client.ObjectKeyFromObject(o)] = true
@@ -378,6 +379,35 @@ func (s *scene) upstreamSecret() *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.CredentialsNamespace, Name: c.SecretName()},
 		Type:       upstream.SecretType, Data: map[string][]byte{upstream.DataKey: data},
+	}
+}
+
+// enrolmentSecret is the enrolment of the user, or nil if there is none.
+func (s *scene) enrolmentSecret() *corev1.Secret {
+	e := enrolment.Enrolment{
+		Namespace: s.siteKey.Namespace, Site: "main", User: folded(s.token.Spec.User), State: enrolment.Held, UserKey: keyOfToday,
+		Name: folded(s.token.Spec.User), Checked: s.start.Add(time.Second),
+	}
+	switch s.named {
+	case namedBefore:
+		e.Checked = s.start // creationTimestamp is cut to seconds: it may have been before
+	case namedOtherwise:
+		e.Name += ".former"
+	case namedOtherKey:
+		e.UserKey = "JIRAUSER10001"
+	case namedNobody:
+		return nil
+	}
+	data, err := e.Encode()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if s.named == namedUnreadably {
+		data = append(data, '}')
+	}
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: e.SecretName()},
+		Type:       enrolment.SecretType, Data: map[string][]byte{enrolment.DataKey: data},
 	}
 }
 

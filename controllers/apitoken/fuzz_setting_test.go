@@ -10,8 +10,8 @@ type setting struct {
 	// kind is the kind of credential. parent is 1 if the token was created with one of another namespace. blocked is 1 if the site
 	// blocks the user, and 2 if it blocks somebody else.
 	kind, parent, blocked byte
-	// owner says which user keys the personal access token and the record have.
-	owner byte
+	// owner says which user keys the personal access token and the record have. named says what the product said of that owner.
+	owner, named byte
 	// passes happen among faults, and cleanUp deletes the APIToken in the end.
 	passes, cleanUp byte
 }
@@ -155,6 +155,17 @@ const (
 	owners
 )
 
+// How the product named the owner of the personal access token, as it is published.
+const (
+	namedUser byte = iota // just after the APIToken was created
+	namedBefore
+	namedOtherwise
+	namedOtherKey
+	namedNobody
+	namedUnreadably
+	namings
+)
+
 type choice struct {
 	chosen *byte
 	kinds  byte
@@ -166,6 +177,7 @@ func (s *setting) choices() []choice {
 		{&s.record, recordKinds}, {&s.delivered, record.MaxEntries}, {&s.orphan, orphanKinds}, {&s.policy, policyKinds}, {&s.passes, 6}, {&s.cleanUp, 2},
 		{&s.age, ages}, {&s.remote, remotes}, {&s.state, 2}, {&s.lifetime, lifetimes}, {&s.rotation, rotations}, {&s.overlap, 3},
 		{&s.epoch, epochs}, {&s.limits, limitsKinds}, {&s.retention, 3}, {&s.kind, kinds}, {&s.parent, 2}, {&s.blocked, 3}, {&s.owner, owners},
+		{&s.named, namings},
 	}
 }
 

@@ -1,6 +1,7 @@
 package apitoken_test
 
 import (
+	"cmp"
 	"io"
 	"slices"
 	"strings"
@@ -108,6 +109,9 @@ func (s *scene) checkReady(t *tokensv1alpha1.APIToken) {
 	rules, basis := s.rules(), s.basis(r)
 	forbidden := rules.forbids(basis)
 	switch reason := ready.Reason; {
+	case reason == rules.unnamed && reason != "": // the rest is in order
+	case ready.Status == "True" && rules.unnamed != "":
+		s.Fatalf("Ready is True, although requests are refused: %s", rules.unnamed)
 	case ready.Status == "True":
 		if !s.isReady(r, delivered) || t.Status.TokenID != r.TokenID || slices.Contains(silences, forbidden) ||
 			s.kind == kindGenerated && string(delivered.Data["username"]) != t.Spec.User {
@@ -216,7 +220,7 @@ func (s *scene) verdict(rules rules, basis *record.Entry) string {
 	if forbidden != "" && (needsNew || slices.Contains(silences, forbidden)) {
 		return forbidden
 	}
-	return tokensv1alpha1.ReasonIssued
+	return cmp.Or(rules.unnamed, tokensv1alpha1.ReasonIssued)
 }
 
 // clean deletes the APIToken, and expects that exactly its own Secrets go, whatever fails at first.

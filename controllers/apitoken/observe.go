@@ -11,6 +11,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/siteurl"
@@ -69,7 +70,7 @@ func (r *Reconciler) observeWith(
 			return observed{}, err
 		}
 	}
-	s.pat, err = r.observePAT(ctx, reader, s.site, username.Fold(t.Spec.User))
+	err = r.observePAT(ctx, &s, reader)
 	return s, err
 }
 
@@ -180,21 +181,41 @@ func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken,
 
 // observePAT reads the personal access token that the gateway has for the user: one that the product accepts, and that belongs to
 // the site's present origin.
-func (r *Reconciler) observePAT(ctx context.Context, reader client.Reader, site *tokensv1alpha1.AtlassianSite, user string) (pat, error) {
-	s, err := getSecret(ctx, reader, r.CredentialsNamespace, upstream.SecretName(site.Namespace, site.Name, user))
+func (r *Reconciler) observePAT(ctx context.Context, s *observed, reader client.Reader) error {
+	name := upstream.SecretName(s.site.Namespace, s.site.Name, username.Fold(s.token.Spec.User))
+	stored, err := getSecret(ctx, reader, r.CredentialsNamespace, name)
 	if err != nil {
-		return pat{}, fmt.Errorf("reading the upstream credential: %w", err)
+		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
-	if s == nil || s.Type != upstream.SecretType {
-		return pat{}, nil
+	if stored == nil || stored.Type != upstream.SecretType {
+		return nil
 	}
-	c, err := upstream.Decode(s.Data[upstream.DataKey])
+	c, err := upstream.Decode(stored.Data[upstream.DataKey])
 	if err != nil {
-		return pat{}, nil // the site reports it
+		return nil //nolint:nilerr // the site reports it
 	}
-	url, err := siteurl.Parse(site.Spec.UpstreamURL)
+	url, err := siteurl.Parse(s.site.Spec.UpstreamURL)
 	held := err == nil && c.Origin == url.Origin && c.Usable()
-	return pat{held: held, ended: !held, userKey: c.UserKey}, nil
+	if s.pat = (pat{held: held, ended: !held, userKey: c.UserKey}); !s.ownerIsOpen() {
+		return nil
+	}
+	return r.observeName(ctx, s, reader, enrolment.OfCopy(name))
+}
+
+// observeName reads from the enrolment of the user which name the product gave the owner of the personal access token.
+func (r *Reconciler) observeName(ctx context.Context, s *observed, reader client.Reader, name string) error {
+	stored, err := getSecret(ctx, reader, r.Namespace, name)
+	if err != nil {
+		return fmt.Errorf("reading the enrolment of the user: %w", err)
+	}
+	if stored == nil || stored.Type != enrolment.SecretType {
+		return nil
+	}
+	e, err := enrolment.Decode(stored.Data[enrolment.DataKey])
+	if err == nil && e.SecretName() == name && e.UserKey == s.pat.userKey {
+		s.pat.name, s.pat.named = e.Name, e.Checked
+	}
+	return nil // the site controller publishes one that cannot be read anew
 }
 
 // getSecret returns nil if there is none.

@@ -111,7 +111,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.sitesOfSecret)).
 		// A user without APITokens needs no personal access token.
 		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
-		WatchesRawSource(r.gatewayWatch.Source()).
+		WatchesRawSource(r.gatewayWatch.Source()).WatchesRawSource(r.Memory.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
 	if r.Door != nil {
 		b.WatchesRawSource(source.Channel(r.Door.Changed(), &handler.EnqueueRequestForObject{}))

@@ -263,26 +263,40 @@ func TestBlockedUsers(t *testing.T) {
 	}
 }
 
-// A token belongs to a user key. If the name has another one by now, the token is not exchanged for that user's credential.
+// A token belongs to a user key. If the name has another one by now, the token is not exchanged for that user's credential. Nor is a
+// token that belongs to no key yet: the credential may be that of a former user of the name. A name in a header needs no key.
 func TestOwnerChanged(t *testing.T) {
-	for name, tc := range map[string]struct {
+	for _, tc := range []struct {
 		belongs, actsFor string
-		want             authn.Reason
+		want, byHeader   authn.Reason
 	}{
-		"the same": {"k1", "k1", authn.ReasonAuthenticated}, "another": {"k1", "k2", authn.ReasonOwnerChanged},
-		"not known of the token": {"", "k2", authn.ReasonAuthenticated}, "not known of the credential": {"k1", "", authn.ReasonAuthenticated},
+		{"", "", authn.ReasonAuthenticated, authn.ReasonAuthenticated},
+		{"", "k2", authn.ReasonUpstreamCredentialMissing, authn.ReasonAuthenticated},
+		{"k1", "", authn.ReasonAuthenticated, authn.ReasonAuthenticated},
+		{"k1", "k1", authn.ReasonAuthenticated, authn.ReasonAuthenticated},
+		{"k1", "k2", authn.ReasonOwnerChanged, authn.ReasonOwnerChanged},
+		{"", "none", authn.ReasonUpstreamCredentialMissing, authn.ReasonAuthenticated},
+		{"k1", "none", authn.ReasonUpstreamCredentialMissing, authn.ReasonAuthenticated},
 	} {
 		f := newFixture(t)
 		r := *f.record
 		r.UserKey = tc.belongs
 		f.PutRecord(uid, &r)
 		f.PutUpstreamCredential(authn.UpstreamCredential{Site: jira, User: "alice", UserKey: tc.actsFor, Authorization: bearer, Origin: origin})
-		d := f.Decide(request(myself, basic("alice", f.token)))
-		if d.Reason != tc.want || (d.Authorization == bearer) != (tc.want == authn.ReasonAuthenticated) {
-			t.Errorf("%s: decided %+v, want %s", name, d, tc.want)
+		if tc.actsFor == "none" {
+			f.DeleteUpstreamCredential(jira, "alice")
 		}
-		if d.Verdict == authn.Allow && d.UserKey != tc.belongs {
-			t.Errorf("%s: the token belongs to %q, want %q", name, d.UserKey, tc.belongs)
+		for header, want := range map[string]authn.Reason{"": tc.want, "X-Remote-User": tc.byHeader} {
+			s := site(jira)
+			s.IdentityHeader = header
+			f.PutSite(s)
+			d := f.Decide(request(myself, basic("alice", f.token)))
+			if acts := want == authn.ReasonAuthenticated; d.Reason != want || (d.Verdict == authn.Allow) != acts || (d.Authorization == bearer) != (acts && header == "") {
+				t.Errorf("of %q, with the credential of %q, header %q: decided %+v, want %s", tc.belongs, tc.actsFor, header, d, want)
+			}
+			if d.Verdict == authn.Allow && d.UserKey != tc.belongs {
+				t.Errorf("the token belongs to %q, want %q", d.UserKey, tc.belongs)
+			}
 		}
 	}
 }

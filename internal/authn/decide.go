@@ -211,7 +211,7 @@ func (ix *Index) attach(q *question, v verified) Decision {
 	header := q.site.identityHeader
 	c, ok := ix.credentials[siteUser{q.Site, d.User}]
 	switch {
-	case !ok && header == "":
+	case header == "" && (!ok || d.UserKey == "" && c.UserKey != ""): // it may be a former user's of this name
 		return v.forbidden(ReasonUpstreamCredentialMissing)
 	case d.UserKey != "" && c.UserKey != "" && d.UserKey != c.UserKey:
 		return v.forbidden(ReasonOwnerChanged)

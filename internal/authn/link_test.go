@@ -146,7 +146,7 @@ func (m *model) judge(at SiteName, site Site, t Token, user, method string) Reas
 		return ReasonSuspended
 	case (site.Limits.ReadOnly || t.Limits.ReadOnly) && method != "GET":
 		return ReasonReadOnly
-	case !ok:
+	case !ok, belongs == "" && grant.UserKey != "":
 		return ReasonUpstreamCredentialMissing
 	case belongs != "" && grant.UserKey != "" && belongs != grant.UserKey:
 		return ReasonOwnerChanged

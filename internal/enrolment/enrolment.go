@@ -49,8 +49,10 @@ type Enrolment struct {
 	UserKey string `json:"userKey,omitempty"`
 	// PAT is the product's id of the personal access token. It is 0 for one that the product did not make for the operator.
 	PAT int64 `json:"pat,omitempty"`
-	// Checked is when the product last said whose it is.
+	// Checked is when the product last said whose it is, in whole seconds. Name is the folded name that it gave the owner then. It differs
+	// from User once the owner is renamed. It is empty if the product gave none, or that of another user key.
 	Checked time.Time `json:"checked,omitzero"`
+	Name    string    `json:"name,omitempty"`
 	// Intake is the name of the intake that was decided last.
 	Intake string `json:"intake,omitempty"`
 }
@@ -93,6 +95,9 @@ func Decode(b []byte) (Enrolment, error) {
 func (e Enrolment) check() error {
 	if e.Namespace == "" || e.Site == "" || e.User == "" || username.Fold(e.User) != e.User {
 		return errors.New("site or user is missing")
+	}
+	if username.Fold(e.Name) != e.Name {
+		return errors.New("the name of the owner is not folded")
 	}
 	switch e.State {
 	case None, Pending, Held, Given, Ended:

@@ -22,16 +22,16 @@ func (p *pass) checkKnown(ctx context.Context, s state) (done bool, err error) {
 	e := p.published[enrolment.OfCopy(s.name)]
 	c := s.credential
 	if s.next() != check || !p.answers() || !c.Usable() || !c.Ending.IsZero() || c.UserKey == "" || c.Source == upstream.Given ||
-		!s.now.Before(s.sweepAt) || describe(e, &c, p.origin) != e || s.now.Sub(e.Checked) >= heardPeriod {
+		!s.now.Before(s.sweepAt) || !s.wanted.IsZero() || describe(e, &c, p.origin) != e || s.now.Sub(e.Checked) >= heardPeriod {
 		return false, nil
 	}
 	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
-	switch judge(c, user, err) {
-	case accepted:
-		s.tried = s.now
+	switch found := judge(c, user, err); {
+	case found == accepted && nameFor(e, user) == e.Name:
+		s.tried, s.owner = s.now, &user
 		s.checked(s.name, s.now)
 		return true, nil
-	case unclear:
+	case found == unclear:
 		s.tried, s.checkAt = s.now, s.now.Add(recheckPeriod)
 		return true, p.stopAsking(ctx, err)
 	default:
@@ -47,6 +47,7 @@ func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error 
 		s.checkAt = s.now.Add(recheckPeriod)
 		return p.stopAsking(ctx, err)
 	}
+	s.owner = &user
 	s.checked(s.name, s.now)
 	switch {
 	case found == accepted:
@@ -152,10 +153,14 @@ func (p *pass) sweep(ctx context.Context, n *note, c upstream.Credential) error 
 	return nil
 }
 
-// heard notes in an enrolment when the product last said whose the personal access token is. It leaves out what is said again
-// soon: one that is not accepted is checked each minute.
+// heard notes in an enrolment whose the personal access token is, as the product last said to this process. It leaves out what is said
+// again soon, and what nobody waits for: one that is not accepted is checked each minute.
 func (s state) heard(e *enrolment.Enrolment) {
-	if s.answered.Sub(e.Checked) >= checkPeriod/4 { // it is written now anyway
-		e.Checked = s.answered.UTC().Truncate(time.Second)
+	if s.owner == nil {
+		return
+	}
+	name := nameFor(*e, *s.owner)
+	if name != e.Name || name != "" && !s.wanted.IsZero() || s.answered.Sub(e.Checked) >= checkPeriod/4 {
+		named(e, *s.owner, s.answered)
 	}
 }

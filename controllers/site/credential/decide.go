@@ -38,6 +38,8 @@ type note struct {
 	// answered is when the product last said whose it is, as far as it is known. seen is the latest time at which another process may
 	// have heard that: it writes one answer in each heardPeriod.
 	answered, seen time.Time
+	// owner is the user whom the product named at answered. It is nil until this process has asked.
+	owner *atlassian.User
 	// sweepAt is the earliest time at which to look for personal access tokens that were left over.
 	sweepAt time.Time
 	// stuck means that the product refused to make a new personal access token.
@@ -78,6 +80,8 @@ type state struct {
 	// listed means that `upstreamCredentials` has an entry for it, owned that its user has an APIToken at the site, and blocked
 	// that `blockedUsers` names the user.
 	listed, owned, blocked bool
+	// wanted is the time since which somebody wants to know the name of its owner. It is zero if that is published, or nobody does.
+	wanted time.Time
 	// origin is that of the site's product. answering means that the product answers.
 	origin    string
 	answering bool
@@ -194,12 +198,14 @@ func (s state) age() time.Duration { return s.now.Sub(s.credential.Stored) }
 func (s state) moved() bool        { return s.credential.Origin != s.origin }
 
 // checkDue reports whether a check is due. One that is not accepted is checked in each pass: somebody waits for it. So is one
-// that was to end, and is needed again: its revocation may have begun.
+// that was to end, and is needed again: its revocation may have begun. One whose owner somebody wants to know is checked at once.
 func (s state) checkDue() bool {
+	again := s.now.Sub(s.tried) >= recheckPeriod
 	if !s.credential.Usable() {
-		return s.now.Sub(s.tried) >= recheckPeriod
+		return again
 	}
-	return !s.now.Before(s.checkAt) || !s.credential.Ending.IsZero()
+	wanted := !s.wanted.IsZero() && (again || s.tried.Before(s.wanted))
+	return wanted || !s.now.Before(s.checkAt) || !s.credential.Ending.IsZero()
 }
 
 // expiry returns when the personal access token ends at the product.

@@ -3,8 +3,10 @@ package credential
 import (
 	"time"
 
+	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
 )
 
 // outdated is the time after which an enrolment without a personal access token is removed. The portal has read by then how
@@ -16,21 +18,39 @@ const outdated = 10 * time.Minute
 func describe(before enrolment.Enrolment, c *upstream.Credential, origin string) enrolment.Enrolment {
 	now := before
 	now.State, now.UserKey, now.PAT = enrolment.None, "", 0
-	if c == nil {
-		return now
+	if c != nil {
+		now.State, now.UserKey, now.PAT = stateOf(*c, origin), c.UserKey, c.ID
 	}
-	now.UserKey, now.PAT = c.UserKey, c.ID
-	switch {
-	case c.Origin != origin, !c.Usable():
-		now.State = enrolment.Ended
-	case !c.Ending.IsZero():
-		now.State = enrolment.Pending
-	case c.Source == upstream.Given:
-		now.State = enrolment.Given
-	default:
-		now.State = enrolment.Held
+	if now.State == enrolment.None || now.State == enrolment.Ended || now.UserKey != before.UserKey {
+		now.Name = "" // the product said it of another owner, or does not say it any more
 	}
 	return now
+}
+
+func stateOf(c upstream.Credential, origin string) enrolment.State {
+	switch {
+	case c.Origin != origin, !c.Usable():
+		return enrolment.Ended
+	case !c.Ending.IsZero():
+		return enrolment.Pending
+	case c.Source == upstream.Given:
+		return enrolment.Given
+	default:
+		return enrolment.Held
+	}
+}
+
+// nameFor returns the folded name of an owner whom the product named, for an enrolment. It is empty if they have another user key.
+func nameFor(e enrolment.Enrolment, owner atlassian.User) string {
+	if owner.Key != e.UserKey {
+		return ""
+	}
+	return username.Fold(owner.Name)
+}
+
+// named notes in an enrolment that the product named the owner at a time.
+func named(e *enrolment.Enrolment, owner atlassian.User, when time.Time) {
+	e.Name, e.Checked = nameFor(*e, owner), when.UTC().Truncate(time.Second)
 }
 
 // verdict says what becomes of an intake.

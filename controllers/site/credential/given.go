@@ -83,7 +83,7 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 		return unusable(c.User, "the product is slow, so it was not asked yet about the personal access token in Secret '%s': it is asked within minutes",
 			c.SecretName), nil
 	}
-	reject, err = p.verify(ctx, c, &wanted)
+	owner, reject, err := p.verify(ctx, c, &wanted)
 	p.noteOfEntry(c).tried = p.Clock.Now()
 	if reject != nil || err != nil || terms.Blocks(p.site, c.User, wanted.UserKey) {
 		return reject, err
@@ -95,6 +95,7 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 		return nil, err
 	}
 	s := p.state(wanted.SecretName(), &wanted)
+	s.owner = &owner
 	s.checked(s.name, s.now)
 	return nil, p.publish(ctx, c.User, s.heard)
 }
@@ -130,22 +131,25 @@ func elsewhere(c tokensv1alpha1.UpstreamCredential, current upstream.Credential,
 }
 
 // verify asks the product whose the personal access token of an entry is, and sets the user key.
-func (p *pass) verify(ctx context.Context, c tokensv1alpha1.UpstreamCredential, wanted *upstream.Credential) (*Rejection, error) {
-	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(wanted.Token))
-	switch judge(*wanted, user, err) {
+func (p *pass) verify(
+	ctx context.Context, c tokensv1alpha1.UpstreamCredential, wanted *upstream.Credential,
+) (owner atlassian.User, reject *Rejection, err error) {
+	owner, err = p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(wanted.Token))
+	switch judge(*wanted, owner, err) {
 	case accepted:
-		wanted.UserKey = user.Key
-		return nil, nil
+		wanted.UserKey = owner.Key
+		return owner, nil, nil
 	case refused:
-		return unusable(c.User, "%s", givenRefused(c.SecretName)), p.forget(ctx, c.User)
+		return owner, unusable(c.User, "%s", givenRefused(c.SecretName)), p.forget(ctx, c.User)
 	case anothers:
-		return unusable(c.User, "%s", givenAnothers(c.SecretName, c.User)), p.forget(ctx, c.User)
+		return owner, unusable(c.User, "%s", givenAnothers(c.SecretName, c.User)), p.forget(ctx, c.User)
 	}
 	if ctx.Err() != nil {
-		return nil, err
+		return owner, nil, err
 	}
 	// The copy that was verified before stays in use.
-	return unusable(c.User, "the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute", c.SecretName), nil
+	return owner, unusable(c.User, "the product did not say whose the personal access token in Secret '%s' is: it is asked again within a minute",
+		c.SecretName), nil
 }
 
 // supersede has the product revoke the user's enrolled personal access token before that of an entry replaces it. Later

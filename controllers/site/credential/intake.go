@@ -100,13 +100,15 @@ func (i Intake) handle(ctx context.Context, name types.NamespacedName) error {
 	if err := p.publish(ctx, c.User, pending); err != nil {
 		return err
 	}
+	asked, owner := i.Clock.Now(), atlassian.User{}
 	if c.Origin == p.origin {
-		if err := p.take(ctx, c); err != nil {
+		if owner, err = p.take(ctx, c); err != nil {
 			return err
 		}
 	}
 	decided := func(e *enrolment.Enrolment) {
-		e.Intake, e.Checked = name.Name, i.Clock.Now().UTC().Truncate(time.Second)
+		e.Intake = name.Name
+		named(e, owner, asked)
 	}
 	if err := p.publish(ctx, c.User, decided); err != nil {
 		return err
@@ -161,26 +163,32 @@ func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*a
 	return u, nil
 }
 
-// take asks the product whose a personal access token is, and stores it if it is the user's, and no other is in use.
-func (p *pass) take(ctx context.Context, c upstream.Credential) error {
-	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
-	found := judge(c, user, err)
-	if found == accepted && username.Fold(user.Name) != c.User {
+// take asks the product whose a personal access token is, and stores it if it is the user's, and no other is in use. It returns the
+// owner whom the product named.
+func (p *pass) take(ctx context.Context, c upstream.Credential) (owner atlassian.User, err error) {
+	owner, err = p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
+	found := judge(c, owner, err)
+	if found == accepted && username.Fold(owner.Name) != c.User {
 		found = anothers // a new one is for the present name
 	}
 	switch found {
 	case unclear:
-		return errUndecided
+		return owner, errUndecided
 	case refused:
 		p.log(ctx, c, "A new personal access token is not accepted")
-		return nil
+		return owner, nil
 	case anothers:
 		p.log(ctx, c, "A new personal access token is that of another user")
-		return p.discard(ctx, c)
+		return owner, p.discard(ctx, c)
 	}
-	if user.Key != "" {
-		c.UserKey = user.Key
+	if owner.Key != "" {
+		c.UserKey = owner.Key
 	}
+	return owner, p.storeNew(ctx, c)
+}
+
+// storeNew stores a new personal access token that the product confirmed, if the site allows it and no other is in use.
+func (p *pass) storeNew(ctx context.Context, c upstream.Credential) error {
 	secret, held, err := p.stored(ctx, c.SecretName())
 	if err != nil {
 		return err

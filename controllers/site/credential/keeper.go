@@ -143,12 +143,13 @@ func (p *pass) keepStored(ctx context.Context) error {
 		return err
 	}
 	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
-	given, busy := len(p.Rejections), 0
+	given, busy, most, waits := len(p.Rejections), 0, copiesAtOnce(len(all)), false
 	errs := make([]error, len(all), len(all)+1)
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, s := range all {
-		if s.next() == leave || busy >= copiesAtOnce(len(all)) || p.requests.Err() != nil {
+		if s.next() == leave || busy >= most || p.requests.Err() != nil {
+			waits = waits || busy >= most && !s.wanted.IsZero()
 			p.reject(s)
 			continue
 		}
@@ -169,6 +170,9 @@ func (p *pass) keepStored(ctx context.Context) error {
 		group.Go(step)
 	}
 	_ = group.Wait() // the errors are in errs
+	if waits && p.answers() {
+		p.Memory.again(p.name)
+	}
 	p.Memory.noteOldest(p.name, all)
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })

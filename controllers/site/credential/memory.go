@@ -1,25 +1,86 @@
 package credential
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"apitokens.dev/operator/internal/enrolment"
 )
 
-// Memory remembers, from one pass to the next, when the product was last asked about each working copy. A restart loses it
-// without harm.
+// Memory remembers, from one pass to the next, when the product was last asked about each working copy, and which answers others
+// wait for. A restart loses it without harm: who waits asks again.
 type Memory struct {
 	mu    sync.Mutex
 	notes map[types.NamespacedName]map[string]*note
 	// oldest is when the product last answered about the copy that has waited longest.
 	oldest map[types.NamespacedName]time.Time
+	// asked is the time since which somebody wants to know the owner of a working copy.
+	asked map[types.NamespacedName]map[string]time.Time
+	// enqueue has a pass made over a site. It does nothing before Source has started.
+	enqueue func(site types.NamespacedName)
 }
 
 // NewMemory returns an empty memory.
 func NewMemory() *Memory {
-	return &Memory{notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{}}
+	return &Memory{
+		notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{},
+		asked: map[types.NamespacedName]map[string]time.Time{}, enqueue: func(types.NamespacedName) {},
+	}
+}
+
+// Source has a controller make a pass over each site for which Ask is called.
+func (m *Memory) Source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.enqueue = func(site types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: site}) }
+		for site := range m.asked {
+			m.enqueue(site)
+		}
+		return nil
+	})
+}
+
+// Ask has the product name the owner of a working copy at this time or later. The answer is published in the enrolment. To ask again
+// for the same costs nothing.
+func (m *Memory) Ask(site types.NamespacedName, copyName string, since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !since.After(m.asked[site][copyName]) {
+		return
+	}
+	if m.asked[site] == nil {
+		m.asked[site] = map[string]time.Time{}
+	}
+	m.asked[site][copyName] = since
+	m.enqueue(site)
+}
+
+// again has the next pass over a site made at once.
+func (m *Memory) again(site types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.enqueue(site)
+}
+
+// wanted returns the time since which somebody wants to know the owner of a working copy. It is zero if nobody does, or if the
+// enrolment says it.
+func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.Enrolment) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since := m.asked[site][copyName]
+	if e.Name != "" && !e.Checked.Before(since) {
+		delete(m.asked[site], copyName)
+		return time.Time{}
+	}
+	return since
 }
 
 // Oldest returns when the product last answered about the copy of each site that has waited longest.
@@ -84,8 +145,10 @@ func (m *Memory) keep(site types.NamespacedName, names map[string]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.notes[site], func(name string, _ *note) bool { return !names[name] })
+	maps.DeleteFunc(m.asked[site], func(name string, _ time.Time) bool { return !names[name] })
 	if len(m.notes[site]) == 0 {
 		delete(m.notes, site)
 		delete(m.oldest, site)
+		delete(m.asked, site)
 	}
 }

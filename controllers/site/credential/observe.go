@@ -93,7 +93,8 @@ func (p *pass) state(name string, c *upstream.Credential) state {
 		s.blocked = terms.Blocks(p.site, c.User, c.UserKey)
 	}
 	p.mu.Unlock()
-	s.note = p.Memory.of(p.name, name, s.credential.Stored, p.published[enrolment.OfCopy(name)].Checked, s.now)
+	e := p.published[enrolment.OfCopy(name)]
+	s.note, s.wanted = p.Memory.of(p.name, name, s.credential.Stored, e.Checked, s.now), p.Memory.wanted(p.name, name, e)
 	return s
 }
 

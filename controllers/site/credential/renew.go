@@ -39,6 +39,7 @@ func (p *pass) renew(ctx context.Context, secret *corev1.Secret, s state) error 
 	if c.UserKey == "" {
 		c.UserKey = user.Key
 	}
+	s.answered, s.owner = s.now, &user
 	c.Token, c.ID, c.Expires, c.Replaced, c.Stored = made.Token, made.ID, made.Expires, c.ID, s.now.UTC()
 	if err := p.store(ctx, c, secret); err != nil {
 		return err

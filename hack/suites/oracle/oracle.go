@@ -456,7 +456,7 @@ func (w *world) authorize(q question, at siteName, s *site, i *identity, target,
 // lacks returns why there is nothing that the user could act with at the product.
 func lacks(s *site, i *identity, pat *credential) string {
 	switch {
-	case pat == nil && s.header == "":
+	case s.header == "" && (pat == nil || i.record.userKey == "" && pat.userKey != ""):
 		return "UpstreamCredentialMissing"
 	case pat != nil && i.record.userKey != "" && pat.userKey != "" && pat.userKey != i.record.userKey:
 		return "OwnerChanged"

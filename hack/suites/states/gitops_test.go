@@ -36,14 +36,14 @@ var unhealthy = map[health][]string{
 	suspended: {"suspended", "user-blocked"},
 	// It may pass without a change of the object.
 	progressing: {
-		"cut-off", "issue-pending", "epoch-to-come", "site-not-found", "source-missing", // tokens
+		"cut-off", "issue-pending", "owner-not-confirmed", "epoch-to-come", "site-not-found", "source-missing", // tokens
 		"after-a-leak", "blocks-alice", "less-than-before", // sites that were changed, and not looked at since
 		"down", "no-context-path", "no-tls", "no-ca", "ca-without-key", "ca-garbled", "ca-of-another-type", "pats-unusable",
 		"gateways-missing", "gateway-route-missing", "gateway-not-accepted", "gateway-ca-missing",
 	},
 	// A person has to change something.
 	degraded: {
-		"malformed", "site-malformed", "expired", "expired-and-kept", "owner-changed", "namespace-not-allowed",
+		"malformed", "site-malformed", "expired", "expired-and-kept", "owner-changed", "owner-renamed", "namespace-not-allowed",
 		"policy-lifetime", "policy-expiration", "policy-never-expiring", "policy-quota", "revoked-by-epoch",
 		"upstream-credential-missing", "identity-not-representable", "write-refused", "delivery-conflict", "shown-never",
 		"record-missing", "record-unreadable", "record-of-another", "record-orphaned", "record-dead",

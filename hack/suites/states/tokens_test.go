@@ -15,6 +15,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
 	"apitokens.dev/operator/controllers/apitoken"
+	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/token"
@@ -150,6 +151,12 @@ var tokenExamples = []example{
 			return data
 		})
 	}},
+	{"owner-renamed", hour, func(w *world, name string) {
+		j, s := w.signedIn("another-alice", fakeproduct.Options{})
+		w.later(hour)
+		j.Rename("alice", "alicia")
+		w.token(name, at(s.Name))
+	}},
 	{"policy-lifetime", 0, func(w *world, name string) {
 		w.site("at-most-90-days", policy(tokensv1alpha1.TokenPolicy{MaxLifetimeDays: new(int32(90))}))
 		w.token(name, at("at-most-90-days"), days(365))
@@ -212,6 +219,11 @@ var tokenExamples = []example{
 		w.later(day)
 		w.remove(t)
 		w.token(name)
+	}},
+	{"owner-not-confirmed", 0, func(w *world, name string) {
+		w.create(kubetest.Token(w.jira, name, nightly))
+		t := kubetest.Token(w.jira, name)
+		w.lookWith(w.tokens(name), t, metav1.NewTime(w.clock.Now()))
 	}},
 	{"imported", 0, func(w *world, name string) {
 		w.put("old-secret", "token", strongSecret)
@@ -309,7 +321,7 @@ func quota(w *world, name string) {
 		}
 		w.create(second)
 	}
-	w.look(second)
+	w.lookWith(w.tokens(name), second, second.CreationTimestamp)
 	w.remove(first)
 }
 
@@ -415,7 +427,9 @@ func (w *world) probed(name string, answer error) {
 		},
 	})}
 	env.AwaitGuarded(w.T)
-	w.token(name)
+	t := kubetest.Token(w.jira, name, nightly)
+	w.create(t)
+	w.lookWith(w.tokens(name), t, t.CreationTimestamp)
 }
 
 // declaredInAGap is declared an hour before the policies came back.

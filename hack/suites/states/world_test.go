@@ -212,12 +212,29 @@ func (w *world) token(name string, mods ...func(*tokensv1alpha1.APIToken)) *toke
 	return t
 }
 
-// look reconciles an APIToken once.
+// look reconciles an APIToken that was created by the clock of the test, and its site if the product has to name somebody for it.
 func (w *world) look(t *tokensv1alpha1.APIToken) {
+	w.Helper()
+	r, asks := w.tokens(fmt.Sprint(t.Name, w.clock.Now())), false
+	r.Ask = func(site types.NamespacedName, copyName string, since time.Time) {
+		asks = true
+		w.memory.Ask(site, copyName, since)
+	}
+	created := metav1.NewTime(w.created[t.Name].Add(-time.Second))
+	w.lookWith(r, t, created)
+	if asks {
+		w.lookAtSite(&tokensv1alpha1.AtlassianSite{ObjectMeta: metav1.ObjectMeta{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}})
+		w.lookWith(r, t, created)
+	}
+}
+
+// lookWith reconciles an APIToken once.
+func (w *world) lookWith(r *apitoken.Reconciler, t *tokensv1alpha1.APIToken, created metav1.Time) {
 	w.Helper()
 	now := &tokensv1alpha1.APIToken{}
 	w.must(env.Admin.Get(w.Context(), client.ObjectKeyFromObject(t), now))
-	_, err := w.tokens(fmt.Sprint(t.Name, w.clock.Now())).Reconcile(w.Context(), now)
+	now.CreationTimestamp = created
+	_, err := r.Reconcile(w.Context(), now)
 	w.must(err)
 	w.must(env.Admin.Get(w.Context(), client.ObjectKeyFromObject(t), t))
 }

@@ -50,11 +50,17 @@ func newController(h *history) *controller {
 	}
 	c.tokens = &apitoken.Reconciler{
 		Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Random: crand.Reader, Guard: guard,
-		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace,
+		Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Ask: c.ask,
 	}
 	c.cleaner = &apitoken.Cleaner{Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Namespace: kubetest.SystemNamespace}
 	c.orphans = &apitoken.Orphans{Client: c.client, Live: c.client, Events: sink, Clock: h.clock, Namespace: kubetest.SystemNamespace}
 	return c
+}
+
+// ask has the product asked in the next round.
+func (c *controller) ask(site types.NamespacedName, copyName string, since time.Time) {
+	c.sites.Memory.Ask(site, copyName, since)
+	c.unfinished.Store(true)
 }
 
 // counting returns a client that counts writes.

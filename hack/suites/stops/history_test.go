@@ -326,9 +326,14 @@ func (h *history) rotated(t *apiToken, overlap time.Duration, a answer) {
 
 // declare creates an APIToken with kubectl. The controller delivers its token.
 func (h *history) declare() {
+	h.declareFor(pick(h, "alice", "bob"))
+}
+
+// declareFor steps the clock to a moment at which the APIToken surely exists: only what the product says from then on counts for it.
+func (h *history) declareFor(user string) *apiToken {
+	h.Helper()
 	h.declared++
 	name := fmt.Sprintf("d%d", h.declared)
-	user := pick(h, "alice", "bob")
 	t := h.addToken(&apiToken{user: user, key: h.keys[user], name: name, away: h.chance(50)})
 	ns := h.namespaceOf(t)
 	object := kubetest.Token(ns, name, func(o *tokensv1alpha1.APIToken) {
@@ -337,8 +342,12 @@ func (h *history) declare() {
 	})
 	must(h.T, env.Admin.Create(h.Context(), object))
 	h.did("kubectl: token %d of %s is declared, away: %t", t.n, t.user, t.away)
+	if exists := object.CreationTimestamp.Add(time.Second); h.clock.Now().Before(exists) {
+		h.clock.SetTime(exists)
+	}
 	h.keeper.note(h.keeper.tokens.Reconcile(h.Context(), object))
 	h.readDelivered()
+	return t
 }
 
 func (h *history) namespaceOf(t *apiToken) string {

@@ -1,6 +1,7 @@
 package stops_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 // order is a stop with its target.
@@ -278,7 +280,8 @@ func rename(h *history) *order {
 	return o
 }
 
-// reuseName renames alice, and another user gets the name and makes a token. The tokens of the first act as neither.
+// reuseName renames alice, and another user gets the name and makes a token. The tokens of the first act as neither. One that is declared
+// for the other before they sign in acts as nobody until then.
 func reuseName(h *history) *order {
 	if h.enrolled["alice"] != yes {
 		return nil
@@ -289,6 +292,7 @@ func reuseName(h *history) *order {
 			h.wrong("the product refuses")
 		}
 		h.cookies["alice"], h.keys["alice"] = h.product.SignIn("alice"), "KEY9"
+		h.declareForTheNext("alice")
 		for range 3 { // a machine with much to do may answer 503
 			if h.create("alice", nil) != nil {
 				return
@@ -298,6 +302,21 @@ func reuseName(h *history) *order {
 	}, func() {}, nothing)
 	o.alone = true
 	return o
+}
+
+// declareForTheNext declares a token for the next user of a name, under which the operator holds a personal access token of the former one.
+func (h *history) declareForTheNext(user string) {
+	h.Helper()
+	t := h.declareFor(user)
+	h.settle()
+	for _, g := range h.gateways {
+		for _, s := range t.secrets {
+			if status, _ := askGateway(g, h.address(), h.site.Spec.BaseURL, user, s.text); status == http.StatusOK {
+				h.wrong("%s: secret %d for the next %s acts as the former one", g.name, s.n, user)
+			}
+		}
+	}
+	h.count("token for the next user of a name")
 }
 
 // makeSiteAgain deletes the site and creates one of the same name. Without its epoch nothing comes back; for another product, at
@@ -315,6 +334,7 @@ func makeSiteAgain(h *history) *order {
 		}
 		h.reconcile()
 		h.removeSite()
+		h.awaitClock()
 		h.createSite(h.site.Name, host)
 		h.reconcile()
 	}, func() {
@@ -324,6 +344,20 @@ func makeSiteAgain(h *history) *order {
 	}, nothing)
 	o.alone = true
 	return o
+}
+
+// awaitClock waits until the API server's clock is not behind, unless time was skipped.
+func (h *history) awaitClock() {
+	h.Helper()
+	if h.stepped {
+		return
+	}
+	kubetest.Eventually(h.T, func() error {
+		if time.Now().Before(h.clock.Now().Add(time.Second)) {
+			return errors.New("the clock of the history is ahead")
+		}
+		return nil
+	})
 }
 
 // removeSite deletes the site. While there is none, nothing answers 200.

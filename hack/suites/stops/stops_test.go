@@ -333,7 +333,7 @@ func (y *tally) report(t *testing.T, histories int) {
 	if t.Failed() || y.counts["history"] < histories {
 		return // those that were chosen prove something of themselves alone
 	}
-	enough := []string{"creation", "rotation", "delivery", "lag", "maker that was held", "controller that was held", "outage", "token that the portal of the stop has not seen", "pending mark", "creation beside a stop", "dead", "alive"}
+	enough := []string{"creation", "rotation", "delivery", "lag", "maker that was held", "controller that was held", "outage", "token that the portal of the stop has not seen", "token for the next user of a name", "pending mark", "creation beside a stop", "dead", "alive"}
 	for name := range stops {
 		enough = append(enough, "stop: "+name)
 	}
