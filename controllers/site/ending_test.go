@@ -17,6 +17,7 @@ import (
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/upstream"
 )
 
@@ -197,6 +198,10 @@ func TestIntake(t *testing.T) {
 		"the product is away":         {func(x *setting) { x.j.SetUnavailable(true) }, false, 2, enrolment.Held},
 		"an entry has taken over":     {func(x *setting) { x.give("alice", pat("alice", 1)); x.change(x.s, users("alice")) }, false, 1, enrolment.Held},
 		"the user is blocked by name": {func(x *setting) { x.block(x.s, tokensv1alpha1.BlockedUser{Name: "alice"}) }, false, 1, enrolment.Held},
+		"an epoch lies ahead":         {func(x *setting) { x.refuse(x.before); x.setEpoch(x.s, time.Hour) }, false, 1, enrolment.Ended},
+		"an epoch ahead, and pasted":  {func(x *setting) { x.intake = pasted(x.intake); x.setEpoch(x.s, time.Hour) }, false, 2, enrolment.Held},
+		"an earlier site's is ahead":  {func(x *setting) { x.intake = pasted(x.intake); x.projectEpoch(x.s, time.Hour) }, false, 2, enrolment.Held},
+		"an epoch has come":           {func(x *setting) { x.intake = pasted(x.intake); x.setEpoch(x.s, -time.Second) }, true, 1, enrolment.Held},
 		"the user is blocked by key":  {func(x *setting) { x.block(x.s, tokensv1alpha1.BlockedUser{Key: "K1"}) }, false, 1, enrolment.Held},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,11 +219,39 @@ func TestIntake(t *testing.T) {
 			if n := len(ours(j, s, "alice")); n != tc.ours || e.State != tc.state {
 				t.Errorf("alice has %d of ours, and %+v is published", n, e)
 			}
+			if tc.taken && e.Name != "alice" || e.Name != "" && (e.Name != "alice" || e.UserKey != "K1") {
+				t.Errorf("published is %+v", e)
+			}
 			if c := w.credential(s, "alice"); tc.taken && (c.UserKey != "K1" || !c.Usable() || e.UserKey != "K1" || e.PAT != c.ID) {
 				t.Errorf("the copy is of key %s, and %+v is published", c.UserKey, e)
 			}
 		})
 	}
+}
+
+// projectEpoch projects the revocation epoch of an earlier site of the name, so far ahead.
+func (w *world) projectEpoch(s *tokensv1alpha1.AtlassianSite, ahead time.Duration) {
+	w.Helper()
+	stored := w.secret(kubetest.SystemNamespace, projection.SecretName(s.Namespace, s.Name))
+	p, err := projection.Decode(stored.Data[projection.DataKey])
+	if err != nil {
+		w.Fatal(err)
+	}
+	p.IssuedAfter = w.clock.Now().Add(ahead).UTC()
+	data, err := p.Encode()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.setData(stored, map[string][]byte{projection.DataKey: data})
+}
+
+// setEpoch sets the revocation epoch, so far ahead, and lets the controller see it.
+func (w *world) setEpoch(s *tokensv1alpha1.AtlassianSite, ahead time.Duration) {
+	w.Helper()
+	w.change(s, func(s *tokensv1alpha1.AtlassianSite) {
+		s.Spec.IssuedAfter = metav1.NewTime(w.clock.Now().Add(ahead)).Rfc3339Copy()
+	})
+	w.reconcile(s)
 }
 
 func pasted(c upstream.Credential) upstream.Credential {

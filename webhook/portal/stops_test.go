@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +20,8 @@ import (
 	"apitokens.dev/operator/hack/lib/portaltest"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
 // apiTokens returns the APITokens of the site's namespace, as the API server has them.
@@ -83,6 +87,39 @@ func TestStopsAreReadLive(t *testing.T) {
 			}
 			if after, older := newest(t, &all[0]); !after.Equal(before) || older != 0 {
 				t.Errorf("the secret of %s became one of %s, beside %d others", before, after, older)
+			}
+		})
+	}
+}
+
+// Nobody enrols before an epoch that lies ahead, whether the portal has seen it or not: a pasted personal access token is refused as a new
+// token is, and nothing is stored.
+func TestNobodyEnrolsBeforeTheEpoch(t *testing.T) {
+	for name, seen := range map[string]bool{"seen": true, "not seen": false} {
+		t.Run(name, func(t *testing.T) {
+			w := env.Jira(t)
+			var made struct{ RawToken string }
+			header := session(w, "alice")
+			header.Set("Content-Type", "application/json")
+			must(t, json.Unmarshal([]byte(call(t, w, "POST", "/rest/pat/latest/tokens", `{"name":"own","expirationDuration":30}`, header)), &made))
+			paste := exchange{
+				method: "POST", target: selfservice.PagePath + "/paste", header: session(w, "alice"), media: "application/x-www-form-urlencoded",
+				body: url.Values{"personalAccessToken": {made.RawToken}}.Encode(),
+			}
+			ahead := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
+			if !seen {
+				api.hold(t, "atlassiansites")
+			}
+			change(t, w, `{"issuedAfter":"`+ahead+`"}`)
+			first := exchange{method: "POST", target: "/rest/api-tokens/latest/", header: session(w, "alice"), body: `{"label":"x"}`, media: "application/json"}
+			for what, x := range map[string]exchange{"paste": paste, "first token": first} {
+				if status, said := x.answer(t, w); status != http.StatusConflict || !strings.Contains(said, "issues no API tokens before "+ahead) {
+					t.Errorf("%s: %d %s", what, status, said)
+				}
+			}
+			key := client.ObjectKey{Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(w.Site.Namespace, w.Site.Name, "alice")}
+			if err := env.Admin.Get(t.Context(), key, &corev1.Secret{}); !apierrors.IsNotFound(err) {
+				t.Errorf("there is a working copy, %v", err)
 			}
 		})
 	}

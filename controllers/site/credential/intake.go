@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -140,6 +141,7 @@ func (i Intake) passFor(ctx context.Context, c upstream.Credential) (*pass, erro
 	return p, err
 }
 
+// locate returns where the product of a site is. It also raises the revocation epoch of the site to the one that is remembered of its name.
 func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*atlassian.Upstream, error) {
 	var stored corev1.Secret
 	err := i.Client.Get(ctx, types.NamespacedName{Namespace: i.StateNamespace, Name: projection.SecretName(s.Namespace, s.Name)}, &stored)
@@ -152,6 +154,9 @@ func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*a
 	at, err := projection.Decode(stored.Data[projection.DataKey])
 	if err != nil || at.SecretName() != stored.Name || at.UpstreamURL != s.Spec.UpstreamURL {
 		return nil, errNotServed
+	}
+	if at.IssuedAfter.After(s.Spec.IssuedAfter.Time) {
+		s.Spec.IssuedAfter = metav1.NewTime(at.IssuedAfter)
 	}
 	u := &atlassian.Upstream{Product: atlassian.Product(s.Spec.Product), URL: at.UpstreamURL}
 	if s.Spec.UpstreamCARef.Name == "" {
@@ -194,7 +199,8 @@ func (p *pass) storeNew(ctx context.Context, c upstream.Credential) error {
 		return err
 	}
 	_, listed := p.entries[c.SecretName()]
-	if listed || terms.Blocks(p.site, c.User, c.UserKey) {
+	epochAhead := p.Clock.Now().Before(p.site.Spec.IssuedAfter.Time) // nothing is made before it
+	if listed || epochAhead || terms.Blocks(p.site, c.User, c.UserKey) {
 		return p.discard(ctx, c)
 	}
 	switch admit(c, held) {

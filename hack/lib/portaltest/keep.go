@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/clock"
@@ -78,6 +79,29 @@ func (w *World) End(t *testing.T, user string) {
 	change(t, w.Controller, name, upstream.DataKey, upstream.Decode, func(c *upstream.Credential) { c.Refused = time.Now().UTC() })
 	name = client.ObjectKey{Namespace: kubetest.SystemNamespace, Name: enrolment.OfCopy(name.Name)}
 	change(t, w.Controller, name, enrolment.DataKey, enrolment.Decode, func(e *enrolment.Enrolment) { e.State = enrolment.Ended })
+}
+
+// Publish publishes the state of the enrolment of a user, as the controller would.
+func (w *World) Publish(t *testing.T, user string, state enrolment.State) {
+	t.Helper()
+	e := enrolment.Enrolment{Namespace: w.Site.Namespace, Site: w.Site.Name, User: user, State: state}
+	data, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubetest.SystemNamespace, Name: e.SecretName()},
+		Type:       enrolment.SecretType, Data: map[string][]byte{enrolment.DataKey: data},
+	}
+	if err := w.Controller.Update(t.Context(), s); err == nil || !apierrors.IsNotFound(err) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := w.Controller.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // change changes what a Secret holds.

@@ -141,9 +141,13 @@ func (c *controller) note(result ctrl.Result, err error) {
 // maxRounds is more than any state needs until nothing is left to write.
 const maxRounds = 8
 
-// reconcile runs rounds until nothing is left to write or to repeat, and reads what was delivered.
+// reconcile runs rounds until nothing is left to write or to repeat, and reads what was delivered. The clock steps to a moment at which
+// everything exists that the API server has: only what the product says from then on tells the owner of a new token.
 func (h *history) reconcile() {
 	h.Helper()
+	if exists := time.Now().Truncate(time.Second).Add(2 * time.Second); h.clock.Now().Before(exists) {
+		h.clock.SetTime(exists)
+	}
 	for range maxRounds {
 		before := h.keeper.writes.Load()
 		h.keeper.unfinished.Store(false)

@@ -329,7 +329,6 @@ func (h *history) declare() {
 	h.declareFor(pick(h, "alice", "bob"))
 }
 
-// declareFor steps the clock to a moment at which the APIToken surely exists: only what the product says from then on counts for it.
 func (h *history) declareFor(user string) *apiToken {
 	h.Helper()
 	h.declared++
@@ -342,9 +341,6 @@ func (h *history) declareFor(user string) *apiToken {
 	})
 	must(h.T, env.Admin.Create(h.Context(), object))
 	h.did("kubectl: token %d of %s is declared, away: %t", t.n, t.user, t.away)
-	if exists := object.CreationTimestamp.Add(time.Second); h.clock.Now().Before(exists) {
-		h.clock.SetTime(exists)
-	}
 	h.keeper.note(h.keeper.tokens.Reconcile(h.Context(), object))
 	h.readDelivered()
 	return t

@@ -22,7 +22,7 @@ type dialog struct {
 	Token       row
 	Descendants int
 
-	// The other fields are for "create". Consent says that the owner has to enrol. ReadOnly says that the site allows only reading.
+	// The other fields are for "create". Consent says that the owner has to enrol with it. ReadOnly says that the site allows only reading.
 	Lifetimes         []choice
 	Consent, ReadOnly bool
 }
@@ -48,12 +48,12 @@ func (c *call) createDialog(form url.Values) (*dialog, error) {
 		return nil, err
 	}
 	return &dialog{
-		Name: "create", Form: form, Lifetimes: lifetimes(c.site), Consent: needsConsent(state), ReadOnly: readOnly(c.site),
+		Name: "create", Form: form, Lifetimes: lifetimes(c.site), Consent: lacksPAT(state) && !c.caller.Provided(), ReadOnly: readOnly(c.site),
 	}, nil
 }
 
-// needsConsent reports whether creating a token also creates a personal access token.
-func needsConsent(e selfservice.Enrolment) bool {
+// lacksPAT reports whether the caller's API tokens do not work for lack of a personal access token.
+func lacksPAT(e selfservice.Enrolment) bool {
 	return e == selfservice.NotEnrolled || e == selfservice.Ended
 }
 

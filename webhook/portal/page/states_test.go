@@ -13,6 +13,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/enrolment"
 )
 
 const day = 24 * time.Hour
@@ -96,8 +97,16 @@ func TestEnrolments(t *testing.T) {
 		alice := signedIn(t, env.Jira(t, func(s *site) {
 			s.Spec.UpstreamCredentials = []tokensv1alpha1.UpstreamCredential{{User: "alice", SecretName: "alice"}}
 		}), "alice")
-		alice.get(http.StatusOK, "").shows("that the administrator of this site provided", "!Replace it")
+		alice.get(http.StatusOK, "").shows("Your API tokens do not work.", "administrator of this site provided for them is not in use", "Ask the administrator", "!dialog=paste")
 		alice.get(http.StatusOK, "?dialog=create").shows("!consent")
+		for state, shows := range map[enrolment.State][]string{
+			enrolment.Given: {"that the administrator of this site provided", "!do not work", "!Replace it"},
+			enrolment.Ended: {"Your API tokens do not work.", "Ask the administrator", "!Enrol again"},
+		} {
+			alice.Publish(t, "alice", state)
+			alice.get(http.StatusOK, "").shows(shows...)
+			alice.get(http.StatusOK, "?dialog=create").shows("!consent")
+		}
 	})
 	t.Run("none, but there are tokens", func(t *testing.T) {
 		alice := signedIn(t, env.Jira(t), "alice")

@@ -35,7 +35,9 @@ type view struct {
 	Notices   []string
 	Note      string
 	Enrolment selfservice.Enrolment
-	Tokens    []row
+	// Provided says that the administrator of the site provides the user's personal access token.
+	Provided bool
+	Tokens   []row
 	// Quota is how many tokens a user may have. Closed says that none is created at the moment.
 	Quota   int
 	Closed  bool
@@ -130,10 +132,10 @@ func (c *call) overview(status int, d *dialog, note string) error {
 	if err != nil {
 		return err
 	}
-	v := view{Title: "API tokens", Note: note, Enrolment: state, Tokens: make([]row, len(own)), Quota: c.site.MaxTokens(), Dialog: d}
+	v := view{Title: "API tokens", Note: note, Enrolment: state, Provided: c.caller.Provided(), Tokens: make([]row, len(own)), Quota: c.site.MaxTokens(), Dialog: d}
 	for i, t := range own {
 		v.Tokens[i] = c.row(t)
-		if t.State == selfservice.Active && needsConsent(state) {
+		if t.State == selfservice.Active && lacksPAT(state) {
 			v.Tokens[i].Badge = badges[selfservice.StateNotEnrolled]
 		}
 	}

@@ -90,6 +90,15 @@ func checkPaths(site *Site, paths []string) *Problem {
 	return nil
 }
 
+// checkEpoch refuses everything that is made before the revocation epoch of a site: tokens, secrets and enrolments.
+func (s *Service) checkEpoch(site *Site) *Problem {
+	epoch := terms.Policy(site.AtlassianSite).IssuedAfter
+	if !s.Clock.Now().Before(epoch) {
+		return nil
+	}
+	return problem(Conflict, "This site issues no API tokens before %s.", epoch.UTC().Format(time.RFC3339))
+}
+
 // checkPolicy returns the rule of the site that a token breaks, in the words of the REST API.
 func (s *Service) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) *Problem {
 	now, policy := s.Clock.Now(), terms.Policy(c.AtlassianSite)
@@ -99,8 +108,8 @@ func (s *Service) checkPolicy(c *Caller, t *tokensv1alpha1.APIToken) *Problem {
 	if c.Blocked() {
 		return errBlocked
 	}
-	if now.Before(policy.IssuedAfter) {
-		return problem(Conflict, "This site issues no API tokens before %s.", policy.IssuedAfter.UTC().Format(time.RFC3339))
+	if p := s.checkEpoch(c.Site); p != nil {
+		return p
 	}
 	switch terms.Violates(t, c.AtlassianSite, now) {
 	case terms.LifetimeTooLong:

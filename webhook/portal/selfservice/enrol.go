@@ -28,7 +28,7 @@ type Enrolment string
 
 // The states of an enrolment.
 const (
-	// Given means that the administrator of the site provided one, in `upstreamCredentials`.
+	// Given means that the administrator of the site provided one, in `upstreamCredentials`, and that the product accepts it.
 	Given Enrolment = "Given"
 	// Enrolled means that the user enrolled: the operator had one made, or the user pasted one.
 	Enrolled Enrolment = "Enrolled"
@@ -49,16 +49,15 @@ const (
 
 // Enrolment returns the state of the caller, as the controller published it.
 func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
-	switch {
-	case !terms.NeedsUpstreamCredentials(c.AtlassianSite):
+	if !terms.NeedsUpstreamCredentials(c.AtlassianSite) {
 		return NotNeeded, nil
-	case c.given():
-		return Given, nil
 	}
 	e, err := s.published(ctx, c)
 	switch {
 	case err != nil:
 		return "", err
+	case e.State == enrolment.Given:
+		return Given, nil
 	case e.State == enrolment.Ended:
 		return Ended, nil
 	case e.State == enrolment.None:
@@ -70,11 +69,12 @@ func (s *Service) Enrolment(ctx context.Context, c *Caller) (Enrolment, error) {
 
 // needsNoEnrolment reports whether the caller's API tokens work without a personal access token that the portal would obtain.
 func (c *Caller) needsNoEnrolment() bool {
-	return !terms.NeedsUpstreamCredentials(c.AtlassianSite) || c.given()
+	return !terms.NeedsUpstreamCredentials(c.AtlassianSite) || c.Provided()
 }
 
-// given reports whether the administrator of the site provides the caller's personal access token.
-func (c *Caller) given() bool {
+// Provided reports whether the administrator of the site provides the caller's personal access token, be it accepted or not. Then the
+// caller does not enrol.
+func (c *Caller) Provided() bool {
 	return slices.ContainsFunc(c.Spec.UpstreamCredentials, func(u tokensv1alpha1.UpstreamCredential) bool { return u.User == c.User })
 }
 
@@ -181,6 +181,9 @@ func (s *Service) enrol(ctx context.Context, c *Caller, before enrolment.Enrolme
 		return err
 	case !now.Usable():
 		s.revokePAT(ctx, c, pat)
+		if err := s.checkEnrolment(ctx, c); err != nil {
+			return err
+		}
 		return problem(Conflict, "%s did not confirm that the personal access token that it created is yours. Ask the administrator of this site.", c.Spec.Product)
 	}
 	s.Logger.Info("User enrolled", "site", c.Ref().String(), "user", c.User)
@@ -207,9 +210,11 @@ func (s *Service) awaitDecision(ctx context.Context, c *Caller, awaited func(enr
 	}
 }
 
-// Paste stores a personal access token that the caller created.
-func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
-	const field = "personalAccessToken"
+// pasteField is the field of the form for a personal access token.
+const pasteField = "personalAccessToken"
+
+// mayPaste returns an error if the caller may not store this as their personal access token, whoever's it is.
+func (s *Service) mayPaste(c *Caller, text string) error {
 	switch {
 	case c.Token != nil:
 		return problem(Forbidden, "An API token may not do this. Sign in to %s.", c.Spec.Product)
@@ -218,18 +223,29 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 	case !terms.NeedsUpstreamCredentials(c.AtlassianSite):
 		return problem(Conflict, "API tokens work here without a personal access token, so none is stored.")
 	case len(text) >= len(token.Prefix) && text[:len(token.Prefix)] == token.Prefix:
-		return invalid(field, "This is an API token. Paste a personal access token, which you create in your profile in %s.", c.Spec.Product)
+		return invalid(pasteField, "This is an API token. Paste a personal access token, which you create in your profile in %s.", c.Spec.Product)
 	case upstream.CheckToken(text) != nil:
-		return invalid(field, "This is not a personal access token: those contain only letters, digits and -._~+/=, and no spaces.")
+		return invalid(pasteField, "This is not a personal access token: those contain only letters, digits and -._~+/=, and no spaces.")
+	}
+	if p := s.checkEpoch(c.Site); p != nil {
+		return p
+	}
+	return nil
+}
+
+// Paste stores a personal access token that the caller created. It reads live whether anything stops that once it is done.
+func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
+	if err := s.mayPaste(c, text); err != nil {
+		return err
 	}
 	user, err := s.whoIs(ctx, c, atlassian.Bearer(text))
 	switch {
 	case errors.Is(err, atlassian.ErrRefused):
-		return invalid(field, "%s does not accept this personal access token.", c.Spec.Product)
+		return invalid(pasteField, "%s does not accept this personal access token.", c.Spec.Product)
 	case err != nil:
 		return err
 	case username.Fold(user.Name) != c.User:
-		return invalid(field, "This personal access token is not yours.")
+		return invalid(pasteField, "This personal access token is not yours.")
 	}
 	if err := s.awaitController(ctx); err != nil {
 		return err
@@ -239,6 +255,9 @@ func (s *Service) Paste(ctx context.Context, c *Caller, text string) error {
 		return err
 	}
 	now, err := s.awaitDecision(ctx, c, func(e enrolment.Enrolment) bool { return e.Intake == name })
+	if err == nil {
+		err = s.checkEnrolment(ctx, c)
+	}
 	switch {
 	case err != nil:
 		return err

@@ -105,17 +105,11 @@ func (s *Service) readRecord(ctx context.Context, uid types.UID) (*corev1.Secret
 
 // checkSite returns an error if the site does not let the caller have a secret that was issued at a time.
 func (s *Service) checkSite(ctx context.Context, c *Caller, t *tokensv1alpha1.APIToken, issued time.Time) error {
-	live, err := s.liveSite(ctx, c.Site)
-	switch {
-	case err != nil:
-		return err
-	case live == nil:
-		return problem(Conflict, "This site was removed, or created again, in the meantime.")
-	case live.Malformed != "":
-		return notServed(client.ObjectKeyFromObject(live))
-	}
 	now := *c
-	now.Site = c.as(live)
+	var err error
+	if now.Site, err = s.siteNow(ctx, c); err != nil {
+		return err
+	}
 	if p := s.checkPolicy(&now, t); p != nil {
 		return p
 	}
@@ -126,7 +120,37 @@ func (s *Service) checkSite(ctx context.Context, c *Caller, t *tokensv1alpha1.AP
 	case issued.Before(epoch):
 		return problem(Conflict, "All API tokens of this site from before %s were revoked in the meantime. Try again.", epoch.UTC().Format(time.RFC3339))
 	}
-	return s.checkNamespace(ctx, live, t.Spec.CreatedBy.Namespace)
+	return s.checkNamespace(ctx, now.AtlassianSite, t.Spec.CreatedBy.Namespace)
+}
+
+// siteNow returns the site of a caller as the API server has it, or an error if it is not served any more.
+func (s *Service) siteNow(ctx context.Context, c *Caller) (*Site, error) {
+	live, err := s.liveSite(ctx, c.Site)
+	switch {
+	case err != nil:
+		return nil, err
+	case live == nil:
+		return nil, problem(Conflict, "This site was removed, or created again, in the meantime.")
+	case live.Malformed != "":
+		return nil, notServed(client.ObjectKeyFromObject(live))
+	}
+	return c.as(live), nil
+}
+
+// checkEnrolment returns an error if the site, as the API server has it, takes no enrolment of the caller now.
+func (s *Service) checkEnrolment(ctx context.Context, c *Caller) error {
+	now := *c
+	var err error
+	if now.Site, err = s.siteNow(ctx, c); err != nil {
+		return err
+	}
+	if now.Blocked() {
+		return errBlocked
+	}
+	if p := s.checkEpoch(now.Site); p != nil {
+		return p
+	}
+	return nil
 }
 
 // liveSite returns a site as the API server has it. It returns nil if it is gone, being deleted, or another one.
