@@ -97,8 +97,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	guard := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}
-	checks := credential.NewMemory()
+	guard, checks := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}, credential.NewMemory()
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,

@@ -395,7 +395,7 @@ func (s *scene) enrolmentSecret() *corev1.Secret {
 		e.Name += ".former"
 	case namedOtherKey:
 		e.UserKey = "JIRAUSER10001"
-	case namedNobody:
+	case namedNever:
 		return nil
 	}
 	data, err := e.Encode()

@@ -161,7 +161,7 @@ const (
 	namedBefore
 	namedOtherwise
 	namedOtherKey
-	namedNobody
+	namedNever
 	namedUnreadably
 	namings
 )

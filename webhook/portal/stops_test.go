@@ -92,9 +92,9 @@ func TestStopsAreReadLive(t *testing.T) {
 	}
 }
 
-// Nobody enrols before an epoch that lies ahead, whether the portal has seen it or not: a pasted personal access token is refused as a new
+// There is no enrolment before an epoch that lies ahead, whether the portal has seen it or not: a pasted personal access token is refused as a new
 // token is, and nothing is stored.
-func TestNobodyEnrolsBeforeTheEpoch(t *testing.T) {
+func TestNoEnrolmentBeforeTheEpoch(t *testing.T) {
 	for name, seen := range map[string]bool{"seen": true, "not seen": false} {
 		t.Run(name, func(t *testing.T) {
 			w := env.Jira(t)

@@ -28,8 +28,8 @@ func (p *pass) checkKnown(ctx context.Context, s state) (done bool, err error) {
 	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
 	switch found := judge(c, user, err); {
 	case found == accepted && nameFor(e, user) == e.Name:
-		s.tried, s.owner = s.now, &user
-		s.checked(s.name, s.now)
+		s.tried = s.now
+		s.heardOf(user, s.name, s.now)
 		return true, nil
 	case found == unclear:
 		s.tried, s.checkAt = s.now, s.now.Add(recheckPeriod)
@@ -47,8 +47,7 @@ func (p *pass) check(ctx context.Context, secret *corev1.Secret, s state) error 
 		s.checkAt = s.now.Add(recheckPeriod)
 		return p.stopAsking(ctx, err)
 	}
-	s.owner = &user
-	s.checked(s.name, s.now)
+	s.heardOf(user, s.name, s.now)
 	switch {
 	case found == accepted:
 		if s.credential.UserKey == "" {

@@ -70,6 +70,12 @@ func (n *note) isAhead(now time.Time) bool {
 		n.sweepAt.Sub(now) > sweepPeriod
 }
 
+// heardOf records a successful check with the owner whom the product named.
+func (n *note) heardOf(owner atlassian.User, name string, when time.Time) {
+	n.owner = &owner
+	n.checked(name, when)
+}
+
 // state is all that the decision about a working copy rests on.
 type state struct {
 	now  time.Time

@@ -95,8 +95,7 @@ func (p *pass) project(ctx context.Context, c tokensv1alpha1.UpstreamCredential)
 		return nil, err
 	}
 	s := p.state(wanted.SecretName(), &wanted)
-	s.owner = &owner
-	s.checked(s.name, s.now)
+	s.heardOf(owner, s.name, s.now)
 	return nil, p.publish(ctx, c.User, s.heard)
 }
 
