@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -117,6 +118,16 @@ func TestNoEnrolmentBeforeTheEpoch(t *testing.T) {
 					t.Errorf("%s: %d %s", what, status, said)
 				}
 			}
+			kubetest.Eventually(t, func() error { // a portal that has seen it asks nobody
+				w.Product.Reset()
+				paste.answer(t, w)
+				for _, r := range w.Product.Requests() {
+					if seen && r.Header.Get("Authorization") == "Bearer "+made.RawToken {
+						return errors.New("the product was asked about what was pasted")
+					}
+				}
+				return nil
+			})
 			key := client.ObjectKey{Namespace: kubetest.CredentialsNamespace, Name: upstream.SecretName(w.Site.Namespace, w.Site.Name, "alice")}
 			if err := env.Admin.Get(t.Context(), key, &corev1.Secret{}); !apierrors.IsNotFound(err) {
 				t.Errorf("there is a working copy, %v", err)
