@@ -132,7 +132,9 @@ func (c *call) overview(status int, d *dialog, note string) error {
 	if err != nil {
 		return err
 	}
-	v := view{Title: "API tokens", Note: note, Enrolment: state, Provided: c.caller.Provided(), Tokens: make([]row, len(own)), Quota: c.site.MaxTokens(), Dialog: d}
+	v := view{
+		Title: "API tokens", Note: note, Enrolment: state, Provided: c.caller.Provided(), Tokens: make([]row, len(own)), Quota: c.site.MaxTokens(), Dialog: d,
+	}
 	for i, t := range own {
 		v.Tokens[i] = c.row(t)
 		if t.State == selfservice.Active && lacksPAT(state) {
