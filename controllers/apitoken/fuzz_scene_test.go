@@ -166,7 +166,7 @@ func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []b
 	}
 	s.token = kubetest.Token(namespace, "ci", func(t *tokensv1alpha1.APIToken) {
 		t.UID, t.Generation, t.Spec.User, t.Spec.Delivery.SecretName = "uid-1", 1, user, s.deliverKey.Name
-		t.CreationTimestamp = metav1.NewTime(s.start)
+		t.CreationTimestamp = metav1.NewTime(s.start.Add(-time.Second))
 		if s.policy == policyChanged {
 			t.Generation = 2
 		}
@@ -386,11 +386,13 @@ func (s *scene) upstreamSecret() *corev1.Secret {
 func (s *scene) enrolmentSecret() *corev1.Secret {
 	e := enrolment.Enrolment{
 		Namespace: s.siteKey.Namespace, Site: "main", User: folded(s.token.Spec.User), State: enrolment.Held, UserKey: keyOfToday,
-		Name: folded(s.token.Spec.User), Checked: s.start.Add(time.Second),
+		Name: folded(s.token.Spec.User), Checked: s.start,
 	}
 	switch s.named {
 	case namedBefore:
-		e.Checked = s.start // creationTimestamp is cut to seconds: it may have been before
+		e.Checked = s.token.CreationTimestamp.Time // it is cut to seconds: this may have been before
+	case namedToCome:
+		e.Checked = s.start.Add(24 * time.Hour)
 	case namedOtherwise:
 		e.Name += ".former"
 	case namedOtherKey:

@@ -159,6 +159,7 @@ const (
 const (
 	namedUser byte = iota // just after the APIToken was created
 	namedBefore
+	namedToCome // by a clock that was ahead
 	namedOtherwise
 	namedOtherKey
 	namedNever

@@ -219,9 +219,13 @@ func TestAskEnqueues(t *testing.T) {
 	m.Ask(main, "upstream.x", noon)
 	expect("forgotten", main)
 	answered := enrolment.Enrolment{Name: "alice", Checked: noon}
-	if got := m.wanted(main, "upstream.x", answered); !got.IsZero() {
+	if got := m.wanted(main, "upstream.x", answered, noon); !got.IsZero() {
 		t.Errorf("what is answered is wanted since %s", got)
 	}
 	m.Ask(main, "upstream.x", noon)
 	expect("answered, and lost again", main)
+	answered.Checked = noon.Add(time.Second)
+	if got := m.wanted(main, "upstream.x", answered, noon); !got.Equal(noon) {
+		t.Error("an answer of a clock that was ahead counts")
+	}
 }

@@ -71,12 +71,12 @@ func (m *Memory) again(site types.NamespacedName) {
 }
 
 // wanted returns the time since which somebody wants to know the owner of a working copy. It is zero if nobody does, or if the
-// enrolment says it.
-func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.Enrolment) time.Time {
+// enrolment says it, and not with a time to come: then the clock was ahead.
+func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.Enrolment, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.asked[site][copyName]
-	if e.Name != "" && !e.Checked.Before(since) {
+	if e.Name != "" && !e.Checked.Before(since) && !e.Checked.After(now) {
 		delete(m.asked[site], copyName)
 		return time.Time{}
 	}

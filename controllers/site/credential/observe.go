@@ -94,7 +94,7 @@ func (p *pass) state(name string, c *upstream.Credential) state {
 	}
 	p.mu.Unlock()
 	e := p.published[enrolment.OfCopy(name)]
-	s.note, s.wanted = p.Memory.of(p.name, name, s.credential.Stored, e.Checked, s.now), p.Memory.wanted(p.name, name, e)
+	s.note, s.wanted = p.Memory.of(p.name, name, s.credential.Stored, e.Checked, s.now), p.Memory.wanted(p.name, name, e, s.now)
 	return s
 }
 
