@@ -14,8 +14,8 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// readToken reads an APIToken for the index. One that it does not understand does not authenticate.
-func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
+// ReadToken reads an APIToken for the index. One that it does not understand does not authenticate.
+func ReadToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	if t.Malformed != "" {
 		return authn.Token{}, errors.New(t.Malformed)
 	}
@@ -36,8 +36,8 @@ func readToken(t *tokensv1alpha1.APIToken) (authn.Token, error) {
 	}, nil
 }
 
-// readSite reads an AtlassianSite for the index.
-func readSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
+// ReadSite reads an AtlassianSite for the index.
+func ReadSite(s *tokensv1alpha1.AtlassianSite) (authn.Site, error) {
 	if s.Malformed != "" {
 		return authn.Site{}, errors.New(s.Malformed)
 	}

@@ -56,7 +56,7 @@ func TestReadCredentialsOfASite(t *testing.T) {
 		"an alias":                {change: header("REMOTE_USER"), fails: true},
 		"an unknown hand-over":    {change: func(s *tokensv1alpha1.AtlassianSiteSpec) { s.Handoff.Type = "Cookie" }, fails: true},
 	} {
-		got, err := readSite(specOf(tc.change))
+		got, err := ReadSite(specOf(tc.change))
 		got = authn.Site{Bearer: got.Bearer, Others: got.Others, IdentityHeader: got.IdentityHeader}
 		if diff := cmp.Diff(tc.want, got); diff != "" || (err != nil) != tc.fails {
 			t.Errorf("%s: %v\n%s", name, err, diff)
@@ -80,7 +80,7 @@ func TestUnknownVerificationOfCallersFails(t *testing.T) {
 	} {
 		var s tokensv1alpha1.AtlassianSite
 		s.Spec.BaseURL, s.Spec.UpstreamURL, s.Spec.CallerVerification = "https://jira.example.com", "http://jira.jira.svc:8080", tc.verification
-		read, err := readSite(&s)
+		read, err := ReadSite(&s)
 		if (err == nil) != tc.ok || len(read.CallerNames) != tc.names {
 			t.Errorf("%s: read names %v, %v", name, read.CallerNames, err)
 		}

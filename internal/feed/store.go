@@ -163,7 +163,7 @@ func newTokens(ix *authn.Index, namespace string) store {
 			if !t.DeletionTimestamp.IsZero() {
 				return nil, nil
 			}
-			token, err := readToken(t)
+			token, err := ReadToken(t)
 			if err != nil {
 				// It agrees with no record. Without it, its record would seem to be that of a deleted APIToken.
 				token = authn.Token{UID: string(t.UID), Namespace: t.Namespace}
@@ -181,7 +181,7 @@ func newSites(ix *authn.Index) store {
 			if !s.DeletionTimestamp.IsZero() {
 				return authn.SiteName{}, nil, errInactive
 			}
-			site, err := readSite(s)
+			site, err := ReadSite(s)
 			if err != nil {
 				return authn.SiteName{}, nil, err
 			}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"apitokens.dev/operator/internal/plugin/exit"
+	"apitokens.dev/operator/internal/plugin/explain"
 	"apitokens.dev/operator/internal/plugin/session"
 	"apitokens.dev/operator/internal/plugin/sites"
 	"apitokens.dev/operator/internal/plugin/tokens"
@@ -46,7 +47,7 @@ func New(streams genericiooptions.IOStreams, now func() time.Time) *cobra.Comman
 	})
 	s.AddFlags(root.PersistentFlags())
 	root.AddGroup(&cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupChange, Title: "Change:"})
-	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), sites.New(s), sites.NewURLs(s), sites.NewLicense(s), newVersion(s))
+	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), sites.New(s), sites.NewURLs(s), sites.NewLicense(s), explain.New(s), newVersion(s))
 	add(root, groupChange, tokens.NewCreate(s), tokens.NewRotate(s), tokens.NewSuspend(s), tokens.NewResume(s), tokens.NewRevoke(s))
 	return root
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,24 @@ func (w *world) expect(token string, want int) {
 	}
 }
 
+// explains expects that a refusal is explained: from the curl line, and from the log of the webhook.
+func (w *world) explains(user, secret string) {
+	w.Helper()
+	curl := "curl -s --user " + user + ":" + secret + " " + w.URL + "/rest/api/2/myself"
+	if out := w.apitoken(exit.No, user, curl, "explain"); !strings.Contains(out, "401 suspended") || strings.Contains(out, secret[30:]) {
+		w.Errorf("explain: %s", out)
+	}
+	lines, err := w.Webhook.Log()
+	w.must(err)
+	refused := regexp.MustCompile(`"reason":"suspended".*"requestID":"(\w+)"`).FindStringSubmatch(lines)
+	if refused == nil {
+		w.Fatalf("the webhook logged no refusal: %s", lines)
+	}
+	if out := w.apitoken(exit.No, user, lines, "explain", "--request-id", refused[1], "--log", "-"); !strings.Contains(out, "401 suspended") {
+		w.Errorf("explain: %s", out)
+	}
+}
+
 // The life of a token, from its creation to its end. Each step counts at the gateway.
 func TestLifeOfAToken(t *testing.T) {
 	w := newWorld(t)
@@ -128,6 +147,7 @@ func TestLifeOfAToken(t *testing.T) {
 
 	w.apitoken(exit.Done, "alice", "", "suspend", "alice-ci")
 	w.expect(secret, http.StatusUnauthorized)
+	w.explains("alice", secret)
 	w.apitoken(exit.Failed, "mallory", "", "resume", "alice-ci")
 	w.apitoken(exit.Done, "alice", "", "resume", "alice-ci")
 	w.expect(secret, http.StatusOK)

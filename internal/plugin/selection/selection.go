@@ -3,6 +3,7 @@ package selection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,6 +151,9 @@ func TokenID(s *session.Session, arg string) (id string, ok bool) {
 	return arg, token.ValidID(arg)
 }
 
+// ErrNoToken means that a token id was searched and not found.
+var ErrNoToken = errors.New("no APIToken has the token id")
+
 // ByID returns the APITokens with a token id: in all namespaces, or in one if the user may not search all.
 func ByID(ctx context.Context, c client.Client, namespace, id string) ([]tokensv1alpha1.APIToken, error) {
 	where := "in any namespace"
@@ -159,7 +163,7 @@ func ByID(ctx context.Context, c client.Client, namespace, id string) ([]tokensv
 		found, err = list(ctx, c, client.MatchingFields{"status.tokenID": id}, client.InNamespace(namespace))
 	}
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("no APIToken has the token id %s %s", id, where)
+		err = fmt.Errorf("%w %s %s", ErrNoToken, id, where)
 	}
 	return found, err
 }

@@ -1,0 +1,61 @@
+package explain
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"apitokens.dev/operator/internal/authn"
+)
+
+// line is a line of the webhook's log. docs/reference/log.md has its fields.
+type line struct {
+	Time        string       `json:"time"`
+	Verdict     string       `json:"verdict"`
+	Reason      authn.Reason `json:"reason"`
+	Site        string       `json:"site"`
+	User        string       `json:"user"`
+	ClaimedUser string       `json:"claimedUser"`
+	TokenID     string       `json:"tokenID"`
+	Client      string       `json:"client"`
+	Method      string       `json:"method"`
+	Path        string       `json:"path"`
+	RequestID   string       `json:"requestID"`
+	Peer        string       `json:"peer"`
+}
+
+// maxLine is the longest line of a log, in bytes. The webhook's are shorter than a tenth of that.
+const maxLine = 1 << 20
+
+// find returns the last line of a log about a request. Lines that are not the webhook's are passed over.
+func find(log io.Reader, requestID string) (found *line, err error) {
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		var l line
+		if json.Unmarshal(lines.Bytes(), &l) == nil && l.RequestID == requestID && l.Reason != "" {
+			found = &l
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading the log: %w", err)
+	}
+	if found == nil {
+		return nil, fmt.Errorf("the log has no line about the request %q; of many refusals in a second, some are only counted", hide(requestID))
+	}
+	return found, nil
+}
+
+// facts says with what the webhook decided.
+func (l *line) facts() (all []string) {
+	for _, field := range [][2]string{
+		{"time", l.Time}, {"site", l.Site}, {"user", l.User}, {"claimed user", l.ClaimedUser}, {"token id", l.TokenID}, {"client", l.Client},
+		{"method", l.Method}, {"path", l.Path}, {"asked by", l.Peer},
+	} {
+		if field[1] != "" {
+			all = append(all, field[0]+": "+hide(field[1]))
+		}
+	}
+	return all
+}
