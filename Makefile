@@ -58,6 +58,10 @@ e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests wit
 	@rm -rf $(BIN)/screenshots
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
+.PHONY: e2e-gateways
+e2e-gateways: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites ## Send one table of requests through every gateway, and count the cases of each (make test does so too)
+	@cd hack/suites/gateways && go test -count 1 -timeout 15m
+
 .PHONY: cluster
 cluster: cluster-possible $(KUBE) node ## Run operator, nginx and a fake Jira as pods on a node of this machine (Linux, root), until cluster-down
 	@exec $(BIN)/cluster/cluster up

@@ -254,6 +254,7 @@ func TestURLs(t *testing.T) {
 		"haproxy-ingress":      {"AUTH_PATH /nginx/" + callerKey + "/jira/main"},
 		"cilium":               {"PATH /envoy/" + callerKey + "/jira/main"},
 		"nginx-gateway-fabric": {"PATH /fabric/" + callerKey + "/jira/main"},
+		"agentgateway":         {"SITE jira/main", "CALLER_KEY " + callerKey},
 		"contour":              {"SITE jira/main", "CALLER_KEY " + callerKey},
 		"envoy-gateway":        {"The sample refers to the Secret main-auth-urls: nothing to paste."},
 		"ingress-nginx":        {"The operator writes it: nothing to paste. The condition GatewaysConfigured says whether it is done."},

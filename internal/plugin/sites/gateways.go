@@ -75,6 +75,10 @@ var gateways = []gateway{
 		"gateways/kgateway.md", "gateways/kgateway/jira.yaml", []string{wordSite, wordKey},
 	},
 	{
+		"agentgateway", authurl.GRPC, "",
+		"gateways/agentgateway.md", "gateways/agentgateway/jira.yaml", []string{wordSite, wordKey},
+	},
+	{
 		"istio", authurl.Envoy, tokensv1alpha1.GatewayIstio,
 		"gateways/istio.md", "gateways/istio/jira.yaml", []string{wordSite, wordKey},
 	},
