@@ -33,6 +33,9 @@ for kind in default high-availability namespaced single; do
 done
 "$kubectl" kustomize config/crd >"$out/crds.yaml"
 "$kubectl" kustomize config/access >"$out/access.yaml"
+"$kubectl" kustomize config/components/monitoring >"$out/monitoring.yaml"
+cp config/components/monitoring/rules.yaml "$out/prometheus-rules.yaml"
+cp config/components/monitoring/dashboard.json "$out/grafana-dashboard.json"
 
 mkdir "$out/chart"
 hack/release/chart.sh "$version" "$out/chart/apitoken-operator"
