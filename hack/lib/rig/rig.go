@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -122,10 +123,32 @@ func (r *Rig) build(ctx context.Context) error {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	r.dir, r.binary = dir, filepath.Join(dir, "apitoken-operator")
-	build := exec.CommandContext(ctx, "go", "build", "-o", r.binary, "./cmd/apitoken-operator")
-	build.Dir = controlplane.RepositoryRoot()
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w: %s", err, out)
+	return buildShared(ctx, r.binary)
+}
+
+// buildShared builds the operator in the folder that all rigs of a tree share, where it is linked only if something has changed, and
+// copies it: the next build may replace it.
+func buildShared(ctx context.Context, to string) error {
+	root := controlplane.RepositoryRoot()
+	shared := filepath.Join(root, "bin", "rig", "apitoken-operator")
+	if err := os.MkdirAll(filepath.Dir(shared), 0o755); err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	lock, err := os.OpenFile(shared+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("waiting for another build: %w", err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("waiting for another build: %w", err)
+	}
+	// A process that this one starts meanwhile would hold a copy open for writing, and nobody could run it: cp is not this one.
+	for _, args := range [][]string{{"go", "build", "-o", shared, "./cmd/apitoken-operator"}, {"cp", shared, to}} {
+		command := exec.CommandContext(ctx, args[0], args[1:]...)
+		command.Dir = root
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+		}
 	}
 	return nil
 }
