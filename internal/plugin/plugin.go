@@ -11,6 +11,7 @@ import (
 
 	"apitokens.dev/operator/internal/plugin/exit"
 	"apitokens.dev/operator/internal/plugin/explain"
+	"apitokens.dev/operator/internal/plugin/report"
 	"apitokens.dev/operator/internal/plugin/session"
 	"apitokens.dev/operator/internal/plugin/sites"
 	"apitokens.dev/operator/internal/plugin/tokens"
@@ -47,7 +48,8 @@ func New(streams genericiooptions.IOStreams, now func() time.Time) *cobra.Comman
 	})
 	s.AddFlags(root.PersistentFlags())
 	root.AddGroup(&cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupChange, Title: "Change:"})
-	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), sites.New(s), sites.NewURLs(s), sites.NewLicense(s), explain.New(s), newVersion(s))
+	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), explain.New(s), report.New(s), newVersion(s))
+	add(root, groupLook, sites.New(s), sites.NewURLs(s), sites.NewLicense(s))
 	add(root, groupChange, tokens.NewCreate(s), tokens.NewRotate(s), tokens.NewSuspend(s), tokens.NewResume(s), tokens.NewRevoke(s))
 	return root
 }

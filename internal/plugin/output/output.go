@@ -35,6 +35,9 @@ type Format struct {
 	noHeaders bool
 }
 
+// Of returns a Format that is set.
+func Of(format string) Format { return Format{format: format} }
+
 // AddTo adds the flag to a command, with the formats that it has.
 func (f *Format) AddTo(cmd *cobra.Command, allowed ...string) {
 	f.allowed = allowed
