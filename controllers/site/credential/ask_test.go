@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -133,6 +134,30 @@ func TestAskInVain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A clock that was ahead, and is right again, has the product asked once for each who asks. What it published then counts for nobody.
+func TestAskByAClockThatWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsking(t)
+		clock := testclock.NewFakePassiveClock(time.Now().Add(20 * time.Hour))
+		a.keeper.Clock = clock
+		a.ask(clock.Now())
+		if n, e := a.pass(); n == 0 || e.Checked.Before(clock.Now().Truncate(time.Second)) {
+			t.Fatalf("%d questions, published is %+v", n, e)
+		}
+		a.ask(clock.Now().Add(time.Second))
+		clock.SetTime(time.Now())
+		a.pass()
+		if n, _ := a.pass(); n != 0 {
+			t.Errorf("%d questions that nobody asked", n)
+		}
+		clock.SetTime(time.Now().Add(time.Minute))
+		a.ask(clock.Now())
+		if n, e := a.pass(); n != 1 || e.Name != "alice" || !e.Checked.Equal(clock.Now().UTC().Truncate(time.Second)) {
+			t.Errorf("%d questions, published is %+v", n, e)
+		}
+	})
 }
 
 // Another name under the same key is published by the check that finds it. After the product refused the personal access token,

@@ -71,12 +71,13 @@ func (m *Memory) again(site types.NamespacedName) {
 }
 
 // wanted returns the time since which somebody wants to know the owner of a working copy. It is zero if nobody does, or if the
-// enrolment says it, and not with a time to come: then the clock was ahead.
+// enrolment says it. A time to come counts for neither: then the clock was ahead, and who waits asks again.
 func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.Enrolment, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.asked[site][copyName]
-	if e.Name != "" && !e.Checked.Before(since) && !e.Checked.After(now) {
+	answered := e.Name != "" && !e.Checked.Before(since) && !e.Checked.After(now)
+	if answered || since.After(now) {
 		delete(m.asked[site], copyName)
 		return time.Time{}
 	}
