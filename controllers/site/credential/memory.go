@@ -71,13 +71,16 @@ func (m *Memory) again(site types.NamespacedName) {
 }
 
 // wanted returns the time since which somebody wants to know the owner of a working copy. It is zero if nobody does, or if the
-// enrolment says it. A time to come counts for neither: then the clock was ahead, and who waits asks again.
+// enrolment says it. A time to come is no answer, and is not waited for: then the clock was ahead.
 func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.Enrolment, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.asked[site][copyName]
-	answered := e.Name != "" && !e.Checked.Before(since) && !e.Checked.After(now)
-	if answered || since.After(now) {
+	if since.After(now) {
+		since = now.Truncate(time.Second) // as answers are
+		m.asked[site][copyName] = since
+	}
+	if e.Name != "" && !e.Checked.Before(since) && !e.Checked.After(now) {
 		delete(m.asked[site], copyName)
 		return time.Time{}
 	}
