@@ -259,7 +259,7 @@ func storedUser(number int, now time.Time) ([]pair, error) {
 		Source: upstream.Enrolled, UserKey: fmt.Sprintf("JIRAUSER%05d", number), Stored: issued(now), ID: int64(number + 1), Expires: issued(now).AddDate(0, 0, 90),
 	}
 	e := enrolment.Enrolment{
-		Namespace: Namespace, Site: Site, User: c.User, State: enrolment.Held, UserKey: c.UserKey, PAT: c.ID, Checked: now.UTC().Truncate(time.Second),
+		Namespace: Namespace, Site: Site, User: c.User, State: enrolment.Held, UserKey: c.UserKey, PAT: c.ID, Checked: now.UTC().Truncate(time.Second), Name: c.User,
 	}
 	encoded, err := c.Encode()
 	if err != nil {
