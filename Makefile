@@ -76,7 +76,7 @@ cluster-check: cluster-possible $(KUBE) node $(if $(SHORT),,$(HELM) $(TRAEFIK_IM
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m $(SHORT) ./hack/suites/cluster
 
 .PHONY: test-long
-test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing, alerts
 	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
 
 .PHONY: test-oldest
