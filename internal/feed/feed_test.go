@@ -283,7 +283,7 @@ func TestUserKeysAreFollowed(t *testing.T) {
 	block("JIRAUSER2")
 	f.eventually(authn.ReasonUserBlocked)
 	block("JIRAUSER3")
-	f.eventually(authn.ReasonAuthenticated)
+	f.eventually(authn.ReasonUpstreamCredentialMissing) // nobody knows whose the token is
 	f.token.Record.Data[record.DataKey], err = r.Encode()
 	must(t, err)
 	must(t, f.Operator.Update(t.Context(), f.token.Record))
