@@ -1,6 +1,8 @@
 package apitoken
 
 import (
+	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,5 +55,47 @@ func TestStartEndsWithDeletedTokens(t *testing.T) {
 	case <-done:
 	case <-time.After(time.Second):
 		t.Errorf("it waits for %v", r.found.names)
+	}
+}
+
+// Of very many objects that exist at the start, few are in the queue at a time. Each comes up once, but for those that are gone.
+func TestFewComeUpAtATime(t *testing.T) {
+	const n = 10 * atOnce
+	ctx, stop := context.WithCancel(t.Context())
+	done, ended := make(chan struct{}), make(chan error)
+	f := newFound(func() { close(done) })
+	name := func(i int) types.NamespacedName {
+		return types.NamespacedName{Namespace: "jira", Name: strconv.Itoa(i)}
+	}
+	for i := range n {
+		if f.noted().Create(event.CreateEvent{Object: &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: strconv.Itoa(i)}}, IsInInitialList: true}) {
+			t.Fatal("an object of the initial list is queued at once")
+		}
+	}
+	for i := 1; i < n; i += 2 {
+		f.noted().Delete(event.DeleteEvent{Object: &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "jira", Name: strconv.Itoa(i)}}})
+	}
+	go func() { ended <- f.Start(ctx) }()
+	var queued []types.NamespacedName
+	for i := 0; i < n; i += 2 {
+		if queued = append(queued, (<-f.due).Object); queued[len(queued)-1] != name(i) {
+			t.Fatalf("%v comes up, want %v", queued[len(queued)-1], name(i))
+		}
+		if len(queued) == atOnce {
+			if more, ok := f.next(); ok {
+				t.Fatalf("%v comes up beside %d others", more, atOnce)
+			}
+			for _, of := range queued {
+				if !f.take(of) {
+					t.Errorf("the look at %v is not the first", of)
+				}
+			}
+			queued = nil
+		}
+	}
+	<-done
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
