@@ -116,6 +116,8 @@ build: ## Build the operator into bin/
 VERSION ?= dev
 # Where a release says that its image is.
 IMAGE ?= apitokens.dev/apitoken-operator
+# Where a release says that its files are.
+DOWNLOAD ?= https://apitokens.dev/releases/$(VERSION)
 
 .PHONY: image
 image: ## Build the image for amd64 and arm64 into bin/dist, without a container engine (VERSION=dev)
@@ -135,9 +137,9 @@ alerts-check: ## Check alerts and dashboard with Prometheus' own promtool: each 
 	go test -C hack/tools/promtool .
 
 .PHONY: release
-release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, SBOM, licences, checksums (VERSION=v1.2.3)
+release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, the plugin, SBOM, licences, checksums (VERSION=v1.2.3)
 	@rm -rf $(BIN)/dist
-	@IMAGE=$(IMAGE) hack/release/release.sh $(VERSION) $(BIN)/dist
+	@IMAGE=$(IMAGE) DOWNLOAD=$(DOWNLOAD) hack/release/release.sh $(VERSION) $(BIN)/dist
 
 .PHONY: release-check
 release-check: $(KUBE) ## Test the packing of images and of the OLM bundle, and that two builds of the last commit are the same bytes

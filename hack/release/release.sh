@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Writes a release to a folder: release.sh VERSION FOLDER [ARCHITECTURE...]. It needs no network once the modules are there.
 # Images, the chart, the bundle for the Operator Lifecycle Manager, manifests with their digest, CRDs, bills of materials, licences,
-# the changes of the version, and checksums.
-# IMAGE is where the image will be published.
+# the plugin of kubectl with its manifest for krew, the changes of the version, and checksums.
+# IMAGE is where the image will be published, and DOWNLOAD is the URL below which the files will be.
 set -euo pipefail
 
 version=$1
@@ -47,6 +47,8 @@ go run -C hack/tools/bundle . "$version" "$out/olm" <"$out/install.yaml"
 mv "$out/olm/olm-prerequisites.yaml" "$out"
 pack "$out/olm" bundle >"$out/apitoken-operator-$version.bundle.tgz"
 rm -r "$out/olm"
+
+hack/release/plugin.sh "$version" "$out" "${@/#/linux/}"
 
 printf '%s\n' "$changes" >"$out/CHANGELOG.md"
 cp SECURITY-INSIGHTS.yml "$out"

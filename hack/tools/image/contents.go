@@ -72,6 +72,20 @@ func collectLicenses(root string, modules []debug.Module) ([]byte, error) {
 	return all.Bytes(), nil
 }
 
+// printLicenses writes the licences of Go and of the modules in a program.
+func printLicenses(w io.Writer, root, program string) error {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("reading what is in the program: %w", err)
+	}
+	text, err := collectLicenses(root, modulesOf(info))
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
 // moduleFolders returns where the module cache has each module.
 func moduleFolders(root string, modules []debug.Module) (map[string]string, error) {
 	args := []string{"mod", "download", "-json"}

@@ -55,8 +55,12 @@ func run() error {
 	flag.StringVar(&r.revision, "revision", "", "commit")
 	created := flag.String("created", "", "time of the commit, as RFC 3339")
 	folder := flag.String("folder", "", "pack this folder instead of the operator")
+	licenses := flag.String("licenses", "", "only print the licences of the modules in this program")
 	flag.Parse()
 	var err error
+	if *licenses != "" {
+		return printLicenses(os.Stdout, *root, *licenses)
+	}
 	if *folder != "" {
 		return packFolder(r, *folder, *out, flag.Args())
 	}
