@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -102,13 +103,14 @@ func (s *story) startPrometheus(t *testing.T) *scraper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yaml]\nscrape_configs:\n"
+	var config bytes.Buffer
+	config.WriteString("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yaml]\nscrape_configs:\n")
 	for name, url := range map[string]string{"controller": s.ControllerMetricsURL, "webhook": s.MetricsURL, "portal": s.PortalMetricsURL} {
 		address := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/metrics")
-		config += fmt.Sprintf("  - job_name: %s\n    static_configs: [{targets: [%q], labels: {namespace: apitoken-system, pod: apitoken-%s}}]\n", name, address, name)
+		fmt.Fprintf(&config, "  - job_name: %s\n    static_configs: [{targets: [%q], labels: {namespace: apitoken-system, pod: apitoken-%s}}]\n", name, address, name)
 	}
 	for name, text := range map[string][]byte{
-		"rules.yaml": regexp.MustCompile(`for: \d+[mh]`).ReplaceAll(rules, []byte("for: 5s")), "prometheus.yaml": []byte(config),
+		"rules.yaml": regexp.MustCompile(`for: \d+[mh]`).ReplaceAll(rules, []byte("for: 5s")), "prometheus.yaml": config.Bytes(),
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
 			t.Fatal(err)
