@@ -110,7 +110,7 @@ var traps = map[string]trap{
 	}, nil},
 	"the portal is not asked about": {map[string]string{
 		"nginx": `PORTAL/portal/SITE`, "haproxy": `!portal rest`, "caddy": `handle @portal`, "traefik": `name: main-apitokens-portal`, "envoy-gateway": `name: jira-apitokens`, "agentgateway": `name: jira-apitokens`,
-		"istio": `notPaths: \["/rest/api-tokens/\*", "/plugins/servlet/api-tokens\*"\]`, "gateway-api": `value: /rest/api-tokens\}`, "apisix": `name: portal`, "contour": `authPolicy: \{disabled: true\}`,
+		"istio": `notPaths: \["/rest/api-tokens/\*", "/plugins/servlet/api-tokens", "/plugins/servlet/api-tokens/\*"\]`, "gateway-api": `value: /rest/api-tokens\}`, "apisix": `name: portal`, "contour": `authPolicy: \{disabled: true\}`,
 		"ingress-nginx": `name: main-apitokens`, "haproxy-ingress": `name: main-apitokens-page`,
 	}, map[string]string{"kgateway": "the routes are those of envoy-gateway"}, nil},
 	"references to the operator's namespace": {map[string]string{
