@@ -10,7 +10,7 @@ of=(./controllers/apitoken ./internal/authn ./internal/pathprefix ./internal/lay
 
 # All other tests run with it. What takes minutes begins first: otherwise a core waits for it in the end. Tests wait as much as they
 # compute, so there are more packages at a time than cores.
-longest=(./controllers/site ./controllers/apitoken ./hack/suites/... ./webhook/portal/... ./config)
+longest=(./controllers/site/... ./controllers/apitoken ./hack/suites/... ./webhook/portal/... ./config)
 packages=$(($(getconf _NPROCESSORS_ONLN) + 2))
 
 printed=$(mktemp)
