@@ -52,6 +52,7 @@ func (s Site) ingressNginx(entry tokensv1alpha1.IngressGateway) plan {
 		{nginxPrefix + "auth-keepalive", "", "it drops the challenge of a 401"},
 		{nginxPrefix + "auth-signin", "", "it turns every 401 into a redirect"},
 		{nginxPrefix + "auth-snippet", "", "it can change the question"},
+		{nginxPrefix + "canary", "true", "ingress-nginx ignores the `auth-url` of a canary, so `ingressName` has to name the main Ingress"},
 		{nginxPrefix + "satisfy", "any", "a request from an allowed address passes without the webhook"},
 		{nginxPrefix + "rewrite-target", "", "the product would get another path than the webhook judges"},
 	}
