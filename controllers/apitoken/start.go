@@ -6,13 +6,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -33,7 +30,7 @@ type found struct {
 	queued  map[types.NamespacedName]struct{}
 	// more has a value if another name may come up. It is nil if none comes up by itself, outside a manager.
 	more chan struct{}
-	due  chan event.TypedGenericEvent[types.NamespacedName]
+	due  chan watch.Due
 	// done is called when the last of them was looked at, if it is not nil.
 	done func()
 }
@@ -41,7 +38,7 @@ type found struct {
 func newFound(done func()) *found {
 	return &found{
 		names: map[types.NamespacedName]struct{}{}, queued: map[types.NamespacedName]struct{}{}, more: make(chan struct{}, 1),
-		due: make(chan event.TypedGenericEvent[types.NamespacedName]), done: done,
+		due: make(chan watch.Due), done: done,
 	}
 }
 
@@ -55,14 +52,14 @@ func (f *found) add(name types.NamespacedName) {
 	}
 }
 
-// isEmpty reports whether the controller has started.
-func (f *found) isEmpty() bool {
+// allSeen reports whether nothing waits for its first look.
+func (f *found) allSeen() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.names) == 0
 }
 
-// take reports whether a name is there, and removes it. There is none in nil.
+// take removes a name, and reports whether it was there. A nil found has no names.
 func (f *found) take(name types.NamespacedName) bool {
 	if f == nil {
 		return false
@@ -122,25 +119,13 @@ func (f *found) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case f.due <- event.TypedGenericEvent[types.NamespacedName]{Object: name}:
+		case f.due <- watch.Due{Object: name}:
 		}
 	}
 }
 
 // Source has a controller reconcile what comes up, after everything that changes.
-func (f *found) Source() source.Source {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	return source.Channel(f.due, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
-		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
-			request := reconcile.Request{NamespacedName: e.Object}
-			if ranked, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-				ranked.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, request)
-			} else {
-				q.Add(request)
-			}
-		},
-	})
-}
+func (f *found) Source() source.Source { return watch.Names(f.due, handler.LowPriority) }
 
 // noted notes the objects of the initial list, which come up by themselves, and passes what changes. An object that changes before its
 // first look is looked at as any other.
@@ -168,10 +153,10 @@ func (r *Reconciler) changed() predicate.Predicate {
 	return predicate.And(watch.SpecOrMetadataChanged(), r.found.noted())
 }
 
-// siteChanged passes what changes a site. It has the Secrets of the site's APITokens read, as at any other time.
+// siteChanged passes what changes a site. The next look at each of its APITokens reads the Secret, also if it is the first one.
 func (r *Reconciler) siteChanged() predicate.Predicate {
 	return predicate.And(watch.SpecChanged(), predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		if r.found.isEmpty() {
+		if r.found.allSeen() {
 			return true
 		}
 		for _, of := range r.tokensOfSite(context.Background(), e.ObjectNew) {

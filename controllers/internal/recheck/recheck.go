@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"apitokens.dev/operator/controllers/internal/watch"
 )
 
 // step is the time between two shares of a round.
@@ -32,7 +30,7 @@ type Pace struct {
 type Round struct {
 	clock clock.WithTicker
 	pace  Pace
-	due   chan event.TypedGenericEvent[types.NamespacedName]
+	due   chan watch.Due
 
 	mu sync.Mutex
 	at map[types.NamespacedName]*looked
@@ -51,7 +49,7 @@ type looked struct {
 
 // New returns an empty round.
 func New(c clock.WithTicker, pace Pace) *Round {
-	r := &Round{clock: c, pace: pace, due: make(chan event.TypedGenericEvent[types.NamespacedName]), at: map[types.NamespacedName]*looked{}}
+	r := &Round{clock: c, pace: pace, due: make(chan watch.Due), at: map[types.NamespacedName]*looked{}}
 	r.ends.older, r.ends.newer = &r.ends, &r.ends
 	return r
 }
@@ -122,18 +120,11 @@ func (r *Round) Start(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case r.due <- event.TypedGenericEvent[types.NamespacedName]{Object: name}:
+			case r.due <- watch.Due{Object: name}:
 			}
 		}
 	}
 }
 
 // Source has a controller reconcile what comes up.
-func (r *Round) Source() source.Source {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	return source.Channel(r.due, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
-		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
-			q.Add(reconcile.Request{NamespacedName: e.Object})
-		},
-	})
-}
+func (r *Round) Source() source.Source { return watch.Names(r.due, 0) }

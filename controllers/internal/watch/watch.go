@@ -1,14 +1,38 @@
-// Package watch has the predicates of the controllers. An object that is deleted and created again while the watch is
+// Package watch has the sources and predicates of the controllers. An object that is deleted and created again while the watch is
 // interrupted arrives as one update with another UID. Every predicate here treats that as a deletion and a creation.
 package watch
 
 import (
+	"context"
 	"maps"
 
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 )
+
+// Due is an object that is due for a pass, by its name.
+type Due = event.TypedGenericEvent[types.NamespacedName]
+
+// Names has a controller reconcile the objects that come through a channel, with a priority. That of everything that changes is 0.
+func Names(due <-chan Due, priority int) source.Source {
+	return source.Channel(due, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+		GenericFunc: func(_ context.Context, e Due, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			request := reconcile.Request{NamespacedName: e.Object}
+			if ranked, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+				ranked.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, request)
+			} else {
+				q.Add(request)
+			}
+		},
+	})
+}
 
 // Replaced reports whether an update shows another object with the same name.
 func Replaced(old, now client.Object) bool { return old.GetUID() != now.GetUID() }

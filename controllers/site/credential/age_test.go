@@ -6,10 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -33,14 +31,7 @@ func TestAgeAfterRestart(t *testing.T) {
 		c := upstream.Credential{
 			Namespace: "dev", Site: "main", User: "alice", UserKey: "k1", Origin: here, Token: "x", Source: upstream.Pasted, Stored: time.Now().UTC(),
 		}
-		if err := k.store(t.Context(), c, nil); err != nil {
-			t.Fatal(err)
-		}
-		token := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "ci"}}
-		token.Spec.SiteRef.Name, token.Spec.User = s.Name, c.User
-		if err := k.Client.Create(t.Context(), token); err != nil {
-			t.Fatal(err)
-		}
+		hold(t, k, s, c)
 		for range 24 {
 			passes(t, k, s, time.Hour)
 			k.Memory = NewMemory() // a restart

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	testclock "k8s.io/utils/clock/testing"
@@ -56,14 +55,7 @@ func newAsking(t *testing.T) *asking {
 	a.copied = upstream.Credential{
 		Namespace: "dev", Site: "main", User: "alice", UserKey: "K1", Origin: here, Token: "x", Source: upstream.Pasted, Stored: time.Now().UTC(),
 	}
-	owner := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "ci"}}
-	owner.Spec.SiteRef.Name, owner.Spec.User = "main", "alice"
-	if err := a.keeper.Client.Create(t.Context(), owner); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.keeper.store(t.Context(), a.copied, nil); err != nil {
-		t.Fatal(err)
-	}
+	hold(t, a.keeper, a.site, a.copied)
 	passes(t, a.keeper, a.site, 3*time.Hour)
 	return a
 }

@@ -6,10 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -51,14 +49,7 @@ func TestNeededCopyIsNeverMarked(t *testing.T) {
 			Namespace: "dev", Site: "main", User: "alice", UserKey: "k1", Origin: here, Token: "x", Source: upstream.Enrolled, ID: 7,
 			Stored: clock.now.Add(time.Duration(left)*time.Second - settlePeriod).UTC(),
 		}
-		if err := k.store(t.Context(), c, nil); err != nil {
-			t.Fatal(err)
-		}
-		token := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "ci"}}
-		token.Spec.SiteRef.Name, token.Spec.User = s.Name, c.User
-		if err := k.Client.Create(t.Context(), token); err != nil {
-			t.Fatal(err)
-		}
+		hold(t, k, s, c)
 		k.Memory.of(client.ObjectKeyFromObject(s), c.SecretName(), c.Stored, time.Time{}, clock.now).checkAt = clock.now
 		if _, err := k.Reconcile(t.Context(), s, &atlassian.Upstream{Product: atlassian.Jira, URL: here}); err != nil {
 			t.Fatal(err)

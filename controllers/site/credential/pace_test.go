@@ -148,14 +148,7 @@ func TestAcceptedCopiesCostLittle(t *testing.T) {
 			c := upstream.Credential{
 				Namespace: s.Namespace, Site: s.Name, User: user, UserKey: "K-" + user, Origin: here, Token: user, Source: upstream.Pasted, Stored: time.Now().UTC(),
 			}
-			if err := k.store(t.Context(), c, nil); err != nil {
-				t.Fatal(err)
-			}
-			owner := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: user}}
-			owner.Spec.SiteRef.Name, owner.Spec.User = s.Name, user
-			if err := k.Client.Create(t.Context(), owner); err != nil {
-				t.Fatal(err)
-			}
+			hold(t, k, s, c)
 		}
 		passes(t, k, s, 2*time.Hour)
 		before := live.requests.Load()

@@ -19,6 +19,7 @@ import (
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/upstream"
 )
 
 // slowProduct takes a second for each answer. About users in hangs it never answers.
@@ -66,6 +67,19 @@ func slowSite(n int, p Product) (*Keeper, *tokensv1alpha1.AtlassianSite) {
 	return &Keeper{
 		Client: api, Live: api, Clock: clock.RealClock{}, Product: p, Memory: NewMemory(), Namespace: "copies", StateNamespace: "states", IntakeNamespace: "intakes",
 	}, s
+}
+
+// hold stores a working copy, and an APIToken of its user.
+func hold(t *testing.T, k *Keeper, s *tokensv1alpha1.AtlassianSite, c upstream.Credential) {
+	t.Helper()
+	if err := k.store(t.Context(), c, nil); err != nil {
+		t.Fatal(err)
+	}
+	owner := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: c.User}}
+	owner.Spec.SiteRef.Name, owner.Spec.User = s.Name, c.User
+	if err := k.Client.Create(t.Context(), owner); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // However many entries there are, and whatever the product does, a pass is short, and the next ones come to every entry.

@@ -5,10 +5,8 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 )
@@ -45,14 +43,7 @@ func TestRenewalRefusedIsSaidInEveryPass(t *testing.T) {
 				Namespace: "dev", Site: "main", User: "alice", UserKey: "k1", Origin: here, Token: "x", Source: upstream.Enrolled, ID: 7,
 				Stored: time.Now().Add(-80 * 24 * time.Hour).UTC().Truncate(time.Second), Expires: time.Now().Add(10 * 24 * time.Hour).UTC().Truncate(time.Second),
 			}
-			if err := k.store(t.Context(), c, nil); err != nil {
-				t.Fatal(err)
-			}
-			token := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "ci"}}
-			token.Spec.SiteRef.Name, token.Spec.User = s.Name, c.User
-			if err := k.Client.Create(t.Context(), token); err != nil {
-				t.Fatal(err)
-			}
+			hold(t, k, s, c)
 			rejected := func() int {
 				found, err := k.Reconcile(t.Context(), s, &atlassian.Upstream{Product: atlassian.Jira, URL: here})
 				if err != nil {

@@ -213,7 +213,7 @@ func (s *Service) awaitDecision(ctx context.Context, c *Caller, awaited func(enr
 // pasteField is the field of the form for a personal access token.
 const pasteField = "personalAccessToken"
 
-// mayPaste returns an error if the caller may not store this as their personal access token, whoever's it is.
+// mayPaste returns an error if the caller may store no personal access token, or if this text is none. Whose it is comes later.
 func (s *Service) mayPaste(c *Caller, text string) error {
 	switch {
 	case c.Token != nil:
