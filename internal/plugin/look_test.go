@@ -362,7 +362,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"list --older-than -3d", "such as 90d"},
 		{"list --unused-for 99999999d", "such as 90d"},
 		{"list -l =", "--selector"},
-		{"describe", "at least 1 arg"},
+		{"describe", "as in: kubectl apitoken describe NAME|TOKEN-ID... "},
 		{"urls", "1 arg"},
 		{"urls main --gateway apache", "there is no such gateway"},
 		{"license a b", "at most 1 arg"},

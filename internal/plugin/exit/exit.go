@@ -64,7 +64,7 @@ func CodeOf(err error) int {
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return With(Usage, fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath()))
+			return With(Usage, fmt.Errorf("%w, as in: %s; see '%s --help'", err, cmd.UseLine(), cmd.CommandPath()))
 		}
 		return nil
 	}
