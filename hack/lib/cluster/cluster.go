@@ -19,6 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/fakeproduct"
@@ -196,7 +197,8 @@ func (c *Cluster) Secret(ctx context.Context, namespace, name string) (s corev1.
 	return s, nil
 }
 
-// StartGateway starts the gateway for an auth URL. nginx gets the sample's configuration, also if it runs already.
+// StartGateway starts the gateway for an auth URL, and waits until it serves. nginx gets the sample's configuration, also if it runs
+// already.
 func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
 	if c.Traefik {
 		return c.startTraefik(ctx)
@@ -204,8 +206,8 @@ func (c *Cluster) StartGateway(ctx context.Context, authURL string) error {
 	return c.StartNginx(ctx, authURL)
 }
 
-// StartNginx starts nginx with the sample's configuration for an auth URL, or gives the one that runs another configuration. It asks
-// the replicas of the webhook at these addresses, or the Service if there are none.
+// StartNginx starts nginx with the sample's configuration for an auth URL, or gives the one that runs another configuration, and
+// waits until it serves. It asks the replicas of the webhook at these addresses, or the Service if there are none.
 func (c *Cluster) StartNginx(ctx context.Context, authURL string, webhooks ...string) error {
 	urls, err := c.Secret(ctx, rig.Namespace, rig.Site+"-auth-urls")
 	if err != nil {
@@ -221,12 +223,50 @@ func (c *Cluster) StartNginx(ctx context.Context, authURL string, webhooks ...st
 	if _, err := c.Kubectl(ctx, "admin", conf, "apply", "--server-side", "-f", "-"); err != nil {
 		return err
 	}
-	for _, command := range [][]string{{"rollout", "restart", "deployment/nginx"}, {"rollout", "status", "deployment/nginx", "--timeout", "3m"}} {
-		if _, err := c.Kubectl(ctx, "admin", nil, append([]string{"--namespace", "ingress"}, command...)...); err != nil {
-			return err
-		}
+	if _, err := c.Kubectl(ctx, "admin", nil, "--namespace", "ingress", "rollout", "restart", "deployment/nginx"); err != nil {
+		return err
+	}
+	return c.awaitGateway(ctx, "deployment/nginx")
+}
+
+// awaitGateway waits until a gateway is rolled out, the pod before has ended, and the Service leads to the new one. Then no connection
+// leads to the one before. A pod that ends serves on until the Service no longer leads to it, so its end says that too.
+func (c *Cluster) awaitGateway(ctx context.Context, deployment string) error {
+	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", "ingress", "rollout", "status", deployment, "--timeout", "3m")
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		last = c.onlyGateway(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the gateway to serve: %w: %w", err, last)
 	}
 	return nil
+}
+
+// onlyGateway returns an error as long as there is not one pod of the gateway that answers at the site's base URL.
+func (c *Cluster) onlyGateway(ctx context.Context) error {
+	pods, err := c.Kubectl(ctx, "admin", nil, "--namespace", "ingress", "get", "pods", "--selector", "app.kubernetes.io/name", "--output", "name")
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(pods, "\n"); n != 1 {
+		return fmt.Errorf("%d pods run", n)
+	}
+	client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.BaseURL()+"/login.jsp", http.NoBody)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("User-Agent", "kube-probe/test") // Requests leaves it out
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
 }
 
 // nginxConfig returns the Secret with nginx's configuration: the sample with its words in capitals replaced. With an https URL,

@@ -56,6 +56,5 @@ func (c *Cluster) startTraefik(ctx context.Context) error {
 	if err := c.Apply(ctx, "traefik.yaml"); err != nil {
 		return err
 	}
-	_, err := c.Kubectl(ctx, "admin", nil, "--namespace", "ingress", "rollout", "status", "deployment/traefik", "--timeout", "3m")
-	return err
+	return c.awaitGateway(ctx, "deployment/traefik")
 }

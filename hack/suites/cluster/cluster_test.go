@@ -125,7 +125,7 @@ func serve(t *testing.T) {
 	works(t)
 }
 
-// startGateway starts the gateway with the site's auth URL, or starts it again. Then no connection leads to the one before.
+// startGateway starts the gateway with the site's auth URL, or starts it again.
 func startGateway(t *testing.T) {
 	t.Helper()
 	authURL, err := on.AuthURL(t.Context())
@@ -135,14 +135,6 @@ func startGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gateway before to end", time.Minute, func(ctx context.Context) error {
-		running, err := on.Kubectl(ctx, "admin", nil, "--namespace", "ingress", "get", "pods", "--selector", "app.kubernetes.io/name", "--output", "name")
-		if n := strings.Count(running, "\n"); err == nil && n != 1 {
-			err = fmt.Errorf("%d pods run", n)
-		}
-		return err
-	})
-	on.Client().CloseIdleConnections()
 }
 
 // works returns the delivered token. It fails unless the token opens the gateway, and another does not.
