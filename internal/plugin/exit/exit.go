@@ -25,7 +25,7 @@ var Codes = [...]string{
 	Usage:    "the command line is wrong, or the question was not answered with yes: nothing was done",
 	Partial:  "some of several tokens failed; the others are done",
 	TimedOut: "it was not done within --timeout; it may still be done later",
-	No:       "of a question: no; the token does not authenticate, or the licence is not valid",
+	No:       "of a question: no; the token does not authenticate, the licence is not valid, or doctor found a problem",
 }
 
 // coded is an error with the exit code that it leads to.

@@ -51,7 +51,7 @@ func (f *Flags) Given() bool {
 }
 
 // List returns the selected APITokens, by namespace and name.
-func (f *Flags) List(ctx context.Context, s *session.Session, c client.Client) ([]tokensv1alpha1.APIToken, error) {
+func (f *Flags) List(ctx context.Context, s *session.Session, c client.Reader) ([]tokensv1alpha1.APIToken, error) {
 	namespace, err := s.Namespace()
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func LastSign(t *tokensv1alpha1.APIToken) time.Time {
 }
 
 // list returns all APITokens that the API server selects, by namespace and name.
-func list(ctx context.Context, c client.Client, options ...client.ListOption) (all []tokensv1alpha1.APIToken, err error) {
+func list(ctx context.Context, c client.Reader, options ...client.ListOption) (all []tokensv1alpha1.APIToken, err error) {
 	for next := ""; ; {
 		var page tokensv1alpha1.APITokenList
 		if err := c.List(ctx, &page, append(options, client.Limit(pageSize), client.Continue(next))...); err != nil {
@@ -116,7 +116,7 @@ func list(ctx context.Context, c client.Client, options ...client.ListOption) (a
 }
 
 // Named returns the APITokens that arguments name, each by its name, or by its token id in any namespace.
-func Named(ctx context.Context, s *session.Session, c client.Client, args []string) ([]tokensv1alpha1.APIToken, error) {
+func Named(ctx context.Context, s *session.Session, c client.Reader, args []string) ([]tokensv1alpha1.APIToken, error) {
 	namespace, err := s.Namespace()
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func TokenID(s *session.Session, arg string) (id string, ok bool) {
 var ErrNoToken = errors.New("no APIToken has the token id")
 
 // ByID returns the APITokens with a token id: in all namespaces, or in one if the user may not search all.
-func ByID(ctx context.Context, c client.Client, namespace, id string) ([]tokensv1alpha1.APIToken, error) {
+func ByID(ctx context.Context, c client.Reader, namespace, id string) ([]tokensv1alpha1.APIToken, error) {
 	where := "in any namespace"
 	found, err := list(ctx, c, client.MatchingFields{"status.tokenID": id})
 	if apierrors.IsForbidden(err) {
@@ -195,6 +195,6 @@ func Ref(t metav1.Object) string {
 }
 
 // InNamespace returns all APITokens of a namespace.
-func InNamespace(ctx context.Context, c client.Client, namespace string) ([]tokensv1alpha1.APIToken, error) {
+func InNamespace(ctx context.Context, c client.Reader, namespace string) ([]tokensv1alpha1.APIToken, error) {
 	return list(ctx, c, client.InNamespace(namespace))
 }

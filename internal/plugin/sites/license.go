@@ -67,7 +67,7 @@ func NewLicense(s *session.Session) *cobra.Command {
 // one returns the site that the arguments name, or all sites.
 func one(cmd *cobra.Command, s *session.Session, args []string, everywhere bool) ([]tokensv1alpha1.AtlassianSite, error) {
 	if len(args) == 0 {
-		return list(cmd.Context(), s, everywhere)
+		return listOf(cmd.Context(), s, everywhere)
 	}
 	c, err := s.Client()
 	if err != nil {

@@ -39,7 +39,7 @@ func New(s *session.Session) *cobra.Command {
 			if err := format.Check(); err != nil {
 				return err
 			}
-			all, err := list(cmd.Context(), s, everywhere)
+			all, err := listOf(cmd.Context(), s, everywhere)
 			if err != nil {
 				return err
 			}
@@ -92,13 +92,18 @@ func gatewayTypes(s *tokensv1alpha1.AtlassianSite) string {
 	return strings.Join(types, ",")
 }
 
-// list returns the sites of the namespace of the command, or of all, by namespace and name.
-func list(ctx context.Context, s *session.Session, everywhere bool) ([]tokensv1alpha1.AtlassianSite, error) {
-	namespace, err := s.Namespace()
+// listOf is List with a client of its own.
+func listOf(ctx context.Context, s *session.Session, everywhere bool) ([]tokensv1alpha1.AtlassianSite, error) {
+	c, err := s.Client()
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.Client()
+	return List(ctx, s, c, everywhere)
+}
+
+// List returns the sites of the namespace of the command, or of all, by namespace and name.
+func List(ctx context.Context, s *session.Session, c client.Reader, everywhere bool) ([]tokensv1alpha1.AtlassianSite, error) {
+	namespace, err := s.Namespace()
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +122,7 @@ func list(ctx context.Context, s *session.Session, everywhere bool) ([]tokensv1a
 }
 
 // Get returns the site that an argument names: NAME in the namespace of the command, or NAMESPACE/NAME.
-func Get(ctx context.Context, s *session.Session, c client.Client, arg string) (*tokensv1alpha1.AtlassianSite, error) {
+func Get(ctx context.Context, s *session.Session, c client.Reader, arg string) (*tokensv1alpha1.AtlassianSite, error) {
 	namespace, name, ok := strings.Cut(arg, "/")
 	if !ok {
 		var err error
@@ -136,7 +141,7 @@ func Get(ctx context.Context, s *session.Session, c client.Client, arg string) (
 // CompleteNames completes the names of the sites in the namespace of the command, as the only argument.
 func CompleteNames(s *session.Session) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		all, err := list(cmd.Context(), s, false)
+		all, err := listOf(cmd.Context(), s, false)
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
