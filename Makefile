@@ -136,6 +136,10 @@ chart-check: $(KUBE) ## Render the chart with Helm's engine, and compare it with
 alerts-check: ## Check alerts and dashboard with Prometheus' own promtool: each alert fires in its drill, and no other does
 	go test -C hack/tools/promtool .
 
+.PHONY: scanners-check
+scanners-check: ## Try the rules of config/scanners with gitleaks itself
+	go test -C hack/tools/gitleaks .
+
 .PHONY: release
 release: $(KUBE) ## Write a release of the last commit to bin/dist: images, manifests, CRDs, the plugin, SBOM, licences, checksums (VERSION=v1.2.3)
 	@rm -rf $(BIN)/dist
@@ -194,6 +198,7 @@ verify: generate $(LEGO) ## Regenerate everything; fail if the result differs fr
 	go -C hack/tools/chart mod tidy -diff
 	go -C hack/tools/bundle mod tidy -diff
 	go -C hack/tools/promtool mod tidy -diff
+	go -C hack/tools/gitleaks mod tidy -diff
 	go -C hack/tools/node/kube mod tidy -diff
 	go -C hack/tools/node/cni mod tidy -diff
 	go -C hack/tools/node/coredns mod tidy -diff

@@ -350,3 +350,65 @@ func TestRefusalsNameThePresentedID(t *testing.T) {
 		t.Errorf("to somebody else than the ingress: %+v", d)
 	}
 }
+
+// Live says of a text what a request with it would be told, for each way in which a token can be none or not work.
+func TestLive(t *testing.T) {
+	f := newFixture(t)
+	dead, ending, current := f.rotated(t)
+	_, foreign := newToken(t)
+	other := authn.SiteName{Namespace: jira.Namespace, Name: "other"}
+	elsewhere := site(other)
+	elsewhere.ContextPath = "/jira"
+	f.PutSite(elsewhere)
+	living, of := alice(uid, "ci"), site(jira)
+	for _, step := range []struct {
+		name string
+		set  func()
+		want map[string]bool // by text
+	}{
+		{"a token with three secrets", func() {}, map[string]bool{
+			current: true, ending: true, dead: false, foreign: false, current + "x": false, current[:token.Length-1]: false, "": false, "password": false,
+		}},
+		{"suspended", func() { suspended := living; suspended.Suspended = true; f.PutToken(suspended) }, map[string]bool{current: false}},
+		{"limited", func() { limited := living; limited.Limits.ReadOnly = true; f.PutToken(limited) }, map[string]bool{current: true}},
+		{"expired", func() { expired := living; expired.Lifetime.Until = time.Now().Add(-time.Minute); f.PutToken(expired) }, map[string]bool{current: false}},
+		{"resumed", func() { f.PutToken(living) }, map[string]bool{current: true}},
+		{"of before the epoch", func() { later := of; later.Lifetime.IssuedAfter = time.Now().Add(time.Minute); f.PutSite(later) }, map[string]bool{current: false}},
+		{"of a blocked user", func() { blocking := of; blocking.BlockedNames = []string{"alice"}; f.PutSite(blocking) }, map[string]bool{current: false}},
+		{"allowed again", func() { f.PutSite(of) }, map[string]bool{current: true}},
+		{"deleted", func() { f.DeleteToken(uid) }, map[string]bool{current: false}},
+	} {
+		step.set()
+		for text, want := range step.want {
+			got := f.Live(jira, []byte(text))
+			if got != want {
+				t.Errorf("%s: %.20q… is live: %t", step.name, text, got)
+			}
+			d := f.Identify(ownRequest("/jira/rest/api-tokens/latest/", basic("alice", text)))
+			if (d.Verdict == authn.Allow) != got {
+				t.Errorf("%s: a request with %.20q… is told %+v", step.name, text, d)
+			}
+			if f.Live(other, []byte(text)) {
+				t.Errorf("%s: %.20q… is live at another site", step.name, text)
+			}
+		}
+	}
+	if f.Live(authn.SiteName{Name: "none"}, []byte(current)) {
+		t.Error("live at a site that does not exist")
+	}
+}
+
+// To ask costs no more memory for one text than for another, so that the time says nothing either.
+func TestLiveCostsTheSame(t *testing.T) {
+	f := newFixture(t)
+	id, unknown := newToken(t)
+	wrong, err := token.New(f.record.TokenID, rand.Reader)
+	if err != nil || id == "" {
+		t.Fatal(err)
+	}
+	for _, text := range []string{f.token, unknown, wrong} {
+		if n := testing.AllocsPerRun(100, func() { f.Live(jira, []byte(text)) }); n > 1 { // the text itself
+			t.Errorf("%.20s…: %v allocations", text, n)
+		}
+	}
+}

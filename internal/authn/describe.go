@@ -75,6 +75,19 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	return e.name(), true
 }
 
+// Live reports whether text is a secret that authenticates at the site now, whatever its limits are. It is verified exactly as in a
+// request, so that a text that is none costs and takes the same. An imported secret is not found by its text.
+func (ix *Index) Live(at SiteName, text []byte) bool {
+	now := ix.now()
+	defer ix.mu.read().RUnlock()
+	s := ix.sites[at]
+	if s == nil {
+		return false
+	}
+	_, reason := ix.verifyGenerated(&question{Request: &Request{Site: at}, site: s, now: now}, credential{password: text, alone: true})
+	return reason == ""
+}
+
 // TokenID returns the token id in the record of the APIToken with this UID, or an empty text if there is no record. It costs much less
 // than Record, for those who ask about very many.
 func (ix *Index) TokenID(uid string) string {

@@ -167,6 +167,43 @@ func revokePresented(c *call) error {
 	return nil
 }
 
+// verifyBody is the body of a question about a token: ours, or the one that TruffleHog sends about a finding of the detector in
+// config/scanners. TruffleHog lists the text of the finding first, then the groups of the regular expression.
+type verifyBody struct {
+	Token      *string `json:"token" expect:"a string"`
+	TruffleHog *struct {
+		Token []string `json:"token" expect:"a list of strings"`
+	} `json:"apitokens.dev" expect:"an object with a list token"`
+}
+
+func (b verifyBody) presented() (text string, ok bool) {
+	switch {
+	case b.Token != nil && b.TruffleHog == nil:
+		return *b.Token, true
+	case b.Token == nil && b.TruffleHog != nil && len(b.TruffleHog.Token) > 0:
+		return b.TruffleHog.Token[0], true
+	}
+	return "", false
+}
+
+// verifyPresented answers 200 if a token works, and else what it answers to a request with such a token. The question is no use of
+// the token: nothing is recorded or logged.
+func verifyPresented(c *call) error {
+	var body verifyBody
+	if err := c.read(&body); err != nil {
+		return err
+	}
+	text, ok := body.presented()
+	if !ok {
+		return invalid("token", "token is required: the API token to verify.")
+	}
+	if !c.Index.Live(c.site.Ref(), []byte(text)) {
+		return selfservice.ErrAPIToken
+	}
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
 // parameters returns the parameters of the query. Each must be one of known, and may be given once.
 func (c *call) parameters(known []string) (url.Values, error) {
 	q, err := url.ParseQuery(c.r.URL.RawQuery)

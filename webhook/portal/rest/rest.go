@@ -51,6 +51,7 @@ var routes = []route{
 	{method: http.MethodPost, path: "/", run: create},
 	{method: http.MethodGet, path: "/openapi.json", anonymous: true, run: describe},
 	{method: http.MethodPost, path: "/revoke", anonymous: true, run: revokePresented},
+	{method: http.MethodPost, path: "/verify", anonymous: true, run: verifyPresented},
 	{method: http.MethodDelete, path: "/all", run: revokeAll},
 	{method: http.MethodGet, path: "/admin", run: search, parameters: []string{"user", "q", "startAt", "maxResults"}},
 	{method: http.MethodDelete, path: "/admin/tokens", run: revokeAllOf, parameters: []string{"user"}},
