@@ -69,6 +69,14 @@ func (a *accounts) deactivate(name string) (User, bool) {
 	return user, ok
 }
 
+func (a *accounts) activate(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	user, ok := a.find(name)
+	delete(a.inactive, user.Key)
+	return ok
+}
+
 // rename refuses a name that another user has, even an inactive one.
 func (a *accounts) rename(from, to string) bool {
 	a.mu.Lock()
@@ -102,6 +110,10 @@ func (p *Product) Deactivate(name string) bool {
 	}
 	return ok
 }
+
+// Activate lets a deactivated user sign in again, as an administrator does. Their
+// tokens work again, which is assumed. It reports whether the user exists.
+func (p *Product) Activate(name string) bool { return p.accounts.activate(name) }
 
 // Rename gives a user another name. Their key, sessions and tokens stay. It
 // reports whether the user exists and the new name was free.

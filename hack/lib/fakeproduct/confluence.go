@@ -1,6 +1,7 @@
 package fakeproduct
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -26,11 +27,15 @@ type Confluence struct {
 	pages []page
 }
 
-type page struct{ id, title, space, body, creator string } // creator is a key
+type page struct {
+	id, title, space, body, creator string // creator is a key
+	deleted                         bool
+}
 
 // NewConfluence makes a fake Confluence with no pages, no sessions and no requests seen.
 func NewConfluence(o Options) *Confluence {
 	c := &Confluence{}
+	o.Version = cmp.Or(o.Version, "10.2.0")
 	c.set(o)
 	read := []string{http.MethodGet, http.MethodHead}
 	c.endpoints = map[string]endpoint{
@@ -39,7 +44,7 @@ func NewConfluence(o Options) *Confluence {
 		"/rest/api/user/current":   {methods: read, answer: c.current},
 		"/rest/api/user/anonymous": {methods: read, answer: c.anonymous},
 		contentPath:                {methods: append(read, http.MethodPost), answer: c.content},
-		contentPath + "/*":         {methods: read, answer: c.one},
+		contentPath + "/*":         {methods: append(read, http.MethodDelete), answer: c.one},
 		"/rest/double/1.0/echo":    {answer: echo},
 		"/login.action":            {methods: read, answer: c.login},
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
@@ -120,6 +125,9 @@ func (c *Confluence) content(w http.ResponseWriter, r *http.Request, in call) {
 	if !in.anonymous() {
 		c.mu.Lock()
 		for _, p := range c.pages {
+			if p.deleted {
+				continue
+			}
 			results = append(results, c.shown(r, p))
 		}
 		c.mu.Unlock()
@@ -145,24 +153,31 @@ func (c *Confluence) create(w http.ResponseWriter, r *http.Request, in call) {
 		return
 	}
 	c.mu.Lock()
-	made := page{strconv.Itoa(firstContent + len(c.pages)), sent.Title, sent.Space.Key, sent.Body.Storage.Value, in.by.Key}
+	made := page{id: strconv.Itoa(firstContent + len(c.pages)), title: sent.Title, space: sent.Space.Key, body: sent.Body.Storage.Value, creator: in.by.Key}
 	c.pages = append(c.pages, made)
 	c.mu.Unlock()
 	writeJSON(w, http.StatusOK, c.shown(r, made))
 }
 
-// one returns a page by its id. A page that the caller may not see is 404.
+// one returns a page by its id, or deletes it. A page that the caller may not see is 404.
 func (c *Confluence) one(w http.ResponseWriter, r *http.Request, in call) {
 	id := in.last()
 	c.mu.Lock()
-	i := slices.IndexFunc(c.pages, func(p page) bool { return p.id == id })
-	pages := c.pages
-	c.mu.Unlock()
-	if i < 0 || in.anonymous() {
-		writeContentError(w, http.StatusNotFound, false, "No content found with id: ContentId{id="+id+"}")
-		return
+	i := slices.IndexFunc(c.pages, func(p page) bool { return p.id == id && !p.deleted })
+	var found page
+	if i >= 0 {
+		found = c.pages[i]
+		c.pages[i].deleted = r.Method == http.MethodDelete && !in.anonymous()
 	}
-	writeJSON(w, http.StatusOK, c.shown(r, pages[i]))
+	c.mu.Unlock()
+	switch {
+	case i < 0 || in.anonymous():
+		writeContentError(w, http.StatusNotFound, false, "No content found with id: ContentId{id="+id+"}")
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		writeJSON(w, http.StatusOK, c.shown(r, found))
+	}
 }
 
 func (c *Confluence) shown(r *http.Request, p page) map[string]any {

@@ -109,6 +109,12 @@ func TestConfluenceKeepsPages(t *testing.T) {
 			t.Errorf("%s: anonymous callers see %s", path, got.body)
 		}
 	}
+	if got := as("DELETE", contentPath+"/"+made.ID, "Bearer alice-pat", ""); got.StatusCode != http.StatusNoContent {
+		t.Errorf("deleting: got %d %s", got.StatusCode, got.body)
+	}
+	if got := as("GET", contentPath, "Bearer bob-pat", ""); strings.Contains(got.body, "Release plan") {
+		t.Errorf("a deleted page is listed: %s", got.body)
+	}
 }
 
 func TestConfluenceSessions(t *testing.T) {

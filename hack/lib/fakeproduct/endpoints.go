@@ -3,6 +3,8 @@ package fakeproduct
 import (
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 )
 
 const (
@@ -23,7 +25,7 @@ func (j *Jira) routes() map[string]endpoint {
 		"/rest/api/2/configuration": {methods: read, refuse: unauthorized, answer: configuration},
 		"/rest/api/2/serverInfo":    {methods: read, answer: j.serverInfo},
 		issuePath:                   {methods: []string{http.MethodPost}, refuse: unauthorized, answer: j.createIssue},
-		issuePath + "/*":            {methods: read, refuse: unauthorized, answer: j.getIssue},
+		issuePath + "/*":            {methods: append(read, http.MethodDelete), refuse: unauthorized, answer: j.oneIssue},
 		"/rest/auth/1/session":      {methods: session, answer: j.session},
 		"/rest/double/1.0/echo":     {answer: echo},
 		"/login.jsp":                {answer: j.login},
@@ -73,12 +75,21 @@ func configuration(w http.ResponseWriter, _ *http.Request, _ call) {
 func (j *Jira) serverInfo(w http.ResponseWriter, r *http.Request, _ call) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"baseUrl":        origin(r) + j.context,
-		"version":        "11.3.0",
-		"versionNumbers": []int{11, 3, 0},
+		"version":        j.version,
+		"versionNumbers": versionNumbers(j.version),
 		"deploymentType": "Server",
 		"serverTime":     j.now().Format(jiraTime),
 		"serverTitle":    "Jira (fake product)",
 	})
+}
+
+func versionNumbers(version string) []int {
+	var numbers []int
+	for part := range strings.SplitSeq(version, ".") {
+		number, _ := strconv.Atoi(part) // the versions of a test are numbers
+		numbers = append(numbers, number)
+	}
+	return numbers
 }
 
 func (j *Jira) userURL(r *http.Request, name string) string {

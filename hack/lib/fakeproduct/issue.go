@@ -27,6 +27,7 @@ type issue struct {
 	fields  issueFields
 	creator string // a key
 	created time.Time
+	deleted bool
 }
 
 // issueFields are the fields that the fake product keeps.
@@ -79,7 +80,7 @@ func (i *issues) find(idOrKey string) (issue, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, one := range i.all {
-		if one.id == idOrKey || one.key == idOrKey {
+		if !one.deleted && (one.id == idOrKey || one.key == idOrKey) {
 			return one, true
 		}
 	}
@@ -102,12 +103,28 @@ func (j *Jira) createIssue(w http.ResponseWriter, r *http.Request, in call) {
 	writeJSON(w, http.StatusCreated, map[string]string{"id": made.id, "key": made.key, "self": j.issueURL(r, made)})
 }
 
-// getIssue returns an issue by its key or id.
-func (j *Jira) getIssue(w http.ResponseWriter, r *http.Request, in call) {
+// remove deletes an issue. Its number is not given to another one.
+func (i *issues) remove(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for n := range i.all {
+		if i.all[n].id == id {
+			i.all[n].deleted = true
+		}
+	}
+}
+
+// oneIssue returns an issue by its key or id, or deletes it.
+func (j *Jira) oneIssue(w http.ResponseWriter, r *http.Request, in call) {
 	found, ok := j.issues.find(in.last())
 	if !ok {
 		// https://github.com/go-jira/jira/issues/490
 		writeErrors(w, http.StatusNotFound, "Issue Does Not Exist")
+		return
+	}
+	if r.Method == http.MethodDelete {
+		j.issues.remove(found.id)
+		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	creator := j.person(r, j.accounts.known(found.creator))

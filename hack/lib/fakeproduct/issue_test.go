@@ -32,7 +32,9 @@ func TestIssues(t *testing.T) {
 		{"one too far", "alice-pat", "GET", "/DEMO-3", "", 404, "Issue Does Not Exist"},
 		{"anonymous, making", "", "POST", "", made, 401, `"errorMessages":["You are not authenticated.`},
 		{"anonymous, reading", "", "GET", "/DEMO-1", "", 401, `"errorMessages":["You are not authenticated.`},
-		{"another method", "alice-pat", "DELETE", "/DEMO-1", "", 405, "405"},
+		{"another method", "alice-pat", "PUT", "/DEMO-1", "", 405, "405"},
+		{"deleted", "alice-pat", "DELETE", "/DEMO-1", "", 204, ""},
+		{"after it was deleted", "alice-pat", "GET", "/DEMO-1", "", 404, "Issue Does Not Exist"},
 		{"no JSON", "alice-pat", "POST", "", "x", 400, "not a JSON object"},
 		{"nothing", "alice-pat", "POST", "", "{}", 400, `{"errorMessages":[],"errors":{"issuetype":"issue type is required","project":"project is required",` +
 			`"summary":"You must specify a summary of the issue."}}`},

@@ -3,7 +3,10 @@
 // request, so that a test can check which credential the product received.
 package fakeproduct
 
-import "maps"
+import (
+	"cmp"
+	"maps"
+)
 
 // Jira is a fake Jira 11. It is an http.Handler and safe for concurrent use.
 type Jira struct {
@@ -15,6 +18,7 @@ type Jira struct {
 // NewJira makes a fake Jira with no issues, no sessions and no requests seen.
 func NewJira(o Options) *Jira {
 	j := &Jira{}
+	o.Version = cmp.Or(o.Version, "11.3.0")
 	j.set(o)
 	j.endpoints = j.routes()
 	maps.Copy(j.endpoints, j.patEndpoints())

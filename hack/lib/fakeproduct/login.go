@@ -22,7 +22,7 @@ func (p *Product) login(w http.ResponseWriter, r *http.Request, in call) {
 		http.Redirect(w, r, p.destination(wanted), http.StatusFound)
 		return
 	}
-	form := map[string]any{"Action": p.context + p.web.form, "Web": p.web, "Destination": wanted}
+	form := map[string]any{"Action": p.context + p.web.form, "Web": p.web, "Destination": wanted, "Version": p.version}
 	switch {
 	case in.reason == loginFailed:
 		form["Message"] = "Sorry, your username and password are incorrect."
@@ -93,6 +93,7 @@ func writeTemplate(w http.ResponseWriter, page *template.Template, data map[stri
 var (
 	loginPage = template.Must(template.New("login").Parse(`<!DOCTYPE html>
 <html lang="en">
+<meta name="ajs-version-number" content="{{.Version}}">
 <title>Log in</title>
 <h1>Log in</h1>
 {{with .Message}}<p role="alert">{{.}}</p>

@@ -31,6 +31,9 @@ type Options struct {
 	// root.
 	ContextPath string
 	Users       []User
+	// Version is what the product says is its version: 11.3.0 of Jira and 10.2.0
+	// of Confluence when empty. It changes nothing else.
+	Version string
 	// BasicAuth allows Basic authentication. Jira 11 ships with it off:
 	// https://mrrefactoring.github.io/jira.js/guide/data-center
 	BasicAuth bool
@@ -50,6 +53,7 @@ type Options struct {
 // Seraph's the credentials, and every request is remembered.
 type Product struct {
 	context     string
+	version     string
 	accounts    accounts
 	pats        pats
 	patRules    patRules
@@ -72,7 +76,7 @@ type Product struct {
 }
 
 func (p *Product) set(o Options) {
-	p.context = strings.TrimSuffix(o.ContextPath, "/")
+	p.context, p.version = strings.TrimSuffix(o.ContextPath, "/"), o.Version
 	p.latest, p.now = map[string]string{"/rest/pat/latest/": "/rest/pat/1.0/"}, o.Now
 	if p.now == nil {
 		p.now = time.Now

@@ -1,0 +1,226 @@
+package product
+
+import (
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+
+	"apitokens.dev/operator/internal/atlassian"
+)
+
+// The pages that both products have, at other paths.
+const (
+	loginPage = iota
+	loginForm
+	logoutPage
+	dashboard
+)
+
+var pages = map[atlassian.Product][4]string{
+	atlassian.Jira:       {"/login.jsp", "/login.jsp", "/logout", "/secure/Dashboard.jspa"},
+	atlassian.Confluence: {"/login.action", "/dologin.action", "/logout.action", "/dashboard.action"},
+}
+
+func (k *kit) page(which int) string { return pages[k.product][which] }
+
+// login is a session of the user in a browser.
+type login struct{ cookies option }
+
+// session returns the session of the run.
+func (k *kit) session() (*login, error) {
+	if k.login != nil {
+		return k.login, nil
+	}
+	l, err := k.signIn()
+	if err == nil {
+		k.login = l
+	}
+	return l, err
+}
+
+// signIn signs the user in by the form, as a browser does.
+func (k *kit) signIn() (*login, error) {
+	if err := k.password(); err != nil {
+		return nil, err
+	}
+	cookies := k.submit("").cookies()
+	l := &login{cookies: func(r *request) {
+		for _, c := range cookies {
+			cookie(c.Name, c.Value)(r)
+		}
+	}}
+	if len(cookies) == 0 || k.signedIn(k.get(k.who(), l.cookies)) != nil {
+		return nil, notTriedError("the login form did not sign the user in: is there a second step, or single sign-on?")
+	}
+	return l, nil
+}
+
+// submit posts the login form.
+func (k *kit) submit(destination string) *answer {
+	fields := parameters(k.User, k.Password)
+	fields.Set("os_destination", destination)
+	fields.Set("login", "Log In")
+	return k.get(k.page(loginForm), form(fields))
+}
+
+// ids are those of the fields and of the button of the login form.
+var ids = map[atlassian.Product][]string{
+	atlassian.Jira:       {`id="login-form-username"`, `id="login-form-password"`, `id="login-form-submit"`},
+	atlassian.Confluence: {`id="os_username"`, `id="os_password"`, `id="loginButton"`},
+}
+
+// to returns where a login leads that was to lead there.
+func (k *kit) to(destination string) *answer {
+	return k.get(k.page(loginPage)+"?os_destination="+url.QueryEscape(destination), bearer(k.pat))
+}
+
+// logoutLink is the link with which a page signs out.
+var logoutLink = regexp.MustCompile(`href="([^"]*logout[^"]*atl_token=([^"&]*)[^"]*)"`)
+
+// link returns the target of the logout link on a page that a session sees.
+func (k *kit) link(l *login) (string, error) {
+	a := k.get(k.page(dashboard), l.cookies)
+	found := logoutLink.FindStringSubmatch(string(a.body))
+	if found == nil {
+		return "", all(a.err, must(false, "the page has no link to log out with an atl_token"))
+	}
+	k.hide.secret(html.UnescapeString(found[2]), "ATL-TOKEN")
+	to, err := url.Parse(html.UnescapeString(found[1]))
+	if err != nil {
+		return "", must(false, "the link to log out cannot be read")
+	}
+	return to.RequestURI(), nil
+}
+
+var browserChecks = []check{
+	{id: "login-form", says: "The login page is a form with `os_username`, `os_password` and `os_destination`, with the ids that are known.",
+		run: func(k *kit) error {
+			a := k.get(k.page(loginPage) + "?os_destination=%2Fa")
+			want := append([]string{`name="os_username"`, `name="os_password"`, `name="os_destination"`}, ids[k.product]...)
+			return all(a.is(http.StatusOK), a.shows(append(want, k.base.Path+k.page(loginForm))...))
+		}},
+	{id: "login-by-form", says: "The form signs in, and leads to `os_destination`, a path after the context path.", run: func(k *kit) error {
+		if err := k.password(); err != nil {
+			return err
+		}
+		a := k.submit("/apitoken-doctor?a=b")
+		return all(a.leadsTo(k, "/apitoken-doctor?a=b"), must(len(a.cookies()) > 0, "it sets no cookie"))
+	}},
+	{id: "login-again", says: "The login page leads users who are signed in already to `os_destination`.", run: func(k *kit) error {
+		return k.to("/apitoken-doctor?a=b").leadsTo(k, "/apitoken-doctor?a=b")
+	}},
+	{id: "login-elsewhere", says: "An `os_destination` on another host leads to the dashboard.", run: func(k *kit) error {
+		return all(k.to("//example.com/a").leadsTo(k, k.page(dashboard)), k.to("https://example.com/a").leadsTo(k, k.page(dashboard)))
+	}},
+	{id: "login-malformed", says: "So does one with a backslash, a fragment or a control character, and one out of the context path.",
+		run: func(k *kit) error {
+			var errs []error
+			for _, destination := range []string{`/\example.com`, "/a#b", "/a\tb", "/../a"} {
+				errs = append(errs, k.to(destination).leadsTo(k, k.page(dashboard)))
+			}
+			return all(errs...)
+		}},
+	{id: "logout-asks", says: "`/logout` without the session's `atl_token` asks first, with a button, and leaves the session.", of: atlassian.Jira,
+		run: func(k *kit) error {
+			l, err := k.session()
+			if err != nil {
+				return err
+			}
+			a := k.get(k.page(logoutPage), l.cookies)
+			return all(a.is(http.StatusOK), a.shows(`id="confirm-logout-submit"`, "atl_token"), k.signedIn(k.get(k.who(), l.cookies)))
+		}},
+	{id: "logout", says: "The link `log_out` on a page has the `atl_token`, and ends the session.", of: atlassian.Jira, run: func(k *kit) error {
+		l, err := k.signIn()
+		if err != nil {
+			return err
+		}
+		to, err := k.link(l)
+		if err != nil {
+			return err
+		}
+		k.send(to, l.cookies)
+		return k.notSignedIn(k.get(k.who(), l.cookies))
+	}},
+	{id: "logout-leads", says: "It leads to `/secure/Logout!default.jspa`.", of: atlassian.Jira, run: func(k *kit) error {
+		l, err := k.signIn()
+		if err != nil {
+			return err
+		}
+		to, err := k.link(l)
+		if err != nil {
+			return err
+		}
+		return k.send(to, l.cookies).leadsTo(k, "/secure/Logout!default.jspa")
+	}},
+	{id: "logout-confluence", says: "`/logout.action` ends the session without asking, whoever sent the browser there.", of: atlassian.Confluence,
+		run: func(k *kit) error {
+			l, err := k.signIn()
+			if err != nil {
+				return err
+			}
+			k.get(k.page(logoutPage), l.cookies, header("Referer", "https://example.com/"))
+			return k.notSignedIn(k.get(k.who(), l.cookies))
+		}},
+	{id: "logout-confluence-leads", says: "It leads to `/login.action?logout=true`.", of: atlassian.Confluence, run: func(k *kit) error {
+		l, err := k.signIn()
+		if err != nil {
+			return err
+		}
+		return k.get(k.page(logoutPage), l.cookies).leadsTo(k, "/login.action?logout=true")
+	}},
+}
+
+// byHand has a person do a step.
+func (k *kit) byHand(s Step) error {
+	if k.Hand == nil {
+		return notTriedError("it needs --by-hand")
+	}
+	if !k.Hand(s) {
+		return notTriedError("nobody did the step")
+	}
+	return nil
+}
+
+// handChecks are those for which a person changes the user.
+var handChecks = []check{
+	{id: "renamed", says: "A renamed user keeps their key, their PATs and their session.", run: func(k *kit) error {
+		l, noSession := k.session()
+		if err := k.byHand(Rename); err != nil {
+			return err
+		}
+		a := k.get(k.who(), bearer(k.pat))
+		var me struct{ Key, UserKey string }
+		found := []error{a.is(http.StatusOK), a.json(&me), must(me.Key+me.UserKey == k.key, "the key is another"),
+			must(k.product.Named(a.body) == k.User+"-renamed", "the PAT does not sign them in by the new name")}
+		if noSession == nil {
+			found = append(found, k.get(k.who(), l.cookies).is(http.StatusOK))
+		}
+		if err := k.byHand(RenameBack); err != nil {
+			k.undo = append(k.undo, undo{"the name of the user", func() error { return err }})
+		}
+		return all(found...)
+	}},
+	{id: "deactivated", says: "A PAT of a deactivated user is answered with 401 at once.", run: func(k *kit) error {
+		return k.whileDeactivated(func() error { return k.get(k.who(), bearer(k.pat)).is(http.StatusUnauthorized) })
+	}},
+	{id: "deactivated-session", says: "A session of a deactivated user is answered with 401 at once.", run: func(k *kit) error {
+		l, err := k.session()
+		if err != nil {
+			return err
+		}
+		return k.whileDeactivated(func() error { return k.get(k.who(), l.cookies).is(http.StatusUnauthorized) })
+	}},
+}
+
+// whileDeactivated runs a part of a check while the user is deactivated.
+func (k *kit) whileDeactivated(run func() error) error {
+	if err := k.byHand(Deactivate); err != nil {
+		return err
+	}
+	found := run()
+	if err := k.byHand(Activate); err != nil {
+		k.undo = append(k.undo, undo{"the user is deactivated", func() error { return err }})
+	}
+	return found
+}
