@@ -37,6 +37,7 @@ import (
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/servingcert"
+	"apitokens.dev/operator/internal/tracing"
 )
 
 const (
@@ -60,7 +61,7 @@ const (
 
 // Options are the settings of the process.
 type Options struct {
-	manager.Addresses
+	manager.Telemetry
 	// ExpiryNoticeDays are the days before expiry at which to warn.
 	ExpiryNoticeDays []int
 	// LeaderElection lets only one replica write.
@@ -100,8 +101,8 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	guard, checks := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}, credential.NewMemory()
 	tokens := &apitoken.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard,
-		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope, Ask: checks.Ask,
+		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard, Ask: checks.Ask, Tracer: o.Tracer,
+		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope,
 	}
 	deletions, expiry := &apitoken.Deletions{}, apitoken.NewExpiry(clock.RealClock{}, notices)
 	cleaner := &apitoken.Cleaner{
@@ -113,10 +114,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
-		Clock: clock.RealClock{}, Product: atlassian.NewClient(), Memory: checks,
+		Clock: clock.RealClock{}, Memory: checks, Product: atlassian.NewClient().Wrap(tracing.Transport(o.Tracer, "product")),
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace,
 		WebhookURL: o.WebhookURL, WebhookGRPCPort: o.WebhookGRPCPort, PortalURL: o.PortalURL, TLSSecret: o.TLSSecret,
-		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope,
+		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope, Tracer: o.Tracer,
 	}
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()),
@@ -208,7 +209,7 @@ func expiryNotices(days []int) ([]time.Duration, error) {
 
 // newManager returns a manager for a cluster that has what the controllers need, or when ctx is done.
 func newManager(ctx context.Context, config *rest.Config, o Options, log logr.Logger) (ctrl.Manager, error) {
-	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
+	mgr, err := manager.New(config, o.Telemetry, ctrl.Options{
 		Logger:                        log,
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 		LeaderElection:                o.LeaderElection,

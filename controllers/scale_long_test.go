@@ -56,7 +56,7 @@ func TestLongControllerStartsWithMany(t *testing.T) {
 	go func() {
 		ended <- controllers.Run(ctx, env.User(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace),
 			controllers.Options{
-				Addresses: manager.Addresses{Health: "0", Metrics: "0"}, Namespace: kubetest.SystemNamespace,
+				Telemetry: manager.Telemetry{Health: "0", Metrics: "0"}, Namespace: kubetest.SystemNamespace,
 				CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 				WebhookURL: "http://webhook.example", PortalURL: "http://portal.example", AllowExternalUpstreams: true,
 			}, logr.Discard())

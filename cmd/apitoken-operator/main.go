@@ -21,6 +21,7 @@ import (
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/internal/tracing"
 	"apitokens.dev/operator/webhook/gateway"
 	"apitokens.dev/operator/webhook/portal"
 )
@@ -87,7 +88,7 @@ const (
 // A mode is what one process does.
 type mode struct {
 	cmd       *cobra.Command
-	addresses *manager.Addresses
+	telemetry *manager.Telemetry
 	// serving is nil for a mode that serves no requests.
 	serving *serving.Options
 	// controller is nil for all modes but the controller.
@@ -96,20 +97,26 @@ type mode struct {
 	run func(context.Context, *rest.Config, logr.Logger) error
 }
 
-// newMode completes the command of a mode that is a process of its own.
-func newMode(cmd *cobra.Command, at *manager.Addresses, served *serving.Options, run func(context.Context, *rest.Config, logr.Logger) error) mode {
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+// withCommand completes the command of a mode that is a process of its own.
+func (m mode) withCommand() mode {
+	m.cmd.Args = cobra.NoArgs
+	m.cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		kubeconfig, err := config.GetConfig()
 		if err != nil {
 			return fmt.Errorf("finding the API server: %w", err)
 		}
-		return run(cmd.Context(), kubeconfig, ctrl.Log)
+		tracer, stop, err := tracing.Start(cmd.Context(), m.cmd.Name(), ctrl.Log.WithName("tracing"))
+		if err != nil {
+			return err
+		}
+		defer stop()
+		m.telemetry.Tracer = tracer
+		return m.run(cmd.Context(), kubeconfig, ctrl.Log)
 	}
-	f := cmd.Flags()
-	f.StringVar(&at.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
-	f.StringVar(&at.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
-	return mode{cmd: cmd, addresses: at, serving: served, run: run}
+	f := m.cmd.Flags()
+	f.StringVar(&m.telemetry.Health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	f.StringVar(&m.telemetry.Metrics, "metrics-bind-address", ":8082", "address of /metrics; 0 turns it off")
+	return m
 }
 
 func newController() mode {
@@ -139,14 +146,13 @@ func newController() mode {
 	f.IntSliceVar(&o.ExpiryNoticeDays, "expiry-notice-days", []int{14, 7, 1},
 		"days before expiry at which to warn")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "elect a leader among several replicas; only the leader writes")
-	m := newMode(cmd, &o.Addresses, nil, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
+	run := func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
 		if o.Licenses, err = keys.verifier(); err != nil {
 			return err
 		}
 		return controllers.Run(ctx, config, o, log)
-	})
-	m.controller = &o
-	return m
+	}
+	return mode{cmd: cmd, telemetry: &o.Telemetry, controller: &o, run: run}.withCommand()
 }
 
 func newWebhook() mode {
@@ -202,10 +208,10 @@ func serve(cmd *cobra.Command, o *serving.Options, run func(context.Context, *re
 	f.DurationVar(&o.DrainDelay, "drain-delay", 5*time.Second,
 		"time to keep serving after SIGTERM while reporting not ready, so that clients notice")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 15*time.Second, "maximum time for requests in flight after --drain-delay")
-	return newMode(cmd, &o.Addresses, o, func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
+	return mode{cmd: cmd, telemetry: &o.Telemetry, serving: o, run: func(ctx context.Context, config *rest.Config, log logr.Logger) (err error) {
 		if o.Feed.Licenses, err = keys.verifier(); err != nil {
 			return err
 		}
 		return run(ctx, config, log)
-	})
+	}}.withCommand()
 }

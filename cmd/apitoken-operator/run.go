@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/internal/tracing"
 )
 
 const (
@@ -56,6 +57,14 @@ func newRunCommand() *cobra.Command {
 		}
 		if err := shareCertificate(modes); err != nil {
 			return err
+		}
+		tracer, stop, err := tracing.Start(cmd.Context(), cmd.Name(), ctrl.Log.WithName("tracing"))
+		if err != nil {
+			return err
+		}
+		defer stop()
+		for _, m := range modes {
+			m.telemetry.Tracer = tracer
 		}
 		return runAll(cmd.Context(), kubeconfig, modes, namespace, ctrl.Log)
 	}
@@ -92,7 +101,7 @@ func (v sharedValue) Set(s string) error { return errors.Join(v.Value.Set(s), v.
 // runAll runs the modes until ctx is done, or until one of them fails. They share one endpoint for probes, and one for
 // metrics.
 func runAll(ctx context.Context, kubeconfig *rest.Config, modes []mode, namespace string, log logr.Logger) error {
-	probes, err := listenForProbes(ctx, modes[0].addresses.Health)
+	probes, err := listenForProbes(ctx, modes[0].telemetry.Health)
 	if err != nil {
 		return err
 	}
@@ -109,10 +118,10 @@ func runAll(ctx context.Context, kubeconfig *rest.Config, modes []mode, namespac
 
 // share sets up a mode for a process that it shares with others. One mode serves the metrics of all.
 func share(m mode, ready *readiness, servesMetrics bool) {
-	m.addresses.Health = "0"
-	m.addresses.AddReadyzCheck = func(_ string, check healthz.Checker) error { return ready.add(m.cmd.Name(), check) }
+	m.telemetry.Health = "0"
+	m.telemetry.AddReadyzCheck = func(_ string, check healthz.Checker) error { return ready.add(m.cmd.Name(), check) }
 	if !servesMetrics {
-		m.addresses.Metrics = "0"
+		m.telemetry.Metrics = "0"
 	}
 	if s := m.serving; s != nil {
 		s.Registry = prometheus.WrapRegistererWith(prometheus.Labels{"mode": m.cmd.Name()}, metrics.Registry)

@@ -43,7 +43,7 @@ func TestSharedFlagsSetEveryMode(t *testing.T) {
 	}
 	var got []string
 	for _, m := range modes {
-		got = append(got, m.cmd.Flags().Lookup("namespace").Value.String(), m.addresses.Metrics)
+		got = append(got, m.cmd.Flags().Lookup("namespace").Value.String(), m.telemetry.Metrics)
 		if m.serving != nil {
 			got = append(got, m.serving.BindAddress, m.serving.Feed.Namespace)
 		}

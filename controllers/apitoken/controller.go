@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -36,6 +37,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/scope"
+	"apitokens.dev/operator/internal/tracing"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -77,6 +79,8 @@ type Reconciler struct {
 	Guard Guard
 	// Namespace holds the records, CredentialsNamespace the upstream credentials.
 	Namespace, CredentialsNamespace string
+	// Tracer makes a span for each pass. It may be nil.
+	Tracer trace.Tracer
 	// Ask has the product name the owner of a working copy at this time or later, and the answer published. Nil asks nobody.
 	Ask func(site types.NamespacedName, copyName string, since time.Time)
 	// Scope limits the namespaces whose APITokens and AtlassianSites are in the cache.
@@ -115,7 +119,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
 		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+		Complete(tracing.Reconciler(r.Tracer, "APIToken", reconcile.AsReconciler(mgr.GetClient(), r)))
 	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}

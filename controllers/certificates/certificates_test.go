@@ -315,7 +315,7 @@ func TestOnlyTheLeaderWrites(t *testing.T) {
 		HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(3600)), AcquireTime: new(metav1.NowMicro()), RenewTime: new(metav1.NowMicro()),
 	}}
 	w.must(env.Admin.Create(t.Context(), lease))
-	mgr, err := manager.New(env.User(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace), manager.Addresses{Health: "0", Metrics: "0"}, ctrl.Options{
+	mgr, err := manager.New(env.User(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace), manager.Telemetry{Health: "0", Metrics: "0"}, ctrl.Options{
 		LeaderElection: true, LeaderElectionID: lease.Name, LeaderElectionNamespace: lease.Namespace,
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{kubetest.SystemNamespace: {}, kubetest.IntakeNamespace: {}}},

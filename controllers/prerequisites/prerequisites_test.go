@@ -262,7 +262,7 @@ func TestOldKubernetes(t *testing.T) {
 		forward.ServeHTTP(w, r)
 	})
 	err = controllers.Run(t.Context(), &rest.Config{Host: proxy.URL()}, controllers.Options{
-		Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ExpiryNoticeDays: []int{1}, Namespace: kubetest.SystemNamespace,
+		Telemetry: manager.Telemetry{Health: "0", Metrics: "0"}, ExpiryNoticeDays: []int{1}, Namespace: kubetest.SystemNamespace,
 		CredentialsNamespace: kubetest.CredentialsNamespace, IntakeNamespace: kubetest.IntakeNamespace,
 	}, logr.Discard())
 	if err == nil || !strings.Contains(err.Error(), "Kubernetes v1.31.14 is too old") {

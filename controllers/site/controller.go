@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,6 +36,7 @@ import (
 	"apitokens.dev/operator/internal/license"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/scope"
+	"apitokens.dev/operator/internal/tracing"
 )
 
 const (
@@ -78,6 +80,8 @@ type Reconciler struct {
 	AllowExternalUpstreams bool
 	// Scope are the namespaces whose sites can be seen. What is kept for others is left alone.
 	Scope scope.Namespaces
+	// Tracer makes a span for each pass. It may be nil.
+	Tracer trace.Tracer
 	// Guard knows the state of the admission policies. Nil leaves their condition out.
 	Guard Guard
 	// Door looks at the ingresses of sites. Nil leaves their condition out.
@@ -116,7 +120,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	if r.Door != nil {
 		b.WatchesRawSource(source.Channel(r.Door.Changed(), &handler.EnqueueRequestForObject{}))
 	}
-	if err := errors.Join(b.Complete(r), mgr.Add(r.gatewayWatch)); err != nil {
+	if err := errors.Join(b.Complete(tracing.Reconciler(r.Tracer, "AtlassianSite", r)), mgr.Add(r.gatewayWatch)); err != nil {
 		return fmt.Errorf("setting up the AtlassianSite controller: %w", err)
 	}
 	return nil

@@ -53,6 +53,12 @@ func newClient(t *http.Transport) *Client {
 	}}
 }
 
+// Wrap wraps the transport of the client, and returns it.
+func (c *Client) Wrap(wrap func(http.RoundTripper) http.RoundTripper) *Client {
+	c.http.Transport = wrap(c.http.Transport)
+	return c
+}
+
 // Credential holds the headers with which a request authenticates at the product.
 type Credential struct{ Authorization, Cookie string }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/trace"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,11 +16,14 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/tracing"
 )
 
-// Addresses are the addresses of the endpoints for probes and metrics. "0" turns one off.
-type Addresses struct {
-	// Health serves /healthz and /readyz, Metrics serves /metrics.
+// Telemetry is what a process says of itself: probes, metrics and spans.
+type Telemetry struct {
+	// Tracer makes spans. Nil means that there are none.
+	Tracer trace.Tracer
+	// Health is the address of /healthz and /readyz, Metrics that of /metrics. "0" turns one off.
 	Health, Metrics string
 	// AddReadyzCheck receives the readiness checks, in a process that serves those of several managers together. If it is nil,
 	// the manager serves them.
@@ -37,19 +41,22 @@ func (e elsewhere) AddReadyzCheck(name string, check healthz.Checker) error {
 	return e.add(name, check)
 }
 
-// New returns a manager that knows the API types and serves at the addresses. It is healthy while it runs. The caller adds a
+// New returns a manager that knows the API types and serves probes and metrics. It is healthy while it runs. The caller adds a
 // readiness check.
-func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error) {
+func New(config *rest.Config, t Telemetry, o ctrl.Options) (ctrl.Manager, error) {
 	StartMemory()
 	o.Scheme, o.MapperProvider = runtime.NewScheme(), newMapper
 	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), coordinationv1.AddToScheme(o.Scheme),
 		admissionv1.AddToScheme(o.Scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
-	o.HealthProbeBindAddress = at.Health
-	o.Metrics = metricsserver.Options{BindAddress: at.Metrics}
+	o.HealthProbeBindAddress = t.Health
+	o.Metrics = metricsserver.Options{BindAddress: t.Metrics}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // no limit here: the API server has priority and fairness
+	if t.Tracer != nil {
+		config.Wrap(tracing.Transport(t.Tracer, "API server"))
+	}
 	mgr, err := ctrl.NewManager(config, o)
 	if err == nil {
 		err = mgr.AddHealthzCheck("ping", healthz.Ping)
@@ -57,8 +64,8 @@ func New(config *rest.Config, at Addresses, o ctrl.Options) (ctrl.Manager, error
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	if at.AddReadyzCheck != nil {
-		return elsewhere{mgr, at.AddReadyzCheck}, nil
+	if t.AddReadyzCheck != nil {
+		return elsewhere{mgr, t.AddReadyzCheck}, nil
 	}
 	return mgr, nil
 }

@@ -25,7 +25,7 @@ import (
 
 // Options are the settings that the gateway and the portal share.
 type Options struct {
-	manager.Addresses
+	manager.Telemetry
 	// BindAddress is the address of the handler. Nothing else is served there.
 	BindAddress string
 	// TLS is how all ports for clients speak TLS.

@@ -40,7 +40,7 @@ func TestRequestAllocates(t *testing.T) {
 	handler := NewWeb(ix, func(x audit.Exchange) {
 		lines.Observe(x)
 		uses.Observe(x)
-	}, nil).Handler
+	}, nil, nil).Handler
 	for name, tc := range map[string]struct {
 		authorization string
 		want          float64

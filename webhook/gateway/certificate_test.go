@@ -16,6 +16,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -47,7 +48,7 @@ type listeners struct {
 	reasons         []authn.Reason
 }
 
-func newListeners(t *testing.T) *listeners {
+func newListeners(t *testing.T, tracer trace.Tracer) *listeners {
 	t.Helper()
 	l := &listeners{T: t, ours: must(authority.New("ours")), other: must(authority.New("ours")), authorizationOf: map[authn.SiteName]string{}}
 	index := authn.NewIndex(time.Now)
@@ -61,7 +62,7 @@ func newListeners(t *testing.T) *listeners {
 			Certificates: []tls.Certificate{must(l.ours.Server(time.Now().Add(time.Hour), "127.0.0.1"))},
 		}
 	}
-	web := NewWeb(index, l.observe, nil)
+	web := NewWeb(index, l.observe, nil, tracer)
 	web.TLSConfig = settings()
 	l.web = l.listen(func(on net.Listener) error {
 		if err := web.ServeTLS(on, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -70,6 +71,7 @@ func newListeners(t *testing.T) *listeners {
 		return nil
 	}, web.Shutdown)
 	envoy := extauthz.NewServer(index, l.observe, func() error { return nil }, settings(), false, logr.Discard())
+	envoy.Trace(tracer)
 	l.grpc = l.listen(envoy.Serve, envoy.Shutdown)
 	return l
 }
@@ -233,7 +235,7 @@ func askers() map[string]asker {
 // Every contract identifies its site's ingress in the same way. Each fault has its reason in the log, and all of them have the same
 // answer.
 func TestClientCertificatesInEveryContract(t *testing.T) {
-	l := newListeners(t)
+	l := newListeners(t, nil)
 	soon := time.Now().Add(time.Hour)
 	right := must(l.ours.Client(soon, ingress))
 	asked := map[authurl.Contract]bool{}
@@ -282,7 +284,7 @@ func TestClientCertificatesInEveryContract(t *testing.T) {
 
 // A client that presents a certificate must have its key: TLS itself refuses another one.
 func TestStolenCertificateIsRefused(t *testing.T) {
-	l := newListeners(t)
+	l := newListeners(t, nil)
 	right, thief := must(l.ours.Client(time.Now().Add(time.Hour), ingress)), must(l.other.Client(time.Now().Add(time.Hour), ingress))
 	stolen := tls.Certificate{Certificate: right.Certificate, PrivateKey: thief.PrivateKey}
 	conn, err := (&tls.Dialer{Config: &tls.Config{

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -37,9 +38,13 @@ type Options struct {
 // clientCertificates asks every gateway for a certificate. The rules of each site verify it, and not all sites want one.
 const clientCertificates = tls.RequestClientCert
 
-// NewWeb returns the server of the HTTP contracts, with TLS if there is a certificate.
-func NewWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate) *http.Server {
-	web := serving.NewHTTP(contract.NewHandler(index, observe), requestTimeout)
+// NewWeb returns the server of the HTTP contracts, with TLS if there is a certificate, and with spans if there is a tracer.
+func NewWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate, tracer trace.Tracer) *http.Server {
+	handler := contract.NewHandler(index, observe)
+	if tracer != nil {
+		handler = contract.NewTracedHandler(tracer, index, observe)
+	}
+	web := serving.NewHTTP(handler, requestTimeout)
 	web.ConnContext = contract.WithConnection
 	certificate.Secure(web, clientCertificates)
 	return web
@@ -51,7 +56,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err != nil {
 		return err
 	}
-	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
+	mgr, err := manager.New(config, o.Telemetry, ctrl.Options{
 		Logger: log, GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + o.FlushTimeout + 5*time.Second),
 	})
 	if err != nil {
@@ -74,10 +79,12 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		lines.Observe(x)
 		uses.Observe(x)
 	}
-	server := serving.NewServer(o.Options, NewWeb(index, observe, certificate), certificate, fed, uses.Run)
+	web := NewWeb(index, observe, certificate, o.Tracer)
+	server := serving.NewServer(o.Options, web, certificate, fed, uses.Run)
 	if a := o.GRPCBindAddress; a != "" && a != "0" {
 		ready := func() error { return server.Ready(nil) }
 		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), certificate.AlsoPlain(), log.WithName("grpc"))
+		envoy.Trace(o.Tracer)
 		server.AddPort(serving.Port{Address: a, Serve: envoy.Serve, Shutdown: envoy.Shutdown})
 	}
 	if err := server.SetupWithManager(mgr); err != nil {

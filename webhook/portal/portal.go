@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,7 @@ import (
 	"apitokens.dev/operator/internal/feed"
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
+	"apitokens.dev/operator/internal/tracing"
 	"apitokens.dev/operator/webhook/portal/page"
 	restapi "apitokens.dev/operator/webhook/portal/rest"
 	"apitokens.dev/operator/webhook/portal/selfservice"
@@ -49,7 +51,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	config = rest.CopyConfig(config)
 	config.Wrap(selfservice.MarkConnectionErrors)
-	mgr, err := manager.New(config, o.Addresses, ctrl.Options{
+	mgr, err := manager.New(config, o.Telemetry, ctrl.Options{
 		Logger: log, GracefulShutdownTimeout: new(o.DrainDelay + o.ShutdownTimeout + 5*time.Second),
 		Client: client.Options{FieldOwner: fieldOwner}, NewClient: newClient,
 	})
@@ -63,11 +65,12 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	auditLog := audit.NewLog(o.Audit, o.Registry)
 	defer auditLog.Close()
+	product := atlassian.NewClient().Wrap(tracing.Transport(o.Tracer, "product"))
 	service := &selfservice.Service{
-		Client: mgr.GetClient(), Objects: objects, Index: index, Product: atlassian.NewClient(), Log: auditLog, Logger: log.WithName("portal"),
+		Client: mgr.GetClient(), Objects: objects, Index: index, Product: product, Log: auditLog, Logger: log.WithName("portal"),
 		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, IntakeNamespace: o.IntakeNamespace, Lease: o.Feed.Lease,
 	}
-	handler := newHandler(newMetrics(o.Registry), service)
+	handler := newHandler(newMetrics(o.Registry), service, o.Tracer)
 	web := serving.NewHTTP(handler, requestTimeout)
 	certificate.Secure(web, tls.NoClientCert)
 	server := serving.NewServer(o.Options, web, certificate, fed, nil)
@@ -89,9 +92,10 @@ func newClient(config *rest.Config, o client.Options) (client.Client, error) {
 
 // newHandler returns the handler of the REST API and the page. It answers 404 to paths that are not clean, where http.ServeMux
 // would redirect to a path that the client does not know.
-func newHandler(m *requestMetrics, service *selfservice.Service) http.Handler {
+func newHandler(m *requestMetrics, service *selfservice.Service, tracer trace.Tracer) http.Handler {
 	mux := http.NewServeMux()
-	api, pages := m.instrument("rest", restapi.NewHandler(service)), m.instrument("page", page.NewHandler(service))
+	api := tracing.Handler(tracer, "rest", m.instrument("rest", restapi.NewHandler(service)))
+	pages := tracing.Handler(tracer, "page", m.instrument("page", page.NewHandler(service)))
 	for path, face := range map[string]http.Handler{selfservice.APIPath: api, selfservice.PagePath: pages} {
 		mux.Handle(selfservice.Mount+path, face)
 		mux.Handle(selfservice.Mount+path+"/", face)

@@ -37,7 +37,7 @@ func Keep(ctx context.Context, t *testing.T, e *kubetest.Env, c clock.PassiveClo
 	intakes := cache.Config{LabelSelector: labels.SelectorFromSet(of)}
 	Renew(t, e, time.Now().AddDate(100, 0, 0))
 	user := e.User(t, kubetest.Controller, "system:serviceaccounts", "system:serviceaccounts:"+kubetest.SystemNamespace)
-	mgr, err := manager.New(user, manager.Addresses{Health: "0", Metrics: "0"}, ctrl.Options{
+	mgr, err := manager.New(user, manager.Telemetry{Health: "0", Metrics: "0"}, ctrl.Options{
 		Logger: logr.Discard(), Controller: config.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{ReaderFailOnMissingInformer: true, ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{
 			kubetest.SystemNamespace: {}, kubetest.CredentialsNamespace: {}, kubetest.IntakeNamespace: intakes,

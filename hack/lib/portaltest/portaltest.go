@@ -85,7 +85,7 @@ func (e *Env) start(t *testing.T) {
 		go func() {
 			e.ended <- portal.Run(ctx, config, portal.Options{IntakeNamespace: kubetest.IntakeNamespace, Options: serving.Options{
 				TLS:         serving.TLSFiles{PlainHTTP: true},
-				BindAddress: free[0], Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
+				BindAddress: free[0], Telemetry: manager.Telemetry{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
 				Feed: feed.Config{Namespace: kubetest.SystemNamespace, Lease: Lease, Licenses: e.Licenses},
 			}}, logr.Discard())
 		}()

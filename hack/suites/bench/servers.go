@@ -73,7 +73,7 @@ func serveWebhook(arguments []string) (err error) {
 		lines.Observe(x)
 		uses.Observe(x)
 	}
-	plain, secure := gateway.NewWeb(w.Index, observe, nil), gateway.NewWeb(w.Index, observe, certificate)
+	plain, secure := gateway.NewWeb(w.Index, observe, nil, nil), gateway.NewWeb(w.Index, observe, certificate, nil)
 	envoy := extauthz.NewServer(w.Index, observe, func() error { return nil }, nil, false, logr.Discard())
 	at, err := serve(plain, secure, envoy.Serve)
 	if err != nil {

@@ -60,7 +60,7 @@ type process struct {
 
 var everything = serving.Options{
 	TLS:       serving.TLSFiles{PlainHTTP: true},
-	Addresses: manager.Addresses{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: io.Discard,
+	Telemetry: manager.Telemetry{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: io.Discard,
 	Feed: feed.Config{Namespace: kubetest.SystemNamespace, CredentialsNamespace: kubetest.CredentialsNamespace, Lease: portaltest.Lease},
 }
 

@@ -177,7 +177,7 @@ func TestValuesOfAProcess(t *testing.T) {
 		"image":            values{"repository": "registry.example.com/operator", "digest": digest, "pullPolicy": "Always"},
 		"imagePullSecrets": []any{values{"name": "pull"}},
 		"webhook": values{
-			"replicas": 5, "args": []any{"--zap-log-level=debug"}, "nodeSelector": values{"pool": "edge"},
+			"replicas": 5, "args": []any{"--zap-log-level=debug"}, "env": []any{values{"name": "OTEL_TRACES_SAMPLER", "value": "x"}}, "nodeSelector": values{"pool": "edge"},
 			"tolerations": []any{values{"key": "edge", "operator": "Exists"}},
 			"resources":   values{"requests": values{"cpu": "1", "memory": "1Gi"}, "limits": values{"cpu": "2", "memory": "2Gi"}},
 		},
@@ -186,13 +186,15 @@ func TestValuesOfAProcess(t *testing.T) {
 	webhook := got["Deployment apitoken-system/apitoken-webhook"]["spec"].(map[string]any)
 	pod := webhook["template"].(map[string]any)["spec"].(map[string]any)
 	container := pod["containers"].([]any)[0].(map[string]any)
-	args := container["args"].([]any)
+	args, env := container["args"].([]any), container["env"].([]any)
 	found := []any{
 		webhook["replicas"], container["image"], container["imagePullPolicy"], args[0], args[len(args)-1], pod["nodeSelector"].(map[string]any)["pool"],
 		len(pod["tolerations"].([]any)), pod["imagePullSecrets"].([]any)[0].(map[string]any)["name"],
-		container["resources"].(map[string]any)["limits"].(map[string]any)["memory"],
+		container["resources"].(map[string]any)["limits"].(map[string]any)["memory"], env[0].(map[string]any)["name"], env[len(env)-1].(map[string]any)["value"],
 	}
-	want := []any{float64(5), "registry.example.com/operator@" + digest, "Always", "webhook", "--zap-log-level=debug", "edge", 1, "pull", "2Gi"}
+	want := []any{
+		float64(5), "registry.example.com/operator@" + digest, "Always", "webhook", "--zap-log-level=debug", "edge", 1, "pull", "2Gi", "GOMEMLIMIT", "x",
+	}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
@@ -250,12 +252,13 @@ func TestMonitoring(t *testing.T) {
 func TestSchemaRefuses(t *testing.T) {
 	c := load(t)
 	for name, v := range map[string]values{
-		"an unknown value":        {"replicas": 2},
-		"an unknown kind":         {"kind": "large"},
-		"a namespace in capitals": {"namespaces": values{"credentials": "Tokens"}},
-		"a tag as a digest":       {"image": values{"digest": "v1"}},
-		"a mode as an argument":   {"webhook": values{"args": []any{"portal"}}},
-		"half of the resources":   {"portal": values{"resources": values{"limits": values{"cpu": "1"}}}},
+		"an unknown value":         {"replicas": 2},
+		"an unknown kind":          {"kind": "large"},
+		"a namespace in capitals":  {"namespaces": values{"credentials": "Tokens"}},
+		"a tag as a digest":        {"image": values{"digest": "v1"}},
+		"a mode as an argument":    {"webhook": values{"args": []any{"portal"}}},
+		"a second limit of memory": {"portal": values{"env": []any{values{"name": "GOMEMLIMIT", "value": "1GiB"}}}},
+		"half of the resources":    {"portal": values{"resources": values{"limits": values{"cpu": "1"}}}},
 	} {
 		if _, err := render(t, c, "tokens", v); err == nil || !strings.Contains(err.Error(), "schema") {
 			t.Errorf("%s: %v", name, err)

@@ -11,8 +11,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"apitokens.dev/operator/internal/audit"
@@ -26,11 +28,19 @@ type service struct {
 	authv3.UnimplementedAuthorizationServer
 	decider contract.Decider
 	observe func(audit.Exchange)
+	// tracer may be nil.
+	tracer trace.Tracer
 }
 
 // Check answers one question of Envoy. It never returns an error: Envoy could be configured to let requests pass then.
-func (s service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	begun := time.Now()
+func (s *service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	begun, observe := time.Now(), s.observe
+	if s.tracer != nil {
+		var span trace.Span
+		ctx, span = contract.StartSpan(ctx, s.tracer, sent(ctx))
+		defer span.End()
+		observe = contract.Described(span, observe)
+	}
 	x := audit.Exchange{Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: contract.ReasonUnknownContract}}
 	if p, ok := peer.FromContext(ctx); ok {
 		x.Peer = p.Addr.String()
@@ -41,8 +51,20 @@ func (s service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Che
 	}
 	answer := response(x.Decision)
 	x.Took = time.Since(begun)
-	s.observe(x)
+	observe(x)
 	return answer, nil
+}
+
+// sent returns what Envoy sent beside the question: the headers of its own span, not the client's.
+func sent(ctx context.Context) http.Header {
+	h := http.Header{}
+	all, _ := metadata.FromIncomingContext(ctx)
+	for name, values := range all {
+		for _, value := range values {
+			h.Add(name, value)
+		}
+	}
+	return h
 }
 
 // question reads Envoy's description of the client's request (attribute_context.proto, v1.40): the raw path with the query,

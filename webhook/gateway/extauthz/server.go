@@ -9,6 +9,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -29,7 +30,10 @@ const (
 )
 
 // Server serves the contract on a port of its own.
-type Server struct{ grpc *grpc.Server }
+type Server struct {
+	grpc    *grpc.Server
+	service *service
+}
 
 // NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
 // settings for TLS it speaks plain HTTP/2.
@@ -47,10 +51,14 @@ func NewServer(decider contract.Decider, observe func(audit.Exchange), ready fun
 			return handle(ctx, request)
 		}),
 	)
-	authv3.RegisterAuthorizationServer(s, service{decider: decider, observe: observe})
+	checks := &service{decider: decider, observe: observe}
+	authv3.RegisterAuthorizationServer(s, checks)
 	grpc_health_v1.RegisterHealthServer(s, health{ready: ready})
-	return &Server{grpc: s}
+	return &Server{grpc: s, service: checks}
 }
+
+// Trace has the server make a span for each question. It must be called before Serve. A nil tracer changes nothing.
+func (s *Server) Trace(tracer trace.Tracer) { s.service.tracer = tracer }
 
 // Serve answers until Shutdown is called.
 func (s *Server) Serve(listener net.Listener) error {
