@@ -42,6 +42,7 @@ func TestRights(t *testing.T) {
 	}
 	portalEverywhere := []string{
 		"create,delete,issue,list,patch,watch apitokens.dev/apitokens", "list,watch apitokens.dev/atlassiansites", "list,watch /namespaces",
+		"create events.k8s.io/events",
 	}
 	tests := []struct {
 		who, namespace string
@@ -182,7 +183,7 @@ func TestRequests(t *testing.T) {
 		{"create a lease elsewhere", creating(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: teamNamespace, Name: "new"}}), no, no, no},
 		{"update the lease", updating(lease), allowed, no, no},
 		{"delete the lease", deleting(lease), no, no, no},
-		{"create an event", creating(newEvent(teamNamespace)), allowed, no, no},
+		{"create an event", creating(newEvent(teamNamespace)), allowed, no, allowed},
 		{"create a RoleBinding", creating(newRoleBinding(teamNamespace)), no, no, no},
 	}
 	for _, test := range tests {

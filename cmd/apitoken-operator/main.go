@@ -186,7 +186,12 @@ func newPortal() mode {
 	run := func(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return portal.Run(ctx, config, o, log)
 	}
-	cmd.Flags().StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
+	f := cmd.Flags()
+	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
+	f.StringVar(&o.Leaks.GitHubKeys, "leak-github-keys", "",
+		"JSON file with the public keys of GitHub's secret scanning, read for each message; without it, GitHub's messages about leaked tokens are not taken")
+	f.StringVar(&o.Leaks.GitLabToken, "leak-gitlab-token", "",
+		"file with the token that GitLab's token revocation sends, of at least 32 characters, read for each message; without it, GitLab's messages are not taken")
 	return serve(cmd, &o.Options, run, "address for the requests that the ingress sends")
 }
 

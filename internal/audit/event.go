@@ -26,7 +26,9 @@ type Event struct {
 	Actor string
 	// With is the id of the token that the actor authenticated with, or empty.
 	With string
-	Site authn.SiteName
+	// Scanner is the service that had a leaked token revoked, and FoundAt the URL at which it found it. Both may be empty.
+	Scanner, FoundAt string
+	Site             authn.SiteName
 	// Client and RequestID are the ingress's words about the request.
 	Client, RequestID string
 }
@@ -36,7 +38,7 @@ func (l *Log) EmitEvent(e Event) { l.events <- e }
 
 // appendTo appends the line of an event.
 func (e Event) appendTo(line []byte, now time.Time) []byte {
-	actor := cmp.Or(e.Actor, "Whoever presented it")
+	actor := cmp.Or(e.Actor, e.Scanner, "Whoever presented it")
 	line = escape(begin(line, now, levelInfo), actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")")
 	line = append(line, '"')
 	line = field(line, "action", string(e.Action))
@@ -45,6 +47,10 @@ func (e Event) appendTo(line []byte, now time.Time) []byte {
 	line = field(line, "tokenID", e.TokenID)
 	line = field(line, "actor", e.Actor)
 	line = field(line, "with", e.With)
+	if e.Scanner != "" {
+		line = field(line, "scanner", e.Scanner)
+		line = field(line, "foundAt", clean(e.FoundAt))
+	}
 	line = field(line, "client", clean(e.Client))
 	line = field(line, "requestID", clean(e.RequestID))
 	return end(line)

@@ -9,6 +9,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -47,7 +48,7 @@ func New(config *rest.Config, t Telemetry, o ctrl.Options) (ctrl.Manager, error)
 	StartMemory()
 	o.Scheme, o.MapperProvider = runtime.NewScheme(), newMapper
 	if err := errors.Join(tokensv1alpha1.AddToScheme(o.Scheme), corev1.AddToScheme(o.Scheme), coordinationv1.AddToScheme(o.Scheme),
-		admissionv1.AddToScheme(o.Scheme)); err != nil {
+		admissionv1.AddToScheme(o.Scheme), eventsv1.AddToScheme(o.Scheme)); err != nil {
 		return nil, fmt.Errorf("registering the API types: %w", err)
 	}
 	o.HealthProbeBindAddress = t.Health

@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/internal/tracing"
+	"apitokens.dev/operator/webhook/portal/leaks"
 	"apitokens.dev/operator/webhook/portal/page"
 	restapi "apitokens.dev/operator/webhook/portal/rest"
 	"apitokens.dev/operator/webhook/portal/selfservice"
@@ -41,10 +42,15 @@ type Options struct {
 
 	// IntakeNamespace is where the portal hands over personal access tokens to the controller.
 	IntakeNamespace string
+	// Leaks are messages about leaked tokens that the portal takes.
+	Leaks leaks.Options
 }
 
 // Run serves the REST API and the page until ctx is done.
 func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) error {
+	if err := o.Leaks.Check(); err != nil {
+		return err
+	}
 	certificate, err := o.Prepare(log.WithName("tls"))
 	if err != nil {
 		return err
@@ -70,7 +76,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		Client: mgr.GetClient(), Objects: objects, Index: index, Product: product, Log: auditLog, Logger: log.WithName("portal"),
 		Clock: o.Clock, Random: rand.Reader, Namespace: o.Feed.Namespace, IntakeNamespace: o.IntakeNamespace, Lease: o.Feed.Lease,
 	}
-	handler := newHandler(newMetrics(o.Registry), service, o.Tracer)
+	handler := newHandler(newMetrics(o.Registry), service, leaks.Routes(service, o.Leaks, o.Registry), o.Tracer)
 	web := serving.NewHTTP(handler, requestTimeout)
 	certificate.Secure(web, tls.NoClientCert)
 	server := serving.NewServer(o.Options, web, certificate, fed, nil)
@@ -90,15 +96,18 @@ func newClient(config *rest.Config, o client.Options) (client.Client, error) {
 	return client.New(config, o)
 }
 
-// newHandler returns the handler of the REST API and the page. It answers 404 to paths that are not clean, where http.ServeMux
-// would redirect to a path that the client does not know.
-func newHandler(m *requestMetrics, service *selfservice.Service, tracer trace.Tracer) http.Handler {
+// newHandler returns the handler of the REST API, the page, and messages about leaks by their paths. It answers 404 to paths that are
+// not clean, where http.ServeMux would redirect to a path that the client does not know.
+func newHandler(m *requestMetrics, service *selfservice.Service, messages map[string]http.Handler, tracer trace.Tracer) http.Handler {
 	mux := http.NewServeMux()
 	api := tracing.Handler(tracer, "rest", m.instrument("rest", restapi.NewHandler(service)))
 	pages := tracing.Handler(tracer, "page", m.instrument("page", page.NewHandler(service)))
 	for path, face := range map[string]http.Handler{selfservice.APIPath: api, selfservice.PagePath: pages} {
 		mux.Handle(selfservice.Mount+path, face)
 		mux.Handle(selfservice.Mount+path+"/", face)
+	}
+	for path, take := range messages {
+		mux.Handle(selfservice.Mount+path, tracing.Handler(tracer, "leaks", m.instrument("leaks", take)))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		selfservice.Protect(w.Header(), selfservice.NothingLoads)

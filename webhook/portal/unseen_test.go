@@ -19,6 +19,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/token"
+	"apitokens.dev/operator/webhook/portal/leaks"
 )
 
 // issue creates a token of alice as another replica of the portal, or the controller, does.
@@ -64,6 +65,10 @@ var waysToRevoke = map[string]func(t *testing.T, w *portaltest.World, id, text s
 		must(t, err)
 		response, _ := exchange{method: "POST", target: "/rest/api-tokens/latest/revoke", body: string(body), media: "application/json", header: http.Header{}}.send(t, w)
 		return response.StatusCode, http.StatusAccepted
+	},
+	"by a leak scanner": func(t *testing.T, w *portaltest.World, _, text string) (int, int) {
+		status, _ := reportToGitLab(t, w, leak{"location": "https://gitlab.example.com/a", "token": text, "type": leaks.TokenType})
+		return status, http.StatusNoContent
 	},
 	"one by an administrator": func(t *testing.T, w *portaltest.World, id, _ string) (int, int) {
 		return status(t, w, "DELETE", "/admin/"+id, session(w, "carol")), http.StatusNoContent

@@ -35,6 +35,7 @@ import (
 	"apitokens.dev/operator/internal/projection"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/portal"
+	"apitokens.dev/operator/webhook/portal/leaks"
 )
 
 // Env is the control plane of a test package, with a running portal.
@@ -43,6 +44,9 @@ type Env struct {
 
 	// Licenses makes the portal require licences. Set it before the first world is made.
 	Licenses *license.Verifier
+
+	// Leaks are the messages about leaked tokens that the portal takes. Set it before the first world is made.
+	Leaks leaks.Options
 
 	// Connect changes how the portal reaches the API server. Set it before the first world is made.
 	Connect func(*testing.T, *rest.Config) *rest.Config
@@ -83,7 +87,7 @@ func (e *Env) start(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // it outlives this test
 		e.address, e.stop, e.ended = "http://"+free[0], stop, make(chan error, 1)
 		go func() {
-			e.ended <- portal.Run(ctx, config, portal.Options{IntakeNamespace: kubetest.IntakeNamespace, Options: serving.Options{
+			e.ended <- portal.Run(ctx, config, portal.Options{IntakeNamespace: kubetest.IntakeNamespace, Leaks: e.Leaks, Options: serving.Options{
 				TLS:         serving.TLSFiles{PlainHTTP: true},
 				BindAddress: free[0], Telemetry: manager.Telemetry{Health: "0", Metrics: "0"}, ShutdownTimeout: time.Second, Audit: &e.audit,
 				Feed: feed.Config{Namespace: kubetest.SystemNamespace, Lease: Lease, Licenses: e.Licenses},

@@ -179,7 +179,8 @@ func TestValuesOfAProcess(t *testing.T) {
 		"webhook": values{
 			"replicas": 5, "args": []any{"--zap-log-level=debug"}, "env": []any{values{"name": "OTEL_TRACES_SAMPLER", "value": "x"}}, "nodeSelector": values{"pool": "edge"},
 			"tolerations": []any{values{"key": "edge", "operator": "Exists"}},
-			"resources":   values{"requests": values{"cpu": "1", "memory": "1Gi"}, "limits": values{"cpu": "2", "memory": "2Gi"}},
+			"volumes":     []any{values{"name": "more", "secret": values{"secretName": "more"}}}, "volumeMounts": []any{values{"name": "more", "mountPath": "/more"}},
+			"resources": values{"requests": values{"cpu": "1", "memory": "1Gi"}, "limits": values{"cpu": "2", "memory": "2Gi"}},
 		},
 		"networkPolicies": false,
 	})
@@ -187,13 +188,15 @@ func TestValuesOfAProcess(t *testing.T) {
 	pod := webhook["template"].(map[string]any)["spec"].(map[string]any)
 	container := pod["containers"].([]any)[0].(map[string]any)
 	args, env := container["args"].([]any), container["env"].([]any)
+	volumes, mounts := pod["volumes"].([]any), container["volumeMounts"].([]any)
 	found := []any{
+		len(volumes), volumes[len(volumes)-1].(map[string]any)["name"], len(mounts), mounts[len(mounts)-1].(map[string]any)["mountPath"],
 		webhook["replicas"], container["image"], container["imagePullPolicy"], args[0], args[len(args)-1], pod["nodeSelector"].(map[string]any)["pool"],
 		len(pod["tolerations"].([]any)), pod["imagePullSecrets"].([]any)[0].(map[string]any)["name"],
 		container["resources"].(map[string]any)["limits"].(map[string]any)["memory"], env[0].(map[string]any)["name"], env[len(env)-1].(map[string]any)["value"],
 	}
 	want := []any{
-		float64(5), "registry.example.com/operator@" + digest, "Always", "webhook", "--zap-log-level=debug", "edge", 1, "pull", "2Gi", "GOMEMLIMIT", "x",
+		2, "more", 2, "/more", float64(5), "registry.example.com/operator@" + digest, "Always", "webhook", "--zap-log-level=debug", "edge", 1, "pull", "2Gi", "GOMEMLIMIT", "x",
 	}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)

@@ -44,6 +44,8 @@ type Caller struct {
 	credential atlassian.Credential
 	// claimed is what the request says of its origin, for the audit log.
 	claimed audit.Claimed
+	// scanner is the service that found leaked tokens and has them revoked. It is empty for every other caller.
+	scanner string
 	// asker is on whose behalf the product is asked.
 	asker asker
 }

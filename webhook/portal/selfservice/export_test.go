@@ -17,3 +17,6 @@ func (s *Service) NewTokenID(site *Site, user, nonce string) (string, error) {
 func SchemaProblem(field, message string) *Problem {
 	return schemaProblem(metav1.StatusCause{Field: field, Message: message})
 }
+
+// Place returns the URL of a find as it may be shown.
+var Place = place

@@ -26,6 +26,9 @@ type doomed struct {
 	id, owner string
 	// gone says that the APIToken is deleted already. Tokens that were created with it may be there.
 	gone bool
+	// found says that a leak scanner found a secret of it, at the URL foundAt if that may be shown.
+	found   bool
+	foundAt string
 }
 
 func (s *Service) doomedOf(t *tokensv1alpha1.APIToken) doomed {
@@ -71,28 +74,39 @@ func (s *Service) liveAPIToken(ctx context.Context, name types.NamespacedName, u
 // storedWithTokenID returns the tokens of the site with records of this id that the API server has. The APIToken of a record may be
 // deleted: the record stays for 30 days. Only the label of a record can be searched for; its content decides.
 func (s *Service) storedWithTokenID(ctx context.Context, site *Site, id string, accepts func(*record.Record) bool) (found []doomed, err error) {
+	here := record.Ref{Namespace: site.Namespace, Name: site.Name}
+	err = s.eachStored(ctx, client.MatchingLabels{record.LabelTokenID: id},
+		func(r *record.Record) bool { return r.TokenID == id && r.Site == here && accepts(r) },
+		func(_ *record.Record, d doomed) { found = append(found, d) })
+	return found, err
+}
+
+// eachStored calls yield for the token of each record that the API server has under these labels, and that is accepted.
+func (s *Service) eachStored(
+	ctx context.Context, labeled client.ListOption, accepts func(*record.Record) bool, yield func(*record.Record, doomed),
+) error {
 	var stored corev1.SecretList
-	err = s.Client.List(ctx, &stored, client.InNamespace(s.Namespace),
-		client.MatchingLabels{record.LabelTokenID: id}, client.MatchingFields{"type": record.SecretType})
+	err := s.Client.List(ctx, &stored, client.InNamespace(s.Namespace), labeled, client.MatchingFields{"type": record.SecretType})
 	if err != nil {
-		return nil, fmt.Errorf("looking for the record: %w", err)
+		return fmt.Errorf("looking for the record: %w", err)
 	}
 	for i := range stored.Items {
 		r, err := recordstore.Decode(&stored.Items[i])
-		here := record.Ref{Namespace: site.Namespace, Name: site.Name}
-		if err != nil || r.TokenID != id || r.Site != here || !accepts(r) {
+		if err != nil || !accepts(r) {
 			continue
 		}
-		d := doomed{NamespacedName: types.NamespacedName(r.APIToken), uid: types.UID(stored.Items[i].Name), id: id, owner: r.User}
+		d := doomed{NamespacedName: types.NamespacedName(r.APIToken), uid: types.UID(stored.Items[i].Name), id: r.TokenID, owner: r.User}
 		t, err := s.liveAPIToken(ctx, d.NamespacedName, d.uid)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		d.gone = t == nil
-		found = append(found, d)
+		yield(r, d)
 	}
-	return found, nil
+	return nil
 }
+
+var errTooManyPresented error = problem(Unavailable, "Too many API tokens are presented at the same time. Try again in a moment.")
 
 // presented returns the tokens of the site that text is a secret of.
 func (s *Service) presented(ctx context.Context, site *Site, text string) ([]doomed, error) {
@@ -107,7 +121,7 @@ func (s *Service) presented(ctx context.Context, site *Site, text string) ([]doo
 	}
 	leave, ok := s.lookups.enter(ctx)
 	if !ok {
-		return nil, problem(Unavailable, "Too many API tokens are presented at the same time. Try again in a moment.")
+		return nil, errTooManyPresented
 	}
 	defer leave()
 	return s.storedWithTokenID(ctx, site, string(id), func(r *record.Record) bool { return r.Verify([]byte(text)) >= 0 })

@@ -167,7 +167,12 @@ func (s *Service) isOwnedBy(ctx context.Context, of owner, t *tokensv1alpha1.API
 // childrenOf returns the tokens that descend from a deleted one. Only tokens of the same owner are, in the namespace of the
 // site.
 func (s *Service) childrenOf(ctx context.Context, site *Site, roots []doomed, deleted deletions) (children []doomed, err error) {
+	owners := map[string]bool{}
 	for _, root := range roots {
+		if owners[root.owner] {
+			continue
+		}
+		owners[root.owner] = true
 		live, err := s.live(ctx, site, root.owner, site.Namespace)
 		if err != nil {
 			return nil, err
@@ -240,7 +245,7 @@ func (s *Service) revokeEach(ctx context.Context, c *Caller, each []doomed) (int
 				}
 			}
 			n.Add(1)
-			s.logEvent(c, audit.Revoked, d.id, d.owner)
+			s.logRevocation(ctx, c, d)
 			return nil
 		})
 	}
@@ -277,10 +282,24 @@ func (s *Service) remove(ctx context.Context, d doomed) (ours bool, err error) {
 	}
 }
 
+// logRevocation writes an audit line about a token that was revoked, and an Event if it leaked.
+func (s *Service) logRevocation(ctx context.Context, c *Caller, d doomed) {
+	e := c.event(audit.Revoked, d.id, d.owner)
+	e.Scanner, e.FoundAt = c.scanner, d.foundAt
+	s.Log.EmitEvent(e)
+	if c.scanner != "" {
+		s.tellOwner(ctx, c, d)
+	}
+}
+
 // logEvent writes an audit line about a change of the token of an owner.
 func (s *Service) logEvent(c *Caller, action audit.Action, id, owner string) {
-	s.Log.EmitEvent(audit.Event{
+	s.Log.EmitEvent(c.event(action, id, owner))
+}
+
+func (c *Caller) event(action audit.Action, id, owner string) audit.Event {
+	return audit.Event{
 		Action: action, TokenID: id, Owner: owner, Actor: c.User, With: c.tokenID, Site: c.Ref(),
 		Client: c.claimed.Client, RequestID: c.claimed.RequestID,
-	})
+	}
 }
