@@ -49,18 +49,18 @@ docs-check: $(KUBE) prerequisites ## Run every command of README.md and docs on 
 	@go run ./hack/suites/docs
 
 .PHONY: test
-test: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites $(GOTESTSUM) ## Run all tests, those with more than one goroutine with the race detector, on a real API server and nginx
+test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, those with more than one goroutine with the race detector, on a real API server and nginx
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" --raw-command -- hack/tools/test.sh
 
 .PHONY: e2e
-e2e: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client library and a real browser
+e2e: e2e-gateways $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests: every gateway, curl, a Jira client library and a real browser
 	@echo "The installation starts once (about 20 seconds). About 100 steps follow in 3 minutes. Screenshots go to $(BIN)/screenshots."
 	@rm -rf $(BIN)/screenshots
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
 
 .PHONY: e2e-gateways
-e2e-gateways: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites ## Send one table of requests through every gateway, and count the cases of each (make test does so too)
-	@cd hack/suites/gateways && go test -count 1 -timeout 15m
+e2e-gateways: $(KUBE) $(CADDY) $(TRAEFIK) prerequisites ## Send one table of requests through every gateway, and count the cases of each
+	@cd hack/suites/gateways && go test -race -count 1 -timeout 15m
 
 .PHONY: cluster
 cluster: cluster-possible $(KUBE) node ## Run operator, nginx and a fake Jira as pods on a node of this machine (Linux, root), until cluster-down
