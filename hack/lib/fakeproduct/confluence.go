@@ -50,9 +50,10 @@ func NewConfluence(o Options) *Confluence {
 		"/dologin.action":          {methods: []string{http.MethodPost}, answer: c.login},
 		"/logout.action":           {methods: read, answer: c.logout},
 		confluenceDashboard:        {methods: read, answer: c.dashboard},
+		confluenceProfile:          {methods: read, answer: c.userProfile},
 	}
 	c.web = web{
-		dashboard: confluenceDashboard, login: "/login.action", form: "/dologin.action", logout: "/logout.action",
+		dashboard: confluenceDashboard, login: "/login.action", form: "/dologin.action", logout: "/logout.action", userProfile: confluenceProfile,
 		UserID: "os_username", PasswordID: "os_password", SubmitID: "loginButton", LogOutID: "logout-link",
 	}
 	maps.Copy(c.endpoints, c.patEndpoints())

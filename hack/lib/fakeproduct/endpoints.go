@@ -33,6 +33,7 @@ func (j *Jira) routes() map[string]endpoint {
 		"/logoutconfirm.jsp":        {answer: j.logout},
 		loggedOutPath:               {answer: loggedOut},
 		dashboardPath:               {answer: j.dashboard},
+		jiraProfile:                 {methods: read, answer: j.userProfile},
 	}
 }
 

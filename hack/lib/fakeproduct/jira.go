@@ -23,7 +23,7 @@ func NewJira(o Options) *Jira {
 	j.endpoints = j.routes()
 	maps.Copy(j.endpoints, j.patEndpoints())
 	j.web = web{
-		dashboard: dashboardPath, login: "/login.jsp", form: "/login.jsp", logout: "/logout",
+		dashboard: dashboardPath, login: "/login.jsp", form: "/login.jsp", logout: "/logout", userProfile: jiraProfile,
 		UserID: "login-form-username", PasswordID: "login-form-password", SubmitID: "login-form-submit", LogOutID: "log_out",
 	}
 	j.latest["/rest/api/latest/"] = "/rest/api/2/"

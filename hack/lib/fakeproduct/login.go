@@ -10,8 +10,8 @@ import (
 // the fields and buttons on them:
 // https://github.com/atlassian/dc-app-performance-toolkit (app/selenium_ui/*/pages/selectors.py)
 type web struct {
-	dashboard, login, form, logout         string
-	UserID, PasswordID, SubmitID, LogOutID string
+	dashboard, login, form, logout, userProfile string
+	UserID, PasswordID, SubmitID, LogOutID      string
 }
 
 // login serves the login form and receives it. os_username and os_password are

@@ -61,6 +61,7 @@ type Product struct {
 	basicAuth   atomic.Bool
 	delay       atomic.Int64 // a time.Duration
 	unavailable atomic.Bool
+	banner      atomic.Value // a template.HTML
 	sessions    sessions
 
 	// unauthorized answers an anonymous request for a resource that needs a
@@ -90,6 +91,7 @@ func (p *Product) set(o Options) {
 		}
 	}
 	p.SetBasicAuth(o.BasicAuth)
+	p.SetBanner("")
 }
 
 // SetBasicAuth switches Basic authentication on or off, as an administrator

@@ -90,6 +90,7 @@ func (r *Rig) StartConfluenceNginx(ctx context.Context, authURL string) (err err
 		{"listen LISTEN;", "listen LISTEN;\n    proxy_ssl_verify on;\n    proxy_ssl_trusted_certificate " + c.ca + ";\n    proxy_ssl_name " +
 			confluenceHost + ";\n    proxy_ssl_server_name on;"},
 		{"proxy_pass http://product", "proxy_pass https://product"},
+		{"#profile ", ""}, {"/secure/ViewProfile.jspa", "/users/viewmysettings.action"},
 		{`return 401 '{"errorMessages":["This API token is not valid."],"errors":{}}';`,
 			`return 401 '{"statusCode":401,"message":"This API token is not valid."}';`},
 		{`return 403 '{"errorMessages":["$api_token_help"],"errors":{}}';`, `return 403 '{"statusCode":403,"message":"$api_token_help"}';`},

@@ -59,14 +59,15 @@ const widths = [1600, 360];
 
 /**
  * Looks at one state of the page: takes pictures, small and large, light and dark, and has the rules of axe checked on each.
- * Nothing may stick out on the side.
+ * Nothing may stick out on the side. theme switches what does not follow the browser.
  */
-export async function look(page, name) {
+export async function look(page, name, theme = async () => {}) {
   const folder = path.resolve(input.screenshots);
   await mkdir(folder, { recursive: true });
   const before = page.viewportSize();
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await theme(colorScheme);
     for (const width of widths) {
       await page.setViewportSize({ width, height: width < 500 ? 740 : 900 });
       await page.screenshot({ path: path.join(folder, `${name}-${colorScheme}-${width}.png`), fullPage: true });
@@ -77,6 +78,7 @@ export async function look(page, name) {
     }
   }
   await page.emulateMedia({ colorScheme: 'light' });
+  await theme('light');
   await page.setViewportSize(before);
 }
 
@@ -93,7 +95,7 @@ async function checkTouch(page, where) {
     const hidden = scope.tagName !== 'DIALOG' ? [] : [...scope.querySelectorAll('input:not([type=hidden]), select, textarea')].filter((e) => {
       if (!e.checkVisibility()) return false;
       e.scrollIntoView({ block: 'end' });
-      return e.getBoundingClientRect().bottom > footer.getBoundingClientRect().top;
+      return e.getBoundingClientRect().bottom > (footer?.getBoundingClientRect().top ?? innerHeight);
     }).map((e) => `${e.id} is hidden behind the buttons`);
     scope.scrollTop = 0;
     return [...small, ...zoomed, ...hidden];

@@ -63,18 +63,31 @@ func TestPageWithoutLicense(t *testing.T) {
 	bob := s.session("bob")
 	id, text := bob.create(t, `{"label":"licensed"}`)
 	s.basic("bob", text).is(t, "bob")
+	s.withoutLicense(t, func() {
+		refused := s.basic("bob", text).isRefused(t, http.StatusForbidden)
+		if reason := refused.header.Get("X-Api-Token-Reason"); !strings.HasPrefix(reason, "InvalidLicense") {
+			t.Errorf("refused for %q", reason)
+		}
+		s.inState(t, "unlicensed", "bob", nil)
+	})
+	s.basic("bob", text).is(t, "bob")
+	bob.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
+}
+
+// withoutLicense does something while the site has no licence, and the portal knows.
+func (s *site) withoutLicense(t *testing.T, do func()) {
+	t.Helper()
 	licence := func(key string) {
 		s.kubectl(t, "patch", "atlassiansite", s.name, "--type=merge", "--patch", `{"spec":{"licenseSecretRef":{"key":"`+key+`"}}}`)
 	}
 	licence("nothing")
-	refused := s.basic("bob", text).isRefused(t, http.StatusForbidden)
-	if reason := refused.header.Get("X-Api-Token-Reason"); !strings.HasPrefix(reason, "InvalidLicense") {
-		t.Errorf("refused for %q", reason)
-	}
-	s.inState(t, "unlicensed", "bob", nil)
-	licence("license")
-	s.basic("bob", text).is(t, "bob")
-	bob.tokens(t, http.StatusNoContent, "DELETE", "/"+id, "")
+	defer licence("license")
+	dave := s.session("dave")
+	await(t, "the portal to know that there is no licence", func() (bool, string) {
+		reason := dave.tokens(t, http.StatusOK, "GET", "/", "").header.Get("X-Api-Token-Reason")
+		return reason == "InvalidLicenseMissing", reason
+	})
+	do()
 }
 
 // Tokens that made others, replaced secrets that still work, and what is asked before the first one is revoked.

@@ -178,7 +178,9 @@ func broken() map[string]breaker {
 		"search-xsrf": served(func(_ *world, r *http.Request) { r.Header.Set("X-Atlassian-Token", "no-check") }),
 
 		"login-form": text("os_destination", "destination"), "login-by-form": leadsElsewhere, "login-again": leadsElsewhere, "login-elsewhere": leadsElsewhere, "login-malformed": leadsElsewhere,
-		"logout-asks": text("confirm-logout-submit", "confirm"), "logout": text("atl_token=", "token="), "logout-leads": leadsElsewhere,
+		"profile": text("ajs-remote-user", "ajs-user"), "profile-policy": header("Content-Security-Policy", "default-src 'self'; script-src 'nonce-1'; img-src 'self'"),
+		"profile-anonymous": status(http.StatusUnauthorized),
+		"logout-asks":       text("confirm-logout-submit", "confirm"), "logout": text("atl_token=", "token="), "logout-leads": leadsElsewhere,
 		"logout-confluence": with("Referer", status(http.StatusForbidden)), "logout-confluence-leads": leadsElsewhere,
 
 		"renamed": text("JIRAUSER10042", "JIRAUSER1"), "deactivated": status(http.StatusOK), "deactivated-session": status(http.StatusOK),

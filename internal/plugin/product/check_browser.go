@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"apitokens.dev/operator/internal/atlassian"
 )
@@ -15,11 +16,12 @@ const (
 	loginForm
 	logoutPage
 	dashboard
+	profilePage
 )
 
-var pages = map[atlassian.Product][4]string{
-	atlassian.Jira:       {"/login.jsp", "/login.jsp", "/logout", "/secure/Dashboard.jspa"},
-	atlassian.Confluence: {"/login.action", "/dologin.action", "/logout.action", "/dashboard.action"},
+var pages = map[atlassian.Product][5]string{
+	atlassian.Jira:       {"/login.jsp", "/login.jsp", "/logout", "/secure/Dashboard.jspa", "/secure/ViewProfile.jspa"},
+	atlassian.Confluence: {"/login.action", "/dologin.action", "/logout.action", "/dashboard.action", "/users/viewmysettings.action"},
 }
 
 func (k *kit) page(which int) string { return pages[k.product][which] }
@@ -75,6 +77,18 @@ func (k *kit) to(destination string) *answer {
 	return k.get(k.page(loginPage)+"?os_destination="+url.QueryEscape(destination), bearer(k.pat))
 }
 
+// anchors are the elements behind which the block of API tokens is drawn.
+var anchors = map[atlassian.Product]string{atlassian.Jira: `id="details-profile-fragment"`, atlassian.Confluence: `name="editUser"`}
+
+// profile asks for the profile, with a session as browsers do.
+func (k *kit) profile() (*answer, error) {
+	l, err := k.session()
+	if err != nil {
+		return &answer{err: err}, err
+	}
+	return k.get(k.page(profilePage), l.cookies), nil
+}
+
 // logoutLink is the link with which a page signs out.
 var logoutLink = regexp.MustCompile(`href="([^"]*logout[^"]*atl_token=([^"&]*)[^"]*)"`)
 
@@ -121,6 +135,25 @@ var browserChecks = []check{
 			}
 			return all(errs...)
 		}},
+	{id: "profile", says: "The profile has the element behind which the block of API tokens is drawn, and names its user in `ajs-remote-user`.",
+		run: func(k *kit) error {
+			a, err := k.profile()
+			return all(err, a.is(http.StatusOK), a.shows(anchors[k.product], `name="ajs-remote-user" content="`+html.EscapeString(k.User)+`"`))
+		}},
+	{id: "profile-policy", says: "No content security policy of the profile forbids scripts of the own origin.", run: func(k *kit) error {
+		a, err := k.profile()
+		for _, policy := range a.header.Values("Content-Security-Policy") {
+			_, sources, found := strings.Cut(policy, "script-src ")
+			sources, _, _ = strings.Cut(sources, ";")
+			if found && !strings.Contains(sources, "'self'") {
+				err = all(err, must(false, "it allows scripts from %s", sources))
+			}
+		}
+		return all(err, a.err)
+	}},
+	{id: "profile-anonymous", says: "Anonymous callers of the profile are led to the login page, and from there back.", run: func(k *kit) error {
+		return k.get(k.page(profilePage)).leadsTo(k, k.page(loginPage)+"?os_destination="+url.QueryEscape(k.page(profilePage)))
+	}},
 	{id: "logout-asks", says: "`/logout` without the session's `atl_token` asks first, with a button, and leaves the session.", of: atlassian.Jira,
 		run: func(k *kit) error {
 			l, err := k.session()

@@ -142,7 +142,8 @@ func (e *exchange) shown(h *hidden) (t Traffic) {
 }
 
 // shownHeaders are the headers of an answer that the checks look at.
-var shownHeaders = []string{"Content-Type", "Location", "Allow", "WWW-Authenticate", "X-AUSERNAME", "X-Seraph-LoginReason"}
+var shownHeaders = []string{"Content-Type", "Location", "Allow", "WWW-Authenticate", "X-AUSERNAME", "X-Seraph-LoginReason",
+	"Content-Security-Policy", "Content-Security-Policy-Report-Only"}
 
 // shownTexts are the keys whose texts are shown. All other texts and numbers of an answer are somebody's.
 var shownTexts = []string{

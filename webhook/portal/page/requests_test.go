@@ -178,10 +178,11 @@ func TestAddresses(t *testing.T) {
 func TestStatic(t *testing.T) {
 	anonymous := signedIn(t, env.Jira(t), "alice").anonymous()
 	page := signedIn(t, anonymous.World, "alice").get(http.StatusOK, "")
-	for name, media := range map[string]string{"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"} {
+	script := "text/javascript; charset=utf-8"
+	for name, media := range map[string]string{"page.css": "text/css; charset=utf-8", "page.js": script, "profile.js": script} {
 		below := "/static/" + name
-		if !strings.Contains(page.body, `="/jira`+pagePath+below+`"`) {
-			t.Errorf("the page does not load %s", name)
+		if loads := strings.Contains(page.body, `="/jira`+pagePath+below+`"`); loads != (name != "profile.js") {
+			t.Errorf("the page loads %s: %t", name, loads)
 		}
 		a := anonymous.send(http.MethodGet, below, nil).expect(http.StatusOK, "GET "+below)
 		tag := a.header.Get("ETag")
@@ -197,6 +198,19 @@ func TestStatic(t *testing.T) {
 	for _, inline := range []string{"style=", "<style", " onclick", "javascript:", "https://", "//cdn"} {
 		if strings.Contains(page.body, inline) {
 			t.Errorf("the page has %q in it", inline)
+		}
+	}
+}
+
+// The script that runs on pages of the product makes no markup of texts, runs no text, and has no handler in an attribute.
+func TestProfileScriptMakesNoMarkup(t *testing.T) {
+	script := signedIn(t, env.Jira(t), "alice").anonymous().send(http.MethodGet, "/static/profile.js", nil).expect(http.StatusOK, "GET").body
+	for _, sink := range []string{
+		"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment", "srcdoc", "eval(", "Function(", "setTimeout('", "import(",
+		"onclick", "onerror", "javascript:", "http:", "https:", "localStorage", "sessionStorage", "document.cookie", "console.",
+	} {
+		if strings.Contains(script, sink) {
+			t.Errorf("the script has %q in it", sink)
 		}
 	}
 }

@@ -18,7 +18,11 @@ const staticPath = "/static/"
 var static embed.FS
 
 // types maps each file to its media type.
-var types = map[string]string{"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
+var types = map[string]string{
+	"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8",
+	// It draws the block in the profile, which is a page of the product.
+	"profile.js": "text/javascript; charset=utf-8",
+}
 
 // serveFile serves one of the page's own files. Browsers may cache it and must revalidate it, because two versions of the portal
 // serve at the same time during an update.

@@ -1,6 +1,7 @@
 package page_test
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -94,6 +95,10 @@ func TestNotices(t *testing.T) {
 			t.Errorf("a site with a licence and an epoch at %s says %q", past, got)
 		}
 	}
+	script, err := os.ReadFile("static/profile.js")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for why, want := range map[authn.Reason]string{
 		authn.ReasonInvalidLicenseMissing: "their licence is missing", authn.ReasonInvalidLicenseMalformed: "is malformed",
 		authn.ReasonInvalidLicenseWrongSignature: "has a wrong signature", authn.ReasonInvalidLicenseExpired: "has expired",
@@ -102,6 +107,11 @@ func TestNotices(t *testing.T) {
 		got, closed := page.Notices(why, time.Time{}, now)
 		if closed || len(got) != 1 || !strings.Contains(got[0], want+".") || !strings.HasSuffix(got[0], "Ask the administrator of this Jira.") {
 			t.Errorf("%s: %q", why, got)
+		}
+		_, words, _ := strings.Cut(got[0], "moment: ")
+		words, _, _ = strings.Cut(words, ".")
+		if !strings.Contains(string(script), string(why)+": '"+words+"'") {
+			t.Errorf("the block in the profile does not say %q of %s", words, why)
 		}
 	}
 	got, closed := page.Notices(authn.ReasonInvalidLicenseMissing, now.Add(time.Minute), now)

@@ -99,6 +99,9 @@ func (c *call) noContent(err error) error {
 	return err
 }
 
+// reasonHeader has the reason of a refusal, or of one to come, for programs.
+const reasonHeader = "X-Api-Token-Reason"
+
 const challenge = `Basic realm="API token", charset="UTF-8"`
 
 var statuses = map[selfservice.Kind]int{
@@ -129,7 +132,7 @@ func (c *call) refuse(err error) {
 		selfservice.RetryAfter(h)
 	}
 	if p.Reason != "" {
-		h.Set("X-Api-Token-Reason", p.Reason)
+		h.Set(reasonHeader, p.Reason)
 	}
 	_ = c.answer(status, c.format(status, p))
 }

@@ -66,6 +66,9 @@ func list(c *call) error {
 	for i, t := range tokens {
 		answer[i] = newTokenBody(t)
 	}
+	if c.site.Unlicensed != "" { // an empty list has no state that would tell
+		c.w.Header().Set(reasonHeader, string(c.site.Unlicensed))
+	}
 	return c.answer(http.StatusOK, answer)
 }
 
