@@ -49,7 +49,7 @@ const states = {
     let token;
     await step('the first token asks for consent', async () => {
       await block.getByRole('button', { name: 'Create API token' }).click();
-      await dialog.getByText('create a personal access token for me').waitFor();
+      await dialog.getByText('may act with a personal access token of mine').waitFor();
       await see('create');
       await dialog.getByRole('button', { name: 'Cancel' }).click();
       await dialog.waitFor({ state: 'detached' });

@@ -123,8 +123,14 @@ func (k *kit) exchange(r *request) *answer {
 	if err != nil {
 		return &answer{err: notTriedError("the answer ended early")}
 	}
+	if slices.Contains(notTheProducts, response.StatusCode) {
+		return &answer{err: notTriedError(fmt.Sprintf("there was no answer but HTTP %d", response.StatusCode))}
+	}
 	return &answer{status: response.StatusCode, header: response.Header, body: body}
 }
+
+// notTheProducts are statuses of a limit on requests, or of a proxy whose product is away. They tell nothing about an assumption.
+var notTheProducts = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
 
 // reason returns the reason of a transport without the address, which is hidden.
 func reason(err error) string {
@@ -214,7 +220,27 @@ func (a *answer) leadsTo(k *kit, path string) error {
 	}
 	to, err := url.Parse(a.header.Get("Location"))
 	ok := err == nil && (to.Host == "" || to.Host == k.base.Host) && strings.TrimSuffix(to.RequestURI(), "/") == strings.TrimSuffix(k.base.EscapedPath()+path, "/")
-	return must(ok, "it leads to %s instead of %s", a.header.Get("Location"), k.base.EscapedPath()+path)
+	return must(ok, "it leads to %s instead of %s", target(a.header.Get("Location")), k.base.EscapedPath()+path)
+}
+
+// target returns what may be shown of a Location: neither values of its query, which may be credentials, nor more than the host of
+// another site.
+func target(location string) string {
+	to, err := url.Parse(location)
+	if err != nil {
+		return "<unreadable>"
+	}
+	if to.Host != "" {
+		return to.Scheme + "://" + to.Host
+	}
+	query := to.Query()
+	for name := range query {
+		if name != "os_destination" && name != "logout" {
+			query.Set(name, "value")
+		}
+	}
+	to.RawQuery, to.Fragment = query.Encode(), ""
+	return to.String()
 }
 
 func (a *answer) cookies() []*http.Cookie {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -135,6 +136,23 @@ func cookies(pattern, with string) breaker {
 			answer.Header()["Set-Cookie"][i] = of.ReplaceAllString(c, with)
 		}
 	})
+}
+
+const singleSignOnTicket = "a ticket of single sign-on, which is long"
+
+// singleSignOn leads pages to another site, with a ticket, and speaks of hosts.
+func singleSignOn(w *world, answer *httptest.ResponseRecorder, r *http.Request) bool {
+	if strings.Contains(r.RequestURI, "/rest/") {
+		return text(`"message":"`, `"message":"client 10.11.12.13 at https://node-3.secret-corp.net:8444/x: `)(w, answer, r)
+	}
+	to := "https://sso.secret-corp.net/" + url.PathEscape(singleSignOnTicket) + "?SAMLRequest=" + url.QueryEscape(singleSignOnTicket)
+	if r.Method == http.MethodPost {
+		to = "/plugins/sso?ticket=" + url.QueryEscape(singleSignOnTicket)
+	}
+	answer.Header().Set("Location", to)
+	answer.Header().Set("Content-Security-Policy", "script-src 'self' 'nonce-"+singleSignOnTicket+"' https://cdn.secret-corp.net; report-uri https://csp.secret-corp.net/r")
+	answer.WriteHeader(http.StatusFound)
+	return true
 }
 
 // broken has, for each assumption, a product that breaks it and no other.

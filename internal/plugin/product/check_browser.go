@@ -36,9 +36,29 @@ func (k *kit) session() (*login, error) {
 	}
 	l, err := k.signIn()
 	if err == nil {
-		k.login = l
+		k.keep(l)
 	}
 	return l, err
+}
+
+// keep makes a session the one of the run. It ends with the run.
+func (k *kit) keep(l *login) {
+	k.login = l
+	k.undo = append(k.undo, undo{"a session of the user", func() error { return k.signOut(l) }})
+}
+
+// signOut ends a session as browsers do, unless it has ended.
+func (k *kit) signOut(l *login) error {
+	to := k.base.EscapedPath() + k.page(logoutPage)
+	if k.product == atlassian.Jira {
+		link, err := k.link(l)
+		if err != nil {
+			return k.notSignedIn(k.get(k.who(), l.cookies))
+		}
+		to = link
+	}
+	k.send(to, l.cookies)
+	return k.notSignedIn(k.get(k.who(), l.cookies))
 }
 
 // signIn signs the user in by the form, as a browser does.

@@ -50,13 +50,14 @@ var headerChecks = []check{
 		return all(a.is(http.StatusUnauthorized), must(strings.HasPrefix(a.header.Get(challenge), "OAuth realm="), "the challenge is %q", a.header.Get(challenge)))
 	}},
 	{id: "session-cookie", says: "A login by a PAT sets `JSESSIONID`, which is `HttpOnly` and has the context path.", run: func(k *kit) error {
-		for _, c := range k.get(k.who(), bearer(k.pat)).cookies() {
+		a := k.get(k.who(), bearer(k.pat))
+		for _, c := range a.cookies() {
 			if c.Name == sessionID {
 				path := strings.TrimSuffix(c.Path, "/")
 				return all(must(c.HttpOnly, "the cookie is not HttpOnly"), must(path == k.base.Path, "the path of the cookie is %q", c.Path))
 			}
 		}
-		return must(false, "the answer sets no %s", sessionID)
+		return all(a.err, must(false, "the answer sets no %s", sessionID))
 	}},
 	{id: "pat-session-ends", says: "The session that a PAT opens ends with the request.", run: func(k *kit) error {
 		for _, c := range k.get(k.who(), bearer(k.pat)).cookies() {

@@ -38,7 +38,11 @@ func (k *kit) makePAT(name string, days any, with option) *answer {
 	if a.status/100 == 2 && a.json(&made) == nil {
 		k.hide.secret(made.RawToken, "PAT")
 		k.undo = append(k.undo, undo{patOf(made.ID), func() error {
-			return k.deletePAT(made, with).is(http.StatusNoContent, http.StatusOK, http.StatusNotFound)
+			gone := []int{http.StatusNoContent, http.StatusOK, http.StatusNotFound}
+			if k.deletePAT(made, with).is(gone...) == nil {
+				return nil
+			}
+			return k.deletePAT(made, bearer(made.RawToken)).is(gone...) // the session that made it may have ended
 		}})
 	}
 	return a

@@ -167,7 +167,7 @@ func (k *kit) first() (option, error) {
 			continue
 		}
 		if l, err := k.signIn(); err == nil {
-			k.login = l
+			k.keep(l)
 			k.learnKey(k.get(k.who(), l.cookies))
 			return l.cookies, nil
 		}

@@ -3,6 +3,8 @@ package product_test
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -93,10 +95,11 @@ func TestEachAssumptionIsNoticed(t *testing.T) {
 // The report names neither secrets nor the user nor the product, in any form, also where the product breaks what is assumed.
 func TestReportIsFitToPublish(t *testing.T) {
 	for _, s := range settings {
-		for name, b := range map[string]breaker{"whole": nil, "secrets come back": text(`"message":"`, `"message":"`+userPAT+` `+password+` `), "no JSON": text(`\}`, "")} {
+		for name, b := range map[string]breaker{"whole": nil, "single sign-on": singleSignOn, "secrets come back": text(`"message":"`, `"message":"`+userPAT+` `+password+` `), "no JSON": text(`\}`, "")} {
 			t.Run(s.String()+"/"+name, func(t *testing.T) {
 				w := newWorld(t, s)
-				w.breaks = b
+				w.breaks, w.host = b, "jira.secret-corp.net:8444"
+				w.given.Add("ticket of single sign-on", singleSignOnTicket)
 				if name == "no JSON" {
 					w.breaks = during("pat-list", b)
 				}
@@ -113,7 +116,7 @@ func TestReportIsFitToPublish(t *testing.T) {
 					if found := w.given.Find([]byte(text)); len(found) > 0 {
 						t.Errorf("the report has %v", found)
 					}
-					for _, name := range []string{user, "The Doctor", "JIRAUSER10042", "intranet", "8443"} {
+					for _, name := range []string{user, "The Doctor", "JIRAUSER10042", "intranet", "8443", "secret-corp", "8444", "10.11.12.13"} {
 						if strings.Contains(text, name) {
 							t.Errorf("the report has %q", name)
 						}
@@ -150,8 +153,9 @@ func TestRunsWithLess(t *testing.T) {
 			}
 		}
 		only := newWorld(t, s)
-		if r := only.run(t, func(o *product.Options) { o.PAT = "" }); len(outcomes(r, product.Refuted)) > 0 {
-			t.Errorf("%s, without a PAT: refuted are %v", s, outcomes(r, product.Refuted))
+		r = only.run(t, func(o *product.Options) { o.PAT = "" })
+		if pats := only.PersonalAccessTokens(user); len(outcomes(r, product.Refuted)) > 0 || len(r.Left) > 0 || len(pats) != 2 {
+			t.Errorf("%s, without a PAT: refuted are %v, left behind %v, the user has %v", s, outcomes(r, product.Refuted), r.Left, pats)
 		}
 	}
 }
@@ -182,6 +186,20 @@ func TestRunCannotBegin(t *testing.T) {
 	w.breaks = during("start", on("POST", status(400)))
 	if _, err := product.Run(t.Context(), w.options()); err == nil || !strings.Contains(err.Error(), "fewer than ten") {
 		t.Errorf("no token can be made: %v", err)
+	}
+}
+
+// A limit on requests, or a product that is away for a while, refutes nothing.
+func TestNoAnswerRefutesNothing(t *testing.T) {
+	for _, code := range []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
+		w := newWorld(t, settings[0])
+		w.breaks = func(w *world, answer *httptest.ResponseRecorder, r *http.Request) bool {
+			return !strings.Contains(r.UserAgent(), "(start)") && !strings.Contains(r.UserAgent(), "(undo)") && status(code)(w, answer, r)
+		}
+		r := w.run(t)
+		if refuted := outcomes(r, product.Refuted); len(refuted) > 0 || r.Count(product.Confirmed) > 1 || len(r.Left) > 0 {
+			t.Errorf("%d: refuted are %v, confirmed %v, left %v", code, refuted, outcomes(r, product.Confirmed), r.Left)
+		}
 	}
 }
 

@@ -89,8 +89,21 @@ func (h *hidden) from(text string) string {
 	for _, w := range h.words {
 		text = w.pattern.ReplaceAllLiteralString(text, w.with)
 	}
-	return text
+	text = authority.ReplaceAllStringFunc(text, func(found string) string {
+		at := authority.FindStringSubmatch(found)
+		if at[2] == "example.com" || at[2] == "product.example" { // the checks' own
+			return found
+		}
+		return at[1] + "HOST"
+	})
+	return ipAddress.ReplaceAllString(text, "ADDRESS")
 }
+
+var (
+	// authority matches the host in a URL. The base URL of a product is often not the address at which it is asked.
+	authority = regexp.MustCompile(`(?i)(https?(?:://|%3A%2F%2F))([^\s/"'<>;,%?]+(?:%3A[0-9]+)?)`)
+	ipAddress = regexp.MustCompile(`\b[0-9]{1,3}(\.[0-9]{1,3}){3}\b`)
+)
 
 // report hides in a whole report, once all secrets of the run are known.
 func (h *hidden) report(r *Report) {
@@ -131,6 +144,12 @@ func (e *exchange) shown(h *hidden) (t Traffic) {
 	t.Answer = fmt.Sprintf("HTTP %d %s", a.status, http.StatusText(a.status))
 	for _, name := range shownHeaders {
 		for _, value := range a.header.Values(name) {
+			switch {
+			case name == "Location":
+				value = target(value)
+			case strings.HasPrefix(name, "Content-Security-Policy"):
+				value = keywords(value)
+			}
 			t.AnswerHeaders = append(t.AnswerHeaders, name+": "+h.from(value))
 		}
 	}
@@ -144,6 +163,22 @@ func (e *exchange) shown(h *hidden) (t Traffic) {
 // shownHeaders are the headers of an answer that the checks look at.
 var shownHeaders = []string{"Content-Type", "Location", "Allow", "WWW-Authenticate", "X-AUSERNAME", "X-Seraph-LoginReason",
 	"Content-Security-Policy", "Content-Security-Policy-Report-Only"}
+
+// keywords returns a content security policy without its sources, which are hosts, nonces and hashes.
+func keywords(policy string) string {
+	var directives []string
+	for directive := range strings.SplitSeq(policy, ";") {
+		words := strings.Fields(directive)
+		for i, word := range words {
+			keyword := strings.HasPrefix(word, "'") && !strings.HasPrefix(word, "'nonce-") && !strings.HasPrefix(word, "'sha")
+			if i > 0 && !keyword {
+				words[i] = "SOURCE"
+			}
+		}
+		directives = append(directives, strings.Join(words, " "))
+	}
+	return strings.Join(directives, "; ")
+}
 
 // shownTexts are the keys whose texts are shown. All other texts and numbers of an answer are somebody's.
 var shownTexts = []string{

@@ -1,6 +1,7 @@
 package product_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,7 +68,9 @@ type world struct {
 	given canary.Secrets
 	// breaks answers instead of the product; nil if nothing is broken.
 	breaks breaker
-	steps  []product.Step
+	// host is the host that the product takes for its own; that of the address when empty.
+	host  string
+	steps []product.Step
 }
 
 func newWorld(t *testing.T, s setting) *world {
@@ -111,7 +114,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	served := r.Clone(r.Context())
-	served.RequestURI, served.Host = r.URL.RequestURI(), r.URL.Host
+	served.RequestURI, served.Host = r.URL.RequestURI(), cmp.Or(w.host, r.URL.Host)
 	if served.Body == nil {
 		served.Body = http.NoBody
 	}

@@ -133,14 +133,14 @@
 	function askToCreate(tokens) {
 		const label = element('input', { type: 'text', id: 'at-label', class: 'at-field', required: true, maxlength: '255', dir: 'auto' });
 		const days = element('input', { type: 'number', id: 'at-days', class: 'at-field at-short', min: '1', max: '3650', value: '90', inputmode: 'numeric' });
-		// Whoever has a token that works has agreed before.
-		const agreed = tokens.some((token) => token.state !== 'NotEnrolled');
+		// A user with a token that works has agreed before.
+		const agreed = tokens.some((token) => token.state === 'Active');
 		const consent = element('input', { type: 'checkbox', id: 'at-consent', required: true });
 		ask('Create API token', [
 			element('p', {}, element('label', { for: 'at-label' }, 'Label'), label),
 			element('p', {}, element('label', { for: 'at-days' }, 'Lifetime in days (empty: as this site says)'), days),
 			!agreed && element('p', { class: 'at-consent' }, consent, element('label', { for: 'at-consent' },
-				`Yes, create a personal access token for me in ${profile.product}, and store it: my API tokens act with it.`)),
+				`Yes, my API tokens may act with a personal access token of mine in ${profile.product}: create it if there is none, and store it.`)),
 		].filter(Boolean), 'Create', 'at-primary', async (dialog) => {
 			const body = { label: label.value };
 			if (days.value) body.lifetimeDays = Number(days.value);
