@@ -14,7 +14,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/owned"
-	"apitokens.dev/operator/controllers/site/door"
+	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/siteurl"
 	"apitokens.dev/operator/internal/terms"

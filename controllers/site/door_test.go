@@ -15,8 +15,8 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/site"
-	"apitokens.dev/operator/controllers/site/door"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/probe"
 )
 

@@ -14,9 +14,9 @@ import (
 	"k8s.io/utils/clock"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
-	"apitokens.dev/operator/controllers/site/door"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/probe"
 )
 

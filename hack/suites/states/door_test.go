@@ -12,7 +12,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
-	"apitokens.dev/operator/controllers/site/door"
+	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/httpheader"
 	"apitokens.dev/operator/internal/probe"
 )

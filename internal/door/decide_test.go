@@ -13,6 +13,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/httpheader"
+	"apitokens.dev/operator/internal/probe"
 )
 
 func status(code int, headers ...string) answer {
@@ -37,7 +38,7 @@ func (a *answers) all(to answer) { a.madeUp, a.early, a.due, a.bound, a.late = t
 
 // Each finding follows from the answers alone. The cases beside those of real gateways are here.
 func TestJudge(t *testing.T) {
-	site := Site{BaseURL: "https://jira.example.com", AuthURLSecret: "main-auth-urls", ProductAnswers: true}
+	site := Site{BaseURL: "https://jira.example.com", AuthURLSecret: "main-auth-urls", ProductAnswers: true, Key: probe.NewKey("jira", "main")}
 	challenge := status(401, "WWW-Authenticate", httpheader.Challenge)
 	for name, tc := range map[string]struct {
 		change func(*answers)
@@ -119,6 +120,30 @@ func TestJudge(t *testing.T) {
 	a.anonymous.user, a.bound, a.late = "bob", challenge, challenge
 	if got := judge(site, a); got.Reason != tokensv1alpha1.ReasonOpenDoor || !strings.Contains(got.Message, "another path") || !strings.Contains(got.Message, "cache") {
 		t.Errorf("several faults: %+v", got)
+	}
+}
+
+// Without the key of the site, the refusal of a token that does not exist has to do.
+func TestJudgeWithoutKey(t *testing.T) {
+	site := Site{BaseURL: "https://jira.example.com", AuthURLSecret: "main-auth-urls", ProductAnswers: true}
+	challenge := status(401, "WWW-Authenticate", httpheader.Challenge)
+	for name, tc := range map[string]struct {
+		anonymous, beside, madeUp answer
+		want                      string
+	}{
+		"no fault":                  {status(200), status(404), challenge, tokensv1alpha1.ReasonProtected},
+		"served as a user":          {answer{status: 200, user: "bob"}, status(404), challenge, tokensv1alpha1.ReasonOpenDoor},
+		"it does not ask":           {status(200), status(404), status(401), tokensv1alpha1.ReasonGatewayDoesNotAsk},
+		"no webhook":                {status(200), status(404), status(500), tokensv1alpha1.ReasonWebhookNotReached},
+		"limited":                   {status(200), status(404), status(429), tokensv1alpha1.ReasonInconclusive},
+		"redirected":                {status(302), status(302), status(302), tokensv1alpha1.ReasonBaseURLRedirects},
+		"no answer in between":      {status(200), status(404), answer{err: errors.New("gone")}, tokensv1alpha1.ReasonBaseURLUnreachable},
+		"the product's headers":     {status(200, "X-Api-Token-Target", "/rest/x"), status(404), challenge, tokensv1alpha1.ReasonAnswerAltered},
+		"the webhook's 401 and 403": {status(401), status(403), challenge, tokensv1alpha1.ReasonProtected},
+	} {
+		if got := judge(site, answers{path: "/rest/x", anonymous: tc.anonymous, beside: tc.beside, madeUp: tc.madeUp}); got.Reason != tc.want {
+			t.Errorf("%s: %s: %s\nwant %s", name, got.Reason, got.Message, tc.want)
+		}
 	}
 }
 

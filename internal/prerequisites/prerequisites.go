@@ -1,5 +1,5 @@
-// Package prerequisites refuses to start the controller in a cluster that lacks what it needs: a version of Kubernetes, CRDs,
-// and admission policies.
+// Package prerequisites compares a cluster with what the controller needs there: a version of Kubernetes, CRDs, and admission
+// policies. The controller does not start without them.
 package prerequisites
 
 import (
@@ -44,7 +44,7 @@ type Check struct {
 // Await returns when the cluster has everything, when ctx is done, or with a refusal that says what to do. While the API server
 // does not answer, it goes on asking.
 func (c *Check) Await(ctx context.Context) error {
-	needed, err := c.needed()
+	needed, err := Needed(c.Namespace, c.CredentialsNamespace, c.IntakeNamespace)
 	if err != nil {
 		return err
 	}
@@ -133,12 +133,12 @@ func (c *Check) problem(ctx context.Context, want client.Object) (string, error)
 	case err != nil:
 		return "", fmt.Errorf("reading the %s %s: %w", want.GetObjectKind().GroupVersionKind().Kind, want.GetName(), err)
 	}
-	return problem(want, got), nil
+	return Problem(want, got), nil
 }
 
-// needed returns the objects that the cluster must have.
-func (c *Check) needed() ([]client.Object, error) {
-	documents, err := config.Required(c.Namespace, c.CredentialsNamespace, c.IntakeNamespace)
+// Needed returns the objects that the cluster must have for an installation in these namespaces: CRDs, policies and bindings.
+func Needed(namespace, credentialsNamespace, intakeNamespace string) ([]client.Object, error) {
+	documents, err := config.Required(namespace, credentialsNamespace, intakeNamespace)
 	if err != nil {
 		return nil, err
 	}

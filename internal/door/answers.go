@@ -54,9 +54,12 @@ func (a answer) unauthorized() bool {
 
 func (a answer) unavailable() bool { return a.status >= 500 }
 
+// asked reports whether the question was asked at all.
+func (a answer) asked() bool { return a.status != 0 || a.err != nil }
+
 func (a answer) redirects() bool { return a.status >= 300 && a.status < 400 }
 
-// decisive are the answers without which nothing can be said.
+// decisive are the answers without which nothing can be said. Those that were not asked for count as fine.
 func (a answers) decisive() []answer {
 	return []answer{a.anonymous, a.madeUp, a.early, a.due, a.bound, a.late}
 }

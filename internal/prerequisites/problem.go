@@ -28,10 +28,10 @@ func versionProblem(server string) string {
 	return ""
 }
 
-// problem says why an installed object is not the one that this version needs. It is empty if it is, or if it is of a later
+// Problem says why an installed object is not the one that this version needs. It is empty if it is, or if it is of a later
 // version: in an upgrade and in a rollback the manifests and the processes change one after the other.
-func problem(want, got metav1.Object) string {
-	needed, found := revision(want), revision(got)
+func Problem(want, got metav1.Object) string {
+	needed, found := Revision(want), Revision(got)
 	switch {
 	case found > needed:
 		return ""
@@ -52,7 +52,8 @@ func problem(want, got metav1.Object) string {
 	return ""
 }
 
-func revision(o metav1.Object) int {
+// Revision returns the revision of an installed object, or of one that is needed.
+func Revision(o metav1.Object) int {
 	found, err := strconv.Atoi(o.GetAnnotations()[config.RevisionAnnotation])
 	if err != nil {
 		return 0 // older than every revision

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/internal/probe"
 )
 
 // judge says what the answers of a round mean. The first thing that it finds gives the reason, and the message has all of them.
@@ -14,12 +15,16 @@ func judge(s Site, a answers) Finding {
 	switch {
 	case a.anonymous.err != nil:
 		return unreachable(s, a.anonymous.err)
-	case a.anonymous.redirects() && a.madeUp.redirects() && a.due.redirects():
+	case a.anonymous.redirects() && a.madeUp.redirects() && (a.due.redirects() || !a.due.asked()):
 		return redirects(s, a.anonymous.header.Get("Location"))
 	}
 	found := judgeIdentity(s, a)
 	if err := a.err(); err == nil {
-		found = append(found, judgeGateway(s, a)...)
+		judgeVerdicts := judgeGateway
+		if s.Key == (probe.Key{}) {
+			judgeVerdicts = judgeRefusal
+		}
+		found = append(found, judgeVerdicts(s, a)...)
 	} else if len(found) == 0 {
 		return unreachable(s, err)
 	}
@@ -81,24 +86,47 @@ func judgeGateway(s Site, a answers) []Finding {
 	contract, believed := a.believed()
 	switch {
 	case a.limited():
-		return one(tokensv1alpha1.ReasonInconclusive, "The ingress at %s answers 429 to the operator, so that nothing is known. "+
-			"Exempt the controller from its limit.", s.BaseURL)
+		return limited(s)
 	case believed:
 		return one(tokensv1alpha1.ReasonWrongContract, "The ingress at %s asks with the auth URL of the contract '%s', and leaves the headers of that contract "+
 			"to the client: the webhook judges any path that a client names. Give it the auth URL of its own contract, in Secret '%s', "+
 			"and have it set these headers itself.", s.BaseURL, contract, s.AuthURLSecret)
-	case a.undecided() && a.beside.unavailable() && !s.ProductAnswers:
-		return one(tokensv1alpha1.ReasonInconclusive, "The ingress at %s answers %d to everything, and the product does not answer the operator either, "+
-			"so that nothing is known. See that the product runs.", s.BaseURL, a.madeUp.status)
 	case a.undecided():
-		return one(tokensv1alpha1.ReasonWebhookNotReached, "The ingress at %s answers %d to every token: it gets no verdict. See that it reaches the webhook, "+
-			"and that its auth URL and caller key are those in Secret '%s'. If it does reach it, the webhook's log says why there is no verdict.",
-			s.BaseURL, a.madeUp.status, s.AuthURLSecret)
+		return noVerdict(s, a)
 	case !a.asked():
 		return notAsked(s, a)
 	default:
 		return altered(s, a)
 	}
+}
+
+// judgeRefusal looks at the refusal of a token that does not exist, which is all that there is without the key of the site.
+func judgeRefusal(s Site, a answers) []Finding {
+	switch {
+	case a.limited():
+		return limited(s)
+	case a.madeUp.unavailable():
+		return noVerdict(s, a)
+	case !a.madeUp.unauthorized():
+		return notAsked(s, a)
+	}
+	return altered(s, a)
+}
+
+func limited(s Site) []Finding {
+	return one(tokensv1alpha1.ReasonInconclusive, "The ingress at %s answers 429 to the operator, so that nothing is known. "+
+		"Exempt the controller from its limit.", s.BaseURL)
+}
+
+// noVerdict judges a gateway that answers every token with an error.
+func noVerdict(s Site, a answers) []Finding {
+	if a.beside.unavailable() && !s.ProductAnswers {
+		return one(tokensv1alpha1.ReasonInconclusive, "The ingress at %s answers %d to everything, and the product does not answer the operator either, "+
+			"so that nothing is known. See that the product runs.", s.BaseURL, a.madeUp.status)
+	}
+	return one(tokensv1alpha1.ReasonWebhookNotReached, "The ingress at %s answers %d to every token: it gets no verdict. See that it reaches the webhook, "+
+		"and that its auth URL and caller key are those in Secret '%s'. If it does reach it, the webhook's log says why there is no verdict.",
+		s.BaseURL, a.madeUp.status, s.AuthURLSecret)
 }
 
 func one(reason, format string, a ...any) []Finding {
@@ -133,7 +161,7 @@ func notAsked(s Site, a answers) []Finding {
 
 // altered judges what a gateway makes of questions to this webhook, and of its answers.
 func altered(s Site, a answers) (found []Finding) {
-	if a.bound.status != http.StatusForbidden {
+	if a.bound.asked() && a.bound.status != http.StatusForbidden {
 		found = append(found, one(tokensv1alpha1.ReasonPathAltered, "The ingress at %s tells the webhook another path than the client's, so that tokens are judged "+
 			"by a path that nobody asked for. Have it ask before it rewrites the path.", s.BaseURL)...)
 	}

@@ -22,10 +22,10 @@ import (
 
 	"apitokens.dev/operator/config"
 	"apitokens.dev/operator/controllers"
-	"apitokens.dev/operator/controllers/prerequisites"
 	"apitokens.dev/operator/hack/lib/fault"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/manager"
+	"apitokens.dev/operator/internal/prerequisites"
 )
 
 var env kubetest.Env

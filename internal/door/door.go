@@ -23,7 +23,7 @@ type Site struct {
 	IdentityHeaders []string
 	// Everything means that the ingress has to ask about every request, whatever its path and credential.
 	Everything bool
-	// Key makes the credentials of probes.
+	// Key makes the credentials of probes. Only the controller and the webhook know it: it is empty for everybody else.
 	Key probe.Key
 	// AuthURLSecret is the name of the Secret with the auth URLs, for messages.
 	AuthURLSecret string
