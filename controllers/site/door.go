@@ -3,8 +3,6 @@ package site
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,8 +14,6 @@ import (
 	"apitokens.dev/operator/controllers/internal/owned"
 	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/probe"
-	"apitokens.dev/operator/internal/siteurl"
-	"apitokens.dev/operator/internal/terms"
 )
 
 // Door looks at the ingresses of sites. It is a *door.Prober.
@@ -39,43 +35,22 @@ func (r *Reconciler) askDoor(ctx context.Context, s *tokensv1alpha1.AtlassianSit
 	case !o.callers:
 		return nil // the pass did not come so far
 	}
-	base, err := siteurl.Parse(s.Spec.BaseURL)
+	asked, err := door.SiteOf(s)
 	if err != nil {
 		return err
 	}
-	key, err := r.ensureProbeKey(ctx, name)
+	asked.Key, err = r.ensureProbeKey(ctx, name)
 	if o.noteRefusal(err) != nil {
 		return err
 	}
-	if key == (probe.Key{}) {
+	if asked.Key == (probe.Key{}) {
 		return nil
 	}
-	if f, ok := r.Door.Found(name, door.Site{
-		Generation: s.Generation, Product: s.Spec.Product, BaseURL: base.Origin + base.Path, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths,
-		IdentityHeaders: identityHeaders(s), Everything: refusesEverywhere(s.Spec), Key: key,
-		AuthURLSecret: authURLSecretName(s.Name), ProductAnswers: o.probed && o.probe == nil,
-	}); ok {
+	asked.AuthURLSecret, asked.ProductAnswers = authURLSecretName(s.Name), o.probed && o.probe == nil
+	if f, ok := r.Door.Found(name, asked); ok {
 		o.door = &f
 	}
 	return nil
-}
-
-// refusesEverywhere reports whether a request that passes unasked, beside the token paths and without an Authorization, may do what
-// the site forbids: name its user in a header, or use a session, nothing, or a password in its parameters.
-func refusesEverywhere(site tokensv1alpha1.AtlassianSiteSpec) bool {
-	other := site.OtherCredentials
-	return site.Handoff.Type == tokensv1alpha1.HandoffIdentityHeader || slices.Contains([]tokensv1alpha1.CredentialAction{
-		other.Password.Action, other.Session.Action, other.Anonymous.Action,
-	}, tokensv1alpha1.CredentialRefuse)
-}
-
-// identityHeaders are the header that hands users over to the product of a site, and that which most products with one believe.
-func identityHeaders(s *tokensv1alpha1.AtlassianSite) []string {
-	name, err := terms.IdentityHeader(s)
-	if err != nil || name == "" || strings.EqualFold(name, tokensv1alpha1.DefaultIdentityHeader) {
-		return []string{tokensv1alpha1.DefaultIdentityHeader}
-	}
-	return []string{tokensv1alpha1.DefaultIdentityHeader, name}
 }
 
 // ensureProbeKey returns the probe key of a site. It makes one if there is none, and replaces one that cannot be read: only the

@@ -172,6 +172,9 @@ func with(password string) http.Header {
 	return r.Header
 }
 
+// MadeUp returns the header of a request with a token that does not exist, of a user who does not exist.
+func MadeUp() http.Header { return with(madeUpToken()) }
+
 // madeUpToken returns a token that does not exist.
 func madeUpToken() string {
 	id, err := token.NewID(rand.Reader)

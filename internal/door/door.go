@@ -3,11 +3,15 @@ package door
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/probe"
+	"apitokens.dev/operator/internal/siteurl"
+	"apitokens.dev/operator/internal/terms"
 )
 
 // Site is a site as its ingress is asked about it.
@@ -29,6 +33,33 @@ type Site struct {
 	AuthURLSecret string
 	// ProductAnswers says that the product answers the operator, at `upstreamURL`.
 	ProductAnswers bool
+}
+
+// SiteOf returns a site as its ingress is asked about it, without a key. What is not in its spec is for the caller to add.
+func SiteOf(s *tokensv1alpha1.AtlassianSite) (Site, error) {
+	base, err := siteurl.Parse(s.Spec.BaseURL)
+	return Site{
+		Generation: s.Generation, Product: s.Spec.Product, BaseURL: base.Origin + base.Path, ContextPath: base.Path, TokenPaths: s.Spec.TokenPaths,
+		IdentityHeaders: identityHeaders(s), Everything: refusesEverywhere(s.Spec),
+	}, err
+}
+
+// refusesEverywhere reports whether a request that passes unasked, beside the token paths and without an Authorization, may do what
+// the site forbids: name its user in a header, or use a session, nothing, or a password in its parameters.
+func refusesEverywhere(site tokensv1alpha1.AtlassianSiteSpec) bool {
+	other := site.OtherCredentials
+	return site.Handoff.Type == tokensv1alpha1.HandoffIdentityHeader || slices.Contains([]tokensv1alpha1.CredentialAction{
+		other.Password.Action, other.Session.Action, other.Anonymous.Action,
+	}, tokensv1alpha1.CredentialRefuse)
+}
+
+// identityHeaders are the header that hands users over to the product of a site, and that which most products with one believe.
+func identityHeaders(s *tokensv1alpha1.AtlassianSite) []string {
+	name, err := terms.IdentityHeader(s)
+	if err != nil || name == "" || strings.EqualFold(name, tokensv1alpha1.DefaultIdentityHeader) {
+		return []string{tokensv1alpha1.DefaultIdentityHeader}
+	}
+	return []string{tokensv1alpha1.DefaultIdentityHeader, name}
 }
 
 // same reports whether the answers about one site say something about the other too.

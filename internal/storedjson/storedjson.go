@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// version is the version of every form. A form without a `version` has this one.
-const version = "1"
+// Version is the version of every form. A form without a `version` has this one.
+const Version = "1"
 
 var (
 	// ErrForeign means that a text is not a form of this type: it is truncated, repeats a member, or lacks one, or a value has
@@ -51,8 +51,8 @@ func tolerate(text, known []byte) error {
 		return ErrForeign
 	}
 	if object, ok := stored.(map[string]any); ok {
-		if v, found := object["version"]; found && v != json.Number(version) {
-			return fmt.Errorf("%w, want %s", ErrVersion, version)
+		if v, found := object["version"]; found && v != json.Number(Version) {
+			return fmt.Errorf("%w, want %s", ErrVersion, Version)
 		}
 	}
 	if known, err := parse(known); err != nil || !within(known, stored) {

@@ -18,9 +18,6 @@ const (
 	kindToken = "APIToken"
 )
 
-// reasonNotSeen is the reason of the finding about an object without a status of its present spec.
-const reasonNotSeen = "NotSeen"
-
 // ofSite returns a finding for each condition of a site that is not as it should be.
 func ofSite(s *tokensv1alpha1.AtlassianSite) (found []finding) {
 	object := named(s, kindSite)

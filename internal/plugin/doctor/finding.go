@@ -21,6 +21,20 @@ const (
 	warning severity = "Warning"
 )
 
+// The checks.
+const (
+	checkSites       = "sites"
+	checkTokens      = "tokens"
+	checkPolicies    = "policies"
+	checkRights      = "rights"
+	checkDeployments = "deployments"
+	checkForms       = "forms"
+	checkReplicas    = "replicas"
+	checkIngress     = "ingress"
+	checkToken       = "token"
+	checkClocks      = "clocks"
+)
+
 // finding is something that a check found, with what mends it.
 type finding struct {
 	Severity severity `json:"severity"`
@@ -57,6 +71,13 @@ func (r *report) made(check string, found ...finding) {
 	for _, f := range found {
 		f.Check = check
 		r.Findings = append(r.Findings, f)
+	}
+}
+
+// missed notes that a check could not be made.
+func (r *report) missed(check, why, do string) {
+	if g := (gap{check, why, do}); !slices.Contains(r.NotChecked, g) {
+		r.NotChecked = append(r.NotChecked, g)
 	}
 }
 

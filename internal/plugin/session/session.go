@@ -8,10 +8,15 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
@@ -81,21 +86,43 @@ func (s *Session) Client() (client.Client, error) {
 // Scheme has the kinds that commands read and write.
 var Scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(s), tokensv1alpha1.AddToScheme(s)); err != nil {
+	if err := errors.Join(
+		corev1.AddToScheme(s), appsv1.AddToScheme(s), rbacv1.AddToScheme(s), admissionv1.AddToScheme(s), authorizationv1.AddToScheme(s),
+		tokensv1alpha1.AddToScheme(s),
+	); err != nil {
 		panic(err) // the types of a build either fit together or never do
 	}
 	return s
 }()
 
+// The kinds that commands use, by group. CustomResourceDefinition has no type here.
+var (
+	namespacedKinds = map[schema.GroupVersion][]string{
+		tokensv1alpha1.GroupVersion: {"APIToken", "AtlassianSite"},
+		corev1.SchemeGroupVersion:   {"Secret", "Event", "Pod"},
+		appsv1.SchemeGroupVersion:   {"Deployment"},
+		rbacv1.SchemeGroupVersion:   {"Role", "RoleBinding"},
+	}
+	clusterKinds = map[schema.GroupVersion][]string{
+		corev1.SchemeGroupVersion:                      {"Namespace"},
+		rbacv1.SchemeGroupVersion:                      {"ClusterRole", "ClusterRoleBinding"},
+		admissionv1.SchemeGroupVersion:                 {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+		authorizationv1.SchemeGroupVersion:             {"SubjectAccessReview"},
+		{Group: "apiextensions.k8s.io", Version: "v1"}: {"CustomResourceDefinition"},
+	}
+)
+
 func mapper() apimeta.RESTMapper {
 	m := apimeta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"APIToken", "AtlassianSite"} {
-		m.Add(tokensv1alpha1.GroupVersion.WithKind(kind), apimeta.RESTScopeNamespace)
+	for scope, kinds := range map[apimeta.RESTScope]map[schema.GroupVersion][]string{
+		apimeta.RESTScopeNamespace: namespacedKinds, apimeta.RESTScopeRoot: clusterKinds,
+	} {
+		for group, names := range kinds {
+			for _, name := range names {
+				m.Add(group.WithKind(name), scope)
+			}
+		}
 	}
-	for _, kind := range []string{"Secret", "Event"} {
-		m.Add(corev1.SchemeGroupVersion.WithKind(kind), apimeta.RESTScopeNamespace)
-	}
-	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), apimeta.RESTScopeRoot)
 	return m
 }
 

@@ -1,3 +1,4 @@
+// Package prerequisites_test starts the controller in clusters that lack what it needs.
 package prerequisites_test
 
 import (
