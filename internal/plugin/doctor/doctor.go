@@ -37,7 +37,7 @@ type command struct {
 	tokenFile, createFor string
 }
 
-// New returns the command doctor. more are its sub-commands.
+// New returns the command doctor. more are sub-commands beside bundle.
 func New(s *session.Session, more ...*cobra.Command) *cobra.Command {
 	c := &command{Session: s}
 	cmd := &cobra.Command{
@@ -60,19 +60,28 @@ func New(s *session.Session, more ...*cobra.Command) *cobra.Command {
 			if err := c.check(); err != nil {
 				return err
 			}
-			r, err := c.examine(cmd.Context(), args)
+			e, err := c.examine(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
-			return c.print(r)
+			return c.print(&e.report)
 		},
 	}
 	c.addTo(cmd)
+	cmd.AddCommand(newBundle(s))
 	cmd.AddCommand(more...)
 	return cmd
 }
 
 func (c *command) addTo(cmd *cobra.Command) {
+	c.addShared(cmd)
+	f := cmd.Flags()
+	f.StringVar(&c.tokenFile, "token-file", "", "a file with USER:TOKEN, to ask the ingress with")
+	f.StringVar(&c.createFor, "create-token", "", "create a token for this product user, ask with it, and revoke it")
+}
+
+// addShared adds the flags that bundle has too.
+func (c *command) addShared(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVarP(&c.everywhere, "all-namespaces", "A", false, "the sites of all namespaces")
 	f.StringVar(&c.system, "operator-namespace", config.Namespace, "the namespace of the operator")
@@ -80,8 +89,6 @@ func (c *command) addTo(cmd *cobra.Command) {
 	f.StringVar(&c.intake, "intake-namespace", config.IntakeNamespace, "the namespace of personal access tokens on their way")
 	f.StringSliceVar(&c.metrics, "metrics-url", nil, "the /metrics of a replica, in place of those of the pods through the API server; may be repeated")
 	f.BoolVar(&c.noIngress, "no-ingress", false, "do not ask the ingress: only what the cluster knows")
-	f.StringVar(&c.tokenFile, "token-file", "", "a file with USER:TOKEN, to ask the ingress with")
-	f.StringVar(&c.createFor, "create-token", "", "create a token for this product user, ask with it, and revoke it")
 	c.format.AddTo(cmd, output.JSON, output.YAML)
 }
 
@@ -105,10 +112,12 @@ type exam struct {
 	sites []tokensv1alpha1.AtlassianSite
 	// clocks say how far each clock is ahead of that of this machine, by its name.
 	clocks map[string]time.Duration
+	// texts are the metrics of each replica, by its name.
+	texts map[string]string
 }
 
 // examine makes every check that is possible.
-func (c *command) examine(ctx context.Context, args []string) (*report, error) {
+func (c *command) examine(ctx context.Context, args []string) (*exam, error) {
 	api, err := c.Client()
 	if err != nil {
 		return nil, err
@@ -118,7 +127,7 @@ func (c *command) examine(ctx context.Context, args []string) (*report, error) {
 		return nil, err
 	}
 	e := &exam{
-		command: c, api: api, sites: all, clocks: map[string]time.Duration{},
+		command: c, api: api, sites: all, clocks: map[string]time.Duration{}, texts: map[string]string{},
 		report: report{Findings: []finding{}, Checked: []string{}, NotChecked: []gap{}},
 	}
 	for _, check := range []func(context.Context) error{
@@ -130,7 +139,7 @@ func (c *command) examine(ctx context.Context, args []string) (*report, error) {
 	}
 	e.checkClocks()
 	e.sort()
-	return &e.report, nil
+	return e, nil
 }
 
 // sitesOf returns the sites that the arguments name, or all of the namespace, or of every one.

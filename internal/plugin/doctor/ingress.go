@@ -183,7 +183,7 @@ func (v *visit) ask(ctx context.Context, method, path string, header http.Header
 func (v *visit) noteDate(header http.Header, before time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.noteClock("ingress of "+named(v.site, kindSite), header.Get("Date"), http.TimeFormat, before)
+	v.noteClock(ingressClock+named(v.site, kindSite), header.Get("Date"), http.TimeFormat, before)
 }
 
 func (v *visit) get(ctx context.Context, path string, header http.Header) (answered, error) {
@@ -296,7 +296,7 @@ func (v *visit) productClock(ctx context.Context) ([]finding, error) {
 	if err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &info) == nil {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.noteClock("product of "+named(v.site, kindSite), info.ServerTime, jiraTime, before)
+		v.noteClock(productClock+named(v.site, kindSite), info.ServerTime, jiraTime, before)
 	}
 	return nil, err
 }

@@ -44,19 +44,11 @@ type replica struct {
 
 // checkReplicas reads the metrics of every process of the operator.
 func (e *exam) checkReplicas(ctx context.Context) error {
-	config, err := e.Config()
+	through, server, err := e.apiServer()
 	if err != nil {
 		return err
 	}
-	through, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return fmt.Errorf("connecting to the API server: %w", err)
-	}
-	server, _, err := rest.DefaultServerUrlFor(config)
-	if err != nil {
-		return fmt.Errorf("connecting to the API server: %w", err)
-	}
-	if _, err := e.get(ctx, through, server.String()+"/version", "API server"); err != nil {
+	if _, err := e.get(ctx, through, server+"/version", "API server"); err != nil {
 		return session.Doing("asking the API server for its version", err)
 	}
 	var all []replica
@@ -70,7 +62,7 @@ func (e *exam) checkReplicas(ctx context.Context) error {
 		}
 		for i := range pods.Items {
 			p := &pods.Items[i]
-			url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:%s/proxy/metrics", strings.TrimSuffix(server.String(), "/"), p.Namespace, p.Name, metricsPort)
+			url := fmt.Sprintf("%s/api/v1/namespaces/%s/pods/%s:%s/proxy/metrics", server, p.Namespace, p.Name, metricsPort)
 			if p.Status.Phase == corev1.PodRunning {
 				all = e.addReplica(ctx, all, through, url, replica{name: "Pod " + p.Namespace + "/" + p.Name, memory: memoryOf(p)})
 			}
@@ -84,6 +76,33 @@ func (e *exam) checkReplicas(ctx context.Context) error {
 	}
 	e.compare(all)
 	return nil
+}
+
+// apiServer returns a client of the API server, and its URL without a slash at the end.
+func (c *command) apiServer() (*http.Client, string, error) {
+	config, err := c.Config()
+	if err != nil {
+		return nil, "", err
+	}
+	through, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, "", fmt.Errorf("connecting to the API server: %w", err)
+	}
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, "", fmt.Errorf("connecting to the API server: %w", err)
+	}
+	return through, strings.TrimSuffix(server.String(), "/"), nil
+}
+
+// fileName makes a name of a file of that of a replica.
+func fileName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' {
+			return r
+		}
+		return '-'
+	}, name)
 }
 
 // memoryOf returns the limit of memory of a pod.
@@ -100,6 +119,7 @@ func memoryOf(p *corev1.Pod) float64 {
 func (e *exam) addReplica(ctx context.Context, all []replica, c *http.Client, url string, r replica) []replica {
 	text, err := e.get(ctx, c, url, r.name)
 	if err == nil {
+		e.texts[r.name] = text
 		parser := expfmt.NewTextParser(model.UTF8Validation)
 		r.metrics, err = parser.TextToMetricFamilies(strings.NewReader(text))
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/plugin/bundle"
 	"apitokens.dev/operator/internal/plugin/exit"
 	"apitokens.dev/operator/internal/plugin/output"
 	"apitokens.dev/operator/internal/plugin/selection"
@@ -36,6 +38,8 @@ type command struct {
 	format                              output.Format
 	site, user, method, path, client    string
 	reason, requestID, log, operatorsNS string
+	// bundle is a support bundle that is read in place of the API server.
+	bundle string
 }
 
 // New returns the command explain.
@@ -55,7 +59,8 @@ func New(s *session.Session) *cobra.Command {
   pbpaste | kubectl apitoken explain -
   kubectl apitoken explain 'curl -u alice:asp_... https://jira.example.com/rest/api/2/myself'
   kubectl apitoken explain --request-id 4f2c --log webhook.log
-  kubectl apitoken explain --reason PathNotAllowed`,
+  kubectl apitoken explain --reason PathNotAllowed
+  kubectl apitoken explain asp_CEMdV8w5tmJF87Qp --bundle apitoken-bundle.tar.gz`,
 		Args: exit.Args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.format.Check(); err != nil {
@@ -81,6 +86,7 @@ func (c *command) addTo(cmd *cobra.Command) {
 	f.StringVar(&c.client, "client", "", "the address of the client; without it, an allowed one")
 	f.StringVar(&c.requestID, "request-id", "", "explain this request of --log: the X-Request-ID of the gateway")
 	f.StringVar(&c.log, "log", "", "a file with the log of the webhook; - is standard input")
+	f.StringVar(&c.bundle, "bundle", "", "a support bundle to read in place of the API server; it is judged by the time at which it was written")
 	f.StringVar(&c.reason, "reason", "", "explain a reason, as X-Api-Token-Reason or the log has it")
 	f.StringVar(&c.operatorsNS, "operator-namespace", "apitoken-system", "where the operator keeps the records, by which it is known whether a secret is right")
 	c.format.AddTo(cmd, output.JSON, output.YAML)
@@ -159,7 +165,7 @@ func (c *command) ofText(ctx context.Context, text string) (*answer, error) {
 			id = found[0].ID
 		}
 	}
-	api, err := c.Client()
+	api, now, err := c.source()
 	if err != nil {
 		return nil, err
 	}
@@ -173,11 +179,24 @@ func (c *command) ofText(ctx context.Context, text string) (*answer, error) {
 		}
 	}
 	c.complete(&a, o)
-	j, err := judge(o, a, c.Now())
+	j, err := judge(o, a, now)
 	if err != nil {
 		return nil, err
 	}
-	return newAnswer(o, a, j, c.Now()), nil
+	return newAnswer(o, a, j, now), nil
+}
+
+// source returns what objects are read from, and the time by which they are judged: the API server, or a bundle.
+func (c *command) source() (client.Reader, time.Time, error) {
+	if c.bundle == "" {
+		api, err := c.Client()
+		return api, c.Now(), err
+	}
+	b, err := bundle.Open(c.bundle)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return b, b.Written, nil
 }
 
 // complete adds what the text does not say.
@@ -208,7 +227,7 @@ func (c *command) complete(a *asked, o objects) {
 }
 
 // objects reads what the decision is about, as far as the user may.
-func (c *command) objects(ctx context.Context, api client.Client, a *asked, id string) (o objects, err error) {
+func (c *command) objects(ctx context.Context, api client.Reader, a *asked, id string) (o objects, err error) {
 	namespace, err := c.Namespace()
 	if err != nil {
 		return o, err
@@ -243,7 +262,7 @@ func (c *command) objects(ctx context.Context, api client.Client, a *asked, id s
 }
 
 // recordOf reads the record of a token. It returns nil if the user may not.
-func (c *command) recordOf(ctx context.Context, api client.Client, t *tokensv1alpha1.APIToken) (*record.Record, error) {
+func (c *command) recordOf(ctx context.Context, api client.Reader, t *tokensv1alpha1.APIToken) (*record.Record, error) {
 	var secret corev1.Secret
 	err := api.Get(ctx, client.ObjectKey{Namespace: c.operatorsNS, Name: string(t.UID)}, &secret)
 	switch {
@@ -261,7 +280,7 @@ func (c *command) recordOf(ctx context.Context, api client.Client, t *tokensv1al
 
 // siteOf returns the site that a request is for.
 func (c *command) siteOf(
-	ctx context.Context, api client.Client, a *asked, t *tokensv1alpha1.APIToken, namespace string,
+	ctx context.Context, api client.Reader, a *asked, t *tokensv1alpha1.APIToken, namespace string,
 ) (*tokensv1alpha1.AtlassianSite, error) {
 	if c.site != "" {
 		return sites.Get(ctx, c.Session, api, c.site)
