@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
@@ -32,6 +33,8 @@ type Gateway struct {
 	CallerKey string
 	// Site is namespace/name.
 	Site string
+	// Edits are changes of the filled sample, from one text to another, for a gateway that is set up wrongly.
+	Edits [][2]string
 	// Authority is the file with the authorities of webhook and portal. Empty means plain HTTP.
 	Authority string
 }
@@ -80,7 +83,7 @@ func (g Gateway) Config(changes ...[2]string) ([]byte, error) {
 		changes = append(changes, [2]string{"#tls ", ""}, [2]string{"/etc/nginx/apitoken-ca.crt", g.Authority},
 			[2]string{"proxy_pass http://api_token_", "proxy_pass https://api_token_"})
 	}
-	for _, change := range append(changes,
+	changes = append(changes,
 		[2]string{"server PRODUCT;", "server " + g.Product + ";"},
 		[2]string{"server WEBHOOK max_fails=0;", "server " + strings.Join(g.Webhooks, " max_fails=0;\n    server ") + " max_fails=0;"},
 		[2]string{"server PORTAL max_fails=0;", "server " + g.Portal + " max_fails=0;"},
@@ -90,7 +93,8 @@ func (g Gateway) Config(changes ...[2]string) ([]byte, error) {
 		[2]string{"open BASE_URL", "open " + g.URL},
 		[2]string{"listen LISTEN;", "listen " + cmp.Or(g.Listen, u.Host) + ";"},
 		[2]string{"server_name HOST;", "server_name " + u.Hostname() + ";"},
-	) {
+	)
+	for _, change := range slices.Concat(changes, g.Edits) {
 		if !strings.Contains(site, change[0]) {
 			return nil, fmt.Errorf("changing the sample for nginx: there is no %q in it", change[0])
 		}

@@ -5,19 +5,25 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/rig"
+	"apitokens.dev/operator/internal/authurl"
 	"apitokens.dev/operator/internal/plugin/exit"
 )
 
@@ -29,17 +35,30 @@ type world struct {
 	plugins string
 }
 
+// installation is the one that all tests share, once the first of them has started it.
+var installation = sync.OnceValues(func() (*rig.Rig, error) { return rig.Start(context.Background(), os.Stderr) })
+
+// started reports whether a test has started the installation.
+var started atomic.Bool
+
+func TestMain(m *testing.M) {
+	logf.SetLogger(logr.Discard()) // the library complains otherwise
+	code := m.Run()
+	if started.Load() {
+		if r, _ := installation(); r != nil && r.Stop() != nil {
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs an API server and nginx, and -short is set")
 	}
-	r, err := rig.Start(t.Context(), t.Output())
-	t.Cleanup(func() {
-		if err := r.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	started.Store(true)
+	r, err := installation()
 	w := &world{T: t, Rig: r, plugins: t.TempDir()}
 	w.must(err)
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", w.plugins+"/", "./cmd/kubectl-apitoken")
@@ -56,10 +75,25 @@ func newWorld(t *testing.T) *world {
 	}
 	_, err = r.KubectlAs(t.Context(), "admin", nil, "wait", "atlassiansite/main", "--for=condition=Ready", "--timeout=1m")
 	w.must(err)
-	authURL, err := r.KubectlAs(t.Context(), "admin", nil, "get", "secret", "main-auth-urls", "-o", "go-template={{.data.nginx | base64decode}}")
-	w.must(err)
-	w.must(r.StartNginx(t.Context(), authURL))
+	if r.Nginx == nil {
+		w.must(r.StartNginx(t.Context(), w.authURL("main")))
+	}
 	return w
+}
+
+// authURL returns the auth URL of a site for nginx.
+func (w *world) authURL(site string) string {
+	w.Helper()
+	return w.authURLOf(site, authurl.Nginx)
+}
+
+// authURLOf returns the auth URL of a site for a contract.
+func (w *world) authURLOf(site string, contract authurl.Contract) string {
+	w.Helper()
+	template := fmt.Sprintf("go-template={{.data.%s | base64decode}}", contract)
+	url, err := w.KubectlAs(w.Context(), "admin", nil, "get", "secret", site+"-auth-urls", "-o", template)
+	w.must(err)
+	return url
 }
 
 func (w *world) must(err error) {
@@ -113,12 +147,16 @@ func (w *world) explains(user, secret string) {
 	if out := w.apitoken(exit.No, user, curl, "explain"); !strings.Contains(out, "401 suspended") || strings.Contains(out, secret[30:]) {
 		w.Errorf("explain: %s", out)
 	}
-	lines, err := w.Webhook.Log()
-	w.must(err)
-	refused := regexp.MustCompile(`"reason":"suspended".*"requestID":"(\w+)"`).FindStringSubmatch(lines)
-	if refused == nil {
-		w.Fatalf("the webhook logged no refusal: %s", lines)
-	}
+	var lines string
+	var refused []string
+	w.eventually(func() (err error) { // the webhook writes its log a moment later
+		lines, err = w.Webhook.Log()
+		w.must(err)
+		if refused = regexp.MustCompile(`"reason":"suspended".*"requestID":"(\w+)"`).FindStringSubmatch(lines); refused == nil {
+			return errors.New("the webhook logged no refusal")
+		}
+		return nil
+	})
 	if out := w.apitoken(exit.No, user, lines, "explain", "--request-id", refused[1], "--log", "-"); !strings.Contains(out, "401 suspended") {
 		w.Errorf("explain: %s", out)
 	}
