@@ -12,6 +12,7 @@ import (
 	"apitokens.dev/operator/internal/plugin/doctor"
 	"apitokens.dev/operator/internal/plugin/exit"
 	"apitokens.dev/operator/internal/plugin/explain"
+	"apitokens.dev/operator/internal/plugin/importing"
 	"apitokens.dev/operator/internal/plugin/product"
 	"apitokens.dev/operator/internal/plugin/report"
 	"apitokens.dev/operator/internal/plugin/session"
@@ -52,7 +53,7 @@ func New(streams genericiooptions.IOStreams, now func() time.Time) *cobra.Comman
 	root.AddGroup(&cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupChange, Title: "Change:"})
 	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), explain.New(s), doctor.New(s, product.New(s)), report.New(s), newVersion(s))
 	add(root, groupLook, sites.New(s), sites.NewURLs(s), sites.NewLicense(s))
-	add(root, groupChange, tokens.NewCreate(s), tokens.NewRotate(s), tokens.NewSuspend(s), tokens.NewResume(s), tokens.NewRevoke(s))
+	add(root, groupChange, tokens.NewCreate(s), tokens.NewRotate(s), tokens.NewSuspend(s), tokens.NewResume(s), tokens.NewRevoke(s), importing.New(s))
 	return root
 }
 

@@ -148,3 +148,11 @@ func (f *Format) Table(s *session.Session, columns []Column, rows [][]any, none 
 	}
 	return nil
 }
+
+// Cell makes a text harmless for programs that run the formulas in a CSV: owners choose their labels.
+func Cell(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
+}

@@ -14,6 +14,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/plugin/exit"
+	"apitokens.dev/operator/internal/plugin/output"
 	"apitokens.dev/operator/internal/plugin/selection"
 	"apitokens.dev/operator/internal/plugin/session"
 )
@@ -143,21 +144,13 @@ func moment(t metav1.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// safe makes a text harmless for programs that run the formulas in a CSV: owners choose their labels.
-func safe(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
-}
-
 func writeCSV(w io.Writer, rows []row) error {
 	out := csv.NewWriter(w)
 	lines := [][]string{heads}
 	for i := range rows {
 		cells := rows[i].cells()
 		for j := range cells {
-			cells[j] = safe(cells[j])
+			cells[j] = output.Cell(cells[j])
 		}
 		lines = append(lines, cells)
 	}
