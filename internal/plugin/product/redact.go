@@ -21,6 +21,7 @@ type hidden struct {
 
 // word is replaced only where it is a whole word: a user may be named "a".
 type word struct {
+	text    string
 	pattern *regexp.Regexp
 	with    string
 }
@@ -64,7 +65,7 @@ func (h *hidden) word(text, with string) {
 		if wordEnds.MatchString(form) {
 			pattern = `\b` + pattern + `\b`
 		}
-		h.words = append(h.words, word{regexp.MustCompile(pattern), with})
+		h.words = append(h.words, word{form, regexp.MustCompile(pattern), with})
 	}
 }
 
@@ -87,7 +88,9 @@ func (h *hidden) from(text string) string {
 	}
 	text = h.done.Replace(text)
 	for _, w := range h.words {
-		text = w.pattern.ReplaceAllLiteralString(text, w.with)
+		if strings.Contains(text, w.text) { // the search for words takes long
+			text = w.pattern.ReplaceAllLiteralString(text, w.with)
+		}
 	}
 	text = authority.ReplaceAllStringFunc(text, func(found string) string {
 		at := authority.FindStringSubmatch(found)
