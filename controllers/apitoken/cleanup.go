@@ -23,6 +23,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/watch"
+	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 )
@@ -161,7 +162,8 @@ func (c *Cleaner) bury(ctx context.Context, g Gone, stored *corev1.Secret) error
 	if err := (recordstore.Store{Client: c.Client}).Update(ctx, stored, r); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("marking the record dead: %w", err)
 	}
-	ctrl.LoggerFrom(ctx).Info("Cleaned up after a deleted APIToken, and marked its record dead", "tokenID", r.TokenID, "user", r.User)
+	ctrl.LoggerFrom(ctx).Info("Cleaned up after a deleted APIToken, and marked its record dead",
+		"action", audit.Revoked, "tokenID", r.TokenID, "user", r.User)
 	return nil
 }
 

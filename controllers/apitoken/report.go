@@ -16,6 +16,7 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/conditions"
+	"apitokens.dev/operator/internal/audit"
 )
 
 // report writes the status once, if it differs, and then emits Events.
@@ -116,7 +117,12 @@ func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken,
 	if o.minted != none && o.state.inPlace() {
 		reason, action, note := o.made()
 		rec := o.state.record
-		ctrl.LoggerFrom(ctx).Info("Made a token secret", "step", o.minted.String(), "tokenID", rec.TokenID, "user", rec.User, "site", rec.Site.Name)
+		did := audit.Created
+		if o.minted != issue {
+			did = audit.Rotated // also a delivery that was lost, and a later value of an imported secret
+		}
+		ctrl.LoggerFrom(ctx).Info("Made a token secret",
+			"action", did, "step", o.minted.String(), "tokenID", rec.TokenID, "user", rec.User, "site", rec.Site.Name)
 		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", conditions.Note(note))
 	}
 	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
