@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"apitokens.dev/operator/internal/plugin/backup"
 	"apitokens.dev/operator/internal/plugin/doctor"
 	"apitokens.dev/operator/internal/plugin/exit"
 	"apitokens.dev/operator/internal/plugin/explain"
@@ -54,6 +55,7 @@ func New(streams genericiooptions.IOStreams, now func() time.Time) *cobra.Comman
 	add(root, groupLook, tokens.NewList(s), tokens.NewDescribe(s), explain.New(s), doctor.New(s, product.New(s)), report.New(s), newVersion(s))
 	add(root, groupLook, sites.New(s), sites.NewURLs(s), sites.NewLicense(s))
 	add(root, groupChange, tokens.NewCreate(s), tokens.NewRotate(s), tokens.NewSuspend(s), tokens.NewResume(s), tokens.NewRevoke(s), importing.New(s))
+	add(root, groupChange, backup.New(s), backup.NewRestore(s))
 	return root
 }
 
