@@ -142,7 +142,9 @@ func callEverything(t *testing.T, caller who, isToken bool, called map[string]bo
 	caller.basic(caller.user, text).isRefused(t, http.StatusUnauthorized)
 	caller.basic(caller.user, rotated).is(t, "alice")
 
+	caller.call(t, called, http.StatusOK, "POST", "/verify", `{"token":"`+rotated+`"}`)
 	caller.call(t, called, http.StatusAccepted, "POST", "/revoke", `{"token":"`+rotated+`"}`)
+	caller.call(t, called, http.StatusUnauthorized, "POST", "/verify", `{"token":"`+rotated+`"}`)
 	caller.basic(caller.user, rotated).isRefused(t, http.StatusUnauthorized)
 	caller.call(t, called, http.StatusNotFound, "DELETE", "/"+id, "")
 	other, _ := caller.create(t, `{"label":"another one"}`)
@@ -173,7 +175,7 @@ func administer(t *testing.T, s *site, called map[string]bool) {
 
 // operations returns all operations of the REST API.
 var operations = []string{
-	"GET /", "POST /", "GET /openapi.json", "POST /revoke", "DELETE /all", "GET /admin", "DELETE /admin/tokens", "DELETE /admin/{id}",
+	"GET /", "POST /", "GET /openapi.json", "POST /revoke", "POST /verify", "DELETE /all", "GET /admin", "DELETE /admin/tokens", "DELETE /admin/{id}",
 	"GET /{id}", "DELETE /{id}", "POST /{id}/rotate",
 }
 

@@ -126,6 +126,9 @@ func (w *world) usePortal(t *testing.T) (id string) {
 	var made struct{ ID, Token string }
 	kubetest.Eventually(t, func() error { return w.try(t, http.MethodPost, "/", `{"label":"by hand"}`, http.StatusCreated, &made) })
 	w.ask(t, http.MethodPost, "/"+made.ID+"/rotate", `{"overlapHours":1}`, http.StatusOK)
+	var leaked struct{ Token string }
+	must(t, w.try(t, http.MethodPost, "/", `{"label":"leaked"}`, http.StatusCreated, &leaked))
+	w.ask(t, http.MethodPost, "/leaks/gitlab/v1/revoke_tokens", `[{"type":"gitleaks_rule_id_apitokens-dev","token":"`+leaked.Token+`"}]`, http.StatusNoContent)
 	return made.ID
 }
 
@@ -141,6 +144,9 @@ func (w *world) try(t *testing.T, method, path, body string, status int, answer 
 	must(t, err)
 	r.AddCookie(w.product.SignIn("alice"))
 	r.Header.Set("Content-Type", "application/json")
+	if strings.HasPrefix(path, "/leaks/") {
+		r.Header.Set("Authorization", gitLabToken)
+	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return err

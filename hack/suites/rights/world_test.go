@@ -117,19 +117,24 @@ func operator(t *testing.T) string {
 	return binary
 }
 
+// gitLabToken is what GitLab sends.
+const gitLabToken = "the token of GitLab, for this test only"
+
 // start starts the processes with the arguments of their Deployments, except for addresses.
 func (w *world) start(t *testing.T) {
 	t.Helper()
 	at, err := ports.Free(8)
 	must(t, err)
 	w.gateway, w.portal = "http://"+at[0], "http://"+at[1]
+	leaks := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(leaks, []byte(gitLabToken), 0o600))
 	for i, p := range []struct {
 		mode string
 		args []string
 	}{
 		{"controller", []string{"--leader-elect", "--allow-external-upstreams", "--webhook-url=" + w.gateway, "--portal-url=" + strings.Replace(w.portal, "http:", "https:", 1)}},
 		{"webhook", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[0], "--grpc-bind-address=0"}},
-		{"portal", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[1]}},
+		{"portal", []string{"--plain-http", "--drain-delay=0s", "--bind-address=" + at[1], "--leak-gitlab-token=" + leaks}},
 	} {
 		health := at[2+i]
 		args := append(slices.Clone(p.args), "--health-probe-bind-address="+health, "--metrics-bind-address=0")
