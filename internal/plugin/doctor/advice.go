@@ -34,7 +34,8 @@ var advices = map[string]string{
 	tokensv1alpha1.ReasonWrongProduct: "kubectl -n NAMESPACE edit KIND NAME, and correct upstreamURL; or create the site again with the other " +
 		"product",
 	tokensv1alpha1.ReasonCertificateRefused: "put the authority of the product into the Secret of upstreamCARef: docs/how-to/tls.md",
-	tokensv1alpha1.ReasonCAUnusable:         "kubectl -n NAMESPACE edit secret (that of upstreamCARef), and put certificates there",
+	tokensv1alpha1.ReasonCAUnusable: "kubectl -n NAMESPACE create secret generic SECRET --from-file=ca.crt, with the name and the key in the " +
+		"message",
 	tokensv1alpha1.ReasonCredentialUnusable: "put working personal access tokens into the Secrets of the users in the message; users without an entry " +
 		"sign in and open the page: docs/how-to/runbooks/pat-refused.md",
 	tokensv1alpha1.ReasonRenewalRefused: "have the users in the message remove personal access tokens that they do not need, in their profiles at " +
@@ -87,9 +88,10 @@ var advices = map[string]string{
 	tokensv1alpha1.ReasonDuplicateCredential: "kubectl apitoken revoke NAME -n NAMESPACE, or the other one that the message names",
 	tokensv1alpha1.ReasonSiteNotFound:        "create the AtlassianSite, or kubectl apitoken revoke NAME -n NAMESPACE",
 	tokensv1alpha1.ReasonSiteInvalid:         "correct the AtlassianSite: kubectl get atlassiansites -A shows it",
-	tokensv1alpha1.ReasonDeliveryConflict:    "delete the Secret that the message names, or deliver elsewhere: kubectl -n NAMESPACE edit KIND NAME",
-	tokensv1alpha1.ReasonRecordMissing:       "delete the delivered Secret to get a new token, or restore the record: docs/how-to/restore.md",
-	tokensv1alpha1.ReasonRecordOrphaned:      "delete the delivered Secret to get a new token, or repair the record: docs/how-to/restore.md",
+	tokensv1alpha1.ReasonDeliveryConflict: "kubectl apitoken revoke NAME -n NAMESPACE, and create it with another --secret; or delete the Secret, if " +
+		"nobody needs it",
+	tokensv1alpha1.ReasonRecordMissing:  "delete the delivered Secret to get a new token, or restore the record: docs/how-to/restore.md",
+	tokensv1alpha1.ReasonRecordOrphaned: "delete the delivered Secret to get a new token, or repair the record: docs/how-to/restore.md",
 	tokensv1alpha1.ReasonRecordDamaged: "restore the record, or kubectl apitoken revoke NAME -n NAMESPACE, and create it again: " +
 		"docs/how-to/restore.md",
 	tokensv1alpha1.ReasonAdmissionNotVerified: "remove the rule that the message quotes, or exempt the operator from it",

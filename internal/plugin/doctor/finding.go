@@ -121,11 +121,15 @@ func (r *report) printForPeople(c *command) {
 		indent(c, "Do: "+f.Do)
 		fmt.Fprintln(c.Out)
 	}
-	for _, g := range r.NotChecked {
-		fmt.Fprintf(c.Out, "NOT CHECKED  %s\n", style.Bold(g.Check))
+	for i, g := range r.NotChecked {
+		if i == 0 || r.NotChecked[i-1].Check != g.Check {
+			fmt.Fprintf(c.Out, "NOT CHECKED  %s\n", style.Bold(g.Check))
+		}
 		indent(c, g.Why)
 		indent(c, "Do: "+g.Do)
-		fmt.Fprintln(c.Out)
+		if i+1 == len(r.NotChecked) || r.NotChecked[i+1].Check != g.Check {
+			fmt.Fprintln(c.Out)
+		}
 	}
 	fmt.Fprintf(c.Out, "%s, %s; checked: %s.\n", amount(r.count(problem), "problem"), amount(r.count(warning), "warning"), strings.Join(r.Checked, ", "))
 }

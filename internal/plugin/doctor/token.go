@@ -155,7 +155,7 @@ func (v *visit) withNewToken(ctx context.Context) error {
 		return err
 	}
 	v.made(checkToken, found...)
-	return v.dead(ctx, secret)
+	return v.dead(ctx, secret, deadTimeout)
 }
 
 // delivered waits until a token is delivered, and returns it. Without it, the report says why.
@@ -200,10 +200,10 @@ func (v *visit) write(ctx context.Context, secret string) ([]finding, error) {
 	}}, nil
 }
 
-// dead waits until a revoked token is refused.
-func (v *visit) dead(ctx context.Context, secret string) error {
+// dead waits until a revoked token is refused, for so long.
+func (v *visit) dead(ctx context.Context, secret string, patience time.Duration) error {
 	var last answered
-	err := wait.PollUntilContextTimeout(ctx, pollInterval, deadTimeout, true, func(ctx context.Context) (done bool, err error) {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, patience, true, func(ctx context.Context) (done bool, err error) {
 		last, err = v.get(ctx, v.whoAmI(), as(v.createFor, secret))
 		return last.status != http.StatusOK, err
 	})
@@ -211,7 +211,7 @@ func (v *visit) dead(ctx context.Context, secret string) error {
 	case wait.Interrupted(err) && ctx.Err() == nil:
 		v.made(checkToken, finding{
 			Severity: problem, Object: named(v.site, kindSite), Reason: reasonRevokedStillWorks,
-			Found: fmt.Sprintf("A token that was revoked %s ago still works: the ingress keeps verdicts or answers, or a replica is stale.", deadTimeout),
+			Found: fmt.Sprintf("A token that was revoked %s ago still works: the ingress keeps verdicts or answers, or a replica is stale.", patience),
 			Do:    "turn the cache of the ingress off: docs/how-to/is-the-door-shut.md; look at the findings about replicas",
 		})
 		return nil
