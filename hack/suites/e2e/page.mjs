@@ -171,7 +171,7 @@ await step('with the keyboard alone: create', async () => {
   await page.goto(input.page);
   await tabTo('Create API token');
   await page.keyboard.press('Enter');
-  await dialog.waitFor();
+  await page.locator('dialog:modal').waitFor(); // the script has moved the focus then
   expect('the focus is on', await page.evaluate(() => document.activeElement.id), 'label');
   await page.keyboard.type('typed');
   await page.keyboard.press('Enter');
@@ -189,7 +189,7 @@ await step('with the keyboard alone: create', async () => {
 await step('with the keyboard alone: Escape closes a dialog, and the focus does not leave it before', async () => {
   await tabTo('Create API token');
   await page.keyboard.press('Enter');
-  await dialog.waitFor();
+  await page.locator('dialog:modal').waitFor(); // the script has moved the focus then
   for (let i = 0; i < 20; i++) {
     await page.keyboard.press('Tab');
     const outside = await page.evaluate(() => !document.activeElement.closest('dialog') && document.activeElement !== document.body);
@@ -204,7 +204,7 @@ await step('with the keyboard alone: revoke', async () => {
   const before = await rows();
   await tabTo('Revoke typed');
   await page.keyboard.press('Enter');
-  await dialog.waitFor();
+  await page.locator('dialog:modal').waitFor(); // the script has moved the focus then
   expect('the focus is on', await page.evaluate(() => document.activeElement.textContent), 'Cancel');
   await tabTo('Revoke', 'Shift+Tab');
   await page.keyboard.press('Enter');
