@@ -77,6 +77,7 @@ func TestRestoreDrills(t *testing.T) {
 		d.restore(archive, round, from)
 		d.check(round, histories)
 	}
+	d.velero()
 }
 
 func newDrill(t *testing.T) *drill {
@@ -395,4 +396,75 @@ func (d *drill) check(round int, all []*lived) {
 			}
 		}
 	})
+}
+
+// velero restores objects as Velero does, Secrets first, and then in the worst order, Secrets last, while the controller runs.
+func (d *drill) velero() {
+	d.Helper()
+	first, last := &lived{name: "secrets-first"}, &lived{name: "secrets-last"}
+	d.declare(first)
+	d.declare(last)
+	archive := d.backup(100)
+	d.collectLogs()
+	var kept [][]client.Object
+	for _, l := range []*lived{first, last} {
+		kept = append(kept, d.keep(l))
+	}
+	d.withoutController(func() {
+		for _, objects := range kept {
+			for _, o := range objects {
+				d.must(d.api.Delete(d.Context(), o))
+			}
+		}
+	})
+	d.bringBack(kept[0]...)
+	d.await(first.name, tokensv1alpha1.ReasonRecordOrphaned)
+	d.expect(first.secrets[0], http.StatusUnauthorized)
+	slices.Reverse(kept[1])
+	d.bringBack(kept[1][0])
+	if now := d.await(last.name, tokensv1alpha1.ReasonIssued); now.Status.TokenID == last.id {
+		d.Errorf("%s has its token again, without its record", last.name)
+	}
+	d.bringBack(kept[1][1:]...)
+	d.expect(last.secrets[0], http.StatusUnauthorized)
+	d.expect(d.delivered(last), http.StatusOK)
+
+	// An archive repairs the first. Nobody knows who deleted it, so it comes back suspended. The other one has a new token, and keeps it.
+	log := filepath.Join(d.store, "velero.log")
+	d.must(os.WriteFile(log, []byte(d.logs.String()), 0o600))
+	out := d.apitoken(exit.Partial, "admin", "", "restore", archive, "--identity", d.key, "--yes", "--audit", log)
+	for _, want := range []string{"jira/secrets-first restored suspended", "jira/secrets-last left alone"} {
+		if !strings.Contains(out, want) {
+			d.Errorf("%q is not in %s", want, out)
+		}
+	}
+	d.expect(first.secrets[0], http.StatusUnauthorized)
+	d.apitoken(exit.Done, "admin", "", "resume", first.name)
+	d.expect(first.secrets[0], http.StatusOK)
+	d.expect(d.delivered(last), http.StatusOK)
+}
+
+// keep returns the delivered Secret, the record and the APIToken of a token, in Velero's order.
+func (d *drill) keep(l *lived) []client.Object {
+	d.Helper()
+	t, delivered, record := d.object(l), &corev1.Secret{}, &corev1.Secret{}
+	d.must(d.api.Get(d.Context(), client.ObjectKeyFromObject(t), t))
+	d.must(d.api.Get(d.Context(), client.ObjectKey{Namespace: rig.Namespace, Name: l.name + "-token"}, delivered))
+	d.must(d.api.Get(d.Context(), client.ObjectKey{Namespace: system, Name: string(t.UID)}, record))
+	return []client.Object{delivered, record, t}
+}
+
+// bringBack creates objects as Velero does: without UID and status, and it leaves alone what is there.
+func (d *drill) bringBack(objects ...client.Object) {
+	d.Helper()
+	for _, o := range objects {
+		o.SetUID("")
+		o.SetResourceVersion("")
+		if t, is := o.(*tokensv1alpha1.APIToken); is {
+			t.Status = tokensv1alpha1.APITokenStatus{}
+		}
+		if err := d.api.Create(d.Context(), o); !apierrors.IsAlreadyExists(err) {
+			d.must(err)
+		}
+	}
 }

@@ -45,8 +45,8 @@ func (r *restore) summary(a *archive.Archive, p *plan) {
 			unchanged++
 		}
 	}
-	fmt.Fprintf(r.ErrOut, "The backup of %s has %d sites and %d tokens: %d come back active and %d suspended, %d stay dead, %d are there already, "+
-		"%d are left alone.\n", a.Created.Format("2006-01-02T15:04:05Z"), len(a.Sites), len(a.Tokens), active, suspended, dead, unchanged, conflicts)
+	fmt.Fprintf(r.ErrOut, "Backup of %s, tokens: %d in all, %d come back active, %d suspended, %d stay dead, %d are there already, %d are left alone.\n",
+		a.Created.Format("2006-01-02T15:04:05Z"), len(a.Tokens), active, suspended, dead, unchanged, conflicts)
 }
 
 // confirm asks. The answer has to be typed: the number of objects.
