@@ -2,6 +2,7 @@ package product_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
@@ -136,6 +137,24 @@ func cookies(pattern, with string) breaker {
 			answer.Header()["Set-Cookie"][i] = of.ReplaceAllString(c, with)
 		}
 	})
+}
+
+// newerLogin is a product without a form: parameters do not sign in, and a resource does.
+func newerLogin(w *world, answer *httptest.ResponseRecorder, r *http.Request) bool {
+	if !strings.HasSuffix(r.URL.Opaque, "/rest/tsv/1.0/authenticate") {
+		if r.Method == http.MethodPost && r.Header.Get("Content-Type") != "application/json" {
+			return asked("os_username", "username")(w, answer, r)
+		}
+		return during("login-form", text("os_", "login_"))(w, answer, r)
+	}
+	var sent struct{ Username, Password string }
+	if json.NewDecoder(r.Body).Decode(&sent) != nil || sent.Username != user || sent.Password != password {
+		answer.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+	http.SetCookie(answer, w.SignIn(user))
+	answer.WriteHeader(http.StatusOK)
+	return true
 }
 
 const singleSignOnTicket = "a ticket of single sign-on, which is long"

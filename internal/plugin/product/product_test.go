@@ -160,6 +160,22 @@ func TestRunsWithLess(t *testing.T) {
 	}
 }
 
+// Newer versions sign in by a resource in place of the form: sessions are tried all the same, and the form is told to be another.
+func TestNewerLoginPage(t *testing.T) {
+	for _, s := range settings {
+		w := newWorld(t, s)
+		w.breaks = newerLogin
+		r := w.run(t)
+		refuted := outcomes(r, product.Refuted)
+		if want := []string{"parameters-sign-in", "parameters-first", "login-form", "login-by-form"}; !slices.Equal(refuted, want) {
+			t.Errorf("%s: refuted are %v", s, refuted)
+		}
+		if !slices.Contains(outcomes(r, product.Confirmed), "session-first") || len(r.Left) > 0 {
+			t.Errorf("%s: no session, or left behind: %v", s, r.Left)
+		}
+	}
+}
+
 // A run that cannot begin says why, and leaves nothing.
 func TestRunCannotBegin(t *testing.T) {
 	for name, tc := range map[string]struct {

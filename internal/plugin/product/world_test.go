@@ -52,6 +52,7 @@ type fake interface {
 	Activate(name string) bool
 	Rename(from, to string) bool
 	SetBasicAuth(on bool)
+	SignIn(name string) *http.Cookie
 	PersonalAccessTokens(user string) []fakeproduct.PAT
 }
 
