@@ -80,7 +80,7 @@ func (k *kit) signIn() (*login, error) {
 	return nil, notTriedError("no login signed the user in: is there a second step, or single sign-on?")
 }
 
-// authenticate is the login of versions that can ask for a second step. Clients of them publish it; no documentation has it.
+// authenticate is the login of versions that can ask for a second step. Clients of them published what it reads.
 func (k *kit) authenticate() *answer {
 	return k.get("/rest/tsv/1.0/authenticate?os_authType=none", sends(map[string]any{
 		"username": k.User, "password": k.Password, "rememberMe": false, "targetUrl": "", "captchaId": "",

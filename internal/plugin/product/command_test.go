@@ -65,7 +65,7 @@ func TestCommand(t *testing.T) {
 	for _, s := range settings {
 		w := newWorld(t, s)
 		r := command(t, w, "yes\ns\ns\ns\n", "--by-hand")
-		for _, want := range []string{"About to send some 300 requests", "delete it again", "Type yes: ", "Rename the user " + user + " to " + user + "-renamed."} {
+		for _, want := range []string{"About to send some 200 requests", "delete it again", "Type yes: ", "Rename the user " + user + " to " + user + "-renamed."} {
 			if !strings.Contains(r.errOut, want) {
 				t.Errorf("%s: it does not say %q: %s", s, want, r.errOut)
 			}

@@ -141,7 +141,7 @@ func (c *command) connect() error {
 
 // confirm says what the run will do, and asks.
 func (c *command) confirm(answers *bufio.Reader) error {
-	fmt.Fprintf(c.ErrOut, "About to send some 300 requests to %s as %s, and:\n%s", c.options.URL, c.options.User, c.plan())
+	fmt.Fprintf(c.ErrOut, "About to send some 200 requests to %s as %s, and:\n%s", c.options.URL, c.options.User, c.plan())
 	if c.yes {
 		return nil
 	}
