@@ -109,9 +109,10 @@ func TestScannersAsk(t *testing.T) {
 	}
 	var hog struct {
 		Detectors []struct {
-			Name   string            `json:"name"`
-			Regex  map[string]string `json:"regex"`
-			Verify []struct {
+			Name     string            `json:"name"`
+			Keywords []string          `json:"keywords"`
+			Regex    map[string]string `json:"regex"`
+			Verify   []struct {
 				Endpoint string   `json:"endpoint"`
 				Headers  []string `json:"headers"`
 			} `json:"verify"`
@@ -119,6 +120,9 @@ func TestScannersAsk(t *testing.T) {
 	}
 	readRules(t, "trufflehog.yaml", &hog)
 	detector := hog.Detectors[0]
+	if len(detector.Keywords) != 1 || !strings.Contains(text, detector.Keywords[0]) {
+		t.Errorf("a token has none of the keywords %q", detector.Keywords)
+	}
 	groups := map[string][]string{}
 	for name, expression := range detector.Regex {
 		groups[name] = regexp.MustCompile(expression).FindStringSubmatch("password=" + text)

@@ -2,6 +2,7 @@ package selfservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -33,17 +34,15 @@ func (s *Service) RevokeFound(ctx context.Context, r *http.Request, site *Site, 
 	if err != nil {
 		return 0, err
 	}
+	var failed []error // one site is no reason to leave the tokens of another alive
 	_, target := Mounted(r)
 	for at, doomed := range found {
 		c := s.Anonymous(r, site, target)
 		c.Site, c.scanner = nameOnly(at), scanner
 		revoked, err := s.revoke(ctx, c, doomed, true)
-		n += revoked
-		if err != nil {
-			return n, err
-		}
+		n, failed = n+revoked, append(failed, err)
 	}
-	return n, nil
+	return n, errors.Join(failed...)
 }
 
 // nameOnly returns a site that revocation can work with, even if it is not served any more.
