@@ -46,7 +46,7 @@ const (
 	// fieldOwner is the field owner of every write, and the reporter of Events.
 	fieldOwner = "apitoken-controller"
 	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
-	workers = 8
+	workers = 32
 	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to a
 	// minute at a time, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
 	siteWorkers = 64

@@ -5,6 +5,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -16,6 +17,9 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
 
+// observationTimeout limits an observation and a probe, because others wait for their end.
+const observationTimeout = 10 * time.Second
+
 // Guard knows whether the admission policies are in force, and since when.
 type Guard struct {
 	// Client reads the memory from the cache, and writes. Live reads from the API server.
@@ -23,6 +27,22 @@ type Guard struct {
 	Live   client.Reader
 	// Namespace holds the memory, Secret SecretName.
 	Namespace string
+
+	observed shared[observedState]
+	// probed has what the API server answered to probes, by namespace.
+	probed sync.Map // from string to *shared[probed]
+}
+
+// observedState is the result of an observation.
+type observedState struct {
+	State
+	err error
+}
+
+// probed is the result of a probe.
+type probed struct {
+	answer answer
+	err    error
 }
 
 // Stored returns the state that was observed last, from the cache.
@@ -31,30 +51,46 @@ func (g *Guard) Stored(ctx context.Context) (State, error) {
 	return decode(s).state(), err
 }
 
-// Observe reads the policies from the API server, updates the memory, and returns the state.
+// Observe reads the policies from the API server, updates the memory, and returns the state. Calls at the same time share an
+// observation that began after each of them.
 func (g *Guard) Observe(ctx context.Context) (State, error) {
-	m, err := g.update(ctx, func(memory) (time.Time, error) { return time.Time{}, nil })
-	return m.state(), err
+	o := g.observed.do(func() (observedState, bool) {
+		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
+		defer cancel()
+		m, err := g.update(ctx, func(memory) (time.Time, error) { return time.Time{}, nil })
+		return observedState{m.state(), err}, err == nil
+	})
+	return o.State, o.err
 }
 
 // Check observes, and asks the API server in the namespace of t whether the issue policy refuses what the operator may not do.
-// It is called before each issuing.
+// It is called before each issuing. Calls for the same namespace share a refusal that was asked for after each of them.
 func (g *Guard) Check(ctx context.Context, t *tokensv1alpha1.APIToken) (State, error) {
 	state, err := g.Observe(ctx)
 	if err != nil || !state.InForce() {
 		return state, err
 	}
-	err = probe(ctx, g.Client, t)
-	switch answerOf(err) {
+	switch p := g.probe(ctx, t); p.answer {
 	case refused:
 		return state, nil
 	case admitted:
 		return missing(IssuePolicy, "the API server does not enforce it in this namespace"), g.distrust(ctx)
 	case unclear:
-		return notVerified(err), nil
+		return notVerified(p.err), nil
 	default:
-		return State{}, fmt.Errorf("asking whether the admission policy is in force: %w", err)
+		return State{}, fmt.Errorf("asking whether the admission policy is in force: %w", p.err)
 	}
+}
+
+// probe asks the API server in the namespace of t. Every other answer than a refusal may be due to t itself, so it is not shared.
+func (g *Guard) probe(ctx context.Context, t *tokensv1alpha1.APIToken) probed {
+	in, _ := g.probed.LoadOrStore(t.Namespace, new(shared[probed]))
+	return in.(*shared[probed]).do(func() (probed, bool) { //nolint:forcetypeassert // there is nothing else
+		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
+		defer cancel()
+		err := probe(ctx, g.Client, t)
+		return probed{answerOf(err), err}, answerOf(err) == refused
+	})
 }
 
 // distrust lets the policies count from now on: the API server let a probe pass although they are installed.

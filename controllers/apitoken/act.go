@@ -60,7 +60,8 @@ func (r *Reconciler) issue(ctx context.Context, s observed) error {
 	if err != nil {
 		return fmt.Errorf("making a token: %w", err)
 	}
-	text, entry, err := r.mint(id, s)
+	// The first secret of a token replaces none, so its delivery needs no confirmation.
+	text, entry, err := record.Mint(id, record.Delivered, s.now, r.Random)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (r *Reconciler) takeBack(ctx context.Context, s observed, kept []record.Ent
 
 // addCandidate makes a new secret of the token and adds it to the record: *write record* for a rotation.
 func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, error) {
-	text, entry, err := r.mint(s.record.TokenID, s)
+	text, entry, err := record.Mint(s.record.TokenID, record.Candidate, s.now, r.Random)
 	if err != nil {
 		return "", err
 	}
@@ -154,11 +155,6 @@ func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, erro
 		return "", errUnsettled // decide found room before
 	}
 	return text, r.changeRecord(ctx, s, entries)
-}
-
-// mint makes a secret that is not delivered yet.
-func (r *Reconciler) mint(id string, s observed) (string, record.Entry, error) {
-	return record.Mint(id, record.Candidate, s.now, r.Random)
 }
 
 // deliver creates the Secret. It leaves an existing one alone: the next step finds out whose it is.

@@ -236,7 +236,7 @@ func TestIssue(t *testing.T) {
 	if tok.Status.TokenID != string(id) || !tok.Status.IssuedTime.Equal(new(metav1.NewTime(w.clock.Now()).Rfc3339Copy())) {
 		t.Errorf("status %+v", tok.Status)
 	}
-	if got := w.eventsSoFar(); len(got) != 1 || !strings.Contains(got[0], "Normal Issued") || !strings.Contains(got[0], string(id)) {
+	if got := w.eventsSoFar(); len(got) != 0 { // the status says it
 		t.Errorf("events %q", got)
 	}
 	stored := w.secret(kubetest.SystemNamespace, string(tok.UID))

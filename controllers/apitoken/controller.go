@@ -229,16 +229,19 @@ type outcome struct {
 // but what the status says already. Every other decision rests on live reads, before and after a secret is made: the step
 // *read live* of the model of stopping.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
-	s, err := r.observe(ctx, t, r.Client)
-	if err != nil {
-		return outcome{}, err
-	}
-	if d := decide(s.state); d.step == settled || d.step == blocked && isReported(t, d) {
-		return outcome{state: s.state, decision: d}, nil
+	if !hasNoStatus(t) {
+		s, err := r.observe(ctx, t, r.Client)
+		if err != nil {
+			return outcome{}, err
+		}
+		if d := decide(s.state); d.step == settled || d.step == blocked && isReported(t, d) {
+			return outcome{state: s.state, decision: d}, nil
+		}
 	}
 	minted, refused := none, map[step]string{}
 	for range maxSteps {
-		if s, err = r.observe(ctx, t, r.Live); err != nil {
+		s, err := r.observe(ctx, t, r.Live)
+		if err != nil {
 			return outcome{}, err
 		}
 		s.refused = refused
@@ -259,6 +262,11 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		}
 	}
 	return outcome{}, errUnsettled
+}
+
+// hasNoStatus reports whether a generated token has no status yet, so that a look at the cache would not be the last one.
+func hasNoStatus(t *tokensv1alpha1.APIToken) bool {
+	return t.Spec.Credential.Type == tokensv1alpha1.CredentialGenerated && len(t.Status.Conditions) == 0
 }
 
 // decideLive decides after it asked the API server whether the admission policies are in force, if the decision rests on that:

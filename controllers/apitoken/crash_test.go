@@ -19,7 +19,7 @@ import (
 
 // After a kill before any of its writes, the next pass ends in a delivered, valid credential.
 func TestKilledBetweenWrites(t *testing.T) {
-	for stage, writes := range map[string]int{"issue": 3, "reissue": 3, "rotate": 4} {
+	for stage, writes := range map[string]int{"issue": 2, "reissue": 3, "rotate": 4} {
 		for n := range writes + 1 {
 			w := newWorld(t)
 			tok := w.atStage(stage)
@@ -254,7 +254,7 @@ func TestSameNameNeverRevives(t *testing.T) {
 	second := kubetest.Token(w.ns, "ci")
 	w.create(second)
 	w.reconcile(second, tokensv1alpha1.ReasonIssuePending)
-	if got := w.eventsSoFar(); len(got) != 1 {
+	if got := w.eventsSoFar(); len(got) != 0 {
 		t.Errorf("events %q: what passes by itself is nothing to tell", got)
 	}
 	w.clean(first)

@@ -109,14 +109,14 @@ func (s *scene) checkDelivery(created *corev1.Secret) {
 	s.checkKnown(created)
 }
 
-// checkKnown: the delivered token is a candidate of the stored record, and may be delivered.
+// checkKnown: the delivered token is a candidate of the stored record, or its first secret, and may be delivered.
 func (s *scene) checkKnown(delivered *corev1.Secret) {
 	if s.meddledNow {
 		return
 	}
 	r := s.ourRecord(s.stored(s.recordKey))
 	e := holds(delivered, r)
-	if e == nil || e.State != record.Candidate {
+	if e == nil || e.State != record.Candidate && (e.State != record.Delivered || len(r.Entries)+len(r.DeadEntries) > 1) {
 		s.Fatalf("delivered a token that is no candidate: %+v", e)
 	}
 	if why := s.rules().forbids(e); why != "" {
@@ -124,14 +124,18 @@ func (s *scene) checkKnown(delivered *corev1.Secret) {
 	}
 }
 
-// checkNew: a secret enters the record as a candidate, and only when one may be issued. replaced is the delivered secret.
+// checkNew: a secret enters the record as a candidate, unless it is the first, and only when one may be issued.
 func (s *scene) checkNew(e record.Entry, before *record.Record) {
 	s.hideHash(e.Hash)
 	if s.kind != kindGenerated {
 		s.checkImport(e, before)
 		return
 	}
-	if age := s.clock.Since(e.Issued); e.State != record.Candidate || age < 0 || age >= time.Minute || !s.mayIssue(before != nil) {
+	want := record.Candidate
+	if before == nil {
+		want = record.Delivered
+	}
+	if age := s.clock.Since(e.Issued); e.State != want || age < 0 || age >= time.Minute || !s.mayIssue(before != nil) {
 		s.Fatalf("there is a new secret %+v, policy %d", e, s.policy)
 	}
 	if s.meddledNow {
@@ -202,7 +206,7 @@ func (s *scene) overlapWanted() time.Duration {
 	return []time.Duration{24 * time.Hour, 0, time.Hour}[s.overlap]
 }
 
-// checkRecordChange: a secret enters as a candidate, and becomes delivered where it was read back. The replaced secret then
+// checkRecordChange: a later secret enters as a candidate, and becomes delivered where it was read back. The replaced secret then
 // stays valid for the overlap. Only ended secrets, and candidates that cannot be delivered any more, are dropped.
 func (s *scene) checkRecordChange(was, changed *corev1.Secret) {
 	if equality.Semantic.DeepEqual(was.Data, changed.Data) && s.policy == policyYounger {

@@ -110,12 +110,11 @@ func (o outcome) stalled() bool {
 	return o.decision.step == blocked && !slices.Contains(unstalled, o.decision.reason)
 }
 
-// emitEvents emits an Event for a new secret, for each expiry notice, and for a problem that a person has to solve and that
-// is new in this pass. It also logs new secrets.
+// emitEvents emits an Event for a new secret of a token that had one before, for an imported one, for each expiry notice, and for a
+// problem that a person has to solve and that is new in this pass. It also logs new secrets.
 func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken, o outcome) {
 	// The new secret may not be in place: somebody else's Secret came first, or the record is gone.
 	if o.minted != none && o.state.inPlace() {
-		reason, action, note := o.made()
 		rec := o.state.record
 		did := audit.Created
 		if o.minted != issue {
@@ -123,7 +122,10 @@ func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken,
 		}
 		ctrl.LoggerFrom(ctx).Info("Made a token secret",
 			"action", did, "step", o.minted.String(), "tokenID", rec.TokenID, "user", rec.User, "site", rec.Site.Name)
-		r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", conditions.Note(note))
+		if o.minted != issue { // the condition of a new token says that it is issued
+			reason, action, note := o.made()
+			r.Events.Eventf(t, nil, corev1.EventTypeNormal, reason, action, "%s", conditions.Note(note))
+		}
 	}
 	if c := o.state.expiring(r.ExpiryNotices); c != nil && c.Status == metav1.ConditionTrue {
 		before := apimeta.FindStatusCondition(t.Status.Conditions, c.Type)
@@ -146,8 +148,6 @@ func (r *Reconciler) emitEvents(ctx context.Context, t *tokensv1alpha1.APIToken,
 func (o outcome) made() (reason, action, note string) {
 	id, secret := o.state.record.TokenID, o.state.secretName()
 	switch o.minted {
-	case issue:
-		return tokensv1alpha1.ReasonIssued, "Issue", fmt.Sprintf("Issued token %s and delivered it to Secret '%s'.", id, secret)
 	case reissue:
 		return tokensv1alpha1.ReasonReissued, "Reissue",
 			fmt.Sprintf("Secret '%s' was gone: delivered a new secret of token %s. The one before it is dead.", secret, id)

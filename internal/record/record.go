@@ -80,7 +80,8 @@ const (
 	// Candidate is a secret without a confirmed delivery. It authenticates, because the workload may have it already
 	// and nobody else ever had it.
 	Candidate State = "Candidate"
-	// Delivered is a secret that was read back from the delivered Secret, was imported, or was shown to its owner.
+	// Delivered is a secret that was read back from the delivered Secret, was imported, or was shown to its owner. The first secret
+	// of a token is Delivered from the start: it replaces none.
 	Delivered State = "Delivered"
 	// Ending is a secret that a rotation replaced. It authenticates until its end.
 	Ending State = "Ending"

@@ -42,12 +42,8 @@ func startCluster(ctx context.Context, tokens int) (*cluster, error) {
 
 func (c *cluster) stop() error { return errors.Join(c.rig.Stop(), c.Stop()) }
 
-// changing are the verbs of requests that change objects.
-var changing = []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"}
-
-// requests returns how many requests with these verbs the API server has answered so far, or of all without one. Dry runs do not
-// count among those with a verb.
-func (c *cluster) requests(ctx context.Context, verbs ...string) (total float64, err error) {
+// requests returns how many requests the API server has answered so far.
+func (c *cluster) requests(ctx context.Context) (float64, error) {
 	api, err := kubernetes.NewForConfig(c.Admin())
 	if err != nil {
 		return 0, fmt.Errorf("connecting to the API server: %w", err)
@@ -56,17 +52,7 @@ func (c *cluster) requests(ctx context.Context, verbs ...string) (total float64,
 	if err != nil {
 		return 0, fmt.Errorf("reading the metrics of the API server: %w", err)
 	}
-	if len(verbs) == 0 {
-		return sum(string(text), "apiserver_request_total", nil)
-	}
-	for _, verb := range verbs {
-		n, err := sum(string(text), "apiserver_request_total", map[string]string{"verb": verb, "dry_run": ""})
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
+	return sum(string(text), "apiserver_request_total", nil)
 }
 
 // scrape returns the sum of a metric over its series with these labels.

@@ -2,52 +2,90 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	tokensac "apitokens.dev/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/bulk"
+	"apitokens.dev/operator/hack/lib/rig"
+	"apitokens.dev/operator/internal/record"
+	"apitokens.dev/operator/internal/recordstore"
 )
 
 const (
 	// applied is the number of APITokens that are applied, and bareWorkers how many a bare client works on at the same time: as many
 	// as the controller.
-	applied, bareWorkers = 600, 8
+	applied, bareWorkers = 600, 32
 )
 
-// measureReconciler applies APITokens and waits until the controller has made all of them Ready. Then a bare client does what the
-// controller wrote, but for the status: a record, its change, a delivered Secret and an Event.
-func (w *webhooks) measureReconciler(ctx context.Context, figures map[string]float64) error {
-	before, err := w.requests(ctx, changing...)
+// measureReconciler applies APITokens and waits until the controller has made all of them Ready. Then the controller ends, and a bare
+// client writes the least: a record, a delivered Secret and a status for each.
+func (w *webhooks) measureReconciler(ctx context.Context, running *rig.Process, figures map[string]float64) error {
+	readsBefore, writesBefore, err := w.asked(ctx)
 	if err != nil {
 		return err
 	}
+	seen, err := w.watchApplied(ctx)
+	if err != nil {
+		return err
+	}
+	defer seen.Stop()
 	begun := time.Now()
 	if err := each(applied, func(i int) error { return w.admin.Create(ctx, appliedToken("applied", i)) }); err != nil {
 		return fmt.Errorf("applying APITokens: %w", err)
 	}
-	if err := until(ctx, startLimit, "all new APITokens are ready", func() bool { return w.allReady(ctx) }); err != nil {
+	if err := awaitReady(seen); err != nil {
 		return err
 	}
 	controller := applied / time.Since(begun).Seconds()
-	after, err := w.requests(ctx, changing...)
+	reads, writes, err := w.asked(ctx)
+	if err != nil {
+		return err
+	}
+	if err := running.Stop(); err != nil {
+		return err
+	}
+	operator, err := w.operator()
 	if err != nil {
 		return err
 	}
 	begun = time.Now()
-	if err := each(applied, func(i int) error { return w.writeBare(ctx, i) }); err != nil {
+	if err := each(applied, func(i int) error { return writeBare(ctx, w.admin, operator, i) }); err != nil {
 		return fmt.Errorf("writing as a bare client: %w", err)
 	}
 	bare := applied / time.Since(begun).Seconds()
-	figures["writes_per_token"] = (after-before)/applied - 1
+	figures["writes_per_token"], figures["reads_per_token"] = (writes-writesBefore)/applied, (reads-readsBefore)/applied
 	figures["reconciled_s"], figures["reconcile_vs_bare_writes"] = controller, controller/bare
 	return nil
+}
+
+// asked returns how many reads and writes the controller has made so far. Dry runs that were refused, as all are, do not count as writes.
+func (w *webhooks) asked(ctx context.Context) (reads, writes float64, err error) {
+	if reads, err = scrape(ctx, w.rig.ControllerMetricsURL, "rest_client_requests_total", map[string]string{"method": http.MethodGet}); err != nil {
+		return 0, 0, err
+	}
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		for _, code := range []string{"200", "201"} {
+			n, err := scrape(ctx, w.rig.ControllerMetricsURL, "rest_client_requests_total", map[string]string{"method": method, "code": code})
+			if err != nil {
+				return 0, 0, err
+			}
+			writes += n
+		}
+	}
+	return reads, writes, nil
 }
 
 // each calls do for so many numbers, several at the same time.
@@ -71,43 +109,86 @@ func appliedToken(kind string, i int) *tokensv1alpha1.APIToken {
 	}
 }
 
-func (w *webhooks) allReady(ctx context.Context) bool {
-	var list tokensv1alpha1.APITokenList
-	if err := w.admin.List(ctx, &list, kube.InNamespace(bulk.Namespace), kube.MatchingLabels{"kind": "applied"}); err != nil {
-		return false
+// watchApplied watches the applied APITokens. Listing them again and again would burden the API server.
+func (w *webhooks) watchApplied(ctx context.Context) (watch.Interface, error) {
+	config := w.Admin()
+	config.QPS = -1
+	c, err := kube.NewWithWatch(config, kube.Options{Scheme: w.admin.Scheme(), Mapper: w.admin.RESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("watching APITokens: %w", err)
 	}
-	for i := range list.Items {
-		if !apimeta.IsStatusConditionTrue(list.Items[i].Status.Conditions, tokensv1alpha1.ConditionReady) {
-			return false
-		}
+	seen, err := c.Watch(ctx, &tokensv1alpha1.APITokenList{}, kube.InNamespace(bulk.Namespace), kube.MatchingLabels{"kind": "applied"})
+	if err != nil {
+		return nil, fmt.Errorf("watching APITokens: %w", err)
 	}
-	return true
+	return seen, nil
 }
 
-// writeBare writes an APIToken and what a controller has to write for it.
-func (w *webhooks) writeBare(ctx context.Context, i int) error {
+// awaitReady returns when all applied APITokens were seen Ready.
+func awaitReady(seen watch.Interface) error {
+	ready, limit := map[string]bool{}, time.After(startLimit)
+	for len(ready) < applied {
+		select {
+		case e := <-seen.ResultChan():
+			t, ok := e.Object.(*tokensv1alpha1.APIToken)
+			if !ok {
+				return fmt.Errorf("watching APITokens: got %T", e.Object)
+			}
+			if apimeta.IsStatusConditionTrue(t.Status.Conditions, tokensv1alpha1.ConditionReady) {
+				ready[t.Name] = true
+			}
+		case <-limit:
+			return fmt.Errorf("%d of %d new APITokens are ready after %s", len(ready), applied, startLimit)
+		}
+	}
+	return nil
+}
+
+// operator returns a client that may write as the controller.
+func (w *webhooks) operator() (kube.Client, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", w.rig.Kubeconfig("apitoken-controller"))
+	if err != nil {
+		return nil, fmt.Errorf("connecting as the controller: %w", err)
+	}
+	config.QPS = -1
+	c, err := kube.New(config, kube.Options{Scheme: w.admin.Scheme(), Mapper: w.admin.RESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("connecting as the controller: %w", err)
+	}
+	return kube.WithFieldOwner(c, "apitoken-controller"), nil
+}
+
+// writeBare writes an APIToken and what a controller has to write for it: its record, the delivered Secret and the status.
+func writeBare(ctx context.Context, admin, operator kube.Client, i int) error {
 	t := appliedToken("bare", i)
-	t.Labels["apitokens.dev/bare"] = "true"
-	t.Spec.State = tokensv1alpha1.StateSuspended // the controller writes no more than its status
-	if err := w.admin.Create(ctx, t); err != nil {
+	if err := admin.Create(ctx, t); err != nil {
 		return err
 	}
-	for _, namespace := range []string{bulk.Namespace, "default"} {
-		secret := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: t.Name}, Data: map[string][]byte{"record.json": make([]byte, 400)},
-		}
-		if err := w.admin.Create(ctx, secret); err != nil {
-			return err
-		}
-		if namespace == "default" {
-			secret.Data["record.json"][0] = 'x'
-			if err := w.admin.Update(ctx, secret); err != nil {
-				return err
-			}
-		}
+	id, text, err := mint()
+	if err != nil {
+		return err
 	}
-	return w.admin.Create(ctx, &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: bulk.Namespace, GenerateName: t.Name}, Reason: "Issued", Message: "Issued a token.", Type: "Normal",
-		InvolvedObject: corev1.ObjectReference{Namespace: bulk.Namespace, Name: t.Name, Kind: "APIToken"},
+	hash, err := record.NewHash(text, rand.Reader)
+	if err != nil {
+		return err
+	}
+	err = recordstore.Store{Client: operator, Namespace: "apitoken-system", ManagedBy: "apitoken-operator"}.Create(ctx, t.UID, &record.Record{
+		TokenID: id, User: t.Spec.User, DeliverySecret: t.Name, Site: record.Ref{Namespace: bulk.Namespace, Name: bulk.Site},
+		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
+		Entries:  []record.Entry{{Hash: hash, State: record.Delivered, Issued: time.Now().UTC()}},
 	})
+	if err != nil {
+		return err
+	}
+	err = operator.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: t.Namespace, Name: t.Name}, Type: corev1.SecretTypeBasicAuth,
+		Data: map[string][]byte{"username": []byte(t.Spec.User), "password": []byte(text), "url": []byte("https://jira.example.com")},
+	})
+	if err != nil {
+		return err
+	}
+	ready := metav1ac.Condition().WithType(tokensv1alpha1.ConditionReady).WithStatus(metav1.ConditionTrue).WithReason(tokensv1alpha1.ReasonIssued).
+		WithMessage("The token is delivered to Secret '" + t.Name + "'.").WithObservedGeneration(t.Generation).WithLastTransitionTime(metav1.Now())
+	status := tokensac.APITokenStatus().WithObservedGeneration(t.Generation).WithTokenID(id).WithIssuedTime(metav1.Now()).WithConditions(ready)
+	return operator.Status().Apply(ctx, tokensac.APIToken(t.Name, t.Namespace).WithUID(t.UID).WithStatus(status), kube.ForceOwnership)
 }

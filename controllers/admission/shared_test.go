@@ -1,0 +1,78 @@
+package admission
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// While an observation is made, all who come share the next one. None gets one that began before it came.
+func TestSharedObservations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s shared[int]
+		made, first, wait := 0, make(chan struct{}), make(chan struct{})
+		observe := func() (int, bool) {
+			if made++; made == 1 {
+				close(first)
+				<-wait
+			}
+			return made, true
+		}
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			if got := s.do(observe); got != 1 {
+				t.Errorf("the first call got observation %d", got)
+			}
+		})
+		<-first
+		for range 20 {
+			calls.Go(func() {
+				if got := s.do(observe); got != 2 {
+					t.Errorf("got observation %d, want the one that began after all of them came", got)
+				}
+			})
+		}
+		synctest.Wait()
+		close(wait)
+		calls.Wait()
+		if got := s.do(observe); got != 3 || made != 3 {
+			t.Errorf("a later call got observation %d of %d, want one of its own", got, made)
+		}
+	})
+}
+
+// A result that is not good is that of its own call. The others make another one.
+func TestBadObservationsAreNotShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s shared[int]
+		first, wait := make(chan struct{}), make(chan struct{})
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			s.do(func() (int, bool) {
+				close(first)
+				<-wait
+				return -1, true
+			})
+		})
+		<-first
+		var mu sync.Mutex
+		got := map[int]int{}
+		for i := range 5 {
+			calls.Go(func() {
+				result := s.do(func() (int, bool) { return i, false })
+				mu.Lock()
+				defer mu.Unlock()
+				got[result]++
+				if result != i {
+					t.Errorf("call %d got the bad result of call %d", i, result)
+				}
+			})
+		}
+		synctest.Wait()
+		close(wait)
+		calls.Wait()
+		if len(got) != 5 {
+			t.Errorf("results %v", got)
+		}
+	})
+}

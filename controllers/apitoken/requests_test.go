@@ -1,0 +1,130 @@
+package apitoken_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/admission"
+	"apitokens.dev/operator/hack/lib/kubetest"
+)
+
+// requests counts requests to the API server, by method and resource.
+type requests struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	all  map[string]int
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *requests) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	c.all[kindOf(r)]++
+	c.mu.Unlock()
+	return c.next.RoundTrip(r)
+}
+
+// kindOf returns the method of a request and its resource, without namespace and name.
+func kindOf(r *http.Request) string {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	at := 2 // api/v1
+	if parts[0] == "apis" {
+		at = 3
+	}
+	if parts[at] == "namespaces" && len(parts) > at+2 {
+		at += 2
+	}
+	kind := r.Method + " " + parts[at]
+	if len(parts) > at+2 {
+		kind += "/" + parts[at+2]
+	}
+	if r.URL.Query().Has("dryRun") {
+		kind += " as a dry run"
+	}
+	return kind
+}
+
+// counted returns the reconciler with a client of its own, and the requests that it makes.
+func (w *world) counted() *requests {
+	w.Helper()
+	c := &requests{all: map[string]int{}}
+	config := env.User(w.T, kubetest.Controller)
+	config.QPS = -1
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		c.next = next
+		return c
+	})
+	made, err := client.New(config, client.Options{Scheme: w.reconciler.Client.Scheme(), Mapper: w.reconciler.Client.RESTMapper()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	made = client.WithFieldOwner(made, "apitoken-controller")
+	w.reconciler.Client, w.reconciler.Live = made, made
+	w.reconciler.Guard = &admission.Guard{Client: made, Live: made, Namespace: kubetest.SystemNamespace}
+	return c
+}
+
+// A new token costs three writes: its record, the delivered Secret and its status. Nothing is read but what the decision rests on,
+// before and after the secret is made, and the admission policies. A look at it afterwards reads the delivered Secret.
+func TestRequestsOfANewToken(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	counted := w.counted()
+	if _, err := w.pass(w.reconciler, tok); err != nil {
+		t.Fatal(err)
+	}
+	// The client of this test has no cache: two looks at the state that is known of the policies are in the Secrets.
+	want := map[string]int{
+		"POST secrets": 2, "PATCH apitokens/status": 1, "POST apitokens as a dry run": 1,
+		"GET atlassiansites": 2, "GET secrets": 2*4 + 1 + 2,
+		"GET validatingadmissionpolicies": 3, "GET validatingadmissionpolicybindings": 3,
+	}
+	if !maps.Equal(counted.all, want) {
+		t.Errorf("requests %v, want %v", counted.all, want)
+	}
+	if got := w.eventsSoFar(); len(got) != 0 {
+		t.Errorf("events %q", got)
+	}
+	w.settled(tok)
+}
+
+// Tokens that are applied at the same time share the looks at the admission policies, and their dry runs, and nothing else.
+func TestRequestsOfManyNewTokens(t *testing.T) {
+	const tokens = 48
+	w := newWorld(t)
+	var all []*tokensv1alpha1.APIToken
+	for i := range tokens {
+		all = append(all, kubetest.Token(w.ns, fmt.Sprintf("ci-%d", i)))
+	}
+	for _, tok := range all {
+		w.create(tok)
+	}
+	counted := w.counted()
+	var passes sync.WaitGroup
+	for _, tok := range all {
+		passes.Go(func() {
+			if _, err := w.reconciler.Reconcile(t.Context(), tok.DeepCopy()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	passes.Wait()
+	for kind, most := range map[string]int{
+		"POST apitokens as a dry run": tokens / 4, "GET validatingadmissionpolicies": 3 * tokens / 4, "GET validatingadmissionpolicybindings": 3 * tokens / 4,
+	} {
+		if got := counted.all[kind]; got > most {
+			t.Errorf("%d tokens cost %d requests %s, want at most %d", tokens, got, kind, most)
+		}
+	}
+	if counted.all["POST secrets"] != 2*tokens || counted.all["PATCH apitokens/status"] != tokens || counted.all["PUT secrets"] != 0 {
+		t.Errorf("requests %v", counted.all)
+	}
+	w.settled(all[0])
+}
