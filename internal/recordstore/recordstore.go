@@ -22,6 +22,8 @@ type Store struct {
 	Namespace string
 	// ManagedBy is the value of the label app.kubernetes.io/managed-by.
 	ManagedBy string
+	// Annotations are added to the records that are created.
+	Annotations map[string]string
 }
 
 // Create stores the record of a new APIToken. It fails with AlreadyExists if there is one.
@@ -32,7 +34,7 @@ func (s Store) Create(ctx context.Context, uid types.UID, r *record.Record) erro
 	}
 	err = s.Client.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: s.Namespace, Name: string(uid),
+			Namespace: s.Namespace, Name: string(uid), Annotations: s.Annotations,
 			Labels: map[string]string{
 				managedByLabel: s.ManagedBy, record.LabelTokenID: r.TokenID,
 				record.LabelSiteNamespace: r.Site.Namespace, record.LabelSite: r.Site.Name,

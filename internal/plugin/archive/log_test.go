@@ -165,9 +165,16 @@ func TestWhatIsThereAlready(t *testing.T) {
 			return keeps("uid-old", r)
 		}, "active"},
 		"only its record":      {func(_ *tokensv1alpha1.APIToken, r *record.Record) *Live { return keeps("uid-ci", r) }, "suspended"},
-		"as a restore left it": {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live { return lives(waiting(t, 1), r) }, "active"},
-		"resumed and stopped":  {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live { return lives(waiting(t, 3), r) }, "unchanged"},
-		"cut off in a restore": {func(t *tokensv1alpha1.APIToken, _ *record.Record) *Live { return lives(waiting(t, 1), nil) }, "active"},
+		"as a restore left it": {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live { return waiting(t, r, 1) }, "active"},
+		"resumed and stopped":  {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live { return waiting(t, r, 3) }, "unchanged"},
+		"cut off in a restore": {func(t *tokensv1alpha1.APIToken, _ *record.Record) *Live {
+			t.Spec.State = "Suspended"
+			return lives(t, nil)
+		}, "suspended"},
+		"whose owner says that a restore did it": {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live {
+			t.Spec.State, t.Annotations[AnnotationSuspended] = "Suspended", Mark(t)
+			return lives(t, r)
+		}, "unchanged"},
 		"a new UID, an old record": {func(t *tokensv1alpha1.APIToken, r *record.Record) *Live {
 			l := keeps("uid-ci", r)
 			t.UID = "uid-new"
@@ -200,7 +207,11 @@ func keeps(uid types.UID, r *record.Record) *Live {
 	return &Live{Records: map[types.UID]*record.Record{uid: r}}
 }
 
-func waiting(t *tokensv1alpha1.APIToken, generation int64) *tokensv1alpha1.APIToken {
-	t.Spec.State, t.Annotations[AnnotationSuspended], t.Generation = tokensv1alpha1.StateSuspended, "1", generation
-	return t
+// waiting is what a restore left suspended, with the generation of now.
+func waiting(t *tokensv1alpha1.APIToken, r *record.Record, generation int64) *Live {
+	t.Spec.State = tokensv1alpha1.StateSuspended
+	l := lives(t, r)
+	l.Marks = map[types.UID]string{t.UID: Mark(t)}
+	t.Generation = generation
+	return l
 }

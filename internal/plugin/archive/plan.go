@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,9 +15,12 @@ import (
 	"apitokens.dev/operator/internal/username"
 )
 
-// AnnotationSuspended is on an APIToken that a restore brought back or left suspended. Its value is the generation with which it did
-// so: with another one somebody has decided since.
+// AnnotationSuspended is on a record that a restore stored. Its value is the Mark of the suspended APIToken: with another one somebody
+// has decided since. It is not on the APIToken, where more people than those who may issue could write it.
 const AnnotationSuspended = "apitokens.dev/suspended-by-restore"
+
+// Mark returns what names an APIToken with its spec of now.
+func Mark(t *tokensv1alpha1.APIToken) string { return fmt.Sprintf("%s %d", t.UID, t.Generation) }
 
 // Live is what the cluster has.
 type Live struct {
@@ -27,6 +29,8 @@ type Live struct {
 	Sites   map[types.NamespacedName]*tokensv1alpha1.AtlassianSite
 	Records map[types.UID]*record.Record
 	Secrets map[string][]byte
+	// Marks are the values of AnnotationSuspended, by the UID of the APIToken.
+	Marks map[types.UID]string
 }
 
 // Action says what a restore does with one object.
@@ -105,11 +109,14 @@ func (p *planner) step(t *Token) TokenStep {
 		bound = p.live.Records[s.Live.UID]
 	}
 	mine := bound != nil && bound.TokenID == t.ID()
-	waits := s.Live != nil && waitsForWord(s.Live)
+	waits := s.Live != nil && p.waitsForWord(s.Live)
 	if why := p.revoked(t, mine); why != "" {
 		s.Action, s.Why = Dead, why
-		if waits && (mine || bound == nil) {
+		switch {
+		case mine && waits:
 			s.Action = Revoke
+		case mine:
+			s.Action, s.Why = Conflict, why+", and is in the cluster: look at it, and revoke it with 'kubectl apitoken revoke'"
 		}
 		return s
 	}
@@ -138,8 +145,8 @@ func (p *planner) step(t *Token) TokenStep {
 }
 
 // waitsForWord reports whether an APIToken is as a restore left it: suspended, and nobody has changed it since.
-func waitsForWord(t *tokensv1alpha1.APIToken) bool {
-	return t.Spec.State == tokensv1alpha1.StateSuspended && t.Annotations[AnnotationSuspended] == strconv.FormatInt(t.Generation, 10)
+func (p *planner) waitsForWord(t *tokensv1alpha1.APIToken) bool {
+	return t.Spec.State == tokensv1alpha1.StateSuspended && p.live.Marks[t.UID] == Mark(t)
 }
 
 // sameDeclaration reports whether two APITokens are for the same owner, and of the same kind, so that a record fits both.
@@ -183,10 +190,13 @@ func (p *planner) counts(at time.Time) bool {
 	return at.After(p.archive.Created.Add(-clockSkew)) && (p.log == nil || p.log.until.IsZero() || at.Before(p.log.until))
 }
 
-// state returns the state of a restored token, and why it is suspended by the restore.
+// state returns the state of a restored token, and why it is suspended.
 func (p *planner) state(t *Token, live *tokensv1alpha1.APIToken) (state tokensv1alpha1.State, why string) {
-	if t.APIToken.Spec.State == tokensv1alpha1.StateSuspended || live != nil && live.Spec.State == tokensv1alpha1.StateSuspended && !waitsForWord(live) {
-		return tokensv1alpha1.StateSuspended, ""
+	switch {
+	case live != nil && live.Spec.State == tokensv1alpha1.StateSuspended && !p.waitsForWord(live):
+		return tokensv1alpha1.StateSuspended, "it is suspended in the cluster"
+	case t.APIToken.Spec.State == tokensv1alpha1.StateSuspended:
+		return tokensv1alpha1.StateSuspended, "it was suspended at the time of the backup"
 	}
 	if why := p.doubt(t, live); why != "" {
 		return tokensv1alpha1.StateSuspended, why

@@ -2,10 +2,8 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -76,7 +74,8 @@ func (a *applier) token(ctx context.Context, s *archive.TokenStep) error {
 	case s.Bound:
 		err = a.edit(ctx, t.UID, s.Record)
 	default:
-		err = a.store(ctx, t.UID, s.Record)
+		byRestore := s.Live == nil || s.Live.Spec.State != tokensv1alpha1.StateSuspended
+		err = a.store(ctx, t, s.Record, byRestore)
 	}
 	if err != nil {
 		return err
@@ -84,7 +83,7 @@ func (a *applier) token(ctx context.Context, s *archive.TokenStep) error {
 	if s.State != tokensv1alpha1.StateActive || t.Spec.State != tokensv1alpha1.StateSuspended {
 		return nil
 	}
-	return a.patch(ctx, t, tokensv1alpha1.StateActive, nil)
+	return a.patch(ctx, t, tokensv1alpha1.StateActive)
 }
 
 // suspended returns the APIToken of a step: a new one, or the one that is there. It is suspended if it is new, or shall be.
@@ -92,7 +91,6 @@ func (a *applier) suspended(ctx context.Context, s *archive.TokenStep) (*tokensv
 	if s.Live == nil {
 		t := s.Token.APIToken.DeepCopy()
 		t.Spec.State = tokensv1alpha1.StateSuspended
-		metav1.SetMetaDataAnnotation(&t.ObjectMeta, archive.AnnotationSuspended, "1")
 		if uid, known := a.uids[t.Spec.CreatedBy.UID]; known {
 			t.Spec.CreatedBy.UID = string(uid)
 		}
@@ -105,30 +103,21 @@ func (a *applier) suspended(ctx context.Context, s *archive.TokenStep) (*tokensv
 	if s.State != tokensv1alpha1.StateSuspended || t.Spec.State == tokensv1alpha1.StateSuspended {
 		return t, nil
 	}
-	return t, a.patch(ctx, t, tokensv1alpha1.StateSuspended, new(strconv.FormatInt(t.Generation+1, 10)))
+	return t, a.patch(ctx, t, tokensv1alpha1.StateSuspended)
 }
 
-// patch changes the state of an APIToken, and says in an annotation whether a restore suspended it. It fails if somebody changed the
-// APIToken meanwhile.
-func (a *applier) patch(ctx context.Context, t *tokensv1alpha1.APIToken, state tokensv1alpha1.State, mark *string) error {
-	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{
-			"uid": t.UID, "resourceVersion": t.ResourceVersion, "annotations": map[string]*string{archive.AnnotationSuspended: mark},
-		},
-		"spec": map[string]any{"state": state},
-	})
-	if err != nil {
-		return fmt.Errorf("changing the APIToken: %w", err)
-	}
-	err = a.Patch(ctx, t, client.RawPatch(types.MergePatchType, body))
+// patch changes the state of an APIToken. It fails if somebody changed the APIToken meanwhile.
+func (a *applier) patch(ctx context.Context, t *tokensv1alpha1.APIToken, state tokensv1alpha1.State) error {
+	body := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q},"spec":{"state":%q}}`, t.UID, t.ResourceVersion, state)
+	err := a.Patch(ctx, t, client.RawPatch(types.MergePatchType, []byte(body)))
 	if apierrors.IsConflict(err) { // as by the controller, which writes the status
-		return a.patchAgain(ctx, t, state, mark)
+		return a.patchAgain(ctx, t, state)
 	}
 	return session.Doing("changing the APIToken", err)
 }
 
 // patchAgain does it once more, if only the status was changed meanwhile.
-func (a *applier) patchAgain(ctx context.Context, t *tokensv1alpha1.APIToken, state tokensv1alpha1.State, mark *string) error {
+func (a *applier) patchAgain(ctx context.Context, t *tokensv1alpha1.APIToken, state tokensv1alpha1.State) error {
 	var now tokensv1alpha1.APIToken
 	if err := a.Get(ctx, client.ObjectKeyFromObject(t), &now); err != nil {
 		return session.Doing("reading the APIToken", err)
@@ -137,11 +126,12 @@ func (a *applier) patchAgain(ctx context.Context, t *tokensv1alpha1.APIToken, st
 		return errors.New("somebody changed the APIToken meanwhile: look at it, and run this again")
 	}
 	now.DeepCopyInto(t)
-	return a.patch(ctx, t, state, mark)
+	return a.patch(ctx, t, state)
 }
 
 // store stores a record under the UID that its APIToken has now. The UIDs of the tokens with which it was made are those of now, too.
-func (a *applier) store(ctx context.Context, uid types.UID, r *record.Record) error {
+// byRestore says that the restore suspended the APIToken, if it is suspended.
+func (a *applier) store(ctx context.Context, t *tokensv1alpha1.APIToken, r *record.Record, byRestore bool) error {
 	bound := *r
 	bound.Ancestors = nil
 	for _, ancestor := range r.Ancestors {
@@ -150,7 +140,11 @@ func (a *applier) store(ctx context.Context, uid types.UID, r *record.Record) er
 		}
 		bound.Ancestors = append(bound.Ancestors, ancestor)
 	}
-	err := recordstore.Store{Client: a, Namespace: a.system, ManagedBy: managedBy}.Create(ctx, uid, &bound)
+	store := recordstore.Store{Client: a, Namespace: a.system, ManagedBy: managedBy}
+	if byRestore && t.Spec.State == tokensv1alpha1.StateSuspended {
+		store.Annotations = map[string]string{archive.AnnotationSuspended: archive.Mark(t)}
+	}
+	err := store.Create(ctx, t.UID, &bound)
 	if apierrors.IsAlreadyExists(err) {
 		return errors.New("it was issued another token meanwhile: look at it, and run this again")
 	}

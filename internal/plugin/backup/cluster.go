@@ -86,7 +86,7 @@ func all[L client.ObjectList, T any](
 func (c *contents) live() *archive.Live {
 	l := &archive.Live{
 		Tokens: map[types.NamespacedName]*tokensv1alpha1.APIToken{}, Sites: map[types.NamespacedName]*tokensv1alpha1.AtlassianSite{},
-		Records: map[types.UID]*record.Record{}, Secrets: map[string][]byte{},
+		Records: map[types.UID]*record.Record{}, Secrets: map[string][]byte{}, Marks: map[types.UID]string{},
 	}
 	for i := range c.tokens {
 		l.Tokens[client.ObjectKeyFromObject(&c.tokens[i])] = &c.tokens[i]
@@ -97,6 +97,7 @@ func (c *contents) live() *archive.Live {
 	for i := range c.records {
 		if r, err := recordstore.Decode(&c.records[i]); err == nil {
 			l.Records[types.UID(c.records[i].Name)] = r
+			l.Marks[types.UID(c.records[i].Name)] = c.records[i].Annotations[archive.AnnotationSuspended]
 		}
 	}
 	for i := range c.secrets {

@@ -281,10 +281,28 @@ func (h *history) finish(logged bool) {
 			break
 		}
 		h.neverRevived(h.index())
+		h.cutOff()
 	}
-	if err := h.restoreOnce(logged, -1); err != nil {
+	if err := h.restoreOnce(logged, -1); err != nil && !slices.ContainsFunc(h.tokens, h.left) {
 		h.Fatalf("restore: %v (exit code %d)", err, exit.CodeOf(err))
 	}
+}
+
+// cutOff notes the APITokens that a restore left suspended, and has no record yet to say so: somebody has to resume them.
+func (h *history) cutOff() {
+	h.Helper()
+	bound := h.bound()
+	for _, k := range h.tokens {
+		if t := h.get(k.name); t != nil && bound[k.name] == nil && t.Spec.State == tokensv1alpha1.StateSuspended {
+			k.stoppedSinceArchive = true
+		}
+	}
+}
+
+// left reports whether a token was revoked, and a restore without a log that was cut off has left it suspended.
+func (h *history) left(k *known) bool {
+	t := h.get(k.name)
+	return k.revoked && k.stoppedSinceArchive && t != nil && t.Spec.State == tokensv1alpha1.StateSuspended
 }
 
 // revokedAfterwards revokes what came back. Another restore of the same archive leaves it dead.
@@ -353,6 +371,7 @@ func (h *history) check(logged bool, untouched map[string]*record.Record) {
 		case !logged && got.Verdict == authn.Allow:
 			h.Errorf("%s authenticates, and nobody knows what was revoked", k.name)
 		case !logged && k.revoked: // as far as the restore knows, it was not
+		case logged && h.left(k): // it is told to the person who restores
 		case !k.archived || k.revoked:
 			if now[k.name] != nil {
 				h.Errorf("%s has a record: archived %t, revoked %t", k.name, k.archived, k.revoked)
