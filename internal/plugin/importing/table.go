@@ -35,7 +35,7 @@ type entry struct {
 const maxRows = 100_000
 
 var (
-	errNoUser = errors.New("the table has no column for the user: its first line must have the names of columns, such as 'user'; or say --column user=NAME")
+	errNoUser = errors.New("the table has no column for the user: its first line must have the names of columns, with commas between them, such as 'user,label'; or say --column user=NAME")
 	errEmpty  = errors.New("the table has no rows")
 )
 
