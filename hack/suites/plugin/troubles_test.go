@@ -267,7 +267,7 @@ func (w *world) free() string {
 func (w *world) eventually(check func() error) {
 	w.Helper()
 	var last error
-	if err := wait.PollUntilContextTimeout(w.Context(), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(w.Context(), 100*time.Millisecond, 3*time.Minute, true, func(context.Context) (bool, error) {
 		last = check()
 		return last == nil, nil
 	}); err != nil {

@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -175,5 +177,42 @@ func TestClocks(t *testing.T) {
 		if got := strings.Join(objects, ", "); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
+	}
+}
+
+// Metrics and logs of pods come through the API server, with the limits of memory of the pods.
+func TestReplicasThroughTheAPIServer(t *testing.T) {
+	const pod = `{"metadata":{"namespace":"apitoken-system","name":"w"},"status":{"phase":"Running"},
+		"spec":{"containers":[{"name":"operator","resources":{"limits":{"memory":"100"}}}]}}`
+	answers := map[string]string{
+		"/version": `{}`,
+		"/api/v1/namespaces/apitoken-system/pods":                      `{"kind":"PodList","apiVersion":"v1","items":[` + pod + `,{"metadata":{"name":"gone"},"status":{"phase":"Succeeded"}}]}`,
+		"/api/v1/namespaces/apitoken-system/pods/w:8082/proxy/metrics": "process_resident_memory_bytes 90\n",
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := answers[r.URL.Path]
+		if !ok {
+			t.Errorf("asked for %s", r.URL)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(text))
+	}))
+	defer server.Close()
+	e := newExam(time.Now())
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	e.AddFlags(flags)
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	err := flags.Parse([]string{"--server", server.URL})
+	if err == nil {
+		e.api, err = e.Client()
+	}
+	if err == nil {
+		err = e.checkReplicas(t.Context())
+	}
+	if err != nil || len(e.Findings) != 1 || e.Findings[0].Object != "Pod apitoken-system/w" || e.Findings[0].Reason != reasonMemoryNearLimit {
+		t.Errorf("%v: %+v, not checked %+v", err, e.Findings, e.NotChecked)
+	}
+	if len(e.clocks) != 2 || e.texts["Pod apitoken-system/w"] == "" {
+		t.Errorf("clocks %v, metrics %v", e.clocks, e.texts)
 	}
 }
