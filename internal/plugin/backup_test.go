@@ -200,7 +200,7 @@ func TestBackupAndRestore(t *testing.T) {
 func (w *backupWorld) restoreWithLog() {
 	w.Helper()
 	log := filepath.Join(w.homes, "controller.log")
-	w.must(os.WriteFile(log, fmt.Appendf(nil, `{"ts":%q,"controller":"apitoken","msg":"x"}`+"\n"+`{"ts":%q,"controller":"x","action":"revoked","tokenID":%q}`+"\n",
+	w.must(os.WriteFile(log, fmt.Appendf(nil, `{"level":"info","ts":%q,"controller":"apitoken","msg":"x"}`+"\n"+`{"ts":%q,"controller":"x","action":"revoked","tokenID":%q}`+"\n",
 		w.now().Add(-time.Hour).Format(time.RFC3339), w.now().Add(time.Hour).Format(time.RFC3339), w.id(2)), 0o600))
 	r := w.restore("", "--audit", log, "--yes", "-o", "json")
 	var outcomes []map[string]string

@@ -326,12 +326,13 @@ func (d *drill) loseAll() {
 	})
 }
 
-// loseOperator loses the namespaces of the operator.
+// loseOperator loses the namespaces of the operator. Nothing is issued again: the delivered Secrets are there.
 func (d *drill) loseOperator() {
 	d.withoutController(func() {
 		d.clear(&corev1.Secret{}, system)
 		d.clear(&corev1.Secret{}, credentials)
 	})
+	d.await("r1-maker", tokensv1alpha1.ReasonRecordMissing)
 }
 
 // loseTokens deletes all APITokens by mistake, while the controller looks on.

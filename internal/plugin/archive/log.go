@@ -54,8 +54,9 @@ type line struct {
 	TokenID string       `json:"tokenID"`
 	Verdict string       `json:"verdict"`
 	Reason  authn.Reason `json:"reason"`
-	// Controller is in each line of the controller.
+	// Controller is in each line of the controller. At the level `error` it would not log what it removes.
 	Controller string `json:"controller"`
+	Level      string `json:"level"`
 
 	Kind        string `json:"kind"`
 	APIVersion  string `json:"apiVersion"`
@@ -77,7 +78,8 @@ type object struct {
 	Subresource string `json:"subresource"`
 }
 
-// Read reads a log: lines of JSON, with anything before the brace, such as the name of a pod. Lines without one are passed over.
+// Read reads a log: lines of JSON, with anything before them, such as the name of a pod. Other lines are passed over. One that is cut is
+// an error.
 func (l *Log) Read(from io.Reader) error {
 	lines := bufio.NewReader(from)
 	for number := 1; ; number++ {
@@ -85,9 +87,9 @@ func (l *Log) Read(from io.Reader) error {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("reading the log: %w", err)
 		}
-		if brace := bytes.IndexByte(text, '{'); brace >= 0 {
+		if begins := bytes.Index(text, []byte(`{"`)); begins >= 0 || bytes.Contains(text, []byte(`"tokenID"`)) {
 			var read line
-			if json.Unmarshal(text[brace:], &read) != nil {
+			if json.Unmarshal(text[max(begins, 0):], &read) != nil {
 				return fmt.Errorf("reading the log: line %d is no whole line of JSON: what it says of revocations is lost", number)
 			}
 			l.note(&read)
@@ -152,7 +154,7 @@ func (l *Log) note(r *line) {
 	switch {
 	case audited:
 		l.kubernetes = earlier(l.kubernetes, at)
-	case r.Controller != "":
+	case r.Controller != "" && r.Level == "info":
 		l.controller = earlier(l.controller, at)
 	}
 	switch {
@@ -196,6 +198,7 @@ func (l *Log) noteAudited(r *line, at time.Time) {
 		latest(l.deleted, name, at)
 	case tokens && r.Verb == "deletecollection":
 		latest(l.emptied, r.Object.Namespace, at)
+	case changes && at.Before(l.since): // the archive has it
 	case tokens && changes:
 		latest(l.changed, name, at)
 	case sites && r.Verb == "delete":
