@@ -20,6 +20,7 @@ func TestDefault(t *testing.T) {
 	t.Run("the demo's steps", func(t *testing.T) { demoSteps(t) })
 	t.Run("what NetworkPolicies let through", networkPolicies)
 	if token := works(t); !testing.Short() {
+		t.Run("the plugin of kubectl", func(t *testing.T) { pluginOfKubectl(t, token) })
 		t.Run("rolling update under load", func(t *testing.T) { rollingUpdate(t, token) })
 		t.Run("killed processes", func(t *testing.T) { killedProcesses(t, token) })
 		t.Run("policies keep the gateway from the webhook", func(t *testing.T) { gatewayCutOff(t, token) })
