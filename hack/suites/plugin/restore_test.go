@@ -69,9 +69,9 @@ func TestRestoreDrills(t *testing.T) {
 		histories := d.begin(round)
 		archive := d.backup(round)
 		d.live(histories)
+		d.collectLogs() // when the controller has seen all of that
 		from := time.Now().UTC().Add(time.Second).Truncate(time.Second)
 		d.sleepUntil(from)
-		d.collectLogs()
 		lose()
 		d.collectLogs() // of a mistake there are lines, too
 		d.restore(archive, round, from)
