@@ -295,11 +295,29 @@ func TestMisconfigurations(t *testing.T) {
 		t.Errorf("checked only %v, not %+v", e.Checked, e.NotChecked)
 	}
 
+	w.refusesToIssue()
+
 	w.prepare(api, main)
 	w.objects(api)
 	w.bundle(api)
 	w.rights()
 	w.cluster(api)
+}
+
+// refusesToIssue looks as somebody who may not issue for a user: that is said, and no failure, and nothing is left.
+func (w *world) refusesToIssue() {
+	w.Helper()
+	e := w.doctor(exit.Done, "mallory", "main", "--create-token", "alice")
+	if !slices.ContainsFunc(e.NotChecked, func(g struct{ Check, Why, Do string }) bool {
+		return g.Check == "token" && strings.Contains(g.Why, "You may not create a token for alice")
+	}) {
+		w.Errorf("mallory may not issue, and doctor says %+v", e.NotChecked)
+	}
+	left, err := w.KubectlAs(w.Context(), "admin", nil, "get", "apitokens", "-o", "name")
+	w.must(err)
+	if strings.Contains(left, "doctor-") {
+		w.Errorf("doctor left %s", left)
+	}
 }
 
 // objects looks at the misconfigurations that are there at the same time.

@@ -244,8 +244,13 @@ func (v *visit) connection(ctx context.Context) (found []finding, err error) {
 }
 
 // spellings asks for the path in spellings that servers take for it. The ingress has to have each judged, or to refuse it.
+//
+// A token that reaches the product unasked does not work there, so this is a problem only if the product takes somebody for a user.
 func (v *visit) spellings(ctx context.Context) ([]finding, error) {
 	base, path := v.door.ContextPath, strings.TrimPrefix(v.whoAmI(), v.door.ContextPath)
+	if !slices.ContainsFunc(v.door.TokenPaths, func(folder string) bool { return strings.HasPrefix(path, folder) }) {
+		return nil, nil // nobody has to ask about it
+	}
 	_, below, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	for _, folder := range []string{"/rest/../rest/", "//rest/", "/rest/./", "/%72est/", "/REST/../rest/", "/rest;x/"} {
 		spelling := folder + below
@@ -253,13 +258,18 @@ func (v *visit) spellings(ctx context.Context) ([]finding, error) {
 		if err != nil {
 			return nil, err
 		}
-		product := a.header.Get("X-Ausername") != "" || a.status == http.StatusUnauthorized && !a.refused() || a.status/100 == 2
-		if product {
-			return []finding{{
-				Severity: problem, Object: named(v.site, kindSite), Reason: reasonPathNotChecked,
-				Found: fmt.Sprintf("The ingress does not have the path %s judged: a token that does not exist got %d from the product.", base+spelling, a.status),
-				Do:    "have the ingress ask about the path that it sends on, or refuse such spellings: docs/how-to/gateways/README.md",
-			}}, nil
+		name, known := atlassian.Product(v.door.Product).Named(a.body), strings.TrimPrefix(a.header.Get("X-Ausername"), "anonymous")
+		f := finding{
+			Severity: warning, Object: named(v.site, kindSite), Reason: reasonPathNotChecked,
+			Found: fmt.Sprintf("The ingress does not have the path %s judged: a token that does not exist got %d from the product.", base+spelling, a.status),
+			Do:    "have the ingress ask about the path that it sends on, or refuse such spellings: docs/how-to/gateways/README.md",
+		}
+		switch {
+		case a.status == http.StatusOK && name != "" || known != "":
+			f.Severity = problem
+			return []finding{f}, nil
+		case a.header.Get("X-Ausername") != "" || a.status == http.StatusUnauthorized && !a.refused() || a.status/100 == 2:
+			return []finding{f}, nil
 		}
 	}
 	return nil, nil

@@ -71,16 +71,28 @@ func TestVisits(t *testing.T) {
 		look    func(*visit) ([]finding, error)
 		want    string
 	}{
-		"a token":                           {jira, withToken, ""},
-		"a token that is refused":           {on("/jira/rest/api/2/myself", 401), withToken, reasonTokenRefused},
-		"the token of another":              {named("bob"), withToken, reasonOtherUser},
-		"a connection that knows its user":  {named("alice"), withToken, reasonConnectionKeepsUser},
-		"a read-only token":                 {jira, func(v *visit) ([]finding, error) { v.createFor = "alice"; return v.write(t.Context(), "secret") }, ""},
-		"a read-only token that may write":  {named("alice"), func(v *visit) ([]finding, error) { return v.write(t.Context(), "secret") }, reasonWriteNotRefused},
-		"spellings":                         {jira, spellings, ""},
-		"a spelling that is not found":      {on("/jira//rest/api/2/myself", 404), spellings, ""},
-		"a spelling that passes unasked":    {on("/jira//rest/api/2/myself", 401), spellings, reasonPathNotChecked},
-		"an encoded one that passes":        {on("/jira/%72est/api/2/myself", 200), spellings, reasonPathNotChecked},
+		"a token":                          {jira, withToken, ""},
+		"a token that is refused":          {on("/jira/rest/api/2/myself", 401), withToken, reasonTokenRefused},
+		"the token of another":             {named("bob"), withToken, reasonOtherUser},
+		"a connection that knows its user": {named("alice"), withToken, reasonConnectionKeepsUser},
+		"a read-only token":                {jira, func(v *visit) ([]finding, error) { v.createFor = "alice"; return v.write(t.Context(), "secret") }, ""},
+		"a read-only token that may write": {named("alice"), func(v *visit) ([]finding, error) { return v.write(t.Context(), "secret") }, reasonWriteNotRefused},
+		"spellings":                        {jira, spellings, ""},
+		"a spelling that is not found":     {on("/jira//rest/api/2/myself", 404), spellings, ""},
+		"a spelling that passes unasked":   {on("/jira//rest/api/2/myself", 401), spellings, reasonPathNotChecked},
+		"an encoded one that passes":       {on("/jira/%72est/api/2/myself", 200), spellings, reasonPathNotChecked},
+		"a spelling that is served as a user": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/jira//rest/api/2/myself" {
+				w.Header().Set("X-Ausername", "bob")
+			}
+			jira(w, r)
+		}, func(v *visit) ([]finding, error) {
+			found, err := v.spellings(t.Context())
+			if len(found) != 1 || found[0].Severity != problem {
+				t.Errorf("served as a user: %+v", found)
+			}
+			return found, err
+		}, reasonPathNotChecked},
 		"a body":                            {jira, func(v *visit) ([]finding, error) { return v.body(t.Context()) }, ""},
 		"a body that is too large":          {on("/jira/rest/api/2/myself", 413), func(v *visit) ([]finding, error) { return v.body(t.Context()) }, reasonBodyTooSmall},
 		"a connection":                      {jira, func(v *visit) ([]finding, error) { return v.connection(t.Context()) }, ""},

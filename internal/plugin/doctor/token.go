@@ -137,8 +137,13 @@ func (v *visit) withNewToken(ctx context.Context) error {
 		Access: tokensv1alpha1.AccessReadOnly, LifetimeDays: new(int32(1)),
 		Credential: tokensv1alpha1.Credential{Type: tokensv1alpha1.CredentialGenerated}, Delivery: tokensv1alpha1.Delivery{SecretName: name},
 	}}
-	if err := v.api.Create(ctx, t); err != nil {
-		return session.Doing("creating an APIToken", v.unless(err, checkToken, "create", "apitokens", v.site.Namespace))
+	switch err := v.api.Create(ctx, t); {
+	case apierrors.IsForbidden(err):
+		v.missed(checkToken, fmt.Sprintf("You may not create a token for %s: %v.", v.createFor, err),
+			"give a user for whom you may issue tokens, or have the right granted: docs/how-to/grant-rights.md")
+		return nil
+	case err != nil:
+		return session.Doing("creating an APIToken", err)
 	}
 	secret, err := v.delivered(ctx, t)
 	var found []finding
