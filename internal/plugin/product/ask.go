@@ -93,6 +93,9 @@ func (k *kit) send(target string, options ...option) *answer {
 	for _, o := range options {
 		o(r)
 	}
+	if _, pair, basic := strings.Cut(r.header.Get("Authorization"), "Basic "); basic && len(pair) >= shortestSecret {
+		k.hide.secret(strings.TrimRight(pair, "="), "BASIC") // a product may repeat what it got
+	}
 	a := k.exchange(r)
 	k.traffic = append(k.traffic, exchange{request: r, answer: a})
 	for _, c := range a.cookies() {

@@ -86,6 +86,13 @@ func text(pattern, with string) breaker {
 	})
 }
 
+// echo has the product repeat credentials: those of the run in its messages, and in a header those of the request.
+func echo(w *world, answer *httptest.ResponseRecorder, r *http.Request) bool {
+	repeated, _ := json.Marshal(userPAT + " " + password + " ") // a string
+	answer.Header().Set("WWW-Authenticate", r.Header.Get("Authorization"))
+	return text(`"message":"`, `"message":`+string(repeated[:len(repeated)-1]))(w, answer, r)
+}
+
 // asked replaces a text of the body of the request.
 func asked(pattern, with string) breaker {
 	of := regexp.MustCompile(pattern)

@@ -31,9 +31,9 @@ func (h *hidden) secret(text, what string) {
 	if text == "" {
 		return
 	}
-	encoded, _ := json.Marshal(text) // of a string
+	escaped, _ := json.Marshal(text) // of a string
 	for _, form := range []string{
-		text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text), strings.Trim(string(encoded), `"`),
+		text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text), unquoted(string(escaped)), unquoted(inJSON(text)),
 		base64.StdEncoding.EncodeToString([]byte(text)), base64.RawURLEncoding.EncodeToString([]byte(text)),
 	} {
 		h.text(form, "<"+what+">")
@@ -198,12 +198,20 @@ func shape(a *answer) string {
 	case json.Unmarshal(a.body, &value) != nil:
 		return fmt.Sprintf("<%d bytes>", len(a.body))
 	}
+	return inJSON(shaped(value, false))
+}
+
+// inJSON returns a value, which was decoded from JSON, with only those characters escaped that have to be.
+func inJSON(value any) string {
 	var text strings.Builder
 	encode := json.NewEncoder(&text)
 	encode.SetEscapeHTML(false)
-	_ = encode.Encode(shaped(value, false)) // it was decoded from JSON
+	_ = encode.Encode(value)
 	return strings.TrimSpace(text.String())
 }
+
+// unquoted returns a string of JSON without the quotes around it.
+func unquoted(text string) string { return text[1 : len(text)-1] }
 
 // mostItems is how many items of a list are shown.
 const mostItems = 2

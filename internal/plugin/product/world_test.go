@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	user     = "doctor.throw-away"
-	password = "a long password of the user"
+	user     = "doctor.throwaway"
+	password = `a "long" password of the user & <more`
 	userPAT  = "MDAwMDAwMDAwMDAxOnBlcnNvbmFsIGFjY2VzcyE="
 	adminPAT = "MDAwMDAwMDAwMDAyOm9mIHRoZSBhZG1pbmlzdHI="
 )
