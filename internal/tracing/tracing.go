@@ -121,7 +121,7 @@ func Reconciler(tracer trace.Tracer, kind string, next reconcile.Reconciler) rec
 		span.SetAttributes(Text("k8s.namespace.name", r.Namespace), Text("apitokens.object.name", r.Name))
 		result, err := next.Reconcile(ctx, r)
 		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
+			span.SetStatus(codes.Error, "failed") // the error may quote a URL or a user, and is in the log
 		}
 		return result, err
 	})

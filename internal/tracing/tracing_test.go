@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -116,7 +117,7 @@ func work(t *testing.T, tracer trace.Tracer) {
 		t.Error("something answers")
 	}
 	pass := tracing.Reconciler(tracer, "APIToken", reconcile.Func(func(context.Context, reconcile.Request) (reconcile.Result, error) {
-		return reconcile.Result{}, errors.New("writing the status: refused")
+		return reconcile.Result{}, &url.Error{Op: "Get", URL: "https://jira.intranet/" + secret, Err: errors.New("the user alice\xff")}
 	}))
 	if _, err := pass.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "jira", Name: "alice-ci"}}); err == nil {
 		t.Error("the error is lost")
@@ -145,13 +146,15 @@ func TestSpansReachACollector(t *testing.T) {
 				}
 			}
 			all := c.all.String()
-			for _, want := range []string{"apitoken-portal", "blue", "alice-ci", "writing the status: refused", "trace " + parent[3:35] + " parent " + parent[36:52]} {
+			for _, want := range []string{"apitoken-portal", "blue", "alice-ci", "trace " + parent[3:35] + " parent " + parent[36:52]} {
 				if !strings.Contains(all, want) {
 					t.Errorf("the spans do not say %q: %s", want, all)
 				}
 			}
-			if strings.Contains(all, secret[:12]) {
-				t.Errorf("the spans have a secret in them: %s", all)
+			for _, never := range []string{secret[:12], "jira.intranet", "the user"} {
+				if strings.Contains(all, never) {
+					t.Errorf("the spans have %q in them: %s", never, all)
+				}
 			}
 		})
 	}
