@@ -27,6 +27,9 @@ type Log struct {
 	deleted, changed, emptied map[string]time.Time
 	// sitesChanged and sitesDeleted are the same of AtlassianSites.
 	sitesChanged, sitesDeleted map[string]time.Time
+	// recordsChanged are the last times by the UID of the APIToken. secretsSeen says that the audit log of Kubernetes has changes of Secrets.
+	recordsChanged map[string]time.Time
+	secretsSeen    bool
 	// controller and kubernetes are the first moments from which on these logs would show a deletion with kubectl.
 	controller, kubernetes time.Time
 }
@@ -38,7 +41,7 @@ const clockSkew = 5 * time.Minute
 func NewLog(since, until time.Time) *Log {
 	l := &Log{since: since, until: until}
 	for _, m := range []*map[string]time.Time{
-		&l.revoked, &l.replaced, &l.stopped, &l.used, &l.deleted, &l.changed, &l.emptied, &l.sitesChanged, &l.sitesDeleted,
+		&l.revoked, &l.replaced, &l.stopped, &l.used, &l.deleted, &l.changed, &l.emptied, &l.sitesChanged, &l.sitesDeleted, &l.recordsChanged,
 	} {
 		*m = map[string]time.Time{}
 	}
@@ -117,6 +120,10 @@ func (l *Log) Complete() error {
 // audited reports whether the audit log of Kubernetes is there, from before the backup on. It has deletions that no controller saw.
 func (l *Log) audited() bool { return !l.kubernetes.IsZero() && !l.kubernetes.After(l.since) }
 
+// hasRotations reports whether the log of the controller is there, from before the backup on. It has each new secret that the controller
+// made.
+func (l *Log) hasRotations() bool { return !l.controller.IsZero() && !l.controller.After(l.since) }
+
 // earlier returns the earlier of two times of which the zero one is none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -154,6 +161,7 @@ func (l *Log) note(r *line) {
 	switch {
 	case audited:
 		l.kubernetes = earlier(l.kubernetes, at)
+		l.secretsSeen = l.secretsSeen || r.Object.Resource == "secrets" && r.Verb == "update"
 	case r.Controller != "" && r.Level == "info":
 		l.controller = earlier(l.controller, at)
 	}
@@ -187,6 +195,9 @@ func (l *Log) noteToken(r *line, at time.Time) {
 func (l *Log) noteAudited(r *line, at time.Time) {
 	dry := bytes.Contains([]byte(r.RequestURI), []byte("dryRun="))
 	done := (r.Stage == "" || r.Stage == "ResponseComplete") && r.Answer.Code < 300
+	if !dry && done && at.After(l.since) && r.Object.APIGroup == "" && r.Object.Resource == "secrets" && r.Verb == "update" {
+		latest(l.recordsChanged, r.Object.Name, at)
+	}
 	if dry || !done || r.Object.APIGroup != "apitokens.dev" || r.Object.Subresource != "" {
 		return
 	}

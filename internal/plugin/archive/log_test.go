@@ -43,6 +43,7 @@ func TestWhatTheLogSays(t *testing.T) {
 		"refused by the epoch":              {`{` + at + `"verdict":"unauthorized","reason":"revoked_by_epoch","tokenID":"#"}`, "suspended"},
 		"changed with kubectl":              {event("patch", "apitokens", "ci", ""), "suspended"},
 		"its site was changed":              {event("update", "atlassiansites", "main", ""), "suspended"},
+		"its record was changed":            {event("update", "secrets", "uid-ci", `,"objectRef":{"resource":"secrets","apiGroup":"","namespace":"apitoken-system","name":"uid-ci"}`), "active"}, // the log of the controller would say more
 		"its site was deleted":              {event("delete", "atlassiansites", "main", ""), "suspended"},
 
 		"used":                    {`{` + at + `"verdict":"allow","reason":"authenticated","tokenID":"#","user":"alice"}`, "active"},
@@ -82,6 +83,25 @@ func fate(s *TokenStep) string {
 		return "ended"
 	}
 	return "active"
+}
+
+// Without a log of the controller, that of Kubernetes has to show that no record was changed.
+func TestOnlyTheLogOfKubernetes(t *testing.T) {
+	began := strings.Replace(event("get", "apitokens", "x", ""), "14:00", "11:00", 1)
+	changed := func(name string) string {
+		return event("update", "secrets", name, `,"objectRef":{"resource":"secrets","apiGroup":"","namespace":"apitoken-system","name":"`+name+`"}`)
+	}
+	for lines, want := range map[string]string{
+		began: "suspended", began + changed("uid-other"): "active", began + changed("uid-ci"): "suspended",
+	} {
+		a, _ := sample(t)
+		log := NewLog(a.Created, time.Time{})
+		must(t, log.Read(strings.NewReader(lines)))
+		must(t, log.Complete())
+		if got := fate(&Tokens(a, &Live{}, log)[0]); got != want {
+			t.Errorf("%s: %s, want %s", lines, got, want)
+		}
+	}
 }
 
 // Whoever was stopped and has authenticated later is not stopped.

@@ -215,6 +215,10 @@ func (p *planner) doubt(t *Token, live *tokensv1alpha1.APIToken) string {
 		return "its declaration differs from that in the backup"
 	case !p.log.audited() && p.orphaned(t, live):
 		return "its APIToken was deleted while no controller ran, and only the audit log of Kubernetes would show by whom"
+	case !p.log.hasRotations() && !p.log.secretsSeen:
+		return "no log shows whether its secret was replaced: that of the controller does, or changes of Secrets in that of Kubernetes"
+	case p.recordChanged(t):
+		return "its record was changed at " + stamp(p.log.recordsChanged[string(t.UID)]) + ", and no log says whether its secret was replaced"
 	case p.log.stopped[t.ID()].After(p.log.used[t.ID()]):
 		return "it was stopped at " + stamp(p.log.stopped[t.ID()]) + ", by the log"
 	case !p.log.changed[t.Name().String()].IsZero():
@@ -236,6 +240,12 @@ func (p *planner) orphaned(t *Token, live *tokensv1alpha1.APIToken) bool {
 		}
 	}
 	return false
+}
+
+// recordChanged reports whether the secret of a token may have been replaced: its record was changed, and no log of the operator says how.
+func (p *planner) recordChanged(t *Token) bool {
+	told := p.log.hasRotations() && t.APIToken.Spec.Credential.Type != tokensv1alpha1.CredentialPortal
+	return !p.log.recordsChanged[string(t.UID)].IsZero() && p.log.replaced[t.ID()].IsZero() && !told
 }
 
 func (p *planner) siteDeleted(site types.NamespacedName) bool {

@@ -85,7 +85,7 @@ func TestRestoreInRandomHistories(t *testing.T) {
 func (h *history) begin() {
 	h.site()
 	if h.kube {
-		h.log.WriteString(audited(h.now, "get", "x"))
+		h.log.WriteString(audited(h.now, "get", "x") + auditedRecord(h.now, "x"))
 	} else {
 		fmt.Fprintf(&h.log, `{"level":"info","ts":%q,"msg":"Starting workers","controller":"apitoken"}`+"\n", h.now.Format(time.RFC3339))
 	}
@@ -167,9 +167,6 @@ func (h *history) revoke(k *known) {
 
 // rotate replaces the secret of a token, with an overlap or without.
 func (h *history) rotate(k *known) {
-	if h.kube && h.archived {
-		return // only the operator's own logs have rotations
-	}
 	text, e := h.secretText(k.id, k.of == tokensv1alpha1.CredentialImported)
 	overlap := time.Duration(h.IntN(2)) * time.Hour
 	h.edit(k.uid, func(r *record.Record) {
@@ -186,6 +183,9 @@ func (h *history) rotate(k *known) {
 	k.secrets, k.valid, k.ends = append(k.secrets, text), text, h.now.Add(overlap)
 	k.replaced = k.archived
 	h.note(k, "rotated", "")
+	if h.kube {
+		h.log.WriteString(auditedRecord(h.now, string(k.uid)))
+	}
 }
 
 // suspend stops a token, or lets it act again. After the backup only the audit log of Kubernetes has that.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,6 +258,11 @@ func ask(ix *authn.Index, user, text string) authn.Decision {
 // logged is a line of the log of controller or portal.
 func logged(at time.Time, action, id string) string {
 	return fmt.Sprintf(`{"time":%q,"action":%q,"tokenID":%q,"user":"x"}`+"\n", at.Format(time.RFC3339Nano), action, id)
+}
+
+// auditedRecord is the event of a change of a record.
+func auditedRecord(at time.Time, name string) string {
+	return strings.NewReplacer(`"apitokens.dev"`, `""`, `"apitokens"`, `"secrets"`).Replace(audited(at, "update", name))
 }
 
 // audited is an event of the audit log of Kubernetes.
