@@ -380,21 +380,33 @@ func TestLive(t *testing.T) {
 	} {
 		step.set()
 		for text, want := range step.want {
-			got := f.Live(jira, []byte(text))
-			if got != want {
+			got, known := f.Live(jira, []byte(text))
+			if got != want || !known {
 				t.Errorf("%s: %.20q… is live: %t", step.name, text, got)
 			}
 			d := f.Identify(ownRequest("/jira/rest/api-tokens/latest/", basic("alice", text)))
 			if (d.Verdict == authn.Allow) != got {
 				t.Errorf("%s: a request with %.20q… is told %+v", step.name, text, d)
 			}
-			if f.Live(other, []byte(text)) {
+			if live, _ := f.Live(other, []byte(text)); live {
 				t.Errorf("%s: %.20q… is live at another site", step.name, text)
 			}
 		}
 	}
-	if f.Live(authn.SiteName{Name: "none"}, []byte(current)) {
+	if live, known := f.Live(authn.SiteName{Name: "none"}, []byte(current)); live || known {
 		t.Error("live at a site that does not exist")
+	}
+	f.PutToken(living)
+	if live, _ := f.Live(jira, []byte(current)); !live {
+		t.Error("the token does not work before the memory is lost")
+	}
+	f.DeleteMemory(jira)
+	d := f.Identify(ownRequest("/jira/rest/api-tokens/latest/", basic("alice", current)))
+	if live, known := f.Live(jira, []byte(current)); live || known || d.Verdict != authn.CannotDecide {
+		t.Errorf("without the memory of the site: live %t, known %t, a request is told %+v", live, known, d)
+	}
+	if live, known := authn.NewIndex(time.Now).Live(jira, []byte(current)); live || known {
+		t.Error("known before the index is ready")
 	}
 }
 

@@ -76,16 +76,18 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 }
 
 // Live reports whether text is a secret that authenticates at the site now, whatever its limits are. It is verified exactly as in a
-// request, so that a text that is none costs and takes the same. An imported secret is not found by its text.
-func (ix *Index) Live(at SiteName, text []byte) bool {
+// request, so that a text that is none costs and takes the same. An imported secret is not found by its text. known is false where a
+// request would get no verdict.
+func (ix *Index) Live(at SiteName, text []byte) (live, known bool) {
 	now := ix.now()
 	defer ix.mu.read().RUnlock()
-	s := ix.sites[at]
+	r := &Request{Site: at}
+	s, _ := ix.caller(r, ownAPIRequest, now)
 	if s == nil {
-		return false
+		return false, false
 	}
-	_, reason := ix.verifyGenerated(&question{Request: &Request{Site: at}, site: s, now: now}, credential{password: text, alone: true})
-	return reason == ""
+	_, reason := ix.verifyGenerated(&question{Request: r, site: s, now: now}, credential{password: text, alone: true})
+	return reason == "", true
 }
 
 // TokenID returns the token id in the record of the APIToken with this UID, or an empty text if there is no record. It costs much less

@@ -200,7 +200,10 @@ func verifyPresented(c *call) error {
 	if !ok {
 		return invalid("token", "token is required: the API token to verify.")
 	}
-	if !c.Index.Live(c.site.Ref(), []byte(text)) {
+	switch live, known := c.Index.Live(c.site.Ref(), []byte(text)); {
+	case !known:
+		return selfservice.ErrUndecided
+	case !live:
 		return selfservice.ErrAPIToken
 	}
 	c.w.WriteHeader(http.StatusOK)

@@ -24,6 +24,9 @@ const productTimeout = 4 * time.Second
 // ErrAPIToken means that the request carries an API token that is not valid. The page accepts none.
 var ErrAPIToken error = problem(Unauthenticated, "This API token is not valid.")
 
+// ErrUndecided means that nobody can say yet whether an API token is valid.
+var ErrUndecided error = problem(Unavailable, "API tokens cannot be checked yet, because their data is still loading. Try again in a moment.")
+
 // Caller is the sender of a request, and how they were identified.
 type Caller struct {
 	*Site
@@ -76,7 +79,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	case authn.Forbidden:
 		return nil, &Problem{Kind: Forbidden, Reason: string(d.Reason), Message: forbidden(d.Reason)}
 	default:
-		return nil, problem(Unavailable, "API tokens cannot be checked yet, because their data is still loading. Try again in a moment.")
+		return nil, ErrUndecided
 	}
 }
 
