@@ -21,7 +21,7 @@ import (
 )
 
 // languages are what a fence may say, so that no command escapes the check under another name.
-var languages = []string{"", "sh", "bash", "console", "yaml", "json", "nginx", "promql", "python", "survivors", "text"}
+var languages = []string{"", "sh", "bash", "console", "html", "yaml", "json", "nginx", "promql", "python", "ruby", "survivors", "text"}
 
 // allBlocks returns the blocks of all pages.
 func allBlocks(t *testing.T) (all []block) {

@@ -35,8 +35,9 @@ type entry struct {
 const maxRows = 100_000
 
 var (
-	errNoUser = errors.New("the table has no column for the user: its first line must have the names of columns, with commas between them, such as 'user,label'; or say --column user=NAME")
-	errEmpty  = errors.New("the table has no rows")
+	errNoUser = errors.New("the table has no column for the user: its first line must have the names of columns, with commas between them, " +
+		"such as 'user,label'; or say --column user=NAME")
+	errEmpty = errors.New("the table has no rows")
 )
 
 // source says where in the table what stands.
