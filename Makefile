@@ -53,7 +53,10 @@ test: $(KUBE) prerequisites $(GOTESTSUM) ## Run all tests, those with more than 
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg --post-run-command "bash hack/tools/count.sh" --raw-command -- hack/tools/test.sh
 
 .PHONY: e2e
-e2e: e2e-gateways $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests: every gateway, curl, a Jira client library and a real browser
+e2e: e2e-gateways e2e-clients ## Run the end-to-end tests: every gateway, curl, a Jira client library and a real browser
+
+.PHONY: e2e-clients
+e2e-clients: $(KUBE) $(GOTESTSUM) browser $(E2E_MODULES) ## Run the end-to-end tests with curl, a Jira client library and a real browser
 	@echo "The installation starts once (about 20 seconds). About 100 steps follow in 3 minutes. Screenshots go to $(BIN)/screenshots."
 	@rm -rf $(BIN)/screenshots
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags e2e -count 1 -timeout 15m ./hack/suites/e2e
