@@ -1,6 +1,11 @@
 package selfservice
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // NamePrefix needs no API server.
 var NamePrefix = namePrefix
@@ -20,3 +25,8 @@ func SchemaProblem(field, message string) *Problem {
 
 // Place returns the URL of a find as it may be shown.
 var Place = place
+
+// TellOwner tells the owner of an APIToken that a scanner found it.
+func (s *Service) TellOwner(ctx context.Context, scanner string, of types.NamespacedName) {
+	s.tellOwner(ctx, &Caller{scanner: scanner}, doomed{NamespacedName: of, found: true})
+}

@@ -148,8 +148,11 @@ func place(text string) string {
 }
 
 // tellOwner writes an Event about a token that was revoked because it, or one that made it, was found. The log has a line in any
-// case, so an Event that cannot be written is no reason to fail.
+// case, so an Event that cannot be written is no reason to fail. A scanner that has gone away is none to leave it out: the token is
+// deleted, and a second message would not find it.
 func (s *Service) tellOwner(ctx context.Context, c *Caller, d doomed) {
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+	defer cancel()
 	what := "the API token with which this one was made"
 	switch {
 	case d.foundAt != "":
@@ -165,7 +168,7 @@ func (s *Service) tellOwner(ctx context.Context, c *Caller, d doomed) {
 			APIVersion: tokensv1alpha1.GroupVersion.String(), Kind: "APIToken", Namespace: d.Namespace, Name: d.Name, UID: d.uid,
 		},
 	}
-	if err := s.Client.Create(ctx, event); err != nil {
+	if err := s.Client.Create(own, event); err != nil {
 		s.Logger.Error(err, "Writing the Event of a leaked token failed", "apiToken", d.String())
 	}
 }
