@@ -39,8 +39,6 @@ const (
 	ReasonEpochPending = "EpochPending"
 	// ReasonImported means that the secret was imported and authenticates. It is also the reason of an Event.
 	ReasonImported = "Imported"
-	// ReasonLeaked is the reason of the Event for a token that was revoked because a leak scanner found it.
-	ReasonLeaked = "Leaked"
 	// ReasonSourceMissing means that the Secret or the key in `credential.imported` does not exist.
 	ReasonSourceMissing = "SourceMissing"
 	// ReasonWeakCredential means that the secret cannot be imported. The message says why.

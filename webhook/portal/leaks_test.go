@@ -21,11 +21,11 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/hack/lib/portaltest"
 	"apitokens.dev/operator/internal/token"
 	"apitokens.dev/operator/webhook/portal/leaks"
+	"apitokens.dev/operator/webhook/portal/selfservice"
 )
 
 // gitHubKey signs as GitHub does. gitLabToken is what GitLab sends.
@@ -131,7 +131,7 @@ func TestLeaksFromGitHub(t *testing.T) {
 		var events eventsv1.EventList
 		must(t, env.Admin.List(t.Context(), &events, client.InNamespace(namespace)))
 		for _, e := range events.Items {
-			if e.Reason == tokensv1alpha1.ReasonLeaked && e.Regarding.Kind == "APIToken" && e.Regarding.UID != "" {
+			if e.Reason == selfservice.ReasonLeaked && e.Regarding.Kind == "APIToken" && e.Regarding.UID != "" {
 				notes[e.Regarding.Name] += e.Note
 			}
 		}

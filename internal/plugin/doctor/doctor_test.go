@@ -27,7 +27,7 @@ var good = map[string]bool{
 	tokensv1alpha1.ReasonServing: true, tokensv1alpha1.ReasonAnswered: true, tokensv1alpha1.ReasonProtected: true, tokensv1alpha1.ReasonVerified: true,
 	tokensv1alpha1.ReasonNotNeeded: true, tokensv1alpha1.ReasonPoliciesInForce: true, tokensv1alpha1.ReasonLicenseValid: true,
 	tokensv1alpha1.ReasonConfigured: true, tokensv1alpha1.ReasonCallerKeysRotated: true, tokensv1alpha1.ReasonUpstreamCredentialRefused: true,
-	tokensv1alpha1.ReasonUpstreamCredentialWithdrawn: true, tokensv1alpha1.ReasonLeaked: true,
+	tokensv1alpha1.ReasonUpstreamCredentialWithdrawn: true,
 }
 
 func content(t *testing.T, name string) string {

@@ -163,7 +163,7 @@ func (s *Service) tellOwner(ctx context.Context, c *Caller, d doomed) {
 	event := &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, GenerateName: d.Name + "-"}, EventTime: metav1.NewMicroTime(s.Clock.Now()),
 		ReportingController: eventReporter, ReportingInstance: eventReporter, Type: corev1.EventTypeWarning,
-		Reason: tokensv1alpha1.ReasonLeaked, Action: "Revoke", Note: c.scanner + " reported that it found " + what + ". It was revoked. Look for its use in the log.",
+		Reason: ReasonLeaked, Action: "Revoke", Note: c.scanner + " reported that it found " + what + ". It was revoked. Look for its use in the log.",
 		Regarding: corev1.ObjectReference{
 			APIVersion: tokensv1alpha1.GroupVersion.String(), Kind: "APIToken", Namespace: d.Namespace, Name: d.Name, UID: d.uid,
 		},
@@ -173,5 +173,10 @@ func (s *Service) tellOwner(ctx context.Context, c *Caller, d doomed) {
 	}
 }
 
-// eventReporter is what the Events of the portal name as their source.
-const eventReporter = "apitoken-portal"
+const (
+	// ReasonLeaked is the reason of the Event for a token that was revoked because a leak scanner found it. No condition has it: the
+	// APIToken is gone.
+	ReasonLeaked = "Leaked"
+	// eventReporter is what the Events of the portal name as their source.
+	eventReporter = "apitoken-portal"
+)
