@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 
 # Each of these tests is one goroutine that works through thousands of cases. The race detector has nothing to see in them, and
 # takes ten times as long. They run without it.
-alone='^(TestScenes|TestSteadyHour|TestStartReadsNothingLive|TestNothingGoesThroughAll|TestEachMixOfOtherCredentials|TestEntryKeepsItsParts|TestCoversIsWhatTheExpressionSays|TestPhrasesThatReadersStumbledOver|TestProseUsesPlainWords|TestNamesUseTheFieldsWords|TestEachAssumptionIsNoticed|TestReportIsFitToPublish|TestRestoreInRandomHistories|TestDamagedArchive)$'
-of=(./controllers/apitoken ./internal/authn ./internal/pathprefix ./internal/layout ./internal/plugin/product ./internal/plugin/archive ./internal/plugin/backup)
+alone='^(TestScenes|TestSteadyHour|TestStartReadsNothingLive|TestNothingGoesThroughAll|TestEachMixOfOtherCredentials|TestEntryKeepsItsParts|TestCoversIsWhatTheExpressionSays|TestPhrasesThatReadersStumbledOver|TestProseUsesPlainWords|TestNamesUseTheFieldsWords|TestEachAssumptionIsNoticed|TestReportIsFitToPublish|TestRestoreInRandomHistories|TestDamagedArchive|TestEveryCopyIsCheckedWithinAnHour|TestAgeAfterRestart)$'
+of=(./controllers/apitoken ./internal/authn ./internal/pathprefix ./internal/layout ./internal/plugin/product ./internal/plugin/archive ./internal/plugin/backup ./controllers/site/credential)
 
 # All other tests run with it. What takes minutes begins first: otherwise a core waits for it in the end. Tests wait as much as they
 # compute, so there are more packages at a time than cores.
