@@ -23,6 +23,7 @@ import (
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/plugin/bundle"
 	"apitokens.dev/operator/internal/plugin/exit"
+	"apitokens.dev/operator/internal/plugin/logfile"
 	"apitokens.dev/operator/internal/plugin/output"
 	"apitokens.dev/operator/internal/plugin/selection"
 	"apitokens.dev/operator/internal/plugin/session"
@@ -106,7 +107,7 @@ func (c *command) answer(ctx context.Context, args []string) (*answer, error) {
 	}
 	if text == "-" {
 		fmt.Fprintln(c.ErrOut, "Reading a curl line, a header or a token from standard input. Its secret is not printed, sent or kept.")
-		read, err := io.ReadAll(io.LimitReader(c.In, maxLine))
+		read, err := io.ReadAll(io.LimitReader(c.In, logfile.MaxLine))
 		if err != nil {
 			return nil, fmt.Errorf("reading standard input: %w", err)
 		}

@@ -1,12 +1,11 @@
 package explain
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 
 	"apitokens.dev/operator/internal/authn"
+	"apitokens.dev/operator/internal/plugin/logfile"
 )
 
 // line is a line of the webhook's log. docs/reference/log.md has its fields.
@@ -25,21 +24,15 @@ type line struct {
 	Peer        string       `json:"peer"`
 }
 
-// maxLine is the longest line of a log, in bytes. The webhook's are shorter than a tenth of that.
-const maxLine = 1 << 20
-
 // find returns the last line of a log about a request. Lines that are not the webhook's are passed over.
 func find(log io.Reader, requestID string) (found *line, err error) {
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		var l line
-		if json.Unmarshal(lines.Bytes(), &l) == nil && l.RequestID == requestID && l.Reason != "" {
+	err = logfile.Each(log, func(l line) {
+		if l.RequestID == requestID && l.Reason != "" {
 			found = &l
 		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the log: %w", err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	if found == nil {
 		return nil, fmt.Errorf("the log has no line about the request %q; of many refusals in a second, some are only counted", hide(requestID))

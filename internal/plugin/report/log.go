@@ -1,8 +1,6 @@
 package report
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"apitokens.dev/operator/internal/plugin/logfile"
 )
 
 // usage is what a log says about one token.
@@ -18,12 +18,8 @@ type usage struct {
 	paths, clients map[string]int
 }
 
-const (
-	// maxLine is the longest line of a log, in bytes. The webhook's are shorter than a tenth of that.
-	maxLine = 1 << 20
-	// maxListed is how many paths and clients of a token are listed: a report is read by people.
-	maxListed = 20
-)
+// maxListed is how many paths and clients of a token are listed: a report is read by people.
+const maxListed = 20
 
 var (
 	number = regexp.MustCompile(`^[0-9]+$`)
@@ -33,12 +29,9 @@ var (
 // count reads the authenticated requests of a log, by token id. Lines that are not the webhook's are passed over.
 func count(log io.Reader) (map[string]*usage, error) {
 	seen := map[string]*usage{}
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		var l struct{ Verdict, TokenID, Method, Path, Client string }
-		if json.Unmarshal(lines.Bytes(), &l) != nil || l.Verdict != "allow" || l.TokenID == "" {
-			continue
+	err := logfile.Each(log, func(l struct{ Verdict, TokenID, Method, Path, Client string }) {
+		if l.Verdict != "allow" || l.TokenID == "" {
+			return
 		}
 		u := seen[l.TokenID]
 		if u == nil {
@@ -48,11 +41,8 @@ func count(log io.Reader) (map[string]*usage, error) {
 		u.requests++
 		u.paths[strings.TrimSpace(l.Method+" "+kind(l.Path))]++
 		u.clients[l.Client]++
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the log: %w", err)
-	}
-	return seen, nil
+	})
+	return seen, err
 }
 
 // kind returns a path with N for each number and KEY for each key of an issue, so that paths of a kind are one. The version of an
