@@ -27,7 +27,7 @@ var revisions = map[string]string{
 	"status.apitokens.dev 1":         "c588e5d4c4dd304e",
 }
 
-// Whoever changes a CRD or a policy meets this test.
+// A change of a CRD or a policy meets this test.
 func TestChangedSpecsHaveAnotherRevision(t *testing.T) {
 	documents, err := config.Required(config.Namespace, config.CredentialsNamespace, config.IntakeNamespace)
 	if err != nil {

@@ -38,7 +38,7 @@ func (l *Log) EmitEvent(e Event) { l.events <- e }
 
 // appendTo appends the line of an event.
 func (e Event) appendTo(line []byte, now time.Time) []byte {
-	actor := cmp.Or(e.Actor, e.Scanner, "Whoever presented it")
+	actor := cmp.Or(e.Actor, e.Scanner, "The holder of the token")
 	line = escape(begin(line, now, levelInfo), actor+" has "+string(e.Action)+" API Token ("+e.TokenID+")")
 	line = append(line, '"')
 	line = field(line, "action", string(e.Action))

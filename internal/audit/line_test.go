@@ -119,7 +119,7 @@ func referenceClient(x Exchange) string {
 }
 
 func referenceOfEvent(t *testing.T, e Event, now time.Time) string {
-	return reference(t, now, slog.LevelInfo, cmp.Or(e.Actor, "Whoever presented it")+" has "+string(e.Action)+" API Token ("+e.TokenID+")",
+	return reference(t, now, slog.LevelInfo, cmp.Or(e.Actor, "The holder of the token")+" has "+string(e.Action)+" API Token ("+e.TokenID+")",
 		slog.String("action", string(e.Action)),
 		slog.String("site", e.Site.String()),
 		slog.String("user", e.Owner),

@@ -11,7 +11,7 @@ import (
 var stumbled = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`everybody is who has the right`, `everything that it joins`, `address that it is told`, `never one that may more`,
 	`secrets (of a token )?(that )?go on\b`, `it cannot be as things are`, `initial list not seen`, `and is bob`,
-	`the former is left alone`, `whoever writes there issues`, `\bone spelling\b`, `neither is believed`,
+	`the former is left alone`, `\bwhoever\b`, `\bone spelling\b`, `neither is believed`,
 	`must not be this string`, `token was made then`, `not valid here`,
 }, "|"))
 

@@ -114,7 +114,7 @@ func TestWorkflowsHaveFewRights(t *testing.T) {
 	}
 }
 
-// Scripts get what comes from outside as variables: an expression in a script is code of whoever names a branch. The token of
+// Scripts get what comes from outside as variables: an expression in a script is code of the one who names a branch. The token of
 // the repository does not stay in the work tree.
 func TestWorkflowsAreCareful(t *testing.T) {
 	steps := 0

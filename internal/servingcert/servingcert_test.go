@@ -84,7 +84,7 @@ func TestFirstCertificate(t *testing.T) {
 	}
 }
 
-// Whoever gets the authority's key can be webhook or portal, and nobody else.
+// With the authority's key somebody can be webhook or portal, and nobody else.
 func TestAuthoritySignsOnlyForItsNames(t *testing.T) {
 	made := mustPlan(t, State{}, names, start)
 	a, err := made.Authorities[0].parse()

@@ -172,7 +172,7 @@ func TestDamagedArchive(t *testing.T) {
 	}
 }
 
-// Whoever has the public key can encrypt anything. What the operator would not have written is refused before anything is written.
+// Anyone who has the public key can encrypt anything. What the operator would not have written is refused before anything is written.
 func TestForgedArchive(t *testing.T) {
 	other, otherRecord, _ := declared(t, "other")
 	for name, tc := range map[string]struct {

@@ -104,7 +104,7 @@ func TestOnlyTheLogOfKubernetes(t *testing.T) {
 	}
 }
 
-// Whoever was stopped and has authenticated later is not stopped.
+// A token that was stopped and has authenticated later is not stopped.
 func TestResumedSince(t *testing.T) {
 	a, _ := sample(t)
 	line := func(hour int, verdict, reason string) string {

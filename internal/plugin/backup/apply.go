@@ -61,7 +61,7 @@ func (a *applier) secret(ctx context.Context, s *archive.SecretStep) error {
 	return session.Doing("changing the Secret in "+namespace, a.Update(ctx, &stored))
 }
 
-// token restores one token: the APIToken, suspended, then its record, and only then it lets it act. Whoever stops in between leaves a
+// token restores one token: the APIToken, suspended, then its record, and only then it lets it act. A stop in between leaves a
 // token that does not authenticate.
 func (a *applier) token(ctx context.Context, s *archive.TokenStep) error {
 	t, err := a.suspended(ctx, s)

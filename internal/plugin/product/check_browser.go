@@ -215,7 +215,7 @@ var browserChecks = []check{
 		}
 		return k.send(to, l.cookies).leadsTo(k, "/secure/Logout!default.jspa")
 	}},
-	{id: "logout-confluence", says: "`/logout.action` ends the session without asking, whoever sent the browser there.", of: atlassian.Confluence,
+	{id: "logout-confluence", says: "`/logout.action` ends the session without asking, also if another site sent the browser there.", of: atlassian.Confluence,
 		run: func(k *kit) error {
 			l, err := k.signIn()
 			if err != nil {

@@ -54,7 +54,7 @@ func TestRevokePresented(t *testing.T) {
 		}
 		present(text)
 		line := auditLine(t, `"action":"revoked"`, `"tokenID":"`+id+`"`)
-		for _, part := range []string{"Whoever presented it has revoked API Token (" + id + ")", `"actor":""`, `"client":"192.0.2.7"`, `"user":"alice"`} {
+		for _, part := range []string{"The holder of the token has revoked API Token (" + id + ")", `"actor":""`, `"client":"192.0.2.7"`, `"user":"alice"`} {
 			if !strings.Contains(line, part) {
 				t.Errorf("%s is not in %s", part, line)
 			}
