@@ -10,14 +10,21 @@ import (
 
 // `make test` runs each test once: a name that the run with the race detector leaves out is that of one test, which the other run has.
 func TestEachTestRunsOnce(t *testing.T) {
-	const script = "hack/tools/test.sh"
-	text := files(t, "test.sh")[script]
-	alone := regexp.MustCompile(`(?m)^alone='\^\(([A-Za-z|]+)\)\$'$`).FindStringSubmatch(text)
-	folders := regexp.MustCompile(`(?m)^of=\(([^)]+)\)$`).FindStringSubmatch(text)
-	if alone == nil || folders == nil {
-		t.Fatalf("%s names no tests that run alone, or no folders of them", script)
+	text := files(t, "test.sh")["hack/tools/test.sh"]
+	for list, folders := range map[string]string{"alone": "of", "apart": "from"} {
+		runsOnce(t, text, list, folders)
 	}
-	names, of := strings.Split(alone[1], "|"), strings.Fields(folders[1])
+}
+
+// runsOnce checks a list of tests in the script, which run in these folders and nowhere else.
+func runsOnce(t *testing.T, script, list, folders string) {
+	t.Helper()
+	tests := regexp.MustCompile(`(?m)^` + list + `='\^\(([A-Za-z|]+)\)\$'$`).FindStringSubmatch(script)
+	in := regexp.MustCompile(`(?m)^` + folders + `=\(([^)]+)\)$`).FindStringSubmatch(script)
+	if tests == nil || in == nil {
+		t.Fatalf("the script has no list %s, or no folders %s", list, folders)
+	}
+	names, of := strings.Split(tests[1], "|"), strings.Fields(in[1])
 	found := map[string][]string{}
 	for file, text := range files(t, "_test.go") {
 		for _, function := range declared.FindAllStringSubmatch(text, -1) {
