@@ -27,7 +27,8 @@ const (
 	roundTimeout, requestTimeout = 40 * time.Second, 5 * time.Second
 	// lead is how long after the first question a probe is due, so that clocks may differ by so much.
 	lead = 2 * time.Second
-	// attempts is how often a probe that is due is asked with, a pause apart: a webhook may not have seen a new site yet.
+	// attempts is how often a probe is asked with, if need be. Those that are due are a pause apart: a webhook may not have seen a new
+	// site yet.
 	attempts, betweenAttempts = 4, time.Second
 	// maxBody and maxHeader bound an answer, in bytes.
 	maxBody, maxHeader = 64 << 10, 64 << 10
@@ -89,9 +90,7 @@ func (r *round) ask(ctx context.Context) {
 		r.madeUp = r.get(ctx, r.path, with(madeUpToken()))
 		return
 	}
-	due := r.Clock.Now().Add(r.Lead)
-	early := r.site.Key.Credential(due, "")
-	r.early = r.get(ctx, r.path, with(early))
+	early, due := r.askEarly(ctx)
 	r.askIdentity(ctx)
 	r.wait(ctx, due.Sub(r.Clock.Now())+r.Lead/4)
 	for n := range attempts {
@@ -113,6 +112,19 @@ func (r *round) ask(ctx context.Context) {
 		r.claims[contract] = r.get(ctx, r.path, header)
 	}
 	r.late = r.get(ctx, r.path, with(early))
+}
+
+// askEarly asks with a probe before it is due. An answer that came later says nothing, so a slow ingress is asked again with more time.
+func (r *round) askEarly(ctx context.Context) (credential string, due time.Time) {
+	for range attempts {
+		due = r.Clock.Now().Add(r.Lead)
+		credential = r.site.Key.Credential(due, "")
+		if r.early = r.get(ctx, r.path, with(credential)); r.early.err != nil || r.Clock.Now().Before(due) {
+			break
+		}
+		r.Lead *= 2
+	}
+	return credential, due
 }
 
 // askIdentity asks on and beside the path as a made-up user, by the headers that name one and by those that servers take for them.

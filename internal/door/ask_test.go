@@ -10,12 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/token"
 )
+
+// hurried is a clock that nobody waits for: it is moved on instead.
+type hurried struct{ *clocktesting.FakeClock }
+
+func (c hurried) After(d time.Duration) <-chan time.Time {
+	after := c.FakeClock.After(d)
+	c.Step(d)
+	return after
+}
 
 // recording is an ingress that keeps what it was asked.
 type recording struct {
@@ -42,7 +51,7 @@ func ask(t *testing.T, answer http.HandlerFunc, change func(*Site)) (Finding, []
 		IdentityHeaders: []string{"X-Forwarded-User"}, Key: probe.NewKey("jira", "main"),
 	}
 	change(&s)
-	f := Asker{Clock: clock.RealClock{}, Lead: time.Millisecond, pause: time.Millisecond}.Look(t.Context(), s)
+	f := Asker{Clock: hurried{clocktesting.NewFakeClock(time.Now())}}.Look(t.Context(), s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return f, r.seen
@@ -108,6 +117,38 @@ func TestPathOfQuestions(t *testing.T) {
 		_, seen := ask(t, http.NotFound, func(s *Site) { s.TokenPaths = []string{folder} })
 		if seen[0].URL.Path != want {
 			t.Errorf("%s: asked at %s", folder, seen[0].URL.Path)
+		}
+	}
+}
+
+// slow is an ingress that takes its time for each answer, and answers as the webhook does, but for a header that it leaves out.
+type slow struct {
+	hurried
+
+	key  probe.Key
+	each time.Duration
+}
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.Step(s.each)
+	a := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody, Request: r}
+	if _, password, ok := r.BasicAuth(); ok && s.key.Verify([]byte(password), r.URL.Path, s.Now()) {
+		a.StatusCode = http.StatusForbidden
+	}
+	return a, nil
+}
+
+// What is found does not depend on how fast an ingress is.
+func TestSlowIngress(t *testing.T) {
+	for each := time.Duration(0); each < requestTimeout; each += 100 * time.Millisecond {
+		clock := hurried{clocktesting.NewFakeClock(time.Now())}
+		s := Site{
+			Product: tokensv1alpha1.ProductJira, BaseURL: "https://jira.example.com/jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"},
+			IdentityHeaders: []string{"X-Forwarded-User"}, Key: probe.NewKey("jira", "main"),
+		}
+		f := Asker{Clock: clock, Transport: slow{clock, s.Key, each}}.Look(t.Context(), s)
+		if f.Reason != tokensv1alpha1.ReasonAnswerAltered {
+			t.Errorf("with %s for each answer: %+v", each, f)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestMalformedAPIToken(t *testing.T) {
 	var list tokensv1alpha1.APITokenList
 	must(t, env.Admin.List(t.Context(), &list, client.InNamespace(w.Site.Namespace)))
 	malformed := &list.Items[0]
-	restore := env.Malform(t, malformed, "expirationTime", malformedTime)
+	restore := env.MalformToken(t, w, malformed, "expirationTime", malformedTime)
 	restore()
 	basic := http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("bob:"+text))}}
 	kubetest.Eventually(t, func() error {

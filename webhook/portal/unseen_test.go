@@ -134,7 +134,7 @@ func TestMalformedTokensAreRevoked(t *testing.T) {
 			id, text := create(t, w, "alice")
 			var list tokensv1alpha1.APITokenList
 			must(t, env.Admin.List(t.Context(), &list, client.InNamespace(w.Site.Namespace)))
-			env.Malform(t, &list.Items[0], "expirationTime", malformedTime)
+			env.MalformToken(t, w, &list.Items[0], "expirationTime", malformedTime)
 			kubetest.Eventually(t, func() error {
 				all := call(t, w, "GET", "/rest/api-tokens/latest/", "", session(w, "alice"))
 				if !strings.Contains(all, id) || !strings.Contains(all, `"state":"Damaged"`) {

@@ -5,6 +5,7 @@ package portaltest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"log"
 	"net/http"
@@ -219,6 +220,57 @@ func (w *World) ProjectAs(t *testing.T, p projection.Projection) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// MalformToken is kubetest.Env.Malform for an APIToken. The API server ends all watches of a kind whose rules change, and what is
+// created before the portal watches again is taken back after some seconds. So restore waits until carol can create a token.
+func (e *Env) MalformToken(t *testing.T, w *World, token *tokensv1alpha1.APIToken, field string, value any) (restore func()) {
+	t.Helper()
+	t.Cleanup(func() { e.awaitWatch(t, w) })
+	back := e.Malform(t, token, field, value)
+	return func() {
+		back()
+		e.awaitWatch(t, w)
+	}
+}
+
+// awaitWatch creates and revokes a token of carol as soon as the portal can.
+func (e *Env) awaitWatch(t *testing.T, w *World) {
+	t.Helper()
+	api, cookie := w.URL+"/rest/api-tokens/latest/", w.Product.SignIn("carol")
+	send := func(method, target, body string) (status int, answer []byte) {
+		r, err := http.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body)) //nolint:usetesting // a clean-up runs after the test's context
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AddCookie(cookie)
+		r.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		answer, err = io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, answer
+	}
+	for range 10 {
+		status, answer := send(http.MethodPost, api, `{"label":"watched"}`)
+		if status == http.StatusServiceUnavailable {
+			continue // it has waited for seconds
+		}
+		var made struct{ ID string }
+		if err := json.Unmarshal(answer, &made); status != http.StatusCreated || err != nil {
+			t.Fatalf("creating a token answers %d: %s", status, answer)
+		}
+		if status, answer := send(http.MethodDelete, api+made.ID, ""); status != http.StatusNoContent {
+			t.Fatalf("revoking it answers %d: %s", status, answer)
+		}
+		return
+	}
+	t.Fatal("the portal does not watch APITokens again")
 }
 
 // served sends an anonymous request. The portal answers it with 401 once it knows the site.

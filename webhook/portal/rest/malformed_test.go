@@ -17,7 +17,7 @@ func TestMalformedTokenCostsOnlyItself(t *testing.T) {
 		return alice.expect(http.StatusCreated, "POST", "/", `{"label":"CI scripts"}`).text(t, "id")
 	}
 	malformed, sound := id(), id()
-	env.Malform(t, apiToken(t, w, malformed), "expirationTime", "2027-06-30t00:00:00z")
+	env.MalformToken(t, w, apiToken(t, w, malformed), "expirationTime", "2027-06-30t00:00:00z")
 	kubetest.Eventually(t, func() error {
 		switch seen := alice.expect(http.StatusOK, "GET", "/"+malformed, ""); {
 		case seen.text(t, "state") != "Damaged" || seen.text(t, "credential") != "Portal":
