@@ -14,7 +14,7 @@ import (
 const (
 	// maxPending is enough for one second at 16,000 authentications a second, while a disk is slow. In bytes.
 	maxPending = 8 << 20
-	// writeSize is how much is worth a write. Less waits for writePeriod.
+	// writeSize is how much one write takes. Less waits for writePeriod.
 	writeSize   = 64 << 10
 	writePeriod = 200 * time.Millisecond
 	// sumPeriod is the time between two sums of the refusals of a flood.
@@ -38,8 +38,62 @@ type Log struct {
 	done   chan struct{}
 
 	mu sync.Mutex
-	// pending are lines, one after the other, and written is the memory of those that were pending before.
-	pending, written []byte
+	pending
+}
+
+// pending are the lines that are not written yet, in pieces of up to writeSize. A piece never grows: to copy what it has takes longer than
+// to make its lines.
+type pending struct {
+	// full are pieces with no room for another line, and last is the one that lines are added to. size is that of all of them.
+	full [][]byte
+	last []byte
+	size int
+	// free are pieces that were written.
+	free [][]byte
+}
+
+// maxFree is how many pieces are kept for later lines. The memory of a jam is freed.
+const maxFree = 4
+
+// append appends a line. It reports whether this has made a piece full.
+func (p *pending) append(line []byte) (full bool) {
+	if full = len(p.last)+len(line) > cap(p.last) && len(p.last) > 0; full {
+		p.full, p.last = append(p.full, p.last), nil
+	}
+	if p.last == nil {
+		p.last = p.piece()
+	}
+	p.last = append(p.last, line...)
+	p.size += len(line)
+	return full
+}
+
+// piece returns an empty piece.
+func (p *pending) piece() []byte {
+	end := len(p.free) - 1
+	if end < 0 {
+		return make([]byte, 0, writeSize)
+	}
+	empty := p.free[end]
+	p.free = p.free[:end]
+	return empty
+}
+
+// take returns all pieces, which are no longer pending.
+func (p *pending) take() [][]byte {
+	all := p.full
+	if len(p.last) > 0 {
+		all = append(all, p.last)
+	}
+	p.full, p.last, p.size = nil, nil, 0
+	return all
+}
+
+// put keeps the memory of a piece that was written.
+func (p *pending) put(written []byte) {
+	if len(p.free) < maxFree && cap(written) == writeSize {
+		p.free = append(p.free, written[:0])
+	}
 }
 
 // NewLog starts a log that writes to out until Close.
@@ -58,11 +112,11 @@ func (l *Log) Observe(x Exchange) {
 	switch {
 	case x.Decision.Reason == authn.ReasonNoToken, x.Decision.Reason == authn.ReasonChallenge:
 	case x.Decision.Verdict == authn.Allow:
-		if !l.add(&x) {
+		if !l.add(&x, of) {
 			l.metrics.dropped.Inc()
 		}
 	default:
-		if of.admit(x.Decision.Claimed) && !l.add(&x) {
+		if of.admit(x.Decision.Claimed) && !l.add(&x, of) {
 			of.count()
 		}
 	}
@@ -70,15 +124,15 @@ func (l *Log) Observe(x Exchange) {
 
 // add makes the line of an exchange. It returns false if there is no room. The request makes its line itself: to wake another
 // goroutine for each would take longer.
-func (l *Log) add(x *Exchange) bool {
+func (l *Log) add(x *Exchange, of *counted) bool {
 	var memory [usualLine]byte
-	line := x.appendTo(memory[:0], time.Now())
+	line := x.appendTo(memory[:0], time.Now(), &of.words)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pending)+len(line) > maxPending {
+	if l.size+len(line) > maxPending {
 		return false
 	}
-	if l.pending = append(l.pending, line...); len(l.pending) >= writeSize {
+	if l.append(line) {
 		select {
 		case l.enough <- struct{}{}:
 		default:
@@ -120,12 +174,13 @@ func (l *Log) run() {
 // writePending writes the pending lines.
 func (l *Log) writePending() {
 	l.mu.Lock()
-	lines := l.pending
-	l.pending, l.written = l.written[:0], nil
+	pieces := l.take()
 	l.mu.Unlock()
-	l.write(lines)
-	if cap(lines) <= 4*writeSize { // the memory of a jam is freed
-		l.written = lines
+	for _, lines := range pieces {
+		l.write(lines)
+		l.mu.Lock()
+		l.put(lines)
+		l.mu.Unlock()
 	}
 }
 

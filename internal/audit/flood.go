@@ -51,6 +51,8 @@ type tally struct {
 
 // counted is the requests of a class.
 type counted struct {
+	words
+
 	requests prometheus.Counter
 
 	mu sync.Mutex
@@ -124,7 +126,8 @@ func (c *classes) of(k class) *counted {
 	all := maps.Clone(*c.known.Load())
 	if all[k] == nil { // another request may have been faster
 		all[k] = &counted{
-			requests: c.vector.WithLabelValues(k.label(), k.verdict.String(), string(k.reason)), lines: linesBurst, users: map[string]bool{},
+			words: newWords(k), requests: c.vector.WithLabelValues(k.label(), k.verdict.String(), string(k.reason)),
+			lines: linesBurst, users: map[string]bool{},
 		}
 	}
 	c.known.Store(&all)

@@ -13,30 +13,56 @@ import (
 // maxField is the maximum length of a field that a client chose, in bytes.
 const maxField = 512
 
-// appendMessage appends the text of a line. The text of an authentication is the one of the plugin "API Tokens for Jira", because
-// alerts and reports look for it.
-func (x *Exchange) appendMessage(line []byte) []byte {
-	d := &x.Decision
-	if other := others[d.Reason]; other != "" {
-		return append(line, other...)
-	}
+// words are what all lines of a class have in common.
+type words struct {
+	level string
+	// who is the text between the owner of a verified token and the token's id, and message is the text of the other lines.
+	who, message string
+	// fields are those that name the class.
+	fields string
+}
+
+// newWords returns the words of a class. The text of an authentication is the one of the plugin "API Tokens for Jira", because alerts
+// and reports look for it.
+func newWords(c class) words {
+	w := words{level: level(c.verdict), message: message(c)}
 	switch {
-	case d.Verdict == authn.Allow:
-		return appendWho(line, d, " has been authenticated via API Token (")
-	case d.Verdict == authn.Forbidden && d.User != "":
-		return appendWho(line, d, " has been refused with API Token (")
-	case d.Verdict == authn.Forbidden, d.Verdict == authn.Unauthorized:
-		return append(line, "An API Token has been refused"...)
-	case d.Verdict == authn.Forward:
-		return append(line, "A dead imported secret has been forwarded as a password"...)
+	case others[c.reason] != "":
+	case c.verdict == authn.Allow:
+		w.who = " has been authenticated via API Token ("
+	case c.verdict == authn.Forbidden:
+		w.who = " has been refused with API Token ("
+	}
+	fields := field(field([]byte{'"'}, "verdict", c.verdict.String()), "reason", string(c.reason))
+	if c.verdict != authn.CannotDecide {
+		fields = field(fields, "site", clean(c.site.String()))
+	}
+	w.fields = string(fields)
+	return w
+}
+
+// message is the text of the lines of a class without a verified token.
+func message(c class) string {
+	if other := others[c.reason]; other != "" {
+		return other
+	}
+	switch c.verdict {
+	case authn.Forbidden, authn.Unauthorized:
+		return "An API Token has been refused"
+	case authn.Forward:
+		return "A dead imported secret has been forwarded as a password"
 	default:
-		return append(line, "A gateway has been refused"...)
+		return "A gateway has been refused"
 	}
 }
 
-// appendWho appends a text about a verified token and its owner.
-func appendWho(line []byte, d *authn.Decision, has string) []byte {
-	line = append(escape(line, d.User), has...)
+// appendMessage appends the text of a line.
+func (x *Exchange) appendMessage(line []byte, w *words) []byte {
+	d := &x.Decision
+	if w.who == "" || d.Verdict != authn.Allow && d.User == "" {
+		return append(line, w.message...)
+	}
+	line = append(escape(line, d.User), w.who...)
 	return append(escape(line, d.TokenID), ')')
 }
 
@@ -62,13 +88,13 @@ func level(v authn.Verdict) string {
 // The levels of lines.
 const levelInfo, levelWarn = "INFO", "WARN"
 
-// appendTo appends the line of an exchange.
-func (x *Exchange) appendTo(line []byte, now time.Time) []byte {
-	line = begin(line, now, level(x.Decision.Verdict))
-	line = append(x.appendMessage(line), '"')
-	line = field(line, "verdict", x.Decision.Verdict.String())
-	line = field(line, "reason", string(x.Decision.Reason))
-	line = field(line, "site", clean(x.Site.String()))
+// appendTo appends the line of an exchange, which has the words of its class.
+func (x *Exchange) appendTo(line []byte, now time.Time, w *words) []byte {
+	line = x.appendMessage(begin(line, now, w.level), w)
+	line = append(line, w.fields...)
+	if x.Decision.Verdict == authn.CannotDecide { // its class names no site
+		line = field(line, "site", clean(x.Site.String()))
+	}
 	line = field(line, "user", x.Decision.User)
 	line = field(line, "claimedUser", clean(visible(x.Decision.Claimed)))
 	line = field(line, "tokenID", x.Decision.TokenID)

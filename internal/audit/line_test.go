@@ -59,7 +59,8 @@ func TestLinesAreThoseOfSlog(t *testing.T) {
 		if random.IntN(2) == 0 {
 			x.Decision.Client = netip.MustParseAddr("2001:db8::1")
 		}
-		same(t, string(x.appendTo(nil, now)), referenceOf(t, x, now))
+		w := newWords(classOf(&x))
+		same(t, string(x.appendTo(nil, now, &w)), referenceOf(t, x, now))
 		e := Event{Action: Revoked, TokenID: text(), Owner: text(), Actor: text(), With: text(), Site: x.Site, Client: text(), RequestID: text()}
 		same(t, string(e.appendTo(nil, now)), referenceOfEvent(t, e, now))
 		sum := tally{class{x.Site, x.Decision.Verdict, x.Decision.Reason}, random.Uint64()}
@@ -147,8 +148,9 @@ func TestLineAllocates(t *testing.T) {
 		},
 	}
 	now, line := time.Now(), []byte(nil)
-	line = x.appendTo(line, now)
-	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], now) }); got != 0 {
+	w := newWords(classOf(&x))
+	line = x.appendTo(line, now, &w)
+	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], now, &w) }); got != 0 {
 		t.Errorf("a line takes %v allocations", got)
 	}
 }

@@ -11,12 +11,15 @@ type Found struct {
 	ID         string
 }
 
+// shortest is the length of the shortest Found, in bytes.
+const shortest = IDLength + len("_x")
+
 // Find returns the first part of text that has the shape of a token: an id, an underscore, and at least one character of a
 // secret. It looks anywhere in the text, and sees through percent-encoding, repeated encoding too.
 func Find(text string) (f Found, ok bool) {
-	for start := range len(text) {
+	for start := range len(text) - shortest + 1 {
 		// Nothing else can begin a token.
-		if text[start] != Prefix[0] && text[start] != '%' {
+		if text[start] != '%' && (text[start] != Prefix[0] || text[start+1] != Prefix[1] && text[start+1] != '%') {
 			continue
 		}
 		var id [IDLength]byte
@@ -41,7 +44,7 @@ func shape(text string, id *[IDLength]byte) int {
 		}
 		n += size
 	}
-	if i < IDLength+2 {
+	if i < shortest {
 		return 0
 	}
 	return n
