@@ -178,8 +178,8 @@ func serveFiles(t *testing.T, change func(*files)) *served {
 		t.Fatal(err)
 	}
 	s.address = listener.Addr().String()
-	port, done := newHTTPPort(s.address, web, s.certificate.AlsoPlain()), make(chan error, 1)
-	go func() { done <- port.Serve(listener) }()
+	done := make(chan error, 1)
+	go func() { done <- HTTP{Server: web, AlsoPlain: s.certificate.AlsoPlain()}.Serve(listener) }()
 	ctx, stop := context.WithCancel(t.Context())
 	watched := make(chan struct{})
 	go func() {
@@ -189,7 +189,7 @@ func serveFiles(t *testing.T, change func(*files)) *served {
 	t.Cleanup(func() {
 		stop()
 		<-watched
-		if err := errors.Join(port.Shutdown(context.WithoutCancel(t.Context())), <-done); err != nil {
+		if err := errors.Join(web.Shutdown(context.WithoutCancel(t.Context())), <-done); err != nil {
 			t.Error(err)
 		}
 	})
@@ -295,7 +295,7 @@ func TestProcessWaitsForTheCertificate(t *testing.T) {
 		f.write(nil, nil)
 		_ = errors.Join(os.Remove(f.Cert), os.Remove(f.Key))
 	})
-	server := NewServer(Options{}, &http.Server{ReadHeaderTimeout: time.Second}, s.certificate, nil, nil)
+	server := NewServer(Options{}, HTTP{Server: &http.Server{ReadHeaderTimeout: time.Second}}, s.certificate, nil, nil)
 	for _, present := range []func(){func() {}, func() { _ = os.WriteFile(s.Cert, certificate, 0o600) }} {
 		present()
 		s.await("the watch waits", s.clock.HasWaiters)

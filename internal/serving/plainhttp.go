@@ -3,7 +3,6 @@ package serving
 import (
 	"errors"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -58,13 +57,13 @@ type half struct {
 }
 
 // serveBoth serves the connections of a listener with TLS and those without.
-func serveBoth(server *http.Server, listener net.Listener) error {
+func (h HTTP) serveBoth(listener net.Listener) error {
 	s := &splitter{Listener: listener, secure: make(chan net.Conn), plain: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
 	// The server sets HTTP/2 up once, for whichever half comes first. The plain half does so only if the configuration names it.
-	server.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
+	h.Server.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
 	var group errgroup.Group
-	group.Go(func() error { return server.ServeTLS(half{s, s.secure}, "", "") })
-	group.Go(func() error { return server.Serve(half{s, s.plain}) })
+	group.Go(func() error { return h.serveTLS(half{s, s.secure}) })
+	group.Go(func() error { return h.servePlain(half{s, s.plain}) })
 	s.run()
 	return group.Wait()
 }

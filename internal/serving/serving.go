@@ -83,28 +83,41 @@ type Port struct {
 	Shutdown func(context.Context) error
 }
 
-// newHTTPPort returns a port that an HTTP server serves, with TLS if it has settings for that. alsoPlain accepts both.
-func newHTTPPort(address string, server *http.Server, alsoPlain bool) Port {
-	serve := server.Serve
-	switch {
-	case server.TLSConfig != nil && alsoPlain:
-		serve = func(l net.Listener) error { return serveBoth(server, l) }
-	case server.TLSConfig != nil:
-		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
-	}
-	return Port{Address: address, Shutdown: server.Shutdown, Serve: func(l net.Listener) error {
-		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serving HTTP: %w", err)
-		}
-		return nil
-	}}
+// HTTP is how a port serves HTTP.
+type HTTP struct {
+	Server *http.Server
+	// AlsoPlain accepts connections without TLS beside those with it.
+	AlsoPlain bool
+	// Brief means that handlers take no longer than a moment: they need not know whether their client has left.
+	Brief bool
 }
+
+// Serve answers until the server is shut down, with TLS if it has settings for that.
+func (h HTTP) Serve(l net.Listener) error {
+	serve := h.servePlain
+	switch {
+	case h.Server.TLSConfig != nil && h.AlsoPlain:
+		serve = h.serveBoth
+	case h.Server.TLSConfig != nil:
+		serve = h.serveTLS
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving HTTP: %w", err)
+	}
+	return nil
+}
+
+func (h HTTP) servePlain(l net.Listener) error { return h.Server.Serve(conns{l, h.Brief}) }
+
+// serveTLS serves with TLS, which reads more than one byte at a time.
+func (h HTTP) serveTLS(l net.Listener) error { return h.Server.ServeTLS(conns{l, false}, "", "") }
 
 // NewServer returns a server at the BindAddress, which renews the certificate of its ports if that is not nil. background runs
 // beside it until the last request is answered; it may be nil.
-func NewServer(o Options, server *http.Server, certificate *Certificate, f *feed.Feed, background func(context.Context)) *Server {
+func NewServer(o Options, web HTTP, certificate *Certificate, f *feed.Feed, background func(context.Context)) *Server {
+	web.AlsoPlain = certificate.AlsoPlain()
 	return &Server{
-		ports: []Port{newHTTPPort(o.BindAddress, server, certificate.AlsoPlain())}, feed: f, certificate: certificate, background: background,
+		ports: []Port{{o.BindAddress, web.Serve, web.Server.Shutdown}}, feed: f, certificate: certificate, background: background,
 		drainDelay: o.DrainDelay, shutdownTimeout: o.ShutdownTimeout,
 	}
 }

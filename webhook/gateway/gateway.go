@@ -80,7 +80,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		uses.Observe(x)
 	}
 	web := NewWeb(index, observe, certificate, o.Tracer)
-	server := serving.NewServer(o.Options, web, certificate, fed, uses.Run)
+	server := serving.NewServer(o.Options, serving.HTTP{Server: web, Brief: true}, certificate, fed, uses.Run)
 	if a := o.GRPCBindAddress; a != "" && a != "0" {
 		ready := func() error { return server.Ready(nil) }
 		envoy := extauthz.NewServer(index, observe, ready, certificate.Config(clientCertificates), certificate.AlsoPlain(), log.WithName("grpc"))

@@ -79,7 +79,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	handler := newHandler(newMetrics(o.Registry), service, leaks.Routes(service, o.Leaks, o.Registry), o.Tracer)
 	web := serving.NewHTTP(handler, requestTimeout)
 	certificate.Secure(web, tls.NoClientCert)
-	server := serving.NewServer(o.Options, web, certificate, fed, nil)
+	server := serving.NewServer(o.Options, serving.HTTP{Server: web}, certificate, fed, nil)
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func serveWebhook(arguments []string) (err error) {
 	}
 	plain, secure := gateway.NewWeb(w.Index, observe, nil, nil), gateway.NewWeb(w.Index, observe, certificate, nil)
 	envoy := extauthz.NewServer(w.Index, observe, func() error { return nil }, nil, false, logr.Discard())
-	at, err := serve(plain, secure, envoy.Serve)
+	at, err := serve(serving.HTTP{Server: plain, Brief: true}.Serve, serving.HTTP{Server: secure, Brief: true}.Serve, envoy.Serve)
 	if err != nil {
 		return err
 	}
@@ -118,13 +118,13 @@ func startPprof(name string) (stop func() error, err error) {
 }
 
 // serve serves with all three servers on ports of this machine.
-func serve(plain, secure *http.Server, envoy func(net.Listener) error) (at served, err error) {
+func serve(plain, secure, envoy func(net.Listener) error) (at served, err error) {
 	for _, port := range []struct {
 		address *string
 		serve   func(net.Listener) error
 	}{
-		{&at.HTTP, plain.Serve},
-		{&at.TLS, func(l net.Listener) error { return secure.ServeTLS(l, "", "") }},
+		{&at.HTTP, plain},
+		{&at.TLS, secure},
 		{&at.GRPC, envoy},
 	} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -173,7 +173,7 @@ func serveFloor([]string) error {
 	plain, secure := &http.Server{Handler: handler}, &http.Server{Handler: handler, TLSConfig: certificate.Config(0)}
 	envoy := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(envoy, bareCheck{})
-	at, err := serve(plain, secure, envoy.Serve)
+	at, err := serve(plain.Serve, func(l net.Listener) error { return secure.ServeTLS(l, "", "") }, envoy.Serve)
 	if err != nil {
 		return err
 	}
