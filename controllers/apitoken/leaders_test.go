@@ -146,14 +146,16 @@ func (r *leaders) faulty(random *rand.Rand) client.Client {
 	})
 }
 
-// disturb deletes delivered Secrets, and APITokens, which it declares again.
-func (r *leaders) disturb(ctx context.Context) {
+// disturb deletes delivered Secrets, and APITokens, which it declares again. What it has begun it finishes: of an APIToken whose
+// deletion was cut off nobody would know that it is gone.
+func (r *leaders) disturb(until context.Context) {
+	ctx := r.Context()
 	random := rand.New(rand.NewPCG(9, 9))
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-until.Done():
 			return
 		case <-tick.C:
 		}
