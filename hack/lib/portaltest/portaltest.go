@@ -238,8 +238,9 @@ func (e *Env) MalformToken(t *testing.T, w *World, token *tokensv1alpha1.APIToke
 func (e *Env) awaitWatch(t *testing.T, w *World) {
 	t.Helper()
 	api, cookie := w.URL+"/rest/api-tokens/latest/", w.Product.SignIn("carol")
+	ctx := context.WithoutCancel(t.Context()) // a clean-up runs after the test's context
 	send := func(method, target, body string) (status int, answer []byte) {
-		r, err := http.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body)) //nolint:usetesting // a clean-up runs after the test's context
+		r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
