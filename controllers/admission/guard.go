@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/shared"
 )
 
 // observationTimeout limits an observation and a probe, because others wait for their end.
@@ -28,9 +29,9 @@ type Guard struct {
 	// Namespace holds the memory, Secret SecretName.
 	Namespace string
 
-	observed shared[observedState]
+	observed shared.Observations[observedState]
 	// probed has what the API server answered to probes, by namespace.
-	probed sync.Map // from string to *shared[probed]
+	probed sync.Map // from string to *shared.Observations[probed]
 }
 
 // observedState is the result of an observation.
@@ -54,7 +55,7 @@ func (g *Guard) Stored(ctx context.Context) (State, error) {
 // Observe reads the policies from the API server, updates the memory, and returns the state. Calls at the same time share an
 // observation that began after each of them.
 func (g *Guard) Observe(ctx context.Context) (State, error) {
-	o := g.observed.do(func() (observedState, bool) {
+	o := g.observed.Do(func() (observedState, bool) {
 		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
 		defer cancel()
 		m, err := g.update(ctx, func(memory) (time.Time, error) { return time.Time{}, nil })
@@ -84,8 +85,8 @@ func (g *Guard) Check(ctx context.Context, t *tokensv1alpha1.APIToken) (State, e
 
 // probe asks the API server in the namespace of t. Every other answer than a refusal may be due to t itself, so it is not shared.
 func (g *Guard) probe(ctx context.Context, t *tokensv1alpha1.APIToken) probed {
-	in, _ := g.probed.LoadOrStore(t.Namespace, new(shared[probed]))
-	return in.(*shared[probed]).do(func() (probed, bool) { //nolint:forcetypeassert // there is nothing else
+	in, _ := g.probed.LoadOrStore(t.Namespace, new(shared.Observations[probed]))
+	return in.(*shared.Observations[probed]).Do(func() (probed, bool) { //nolint:forcetypeassert // there is nothing else
 		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
 		defer cancel()
 		err := probe(ctx, g.Client, t)

@@ -1,10 +1,11 @@
-package admission
+// Package shared lets passes that run at the same time share what they ask the API server.
+package shared
 
 import "sync"
 
-// shared lets calls share an observation that began after each of them. So no call rests on anything older than itself, and many
-// calls at once cost little more than one.
-type shared[T any] struct {
+// Observations lets calls share an observation that began after each of them. So no call rests on anything older than itself, and many
+// calls at once cost little more than one. The zero value is ready for use.
+type Observations[T any] struct {
 	// mu guards the rest.
 	mu sync.Mutex
 	// next is the observation that begins when last is over, or nil if nobody waits for one.
@@ -18,9 +19,9 @@ type observation[T any] struct {
 	good   bool
 }
 
-// do returns the result of observe, or that of another call if it began after this one and is good. Results that are not good count
+// Do returns the result of observe, or that of another call if it began after this one and is good. Results that are not good count
 // for their own call alone.
-func (s *shared[T]) do(observe func() (result T, good bool)) T {
+func (s *Observations[T]) Do(observe func() (result T, good bool)) T {
 	for {
 		o, before, own := s.join()
 		if own {
@@ -33,7 +34,7 @@ func (s *shared[T]) do(observe func() (result T, good bool)) T {
 }
 
 // join returns the next observation. own means that the caller has to make it, after the one before.
-func (s *shared[T]) join() (o, before *observation[T], own bool) {
+func (s *Observations[T]) join() (o, before *observation[T], own bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.next != nil {
@@ -46,7 +47,7 @@ func (s *shared[T]) join() (o, before *observation[T], own bool) {
 }
 
 // make makes an observation in its turn. From its beginning on nobody joins it.
-func (s *shared[T]) make(o, before *observation[T], observe func() (T, bool)) {
+func (s *Observations[T]) make(o, before *observation[T], observe func() (T, bool)) {
 	defer close(o.done)
 	if before != nil {
 		<-before.done

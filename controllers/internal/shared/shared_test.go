@@ -1,4 +1,4 @@
-package admission
+package shared
 
 import (
 	"sync"
@@ -9,7 +9,7 @@ import (
 // While an observation is made, all who come share the next one. None gets one that began before it came.
 func TestSharedObservations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s shared[int]
+		var s Observations[int]
 		made, first, wait := 0, make(chan struct{}), make(chan struct{})
 		observe := func() (int, bool) {
 			if made++; made == 1 {
@@ -20,14 +20,14 @@ func TestSharedObservations(t *testing.T) {
 		}
 		var calls sync.WaitGroup
 		calls.Go(func() {
-			if got := s.do(observe); got != 1 {
+			if got := s.Do(observe); got != 1 {
 				t.Errorf("the first call got observation %d", got)
 			}
 		})
 		<-first
 		for range 20 {
 			calls.Go(func() {
-				if got := s.do(observe); got != 2 {
+				if got := s.Do(observe); got != 2 {
 					t.Errorf("got observation %d, want the one that began after all of them came", got)
 				}
 			})
@@ -35,7 +35,7 @@ func TestSharedObservations(t *testing.T) {
 		synctest.Wait()
 		close(wait)
 		calls.Wait()
-		if got := s.do(observe); got != 3 || made != 3 {
+		if got := s.Do(observe); got != 3 || made != 3 {
 			t.Errorf("a later call got observation %d of %d, want one of its own", got, made)
 		}
 	})
@@ -44,11 +44,11 @@ func TestSharedObservations(t *testing.T) {
 // A result that is not good is that of its own call. The others make another one.
 func TestBadObservationsAreNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s shared[int]
+		var s Observations[int]
 		first, wait := make(chan struct{}), make(chan struct{})
 		var calls sync.WaitGroup
 		calls.Go(func() {
-			s.do(func() (int, bool) {
+			s.Do(func() (int, bool) {
 				close(first)
 				<-wait
 				return -1, true
@@ -59,7 +59,7 @@ func TestBadObservationsAreNotShared(t *testing.T) {
 		got := map[int]int{}
 		for i := range 5 {
 			calls.Go(func() {
-				result := s.do(func() (int, bool) { return i, false })
+				result := s.Do(func() (int, bool) { return i, false })
 				mu.Lock()
 				defer mu.Unlock()
 				got[result]++
