@@ -28,6 +28,7 @@ import (
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/scoped"
+	"apitokens.dev/operator/controllers/internal/shared"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/internal/atlassian"
@@ -100,16 +101,16 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	}
 	guard, checks := &admission.Guard{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Namespace: o.Namespace}, credential.NewMemory()
 	tokens := &apitoken.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder(fieldOwner),
+		Client: mgr.GetClient(), Live: shared.NewReader(mgr.GetAPIReader()), Events: mgr.GetEventRecorder(fieldOwner),
 		Clock: clock.RealClock{}, Random: rand.Reader, Guard: guard, Ask: checks.Ask, Tracer: o.Tracer,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, ExpiryNotices: notices, Scope: o.Scope,
 	}
 	deletions, expiry := &apitoken.Deletions{}, apitoken.NewExpiry(clock.RealClock{}, notices)
 	cleaner := &apitoken.Cleaner{
-		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
+		Client: tokens.Client, Live: mgr.GetAPIReader(), Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions,
 	}
 	orphans := &apitoken.Orphans{
-		Client: tokens.Client, Live: tokens.Live, Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions, Scope: o.Scope,
+		Client: tokens.Client, Live: mgr.GetAPIReader(), Events: tokens.Events, Clock: tokens.Clock, Namespace: o.Namespace, Deletions: deletions, Scope: o.Scope,
 	}
 	prober := door.NewProber(clock.RealClock{}, door.Asker{Clock: clock.RealClock{}}.Look)
 	sites := &site.Reconciler{

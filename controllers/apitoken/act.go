@@ -28,18 +28,32 @@ const (
 
 // act takes one step. The order of writes makes every kill between them harmless: the record knows a secret before
 // anybody gets it, and forgets older secrets only after the new one was read back from the delivered Secret.
-func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
+func (r *Reconciler) act(ctx context.Context, next step, s observed) (made written, err error) {
 	switch next {
 	case issue:
 		return r.issue(ctx, s)
+	case adopt:
+		made.record, err = r.adopt(ctx, s)
+		return made, err
+	case annotate, learn: // the secret itself stays as it is
+		if err := r.change(ctx, next, s); err != nil {
+			return made, err
+		}
+		return written{s.recordSecret, s.deliveredSecret}, nil
+	default:
+		return made, r.change(ctx, next, s)
+	}
+}
+
+// change takes a step that changes what is there.
+func (r *Reconciler) change(ctx context.Context, next step, s observed) error {
+	switch next {
 	case reissue:
 		return r.reissue(ctx, s)
 	case rotate:
 		return r.rotate(ctx, s)
 	case confirm:
 		return r.confirm(ctx, s)
-	case adopt:
-		return r.adopt(ctx, s)
 	case repair:
 		return r.repair(ctx, s)
 	case annotate:
@@ -50,31 +64,33 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) error {
 		return r.changeRecord(ctx, s, ended(s.state))
 	case remove:
 		return r.remove(ctx, s)
-	case none, settled, blocked:
+	default:
+		return nil
 	}
-	return nil
 }
 
-func (r *Reconciler) issue(ctx context.Context, s observed) error {
+// issue makes a token. It returns what was written even if the rest fails.
+func (r *Reconciler) issue(ctx context.Context, s observed) (made written, err error) {
 	id, err := token.NewID(r.Random)
 	if err != nil {
-		return fmt.Errorf("making a token: %w", err)
+		return made, fmt.Errorf("making a token: %w", err)
 	}
 	// The first secret of a token replaces none, so its delivery needs no confirmation.
 	text, entry, err := record.Mint(id, record.Delivered, s.now, r.Random)
 	if err != nil {
-		return err
+		return made, err
 	}
-	if err := r.createRecord(ctx, s, id, entry); err != nil {
-		return err
+	if made.record, err = r.createRecord(ctx, s, id, entry); err != nil {
+		return made, err
 	}
-	return r.deliver(ctx, s, text)
+	made.delivered, err = r.deliver(ctx, s, text)
+	return made, err
 }
 
 // createRecord stores the first secret of a token. It is the step *write record* of the model of stopping.
-func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) error {
+func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) (*corev1.Secret, error) {
 	t := s.token
-	return r.records().Create(ctx, t.UID, &record.Record{
+	return r.records().Add(ctx, t.UID, &record.Record{
 		TokenID: id, User: username.Fold(t.Spec.User), UserKey: s.owner(), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
 		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
@@ -86,19 +102,19 @@ func (r *Reconciler) records() recordstore.Store {
 	return recordstore.Store{Client: r.Client, Namespace: r.Namespace, ManagedBy: managedBy}
 }
 
-// adopt imports a secret. Its owner has it already, so its state is Delivered.
-func (r *Reconciler) adopt(ctx context.Context, s observed) error {
+// adopt imports a secret. Its owner has it already, so its state is Delivered. It returns the record if it is a new one.
+func (r *Reconciler) adopt(ctx context.Context, s observed) (*corev1.Secret, error) {
 	hash, err := record.NewImportedHash(s.secret, r.Random)
 	if err != nil {
-		return fmt.Errorf("importing: %w", err)
+		return nil, fmt.Errorf("importing: %w", err)
 	}
 	entry := record.Entry{Hash: hash, State: record.Delivered, Issued: s.now.UTC()}
 	if s.record != nil {
-		return r.changeRecord(ctx, s, []record.Entry{entry})
+		return nil, r.changeRecord(ctx, s, []record.Entry{entry})
 	}
 	id, err := token.NewID(r.Random)
 	if err != nil {
-		return fmt.Errorf("making the id of a token: %w", err)
+		return nil, fmt.Errorf("making the id of a token: %w", err)
 	}
 	return r.createRecord(ctx, s, id, entry)
 }
@@ -108,7 +124,7 @@ func (r *Reconciler) reissue(ctx context.Context, s observed) error {
 	if err != nil {
 		return err
 	}
-	err = r.deliver(ctx, s, text)
+	_, err = r.deliver(ctx, s, text)
 	if _, refused := apierror.Refusal(err); refused {
 		return r.takeBack(ctx, s, withoutRefused(s.state), err)
 	}
@@ -157,9 +173,9 @@ func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, erro
 	return text, r.changeRecord(ctx, s, entries)
 }
 
-// deliver creates the Secret. It leaves an existing one alone: the next step finds out whose it is.
-func (r *Reconciler) deliver(ctx context.Context, s observed, text string) error {
-	err := r.Client.Create(ctx, &corev1.Secret{
+// deliver creates the Secret. It leaves an existing one alone, and returns nil: the next step finds out whose it is.
+func (r *Reconciler) deliver(ctx context.Context, s observed, text string) (*corev1.Secret, error) {
+	made := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.token.Namespace, Name: s.secretName(),
 			Labels:      map[string]string{managedByLabel: managedBy},
@@ -171,11 +187,14 @@ func (r *Reconciler) deliver(ctx context.Context, s observed, text string) error
 			corev1.BasicAuthPasswordKey: []byte(text),
 			urlKey:                      []byte(s.site.Spec.BaseURL),
 		},
-	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("delivering the token: %w", err)
 	}
-	return nil
+	switch err := r.Client.Create(ctx, made); {
+	case apierrors.IsAlreadyExists(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("delivering the token: %w", err)
+	}
+	return made, nil
 }
 
 func (r *Reconciler) confirm(ctx context.Context, s observed) error {

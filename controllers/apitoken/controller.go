@@ -226,11 +226,11 @@ type outcome struct {
 }
 
 // pass takes steps until nothing is left to write. It trusts the cache only for the answer that nothing is to be done, or nothing
-// but what the status says already. Every other decision rests on live reads, before and after a secret is made: the step
-// *read live* of the model of stopping.
+// but what the status says already, and for personal access tokens. Every other decision rests on live reads, before and after a secret
+// is made: the step *read live* of the model of stopping.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
 	if !hasNoStatus(t) {
-		s, err := r.observe(ctx, t, r.Client)
+		s, err := r.observe(ctx, t, r.Client, written{})
 		if err != nil {
 			return outcome{}, err
 		}
@@ -238,9 +238,9 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 			return outcome{state: s.state, decision: d}, nil
 		}
 	}
-	minted, refused := none, map[step]string{}
+	minted, refused, made := none, map[step]string{}, written{}
 	for range maxSteps {
-		s, err := r.observe(ctx, t, r.Live)
+		s, err := r.observe(ctx, t, r.Live, made)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -249,7 +249,7 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		if err != nil || d.step == blocked || d.step == settled {
 			return outcome{s.state, d, minted}, err
 		}
-		err = r.act(ctx, d.step, s)
+		made, err = r.act(ctx, d.step, s)
 		if message, ok := apierror.Refusal(err); ok {
 			refused[d.step] = message
 			continue

@@ -419,7 +419,7 @@ func (c *crowd) touched() map[string]int {
 		"an import of another secret": func() { // a whole pass would write
 			var t tokensv1alpha1.APIToken
 			c.must(c.cache.Get(ctx, importing, &t))
-			_, err := r.observe(ctx, &t, r.Client)
+			_, err := r.observe(ctx, &t, r.Client, written{})
 			c.must(err)
 		},
 		"event of a record":                   func() { r.tokensOfSecret(ctx, stored(systemNamespace, "uid-0")) },

@@ -27,19 +27,24 @@ type observed struct {
 	recordSecret, deliveredSecret *corev1.Secret
 	// secret is the secret to import.
 	secret string
+	// made is what the step before wrote.
+	made written
 }
 
-// observe reads everything that a decision rests on. It always reads the delivered Secret live: it is never cached. With a live
-// reader it reads the stops of the site live too: epoch, namespaces.
-func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader) (observed, error) {
-	return r.observeWith(ctx, t, reader, r.observeSecret)
+// written are the Secrets as they are after a step, by the answers of the API server to it, or nil. They are not read again.
+type written struct{ record, delivered *corev1.Secret }
+
+// observe reads everything that a decision rests on, but for what the step before wrote. It always reads the delivered Secret live: it
+// is never cached. With a live reader it reads the record and the stops of the site live too: epoch, blocked users, namespaces.
+func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader, made written) (observed, error) {
+	return r.observeWith(ctx, t, reader, made, r.observeSecret)
 }
 
 // observeWith reads the Secret with the token by observeSecret.
 func (r *Reconciler) observeWith(
-	ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader, observeSecret func(context.Context, *observed) error,
+	ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader, made written, observeSecret func(context.Context, *observed) error,
 ) (observed, error) {
-	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}}
+	s := observed{state: state{now: r.Clock.Now(), token: t, recordName: r.Namespace + "/" + string(t.UID)}, made: made}
 	if t.Malformed != "" {
 		return s, nil
 	}
@@ -47,8 +52,10 @@ func (r *Reconciler) observeWith(
 		return observed{}, err
 	}
 	var err error
-	if s.recordSecret, err = getSecret(ctx, reader, r.Namespace, string(t.UID)); err != nil {
-		return observed{}, fmt.Errorf("reading the record: %w", err)
+	if s.recordSecret = made.record; s.recordSecret == nil {
+		if s.recordSecret, err = getSecret(ctx, reader, r.Namespace, string(t.UID)); err != nil {
+			return observed{}, fmt.Errorf("reading the record: %w", err)
+		}
 	}
 	if s.recordSecret != nil {
 		s.record, s.recordErr = recordstore.Decode(s.recordSecret)
@@ -70,7 +77,7 @@ func (r *Reconciler) observeWith(
 			return observed{}, err
 		}
 	}
-	err = r.observePAT(ctx, &s, reader)
+	err = r.observePAT(ctx, &s)
 	return s, err
 }
 
@@ -98,8 +105,10 @@ func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error)
 // observeDelivery reads the delivered Secret.
 func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err error) {
 	t := s.token
-	if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
-		return fmt.Errorf("reading the delivered Secret: %w", err)
+	if s.deliveredSecret = s.made.delivered; s.deliveredSecret == nil {
+		if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
+			return fmt.Errorf("reading the delivered Secret: %w", err)
+		}
 	}
 	if s.deliveredSecret != nil {
 		s.delivered = inspect(s.deliveredSecret, s.record)
@@ -180,10 +189,11 @@ func (r *Reconciler) findOrphan(ctx context.Context, t *tokensv1alpha1.APIToken,
 }
 
 // observePAT reads the personal access token that the gateway has for the user: one that the product accepts, and that belongs to
-// the site's present origin.
-func (r *Reconciler) observePAT(ctx context.Context, s *observed, reader client.Reader) error {
+// the site's present origin. The cache may be late without harm: what the product said of its owner stays true, a token acts only for the
+// owner that its record has, and the change of a personal access token reconciles the user's APITokens.
+func (r *Reconciler) observePAT(ctx context.Context, s *observed) error {
 	name := upstream.SecretName(s.site.Namespace, s.site.Name, username.Fold(s.token.Spec.User))
-	stored, err := getSecret(ctx, reader, r.CredentialsNamespace, name)
+	stored, err := getSecret(ctx, r.Client, r.CredentialsNamespace, name)
 	if err != nil {
 		return fmt.Errorf("reading the upstream credential: %w", err)
 	}
@@ -199,12 +209,12 @@ func (r *Reconciler) observePAT(ctx context.Context, s *observed, reader client.
 	if s.pat = (pat{held: held, ended: !held, userKey: c.UserKey}); !s.ownerIsOpen() {
 		return nil
 	}
-	return r.observeName(ctx, s, reader, enrolment.OfCopy(name))
+	return r.observeName(ctx, s, enrolment.OfCopy(name))
 }
 
 // observeName reads from the enrolment of the user which name the product gave the owner of the personal access token.
-func (r *Reconciler) observeName(ctx context.Context, s *observed, reader client.Reader, name string) error {
-	stored, err := getSecret(ctx, reader, r.Namespace, name)
+func (r *Reconciler) observeName(ctx context.Context, s *observed, name string) error {
+	stored, err := getSecret(ctx, r.Client, r.Namespace, name)
 	if err != nil {
 		return fmt.Errorf("reading the enrolment of the user: %w", err)
 	}

@@ -1,6 +1,7 @@
 package apitoken_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,7 +13,9 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
+	"apitokens.dev/operator/controllers/internal/shared"
 	"apitokens.dev/operator/hack/lib/kubetest"
+	"apitokens.dev/operator/internal/upstream"
 )
 
 // requests counts requests to the API server, by method and resource.
@@ -64,14 +67,33 @@ func (w *world) counted() *requests {
 	if err != nil {
 		w.Fatal(err)
 	}
-	made = client.WithFieldOwner(made, "apitoken-controller")
-	w.reconciler.Client, w.reconciler.Live = made, made
-	w.reconciler.Guard = &admission.Guard{Client: made, Live: made, Namespace: kubetest.SystemNamespace}
+	counted := cached{client.WithFieldOwner(made, "apitoken-controller"), w.reconciler.Client}
+	w.reconciler.Client, w.reconciler.Live = counted, shared.NewReader(made)
+	w.reconciler.Guard = &admission.Guard{Client: counted, Live: made, Namespace: kubetest.SystemNamespace}
+	if _, err := w.reconciler.Guard.Observe(w.Context()); err != nil { // the first one writes its memory
+		w.Fatal(err)
+	}
+	clear(c.all)
 	return c
 }
 
-// A new token costs three writes: its record, the delivered Secret and its status. Nothing is read but what the decision rests on,
-// before and after the secret is made, and the admission policies. A look at it afterwards reads the delivered Secret.
+// cached is a client that reads elsewhere, as if it had a cache.
+type cached struct {
+	client.Client
+
+	from client.Reader
+}
+
+func (c cached) Get(ctx context.Context, name client.ObjectKey, into client.Object, opts ...client.GetOption) error {
+	return c.from.Get(ctx, name, into, opts...)
+}
+
+func (c cached) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	return c.from.List(ctx, into, opts...)
+}
+
+// A new token costs three writes: its record, the delivered Secret and its status. Nothing is read live but what stops a token, before and
+// after the secret is made, whether there are a record and a delivered Secret, and the admission policies with the memory of them.
 func TestRequestsOfANewToken(t *testing.T) {
 	w := newWorld(t)
 	tok := kubetest.Token(w.ns, "ci")
@@ -80,10 +102,9 @@ func TestRequestsOfANewToken(t *testing.T) {
 	if _, err := w.pass(w.reconciler, tok); err != nil {
 		t.Fatal(err)
 	}
-	// The client of this test has no cache: two looks at the state that is known of the policies are in the Secrets.
 	want := map[string]int{
 		"POST secrets": 2, "PATCH apitokens/status": 1, "POST apitokens as a dry run": 1,
-		"GET atlassiansites": 2, "GET secrets": 2*4 + 1 + 2,
+		"GET atlassiansites": 2, "GET secrets": 2*1 + 2 + 1,
 		"GET validatingadmissionpolicies": 3, "GET validatingadmissionpolicybindings": 3,
 	}
 	if !maps.Equal(counted.all, want) {
@@ -95,7 +116,7 @@ func TestRequestsOfANewToken(t *testing.T) {
 	w.settled(tok)
 }
 
-// Tokens that are applied at the same time share the looks at the admission policies, and their dry runs, and nothing else.
+// Tokens that are applied at the same time share the looks at the admission policies and at the site, and their dry runs.
 func TestRequestsOfManyNewTokens(t *testing.T) {
 	const tokens = 48
 	w := newWorld(t)
@@ -118,6 +139,7 @@ func TestRequestsOfManyNewTokens(t *testing.T) {
 	passes.Wait()
 	for kind, most := range map[string]int{
 		"POST apitokens as a dry run": tokens / 4, "GET validatingadmissionpolicies": 3 * tokens / 4, "GET validatingadmissionpolicybindings": 3 * tokens / 4,
+		"GET atlassiansites": tokens, "GET secrets": 4 * tokens,
 	} {
 		if got := counted.all[kind]; got > most {
 			t.Errorf("%d tokens cost %d requests %s, want at most %d", tokens, got, kind, most)
@@ -127,4 +149,27 @@ func TestRequestsOfManyNewTokens(t *testing.T) {
 		t.Errorf("requests %v", counted.all)
 	}
 	w.settled(all[0])
+}
+
+// The product confirms the owner after the token was made. That costs a write of the record and of the status, and the record and the
+// delivered Secret are read live once before.
+func TestRequestsOfALearnedOwner(t *testing.T) {
+	w := newWorld(t)
+	c := upstream.Credential{Namespace: w.ns, Site: "main", User: "alice", UserKey: "K1", Origin: "http://jira." + w.ns + ".svc:8080", Token: "pat"}
+	w.hold(c)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	w.reconcile(tok, tokensv1alpha1.ReasonIssuePending)
+	w.say(c, "alice")
+	counted := w.counted()
+	if _, err := w.pass(w.reconciler, tok); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{
+		"PUT secrets": 1, "PATCH apitokens/status": 1, "GET atlassiansites": 2,
+		"GET secrets": 1 + 2*1 + 2, // a look at the delivered Secret before all, the projection twice
+	}
+	if !maps.Equal(counted.all, want) || w.record(tok).UserKey != "K1" {
+		t.Errorf("requests %v, want %v; the owner is %q", counted.all, want, w.record(tok).UserKey)
+	}
 }

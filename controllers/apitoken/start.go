@@ -169,7 +169,7 @@ func (r *Reconciler) siteChanged() predicate.Predicate {
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything
 // that a pass would say otherwise.
 func (r *Reconciler) asFound(ctx context.Context, t *tokensv1alpha1.APIToken) (o outcome, as bool, err error) {
-	s, err := r.observeWith(ctx, t, r.Client, assumeSecret)
+	s, err := r.observeWith(ctx, t, r.Client, written{}, assumeSecret)
 	if err != nil {
 		return outcome{}, false, err
 	}

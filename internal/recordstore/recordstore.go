@@ -28,11 +28,17 @@ type Store struct {
 
 // Create stores the record of a new APIToken. It fails with AlreadyExists if there is one.
 func (s Store) Create(ctx context.Context, uid types.UID, r *record.Record) error {
+	_, err := s.Add(ctx, uid, r)
+	return err
+}
+
+// Add does as Create, and returns the Secret as the API server stored it.
+func (s Store) Add(ctx context.Context, uid types.UID, r *record.Record) (*corev1.Secret, error) {
 	encoded, err := r.Encode()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = s.Client.Create(ctx, &corev1.Secret{
+	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.Namespace, Name: string(uid), Annotations: s.Annotations,
 			Labels: map[string]string{
@@ -42,11 +48,11 @@ func (s Store) Create(ctx context.Context, uid types.UID, r *record.Record) erro
 		},
 		Type: record.SecretType,
 		Data: map[string][]byte{record.DataKey: encoded},
-	})
-	if err != nil {
-		return fmt.Errorf("creating the record: %w", err)
 	}
-	return nil
+	if err := s.Client.Create(ctx, stored); err != nil {
+		return nil, fmt.Errorf("creating the record: %w", err)
+	}
+	return stored, nil
 }
 
 // Update stores r in place of the record that stored holds. It fails with Conflict if stored is not the newest version.
