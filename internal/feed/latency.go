@@ -2,8 +2,6 @@ package feed
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -28,7 +26,7 @@ func newLatencyProbe(m *metrics) *latencyProbe {
 
 var errNoLease = errors.New("not a lease that was ever renewed")
 
-// parse implements store, as do remove and retain. It does not measure the first renewal of a lease, which may be old.
+// parse implements store, as do remove, mark and retain. It does not measure the first renewal of a lease, which may be old.
 func (p *latencyProbe) parse(o client.Object) parsed {
 	k := keyOf(o)
 	l, ok := o.(*coordinationv1.Lease)
@@ -46,8 +44,14 @@ func (p *latencyProbe) parse(o client.Object) parsed {
 
 func (p *latencyProbe) remove(k key) { delete(p.last, k) }
 
-func (p *latencyProbe) retain(all []*parsed) {
-	removeOthers(slices.Collect(maps.Keys(p.last)), all, p.remove)
+func (p *latencyProbe) mark(k key) mark { return k.mark() }
+
+func (p *latencyProbe) retain(list map[mark]bool) {
+	for k := range p.last {
+		if !list[k.mark()] {
+			p.remove(k)
+		}
+	}
 }
 
 func lease(namespace, name string) []client.ListOption {

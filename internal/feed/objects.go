@@ -119,14 +119,13 @@ func (k keeping) remove(gone key) {
 	}
 }
 
-func (k keeping) retain(all []*parsed) {
-	var known []key
+func (k keeping) retain(list map[mark]bool) {
+	k.store.retain(list)
 	for _, stored := range k.kept.List() {
-		if o, ok := stored.(client.Object); ok && (k.namespace == "" || o.GetNamespace() == k.namespace) {
-			known = append(known, keyOf(o))
+		if o, ok := stored.(client.Object); ok && (k.namespace == "" || o.GetNamespace() == k.namespace) && !list[k.mark(keyOf(o))] {
+			k.remove(keyOf(o))
 		}
 	}
-	removeOthers(known, all, k.remove)
 }
 
 // keepingTokens is a store of APITokens that also keeps those parts of them that the portal shows, in the same order as keeping.
@@ -161,7 +160,14 @@ func (k keepingTokens) remove(gone key) {
 	k.kept.remove(gone)
 }
 
-func (k keepingTokens) retain(all []*parsed) { removeOthers(k.kept.keys(k.namespace), all, k.remove) }
+func (k keepingTokens) retain(list map[mark]bool) {
+	k.store.retain(list)
+	for _, kept := range k.kept.keys(k.namespace) {
+		if !list[k.mark(kept)] {
+			k.remove(kept)
+		}
+	}
+}
 
 // siteKey is a user key at a site.
 type siteKey struct {

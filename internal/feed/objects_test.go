@@ -52,6 +52,9 @@ func TestObjectsAreKept(t *testing.T) {
 		"relisted": {func(s *source) error {
 			return s.Replace([]any{apiToken("a", "7", "alice"), apiToken("d", "4", "alice", malformed)}, "")
 		}, []string{"4", "7"}},
+		"relisted one by one": {func(s *source) error {
+			return relist(s, 2, apiToken("a", "7", "alice"), apiToken("d", "4", "alice", malformed))
+		}, []string{"4", "7"}},
 		"relisted empty": {func(s *source) error { return s.Replace(nil, "") }, nil},
 	} {
 		index, objects := authn.NewIndex(time.Now), NewObjects()
@@ -79,6 +82,9 @@ func TestObjectsAreKept(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: kept are %q, want %q", name, got, tc.want)
+		}
+		if known := index.TokenUIDs(""); strings.HasPrefix(name, "relisted") && len(known) != len(tc.want) {
+			t.Errorf("%s: the index has %q, want %q", name, known, tc.want)
 		}
 	}
 }

@@ -88,49 +88,41 @@ func (s *source) staleness() float64 {
 	return time.Since(time.Unix(0, lost)).Seconds()
 }
 
-// Transformer implements cache.TransformingStore: of an initial list, only what the index needs is there at the same time.
+// Transformer implements cache.TransformingStore: the objects of an initial list go into the index as they arrive, and the reflector
+// keeps only their marks. None of them is older than what the index has.
 func (s *source) Transformer() cache.TransformFunc {
 	return func(object any) (any, error) {
 		if o, ok := object.(client.Object); ok {
-			return s.read(o), nil
+			return s.put(o), nil
 		}
 		return object, nil
 	}
 }
 
-// read parses an object.
-func (s *source) read(o client.Object) *parsed {
+// put puts an object into the index.
+func (s *source) put(o client.Object) mark {
 	slim(o)
-	return new(s.parse(o))
-}
-
-// put puts what was parsed into the index.
-func (s *source) put(p *parsed) {
+	p := s.parse(o)
 	p.apply()
 	if p.err != nil {
 		s.metrics.damaged.WithLabelValues(s.name).Inc()
 		s.log.Info("Ignoring a damaged object", "namespace", p.Namespace, "name", p.Name, "reason", p.err.Error())
 	}
+	return s.mark(p.key)
 }
 
-// parsed returns what was parsed of an object of a list.
-func (s *source) parsed(object any) (*parsed, error) {
-	switch o := object.(type) {
-	case *parsed:
-		return o, nil
-	case client.Object:
-		return s.read(o), nil
-	}
-	return nil, fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
+// errType says that something is no object.
+func (s *source) errType(object any) error {
+	return fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
 }
 
 // Add implements cache.ReflectorStore, as do Update, Delete, Replace and Resync.
 func (s *source) Add(object any) error {
-	p, err := s.parsed(object)
-	if err != nil {
-		return err
+	o, ok := object.(client.Object)
+	if !ok {
+		return s.errType(object)
 	}
-	s.put(p)
+	s.put(o)
 	return nil
 }
 
@@ -141,28 +133,26 @@ func (s *source) Update(object any) error { return s.Add(object) }
 func (s *source) Delete(object any) error {
 	o, ok := object.(client.Object)
 	if !ok {
-		return fmt.Errorf("feeding %s: unexpected type %T", s.name, object)
+		return s.errType(object)
 	}
 	s.remove(keyOf(o))
 	return nil
 }
 
-// Replace removes the objects that are not in a new list, then puts in the list. In the other order, removing an object
-// would also remove a new one with the same name.
+// Replace puts in a new list, then removes the objects that are not in it. It gets marks of what Transformer has put in.
 func (s *source) Replace(objects []any, _ string) error {
-	all := make([]*parsed, 0, len(objects))
-	for i, object := range objects {
-		p, err := s.parsed(object)
-		if err != nil {
-			return err
+	list := make(map[mark]bool, len(objects))
+	for _, object := range objects {
+		switch o := object.(type) {
+		case mark:
+			list[o] = true
+		case client.Object:
+			list[s.put(o)] = true
+		default:
+			return s.errType(object)
 		}
-		all, objects[i] = append(all, p), nil
 	}
-	s.retain(all)
-	for i := range all {
-		s.put(all[i])
-		all[i] = nil // the index has what it needs of it
-	}
+	s.retain(list)
 	if s.listing {
 		s.listing = false
 		s.lost.Store(0)

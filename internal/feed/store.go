@@ -1,10 +1,9 @@
 package feed
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,17 +31,27 @@ func keyOf(o client.Object) key {
 	return key{types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, o.GetUID()}
 }
 
-// store puts objects of one kind into the index, in two steps: a list of objects takes the least memory if each is parsed as it
-// arrives, and they count all at once.
+// mark stands for an object in a list, which may be very long. It takes 16 bytes, and no two objects of a store have the same.
+type mark [16]byte
+
+func markOf(text string) mark {
+	sum := sha256.Sum256([]byte(text))
+	return mark(sum[:len(mark{})])
+}
+
+func (k key) mark() mark { return markOf(k.String() + "/" + string(k.uid)) }
+
+// store puts objects of one kind into the index.
 type store interface {
 	// parse reads an object. Nothing but what it returns keeps parts of the object.
 	parse(client.Object) parsed
+	mark(key) mark
 	remove(key)
-	// retain removes every object that is not in a list of all.
-	retain([]*parsed)
+	// retain removes every object that is not in a list of all. Those of the list have been put in.
+	retain(list map[mark]bool)
 }
 
-// parsed is what the feed keeps of an object until it puts that into the index.
+// parsed is what was read of an object.
 type parsed struct {
 	key
 
@@ -54,12 +63,18 @@ type parsed struct {
 
 // typed is a store of objects of type T. The index identifies each of them by an I.
 type typed[T client.Object, I comparable] struct {
-	// known has the objects in the index, with their I.
-	known map[key]I
+	// known has the objects in the index.
+	known map[types.NamespacedName]known[I]
 	// read returns the I of an object, and what puts it into the index. With an error, it returns an I only if a part is put in.
 	read func(T) (I, func(), error)
 	// forget removes it from the index.
 	forget func(I)
+}
+
+// known is an object in the index, with its I.
+type known[I comparable] struct {
+	uid types.UID
+	id  I
 }
 
 // errInactive says that an object exists but does not count.
@@ -80,33 +95,27 @@ func (s *typed[T, I]) parse(o client.Object) parsed {
 	}
 	return parsed{k, func() {
 		put()
-		if old, ok := s.known[k]; ok && old != id {
-			s.forget(old)
+		if old, ok := s.known[k.NamespacedName]; ok && old.id != id {
+			s.forget(old.id)
 		}
-		s.known[k] = id
+		s.known[k.NamespacedName] = known[I]{k.uid, id}
 	}, err}
 }
 
+// remove removes an object, unless another one has its name by now.
 func (s *typed[T, I]) remove(k key) {
-	if id, ok := s.known[k]; ok {
-		delete(s.known, k)
-		s.forget(id)
+	if old, ok := s.known[k.NamespacedName]; ok && old.uid == k.uid {
+		delete(s.known, k.NamespacedName)
+		s.forget(old.id)
 	}
 }
 
-func (s *typed[T, I]) retain(all []*parsed) {
-	removeOthers(slices.Collect(maps.Keys(s.known)), all, s.remove)
-}
+func (s *typed[T, I]) mark(k key) mark { return k.mark() }
 
-// removeOthers removes the known objects that are not in a list of all.
-func removeOthers(known []key, all []*parsed, remove func(key)) {
-	listed := make(map[key]bool, len(all))
-	for _, p := range all {
-		listed[p.key] = true
-	}
-	for _, k := range known {
-		if !listed[k] {
-			remove(k)
+func (s *typed[T, I]) retain(list map[mark]bool) {
+	for name, o := range s.known {
+		if k := (key{name, o.uid}); !list[s.mark(k)] {
+			s.remove(k)
 		}
 	}
 }
@@ -137,17 +146,11 @@ func (s many[T]) parse(o client.Object) parsed {
 
 func (s many[T]) remove(k key) { s.forget(s.uidOf(k)) }
 
-func (s many[T]) retain(all []*parsed) {
-	known := s.uids()
-	if len(known) == 0 {
-		return
-	}
-	listed := make(map[string]bool, len(all))
-	for _, p := range all {
-		listed[s.uidOf(p.key)] = true
-	}
-	for _, uid := range known {
-		if !listed[uid] {
+func (s many[T]) mark(k key) mark { return markOf(s.uidOf(k)) }
+
+func (s many[T]) retain(list map[mark]bool) {
+	for _, uid := range s.uids() {
+		if !list[markOf(uid)] {
 			s.forget(uid)
 		}
 	}
@@ -175,7 +178,7 @@ func newTokens(ix *authn.Index, namespace string) store {
 
 func newSites(ix *authn.Index) store {
 	return &typed[*tokensv1alpha1.AtlassianSite, authn.SiteName]{
-		known:  map[key]authn.SiteName{},
+		known:  map[types.NamespacedName]known[authn.SiteName]{},
 		forget: ix.DeleteSite,
 		read: func(s *tokensv1alpha1.AtlassianSite) (authn.SiteName, func(), error) {
 			if !s.DeletionTimestamp.IsZero() {
@@ -192,7 +195,7 @@ func newSites(ix *authn.Index) store {
 
 func newNamespaces(ix *authn.Index) store {
 	return &typed[*metav1.PartialObjectMetadata, string]{
-		known:  map[key]string{},
+		known:  map[types.NamespacedName]known[string]{},
 		forget: ix.DeleteNamespace,
 		read: func(n *metav1.PartialObjectMetadata) (string, func(), error) {
 			return n.Name, func() { ix.PutNamespace(n.Name, n.Labels) }, nil
@@ -222,7 +225,7 @@ var errMisnamed = errors.New("the name of the Secret does not match its content"
 
 func newCallerKeys(ix *authn.Index) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
-		known:  map[key]authn.SiteName{},
+		known:  map[types.NamespacedName]known[authn.SiteName]{},
 		forget: ix.DeleteCallerKeys,
 		read: func(s *corev1.Secret) (authn.SiteName, func(), error) {
 			k, err := authurl.DecodeKeys(s.Data[authurl.KeysDataKey])
@@ -243,7 +246,7 @@ func newCallerKeys(ix *authn.Index) store {
 
 func newProbeKeys(ix *authn.Index) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
-		known:  map[key]authn.SiteName{},
+		known:  map[types.NamespacedName]known[authn.SiteName]{},
 		forget: ix.DeleteProbeKey,
 		read: func(s *corev1.Secret) (authn.SiteName, func(), error) {
 			k, err := probe.Decode(s.Data[probe.DataKey])
@@ -263,7 +266,7 @@ func newProbeKeys(ix *authn.Index) store {
 // site needs one if v is nil.
 func newProjections(ix *authn.Index, v *license.Verifier) store {
 	return &typed[*corev1.Secret, authn.SiteName]{
-		known: map[key]authn.SiteName{},
+		known: map[types.NamespacedName]known[authn.SiteName]{},
 		forget: func(name authn.SiteName) {
 			ix.DeleteMemory(name)
 			ix.DeleteLicense(name)
@@ -301,7 +304,7 @@ type owner struct {
 
 func newCredentials(ix *authn.Index) store {
 	return &typed[*corev1.Secret, owner]{
-		known:  map[key]owner{},
+		known:  map[types.NamespacedName]known[owner]{},
 		forget: func(o owner) { ix.DeleteUpstreamCredential(o.site, o.user) },
 		read: func(s *corev1.Secret) (owner, func(), error) {
 			c, err := upstream.Decode(s.Data[upstream.DataKey])
