@@ -4,6 +4,7 @@ package recheck
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,50 +34,68 @@ type Round struct {
 	due   chan watch.Due
 
 	mu sync.Mutex
-	at map[types.NamespacedName]*looked
-	// ends is before the oldest and after the newest. There may be very many names, so the list is no package's.
-	ends looked
+	// at has where in all a name is. There may be very many names, so each is one text and the list has no pointers.
+	at map[string]int32
+	// all is a list, in which the first one is before the oldest and after the newest. free is one that is not in it, or 0, and its newer
+	// one is the next.
+	all  []looked
+	free int32
 	// share is the part of a name that is left of the shares so far.
 	share float64
 }
 
-// looked is a name and when it was added, as Unix time in nanoseconds.
+// looked is a name and when it was added, as Unix time in nanoseconds. older and newer are where in Round.all its neighbours are.
 type looked struct {
-	name         types.NamespacedName
+	name         string
 	when         int64
-	older, newer *looked
+	older, newer int32
 }
 
 // New returns an empty round.
 func New(c clock.WithTicker, pace Pace) *Round {
-	r := &Round{clock: c, pace: pace, due: make(chan watch.Due), at: map[types.NamespacedName]*looked{}}
-	r.ends.older, r.ends.newer = &r.ends, &r.ends
-	return r
+	return &Round{clock: c, pace: pace, due: make(chan watch.Due), at: map[string]int32{}, all: make([]looked, 1)}
 }
 
 // Add puts a name at the end, wherever it was.
 func (r *Round) Add(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remove(name)
-	l := &looked{name: name, when: r.clock.Now().UnixNano(), older: r.ends.older, newer: &r.ends}
-	l.older.newer, l.newer.older = l, l
-	r.at[name] = l
+	text := name.String()
+	r.remove(text)
+	i, newest := r.place(), r.all[0].older
+	r.all[i] = looked{name: text, when: r.clock.Now().UnixNano(), older: newest}
+	r.all[newest].newer, r.all[0].older = i, i
+	r.at[text] = i
+}
+
+// place returns one of all that is not in the list. The caller holds the lock.
+func (r *Round) place() int32 {
+	i := r.free
+	if i == 0 {
+		r.all = append(r.all, looked{})
+		return int32(len(r.all) - 1)
+	}
+	r.free = r.all[i].newer
+	return i
 }
 
 // Remove takes a name out.
 func (r *Round) Remove(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remove(name)
+	r.remove(name.String())
 }
 
 // remove takes a name out. The caller holds the lock.
-func (r *Round) remove(name types.NamespacedName) {
-	if l := r.at[name]; l != nil {
-		l.older.newer, l.newer.older = l.newer, l.older
-		delete(r.at, name)
+func (r *Round) remove(name string) {
+	i, ok := r.at[name]
+	if !ok {
+		return
 	}
+	gone := r.all[i]
+	r.all[gone.older].newer, r.all[gone.newer].older = gone.newer, gone.older
+	r.all[i], r.free = looked{newer: r.free}, i
+	delete(r.at, name)
 }
 
 // Next returns the share of a second, and takes it out of the round. Call it once a second.
@@ -86,9 +105,11 @@ func (r *Round) Next() []types.NamespacedName {
 	r.share += min(float64(r.pace.PerSecond), float64(len(r.at))*step.Seconds()/r.pace.Period.Seconds())
 	var next []types.NamespacedName
 	for ; r.share >= 1 && len(r.at) > 0; r.share-- {
-		name := r.ends.newer.name
+		name := r.all[r.all[0].newer].name
 		r.remove(name)
-		next = append(next, name)
+		var n types.NamespacedName
+		n.Namespace, n.Name, _ = strings.Cut(name, "/") // neither has a slash
+		next = append(next, n)
 	}
 	if len(r.at) == 0 {
 		r.share = 0
@@ -103,7 +124,7 @@ func (r *Round) Oldest() time.Duration {
 	if len(r.at) == 0 {
 		return 0
 	}
-	return r.clock.Since(time.Unix(0, r.ends.newer.when))
+	return r.clock.Since(time.Unix(0, r.all[r.all[0].newer].when))
 }
 
 // Start makes the round until ctx is done.
