@@ -40,8 +40,8 @@ type conn struct {
 // Read implements net.Conn.
 //
 // While a handler runs, an HTTP server reads one byte in the background, to learn whether the client has left. It takes longer to end
-// that than to answer a question. So on a brief connection the first read of one byte reads nothing, which readers take for "try again",
-// and the server does not. Those that do get their byte.
+// that than to answer a question. So on a brief connection the first read of one byte reads nothing. The server takes that for "nothing
+// has come" and does not read again. Other readers try again, and get their byte.
 func (c *conn) Read(p []byte) (n int, err error) {
 	if c.brief && len(p) == 1 && !c.looked.Swap(true) {
 		return 0, nil
@@ -95,8 +95,8 @@ func (c *conn) CloseWrite() error {
 	return below.CloseWrite()
 }
 
-// deadline is the deadline of reading or of writing. To set that of the connection below moves a timer. An earlier one does as well: when it
-// comes, what runs goes on with the right one.
+// deadline is the deadline of reading or of writing. To set that of the connection below moves a timer, so it is set only if it has to be
+// earlier. A read or write that it ends too early is tried again with the right one.
 type deadline struct {
 	mu sync.Mutex
 	// right is the one that counts, and below is that of the connection below. Zero means none.
