@@ -16,6 +16,7 @@ import (
 
 	"apitokens.dev/operator/internal/plugin"
 	"apitokens.dev/operator/internal/plugin/exit"
+	"apitokens.dev/operator/internal/plugin/output"
 )
 
 func main() { os.Exit(run()) }
@@ -26,10 +27,10 @@ func run() int {
 	klog.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := plugin.New(genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}, time.Now)
-	err := root.ExecuteContext(ctx)
+	streams := genericiooptions.IOStreams{In: os.Stdin, Out: output.TerminalOf(os.Stdout), ErrOut: output.TerminalOf(os.Stderr)}
+	err := plugin.New(streams, time.Now).ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "Error:", err)
+		fmt.Fprintln(streams.ErrOut, "Error:", err)
 	}
 	return exit.CodeOf(err)
 }

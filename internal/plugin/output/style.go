@@ -3,8 +3,6 @@ package output
 import (
 	"io"
 	"os"
-
-	"golang.org/x/term"
 )
 
 // Style colours words for people. Its zero value colours nothing.
@@ -12,8 +10,8 @@ type Style struct{ colour bool }
 
 // StyleOf returns the style of a writer: with colours only on a terminal, and not if NO_COLOR is set (https://no-color.org).
 func StyleOf(w io.Writer) Style {
-	file, ok := w.(*os.File)
-	return Style{colour: ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))}
+	t, ok := w.(*Terminal)
+	return Style{colour: ok && t.is && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 // Good returns a text in green.
