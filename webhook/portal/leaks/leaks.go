@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
@@ -52,6 +54,8 @@ type intake struct {
 
 	options Options
 	finds   *prometheus.CounterVec
+	// unreadable limits, by scanner, the lines about a file that cannot be read: anyone may send messages.
+	unreadable map[string]*rate.Sometimes
 }
 
 // The names of the services, for logs, Events and metrics.
@@ -59,11 +63,7 @@ const gitHub, gitLab = "GitHub", "GitLab"
 
 // Routes returns the handlers of the messages that are on, by their paths below the context path.
 func Routes(s *selfservice.Service, o Options, r prometheus.Registerer) map[string]http.Handler {
-	in := &intake{Service: s, options: o, finds: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "apitoken_portal_leaks_total",
-		Help: "Leaked texts that secret scanning reported, and tokens that were revoked because of them.",
-	}, []string{"scanner", "result"})}
-	r.MustRegister(in.finds)
+	in := newIntake(s, o, r)
 	routes := map[string]http.Handler{}
 	if o.GitHubKeys != "" {
 		in.prepare(gitHub)
@@ -75,6 +75,18 @@ func Routes(s *selfservice.Service, o Options, r prometheus.Registerer) map[stri
 		routes[Path+"/gitlab/v1/revoke_tokens"] = handler(http.MethodPost, in.takeFromGitLab)
 	}
 	return routes
+}
+
+func newIntake(s *selfservice.Service, o Options, r prometheus.Registerer) *intake {
+	in := &intake{Service: s, options: o, unreadable: map[string]*rate.Sometimes{}, finds: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "apitoken_portal_leaks_total",
+		Help: "Leaked texts that secret scanning reported, and tokens that were revoked because of them.",
+	}, []string{"scanner", "result"})}
+	r.MustRegister(in.finds)
+	for _, scanner := range []string{gitHub, gitLab} {
+		in.unreadable[scanner] = &rate.Sometimes{Interval: time.Minute}
+	}
+	return in
 }
 
 // The results of finds.
@@ -161,7 +173,9 @@ func decode[T any](body []byte) (finds []T, err error) {
 func (in *intake) refuses(scanner string, err error) error {
 	in.finds.WithLabelValues(scanner, refused).Inc()
 	if err != nil {
-		in.Logger.Error(err, "A message about leaked tokens cannot be checked", "scanner", scanner)
+		in.unreadable[scanner].Do(func() {
+			in.Logger.Error(err, "Messages about leaked tokens cannot be checked; this is logged once a minute at most", "scanner", scanner)
+		})
 		return err
 	}
 	return errUnauthenticated
