@@ -81,7 +81,7 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
 	found, decoy := ix.entries.first(id), ix.decoy(id)
 	e = cmp.Or(found, decoy)
-	same, here, alone := e.tokenID() == string(id), e.place.Value().site == at, e.alone()
+	same, here, alone := e.tokenID() == string(id), e.place.Value().site == at, !e.contested
 	return e, same && here && alone
 }
 
@@ -91,11 +91,11 @@ var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody"
 // decoy returns an entry to verify an unknown id with. It is the same entry each time for one id, and different entries for
 // different ids, so that it lies as deep in memory as an entry of its own would.
 func (ix *Index) decoy(id []byte) *entry {
-	n := uint64(len(ix.entries.generated))
+	n := uint64(ix.entries.generated.size)
 	if n == 0 {
 		return emptyIndexDecoy
 	}
-	return ix.entries.generated[maphash.Bytes(ix.seed, id)%n]
+	return ix.entries.generated.at(position(maphash.Bytes(ix.seed, id) % n))
 }
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the

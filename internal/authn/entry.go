@@ -11,12 +11,13 @@ import (
 
 // entry is a record in the index, together with its APIToken. The two agree.
 //
-// There are as many entries as tokens, so an entry is small: two allocations, texts one after the other in one of them, and all that
-// few tokens have in a third one.
+// There are as many entries as tokens, so an entry is small: its texts lie one after the other, and all that few tokens have is
+// elsewhere.
 type entry struct {
-	// text has the texts of the entry, and ends are where each of them ends.
+	// text has the texts of the entry, and ends are where each of them ends. kept means that the text lies in a piece of a pile.
 	text string
 	ends [texts]uint32
+	kept bool
 	// hash belongs to the only secret, which was issued at issued. Other secrets are rare.
 	hash record.Hash
 	// dead means that none of the record's secrets authenticates any more, because the APIToken is gone. It is false while the
@@ -25,16 +26,15 @@ type entry struct {
 	imported, portal, suspended bool
 	// days and until are the requested lifetime.
 	days int32
-	// position is where the entry is in Index.entries.
+	// position is where the entry is in Index.entries. contested means that another one of them has the same token id and is as dead: then
+	// neither counts.
 	position      position
+	contested     bool
 	issued, until instant
 	// place is what many entries share.
 	place unique.Handle[place]
 	// rare is nil for most entries.
 	rare *rare
-	// duplicate is the next entry with the same token id: first come those that are not dead. While there is another one that is as
-	// dead, neither counts.
-	duplicate *entry
 }
 
 // The texts of an entry.

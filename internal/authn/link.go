@@ -31,6 +31,9 @@ func (ix *Index) link(uid string, p parts, old *entry) {
 		return
 	}
 	e := newEntry(uid, p)
+	if old != nil && old.text == e.text { // its texts rarely change
+		e.text, e.kept = old.text, old.kept
+	}
 	ix.entries.add(uid, e)
 	if !e.dead {
 		ix.living++
@@ -70,6 +73,9 @@ func (ix *Index) unlink(uid string) *entry {
 	if e == nil {
 		return nil
 	}
+	if !e.imported {
+		e = new(*e) // the table overwrites its own
+	}
 	ix.entries.remove(uid, e)
 	if !e.dead {
 		ix.living--
@@ -88,6 +94,3 @@ func (ix *Index) importedOf(e *entry) importedTokens {
 	}
 	return ix.imported
 }
-
-// alone reports whether no other entry has the same token id and is as dead.
-func (e *entry) alone() bool { return e.duplicate == nil || e.duplicate.dead != e.dead }

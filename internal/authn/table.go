@@ -1,16 +1,22 @@
 package authn
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"iter"
+	"slices"
+)
 
 // table has entries by UID and, if they are generated, by token id. There are as many as tokens, and the garbage collector looks at
-// every pointer in it, so its keys have none.
+// every pointer in it, so it refers to generated entries by their positions.
 type table struct {
 	byUID map[uidKey]position
-	// byID has generated tokens, as lists linked by duplicate. The living and the dead ones are in one map, so that it takes the same
-	// time to find either.
-	byID map[idKey]*entry
+	// byID has generated tokens. Of those with the same token id it has the first one, and duplicates has the others: first come those
+	// that are not dead. The living and the dead ones are in one map, so that it takes the same time to find either.
+	byID       map[idKey]position
+	duplicates map[idKey][]position
 	// generated and imported have the entries of either kind, in any order.
-	generated, imported []*entry
+	generated pile
+	imported  []*entry
 }
 
 // uidKey stands for a UID, which may have any length.
@@ -33,9 +39,11 @@ func keyOfID[T string | []byte](id T) (k idKey) {
 // position is the index of an entry in generated, or the complement of its index in imported.
 type position int32
 
-func newTable() table { return table{byUID: map[uidKey]position{}, byID: map[idKey]*entry{}} }
+func newTable() table {
+	return table{byUID: map[uidKey]position{}, byID: map[idKey]position{}, duplicates: map[idKey][]position{}}
+}
 
-// find returns the entry with a UID, or nil.
+// find returns the entry with a UID, or nil. It stays where it is until the table changes.
 func (t *table) find(uid string) *entry {
 	at, ok := t.byUID[keyOfUID(uid)]
 	switch {
@@ -44,18 +52,33 @@ func (t *table) find(uid string) *entry {
 	case at < 0:
 		return t.imported[^at]
 	}
-	return t.generated[at]
+	return t.generated.at(at)
 }
 
-// add adds an entry under a UID.
+// all returns all entries.
+func (t *table) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for i := range t.generated.size {
+			if !yield(t.generated.at(i)) {
+				return
+			}
+		}
+		for _, e := range t.imported {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// add adds an entry under a UID. It copies a generated one.
 func (t *table) add(uid string, e *entry) {
 	if e.imported {
 		e.position = ^position(len(t.imported))
 		t.imported = append(t.imported, e)
 	} else {
-		e.position = position(len(t.generated))
-		t.generated = append(t.generated, e)
-		t.link(e)
+		e.position = t.generated.size
+		t.link(t.generated.add(e))
 	}
 	t.byUID[keyOfUID(uid)] = e.position
 }
@@ -64,54 +87,89 @@ func (t *table) add(uid string, e *entry) {
 func (t *table) remove(uid string, e *entry) {
 	delete(t.byUID, keyOfUID(uid))
 	if e.imported {
-		t.imported = t.fill(t.imported, int(^e.position), e.position)
+		t.removeImported(int(^e.position))
 		return
 	}
 	t.unlink(e)
-	t.generated = t.fill(t.generated, int(e.position), e.position)
+	at, last := e.position, t.generated.at(t.generated.size-1)
+	if at != last.position {
+		t.move(last, at)
+	}
+	t.generated.remove(at)
 }
 
-// fill moves the last entry of a list to index i, which is its position at, and shortens the list.
-func (t *table) fill(list []*entry, i int, at position) []*entry {
-	end := len(list) - 1
-	if last := list[end]; i < end {
-		list[i], last.position = last, at
-		t.byUID[keyOfUID(last.at(textUID))] = at
+func (t *table) removeImported(i int) {
+	end := len(t.imported) - 1
+	if last := t.imported[end]; i < end {
+		t.imported[i], last.position = last, ^position(i)
+		t.byUID[keyOfUID(last.at(textUID))] = last.position
 	}
-	list[end] = nil
-	return list[:end]
+	t.imported[end] = nil
+	t.imported = t.imported[:end]
+}
+
+// move gives a generated entry another position.
+func (t *table) move(e *entry, to position) {
+	id, from := keyOfID(e.tokenID()), e.position
+	if t.byID[id] == from {
+		t.byID[id] = to
+	} else {
+		others := t.duplicates[id]
+		others[slices.Index(others, from)] = to
+	}
+	t.byUID[keyOfUID(e.at(textUID))] = to
+	e.position = to
 }
 
 // first returns the first entry with a token id, or nil.
-func (t *table) first(id []byte) *entry { return t.byID[keyOfID(id)] }
+func (t *table) first(id []byte) *entry {
+	at, ok := t.byID[keyOfID(id)]
+	if !ok {
+		return nil
+	}
+	return t.generated.at(at)
+}
 
-// link adds an entry to those with its token id, before those that are dead.
+// link adds an entry to those with its token id.
 func (t *table) link(e *entry) {
 	id := keyOfID(e.tokenID())
-	first := t.byID[id]
-	if !e.dead || first == nil || first.dead {
-		t.byID[id], e.duplicate = e, first
+	first, ok := t.byID[id]
+	if !ok {
+		t.byID[id], e.contested = e.position, false
 		return
 	}
-	last := first
-	for last.duplicate != nil && !last.duplicate.dead {
-		last = last.duplicate
-	}
-	e.duplicate, last.duplicate = last.duplicate, e
+	t.arrange(id, append([]position{first, e.position}, t.duplicates[id]...))
 }
 
 // unlink removes an entry from those with its token id.
 func (t *table) unlink(e *entry) {
 	id := keyOfID(e.tokenID())
-	first := t.byID[id]
-	if first != e {
-		for first.duplicate != e {
-			first = first.duplicate
-		}
-		first.duplicate = e.duplicate
+	others := t.duplicates[id]
+	if len(others) == 0 {
+		delete(t.byID, id)
 		return
 	}
-	if t.byID[id] = e.duplicate; e.duplicate == nil {
-		delete(t.byID, id)
+	all := append([]position{t.byID[id]}, others...)
+	t.arrange(id, slices.DeleteFunc(all, func(at position) bool { return at == e.position }))
+}
+
+// arrange makes these the entries with a token id.
+func (t *table) arrange(id idKey, all []position) {
+	var living, dead []position
+	for _, at := range all {
+		if t.generated.at(at).dead {
+			dead = append(dead, at)
+		} else {
+			living = append(living, at)
+		}
+	}
+	for _, same := range [][]position{living, dead} {
+		for _, at := range same {
+			t.generated.at(at).contested = len(same) > 1
+		}
+	}
+	all = slices.Concat(living, dead)
+	if t.byID[id], t.duplicates[id] = all[0], all[1:]; len(all) == 1 {
+		delete(t.duplicates, id)
 	}
 }

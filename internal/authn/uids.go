@@ -27,11 +27,9 @@ func (ix *Index) uids(loose func(parts) bool, linked func(*entry) bool) (uids []
 			uids = append(uids, uid)
 		}
 	}
-	for _, entries := range [][]*entry{ix.entries.generated, ix.entries.imported} {
-		for _, e := range entries {
-			if linked(e) {
-				uids = append(uids, e.at(textUID))
-			}
+	for e := range ix.entries.all() {
+		if linked(e) {
+			uids = append(uids, e.at(textUID))
 		}
 	}
 	return uids
