@@ -59,6 +59,9 @@ var removesAddress = twice(`remove: \[X-Real-IP\]`)
 // twice returns an expression that matches a text in which another matches twice.
 func twice(expression string) string { return `(?s)` + expression + `.*` + expression }
 
+// removesCredential is in the route that is not asked about.
+const removesCredential = `remove: \[Authorization, `
+
 const overGRPC = "over gRPC the answer names each header to set and to remove"
 
 // traps are the ways in which external authentication fails open, by the samples.
@@ -70,12 +73,19 @@ var traps = map[string]trap{
 	}, map[string]string{"envoy-gateway": overGRPC, "contour": overGRPC, "kgateway": overGRPC, "agentgateway": overGRPC}, nil},
 	"identity headers of clients are cleared": {map[string]string{
 		"nginx": `proxy_set_header X-Forwarded-User "";`, "haproxy": `del-header \^x\[-_\.\]forwarded`, "caddy": `request_header -X-Forwarded-User`,
-		"traefik": `X-Forwarded-User: ""`, "envoy-gateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "agentgateway": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "gateway-api": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
-		"apisix": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`, "kgateway": `jira-web are those of \.\./envoy-gateway`,
-		"istio": `remove: \[X-Forwarded-User, X-Api-Token-Id\]`,
+		"traefik": `X-Forwarded-User: ""`, "envoy-gateway": `remove: \[Authorization, X-Forwarded-User, X-Api-Token-Id\]`, "agentgateway": `remove: \[Authorization, X-Forwarded-User, X-Api-Token-Id\]`, "gateway-api": `remove: \[Authorization, X-Forwarded-User, X-Api-Token-Id\]`,
+		"apisix": `remove: \[Authorization, X-Forwarded-User, X-Api-Token-Id\]`, "kgateway": `jira-web are those of \.\./envoy-gateway`,
+		"istio": `remove: \[Authorization, X-Forwarded-User, X-Api-Token-Id\]`,
 	}, map[string]string{"contour": "it asks about the whole host"}, map[string]string{
 		"ingress-nginx": `and a client's .X-Forwarded-User. passes`, "haproxy-ingress": `.X-Forwarded-User. itself reaches it too`,
 	}},
+	"a credential that the match does not see": {map[string]string{
+		"envoy-gateway": removesCredential, "agentgateway": removesCredential, "gateway-api": removesCredential, "istio": removesCredential, "apisix": removesCredential,
+		"kgateway": `jira-web are those of \.\./envoy-gateway`,
+	}, map[string]string{
+		"nginx": "compares bytes", "haproxy": "looks whether there is one", "caddy": "looks whether there is one", "traefik": "matches every byte",
+		"contour": "it asks about the whole host", "ingress-nginx": "it asks by path", "haproxy-ingress": "it asks by path",
+	}, nil},
 	"other spellings of identity headers": {map[string]string{
 		"traefik": `aliasHeadersStrategy=delete`, "haproxy": `\[-_\.\]user\$ -m reg`, "envoy-gateway": `withUnderscoresAction: DropHeader`,
 		"caddy": "Caddy drops names with `_` and `.` itself",

@@ -48,6 +48,14 @@ type program struct {
 	unready, away int
 }
 
+// asked are targets at which it asks about credentials: one below /rest/, and one elsewhere.
+func (p program) asked() []string {
+	if p.restAlone {
+		return []string{myself}
+	}
+	return []string{myself, "/secure/Dashboard.jspa"}
+}
+
 func programs() []program {
 	traefik := []string{
 		"PathPrefix(`/", "PathPrefix(`/jira/",
