@@ -63,7 +63,7 @@ func Pages(t *testing.T, typed string) map[string]string {
 		v.Title, v.Product, v.User, v.DisplayName, v.Quota = typed, tokensv1alpha1.ProductJira, typed, typed+"!", 10
 		v.Home, v.Page, v.BaseURL = "/jira/", "/jira"+selfservice.PagePath, "https://example.com/jira"
 		var page bytes.Buffer
-		if err := templates.ExecuteTemplate(&page, "page.html", v); err != nil {
+		if err := v.node().Render(&page); err != nil {
 			t.Fatal(err)
 		}
 		pages[name] = page.String()

@@ -3,9 +3,7 @@ package page
 import (
 	"bytes"
 	"cmp"
-	"embed"
 	"fmt"
-	"html/template"
 	"net/http"
 	"regexp"
 	"strings"
@@ -16,11 +14,6 @@ import (
 	"apitokens.dev/operator/internal/terms"
 	"apitokens.dev/operator/webhook/portal/selfservice"
 )
-
-//go:embed templates
-var sources embed.FS
-
-var templates = template.Must(template.ParseFS(sources, "templates/*.html"))
 
 // view is the content of a page. It shows Refusal or Created if they are set, and else the list.
 type view struct {
@@ -179,7 +172,7 @@ func (c *call) address(v *view) {
 // write renders a page before it sends the status, so that a fault in a template is not a half page.
 func (c *call) write(status int, v view) error {
 	var page bytes.Buffer
-	if err := templates.ExecuteTemplate(&page, "page.html", v); err != nil {
+	if err := v.node().Render(&page); err != nil {
 		return fmt.Errorf("rendering the page: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "text/html; charset=utf-8")
