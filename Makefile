@@ -113,7 +113,8 @@ test-unit: ## Run the tests that need no API server, nginx or browser (seconds, 
 
 .PHONY: build
 build: ## Build the operator into bin/
-	go build -trimpath -o $(BIN)/ ./cmd/...
+	hack/release/build.sh -trimpath -o $(BIN)/
+	go build -trimpath -o $(BIN)/ ./cmd/kubectl-apitoken
 
 # The tag of the image. The manifests in config name `dev`.
 VERSION ?= dev

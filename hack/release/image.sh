@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 binaries=()
 for arch; do
     echo "Building the operator for linux/$arch."
-    CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -buildvcs=true -ldflags '-s -w' -o "$work/$arch" ./cmd/apitoken-operator
+    CGO_ENABLED=0 GOOS=linux GOARCH=$arch hack/release/build.sh -trimpath -buildvcs=true -ldflags '-s -w' -o "$work/$arch"
     binaries+=("$work/$arch")
 done
 go build -C hack/tools/image -trimpath -o "$work/image" .

@@ -143,7 +143,7 @@ func buildShared(ctx context.Context, to string) error {
 		return fmt.Errorf("waiting for another build: %w", err)
 	}
 	// A process that this one starts meanwhile would hold a copy open for writing, and nobody could run it: cp is not this one.
-	for _, args := range [][]string{{"go", "build", "-o", shared, "./cmd/apitoken-operator"}, {"cp", shared, to}} {
+	for _, args := range [][]string{{"hack/release/build.sh", "-o", shared}, {"cp", shared, to}} {
 		command := exec.CommandContext(ctx, args[0], args[1:]...)
 		command.Dir = root
 		if out, err := command.CombinedOutput(); err != nil {
