@@ -169,7 +169,7 @@ func (c *call) address(v *view) {
 	}
 }
 
-// write renders a page before it sends the status, so that a fault in a template is not a half page.
+// write renders a page before it sends the status, so that a fault is no half page.
 func (c *call) write(status int, v view) error {
 	var page bytes.Buffer
 	if err := v.node().Render(&page); err != nil {
