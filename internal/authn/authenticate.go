@@ -17,6 +17,8 @@ type verified struct {
 	*entry
 	// secret is the index of the record's entry that was presented.
 	secret int
+	// acts is what the owner acts with at the product, or nil.
+	acts *actingCredential
 	// path is the canonical path below the context path. fault is specialCharacter if it cannot be judged, else faultless.
 	path  []byte
 	fault pathFault
@@ -42,7 +44,8 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 // reason.
 func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
-		return verified{entry: c.imported}, ix.validity(q.site, c.imported, 0, q.now)
+		acts := ix.actingAs(q.site, c.imported)
+		return verified{entry: c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
 }
@@ -57,9 +60,10 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
-	validity := ix.validity(q.site, e, max(secret, 0), q.now)
+	acts := ix.actingAs(q.site, e)
+	validity := ix.validity(q.site, e, acts, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
-		return verified{entry: e, secret: secret}, ""
+		return verified{entry: e, secret: secret, acts: acts}, ""
 	}
 	deadSecrets := e.more().deadSecrets
 	dead := record.Verify(deadSecrets, c.password)
@@ -91,19 +95,24 @@ var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody"
 // decoy returns an entry to verify an unknown id with. It is the same entry each time for one id, and different entries for
 // different ids, so that it lies as deep in memory as an entry of its own would.
 func (ix *Index) decoy(id []byte) *entry {
-	n := uint64(ix.entries.generated.size)
-	if n == 0 {
+	decoys := ix.entries.decoys
+	if len(decoys) == 0 {
 		return emptyIndexDecoy
 	}
-	return ix.entries.generated.at(position(maphash.Bytes(ix.seed, id) % n))
+	return ix.entries.generated.at(decoys[maphash.Bytes(ix.seed, id)%uint64(len(decoys))])
+}
+
+// actingAs returns what the owner of a token acts with at the product of the site, or nil.
+func (ix *Index) actingAs(s *site, e *entry) *actingCredential {
+	return ix.credentials[siteUser{s.name, e.user()}]
 }
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
 // the time reveals nothing. It is the step *judge* of the model of stopping.
-func (ix *Index) validity(s *site, e *entry, secret int, now time.Time) Reason {
+func (ix *Index) validity(s *site, e *entry, acts *actingCredential, secret int, now time.Time) Reason {
 	at, of := e.place.Value(), e.secretAt(secret)
-	blocked := ix.blocks(s, e)
+	blocked := s.blocks(e, acts)
 	closed := !ix.allowsNamespace(s, at.namespace) || at.parent != "" && !ix.allowsNamespace(s, at.parent)
 	lasts := lifetime.ValidityOf(&of, e.lifetime(), s.lifetime, now)
 	switch {
@@ -134,9 +143,9 @@ func (ix *Index) allowsNamespace(s *site, namespace string) bool {
 
 // blocks reports whether the site blocks the owner of a token: by name, by the key that the token belongs to, or by the key
 // that the owner acts with. It looks at all three each time, so that the time reveals nothing.
-func (ix *Index) blocks(s *site, e *entry) bool {
+func (s *site) blocks(e *entry, acts *actingCredential) bool {
 	name, key := s.blockedNames[e.user()], s.blockedKeys[e.userKey()]
-	acting := s.blockedKeys[ix.credentials[siteUser{s.name, e.user()}].UserKey]
+	acting := s.blockedKeys[cmp.Or(acts, &actingCredential{}).userKey]
 	return name || key || acting
 }
 

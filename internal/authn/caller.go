@@ -16,9 +16,9 @@ type callerKeys struct {
 	ends map[string]time.Time
 }
 
-// knowsCallerKey reports whether the caller is the site's own ingress. The caller holds the lock.
-func (ix *Index) knowsCallerKey(r *Request, now time.Time) bool {
-	k, match := ix.callerKeys[r.Site], 0
+// know reports whether the caller is the site's own ingress.
+func (k callerKeys) know(r *Request, now time.Time) bool {
+	match := 0
 	for _, key := range k.keys[r.Contract] {
 		if end, ends := k.ends[key]; !ends || now.Before(end) {
 			match |= equal(key, r.CallerKey)

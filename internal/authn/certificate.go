@@ -140,10 +140,10 @@ func (ix *Index) certifiedCallers(of SiteName) *certifiedCallers {
 }
 
 // refuseCaller returns why a caller is not the site's own ingress, or empty. The caller holds the lock.
-func (ix *Index) refuseCaller(s *site, r *Request, now time.Time) Reason {
+func (s *site) refuseCaller(r *Request, now time.Time) Reason {
 	switch {
 	case s.callers == nil:
-		if !ix.knowsCallerKey(r, now) {
+		if !s.callerKeys.know(r, now) {
 			return ReasonCallerKeyMismatch
 		}
 		return ""

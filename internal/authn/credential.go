@@ -103,12 +103,14 @@ func joinsBasic(value string) bool {
 	return false
 }
 
+var strict = base64.StdEncoding.Strict()
+
 func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 	if len(encoded) > maxBasic {
 		return credential{kind: malformed}
 	}
 	// Decode strictly and trim nothing: a folded or joined header contains spaces or commas.
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(encoded))
+	n, err := strict.Decode(buf[:], []byte(encoded))
 	if err != nil {
 		return credential{kind: malformed}
 	}

@@ -141,6 +141,11 @@ func withoutExtension(segment []byte) []byte {
 // refuse too much.
 func (p *segmentPattern) matches(segment []byte) bool {
 	between := len(segment) - len(p.before) - len(p.after)
-	return (between == 0 || p.star && between > 0) &&
-		username.Is(p.before, segment[:len(p.before)]) && username.Is(p.after, segment[len(segment)-len(p.after):])
+	switch {
+	case between < 0, between > 0 && !p.star:
+		return false
+	case p.before != "" && (segment[0]^p.before[0])&^('a'-'A') != 0: // as with most patterns
+		return false
+	}
+	return username.Is(p.before, segment[:len(p.before)]) && username.Is(p.after, segment[len(segment)-len(p.after):])
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"cmp"
 	"net/netip"
+	"sync"
 	"time"
 
 	"apitokens.dev/operator/internal/record"
@@ -39,6 +40,8 @@ type question struct {
 	client netip.Addr
 	now    time.Time
 	slow   *slowHashAttempt
+	// decision is zero until a step ends the request. The steps do not return it, because it is large.
+	decision *Decision
 }
 
 // decideWithSlowHashes decides, and computes the slow hashes that the decision needs.
@@ -66,7 +69,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
 }
 
 // decide takes the five steps. Each step but the last either ends with a Decision or leads to the next.
-func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) Decision {
+func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) (d Decision) {
 	defer ix.mu.read().RUnlock()
 	slow.pending, slow.forLog = nil, false
 	s, reason := ix.caller(r, m, now)
@@ -74,30 +77,31 @@ func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt
 		return Decision{Verdict: CannotDecide, Reason: reason}
 	}
 	client := r.Client.address(s.trustedHops)
-	d := ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow})
+	ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow, decision: &d})
 	d.Client = client
 	return d
 }
 
+// memory is what a decision writes to. It is used again, because on the stack of a new connection it would have the stack grow.
+type memory struct {
+	decoded [maxBasic]byte
+	path    [maxPath]byte
+}
+
+var memories = sync.Pool{New: func() any { return &memory{} }}
+
 // judge takes the steps that follow when the caller is known.
-func (ix *Index) judge(q *question) Decision {
-	var decoded [maxBasic]byte
-	c, d, ended := ix.credential(q, &decoded)
-	if ended {
-		return d
+func (ix *Index) judge(q *question) {
+	memory := memories.Get().(*memory)
+	defer memories.Put(memory)
+	c, ended := ix.credential(q, &memory.decoded)
+	if ended || ix.probe(q, c) {
+		return
 	}
-	if d, ended = ix.probe(q, c); ended {
-		return d
+	v, ended := ix.authenticate(q, c, memory.path[:0])
+	if !ended && !ix.authorize(q, v) {
+		ix.attach(q, v)
 	}
-	var buf [maxPath]byte
-	v, d, ended := ix.authenticate(q, c, buf[:0])
-	if ended {
-		return d
-	}
-	if d, ended = ix.authorize(q, v); ended {
-		return d
-	}
-	return ix.attach(q, v)
 }
 
 // caller returns the site that the caller may ask for. Without one it returns the reason.
@@ -110,7 +114,7 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 		return nil, ReasonUnknownSite
 	}
 	if m == gatewayRequest {
-		if reason := ix.refuseCaller(s, r, now); reason != "" {
+		if reason := s.refuseCaller(r, now); reason != "" {
 			return nil, reason
 		}
 	}
@@ -122,109 +126,117 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 
 // credential finds out whether the request presents a credential of ours. A malformed or misplaced one ends here, and so
 // does a request without one.
-func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, d Decision, ended bool) {
+func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, ended bool) {
 	c = parseCredential(q.Request, q.site.bearer, decoded)
 	switch c.kind {
 	case malformed:
-		return credential{}, unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...)), true
+		return credential{}, q.unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...))
 	case misplaced:
 		id := cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))
-		return credential{}, unauthorized(ReasonSchemeNotAccepted, id), true
+		return credential{}, q.unauthorized(ReasonSchemeNotAccepted, id)
 	case inQuery:
-		return credential{}, Decision{Verdict: Forbidden, Reason: ReasonCredentialParameter, TokenID: presentedID(q.query())}, true
+		q.decision.Verdict, q.decision.Reason, q.decision.TokenID = Forbidden, ReasonCredentialParameter, presentedID(q.query())
+		return credential{}, true
 	case ours:
-		return c, Decision{}, false
+		return c, false
 	}
 	e, reason := ix.findImported(q, c)
 	switch {
 	case reason != "":
-		return credential{}, unauthorized(reason, ""), true
+		return credential{}, q.unauthorized(reason, "")
 	case e == nil:
-		return credential{}, ix.other(q, c), true
+		*q.decision = ix.other(q, c)
+		return credential{}, true
 	}
 	c.imported = e
-	return c, Decision{}, false
+	return c, false
 }
 
 // authenticate returns the token that the credential verifies as. A credential of ours that does not verify ends here.
 // It appends the path to buf.
-func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified, d Decision, ended bool) {
+func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified, ended bool) {
 	path, fault := canonicalPath(buf, q.path())
 	switch {
 	case fault == ambiguous:
-		return verified{}, unauthorized(ReasonAmbiguousPath, c.id()), true
+		return verified{}, q.unauthorized(ReasonAmbiguousPath, c.id())
 	case !q.site.acceptsTokensAt(path, q.mode):
-		return verified{}, unauthorized(ReasonPathNotAccepted, c.id()), true
+		return verified{}, q.unauthorized(ReasonPathNotAccepted, c.id())
 	case isRedispatched(path[len(q.site.contextPath):]):
-		return verified{}, unauthorized(ReasonAmbiguousPath, c.id()), true
+		return verified{}, q.unauthorized(ReasonAmbiguousPath, c.id())
 	}
 	v, reason := ix.verify(q, c)
 	if reason != "" {
-		d = unauthorized(reason, c.id())
+		q.unauthorized(reason, c.id())
 		// Each refusal of a token that was looked for makes a copy of the name, so that all of them take the same time.
 		if reason != ReasonMalformedToken {
-			d.Claimed = string(c.user)
+			q.decision.Claimed = string(c.user)
 		}
 		if reason != ReasonWrongUser {
-			d.Claimed = ""
+			q.decision.Claimed = ""
 		}
-		return verified{}, d, true
+		return verified{}, true
 	}
 	v.path, v.fault = path[len(q.site.contextPath):], fault
-	return v, Decision{}, false
+	return v, false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
-func (ix *Index) authorize(q *question, v verified) (d Decision, ended bool) {
-	switch {
+func (ix *Index) authorize(q *question, v verified) (ended bool) {
+	switch query := q.query(); {
 	case v.fault == specialCharacter:
-		return v.forbidden(ReasonPathCharacterNotAllowed), true
+		return q.forbidden(v, ReasonPathCharacterNotAllowed)
 	case issuesCredentials(v.path):
-		return v.forbidden(ReasonCredentialPath), true
-	case queryHasSeraphParameter(q.query()), queryPresentsToken(q.query()):
-		return v.forbidden(ReasonCredentialParameter), true
+		return q.forbidden(v, ReasonCredentialPath)
+	case queryHasSeraphParameter(query), queryPresentsToken(query):
+		return q.forbidden(v, ReasonCredentialParameter)
 	}
 	// Tokens are managed without a licence.
 	if q.mode == gatewayRequest {
 		if reason := ix.unlicensed(q.site, q.now); reason != "" {
-			return v.forbidden(reason), true
+			return q.forbidden(v, reason)
 		}
 	}
 	for _, limits := range [...]*Limits{&q.site.limits, &v.more().limits} {
 		if reason := limits.forbid(q.Method, q.client, v.path); reason != "" {
-			return v.forbidden(reason), true
+			return q.forbidden(v, reason)
 		}
 	}
-	return Decision{}, false
+	return false
 }
 
 // attach adds what the owner acts with at the product: a credential, or a header with their name. A request to the operator's own
 // API needs neither.
-func (ix *Index) attach(q *question, v verified) Decision {
-	d := Decision{
-		Verdict: Allow, Reason: ReasonAuthenticated, User: v.user(), UserKey: v.userKey(), TokenID: v.tokenID(), APIToken: v.name(),
-	}
+func (ix *Index) attach(q *question, v verified) {
+	d := q.decision
 	if q.mode == ownAPIRequest {
 		d.Secret = new(v.secretAt(v.secret))
-		return d
+	} else {
+		if reason := v.notAttachable(q.site); reason != "" {
+			q.forbidden(v, reason)
+			return
+		}
+		d.Target, d.IdentityHeader = mergeSlashes(q.Target), q.site.identityHeader
+		if d.IdentityHeader == "" {
+			d.Authorization = v.acts.authorization
+		}
 	}
-	header := q.site.identityHeader
-	c, ok := ix.credentials[siteUser{q.Site, d.User}]
+	d.Verdict, d.Reason, d.User, d.UserKey, d.TokenID, d.APIToken = Allow, ReasonAuthenticated, v.user(), v.userKey(), v.tokenID(), v.name()
+}
+
+// notAttachable returns the reason why the owner cannot act at the product, or "".
+func (v verified) notAttachable(s *site) Reason {
+	header, key, acts := s.identityHeader, v.userKey(), v.acts
 	switch {
-	case header == "" && (!ok || d.UserKey == "" && c.UserKey != ""): // it may be a former user's of this name
-		return v.forbidden(ReasonUpstreamCredentialMissing)
-	case d.UserKey != "" && c.UserKey != "" && d.UserKey != c.UserKey:
-		return v.forbidden(ReasonOwnerChanged)
-	case header == "" && c.Origin != q.site.origin:
-		return v.forbidden(ReasonUpstreamChanged)
-	case header != "" && !username.FitsHeader(d.User):
-		return v.forbidden(ReasonIdentityNotRepresentable)
+	case header == "" && (acts == nil || key == "" && acts.userKey != ""): // it may be a former user's of this name
+		return ReasonUpstreamCredentialMissing
+	case key != "" && acts != nil && acts.userKey != "" && key != acts.userKey:
+		return ReasonOwnerChanged
+	case header == "" && acts.origin != s.origin:
+		return ReasonUpstreamChanged
+	case header != "" && !username.FitsHeader(v.user()):
+		return ReasonIdentityNotRepresentable
 	}
-	if d.Target = mergeSlashes(q.Target); header == "" {
-		d.Authorization = c.Authorization
-	}
-	d.IdentityHeader = header
-	return d
+	return ""
 }
 
 // unauthorized is the Decision about a credential that does not authenticate.
@@ -232,9 +244,16 @@ func unauthorized(reason Reason, tokenID string) Decision {
 	return Decision{Verdict: Unauthorized, Reason: reason, TokenID: tokenID}
 }
 
-// forbidden is the Decision about a verified token that may not do this.
-func (v verified) forbidden(reason Reason) Decision {
-	return Decision{Verdict: Forbidden, Reason: reason, User: v.user(), TokenID: v.tokenID()}
+// unauthorized ends the request, because the credential does not authenticate.
+func (q *question) unauthorized(reason Reason, tokenID string) (ended bool) {
+	q.decision.Verdict, q.decision.Reason, q.decision.TokenID = Unauthorized, reason, tokenID
+	return true
+}
+
+// forbidden ends the request, because the verified token may not do this.
+func (q *question) forbidden(v verified, reason Reason) (ended bool) {
+	q.decision.Verdict, q.decision.Reason, q.decision.User, q.decision.TokenID = Forbidden, reason, v.user(), v.tokenID()
+	return true
 }
 
 // forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them. The

@@ -72,6 +72,9 @@ type UpstreamCredential struct {
 	Origin string
 }
 
+// actingCredential is an UpstreamCredential without the names that it is found by.
+type actingCredential struct{ userKey, authorization, origin string }
+
 // Index links what authenticates: APITokens, their records, sites, caller keys and authorities, upstream credentials and licences. They
 // arrive in any order, and nothing authenticates until all its parts are there.
 //
@@ -97,7 +100,7 @@ type Index struct {
 	callerKeys   map[SiteName]callerKeys
 	// callerAuthorities are nil if they cannot be read.
 	callerAuthorities map[SiteName]*x509.CertPool
-	credentials       map[siteUser]UpstreamCredential
+	credentials       map[siteUser]*actingCredential
 	licenses          map[SiteName]License
 	probeKeys         map[SiteName]probe.Key
 	// licensesRequired says that tokens of a site without a licence are refused.
@@ -126,6 +129,8 @@ type site struct {
 	identityHeader  string
 	// callers is nil if gateways send caller keys. It is replaced as a whole.
 	callers *certifiedCallers
+	// callerKeys are those of Index.callerKeys.
+	callerKeys callerKeys
 }
 
 // siteUser identifies a user of a site.
@@ -149,7 +154,7 @@ func NewIndex(now func() time.Time) *Index {
 		namespaces:        map[string]map[string]string{},
 		callerKeys:        map[SiteName]callerKeys{},
 		callerAuthorities: map[SiteName]*x509.CertPool{},
-		credentials:       map[siteUser]UpstreamCredential{},
+		credentials:       map[siteUser]*actingCredential{},
 		licenses:          map[SiteName]License{},
 		probeKeys:         map[SiteName]probe.Key{},
 	}
@@ -204,7 +209,7 @@ func (ix *Index) PutSite(s Site) {
 		name: s.Name, uid: s.UID, issuedAfter: s.Lifetime.IssuedAfter, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits,
 		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
-		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader,
+		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader, callerKeys: ix.callerKeys[s.Name],
 	}
 	if len(s.CallerNames) > 0 {
 		ix.sites[s.Name].callers = &certifiedCallers{names: s.CallerNames}
@@ -247,6 +252,7 @@ func (ix *Index) PutCallerKeys(name SiteName, keys map[authurl.Contract][]string
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	ix.callerKeys[name] = callerKeys{keys, ends}
+	ix.joinCallerKeys(name)
 }
 
 // DeleteCallerKeys removes all caller keys of a site. Then nobody may call for it.
@@ -254,13 +260,21 @@ func (ix *Index) DeleteCallerKeys(name SiteName) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
 	delete(ix.callerKeys, name)
+	ix.joinCallerKeys(name)
+}
+
+// joinCallerKeys gives a site the caller keys that are known for it. The caller holds the lock.
+func (ix *Index) joinCallerKeys(name SiteName) {
+	if s := ix.sites[name]; s != nil {
+		s.callerKeys = ix.callerKeys[name]
+	}
 }
 
 // PutUpstreamCredential adds or replaces the credential of a user at a site.
 func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.credentials[siteUser{c.Site, c.User}] = c
+	ix.credentials[siteUser{c.Site, c.User}] = &actingCredential{c.UserKey, c.Authorization, c.Origin}
 }
 
 // DeleteUpstreamCredential removes the credential of a user at a site.

@@ -49,13 +49,14 @@ func (ix *Index) Unlicensed(at SiteName) Reason {
 
 // unlicensed is Unlicensed at a time. The caller holds the lock.
 func (ix *Index) unlicensed(s *site, now time.Time) Reason {
+	if !ix.licensesRequired {
+		return ""
+	}
 	l, known := ix.licenses[s.name]
 	if !known {
 		l.Invalid = ReasonInvalidLicenseMissing
 	}
 	switch {
-	case !ix.licensesRequired:
-		return ""
 	case l.Invalid != "":
 		return l.Invalid
 	case !slices.Contains(l.Products, s.product):

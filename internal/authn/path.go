@@ -60,8 +60,11 @@ func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 	start := len(dst)
 	dst, fault := appendDecoded(append(dst, '/'), raw)
 	segment := dst[start+1:]
-	if len(segment) == 0 {
+	switch {
+	case len(segment) == 0:
 		return dst[:start], fault
+	case segment[0] != '.':
+		return dst, fault
 	}
 	// Servers that know path parameters strip them, and then see the dots.
 	name, _, _ := bytes.Cut(segment, []byte{';'})
@@ -73,11 +76,12 @@ func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 
 // appendDecoded decodes a raw segment once and appends it.
 func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
-	for i := 0; i < len(raw); i++ {
-		if plainInPath[raw[i]] {
-			dst = append(dst, raw[i])
-			continue
-		}
+	plain := 0
+	for plain < len(raw) && plainInPath[raw[plain]] {
+		plain++
+	}
+	dst = append(dst, raw[:plain]...)
+	for i := plain; i < len(raw); i++ {
 		c, encoded := percent.Decode(raw[i:])
 		switch {
 		case encoded:

@@ -17,13 +17,14 @@ func (ix *Index) DeleteProbeKey(name SiteName) {
 }
 
 // probe judges the credential of a probe, which is a token of nobody. All of them end here, whatever else the index holds.
-func (ix *Index) probe(q *question, c credential) (d Decision, ended bool) {
+func (ix *Index) probe(q *question, c credential) (ended bool) {
 	if !probe.Presented(c.password) {
-		return Decision{}, false
+		return false
 	}
 	key, known := ix.probeKeys[q.Site]
 	if !known || !key.Verify(c.password, q.path(), q.now) {
-		return unauthorized(ReasonProbeRefused, ""), true
+		return q.unauthorized(ReasonProbeRefused, "")
 	}
-	return Decision{Verdict: Forbidden, Reason: ReasonProbe}, true
+	q.decision.Verdict, q.decision.Reason = Forbidden, ReasonProbe
+	return true
 }

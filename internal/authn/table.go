@@ -17,6 +17,9 @@ type table struct {
 	// generated and imported have the entries of either kind, in any order.
 	generated pile
 	imported  []*entry
+	// decoys are all positions in generated. Without them, a decoy would be found sooner than a token: by one look less into memory that
+	// no cache has.
+	decoys []position
 }
 
 // uidKey stands for a UID, which may have any length.
@@ -79,6 +82,7 @@ func (t *table) add(uid string, e *entry) {
 	} else {
 		e.position = t.generated.size
 		t.link(t.generated.add(e))
+		t.decoys = append(t.decoys, e.position)
 	}
 	t.byUID[keyOfUID(uid)] = e.position
 }
@@ -96,6 +100,7 @@ func (t *table) remove(uid string, e *entry) {
 		t.move(last, at)
 	}
 	t.generated.remove(at)
+	t.decoys = t.decoys[:t.generated.size]
 }
 
 func (t *table) removeImported(i int) {

@@ -2,6 +2,8 @@
 // lower case, and nothing beyond ASCII.
 package username
 
+import "crypto/subtle"
+
 // Fold returns name with its ASCII upper-case letters in lower case.
 func Fold(name string) string {
 	for i := range len(name) {
@@ -20,9 +22,10 @@ func Is(want string, name []byte) bool {
 	if want == "" {
 		return len(name) == 0
 	}
-	different := len(want) ^ len(name)
-	for i, c := range name {
-		different |= int(lower(c) ^ want[i%len(want)])
+	different, i := len(want)^len(name), 0
+	for _, c := range name {
+		different |= int(lower(c) ^ want[i])
+		i = (i + 1) & (subtle.ConstantTimeEq(int32(i+1), int32(len(want))) - 1) // 0 at the end of want
 	}
 	return different == 0
 }
