@@ -126,7 +126,7 @@ func (l *Log) Observe(x Exchange) {
 // goroutine for each would take longer.
 func (l *Log) add(x *Exchange, of *counted) bool {
 	var memory [usualLine]byte
-	line := x.appendTo(memory[:0], time.Now(), &of.words)
+	line := x.appendTo(memory[:0], &of.words)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.size+len(line) > maxPending {

@@ -25,7 +25,7 @@ import (
 
 func exchange(d authn.Decision) audit.Exchange {
 	return audit.Exchange{
-		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Decision: d, Peer: "10.0.0.1:4711", Took: time.Microsecond,
+		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Decision: d, Peer: "10.0.0.1:4711", At: time.Now(), Took: time.Microsecond,
 		Claimed: audit.Claimed{Client: "192.0.2.1", Method: "GET", Path: "/rest/api", RequestID: "r1"},
 	}
 }

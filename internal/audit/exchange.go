@@ -13,7 +13,9 @@ type Exchange struct {
 	Decision authn.Decision
 	Claimed  Claimed
 	Peer     string
-	Took     time.Duration
+	// At is when it was answered, and Took how long that took.
+	At   time.Time
+	Took time.Duration
 }
 
 // Claimed is the gateway's description of the client. It is for the log alone.

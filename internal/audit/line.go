@@ -89,8 +89,8 @@ func level(v authn.Verdict) string {
 const levelInfo, levelWarn = "INFO", "WARN"
 
 // appendTo appends the line of an exchange, which has the words of its class.
-func (x *Exchange) appendTo(line []byte, now time.Time, w *words) []byte {
-	line = x.appendMessage(begin(line, now, w.level), w)
+func (x *Exchange) appendTo(line []byte, w *words) []byte {
+	line = x.appendMessage(begin(line, x.At, w.level), w)
 	line = append(line, w.fields...)
 	if x.Decision.Verdict == authn.CannotDecide { // its class names no site
 		line = field(line, "site", clean(x.Site.String()))

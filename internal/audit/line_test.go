@@ -50,7 +50,7 @@ func TestLinesAreThoseOfSlog(t *testing.T) {
 	for range 5000 {
 		now := time.Unix(random.Int64N(1<<33), random.Int64N(1e9)).In(zones[random.IntN(len(zones))])
 		x := Exchange{
-			Site: authn.SiteName{Namespace: text(), Name: text()}, Peer: text(),
+			Site: authn.SiteName{Namespace: text(), Name: text()}, Peer: text(), At: now,
 			Claimed: Claimed{Client: text(), Method: text(), Path: text(), RequestID: text()},
 			Decision: authn.Decision{
 				Verdict: authn.Verdict(random.IntN(5)), Reason: authn.Reason(text()), User: text(), TokenID: text(), Claimed: text(),
@@ -60,7 +60,7 @@ func TestLinesAreThoseOfSlog(t *testing.T) {
 			x.Decision.Client = netip.MustParseAddr("2001:db8::1")
 		}
 		w := newWords(classOf(&x))
-		same(t, string(x.appendTo(nil, now, &w)), referenceOf(t, x, now))
+		same(t, string(x.appendTo(nil, &w)), referenceOf(t, x))
 		e := Event{Action: Revoked, TokenID: text(), Owner: text(), Actor: text(), With: text(), Site: x.Site, Client: text(), RequestID: text()}
 		same(t, string(e.appendTo(nil, now)), referenceOfEvent(t, e, now))
 		sum := tally{class{x.Site, x.Decision.Verdict, x.Decision.Reason}, random.Uint64()}
@@ -82,8 +82,8 @@ func slogLevel(v authn.Verdict) slog.Level {
 	return slog.LevelInfo
 }
 
-func referenceOf(t *testing.T, x Exchange, now time.Time) string {
-	return reference(t, now, slogLevel(x.Decision.Verdict), referenceMessage(x.Decision),
+func referenceOf(t *testing.T, x Exchange) string {
+	return reference(t, x.At, slogLevel(x.Decision.Verdict), referenceMessage(x.Decision),
 		slog.String("verdict", x.Decision.Verdict.String()),
 		slog.String("reason", string(x.Decision.Reason)),
 		slog.String("site", clean(x.Site.String())),
@@ -142,15 +142,14 @@ func referenceOfSum(t *testing.T, sum tally, now time.Time) string {
 // The line of an authentication takes no allocation.
 func TestLineAllocates(t *testing.T) {
 	x := Exchange{
-		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Peer: "10.0.0.1:4711", Claimed: Claimed{Method: "GET", Path: "/rest/api/2/myself", RequestID: "r1"},
+		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Peer: "10.0.0.1:4711", At: time.Now(), Claimed: Claimed{Method: "GET", Path: "/rest/api/2/myself", RequestID: "r1"},
 		Decision: authn.Decision{
 			Verdict: authn.Allow, Reason: authn.ReasonAuthenticated, User: "alice", TokenID: "asp_DquJoZLwlsNJm6gU", Client: netip.MustParseAddr("192.0.2.1"),
 		},
 	}
-	now, line := time.Now(), []byte(nil)
 	w := newWords(classOf(&x))
-	line = x.appendTo(line, now, &w)
-	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], now, &w) }); got != 0 {
+	line := x.appendTo(nil, &w)
+	if got := testing.AllocsPerRun(100, func() { line = x.appendTo(line[:0], &w) }); got != 0 {
 		t.Errorf("a line takes %v allocations", got)
 	}
 }

@@ -52,7 +52,8 @@ func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
 		x, removes := exchange(decider, r)
 		answer := AnswerTo(&x.Decision)
 		answer.write(w, removes, r.Header[headerCookie])
-		x.Took = time.Since(start)
+		x.At = time.Now()
+		x.Took = x.At.Sub(start)
 		observe(x)
 	})
 }

@@ -50,7 +50,8 @@ func (s *service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Ch
 		x.Decision = s.decider.Decide(&q)
 	}
 	answer := response(x.Decision)
-	x.Took = time.Since(begun)
+	x.At = time.Now()
+	x.Took = x.At.Sub(begun)
 	observe(x)
 	return answer, nil
 }

@@ -74,7 +74,8 @@ func TestReplicasNeverGoBack(t *testing.T) {
 			r := replicas[i]
 			x := exchange(1, authn.Allow, here)
 			x.Decision.APIToken = nameOf(token)
-			latest = max(latest, r.clock.Now().Unix())
+			x.At = r.clock.Now()
+			latest = max(latest, x.At.Unix())
 			r.Observe(x)
 			used = append(used, r)
 		}

@@ -50,7 +50,7 @@ func (r *Recorder) Observe(x audit.Exchange) {
 	if x.Decision.Verdict != authn.Allow {
 		return
 	}
-	if !r.queue.put(Use{Token: x.Decision.APIToken, Second: r.clock.Now().Unix(), From: x.Decision.Client}) {
+	if !r.queue.put(Use{Token: x.Decision.APIToken, Second: x.At.Unix(), From: x.Decision.Client}) {
 		r.metrics.lost.Inc()
 	}
 }

@@ -88,7 +88,11 @@ func always(err error) func(context.Context, usage.Use) error {
 }
 
 // use records a use of a token from this address.
-func (d *desk) use(token int, from string) { d.Observe(exchange(token, authn.Allow, from)) }
+func (d *desk) use(token int, from string) {
+	x := exchange(token, authn.Allow, from)
+	x.At = d.clock.Now()
+	d.Observe(x)
+}
 
 func exchange(token int, verdict authn.Verdict, from string) audit.Exchange {
 	// The gateway's own text is only for the log. It need not be an address.

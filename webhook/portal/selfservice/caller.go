@@ -65,8 +65,8 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	c, request := received(r, site, target)
 	begun := time.Now()
 	d := s.Index.Identify(request)
-	if d.Reason != authn.ReasonNoToken {
-		s.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, Took: time.Since(begun)})
+	if now := time.Now(); d.Reason != authn.ReasonNoToken {
+		s.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, At: now, Took: now.Sub(begun)})
 	}
 	c.setClient(d)
 	switch d.Verdict {
