@@ -150,7 +150,7 @@ func (r *Rig) startNginx(name string, site []byte) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startProcess(filepath.Join(r.dir, name+".log"), binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
+	return startProcess(filepath.Join(r.dir, name+".log"), nil, binary, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"))
 }
 
 // LogRequests makes every nginx that starts from now on log each request.

@@ -22,14 +22,15 @@ type Process struct {
 	err   error
 }
 
-func startProcess(log, path string, args ...string) (*Process, error) {
+// startProcess starts a program with more environment variables than this process has.
+func startProcess(log string, env []string, path string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a log file: %w", err)
 	}
 	defer func() { _ = out.Close() }()
 	p := &Process{cmd: exec.Command(path, args...), log: log, ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, append(os.Environ(), env...)
 	// The process has a group of its own, so that Ctrl-C reaches only the rig, which stops its parts in order.
 	// Pdeathsig ends the process when the rig is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

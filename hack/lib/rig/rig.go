@@ -13,11 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"apitokens.dev/operator/hack/lib/controlplane"
@@ -220,7 +223,30 @@ func (r *Rig) startController(ctx context.Context, args ...string) error {
 
 // startOperator starts one process of the operator. name is the name of its log.
 func (r *Rig) startOperator(log string, args ...string) (*Process, error) {
-	return startProcess(filepath.Join(r.dir, log+".log"), r.binary, append(args, r.operatorArgs...)...)
+	limit, err := memoryLimit(args[0])
+	if err != nil {
+		return nil, err
+	}
+	return startProcess(filepath.Join(r.dir, log+".log"), []string{"GOMEMLIMIT=" + limit}, r.binary, append(args, r.operatorArgs...)...)
+}
+
+var limitOfMemory = regexp.MustCompile(`limits:\s+cpu: \S+\s+memory: (\S+)`)
+
+// memoryLimit returns what the Deployment of a process sets for GOMEMLIMIT, in bytes.
+func memoryLimit(process string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(controlplane.RepositoryRoot(), "config", "deploy", process+".yaml"))
+	if err != nil {
+		return "", fmt.Errorf("reading a Deployment: %w", err)
+	}
+	found := limitOfMemory.FindSubmatch(text)
+	if found == nil {
+		return "", fmt.Errorf("reading the Deployment of %s: it has no limit of memory", process)
+	}
+	limit, err := resource.ParseQuantity(string(found[1]))
+	if err != nil {
+		return "", fmt.Errorf("reading the limit of memory of %s: %w", process, err)
+	}
+	return strconv.FormatInt(limit.Value(), 10), nil
 }
 
 func (r *Rig) startWebhook(ctx context.Context) (err error) {
