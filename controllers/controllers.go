@@ -218,21 +218,26 @@ func newManager(ctx context.Context, config *rest.Config, o Options, log logr.Lo
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true, // safe: nothing runs after Start returns
 		Client:                        client.Options{FieldOwner: fieldOwner},
-		Cache: cache.Options{
-			// A read of a kind that is not cached must fail, and not start to cache every Secret of the cluster.
-			ReaderFailOnMissingInformer: true,
-			DefaultTransform:            packed.Transform,
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}:                {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
-				&tokensv1alpha1.APIToken{}:      {Namespaces: watched(o.Scope)},
-				&tokensv1alpha1.AtlassianSite{}: {Namespaces: watched(o.Scope)},
-			},
-		},
+		Cache:                         CacheOptions(o),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return scoped.Manager(mgr, o.Scope), awaitPrerequisites(ctx, mgr, o, log)
+}
+
+// CacheOptions are those of the cache that all controllers share. It needs the indexes of package index.
+func CacheOptions(o Options) cache.Options {
+	return cache.Options{
+		// A read of a kind that is not cached must fail, and not start to cache every Secret of the cluster.
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            packed.Transform,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}:                {Namespaces: map[string]cache.Config{o.Namespace: {}, o.CredentialsNamespace: {}, o.IntakeNamespace: {}}},
+			&tokensv1alpha1.APIToken{}:      {Namespaces: watched(o.Scope)},
+			&tokensv1alpha1.AtlassianSite{}: {Namespaces: watched(o.Scope)},
+		},
+	}
 }
 
 // watched are the namespaces of a cache.

@@ -34,8 +34,8 @@ const (
 
 	// teams is the number of namespaces with APITokens beside that of the site.
 	teams = 100
-	// perUser is the number of tokens of a user, and ofFirst the number of the first user, who made all of them in the portal.
-	perUser, ofFirst = 5, 50
+	// OfFirst is the number of tokens of the first user, who made all of them in the portal. The others have perUser.
+	OfFirst, perUser = 50, 5
 )
 
 // kinds are the kinds of tokens. They take turns.
@@ -64,7 +64,7 @@ func NewToken(number int) (Token, error) {
 		User: fmt.Sprintf("user-%05d", user), UserKey: fmt.Sprintf("JIRAUSER%05d", user), random: source("token", number),
 		UID: uid(1, number),
 	}
-	if number < ofFirst {
+	if number < OfFirst {
 		t.Kind = tokensv1alpha1.CredentialPortal
 	}
 	if t.Kind == tokensv1alpha1.CredentialPortal {
@@ -88,10 +88,10 @@ func NewToken(number int) (Token, error) {
 
 // UserOf returns the number of the user of a token.
 func UserOf(number int) int {
-	if number < ofFirst {
+	if number < OfFirst {
 		return 0
 	}
-	return 1 + (number-ofFirst)/perUser
+	return 1 + (number-OfFirst)/perUser
 }
 
 // PersonalAccessToken returns the credential with which a user acts at the product.

@@ -37,7 +37,7 @@ func TestTokens(t *testing.T) {
 		}
 		kinds[one.Kind]++
 	}
-	if len(kinds) != 3 || UserOf(0) != UserOf(ofFirst-1) || UserOf(ofFirst) != 1 || UserOf(ofFirst+perUser) != 2 {
+	if len(kinds) != 3 || UserOf(0) != UserOf(OfFirst-1) || UserOf(OfFirst) != 1 || UserOf(OfFirst+perUser) != 2 {
 		t.Errorf("the kinds are %v", kinds)
 	}
 }

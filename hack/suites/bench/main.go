@@ -18,7 +18,7 @@ import (
 const resultFile = "bin/bench.json"
 
 // groups are measured in this order.
-var groups = []group{decision, growth, web, through, changes, scale}
+var groups = []group{decision, growth, web, through, changes, scale, passes}
 
 // roles are what this program does as another process: its first argument names one, and the rest is for the role.
 var roles = map[string]func(arguments []string) error{"floor": serveFloor, "webhook": serveWebhook, "reflectors": runReflectors}
