@@ -44,15 +44,46 @@ func (c *cluster) stop() error { return errors.Join(c.rig.Stop(), c.Stop()) }
 
 // requests returns how many requests the API server has answered so far.
 func (c *cluster) requests(ctx context.Context) (float64, error) {
+	text, err := c.metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return sum(text, "apiserver_request_total", nil)
+}
+
+// writes returns how many objects the API server has written so far, but for leases: those are a matter of time.
+func (c *cluster) writes(ctx context.Context) (writes float64, err error) {
+	text, err := c.metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, verb := range []string{"POST", "PUT", "PATCH", "APPLY", "DELETE"} {
+		for _, code := range []string{"200", "201"} {
+			all, err := sum(text, "apiserver_request_total", map[string]string{"verb": verb, "code": code})
+			if err != nil {
+				return 0, err
+			}
+			leases, err := sum(text, "apiserver_request_total", map[string]string{"verb": verb, "code": code, "resource": "leases"})
+			if err != nil {
+				return 0, err
+			}
+			writes += all - leases
+		}
+	}
+	return writes, nil
+}
+
+// metrics returns those of the API server.
+func (c *cluster) metrics(ctx context.Context) (string, error) {
 	api, err := kubernetes.NewForConfig(c.Admin())
 	if err != nil {
-		return 0, fmt.Errorf("connecting to the API server: %w", err)
+		return "", fmt.Errorf("connecting to the API server: %w", err)
 	}
 	text, err := api.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("reading the metrics of the API server: %w", err)
+		return "", fmt.Errorf("reading the metrics of the API server: %w", err)
 	}
-	return sum(string(text), "apiserver_request_total", nil)
+	return string(text), nil
 }
 
 // scrape returns the sum of a metric over its series with these labels.

@@ -57,7 +57,7 @@ func measureScale(b *bench) (figures map[string]float64, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, webhook.Stop()) }()
-	controller, err := c.startController(ctx, figures)
+	controller, err := c.startController(ctx, figures, "--leader-elect")
 	if err != nil {
 		return nil, err
 	}
@@ -133,9 +133,9 @@ func (c *cluster) bareStart(ctx context.Context) (float64, error) {
 }
 
 // startController starts the controller, and waits until it has looked at every token.
-func (c *cluster) startController(ctx context.Context, figures map[string]float64) (*rig.Process, error) {
+func (c *cluster) startController(ctx context.Context, figures map[string]float64, flags ...string) (*rig.Process, error) {
 	begun := time.Now()
-	controller, err := c.rig.StartController(ctx, "--leader-elect")
+	controller, err := c.rig.StartController(ctx, flags...)
 	if err != nil {
 		return nil, err
 	}
