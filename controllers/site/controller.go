@@ -25,6 +25,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/watch"
@@ -37,6 +38,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/tracing"
+	"apitokens.dev/operator/internal/username"
 )
 
 const (
@@ -46,6 +48,8 @@ const (
 	recheckPeriod = time.Minute
 	// retryPeriod follows a pass that met another writer.
 	retryPeriod = time.Second
+	// deletionsPeriod is how long deletions of APITokens are collected for one pass, which looks at all working copies.
+	deletionsPeriod = 5 * time.Second
 )
 
 // Product is what a site's product is asked. It is an *atlassian.Client.
@@ -114,7 +118,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		// Secrets of a site that is gone name it too, and are removed.
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.sitesOfSecret)).
 		// A user without APITokens needs no personal access token.
-		Watches(&tokensv1alpha1.APIToken{}, handler.EnqueueRequestsFromMapFunc(siteOfToken), builder.WithPredicates(watch.Deleted())).
+		Watches(&tokensv1alpha1.APIToken{}, watch.Later(deletionsPeriod, r.siteOfLastToken), builder.WithPredicates(watch.Deleted())).
 		WatchesRawSource(r.gatewayWatch.Source()).WatchesRawSource(r.Memory.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
 	if r.Door != nil {
@@ -323,12 +327,22 @@ func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []re
 	return others
 }
 
-func siteOfToken(_ context.Context, o client.Object) []reconcile.Request {
+// siteOfLastToken returns the site of a deleted APIToken, unless its user has another one there: then nothing follows from the deletion.
+func (r *Reconciler) siteOfLastToken(ctx context.Context, o client.Object) []reconcile.Request {
 	t := packed.APIToken(o)
 	if t == nil {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}}}
+	site := types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
+	var others tokensv1alpha1.APITokenList
+	of := client.MatchingFields{index.ByOwner: index.Owner(site.Namespace, site.Name, username.Fold(t.Spec.User))}
+	if err := r.Client.List(ctx, &others, of, client.Limit(1)); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Looking for other APITokens of a user")
+	}
+	if len(others.Items) > 0 {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: site}}
 }
 
 // sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile. A change of the admission

@@ -1,12 +1,18 @@
 package watch_test
 
 import (
+	"context"
+	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/watch"
@@ -51,5 +57,39 @@ func TestPredicates(t *testing.T) {
 	other.SetUID("2")
 	if watch.Replaced(old, old) || !watch.Replaced(old, other) {
 		t.Error("another UID is another object")
+	}
+}
+
+// queue notes what is added to it after a time.
+type queue struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+	added []string
+}
+
+func (q *queue) AddAfter(request reconcile.Request, after time.Duration) {
+	q.added = append(q.added, request.Name+" after "+after.String())
+}
+
+// What an object maps to is reconciled later, whatever happened to the object. An update maps it as it was, and as it is.
+func TestLater(t *testing.T) {
+	h := watch.Later(time.Minute, func(_ context.Context, o client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: o.GetName()}}}
+	})
+	old, now := &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, &tokensv1alpha1.APIToken{ObjectMeta: metav1.ObjectMeta{Name: "now"}}
+	for what, tc := range map[string]struct {
+		happens func(*queue)
+		want    []string
+	}{
+		"creation": {func(q *queue) { h.Create(t.Context(), event.CreateEvent{Object: now}, q) }, []string{"now after 1m0s"}},
+		"update": {func(q *queue) { h.Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: now}, q) }, []string{
+			"old after 1m0s", "now after 1m0s",
+		}},
+		"deletion": {func(q *queue) { h.Delete(t.Context(), event.DeleteEvent{Object: old}, q) }, []string{"old after 1m0s"}},
+	} {
+		q := &queue{}
+		if tc.happens(q); !slices.Equal(q.added, tc.want) {
+			t.Errorf("%s: added %q, want %q", what, q.added, tc.want)
+		}
 	}
 }
