@@ -47,7 +47,7 @@ const (
 	// fieldOwner is the field owner of every write, and the reporter of Events.
 	fieldOwner = "apitoken-controller"
 	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
-	workers = 32
+	workers = 64
 	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to a
 	// minute at a time, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
 	siteWorkers = 64
@@ -123,7 +123,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()),
 		registerMetrics(mgr.GetClient(), guard, checks, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
-		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
+		addAsker(mgr, sites, tokens), tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
 		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o), addCertificates(mgr, o),
@@ -134,6 +134,13 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		return fmt.Errorf("running the controllers: %w", err)
 	}
 	return nil
+}
+
+// addAsker has products asked for the owners of new APITokens. It comes before the controller of those is set up.
+func addAsker(mgr ctrl.Manager, sites *site.Reconciler, tokens *apitoken.Reconciler) error {
+	asker := credential.NewAsker(sites.Keeper())
+	tokens.Owners = apitoken.NewOwners(asker.Ask)
+	return asker.SetupWithManager(mgr, siteWorkers)
 }
 
 // awaitPrerequisites returns when the cluster has what the controllers need, or when ctx is done.

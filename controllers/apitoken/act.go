@@ -39,7 +39,7 @@ func (r *Reconciler) act(ctx context.Context, next step, s observed) (made writt
 		if err := r.change(ctx, next, s); err != nil {
 			return made, err
 		}
-		return written{s.recordSecret, s.deliveredSecret}, nil
+		return written{record: s.recordSecret, delivered: s.deliveredSecret}, nil
 	default:
 		return made, r.change(ctx, next, s)
 	}
@@ -90,12 +90,17 @@ func (r *Reconciler) issue(ctx context.Context, s observed) (made written, err e
 // createRecord stores the first secret of a token. It is the step *write record* of the model of stopping.
 func (r *Reconciler) createRecord(ctx context.Context, s observed, id string, entry record.Entry) (*corev1.Secret, error) {
 	t := s.token
-	return r.records().Add(ctx, t.UID, &record.Record{
+	r.created.note(string(t.UID))
+	stored, err := r.records().Add(ctx, t.UID, &record.Record{
 		TokenID: id, User: username.Fold(t.Spec.User), UserKey: s.owner(), DeliverySecret: t.Spec.Delivery.SecretName, Imported: s.source != nil,
 		Site:     record.Ref{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name},
 		APIToken: record.Ref{Namespace: t.Namespace, Name: t.Name},
 		Entries:  []record.Entry{entry},
 	})
+	if err != nil {
+		r.created.take(string(t.UID)) // the next pass looks whose it is
+	}
+	return stored, err
 }
 
 func (r *Reconciler) records() recordstore.Store {

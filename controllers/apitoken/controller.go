@@ -83,6 +83,8 @@ type Reconciler struct {
 	Tracer trace.Tracer
 	// Ask has the product name the owner of a working copy at this time or later, and the answer published. Nil asks nobody.
 	Ask func(site types.NamespacedName, copyName string, since time.Time)
+	// Owners has the product name the owner of a new token before it is issued. Nil issues it at once.
+	Owners *Owners
 	// Scope limits the namespaces whose APITokens and AtlassianSites are in the cache.
 	Scope scope.Namespaces
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
@@ -92,6 +94,8 @@ type Reconciler struct {
 	settled, waiting *recheck.Round
 	// found are the APITokens that no pass has looked at since the start.
 	found *found
+	// created are the records of this process whose creation no event has shown. It is nil outside a manager.
+	created *created
 }
 
 // The paces of looking at APITokens that do not change. Both are a bit faster than they have to be, because a round moves once a
@@ -106,18 +110,18 @@ var (
 // SetupWithManager adds the reconciler to the manager, whose cache has the indexes of package index. The ticker clock paces its
 // rechecks.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
-	r.found = newFound(manager.SettleMemory)
+	r.found, r.created = newFound(manager.SettleMemory), &created{names: map[string]struct{}{}}
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
 	err := ctrl.NewControllerManagedBy(mgr).
-		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
+		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed(), r.Owners.forgetDeleted())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(r.siteChanged(), watch.AfterStart())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),
-			builder.WithPredicates(watch.AfterStart(),
+			builder.WithPredicates(watch.AfterStart(), r.created.byOthers(r.Namespace),
 				predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
-		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).
+		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).WatchesRawSource(r.Owners.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(tracing.Reconciler(r.Tracer, "APIToken", reconcile.AsReconciler(mgr.GetClient(), r)))
 	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
@@ -146,6 +150,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 		refused = apierror.EmitRefusal(ctx, r.Events, t, err)
 	}
 	switch {
+	case errors.Is(err, errOwnerAsked):
+		return ctrl.Result{RequeueAfter: ownerWait}, nil
 	case apierror.IsRace(err):
 		return ctrl.Result{RequeueAfter: retryPeriod}, nil
 	case err != nil && !refused, o.decision.step == remove:
@@ -160,6 +166,9 @@ func (r *Reconciler) lookAgain(name types.NamespacedName, o outcome, waits bool)
 	if since := o.state.asksSince(); !since.IsZero() && !o.state.now.Before(since) && r.Ask != nil {
 		site := types.NamespacedName{Namespace: o.state.site.Namespace, Name: o.state.site.Name}
 		r.Ask(site, upstream.SecretName(site.Namespace, site.Name, username.Fold(o.state.token.Spec.User)), since)
+	}
+	if o.state.record != nil {
+		r.Owners.forget(o.state.token.UID)
 	}
 	after := o.state.wakeAfter()
 	if r.settled == nil || o.state.hasFreshSecret() {
@@ -229,22 +238,28 @@ type outcome struct {
 // but what the status says already, and for personal access tokens. Every other decision rests on live reads, before and after a secret
 // is made: the step *read live* of the model of stopping.
 func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outcome, error) {
-	if !hasNoStatus(t) {
-		s, err := r.observe(ctx, t, r.Client, written{})
-		if err != nil {
-			return outcome{}, err
-		}
-		if d := decide(s.state); d.step == settled || d.step == blocked && isReported(t, d) {
-			return outcome{state: s.state, decision: d}, nil
-		}
+	s, err := r.observeWith(ctx, t, r.Client, written{}, r.cheapLook(t))
+	if err != nil {
+		return outcome{}, err
 	}
-	minted, refused, made := none, map[step]string{}, written{}
+	d := decide(s.state)
+	if !hasNoStatus(t) && (d.step == settled || d.step == blocked && isReported(t, d)) {
+		return outcome{state: s.state, decision: d}, nil
+	}
+	if d.step.mints() && r.Owners.await(s.state) {
+		return outcome{}, errOwnerAsked
+	}
+	minted, refused, made := none, map[step]string{}, written{unrecorded: hasNoStatus(t) && s.recordSecret == nil}
 	for range maxSteps {
 		s, err := r.observe(ctx, t, r.Live, made)
 		if err != nil {
 			return outcome{}, err
 		}
 		s.refused = refused
+		if made.unrecorded && decide(s.state).step != issue {
+			made = written{}
+			continue
+		}
 		d, err := r.decideLive(ctx, &s)
 		if err != nil || d.step == blocked || d.step == settled {
 			return outcome{s.state, d, minted}, err
@@ -262,6 +277,15 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		}
 	}
 	return outcome{}, errUnsettled
+}
+
+// cheapLook returns how to look at the Secret of a token, in a pass that may end before anything is read live. That of one without a
+// status is most likely not there yet.
+func (r *Reconciler) cheapLook(t *tokensv1alpha1.APIToken) func(context.Context, *observed) error {
+	if hasNoStatus(t) {
+		return assumeSecret
+	}
+	return r.observeSecret
 }
 
 // hasNoStatus reports whether a generated token has no status yet, so that a look at the cache would not be the last one.

@@ -69,6 +69,8 @@ type pat struct {
 	// name is the folded name that the product last gave this user, at named. It is observed only while the token has no owner.
 	name  string
 	named time.Time
+	// confirmed means that the product gave that name when it was asked for this APIToken.
+	confirmed bool
 }
 
 // delivered is the delivered Secret, without the token in it.

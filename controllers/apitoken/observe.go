@@ -32,7 +32,11 @@ type observed struct {
 }
 
 // written are the Secrets as they are after a step, by the answers of the API server to it, or nil. They are not read again.
-type written struct{ record, delivered *corev1.Secret }
+type written struct {
+	record, delivered *corev1.Secret
+	// unrecorded means that the cache has no record of a new token. That is enough to create one: it fails if there is one.
+	unrecorded bool
+}
 
 // observe reads everything that a decision rests on, but for what the step before wrote. It always reads the delivered Secret live: it
 // is never cached. With a live reader it reads the record and the stops of the site live too: epoch, blocked users, namespaces.
@@ -52,7 +56,7 @@ func (r *Reconciler) observeWith(
 		return observed{}, err
 	}
 	var err error
-	if s.recordSecret = made.record; s.recordSecret == nil {
+	if s.recordSecret = made.record; s.recordSecret == nil && !made.unrecorded {
 		if s.recordSecret, err = getSecret(ctx, reader, r.Namespace, string(t.UID)); err != nil {
 			return observed{}, fmt.Errorf("reading the record: %w", err)
 		}
@@ -207,6 +211,10 @@ func (r *Reconciler) observePAT(ctx context.Context, s *observed) error {
 	url, err := siteurl.Parse(s.site.Spec.UpstreamURL)
 	held := err == nil && c.Origin == url.Origin && c.Usable()
 	if s.pat = (pat{held: held, ended: !held, userKey: c.UserKey}); !s.ownerIsOpen() {
+		return nil
+	}
+	if user := username.Fold(s.token.Spec.User); r.Owners.confirmed(s.token.UID, c.UserKey, user) {
+		s.pat.name, s.pat.confirmed = user, true
 		return nil
 	}
 	return r.observeName(ctx, s, enrolment.OfCopy(name))

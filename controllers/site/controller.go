@@ -247,7 +247,7 @@ func (r *Reconciler) pass(ctx context.Context, s *tokensv1alpha1.AtlassianSite) 
 		o.licensing = judgeLicense(r.Licenses, s.Spec, named.license, r.Clock.Now())
 	}
 	product := r.probe(ctx, s, named.cas, &o)
-	o.credentials, err = r.keeper().Reconcile(ctx, s, product)
+	o.credentials, err = r.Keeper().Reconcile(ctx, s, product)
 	o.checked = err == nil
 	return o, errors.Join(wireErr, o.noteRefusal(err))
 }
@@ -302,7 +302,8 @@ func (r *Reconciler) observeGuard(ctx context.Context, o *outcome) error {
 	return err
 }
 
-func (r *Reconciler) keeper() *credential.Keeper {
+// Keeper returns the keeper of the working copies.
+func (r *Reconciler) Keeper() *credential.Keeper {
 	return &credential.Keeper{
 		Client: r.Client, Live: r.Live, Clock: r.Clock, Product: r.Product, Memory: r.Memory,
 		Namespace: r.CredentialsNamespace, StateNamespace: r.Namespace, IntakeNamespace: r.IntakeNamespace,
@@ -310,7 +311,7 @@ func (r *Reconciler) keeper() *credential.Keeper {
 }
 
 // Intake returns the reconciler of what the portal received.
-func (r *Reconciler) Intake() credential.Intake { return credential.Intake{Keeper: r.keeper()} }
+func (r *Reconciler) Intake() credential.Intake { return credential.Intake{Keeper: r.Keeper()} }
 
 func (r *Reconciler) otherSites(ctx context.Context, changed client.Object) []reconcile.Request {
 	var all tokensv1alpha1.AtlassianSiteList

@@ -53,7 +53,7 @@ func (r *Reconciler) removeSite(ctx context.Context, site types.NamespacedName) 
 	if err != nil {
 		return 0, err
 	}
-	if err := r.keeper().RemoveAll(ctx, site); err != nil {
+	if err := r.Keeper().RemoveAll(ctx, site); err != nil {
 		return 0, err
 	}
 	if err := r.removeProbeKey(ctx, site); err != nil {

@@ -86,7 +86,7 @@ func (i Intake) handle(ctx context.Context, name types.NamespacedName) error {
 		ctrl.LoggerFrom(ctx).Info("Removing an intake that the portal did not write", "name", name.Name)
 		return owned.Remove(ctx, i.Client, &secret)
 	}
-	p, err := i.passFor(ctx, c)
+	p, err := i.passAt(ctx, types.NamespacedName{Namespace: c.Namespace, Name: c.Site})
 	if err != nil {
 		return err
 	}
@@ -117,11 +117,11 @@ func (i Intake) handle(ctx context.Context, name types.NamespacedName) error {
 	return owned.Remove(ctx, i.Client, &secret)
 }
 
-// passFor returns a pass over the site of an intake, or nil if there is no such site. The projection says where the product is:
-// the controller writes it only for a site that is served.
-func (i Intake) passFor(ctx context.Context, c upstream.Credential) (*pass, error) {
+// passAt returns a pass over a site that is served, or nil if there is no such site. The projection says where the product is: the
+// controller writes it only for a site that is served.
+func (k *Keeper) passAt(ctx context.Context, site types.NamespacedName) (*pass, error) {
 	var s tokensv1alpha1.AtlassianSite
-	err := i.Live.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: c.Site}, &s)
+	err := k.Live.Get(ctx, site, &s)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -130,11 +130,11 @@ func (i Intake) passFor(ctx context.Context, c upstream.Credential) (*pass, erro
 	case !s.DeletionTimestamp.IsZero(), s.Malformed != "":
 		return nil, errNotServed
 	}
-	product, err := i.locate(ctx, &s)
+	product, err := k.locate(ctx, &s)
 	if err != nil {
 		return nil, err
 	}
-	p, err := i.newPass(&s, product)
+	p, err := k.newPass(&s, product)
 	if err == nil {
 		p.requests = ctx
 	}
@@ -142,9 +142,9 @@ func (i Intake) passFor(ctx context.Context, c upstream.Credential) (*pass, erro
 }
 
 // locate returns where the product of a site is. It also raises the revocation epoch of the site to the one that is remembered of its name.
-func (i Intake) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*atlassian.Upstream, error) {
+func (k *Keeper) locate(ctx context.Context, s *tokensv1alpha1.AtlassianSite) (*atlassian.Upstream, error) {
 	var stored corev1.Secret
-	err := i.Client.Get(ctx, types.NamespacedName{Namespace: i.StateNamespace, Name: projection.SecretName(s.Namespace, s.Name)}, &stored)
+	err := k.Client.Get(ctx, types.NamespacedName{Namespace: k.StateNamespace, Name: projection.SecretName(s.Namespace, s.Name)}, &stored)
 	if apierrors.IsNotFound(err) {
 		return nil, errNotServed
 	}

@@ -1,0 +1,134 @@
+package apitoken
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"apitokens.dev/operator/internal/upstream"
+	"apitokens.dev/operator/internal/username"
+)
+
+// ownerWait is how long a new token waits for the product to name its owner. Then it is issued without one.
+const ownerWait = 5 * time.Second
+
+// errOwnerAsked means that a pass waits for the product.
+var errOwnerAsked = errors.New("the product is asked whose the personal access token is")
+
+// AskOwner asks the product whose a working copy is. It calls answer once with user key and folded name, or with nothing if there is no
+// clear answer.
+type AskOwner func(site types.NamespacedName, copyName string, answer func(userKey, name string))
+
+// Owners has the product name the owner of each new token before it is issued, so that its record and its status are written once. The
+// question begins after a pass has seen the APIToken. So the answer is newer than the APIToken, whatever the clocks say. The methods of a
+// nil one ask nobody.
+type Owners struct {
+	ask AskOwner
+
+	mu sync.Mutex
+	// asked are those for which the product was asked.
+	asked map[types.UID]*ownerAnswer
+	// look has a pass made over an APIToken. It does nothing before the source has started: then ownerWait ends the wait.
+	look func(types.NamespacedName)
+}
+
+// ownerAnswer is what the product said. Before it is there, it is empty.
+type ownerAnswer struct {
+	since         time.Time
+	there         bool
+	userKey, name string
+}
+
+// NewOwners returns one that asks by ask.
+func NewOwners(ask AskOwner) *Owners {
+	return &Owners{ask: ask, asked: map[types.UID]*ownerAnswer{}, look: func(types.NamespacedName) {}}
+}
+
+// source has a controller look at APITokens for which there is an answer.
+func (o *Owners) source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		if o == nil {
+			return nil
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.look = func(name types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: name}) }
+		return nil
+	})
+}
+
+// await reports whether to wait for the answer of the product before a first secret is made. It asks once for each APIToken.
+func (o *Owners) await(s state) bool {
+	if o == nil || s.record != nil || !s.ownerIsOpen() || s.isNamed() {
+		return false
+	}
+	uid, name := s.token.UID, client.ObjectKeyFromObject(s.token)
+	if a, known := o.get(uid, s.now); known {
+		return !a.there && s.now.Sub(a.since) < ownerWait && !a.since.After(s.now)
+	}
+	site := types.NamespacedName{Namespace: s.site.Namespace, Name: s.site.Name}
+	o.ask(site, upstream.SecretName(site.Namespace, site.Name, username.Fold(s.token.Spec.User)), func(userKey, owner string) {
+		o.answer(uid, name, userKey, owner)
+	})
+	a, _ := o.get(uid, s.now) // it may be there at once
+	return !a.there
+}
+
+// get returns the answer for an APIToken. If nobody has asked, it notes that the caller does, at a time.
+func (o *Owners) get(uid types.UID, now time.Time) (a ownerAnswer, known bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if before := o.asked[uid]; before != nil {
+		return *before, true
+	}
+	o.asked[uid] = &ownerAnswer{since: now}
+	return ownerAnswer{}, false
+}
+
+// answer notes an answer for an APIToken, unless nobody waits for it any more.
+func (o *Owners) answer(uid types.UID, name types.NamespacedName, userKey, owner string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a := o.asked[uid]; a != nil {
+		a.there, a.userKey, a.name = true, userKey, owner
+		o.look(name)
+	}
+}
+
+// confirmed reports whether the product said, asked for an APIToken, that the user with a key has a folded name.
+func (o *Owners) confirmed(uid types.UID, userKey, user string) bool {
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.asked[uid]
+	return a != nil && a.there && a.userKey == userKey && a.name == user
+}
+
+// forget forgets the answer for an APIToken that has a record, or is gone.
+func (o *Owners) forget(uid types.UID) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.asked, uid)
+}
+
+// forgetDeleted passes every event.
+func (o *Owners) forgetDeleted() predicate.Predicate {
+	return predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
+		o.forget(e.Object.GetUID())
+		return true
+	}}
+}
