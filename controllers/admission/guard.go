@@ -6,12 +6,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
@@ -32,6 +34,16 @@ type Guard struct {
 	observed shared.Observations[observedState]
 	// probed has what the API server answered to probes, by namespace.
 	probed sync.Map // from string to *shared.Observations[probed]
+	// stored is what Stored read last. Each pass over an APIToken reads it, and it hardly ever changes.
+	stored atomic.Pointer[storedState]
+}
+
+// storedState is the state by a version of the memory.
+type storedState struct {
+	State
+
+	uid     types.UID
+	version string
 }
 
 // observedState is the result of an observation.
@@ -49,7 +61,15 @@ type probed struct {
 // Stored returns the state that was observed last, from the cache.
 func (g *Guard) Stored(ctx context.Context) (State, error) {
 	s, err := g.read(ctx, g.Client)
-	return decode(s).state(), err
+	if err != nil || s == nil {
+		return memory{}.state(), err
+	}
+	last := g.stored.Load()
+	if last == nil || last.uid != s.UID || last.version != s.ResourceVersion {
+		last = &storedState{decode(s).state(), s.UID, s.ResourceVersion}
+		g.stored.Store(last)
+	}
+	return last.State, nil
 }
 
 // Observe reads the policies from the API server, updates the memory, and returns the state. Calls at the same time share an
