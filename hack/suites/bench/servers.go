@@ -20,6 +20,7 @@ import (
 
 	"apitokens.dev/operator/hack/lib/authority"
 	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/gateway"
 	"apitokens.dev/operator/webhook/gateway/extauthz"
@@ -60,6 +61,7 @@ func serveWebhook(arguments []string) (err error) {
 		return err
 	}
 	defer serving.Reserve()()
+	manager.SettleMemory()
 	registry := prometheus.NewRegistry()
 	lines := audit.NewLog(os.Stdout, registry)
 	defer lines.Close()
