@@ -41,7 +41,7 @@ var passes = group{
 	name: "passes", measure: measurePasses,
 	figures: []figure{
 		{"pass_us_100k", atMost(1000), "the dearest of the next ones, in microseconds of CPU time, among 100,000 tokens"},
-		{"pass_site_us_100k", goal{}, "a pass over the site, as a new token or a deletion causes"},
+		{"pass_site_us_100k", goal{}, "a pass over the site, as the deletion of a user's last token causes"},
 		{"pass_by_kubectl_us_100k", goal{}, "a pass over a portal token that was written by kubectl"},
 		{"pass_above_quota_us_100k", goal{}, "a pass over a token above the quota of its user"},
 	},
