@@ -22,6 +22,9 @@ CADDY := $(BIN)/gateways/caddy
 TRAEFIK := $(BIN)/gateways/traefik
 # Traefik as a pod of the test node.
 TRAEFIK_IMAGE := $(BIN)/cluster/images/traefik-test.oci.tar
+# Prometheus as a pod of the test node, alone in its folder.
+PROMETHEUS := $(BIN)/cluster/prometheus/prometheus
+PROMETHEUS_IMAGE := $(BIN)/cluster/images/prometheus-test.oci.tar
 # A part of Traefik's source that its build changes.
 LEGO := $(BIN)/gateways/lego/go.mod
 
@@ -79,8 +82,17 @@ cluster-check: cluster-possible $(KUBE) node $(if $(SHORT),,$(HELM) $(TRAEFIK_IM
 	$(GOTESTSUM) --format testname --post-run-command "bash hack/tools/count.sh" -- -tags cluster -count 1 -timeout 60m $(SHORT) ./hack/suites/cluster
 
 .PHONY: test-long
-test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing, alerts
-	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags long -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
+test-long: $(KUBE) prerequisites $(GOTESTSUM) ## Run the tests that take long (two hours): outages, two leaders, random operations, stops, restarts, timing, alerts on a node
+	$(GOTESTSUM) --format standard-verbose --post-run-command "bash hack/tools/count.sh" -- -tags $(LONG) -run '^TestLong' -count 1 -p 1 -timeout 3h ./...
+
+# Without CLUSTER=unavailable, as in .ci/run, the node of `make cluster-check` runs too.
+ifeq ($(CLUSTER),unavailable)
+test-long: LONG := long
+test-long: export NOT_RUN := the alerts on a node (TestLongAlerts): CLUSTER=unavailable is set
+else
+test-long: LONG := long,cluster
+test-long: cluster-possible $(PROMETHEUS_IMAGE)
+endif
 
 .PHONY: test-oldest
 test-oldest: $(BIN)/kube-oldest/kube $(GOTESTSUM) ## Run the tests with an API server on the oldest version of Kubernetes that is supported, and the demo on it
@@ -252,6 +264,14 @@ $(TRAEFIK): hack/tools/gateways/traefik/go.mod hack/tools/gateways/traefik/go.su
 $(TRAEFIK_IMAGE): $(TRAEFIK) node
 	@rm -rf $(BIN)/cluster/traefik && mkdir $(BIN)/cluster/traefik && cp $(TRAEFIK) $(BIN)/cluster/traefik/
 	@$(BIN)/cluster/image -out $(@D) -name localhost/traefik -version test -folder $(BIN)/cluster/traefik /traefik
+
+# Without its support of clouds: that is most of its code.
+$(PROMETHEUS): hack/tools/promtool/go.mod hack/tools/promtool/go.sum
+	@echo "Building Prometheus for the test of alerts (some minutes the first time)."
+	CGO_ENABLED=0 go build -C hack/tools/promtool -trimpath -ldflags '-s -w' -tags remove_all_sd,enable_kubernetes_sd -o ../../../$@ github.com/prometheus/prometheus/cmd/prometheus
+
+$(PROMETHEUS_IMAGE): $(PROMETHEUS) node
+	@$(BIN)/cluster/image -out $(@D) -name localhost/prometheus -version test -folder $(<D) /prometheus
 
 $(LEGO): hack/tools/gateways/traefik/lego.sh hack/tools/gateways/traefik/go.mod
 	@hack/tools/gateways/traefik/lego.sh $(@D)

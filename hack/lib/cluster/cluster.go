@@ -42,11 +42,12 @@ type Cluster struct {
 	Traefik bool
 }
 
-// forwards are what tests and people reach from the machine. Gateway and Jira are Services with fixed addresses.
+// forwards are what tests and people reach from the machine. Gateway, Jira and Prometheus are Services with fixed addresses.
 var forwards = map[string]string{
-	"gateway": "10.96.0.80:",
-	"webhook": "apitoken-webhook.apitoken-system.svc.cluster.local:8080",
-	"control": "10.96.0.90:8081",
+	"gateway":    "10.96.0.80:",
+	"webhook":    "apitoken-webhook.apitoken-system.svc.cluster.local:8080",
+	"control":    "10.96.0.90:8081",
+	"prometheus": "10.96.0.70:9090",
 }
 
 // Start starts a node with the images of the operator, of nginx and of the fake Jira. The caller must call Stop, or leave that to
