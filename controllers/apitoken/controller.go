@@ -12,6 +12,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -123,11 +124,34 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
 		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).WatchesRawSource(r.Owners.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
-		Complete(tracing.Reconciler(r.Tracer, "APIToken", reconcile.AsReconciler(mgr.GetClient(), r)))
+		Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
 	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}
 	return nil
+}
+
+// byName reconciles the APIToken with a name. That of one that is gone may have come up in a round.
+func (r *Reconciler) byName(from client.Reader) reconcile.Reconciler {
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		var t tokensv1alpha1.APIToken
+		switch err := from.Get(ctx, request.NamespacedName, &t); {
+		case apierrors.IsNotFound(err):
+			r.forget(request.NamespacedName)
+			return reconcile.Result{}, nil
+		case err != nil:
+			return reconcile.Result{}, fmt.Errorf("reading the APIToken: %w", err)
+		}
+		return r.Reconcile(ctx, &t)
+	})
+}
+
+// forget takes an APIToken out of the rounds.
+func (r *Reconciler) forget(name types.NamespacedName) {
+	if r.settled != nil {
+		r.settled.Remove(name)
+		r.waiting.Remove(name)
+	}
 }
 
 // Reconcile implements reconcile.ObjectReconciler.
@@ -136,6 +160,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	first := r.found.take(name)
 	if !t.DeletionTimestamp.IsZero() {
 		// It does not authenticate any more. The Cleaner removes its Secrets once it is gone.
+		r.forget(name)
 		return ctrl.Result{}, nil
 	}
 	if first {

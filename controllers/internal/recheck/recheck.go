@@ -26,8 +26,9 @@ type Pace struct {
 	PerSecond int
 }
 
-// Round is a queue of names. Each second its share comes up: those at the front. A name that came up is not in the round until it
-// is added again, so one of an object that is gone is forgotten. The methods may run at the same time.
+// Round is a queue of names. Each second its share comes up: those at the front. A name that came up does not come up again before it is
+// added again. Until then it waits, as it did before. So the one of an object that is gone has to be removed. The methods may run at the
+// same time.
 type Round struct {
 	clock clock.WithTicker
 	pace  Pace
@@ -40,6 +41,8 @@ type Round struct {
 	// one is the next.
 	all  []looked
 	free int32
+	// up has the names that came up, with the time when they were added.
+	up map[string]int64
 	// share is the part of a name that is left of the shares so far.
 	share float64
 }
@@ -53,7 +56,7 @@ type looked struct {
 
 // New returns an empty round.
 func New(c clock.WithTicker, pace Pace) *Round {
-	return &Round{clock: c, pace: pace, due: make(chan watch.Due), at: map[string]int32{}, all: make([]looked, 1)}
+	return &Round{clock: c, pace: pace, due: make(chan watch.Due), at: map[string]int32{}, all: make([]looked, 1), up: map[string]int64{}}
 }
 
 // Add puts a name at the end, wherever it was.
@@ -61,7 +64,8 @@ func (r *Round) Add(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text := name.String()
-	r.remove(text)
+	r.take(text)
+	delete(r.up, text)
 	i, newest := r.place(), r.all[0].older
 	r.all[i] = looked{name: text, when: r.clock.Now().UnixNano(), older: newest}
 	r.all[newest].newer, r.all[0].older = i, i
@@ -79,15 +83,17 @@ func (r *Round) place() int32 {
 	return i
 }
 
-// Remove takes a name out.
+// Remove forgets a name, in the round or come up.
 func (r *Round) Remove(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remove(name.String())
+	text := name.String()
+	r.take(text)
+	delete(r.up, text)
 }
 
-// remove takes a name out. The caller holds the lock.
-func (r *Round) remove(name string) {
+// take takes a name out of the list. The caller holds the lock.
+func (r *Round) take(name string) {
 	i, ok := r.at[name]
 	if !ok {
 		return
@@ -105,10 +111,11 @@ func (r *Round) Next() []types.NamespacedName {
 	r.share += min(float64(r.pace.PerSecond), float64(len(r.at))*step.Seconds()/r.pace.Period.Seconds())
 	var next []types.NamespacedName
 	for ; r.share >= 1 && len(r.at) > 0; r.share-- {
-		name := r.all[r.all[0].newer].name
-		r.remove(name)
+		oldest := r.all[r.all[0].newer]
+		r.take(oldest.name)
+		r.up[oldest.name] = oldest.when
 		var n types.NamespacedName
-		n.Namespace, n.Name, _ = strings.Cut(name, "/") // neither has a slash
+		n.Namespace, n.Name, _ = strings.Cut(oldest.name, "/") // neither has a slash
 		next = append(next, n)
 	}
 	if len(r.at) == 0 {
@@ -117,14 +124,19 @@ func (r *Round) Next() []types.NamespacedName {
 	return next
 }
 
-// Oldest returns how long ago the name at the front was added. It returns 0 for an empty round.
+// Oldest returns how long ago the name that waits longest was added, come up or not. It returns 0 if none waits.
 func (r *Round) Oldest() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.at) == 0 {
-		return 0
+	now := r.clock.Now()
+	oldest := now.UnixNano()
+	if len(r.at) > 0 {
+		oldest = min(oldest, r.all[r.all[0].newer].when)
 	}
-	return r.clock.Since(time.Unix(0, r.all[r.all[0].newer].when))
+	for _, when := range r.up {
+		oldest = min(oldest, when)
+	}
+	return now.Sub(time.Unix(0, oldest))
 }
 
 // Start makes the round until ctx is done.

@@ -58,13 +58,20 @@ func checkPace(t *testing.T, n, events int) {
 		for range events {
 			look(named(random.IntN(n)))
 		}
-		if oldest := round.Oldest(); oldest > longest {
+		if oldest := round.Oldest(); oldest > longest || oldest != waitedLongest(clock.Now(), seen) {
 			t.Fatalf("one waits for %s", oldest)
 		}
 	}
 }
 
-// Names come up in the order in which they were added last. What is not added again is forgotten.
+func waitedLongest(now time.Time, seen map[types.NamespacedName]time.Time) (longest time.Duration) {
+	for _, at := range seen {
+		longest = max(longest, now.Sub(at))
+	}
+	return longest
+}
+
+// Names come up in the order in which they were added last, and once. They wait until they are added again, or removed.
 func TestOrder(t *testing.T) {
 	clock := testclock.NewFakeClock(time.Unix(0, 0))
 	round := recheck.New(clock, recheck.Pace{Period: time.Second, PerSecond: 20})
@@ -80,8 +87,18 @@ func TestOrder(t *testing.T) {
 	if got, want := round.Next(), []types.NamespacedName{named(2), named(1), named(4)}; !slices.Equal(got, want) {
 		t.Errorf("%v came up, want %v", got, want)
 	}
-	if got := round.Next(); got != nil || round.Oldest() != 0 {
-		t.Errorf("%v came up again", got)
+	if got := round.Next(); got != nil || round.Oldest() != time.Second {
+		t.Errorf("%v came up again, and one waits for %s", got, round.Oldest())
+	}
+	round.Add(named(2))
+	round.Remove(named(1))
+	clock.Step(time.Second)
+	if got := round.Oldest(); got != 2*time.Second {
+		t.Errorf("one waits for %s after it came up", got)
+	}
+	round.Remove(named(4))
+	if got := round.Oldest(); got != time.Second {
+		t.Errorf("one waits for %s", got)
 	}
 }
 
