@@ -1,6 +1,9 @@
 package authn
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const (
 	// pieceEntries is the number of entries in a piece, and pieceText that of the bytes of their texts.
@@ -54,7 +57,7 @@ func (p *pile) remove(i position) {
 	*last = entry{}
 	p.size--
 	if p.left = min(p.left, p.size); p.size%pieceEntries == 0 {
-		p.pieces = p.pieces[:p.size/pieceEntries]
+		p.pieces = slices.Delete(p.pieces, int(p.size/pieceEntries), len(p.pieces)) // not only cut off: then it would not be freed
 	}
 }
 

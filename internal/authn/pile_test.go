@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -97,6 +98,9 @@ func TestPileShrinks(t *testing.T) {
 		m.remove(0)
 		if want := (int(m.size) + pieceEntries - 1) / pieceEntries; len(m.pieces) != want {
 			t.Fatalf("%d pieces for %d entries, want %d", len(m.pieces), m.size, want)
+		}
+		if slices.ContainsFunc(m.pieces[len(m.pieces):cap(m.pieces)], func(p *[pieceEntries]entry) bool { return p != nil }) {
+			t.Fatalf("a piece that is not in use is not freed at %d entries", m.size)
 		}
 	}
 }
