@@ -64,6 +64,9 @@ func (a *Asker) source() source.Source {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.enqueue = func(site types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: site}) }
+		for site := range a.waiting {
+			a.enqueue(site)
+		}
 		return nil
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -131,6 +132,28 @@ func TestAskerOfWhatIsGone(t *testing.T) {
 		if ask(); len(*got) != 1 || (*got)[0] != " " || product.asked != 0 {
 			t.Errorf("%s: told %q after %d questions", what, *got, product.asked)
 		}
+	}
+}
+
+// Those who wait before the source has started, as at the start of a process, are answered too.
+func TestAskerStartsLate(t *testing.T) {
+	product := &naming{user: atlassian.User{Name: "alice", Key: "K1"}}
+	a, w, _ := newAsker(t, product, upstream.Credential{
+		Namespace: "dev", Site: "main", User: "alice", UserKey: "K1", Origin: here, Token: "x", Source: upstream.Pasted, Stored: time.Now().UTC(),
+	})
+	got := &answers{}
+	got.await(a, w.site, w.copied.SecretName(), 1)
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
+	defer queue.ShutDown()
+	if err := a.source().Start(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	if queue.Len() != 1 {
+		t.Fatal("nobody asks the product")
+	}
+	site, _ := queue.Get()
+	if _, err := a.Reconcile(t.Context(), site); err != nil || len(*got) != 1 || (*got)[0] != "K1 alice" {
+		t.Errorf("told %q, %v", *got, err)
 	}
 }
 
