@@ -114,7 +114,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 	r.found, r.created = newFound(manager.SettleMemory), &created{names: map[string]struct{}{}}
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
 	err := ctrl.NewControllerManagedBy(mgr).
-		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed(), r.Owners.forgetDeleted())).
+		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(r.siteChanged(), watch.AfterStart())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),

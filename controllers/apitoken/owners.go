@@ -1,6 +1,7 @@
 package apitoken
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,8 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -20,6 +19,9 @@ import (
 
 // ownerWait is how long a new token waits for the product to name its owner. Then it is issued without one.
 const ownerWait = 5 * time.Second
+
+// askedPeriod is how long it is remembered at least that the product was asked for an APIToken.
+const askedPeriod = time.Hour
 
 // errOwnerAsked means that a pass waits for the product.
 var errOwnerAsked = errors.New("the product is asked whose the personal access token is")
@@ -35,8 +37,10 @@ type Owners struct {
 	ask AskOwner
 
 	mu sync.Mutex
-	// asked are those for which the product was asked.
-	asked map[types.UID]*ownerAnswer
+	// asked are those for which the product was asked since turned, and before those of the period before that. So nothing of an APIToken
+	// that never gets a record stays, whatever is seen of its end.
+	asked, before map[types.UID]*ownerAnswer
+	turned        time.Time
 	// look has a pass made over an APIToken. It does nothing before the source has started: then ownerWait ends the wait.
 	look func(types.NamespacedName)
 }
@@ -87,18 +91,24 @@ func (o *Owners) await(s state) bool {
 func (o *Owners) get(uid types.UID, now time.Time) (a ownerAnswer, known bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if before := o.asked[uid]; before != nil {
-		return *before, true
+	if now.Sub(o.turned).Abs() >= askedPeriod { // the clock may step, and of two passes the later one may come first
+		o.asked, o.before, o.turned = map[types.UID]*ownerAnswer{}, o.asked, now
+	}
+	if known := o.find(uid); known != nil {
+		return *known, true
 	}
 	o.asked[uid] = &ownerAnswer{since: now}
 	return ownerAnswer{}, false
 }
 
+// find returns nil if nobody has asked for an APIToken. The caller holds the lock.
+func (o *Owners) find(uid types.UID) *ownerAnswer { return cmp.Or(o.asked[uid], o.before[uid]) }
+
 // answer notes an answer for an APIToken, unless nobody waits for it any more.
 func (o *Owners) answer(uid types.UID, name types.NamespacedName, userKey, owner string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if a := o.asked[uid]; a != nil {
+	if a := o.find(uid); a != nil {
 		a.there, a.userKey, a.name = true, userKey, owner
 		o.look(name)
 	}
@@ -111,11 +121,11 @@ func (o *Owners) confirmed(uid types.UID, userKey, user string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	a := o.asked[uid]
+	a := o.find(uid)
 	return a != nil && a.there && a.userKey == userKey && a.name == user
 }
 
-// forget forgets the answer for an APIToken that has a record, or is gone.
+// forget forgets the answer for an APIToken that has a record.
 func (o *Owners) forget(uid types.UID) {
 	if o == nil {
 		return
@@ -123,12 +133,5 @@ func (o *Owners) forget(uid types.UID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.asked, uid)
-}
-
-// forgetDeleted passes every event.
-func (o *Owners) forgetDeleted() predicate.Predicate {
-	return predicate.Funcs{DeleteFunc: func(e event.DeleteEvent) bool {
-		o.forget(e.Object.GetUID())
-		return true
-	}}
+	delete(o.before, uid)
 }
