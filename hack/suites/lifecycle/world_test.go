@@ -72,6 +72,7 @@ func newWorld(t *testing.T, seed uint64, happened *tally) *world {
 		model: &model{held: map[string]bool{}, lives: map[types.UID]*life{}, secrets: map[place]string{}, records: map[string]string{}},
 	}
 	env.AwaitGuarded(t)
+	w.Cleanup(w.free) // last, since the namespaces that enter makes are emptied at the end of the test too
 	w.enter()
 	w.Cleanup(w.leave)
 	w.step(0)
@@ -94,7 +95,17 @@ func (w *world) enter() {
 	w.home, w.away = env.Namespace(w.T), env.Namespace(w.T)
 }
 
-// leave empties the namespaces and frees them.
+// free lets other sequences take the namespaces.
+func (w *world) free() {
+	if w.home == "" {
+		return
+	}
+	homes.Lock()
+	defer homes.Unlock()
+	homes.free = append(homes.free, [2]string{w.home, w.away})
+}
+
+// leave empties the namespaces.
 func (w *world) leave() {
 	ctx := context.Background()
 	must := func(err error) {
@@ -115,9 +126,6 @@ func (w *world) leave() {
 	must(env.Admin.Delete(ctx, secret(kubetest.CredentialsNamespace, w.keys.SecretName())))
 	must(env.Admin.Delete(ctx, secret(kubetest.SystemNamespace, projection.SecretName(w.home, "main"))))
 	w.label("no")
-	homes.Lock()
-	defer homes.Unlock()
-	homes.free = append(homes.free, [2]string{w.home, w.away})
 }
 
 func secret(namespace, name string) *corev1.Secret {
