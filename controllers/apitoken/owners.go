@@ -2,17 +2,15 @@ package apitoken
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -41,8 +39,8 @@ type Owners struct {
 	// that never gets a record stays, whatever is seen of its end.
 	asked, before map[types.UID]*ownerAnswer
 	turned        time.Time
-	// look has a pass made over an APIToken. It does nothing before the source has started: then ownerWait ends the wait.
-	look func(types.NamespacedName)
+	// calls are for passes over APITokens.
+	calls watch.Calls
 }
 
 // ownerAnswer is what the product said. Before it is there, it is empty.
@@ -54,20 +52,15 @@ type ownerAnswer struct {
 
 // NewOwners returns one that asks by ask.
 func NewOwners(ask AskOwner) *Owners {
-	return &Owners{ask: ask, asked: map[types.UID]*ownerAnswer{}, look: func(types.NamespacedName) {}}
+	return &Owners{ask: ask, asked: map[types.UID]*ownerAnswer{}}
 }
 
 // source has a controller look at APITokens for which there is an answer.
 func (o *Owners) source() source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		if o == nil {
-			return nil
-		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.look = func(name types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: name}) }
-		return nil
-	})
+	if o == nil {
+		return new(watch.Calls).Source()
+	}
+	return o.calls.Source()
 }
 
 // await reports whether to wait for the answer of the product before a first secret is made. It asks once for each APIToken.
@@ -110,7 +103,7 @@ func (o *Owners) answer(uid types.UID, name types.NamespacedName, userKey, owner
 	defer o.mu.Unlock()
 	if a := o.find(uid); a != nil {
 		a.there, a.userKey, a.name = true, userKey, owner
-		o.look(name)
+		o.calls.For(name)
 	}
 }
 

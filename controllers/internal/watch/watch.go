@@ -5,6 +5,8 @@ package watch
 import (
 	"context"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -32,6 +34,40 @@ func Names(due <-chan Due, priority int) source.Source {
 				q.Add(request)
 			}
 		},
+	})
+}
+
+// Calls has a controller reconcile what others call for, by name. Calls from before the controller starts wait until it does. The zero
+// value is ready.
+type Calls struct {
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	early []reconcile.Request
+}
+
+// For calls for a pass over an object.
+func (c *Calls) For(name types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	request := reconcile.Request{NamespacedName: name}
+	switch {
+	case c.queue != nil:
+		c.queue.Add(request)
+	case !slices.Contains(c.early, request):
+		c.early = append(c.early, request)
+	}
+}
+
+// Source hands the calls to a controller.
+func (c *Calls) Source() source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, request := range c.early {
+			queue.Add(request)
+		}
+		c.queue, c.early = queue, nil
+		return nil
 	})
 }
 

@@ -93,3 +93,28 @@ func TestLater(t *testing.T) {
 		}
 	}
 }
+
+// No call is lost, also none from before the controller starts.
+func TestCalls(t *testing.T) {
+	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer queue.ShutDown()
+	calls := &watch.Calls{}
+	early, late := types.NamespacedName{Namespace: "jira", Name: "early"}, types.NamespacedName{Namespace: "jira", Name: "late"}
+	calls.For(early)
+	calls.For(early)
+	if err := calls.Source().Start(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	calls.For(late)
+	for _, want := range []types.NamespacedName{early, late} {
+		if queue.Len() == 0 {
+			t.Fatalf("%s is not called for", want)
+		}
+		if got, _ := queue.Get(); got.NamespacedName != want {
+			t.Errorf("%s is called for, want %s", got, want)
+		}
+	}
+	if queue.Len() != 0 {
+		t.Errorf("%d more calls", queue.Len())
+	}
+}

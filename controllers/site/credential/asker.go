@@ -10,12 +10,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/atlassian"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
@@ -34,8 +32,8 @@ type Asker struct {
 	waiting map[types.NamespacedName]map[string][]whenNamed
 	// quiet is when products that gave no clear answer are asked again.
 	quiet map[types.NamespacedName]time.Time
-	// enqueue has the products of a site asked. It does nothing before the source has started.
-	enqueue func(site types.NamespacedName)
+	// calls are for questions to the products of sites.
+	calls watch.Calls
 }
 
 // whenNamed takes user key and folded name of the owner whom the product named, or nothing if there is no answer.
@@ -44,31 +42,19 @@ type whenNamed = func(userKey, name string)
 // NewAsker returns an asker of the products of all sites.
 func NewAsker(k *Keeper) *Asker {
 	return &Asker{
-		Keeper: k, waiting: map[types.NamespacedName]map[string][]whenNamed{}, quiet: map[types.NamespacedName]time.Time{}, enqueue: func(types.NamespacedName) {},
+		Keeper: k, waiting: map[types.NamespacedName]map[string][]whenNamed{}, quiet: map[types.NamespacedName]time.Time{},
 	}
 }
 
 // SetupWithManager starts it with the manager, for so many sites at the same time.
 func (a *Asker) SetupWithManager(mgr ctrl.Manager, workers int) error {
-	err := ctrl.NewControllerManagedBy(mgr).Named("owner").WatchesRawSource(a.source()).
+	err := ctrl.NewControllerManagedBy(mgr).Named("owner").WatchesRawSource(a.calls.Source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: askTimeout}).
 		Complete(a)
 	if err != nil {
 		return fmt.Errorf("setting up the controller that asks for owners: %w", err)
 	}
 	return nil
-}
-
-func (a *Asker) source() source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.enqueue = func(site types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: site}) }
-		for site := range a.waiting {
-			a.enqueue(site)
-		}
-		return nil
-	})
 }
 
 // Ask has the product asked whose a working copy is. It calls answer once, with nothing if the product gives no clear answer soon, or
@@ -93,7 +79,7 @@ func (a *Asker) add(site types.NamespacedName, copyName string, answer whenNamed
 		a.waiting[site] = map[string][]whenNamed{}
 	}
 	a.waiting[site][copyName] = append(a.waiting[site][copyName], answer)
-	a.enqueue(site)
+	a.calls.For(site)
 	return true
 }
 

@@ -145,7 +145,7 @@ func TestAskerStartsLate(t *testing.T) {
 	got.await(a, w.site, w.copied.SecretName(), 1)
 	queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
 	defer queue.ShutDown()
-	if err := a.source().Start(t.Context(), queue); err != nil {
+	if err := a.calls.Source().Start(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 	if queue.Len() != 1 {

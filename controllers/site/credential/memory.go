@@ -1,16 +1,14 @@
 package credential
 
 import (
-	"context"
 	"maps"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/enrolment"
 )
 
@@ -23,30 +21,20 @@ type Memory struct {
 	oldest map[types.NamespacedName]time.Time
 	// asked is the time since which somebody wants to know the owner of a working copy.
 	asked map[types.NamespacedName]map[string]time.Time
-	// enqueue has a pass made over a site. It does nothing before Source has started.
-	enqueue func(site types.NamespacedName)
+	// calls are for passes over sites.
+	calls watch.Calls
 }
 
 // NewMemory returns an empty memory.
 func NewMemory() *Memory {
 	return &Memory{
 		notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{},
-		asked: map[types.NamespacedName]map[string]time.Time{}, enqueue: func(types.NamespacedName) {},
+		asked: map[types.NamespacedName]map[string]time.Time{},
 	}
 }
 
 // Source has a controller make a pass over each site for which Ask is called.
-func (m *Memory) Source() source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.enqueue = func(site types.NamespacedName) { queue.Add(reconcile.Request{NamespacedName: site}) }
-		for site := range m.asked {
-			m.enqueue(site)
-		}
-		return nil
-	})
-}
+func (m *Memory) Source() source.Source { return m.calls.Source() }
 
 // Ask has the product name the owner of a working copy at this time or later. The answer is published in the enrolment. To ask again
 // for the same costs nothing.
@@ -60,15 +48,11 @@ func (m *Memory) Ask(site types.NamespacedName, copyName string, since time.Time
 		m.asked[site] = map[string]time.Time{}
 	}
 	m.asked[site][copyName] = since
-	m.enqueue(site)
+	m.calls.For(site)
 }
 
 // again has the next pass over a site made at once.
-func (m *Memory) again(site types.NamespacedName) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.enqueue(site)
-}
+func (m *Memory) again(site types.NamespacedName) { m.calls.For(site) }
 
 // wanted returns the time since which somebody wants to know the owner of a working copy. It is zero if nobody does, or if the
 // enrolment says it. A time to come is no answer, and is not waited for: then the clock was ahead.
