@@ -18,7 +18,7 @@ import (
 // ownerWait is how long a new token waits for the product to name its owner. Then it is issued without one.
 const ownerWait = 5 * time.Second
 
-// askedPeriod is how long it is remembered at least that the product was asked for an APIToken.
+// askedPeriod is the shortest time for which an answer is remembered.
 const askedPeriod = time.Hour
 
 // errOwnerAsked means that a pass waits for the product.
@@ -35,8 +35,8 @@ type Owners struct {
 	ask AskOwner
 
 	mu sync.Mutex
-	// asked are those for which the product was asked since turned, and before those of the period before that. So nothing of an APIToken
-	// that never gets a record stays, whatever is seen of its end.
+	// asked has the answers to questions since turned, and before has those of the period before it. Older ones are forgotten: an APIToken
+	// may end without a record, and nobody may see its end.
 	asked, before map[types.UID]*ownerAnswer
 	turned        time.Time
 	// calls are for passes over APITokens.

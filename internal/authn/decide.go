@@ -82,23 +82,23 @@ func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt
 	return d
 }
 
-// memory is what a decision writes to. It is used again, because on the stack of a new connection it would have the stack grow.
-type memory struct {
+// buffers are what a decision writes to. They are used again: on the stack of a new connection they would make the stack grow.
+type buffers struct {
 	decoded [maxBasic]byte
 	path    [maxPath]byte
 }
 
-var memories = sync.Pool{New: func() any { return &memory{} }}
+var bufferPool = sync.Pool{New: func() any { return &buffers{} }}
 
 // judge takes the steps that follow when the caller is known.
 func (ix *Index) judge(q *question) {
-	memory := memories.Get().(*memory)
-	defer memories.Put(memory)
-	c, ended := ix.credential(q, &memory.decoded)
+	b := bufferPool.Get().(*buffers)
+	defer bufferPool.Put(b)
+	c, ended := ix.credential(q, &b.decoded)
 	if ended || ix.probe(q, c) {
 		return
 	}
-	v, ended := ix.authenticate(q, c, memory.path[:0])
+	v, ended := ix.authenticate(q, c, b.path[:0])
 	if !ended && !ix.authorize(q, v) {
 		ix.attach(q, v)
 	}

@@ -27,8 +27,7 @@ type Pace struct {
 }
 
 // Round is a queue of names. Each second its share comes up: those at the front. A name that came up does not come up again before it is
-// added again. Until then it waits, as it did before. So the one of an object that is gone has to be removed. The methods may run at the
-// same time.
+// added again, and until then its wait goes on. So remove the name of an object that is gone. The methods may run at the same time.
 type Round struct {
 	clock clock.WithTicker
 	pace  Pace

@@ -103,7 +103,7 @@ func hurried(t *testing.T, rules []byte) string {
 	return string(regexp.MustCompile(`\[\d+[mh]\]`).ReplaceAll(rules, []byte("[2m]")))
 }
 
-// startPrometheus starts Prometheus as a pod. What it scrapes says the ServiceMonitor, and its alerts are those of the PrometheusRule.
+// startPrometheus starts Prometheus as a pod. The ServiceMonitor says what it scrapes, and the PrometheusRule has its alerts.
 func startPrometheus(t *testing.T) *prometheus {
 	t.Helper()
 	if err := on.Import(t.Context(), filepath.Join(controlplane.RepositoryRoot(), "bin/cluster/images/prometheus-test.oci.tar")); err != nil {

@@ -204,8 +204,7 @@ func routeOf(routes []envoyRoute, target string, headers http.Header) (found env
 	return found
 }
 
-// anyText reports whether the expression `.+` of RE2, which Envoy uses, matches all of a text: a byte that is no UTF-8 is no character
-// to it.
+// anyText reports whether the expression `.+` matches all of a text in RE2, which Envoy uses. RE2 does not match bytes that are no UTF-8.
 func anyText(text string) bool { return text != "" && utf8.ValidString(text) }
 
 // byPolicy reports whether the AuthorizationPolicy of Istio's sample has a request asked about, whatever its route is.
