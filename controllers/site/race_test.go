@@ -21,19 +21,25 @@ import (
 // before returns the reconciler with a function that runs before each write. An error from it replaces the write.
 func (w *world) before(write func() error) *site.Reconciler {
 	w.Helper()
+	return w.beforeOf(func(client.Object) error { return write() })
+}
+
+// beforeOf is before with the object as it would be written. It is nil for a status and for a deletion.
+func (w *world) beforeOf(write func(client.Object) error) *site.Reconciler {
+	w.Helper()
 	r := *w.reconciler
 	r.Client = interceptor.NewClient(w.api, interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			return either(write(), func() error { return c.Create(ctx, o, opts...) })
+			return either(write(o), func() error { return c.Create(ctx, o, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
-			return either(write(), func() error { return c.Update(ctx, o, opts...) })
+			return either(write(o), func() error { return c.Update(ctx, o, opts...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
-			return either(write(), func() error { return c.Delete(ctx, o, opts...) })
+			return either(write(nil), func() error { return c.Delete(ctx, o, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
-			return either(write(), func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
+			return either(write(nil), func() error { return c.SubResource(sub).Apply(ctx, o, opts...) })
 		},
 	})
 	return &r
