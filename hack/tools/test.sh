@@ -9,7 +9,7 @@ export GOGC=400
 
 # Each of these tests is one goroutine that works through thousands of cases. The race detector has nothing to see in them, and
 # takes ten times as long. They run without it.
-alone='^(TestScenes|TestSteadyHour|TestStartReadsNothingLive|TestNothingGoesThroughAll|TestEachMixOfOtherCredentials|TestEntryKeepsItsParts|TestCoversIsWhatTheExpressionSays|TestPhrasesThatReadersStumbledOver|TestProseUsesPlainWords|TestNamesUseTheFieldsWords|TestEachAssumptionIsNoticed|TestReportIsFitToPublish|TestRestoreInRandomHistories|TestDamagedArchive|TestEveryCopyIsCheckedWithinAnHour|TestAgeAfterRestart)$'
+alone='^(TestScenes|TestSteadyHour|TestStartReadsNothingLive|TestNothingGoesThroughAll|TestEachMixOfOtherCredentials|TestEntryKeepsItsParts|TestCoversIsWhatTheExpressionSays|TestPhrasesThatReadersStumbledOver|TestProseUsesPlainWords|TestNamesUseTheFieldsWords|TestEachAssumptionIsNoticed|TestReportIsFitToPublish|TestRestoreInRandomHistories|TestDamagedArchive|TestEveryCopyIsCheckedWithinAnHour|TestAgeAfterRestart|TestRequestsInAWorldOfAnyAge)$'
 of=(./controllers/apitoken ./internal/authn ./internal/pathprefix ./internal/layout ./internal/plugin/product ./internal/plugin/archive ./internal/plugin/backup ./controllers/site/credential)
 
 # The longest tests of the longest package run beside its others: one after the other they would take longer than -timeout.

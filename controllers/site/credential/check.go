@@ -13,30 +13,34 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// heardPeriod is the longest time between two writes of when the product last said whose a personal access token is.
+// heardPeriod is the time between two writes of when the product last said whose a personal access token is. After hours without a
+// controller all copies are due at once, and wait for their share.
 const heardPeriod = 6 * time.Hour
 
-// checkKnown checks a working copy as the cache has it, if nothing has to be written when the product accepts it: that costs the API
-// server nothing, and there may be very many. It returns false if the copy has to be read, and looked at from the beginning.
+// checkKnown checks a working copy as the cache has it, if the answer of the product changes nothing that is stored about it: there may
+// be very many. It returns false if the copy has to be read, and looked at from the beginning.
 func (p *pass) checkKnown(ctx context.Context, s state) (done bool, err error) {
 	e := p.published[enrolment.OfCopy(s.name)]
 	c := s.credential
-	if s.next() != check || !p.answers() || !c.Usable() || !c.Ending.IsZero() || c.UserKey == "" || c.Source == upstream.Given ||
-		!s.now.Before(s.sweepAt) || !s.wanted.IsZero() || describe(e, &c, p.origin) != e || s.now.Sub(e.Checked) >= heardPeriod {
+	if s.next() != check || !p.answers() || !c.Ending.IsZero() || c.UserKey == "" || c.Source == upstream.Given || !s.wanted.IsZero() ||
+		describe(e, &c, p.origin) != e {
 		return false, nil
 	}
 	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
-	switch found := judge(c, user, err); {
-	case found == accepted && nameFor(e, user) == e.Name:
-		s.tried = s.now
-		s.heardOf(user, s.name, s.now)
-		return true, nil
+	found := judge(c, user, err)
+	switch {
 	case found == unclear:
 		s.tried, s.checkAt = s.now, s.now.Add(recheckPeriod)
 		return true, p.stopAsking(ctx, err)
-	default:
+	case c.Usable() != (found == accepted) || found == anothers || nameFor(e, user) != e.Name || found == accepted && !p.isSwept(s):
 		return false, nil // the product is asked again, about the copy as it is now
 	}
+	s.tried = s.now
+	s.heardOf(user, s.name, s.now)
+	if s.now.Sub(e.Checked) < heardPeriod || !p.spend(noteCost) {
+		return true, nil
+	}
+	return true, p.confirm(ctx, e, s.now)
 }
 
 // check asks the product whose a personal access token is, and acts on the answer.
@@ -130,26 +134,47 @@ func (p *pass) sweep(ctx context.Context, n *note, c upstream.Credential) error 
 	if c.Source == upstream.Given {
 		return nil
 	}
-	as := atlassian.Bearer(c.Token)
-	listed, err := p.Product.ListPATs(p.requests, *p.product, as)
+	strays, recent, err := p.strays(c)
 	if err != nil {
 		return ctx.Err()
 	}
-	recent := false
-	for _, pat := range listed {
-		if !isStray(pat, string(p.site.UID), c, p.Clock.Now()) {
-			recent = recent || isStray(pat, string(p.site.UID), c, p.Clock.Now().Add(settlePeriod))
-			continue
-		}
-		if err := p.Product.DeletePAT(p.requests, *p.product, as, pat.ID); err != nil {
+	for _, id := range strays {
+		if err := p.Product.DeletePAT(p.requests, *p.product, atlassian.Bearer(c.Token), id); err != nil {
 			return ctx.Err()
 		}
 		p.log(ctx, c, "Revoked a personal access token that was left over")
 	}
 	if !recent {
-		n.sweepAt = p.Clock.Now().Add(sweepPeriod)
+		n.swept(c.SecretName(), p.Clock.Now())
 	}
 	return nil
+}
+
+// strays returns the personal access tokens that are left over. recent means that another one may be soon.
+func (p *pass) strays(c upstream.Credential) (strays []int64, recent bool, err error) {
+	listed, err := p.Product.ListPATs(p.requests, *p.product, atlassian.Bearer(c.Token))
+	now := p.Clock.Now()
+	for _, pat := range listed {
+		switch {
+		case isStray(pat, string(p.site.UID), c, now):
+			strays = append(strays, pat.ID)
+		case isStray(pat, string(p.site.UID), c, now.Add(settlePeriod)):
+			recent = true
+		}
+	}
+	return strays, recent, err
+}
+
+// isSwept reports whether nothing has to be revoked beside a working copy, as far as the product says.
+func (p *pass) isSwept(s state) bool {
+	if s.now.Before(s.sweepAt) {
+		return true
+	}
+	strays, recent, err := p.strays(s.credential)
+	if err == nil && len(strays) == 0 && !recent {
+		s.swept(s.name, s.now)
+	}
+	return err != nil || len(strays) == 0
 }
 
 // heard notes in an enrolment whose the personal access token is, as the product last said to this process. It leaves out what is said

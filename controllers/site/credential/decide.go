@@ -49,11 +49,16 @@ type note struct {
 // nextCheck returns the first time at or after earliest at which a working copy is due for a check. Its name gives the minute
 // in each hour. So not all are due at once, and a restarted process knows the time too.
 func nextCheck(name string, earliest time.Time) time.Time {
+	return nextTurn(name, earliest, checkPeriod)
+}
+
+// nextTurn returns the first time at or after earliest at which it is a working copy's turn, which comes once in a period.
+func nextTurn(name string, earliest time.Time, period time.Duration) time.Time {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name)) // never fails
-	next := earliest.Truncate(checkPeriod).Add(time.Duration(h.Sum64() % uint64(checkPeriod)))
+	next := earliest.Truncate(period).Add(time.Duration(h.Sum64() % uint64(period)))
 	if next.Before(earliest) {
-		next = next.Add(checkPeriod)
+		next = next.Add(period)
 	}
 	return next
 }
@@ -62,6 +67,9 @@ func nextCheck(name string, earliest time.Time) time.Time {
 func (n *note) checked(name string, when time.Time) {
 	n.answered, n.checkAt = when, nextCheck(name, when.Add(checkPeriod/2))
 }
+
+// swept records that nothing was left over. The copies of a site have their turn all over the day, whenever the first look was.
+func (n *note) swept(name string, when time.Time) { n.sweepAt = nextTurn(name, when, sweepPeriod) }
 
 // isAhead reports whether a time of the note is later than this process could have set it by now. Then the clock was ahead, and the
 // note would put off its steps until then.

@@ -86,6 +86,8 @@ type pass struct {
 	// product is nil if the product does not answer. silent means that it gave an unclear answer in this pass.
 	product *atlassian.Upstream
 	silent  atomic.Bool
+	// share is how many requests to the API server the pass has left, for what nobody waits for.
+	share atomic.Int64
 	// requests is the context for requests to the product. It ends with the time that this pass has for them.
 	requests context.Context
 	// copies is the number of working copies that are left.
@@ -144,11 +146,12 @@ func (p *pass) keepStored(ctx context.Context) error {
 	}
 	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
 	given, busy, most, waits := len(p.Rejections), 0, copiesAtOnce(len(all)), false
+	p.share.Store(p.Memory.share(p.name, p.copies, p.Clock.Now()))
 	errs := make([]error, len(all), len(all)+1)
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, s := range all {
-		if s.next() == leave || busy >= most || p.requests.Err() != nil {
+		if next := s.next(); next == leave || next.isQuiet() && p.share.Load() < replaceCost || busy >= most || p.requests.Err() != nil {
 			waits = waits || busy >= most && !s.wanted.IsZero()
 			p.reject(s)
 			continue
@@ -170,6 +173,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 		group.Go(step)
 	}
 	_ = group.Wait() // the errors are in errs
+	p.Memory.keepShare(p.name, p.share.Load())
 	if waits && p.answers() {
 		p.Memory.again(p.name)
 	}
@@ -203,7 +207,7 @@ func (p *pass) settle(ctx context.Context, name string) error {
 			}
 		}
 		next := s.next()
-		if next == leave {
+		if next == leave || next.isQuiet() && !p.spend(replaceCost) {
 			p.reject(s)
 			return nil
 		}

@@ -21,6 +21,8 @@ type Memory struct {
 	oldest map[types.NamespacedName]time.Time
 	// asked is the time since which somebody wants to know the owner of a working copy.
 	asked map[types.NamespacedName]map[string]time.Time
+	// shares are what sites may ask of the API server in the present minute, for what nobody waits for.
+	shares map[types.NamespacedName]share
 	// calls are for passes over sites.
 	calls watch.Calls
 }
@@ -29,7 +31,7 @@ type Memory struct {
 func NewMemory() *Memory {
 	return &Memory{
 		notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{},
-		asked: map[types.NamespacedName]map[string]time.Time{},
+		asked: map[types.NamespacedName]map[string]time.Time{}, shares: map[types.NamespacedName]share{},
 	}
 }
 
@@ -138,5 +140,6 @@ func (m *Memory) keep(site types.NamespacedName, names map[string]bool) {
 		delete(m.notes, site)
 		delete(m.oldest, site)
 		delete(m.asked, site)
+		delete(m.shares, site)
 	}
 }

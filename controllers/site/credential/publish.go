@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,6 +56,24 @@ func (p *pass) publishOnce(ctx context.Context, user string, change func(*enrolm
 	default:
 		return owned.Remove(ctx, p.Client, stored)
 	}
+}
+
+// confirm notes in an enrolment of the cache that the product said the same again. It is written under the version in the cache: if that
+// is not the stored one, somebody has written more than this, and nothing is.
+func (p *pass) confirm(ctx context.Context, e enrolment.Enrolment, when time.Time) error {
+	var s corev1.Secret
+	name := types.NamespacedName{Namespace: p.StateNamespace, Name: e.SecretName()}
+	if err := p.Client.Get(ctx, name, &s); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if s.Type != enrolment.SecretType || decodeEnrolment(&s) != e {
+		return nil
+	}
+	e.Checked = when.UTC().Truncate(time.Second)
+	if err := p.writeEnrolment(ctx, name, &s, e); !apierror.IsRace(err) {
+		return err
+	}
+	return nil
 }
 
 // readEnrolment reads an enrolment into e, which stays as it is if there is none that can be read.
