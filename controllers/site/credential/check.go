@@ -18,7 +18,7 @@ import (
 const heardPeriod = 6 * time.Hour
 
 // checkKnown checks a working copy as the cache has it, if the answer of the product changes nothing that is stored about it: there may
-// be very many. It returns false if the copy has to be read, and looked at from the beginning.
+// be very many. It returns false if the copy has to be read, and looked at from the beginning, or if another step is due.
 func (p *pass) checkKnown(ctx context.Context, s state) (done bool, err error) {
 	e := p.published[enrolment.OfCopy(s.name)]
 	c := s.credential
@@ -26,21 +26,21 @@ func (p *pass) checkKnown(ctx context.Context, s state) (done bool, err error) {
 		describe(e, &c, p.origin) != e {
 		return false, nil
 	}
-	user, err := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
-	found := judge(c, user, err)
+	user, said := p.Product.WhoAmI(p.requests, *p.product, atlassian.Bearer(c.Token))
+	found := judge(c, user, said)
 	switch {
 	case found == unclear:
 		s.tried, s.checkAt = s.now, s.now.Add(recheckPeriod)
-		return true, p.stopAsking(ctx, err)
+		return true, p.stopAsking(ctx, said)
 	case c.Usable() != (found == accepted) || found == anothers || nameFor(e, user) != e.Name || found == accepted && !p.isSwept(s):
 		return false, nil // the product is asked again, about the copy as it is now
 	}
 	s.tried = s.now
 	s.heardOf(user, s.name, s.now)
-	if s.now.Sub(e.Checked) < heardPeriod || !p.spend(noteCost) {
-		return true, nil
+	if s.now.Sub(e.Checked) >= heardPeriod && p.spend(noteCost) {
+		err = p.confirm(ctx, e, s.now)
 	}
-	return true, p.confirm(ctx, e, s.now)
+	return err != nil || !p.takes(s.next()), err
 }
 
 // check asks the product whose a personal access token is, and acts on the answer.

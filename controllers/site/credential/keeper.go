@@ -151,7 +151,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i, s := range all {
-		if next := s.next(); next == leave || next.isQuiet() && p.share.Load() < replaceCost || busy >= most || p.requests.Err() != nil {
+		if !p.takes(s.next()) || busy >= most || p.requests.Err() != nil {
 			waits = waits || busy >= most && !s.wanted.IsZero()
 			p.reject(s)
 			continue

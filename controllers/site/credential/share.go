@@ -49,6 +49,11 @@ func (m *Memory) keepShare(site types.NamespacedName, left int64) {
 // isQuiet reports whether nobody waits for a step, which can be taken in any of the next days.
 func (s step) isQuiet() bool { return s == renew || s == retire }
 
+// takes reports whether the pass takes a step, as far as its share is concerned.
+func (p *pass) takes(next step) bool {
+	return next != leave && (!next.isQuiet() || p.share.Load() >= replaceCost)
+}
+
 // spend takes requests from the share of the pass, and reports whether it had them.
 func (p *pass) spend(requests int64) bool {
 	if p.share.Add(-requests) >= 0 {
