@@ -197,7 +197,7 @@ func (s *Server) beside() (all []func(context.Context)) {
 func (s *Server) listen(ctx context.Context) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, p := range s.ports {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Address)
+		l, err := Listen(ctx, p.Address)
 		if err != nil {
 			for _, l := range listeners {
 				_ = l.Close() // the first error says why
@@ -207,6 +207,12 @@ func (s *Server) listen(ctx context.Context) ([]net.Listener, error) {
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
+}
+
+// Listen listens without TCP keep-alive, which would take four system calls for each connection. Servers have to find out by themselves
+// that a client is gone: those of HTTP end a connection that is idle.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	return (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
 }
 
 func (s *Server) drain(ctx context.Context) error {

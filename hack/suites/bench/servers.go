@@ -71,13 +71,13 @@ func serveWebhook(arguments []string) (err error) {
 		return nil
 	}, clock.RealClock{}, 0, logr.Discard(), registry)
 	go uses.Run(context.Background())
-	observe := func(x audit.Exchange) {
+	observe := func(x *audit.Exchange) {
 		lines.Observe(x)
 		uses.Observe(x)
 	}
 	plain, secure := gateway.NewWeb(w.Index, observe, nil, nil), gateway.NewWeb(w.Index, observe, certificate, nil)
 	envoy := extauthz.NewServer(w.Index, observe, func() error { return nil }, nil, false, logr.Discard())
-	at, err := serve(serving.HTTP{Server: plain, Brief: true}.Serve, serving.HTTP{Server: secure, Brief: true}.Serve, envoy.Serve)
+	at, err := serve(serving.Listen, serving.HTTP{Server: plain, Brief: true}.Serve, serving.HTTP{Server: secure, Brief: true}.Serve, envoy.Serve)
 	if err != nil {
 		return err
 	}
@@ -119,8 +119,13 @@ func startPprof(name string) (stop func() error, err error) {
 	}, nil
 }
 
+// listenBare listens as net/http does.
+func listenBare(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
 // serve serves with all three servers on ports of this machine.
-func serve(plain, secure, envoy func(net.Listener) error) (at served, err error) {
+func serve(listen func(context.Context, string) (net.Listener, error), plain, secure, envoy func(net.Listener) error) (at served, err error) {
 	for _, port := range []struct {
 		address *string
 		serve   func(net.Listener) error
@@ -129,7 +134,7 @@ func serve(plain, secure, envoy func(net.Listener) error) (at served, err error)
 		{&at.TLS, secure},
 		{&at.GRPC, envoy},
 	} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := listen(context.Background(), "127.0.0.1:0")
 		if err != nil {
 			return served{}, fmt.Errorf("listening: %w", err)
 		}
@@ -175,7 +180,7 @@ func serveFloor([]string) error {
 	plain, secure := &http.Server{Handler: handler}, &http.Server{Handler: handler, TLSConfig: certificate.Config(0)}
 	envoy := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(envoy, bareCheck{})
-	at, err := serve(plain.Serve, func(l net.Listener) error { return secure.ServeTLS(l, "", "") }, envoy.Serve)
+	at, err := serve(listenBare, plain.Serve, func(l net.Listener) error { return secure.ServeTLS(l, "", "") }, envoy.Serve)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ const (
 	handshakeTimeout = 5 * time.Second
 	// minPing is how often a client may send keep-alive pings.
 	minPing = 10 * time.Second
+	// ping is how long a client may be silent before it is asked whether it is still there.
+	ping = time.Minute
 )
 
 // Server serves the contract on a port of its own.
@@ -37,9 +39,10 @@ type Server struct {
 
 // NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
 // settings for TLS it speaks plain HTTP/2.
-func NewServer(decider contract.Decider, observe func(audit.Exchange), ready func() error, settings *tls.Config, alsoPlain bool, log logr.Logger) *Server {
+func NewServer(decider contract.Decider, observe func(*audit.Exchange), ready func() error, settings *tls.Config, alsoPlain bool, log logr.Logger) *Server {
 	s := grpc.NewServer(
 		grpc.Creds(newCredentials(settings, alsoPlain)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: ping}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 			defer func() {
