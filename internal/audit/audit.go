@@ -106,17 +106,17 @@ func NewLog(out io.Writer, r prometheus.Registerer) *Log {
 	return l
 }
 
-// Observe counts an exchange and makes its line. It never blocks.
-func (l *Log) Observe(x Exchange) {
-	of := l.metrics.observe(&x)
+// Observe counts an exchange and makes its line. It never blocks, and does not keep the exchange.
+func (l *Log) Observe(x *Exchange) {
+	of := l.metrics.observe(x)
 	switch {
 	case x.Decision.Reason == authn.ReasonNoToken, x.Decision.Reason == authn.ReasonChallenge:
 	case x.Decision.Verdict == authn.Allow:
-		if !l.add(&x, of) {
+		if !l.add(x, of) {
 			l.metrics.dropped.Inc()
 		}
 	default:
-		if of.admit(x.Decision.Claimed) && !l.add(&x, of) {
+		if of.admit(x.Decision.Claimed) && !l.add(x, of) {
 			of.count()
 		}
 	}

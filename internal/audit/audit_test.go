@@ -23,8 +23,8 @@ import (
 	"apitokens.dev/operator/internal/authn"
 )
 
-func exchange(d authn.Decision) audit.Exchange {
-	return audit.Exchange{
+func exchange(d authn.Decision) *audit.Exchange {
+	return &audit.Exchange{
 		Site: authn.SiteName{Namespace: "jira", Name: "main"}, Decision: d, Peer: "10.0.0.1:4711", At: time.Now(), Took: time.Microsecond,
 		Claimed: audit.Claimed{Client: "192.0.2.1", Method: "GET", Path: "/rest/api", RequestID: "r1"},
 	}

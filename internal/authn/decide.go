@@ -14,11 +14,17 @@ import (
 //
 // It takes five steps, and their order is a contract: caller, credential, authenticate, authorize, attach.
 // docs/reference/requests.md describes them.
-func (ix *Index) Decide(r *Request) Decision { return ix.decideWithSlowHashes(r, gatewayRequest) }
+func (ix *Index) Decide(r *Request) (d Decision) {
+	ix.decideWithSlowHashes(r, gatewayRequest, &d)
+	return d
+}
 
 // Identify judges a request to the operator's own REST API. No gateway asks about it, so no caller is verified. It does
 // not reach the product, so it needs neither a licence nor an upstream credential. All other rules are the same.
-func (ix *Index) Identify(r *Request) Decision { return ix.decideWithSlowHashes(r, ownAPIRequest) }
+func (ix *Index) Identify(r *Request) (d Decision) {
+	ix.decideWithSlowHashes(r, ownAPIRequest, &d)
+	return d
+}
 
 // mode says where a request goes.
 type mode int
@@ -48,38 +54,37 @@ type question struct {
 //
 // Slow path: a weak imported secret must be hashed outside the lock. Retry after that, because the index may have
 // changed meanwhile.
-func (ix *Index) decideWithSlowHashes(r *Request, m mode) Decision {
+func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
 	var slow slowHashAttempt
 	now := ix.now()
 	ix.certify(r, now)
-	d := ix.decide(r, m, now, &slow)
+	ix.decide(r, m, now, &slow, d)
 	for range record.MaxSlow {
 		if slow.pending == nil {
-			return d
+			return
 		}
 		if !ix.slowHashes.compute(&slow, ix.now) {
 			break
 		}
-		d = ix.decide(r, m, now, &slow)
+		ix.decide(r, m, now, &slow, d)
 	}
 	if slow.pending != nil && !slow.forLog {
-		return Decision{Verdict: CannotDecide, Reason: ReasonBusy}
+		*d = Decision{Verdict: CannotDecide, Reason: ReasonBusy}
 	}
-	return d
 }
 
-// decide takes the five steps. Each step but the last either ends with a Decision or leads to the next.
-func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt) (d Decision) {
+// decide takes the five steps. Each step but the last either ends with a Decision or leads to the next. It sets d.
+func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt, d *Decision) {
 	defer ix.mu.read().RUnlock()
-	slow.pending, slow.forLog = nil, false
+	*d, slow.pending, slow.forLog = Decision{}, nil, false
 	s, reason := ix.caller(r, m, now)
 	if s == nil {
-		return Decision{Verdict: CannotDecide, Reason: reason}
+		d.Verdict, d.Reason = CannotDecide, reason
+		return
 	}
 	client := r.Client.address(s.trustedHops)
-	ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow, decision: &d})
+	ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow, decision: d})
 	d.Client = client
-	return d
 }
 
 // buffers are what a decision writes to. They are used again: on the stack of a new connection they would make the stack grow.

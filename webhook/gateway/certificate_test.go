@@ -114,7 +114,7 @@ func (l *listeners) addSite(index *authn.Index, at authn.SiteName) {
 	l.authorizationOf[at] = "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+text))
 }
 
-func (l *listeners) observe(x audit.Exchange) {
+func (l *listeners) observe(x *audit.Exchange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reasons = append(l.reasons, x.Decision.Reason)

@@ -39,7 +39,7 @@ type Options struct {
 const clientCertificates = tls.RequestClientCert
 
 // NewWeb returns the server of the HTTP contracts, with TLS if there is a certificate, and with spans if there is a tracer.
-func NewWeb(index *authn.Index, observe func(audit.Exchange), certificate *serving.Certificate, tracer trace.Tracer) *http.Server {
+func NewWeb(index *authn.Index, observe func(*audit.Exchange), certificate *serving.Certificate, tracer trace.Tracer) *http.Server {
 	handler := contract.NewHandler(index, observe)
 	if tracer != nil {
 		handler = contract.NewTracedHandler(tracer, index, observe)
@@ -75,7 +75,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	// The log ends after the manager, so that it writes the lines of the last requests.
 	lines := audit.NewLog(o.Audit, o.Registry)
 	defer lines.Close()
-	observe := func(x audit.Exchange) {
+	observe := func(x *audit.Exchange) {
 		lines.Observe(x)
 		uses.Observe(x)
 	}

@@ -21,7 +21,7 @@ func TestServerAnswersNothingByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := serving.NewHTTP(contract.NewHandler(authn.NewIndex(time.Now), func(audit.Exchange) {}), requestTimeout)
+	server := serving.NewHTTP(contract.NewHandler(authn.NewIndex(time.Now), func(*audit.Exchange) {}), requestTimeout)
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()
 	defer func() {

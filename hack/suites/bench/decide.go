@@ -43,8 +43,8 @@ func newObserver() *observer {
 func (o *observer) serving(w *world, q *authn.Request) func() {
 	return func() {
 		x := audit.Exchange{Site: jira, Decision: w.Decide(q), Claimed: audit.Claimed{Method: q.Method, Path: q.Target}, Peer: "192.0.2.1:4711", At: time.Now()}
-		o.lines.Observe(x)
-		o.uses.Observe(x)
+		o.lines.Observe(&x)
+		o.uses.Observe(&x)
 	}
 }
 

@@ -127,10 +127,10 @@ func (w *world) issue(t testing.TB, tokenPaths []string) {
 	})
 }
 
-func (w *world) observe(x audit.Exchange) {
+func (w *world) observe(x *audit.Exchange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.exchanges = append(w.exchanges, x)
+	w.exchanges = append(w.exchanges, *x)
 }
 
 // asked returns the exchanges and the requests to the portal since the last call.

@@ -35,7 +35,7 @@ type core struct {
 
 func newCore(now func() time.Time) *core {
 	c := &core{index: authn.NewIndex(now), connections: map[*certificate]context.Context{}}
-	c.handler = contract.NewHandler(c.index, func(x audit.Exchange) { c.observed = x })
+	c.handler = contract.NewHandler(c.index, func(x *audit.Exchange) { c.observed = *x })
 	return c
 }
 

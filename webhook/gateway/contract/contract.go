@@ -45,16 +45,18 @@ func nothingFollows(read func(http.Header, *authn.Request) bool) func(*http.Requ
 }
 
 // NewHandler returns the only handler of the authentication port. It answers every method and path, and calls observe with
-// each exchange.
-func NewHandler(decider Decider, observe func(audit.Exchange)) http.Handler {
+// each exchange. observe must not keep it.
+func NewHandler(decider Decider, observe func(*audit.Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		x, removes := exchange(decider, r)
-		answer := AnswerTo(&x.Decision)
+		q := NewQuestion()
+		removes := q.answer(decider, r)
+		answer := AnswerTo(&q.Decision)
 		answer.write(w, removes, r.Header[headerCookie])
-		x.At = time.Now()
-		x.Took = x.At.Sub(start)
-		observe(x)
+		q.At = time.Now()
+		q.Took = q.At.Sub(start)
+		observe(&q.Exchange)
+		q.Free()
 	})
 }
 
@@ -67,26 +69,26 @@ func callerKey(address authurl.Address, h http.Header) string {
 	return address.Key
 }
 
-// exchange asks decider about the client's request that r describes. removes is that of the contract.
-func exchange(decider Decider, r *http.Request) (x audit.Exchange, removes bool) {
-	x = audit.Exchange{Peer: r.RemoteAddr, Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: ReasonUnknownContract}}
+// answer asks decider about the client's request that r describes. removes is that of the contract.
+func (q *Question) answer(decider Decider, r *http.Request) (removes bool) {
+	q.Peer = r.RemoteAddr
 	// Use the raw target: r.URL is decoded, and two auth URLs could look the same there.
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	address, following, ok := authurl.Cut(path)
 	c, known := contracts[address.Contract]
 	if !ok || !known {
-		return x, false
+		return false
 	}
-	x.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
-	q := authn.Request{
-		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: x.Site, Authorization: r.Header[headerAuthorization],
+	q.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
+	q.Request = authn.Request{
+		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: q.Site, Authorization: r.Header[headerAuthorization],
 		Cookies: r.Header[headerCookie], Certificate: certificate(r),
 	}
-	if c.read(r, r.RequestURI[len(path)-len(following):], &q) {
-		x.Claimed = claimed(r.Header, &q)
-		x.Decision = decider.Decide(&q)
+	if c.read(r, r.RequestURI[len(path)-len(following):], &q.Request) {
+		q.Claimed = claimed(r.Header, &q.Request)
+		q.Ask(decider)
 	}
-	return x, c.removes
+	return c.removes
 }
 
 // claimed returns what the gateway says of the client, for the log.

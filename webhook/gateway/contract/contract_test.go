@@ -29,7 +29,7 @@ func (d *decider) Decide(r *authn.Request) authn.Decision {
 	return d.answer
 }
 
-func ignore(audit.Exchange) {}
+func ignore(*audit.Exchange) {}
 
 // exchange sends raw bytes over a real connection and returns the whole answer, byte for byte.
 func exchange(t *testing.T, d *decider, raw string) string {

@@ -59,7 +59,7 @@ func FuzzNginx(f *testing.F) {
 		}}
 		var observed []audit.Exchange
 		w := httptest.NewRecorder()
-		contract.NewHandler(d, func(x audit.Exchange) { observed = append(observed, x) }).ServeHTTP(w, r)
+		contract.NewHandler(d, func(x *audit.Exchange) { observed = append(observed, *x) }).ServeHTTP(w, r)
 		code, header := answered(t, w)
 
 		asked := len(d.asked) == 1

@@ -17,7 +17,7 @@ const spanName = "authenticate"
 
 // NewTracedHandler returns the handler of NewHandler with a span for each question. It is a child of the gateway's, if the gateway
 // says which one that is.
-func NewTracedHandler(tracer trace.Tracer, decider Decider, observe func(audit.Exchange)) http.Handler {
+func NewTracedHandler(tracer trace.Tracer, decider Decider, observe func(*audit.Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, span := StartSpan(r.Context(), tracer, r.Header)
 		defer span.End()
@@ -32,8 +32,8 @@ func StartSpan(ctx context.Context, tracer trace.Tracer, h http.Header) (context
 
 // Described returns an observe function that says in the span what was decided. Nothing that the client wrote is an attribute but the
 // public id of its token.
-func Described(span trace.Span, observe func(audit.Exchange)) func(audit.Exchange) {
-	return func(x audit.Exchange) {
+func Described(span trace.Span, observe func(*audit.Exchange)) func(*audit.Exchange) {
+	return func(x *audit.Exchange) {
 		span.SetAttributes(
 			tracing.Text("apitokens.site.namespace", x.Site.Namespace), tracing.Text("apitokens.site.name", x.Site.Name),
 			tracing.Text("apitokens.verdict", x.Decision.Verdict.String()), tracing.Text("apitokens.reason", string(x.Decision.Reason)),

@@ -27,7 +27,7 @@ import (
 type service struct {
 	authv3.UnimplementedAuthorizationServer
 	decider contract.Decider
-	observe func(audit.Exchange)
+	observe func(*audit.Exchange)
 	// tracer may be nil.
 	tracer trace.Tracer
 }
@@ -41,18 +41,19 @@ func (s *service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Ch
 		defer span.End()
 		observe = contract.Described(span, observe)
 	}
-	x := audit.Exchange{Decision: authn.Decision{Verdict: authn.CannotDecide, Reason: contract.ReasonUnknownContract}}
+	q := contract.NewQuestion()
 	if p, ok := peer.FromContext(ctx); ok {
-		x.Peer = p.Addr.String()
+		q.Peer = p.Addr.String()
 	}
-	if q, claimed, ok := question(r.GetAttributes()); ok {
-		x.Site, x.Claimed, q.Certificate = q.Site, claimed, certificate(ctx)
-		x.Decision = s.decider.Decide(&q)
+	if read(r.GetAttributes(), q) {
+		q.Site, q.Request.Certificate = q.Request.Site, certificate(ctx)
+		q.Ask(s.decider)
 	}
-	answer := response(x.Decision)
-	x.At = time.Now()
-	x.Took = x.At.Sub(begun)
-	observe(x)
+	answer := response(&q.Decision)
+	q.At = time.Now()
+	q.Took = q.At.Sub(begun)
+	observe(&q.Exchange)
+	q.Free()
 	return answer, nil
 }
 
@@ -68,20 +69,24 @@ func sent(ctx context.Context) http.Header {
 	return h
 }
 
-// question reads Envoy's description of the client's request (attribute_context.proto, v1.40): the raw path with the query,
-// and the headers in either encoding. Without encode_raw_headers, Envoy joins several values by commas. Nothing else is read.
-func question(a *authv3.AttributeContext) (authn.Request, audit.Claimed, bool) {
+// read reads Envoy's description of the client's request (attribute_context.proto, v1.40): the raw path with the query,
+// and the headers in either encoding. Without encode_raw_headers, Envoy joins several values by commas. Nothing else is read. It returns
+// false if the route is not configured as the contract requires.
+func read(a *authv3.AttributeContext, q *contract.Question) bool {
 	extensions, r := a.GetContextExtensions(), a.GetRequest().GetHttp()
 	h := headers(r)
 	namespace, name, ok := strings.Cut(extensions[authurl.SiteExtension], "/")
-	q := authn.Request{
+	q.Request = authn.Request{
 		Contract: authurl.GRPC, CallerKey: extensions[authurl.KeyExtension], Site: authn.SiteName{Namespace: namespace, Name: name},
 		Authorization: h["authorization"], Cookies: h["cookie"], Target: r.GetPath(), Method: r.GetMethod(),
 		Client: authn.Client{Address: a.GetSource().GetAddress().GetSocketAddress().GetAddress(), Forwarded: h["x-forwarded-for"]},
 	}
-	path, _, _ := strings.Cut(q.Target, "?")
-	claimed := audit.Claimed{Client: q.Client.Address, Method: q.Method, Path: path, RequestID: r.GetId()}
-	return q, claimed, ok && strings.HasPrefix(q.Target, "/")
+	if !ok || !strings.HasPrefix(q.Request.Target, "/") {
+		return false
+	}
+	path, _, _ := strings.Cut(q.Request.Target, "?")
+	q.Claimed = audit.Claimed{Client: q.Request.Client.Address, Method: q.Request.Method, Path: path, RequestID: r.GetId()}
+	return true
 }
 
 // headers returns the client's headers by their names in lower case.
@@ -103,11 +108,11 @@ func headers(r *authv3.AttributeContext_HttpRequest) map[string][]string {
 }
 
 // response returns the answer to a decision in Envoy's form (external_auth.proto, v1.40).
-func response(d authn.Decision) *authv3.CheckResponse {
-	a := contract.AnswerTo(&d)
+func response(d *authn.Decision) *authv3.CheckResponse {
+	a := contract.AnswerTo(d)
 	switch a.Code {
 	case http.StatusOK:
-		return allowed(&d, &a)
+		return allowed(d, &a)
 	case http.StatusUnauthorized:
 		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unauthenticated)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
 			DeniedResponse: denied(&a),

@@ -43,7 +43,7 @@ func (d *decider) Decide(r *authn.Request) authn.Decision {
 }
 
 // serve starts a server, and returns a connection to it.
-func serve(t *testing.T, d *decider, observe func(audit.Exchange), ready func() error) *grpc.ClientConn {
+func serve(t *testing.T, d *decider, observe func(*audit.Exchange), ready func() error) *grpc.ClientConn {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +70,7 @@ func isReady() error { return nil }
 func check(t *testing.T, decision authn.Decision, r *authv3.CheckRequest) ([]authn.Request, *authv3.CheckResponse) {
 	t.Helper()
 	d, observed := &decider{answer: decision}, 0
-	conn := serve(t, d, func(audit.Exchange) { observed++ }, isReady)
+	conn := serve(t, d, func(*audit.Exchange) { observed++ }, isReady)
 	response, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), r)
 	if err != nil || observed != 1 {
 		t.Fatalf("observed %d times, %v", observed, err)
@@ -239,7 +239,7 @@ func TestOtherAttributesDoNotCount(t *testing.T) {
 		":method", ":authority", "x-forwarded-user", "x-api-token-caller", "site", "key", "proxy-authorization", "x-envoy-external-address",
 	}
 	random, d := rand.New(rand.NewPCG(5, 6)), &decider{}
-	client := authv3.NewAuthorizationClient(serve(t, d, func(audit.Exchange) {}, isReady))
+	client := authv3.NewAuthorizationClient(serve(t, d, func(*audit.Exchange) {}, isReady))
 	for range 2_000 {
 		r := question(func(a *authv3.AttributeContext) {
 			for range random.IntN(5) {
@@ -266,7 +266,7 @@ func TestOtherAttributesDoNotCount(t *testing.T) {
 func TestServer(t *testing.T) {
 	var failing atomic.Bool
 	d := &decider{panics: true}
-	conn := serve(t, d, func(audit.Exchange) {}, func() error {
+	conn := serve(t, d, func(*audit.Exchange) {}, func() error {
 		if failing.Load() {
 			return errors.New("shutting down")
 		}

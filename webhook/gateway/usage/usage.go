@@ -45,8 +45,8 @@ func NewRecorder(write Writer, c clock.Clock, flushTimeout time.Duration, log lo
 	return &Recorder{write: write, clock: c, flushTimeout: flushTimeout, queue: q, metrics: newMetrics(r, q), log: log}
 }
 
-// Observe records the use of a token. It ignores exchanges that used none.
-func (r *Recorder) Observe(x audit.Exchange) {
+// Observe records the use of a token. It ignores exchanges that used none, and keeps none.
+func (r *Recorder) Observe(x *audit.Exchange) {
 	if x.Decision.Verdict != authn.Allow {
 		return
 	}

@@ -94,9 +94,9 @@ func (d *desk) use(token int, from string) {
 	d.Observe(x)
 }
 
-func exchange(token int, verdict authn.Verdict, from string) audit.Exchange {
+func exchange(token int, verdict authn.Verdict, from string) *audit.Exchange {
 	// The gateway's own text is only for the log. It need not be an address.
-	x := audit.Exchange{Decision: authn.Decision{Verdict: verdict, APIToken: name(token)}, Claimed: audit.Claimed{Client: "asp_"}}
+	x := &audit.Exchange{Decision: authn.Decision{Verdict: verdict, APIToken: name(token)}, Claimed: audit.Claimed{Client: "asp_"}}
 	if from != "" {
 		x.Decision.Client = netip.MustParseAddr(from)
 	}

@@ -66,7 +66,7 @@ func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller,
 	begun := time.Now()
 	d := s.Index.Identify(request)
 	if now := time.Now(); d.Reason != authn.ReasonNoToken {
-		s.Log.Observe(audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, At: now, Took: now.Sub(begun)})
+		s.Log.Observe(&audit.Exchange{Site: site.Ref(), Decision: d, Claimed: c.claimed, Peer: r.RemoteAddr, At: now, Took: now.Sub(begun)})
 	}
 	c.setClient(d)
 	switch d.Verdict {

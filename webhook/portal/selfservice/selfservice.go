@@ -31,7 +31,7 @@ type Product interface {
 
 // Log records changes of tokens and authentications. *audit.Log implements it.
 type Log interface {
-	Observe(x audit.Exchange)
+	Observe(x *audit.Exchange)
 	EmitEvent(e audit.Event)
 }
 
