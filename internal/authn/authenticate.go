@@ -14,7 +14,7 @@ import (
 
 // verified is a token that was verified in this request.
 type verified struct {
-	*entry
+	entry
 	// secret is the index of the record's entry that was presented.
 	secret int
 	// acts is what the owner acts with at the product, or nil.
@@ -45,7 +45,7 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
 		acts := ix.actingAs(q.site, c.imported)
-		return verified{entry: c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
+		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
 }
@@ -60,8 +60,8 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
-	acts := ix.actingAs(q.site, e)
-	validity := ix.validity(q.site, e, acts, max(secret, 0), q.now)
+	acts := ix.actingAs(q.site, &e)
+	validity := ix.validity(q.site, &e, acts, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret, acts: acts}, ""
 	}
@@ -82,24 +82,28 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that
 // all cases take the same time: a decoy is looked up for known ids too. The caller holds the lock.
-func (ix *Index) find(id []byte, at SiteName) (e *entry, known bool) {
+func (ix *Index) find(id []byte, at SiteName) (e entry, known bool) {
 	found, decoy := ix.entries.first(id), ix.decoy(id)
-	e = cmp.Or(found, decoy)
-	same, here, alone := e.tokenID() == string(id), e.place.Value().site == at, !e.contested
+	if of := cmp.Or(found, decoy); of != nil {
+		e = ix.entries.generated.entry(of)
+	} else {
+		e = *emptyIndexDecoy
+	}
+	same, here, alone := e.tokenID() == string(id), e.place.site == at, !e.contested
 	return e, same && here && alone
 }
 
 // emptyIndexDecoy is the decoy of an index without tokens.
 var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
 
-// decoy returns an entry to verify an unknown id with. It is the same entry each time for one id, and different entries for
-// different ids, so that it lies as deep in memory as an entry of its own would.
-func (ix *Index) decoy(id []byte) *entry {
+// decoy returns an entry to verify an unknown id with, or nil if there are none. It is the same entry each time for one id, and different
+// entries for different ids, so that it lies as deep in memory as an entry of its own would.
+func (ix *Index) decoy(id []byte) *packed {
 	decoys := ix.entries.decoys
 	if len(decoys) == 0 {
-		return emptyIndexDecoy
+		return nil
 	}
-	return ix.entries.generated.at(decoys[maphash.Bytes(ix.seed, id)%uint64(len(decoys))])
+	return ix.entries.generated.packed(decoys[maphash.Bytes(ix.seed, id)%uint64(len(decoys))])
 }
 
 // actingAs returns what the owner of a token acts with at the product of the site, or nil.
@@ -111,7 +115,7 @@ func (ix *Index) actingAs(s *site, e *entry) *actingCredential {
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
 // the time reveals nothing. It is the step *judge* of the model of stopping.
 func (ix *Index) validity(s *site, e *entry, acts *actingCredential, secret int, now time.Time) Reason {
-	at, of := e.place.Value(), e.secretAt(secret)
+	at, of := e.place, e.secretAt(secret)
 	blocked := s.blocks(e, acts)
 	closed := !ix.allowsNamespace(s, at.namespace) || at.parent != "" && !ix.allowsNamespace(s, at.parent)
 	lasts := lifetime.ValidityOf(&of, e.lifetime(), s.lifetime, now)

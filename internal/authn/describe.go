@@ -29,7 +29,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	if e == nil || e.dead {
 		return Description{}, false
 	}
-	s := ix.sites[e.place.Value().site]
+	s := ix.sites[e.place.site]
 	if s == nil {
 		return Description{}, false
 	}

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"time"
-	"unique"
 
 	"apitokens.dev/operator/internal/lifetime"
 	"apitokens.dev/operator/internal/record"
@@ -12,12 +11,25 @@ import (
 // entry is a record in the index, together with its APIToken. The two agree.
 //
 // There are as many entries as tokens, so an entry is small: its texts lie one after the other, and all that few tokens have is
-// elsewhere.
+// elsewhere. A pile keeps only what is packed, and makes the rest of an entry when it is asked for one.
 type entry struct {
-	// text has the texts of the entry, and ends are where each of them ends. kept means that the text lies in a piece of a pile.
+	*packed
+
+	// text has the texts of the entry.
 	text string
+	// place is what many entries share.
+	place *place
+	// rare is nil for most entries.
+	rare *rare
+}
+
+// packed is what an entry has for itself. It has no pointers: the garbage collector would look at each.
+type packed struct {
+	// ends are where each of the texts ends.
 	ends [texts]uint32
-	kept bool
+	// textAt, placeAt and rareAt are where a pile has the rest of the entry.
+	textAt          span
+	placeAt, rareAt uint32
 	// hash belongs to the only secret, which was issued at issued. Other secrets are rare.
 	hash record.Hash
 	// dead means that none of the record's secrets authenticates any more, because the APIToken is gone. It is false while the
@@ -31,10 +43,6 @@ type entry struct {
 	position      position
 	contested     bool
 	issued, until instant
-	// place is what many entries share.
-	place unique.Handle[place]
-	// rare is nil for most entries.
-	rare *rare
 }
 
 // The texts of an entry.
@@ -96,7 +104,7 @@ type parts struct {
 // newEntry returns the entry of a record. Without an APIToken it is dead.
 func newEntry(uid string, p parts) *entry {
 	r, t := p.record, p.token
-	e := &entry{imported: r.Imported, portal: r.Portal, dead: t == nil || !r.Dead.IsZero()}
+	e := &entry{packed: &packed{imported: r.Imported, portal: r.Portal, dead: t == nil || !r.Dead.IsZero()}}
 	e.setTexts([texts]string{
 		textUID: uid, textTokenID: r.TokenID, textName: r.APIToken.Name, textUser: r.User, textUserKey: r.UserKey, textDeliverySecret: r.DeliverySecret,
 	})
@@ -107,7 +115,7 @@ func newEntry(uid string, p parts) *entry {
 		at.parent, more.limits = t.ParentNamespace, t.Limits
 		e.suspended, e.days, e.until = t.Suspended, t.Lifetime.Days, instantOf(t.Lifetime.Until)
 	}
-	e.place = unique.Make(at)
+	e.place = &at
 	if only := r.Entries[0]; len(r.Entries) == 1 && only.State == record.Delivered && only.Ends.IsZero() {
 		e.hash, e.issued = only.Hash, instantOf(only.Issued)
 	} else {
@@ -137,7 +145,7 @@ func (r *rare) isEmpty() bool {
 
 // parts returns what the entry was made of. The APIToken of a record that is dead is missing, unless it exists.
 func (e *entry) parts() parts {
-	at, more := e.place.Value(), e.more()
+	at, more := e.place, e.more()
 	r := &record.Record{
 		TokenID: e.at(textTokenID), User: e.user(), UserKey: e.userKey(), Ancestors: more.ancestors, Site: record.Ref(at.site),
 		APIToken: record.Ref{Namespace: at.namespace, Name: e.at(textName)}, DeliverySecret: e.at(textDeliverySecret), Imported: e.imported, Portal: e.portal,
@@ -175,7 +183,7 @@ func (e *entry) user() string    { return e.at(textUser) }
 func (e *entry) userKey() string { return e.at(textUserKey) }
 
 func (e *entry) name() APITokenName {
-	return APITokenName{Namespace: e.place.Value().namespace, Name: e.at(textName), UID: e.at(textUID)}
+	return APITokenName{Namespace: e.place.namespace, Name: e.at(textName), UID: e.at(textUID)}
 }
 
 func (e *entry) lifetime() lifetime.Requested {
@@ -219,11 +227,14 @@ func (e *entry) firstHash() *record.Hash {
 
 // formerOf returns a replaced secret of an imported token as an entry of its own.
 func (e *entry) formerOf(replaced record.Entry, memory *slowMemory) *entry {
-	former := *e
+	former := e.clone()
 	former.dead, former.former = true, true
 	former.rare = &rare{secrets: []record.Entry{replaced}, slow: memory}
-	return &former
+	return former
 }
+
+// clone returns an entry that stays as it is.
+func (e *entry) clone() *entry { return &entry{new(*e.packed), e.text, e.place, e.rare} }
 
 // agrees reports whether the record was written for this very APIToken as it is now.
 func (p parts) agree() bool {

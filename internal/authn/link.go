@@ -32,7 +32,7 @@ func (ix *Index) link(uid string, p parts, old *entry) {
 	}
 	e := newEntry(uid, p)
 	if old != nil && old.text == e.text { // its texts rarely change
-		e.text, e.kept = old.text, old.kept
+		e.text, e.textAt = old.text, old.textAt
 	}
 	ix.entries.add(uid, e)
 	if !e.dead {
@@ -74,7 +74,7 @@ func (ix *Index) unlink(uid string) *entry {
 		return nil
 	}
 	if !e.imported {
-		e = new(*e) // the table overwrites its own
+		e = e.clone() // the table overwrites its own
 	}
 	ix.entries.remove(uid, e)
 	if !e.dead {

@@ -46,7 +46,7 @@ func newTable() table {
 	return table{byUID: map[uidKey]position{}, byID: map[idKey]position{}, duplicates: map[idKey][]position{}}
 }
 
-// find returns the entry with a UID, or nil. It stays where it is until the table changes.
+// find returns the entry with a UID, or nil. It is right until the table changes.
 func (t *table) find(uid string) *entry {
 	at, ok := t.byUID[keyOfUID(uid)]
 	switch {
@@ -55,19 +55,19 @@ func (t *table) find(uid string) *entry {
 	case at < 0:
 		return t.imported[^at]
 	}
-	return t.generated.at(at)
+	return new(t.generated.at(at))
 }
 
 // all returns all entries.
-func (t *table) all() iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
+func (t *table) all() iter.Seq[entry] {
+	return func(yield func(entry) bool) {
 		for i := range t.generated.size {
 			if !yield(t.generated.at(i)) {
 				return
 			}
 		}
 		for _, e := range t.imported {
-			if !yield(e) {
+			if !yield(*e) {
 				return
 			}
 		}
@@ -81,7 +81,8 @@ func (t *table) add(uid string, e *entry) {
 		t.imported = append(t.imported, e)
 	} else {
 		e.position = t.generated.size
-		t.link(t.generated.add(e))
+		t.generated.add(e)
+		t.link(e)
 		t.decoys = append(t.decoys, e.position)
 	}
 	t.byUID[keyOfUID(uid)] = e.position
@@ -97,7 +98,7 @@ func (t *table) remove(uid string, e *entry) {
 	t.unlink(e)
 	at, last := e.position, t.generated.at(t.generated.size-1)
 	if at != last.position {
-		t.move(last, at)
+		t.move(&last, at)
 	}
 	t.generated.remove(at)
 	t.decoys = t.decoys[:t.generated.size]
@@ -127,12 +128,12 @@ func (t *table) move(e *entry, to position) {
 }
 
 // first returns the first entry with a token id, or nil.
-func (t *table) first(id []byte) *entry {
+func (t *table) first(id []byte) *packed {
 	at, ok := t.byID[keyOfID(id)]
 	if !ok {
 		return nil
 	}
-	return t.generated.at(at)
+	return t.generated.packed(at)
 }
 
 // link adds an entry to those with its token id.
@@ -140,7 +141,7 @@ func (t *table) link(e *entry) {
 	id := keyOfID(e.tokenID())
 	first, ok := t.byID[id]
 	if !ok {
-		t.byID[id], e.contested = e.position, false
+		t.byID[id], t.generated.packed(e.position).contested = e.position, false
 		return
 	}
 	t.arrange(id, append([]position{first, e.position}, t.duplicates[id]...))
@@ -162,7 +163,7 @@ func (t *table) unlink(e *entry) {
 func (t *table) arrange(id idKey, all []position) {
 	var living, dead []position
 	for _, at := range all {
-		if t.generated.at(at).dead {
+		if t.generated.packed(at).dead {
 			dead = append(dead, at)
 		} else {
 			living = append(living, at)
@@ -170,7 +171,7 @@ func (t *table) arrange(id idKey, all []position) {
 	}
 	for _, same := range [][]position{living, dead} {
 		for _, at := range same {
-			t.generated.at(at).contested = len(same) > 1
+			t.generated.packed(at).contested = len(same) > 1
 		}
 	}
 	all = slices.Concat(living, dead)
