@@ -2,6 +2,7 @@ package apitoken
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,9 +20,10 @@ import (
 // atOnce is how many of the objects that a controller found may be in its queue. The queue never gives back the memory for its keys.
 const atOnce = 256
 
-// found has the names of the objects that existed when a controller started, until it looks at them. They come up in their order, few
-// at a time. The first look at an APIToken reads no Secret live: so many at once would burden the API server, and the round of rechecks
-// comes to each in its time.
+// found has the names of the objects that existed when a controller started, until it looks at them. They come up in no order, few at a
+// time. The round of rechecks goes on in the order of these first looks, so each minute of it has tokens of all namespaces and kinds, and
+// costs the API server about the same. The first look at an APIToken reads no Secret live: so many at once would burden the API server, and
+// the round of rechecks comes to each in its time.
 type found struct {
 	mu    sync.Mutex
 	names map[types.NamespacedName]struct{}
@@ -94,8 +96,9 @@ func (f *found) next() (types.NamespacedName, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.waiting) > 0 && len(f.queued) < atOnce {
-		name := f.waiting[0]
-		f.waiting = f.waiting[1:]
+		one, last := rand.IntN(len(f.waiting)), len(f.waiting)-1 //nolint:gosec // no secret follows from it
+		name := f.waiting[one]
+		f.waiting[one], f.waiting = f.waiting[last], f.waiting[:last]
 		if _, is := f.names[name]; is {
 			f.queued[name] = struct{}{}
 			return name, true

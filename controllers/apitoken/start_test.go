@@ -77,10 +77,10 @@ func TestFewComeUpAtATime(t *testing.T) {
 	}
 	go func() { ended <- f.Start(ctx) }()
 	var queued []types.NamespacedName
+	came := map[types.NamespacedName]bool{}
 	for i := 0; i < n; i += 2 {
-		if queued = append(queued, (<-f.due).Object); queued[len(queued)-1] != name(i) {
-			t.Fatalf("%v comes up, want %v", queued[len(queued)-1], name(i))
-		}
+		queued = append(queued, (<-f.due).Object)
+		came[queued[len(queued)-1]] = true
 		if len(queued) == atOnce {
 			if more, ok := f.next(); ok {
 				t.Fatalf("%v comes up beside %d others", more, atOnce)
@@ -97,5 +97,34 @@ func TestFewComeUpAtATime(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+	for i := 0; i < n; i += 2 {
+		if !came[name(i)] {
+			t.Errorf("%v did not come up", name(i))
+		}
+	}
+}
+
+// The round of rechecks begins with a mixture: however the initial list is sorted, each part of it has as many tokens of each namespace.
+func TestNamespacesComeUpMixed(t *testing.T) {
+	const namespaces, each = 10, 1000
+	f := newFound(nil)
+	for i := range namespaces * each {
+		f.add(types.NamespacedName{Namespace: strconv.Itoa(i / each), Name: strconv.Itoa(i)})
+	}
+	for part := range namespaces {
+		came := map[string]int{}
+		for range each {
+			name, ok := f.next()
+			if !ok || !f.take(name) {
+				t.Fatalf("%v comes up, %t", name, ok)
+			}
+			came[name.Namespace]++
+		}
+		for namespace, n := range came {
+			if n < each/namespaces/2 || n > 2*each/namespaces || len(came) < namespaces {
+				t.Errorf("part %d has %d tokens of namespace %s, and tokens of %d namespaces", part, n, namespace, len(came))
+			}
+		}
 	}
 }
