@@ -32,6 +32,8 @@ const (
 
 	system, credentials = "apitoken-system", "apitoken-credentials"
 
+	// Team is the beginning of the names of their namespaces.
+	Team = "team-"
 	// teams is the number of namespaces with APITokens beside that of the site.
 	teams = 100
 	// OfFirst is the number of tokens of the first user, who made all of them in the portal. The others have perUser.
@@ -60,7 +62,7 @@ type Token struct {
 func NewToken(number int) (Token, error) {
 	user := UserOf(number)
 	t := Token{
-		Kind: kinds[number%len(kinds)], Name: fmt.Sprintf("token-%06d", number), Namespace: fmt.Sprintf("team-%02d", number%teams),
+		Kind: kinds[number%len(kinds)], Name: fmt.Sprintf("token-%06d", number), Namespace: fmt.Sprintf(Team+"%02d", number%teams),
 		User: fmt.Sprintf("user-%05d", user), UserKey: fmt.Sprintf("JIRAUSER%05d", user), random: source("token", number),
 		UID: uid(1, number),
 	}

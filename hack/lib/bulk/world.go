@@ -51,9 +51,10 @@ type World struct {
 	folder  string
 }
 
-// Start starts a world with so many tokens. Their data is made once, and kept in a folder of the repository. What happens in a world
-// changes a copy. processes starts processes of the operator with the accounts of the world.
-func Start(ctx context.Context, processes *rig.Rig, tokens int, progress io.Writer) (w *World, err error) {
+// Start starts a world with so many tokens, and with more flags of the API server. The data of the tokens is made once, and kept in a
+// folder of the repository. What happens in a world changes a copy. processes starts processes of the operator with the accounts of the
+// world.
+func Start(ctx context.Context, processes *rig.Rig, tokens int, flags map[string]string, progress io.Writer) (w *World, err error) {
 	kept := filepath.Join(controlplane.RepositoryRoot(), "bin", "bulk", fmt.Sprintf("etcd-%s-%d", version, tokens))
 	w = &World{Tokens: tokens, rig: processes}
 	if w.product, err = startProduct(ctx); err != nil {
@@ -68,7 +69,7 @@ func Start(ctx context.Context, processes *rig.Rig, tokens int, progress io.Writ
 		data := filepath.Join(w.folder, "etcd")
 		err = copyFolder(ctx, kept, data)
 		if err == nil {
-			err = w.startControlPlane(data)
+			err = w.startControlPlane(data, flags)
 		}
 	}
 	if err != nil {
@@ -96,8 +97,8 @@ func copyFolder(ctx context.Context, from, to string) error {
 	return nil
 }
 
-func (w *World) startControlPlane(data string) (err error) {
-	if w.ControlPlane, err = controlplane.StartWith(data); err != nil {
+func (w *World) startControlPlane(data string, flags map[string]string) (err error) {
+	if w.ControlPlane, err = controlplane.StartWith(data, flags); err != nil {
 		return err
 	}
 	return w.rig.Join(w.ControlPlane)
@@ -128,7 +129,7 @@ func (w *World) make(ctx context.Context, kept string, progress io.Writer) (err 
 		return fmt.Errorf("making the folder of the data: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(making)) }()
-	if err := w.startControlPlane(making); err != nil {
+	if err := w.startControlPlane(making, nil); err != nil {
 		return err
 	}
 	err = w.fill(ctx, progress)
@@ -153,7 +154,7 @@ func (w *World) fill(ctx context.Context, progress io.Writer) error {
 	}
 	names := []string{Namespace}
 	for i := range teams {
-		names = append(names, fmt.Sprintf("team-%02d", i))
+		names = append(names, fmt.Sprintf(Team+"%02d", i))
 	}
 	for _, name := range names {
 		if err := admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
@@ -184,33 +185,44 @@ func newSite() *tokensv1alpha1.AtlassianSite {
 
 // write writes the tokens and the users to etcd.
 func (w *World) write(ctx context.Context, progress io.Writer) error {
-	to, now, begun := etcd{w.EtcdURL()}, time.Now().UTC().Truncate(time.Second), time.Now()
-	var waiting []pair
-	for i := range w.Tokens {
+	now, begun := time.Now().UTC().Truncate(time.Second), time.Now()
+	err := w.put(ctx, w.Tokens, func(i int) ([]pair, error) {
 		t, err := NewToken(i)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		pairs, err := t.stored(now)
+		if (i+1)%10_000 == 0 {
+			_, _ = fmt.Fprintf(progress, "  wrote %d of %d tokens to etcd (%.0f s)\n", i+1, w.Tokens, time.Since(begun).Seconds())
+		}
+		return t.stored(now)
+	})
+	if err != nil {
+		return err
+	}
+	return w.Age(ctx, 0)
+}
+
+// Age writes the users to etcd, so that the product confirmed their personal access tokens so long ago, and no controller since. That of
+// a kept world grows. No controller may run meanwhile.
+func (w *World) Age(ctx context.Context, age time.Duration) error {
+	confirmed := time.Now().UTC().Truncate(time.Second).Add(-age)
+	return w.put(ctx, UserOf(w.Tokens-1)+1, func(i int) ([]pair, error) { return storedUser(i, confirmed) })
+}
+
+// put writes so many to etcd.
+func (w *World) put(ctx context.Context, n int, stored func(i int) ([]pair, error)) error {
+	to, waiting := etcd{w.EtcdURL()}, []pair(nil)
+	for i := range n {
+		pairs, err := stored(i)
 		if err != nil {
 			return err
 		}
-		if i == 0 || UserOf(i) != UserOf(i-1) {
-			user, err := storedUser(UserOf(i), now)
-			if err != nil {
-				return err
-			}
-			pairs = append(pairs, user...)
-		}
 		waiting = append(waiting, pairs...)
-		if len(waiting) >= putsAtOnce || i == w.Tokens-1 {
+		if len(waiting) >= putsAtOnce || i == n-1 {
 			if err := to.put(ctx, waiting); err != nil {
 				return err
 			}
 			waiting = waiting[:0]
-		}
-		if (i+1)%10_000 == 0 {
-			_, _ = fmt.Fprintf(progress, "  wrote %d of %d tokens to etcd (%.0f s)\n", i+1, w.Tokens, time.Since(begun).Seconds())
 		}
 	}
 	return nil

@@ -41,10 +41,11 @@ type ControlPlane struct {
 }
 
 // Start starts a control plane on free loopback ports. Stop must be called to end it.
-func Start() (*ControlPlane, error) { return StartWith("") }
+func Start() (*ControlPlane, error) { return StartWith("", nil) }
 
-// StartWith does the same with the data of etcd in a folder, which stays. Without a folder it begins with nothing.
-func StartWith(data string) (*ControlPlane, error) {
+// StartWith does the same with the data of etcd in a folder, which stays, and with more flags of the API server. Without a folder it begins
+// with nothing.
+func StartWith(data string, flags map[string]string) (*ControlPlane, error) {
 	assets, err := findAssets()
 	if err != nil {
 		return nil, err
@@ -61,7 +62,10 @@ func StartWith(data string) (*ControlPlane, error) {
 	env.ControlPlane.GetAPIServer().Path = filepath.Join(assets, "kube-apiserver")
 	env.ControlPlane.KubectlPath = filepath.Join(assets, "kubectl")
 	// Without it a stopping API server waits a minute for open watches.
-	env.ControlPlane.GetAPIServer().Configure().Set("shutdown-watch-termination-grace-period", "1s")
+	arguments := env.ControlPlane.GetAPIServer().Configure().Set("shutdown-watch-termination-grace-period", "1s")
+	for name, value := range flags {
+		arguments.Set(name, value)
+	}
 	config, err := env.Start()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane from %s: %w", assets, err), env.Stop())

@@ -50,7 +50,7 @@ var changes = group{
 func measureChanges(*bench) (figures map[string]float64, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c, err := startCluster(ctx, changedTokens)
+	c, err := startCluster(ctx, changedTokens, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -27,13 +27,13 @@ type cluster struct {
 	rig *rig.Rig
 }
 
-// startCluster starts a world without the operator.
-func startCluster(ctx context.Context, tokens int) (*cluster, error) {
+// startCluster starts a world without the operator, with more flags of the API server.
+func startCluster(ctx context.Context, tokens int, flags map[string]string) (*cluster, error) {
 	processes, err := rig.Bare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w, err := bulk.Start(ctx, processes, tokens, os.Stderr)
+	w, err := bulk.Start(ctx, processes, tokens, flags, os.Stderr)
 	if err != nil {
 		return nil, errors.Join(err, processes.Stop())
 	}
@@ -41,15 +41,6 @@ func startCluster(ctx context.Context, tokens int) (*cluster, error) {
 }
 
 func (c *cluster) stop() error { return errors.Join(c.rig.Stop(), c.Stop()) }
-
-// requests returns how many requests the API server has answered so far.
-func (c *cluster) requests(ctx context.Context) (float64, error) {
-	text, err := c.metrics(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return sum(text, "apiserver_request_total", nil)
-}
 
 // writes returns how many objects the API server has written so far, but for leases: those are a matter of time.
 func (c *cluster) writes(ctx context.Context) (writes float64, err error) {

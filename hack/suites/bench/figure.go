@@ -98,15 +98,21 @@ type bench struct {
 	// stored is the number of tokens in the API server of the group scale.
 	stored int
 
-	// Figures, Versions and Machine are written to the result.
-	Figures  map[string]float64 `json:"figures"`
-	Versions map[string]string  `json:"versions"`
-	Machine  map[string]any     `json:"machine"`
+	// ages are how old the world is in which the controller is measured.
+	ages []time.Duration
+
+	// Figures, Steady, Versions and Machine are written to the result. Steady has the requests a second while nothing changes, by the age
+	// of the world and by what they are.
+	Figures  map[string]float64            `json:"figures"`
+	Steady   map[string]map[string]float64 `json:"steady,omitempty"`
+	Versions map[string]string             `json:"versions"`
+	Machine  map[string]any                `json:"machine"`
 }
 
 func newBench(quick bool, pprof string) *bench {
 	b := &bench{
 		quick: quick, pprof: pprof, out: os.Stdout, rounds: 7, duration: 300 * time.Millisecond, Figures: map[string]float64{},
+		Steady: map[string]map[string]float64{}, ages: []time.Duration{10 * time.Minute, 26 * time.Hour},
 		Versions: map[string]string{"go": runtime.Version()},
 		Machine: map[string]any{
 			"cpu": processor(), "cores": runtime.NumCPU(), "arch": runtime.GOARCH, "when": time.Now().UTC().Format(time.RFC3339),

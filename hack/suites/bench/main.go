@@ -36,6 +36,7 @@ func start(arguments []string) error {
 	}
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	stored := flags.Int("stored", 100_000, "number of tokens in the API server of the group scale; its figures are called after 100,000")
+	age := flags.Duration("age", 0, "how old the world of the group scale is; without it ten minutes and 26 hours, and the worse counts")
 	quick := flags.Bool("quick", false, "measure fewer rounds, and only what needs no other process")
 	only := flags.String("only", "", "names of the groups to measure, separated by commas; all if empty")
 	pprof := flags.String("pprof", "", "file for what pprof shows of the CPU time of a webhook")
@@ -46,6 +47,9 @@ func start(arguments []string) error {
 	}
 	b := newBench(*quick, *pprof)
 	b.stored = *stored
+	if *age != 0 {
+		b.ages = []time.Duration{*age}
+	}
 	return run(b, chosen, os.Stdout)
 }
 

@@ -50,7 +50,7 @@ var passes = group{
 func measurePasses(b *bench) (figures map[string]float64, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c, err := startCluster(ctx, b.stored)
+	c, err := startCluster(ctx, b.stored, nil)
 	if err != nil {
 		return nil, err
 	}

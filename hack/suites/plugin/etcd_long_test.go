@@ -76,7 +76,7 @@ func (s *snapshots) must(err error) {
 // start starts everything on the data of etcd in a folder, for the first time with nothing there.
 func (s *snapshots) start(data string, first bool) {
 	s.Helper()
-	cp, err := controlplane.StartWith(data)
+	cp, err := controlplane.StartWith(data, nil)
 	s.must(err)
 	s.ControlPlane = cp
 	s.must(s.Join(cp))
