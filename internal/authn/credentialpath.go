@@ -64,8 +64,21 @@ type segmentPattern struct {
 type credentialFolder struct {
 	segmentPattern
 
-	ends  bool
-	below []credentialFolder
+	ends bool
+	// below are the segments that may follow, by what beginning returns for the segments that they match.
+	below [beginnings][]*credentialFolder
+}
+
+// beginnings is the number of values of beginning.
+const beginnings = 32
+
+// beginning returns a number for the first character of a segment, the same for both cases of a letter. An empty segment matches only
+// patterns that are in each list.
+func beginning[T string | []byte](segment T) byte {
+	if len(segment) == 0 {
+		return 0
+	}
+	return segment[0] % beginnings
 }
 
 var credentialRoot = func() (root credentialFolder) {
@@ -83,12 +96,18 @@ var credentialRoot = func() (root credentialFolder) {
 func (f *credentialFolder) folder(segment string) *credentialFolder {
 	before, after, star := strings.Cut(segment, "*")
 	p := segmentPattern{before, after, star}
-	i := slices.IndexFunc(f.below, func(other credentialFolder) bool { return other.segmentPattern == p })
-	if i < 0 {
-		i = len(f.below)
-		f.below = append(f.below, credentialFolder{segmentPattern: p})
+	for _, other := range slices.Concat(f.below[:]...) {
+		if other.segmentPattern == p {
+			return other
+		}
 	}
-	return &f.below[i]
+	added := &credentialFolder{segmentPattern: p}
+	for i := range f.below {
+		if before == "" || i == int(beginning(before)) {
+			f.below[i] = append(f.below[i], added)
+		}
+	}
+	return added
 }
 
 // issuesCredentials reports whether a canonical path is one of the credentialPaths or lies below one. The first segments do
@@ -111,8 +130,7 @@ func (f *credentialFolder) covers(path []byte) bool {
 	segment, rest := cutSegment(path)
 	bare := withoutExtension(segment)
 	extended := len(bare) < len(segment)
-	for i := range f.below {
-		b := &f.below[i]
+	for _, b := range f.below[beginning(segment)] {
 		exact := b.matches(segment)
 		if b.ends && (exact || extended && b.matches(bare)) || exact && b.covers(rest) {
 			return true
@@ -141,10 +159,7 @@ func withoutExtension(segment []byte) []byte {
 // refuse too much.
 func (p *segmentPattern) matches(segment []byte) bool {
 	between := len(segment) - len(p.before) - len(p.after)
-	switch {
-	case between < 0, between > 0 && !p.star:
-		return false
-	case p.before != "" && (segment[0]^p.before[0])&^('a'-'A') != 0: // as with most patterns
+	if between < 0 || between > 0 && !p.star {
 		return false
 	}
 	return username.Is(p.before, segment[:len(p.before)]) && username.Is(p.after, segment[len(segment)-len(p.after):])

@@ -45,7 +45,9 @@ func NewWeb(index *authn.Index, observe func(*audit.Exchange), certificate *serv
 		handler = contract.NewTracedHandler(tracer, index, observe)
 	}
 	web := serving.NewHTTP(handler, requestTimeout)
-	web.ConnContext = contract.WithConnection
+	if certificate != nil {
+		web.ConnContext = contract.WithConnection
+	}
 	certificate.Secure(web, clientCertificates)
 	return web
 }

@@ -52,7 +52,7 @@ func NewHandler(decider Decider, observe func(*audit.Exchange)) http.Handler {
 		q := NewQuestion()
 		removes := q.answer(decider, r)
 		answer := AnswerTo(&q.Decision)
-		answer.write(w, removes, r.Header[headerCookie])
+		answer.write(w, removes, q.Request.Cookies)
 		q.At = time.Now()
 		q.Took = q.At.Sub(start)
 		observe(&q.Exchange)
