@@ -101,6 +101,8 @@ type deadline struct {
 	mu sync.Mutex
 	// right is the one that counts, and below is that of the connection below. Zero means none.
 	right, below time.Time
+	// passed means that the one below has ended a read or write, and would end the next one at once.
+	passed bool
 	// running is how many reads or writes run.
 	running int
 }
@@ -127,25 +129,27 @@ func (d *deadline) end(err error, below func(time.Time) error) (again bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.running--
-	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || d.comes(time.Now()) {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	d.put(below)
-	return true
+	if d.passed = d.comes(time.Now()); !d.passed {
+		d.put(below)
+	}
+	return !d.passed
 }
 
 // comes reports whether the deadline has come.
 func (d *deadline) comes(now time.Time) bool { return !d.right.IsZero() && !now.Before(d.right) }
 
-// advance sets the deadline below if it is later than the right one.
+// advance sets the deadline below if it is later than the right one, or has passed.
 func (d *deadline) advance(below func(time.Time) error) {
-	if !d.right.IsZero() && (d.below.IsZero() || d.right.Before(d.below)) {
+	if d.passed || !d.right.IsZero() && (d.below.IsZero() || d.right.Before(d.below)) {
 		d.put(below)
 	}
 }
 
 // put sets the deadline below to the right one. It fails if the connection is closed, which the read or write will tell.
 func (d *deadline) put(below func(time.Time) error) {
-	d.below = d.right
+	d.below, d.passed = d.right, false
 	_ = below(d.right)
 }

@@ -97,7 +97,7 @@ func TestRequestsCostLittle(t *testing.T) {
 		reads, deadlines int64
 	}{
 		"brief":     {true, 110, 5},
-		"not brief": {false, 310, 210},
+		"not brief": {false, 210, 210},
 	} {
 		server := NewHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), time.Minute)
 		conn, below := serveHTTP(t, HTTP{Server: server, Brief: tc.brief})
