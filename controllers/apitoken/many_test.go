@@ -61,6 +61,10 @@ func (m *memory) put(objects ...client.Object) {
 	}
 }
 
+func (m *memory) remove(o client.Object) {
+	_ = m.kinds[reflect.TypeOf(o)].Delete(o) // it has a name
+}
+
 // Get implements client.Reader.
 func (m *memory) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
 	m.read(key)

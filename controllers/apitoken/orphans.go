@@ -21,9 +21,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/packed"
-	"apitokens.dev/operator/controllers/internal/recheck"
+	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/scope"
@@ -38,8 +39,39 @@ const (
 	sweepPeriod = 5 * time.Minute
 )
 
-// sweepPace is that of sweeping all records. A sweep reads only the cache, unless it finds an orphan.
-var sweepPace = recheck.Pace{Period: sweepPeriod, PerSecond: 50}
+// sweep has all records come up, one part of them after the other.
+type sweep struct {
+	clock     clock.Clock
+	cache     client.Reader
+	namespace string
+	due       chan watch.Due
+}
+
+// sweepPerSecond is how many records come up in a second, if there are very many. To look at one only reads the cache, unless it is an
+// orphan.
+const sweepPerSecond = 50
+
+// Start sweeps until ctx is done.
+func (s *sweep) Start(ctx context.Context) error {
+	for part := 0; ctx.Err() == nil; part = (part + 1) % index.RecordParts {
+		var records corev1.SecretList
+		if err := s.cache.List(ctx, &records, client.InNamespace(s.namespace), index.Records(part)); err != nil {
+			return fmt.Errorf("listing a part of the records: %w", err)
+		}
+		for i := range records.Items {
+			select {
+			case <-ctx.Done():
+				return nil
+			case s.due <- watch.Due{Object: client.ObjectKeyFromObject(&records.Items[i])}:
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.clock.After(max(sweepPeriod/index.RecordParts, time.Duration(len(records.Items))*time.Second/sweepPerSecond)):
+		}
+	}
+	return nil
+}
 
 // Orphans sweeps all records. It marks the records of APITokens whose deletion was not observed. It removes these records, and the
 // dead ones, after record.Retention, and forgets dead entries then.
@@ -54,25 +86,25 @@ type Orphans struct {
 	// Scope are the namespaces whose APITokens can be seen. Records of others are left alone.
 	Scope scope.Namespaces
 
-	// records has all of them. It is nil outside a manager.
-	records *recheck.Round
+	// sweep has all of them come up again and again. It is nil outside a manager.
+	sweep *sweep
 	// found are the records that no pass has looked at since the start. It is nil outside a manager.
 	found *found
 }
 
-// SetupWithManager adds it to the manager. The ticker clock paces the sweep.
-func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
-	r.records, r.found = recheck.New(ticker, sweepPace), newFound(nil)
+// SetupWithManager adds it to the manager, whose cache has the indexes of package index. The clock paces the sweep.
+func (r *Orphans) SetupWithManager(mgr ctrl.Manager, workers int, pace clock.Clock) error {
+	r.sweep, r.found = &sweep{clock: pace, cache: mgr.GetClient(), namespace: r.Namespace, due: make(chan watch.Due)}, newFound(nil)
 	records := predicate.NewPredicateFuncs(func(o client.Object) bool {
 		return o.GetNamespace() == r.Namespace && packed.SecretType(o) == record.SecretType
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("apitoken-orphans").
 		For(&corev1.Secret{}, builder.WithPredicates(predicate.And(records, r.found.noted()))).
-		WatchesRawSource(r.found.Source()).WatchesRawSource(r.records.Source()).
+		WatchesRawSource(r.found.Source()).WatchesRawSource(watch.Names(r.sweep.due, 0)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
-	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.records)); err != nil {
+	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.sweep)); err != nil {
 		return fmt.Errorf("setting up the controller of orphaned records: %w", err)
 	}
 	return nil
@@ -116,21 +148,20 @@ func (r *Orphans) look(ctx context.Context, stored *corev1.Secret, decoded *reco
 	case err != nil:
 		return 0, err
 	case owned:
-		return r.sweepLater(stored), r.tidy(ctx, stored, decoded)
+		return r.sweepLater(), r.tidy(ctx, stored, decoded)
 	case over:
 		return 0, r.remove(ctx, stored, decoded)
 	case marked || r.Deletions.has(types.UID(stored.Name)):
-		return r.sweepLater(stored), nil
+		return r.sweepLater(), nil
 	}
-	return r.sweepLater(stored), r.mark(ctx, stored, decoded)
+	return r.sweepLater(), r.mark(ctx, stored, decoded)
 }
 
-// sweepLater puts a record at the end of the sweep. It returns the time to the next look outside a manager.
-func (r *Orphans) sweepLater(stored *corev1.Secret) time.Duration {
-	if r.records == nil {
+// sweepLater returns the time to the next look outside a manager.
+func (r *Orphans) sweepLater() time.Duration {
+	if r.sweep == nil {
 		return sweepPeriod
 	}
-	r.records.Add(client.ObjectKeyFromObject(stored))
 	return 0
 }
 

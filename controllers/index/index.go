@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,6 +37,8 @@ const (
 	ByToken = "apiToken"
 	// ByImporter has the records of living imported tokens by Owner.
 	ByImporter = "importer"
+	// ByPart has the records by part. Records selects by it.
+	ByPart = "part"
 	// ByKept has the Secrets about personal access tokens that are kept for a site, by type, Site and part. Kept selects by it.
 	ByKept = "kept"
 )
@@ -45,6 +48,21 @@ func Site(namespace, name string) string { return namespace + "/" + name }
 
 // Owner is the key of a user at a site. user is folded. The key is unique: names of objects have no slash.
 func Owner(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
+
+// RecordParts is the number of parts in which Records selects.
+const RecordParts = 300
+
+// Records selects a part of the records. Who goes through all of them needs no list of their names.
+func Records(part int) client.MatchingFields {
+	return client.MatchingFields{ByPart: strconv.Itoa(part)}
+}
+
+// partOf returns which of some parts an object belongs to.
+func partOf(o client.Object, parts uint32) uint32 {
+	name := fnv.New32a()
+	_, _ = name.Write([]byte(o.GetName())) // never fails
+	return name.Sum32() % parts
+}
 
 // parts is the number of parts in which Kept selects.
 const parts = 16
@@ -79,6 +97,12 @@ var Keys = map[string]func(client.Object) string{
 		}
 		return Owner(r.Site.Namespace, r.Site.Name, r.User)
 	}),
+	ByPart: func(o client.Object) string {
+		if packed.SecretType(o) != record.SecretType {
+			return ""
+		}
+		return strconv.Itoa(int(partOf(o, RecordParts)))
+	},
 	ByKept: ofKept,
 }
 
@@ -86,9 +110,8 @@ var Keys = map[string]func(client.Object) string{
 func ofKept(o client.Object) string {
 	switch secretType := packed.SecretType(o); secretType {
 	case upstream.SecretType, upstream.IntakeType, enrolment.SecretType:
-		labels, name := o.GetLabels(), fnv.New32a()
-		_, _ = name.Write([]byte(o.GetName())) // never fails
-		return kept(secretType, labels[record.LabelSiteNamespace], labels[record.LabelSite], name.Sum32()%parts)
+		labels := o.GetLabels()
+		return kept(secretType, labels[record.LabelSiteNamespace], labels[record.LabelSite], partOf(o, parts))
 	default:
 		return ""
 	}
@@ -118,7 +141,7 @@ func ofRecord(key func(*record.Record) string) func(client.Object) string {
 }
 
 // ofSecrets are the indexes of Secrets. Readers ask for those of one namespace.
-var ofSecrets = []string{ByToken, ByImporter, ByKept}
+var ofSecrets = []string{ByToken, ByImporter, ByPart, ByKept}
 
 // AddTo adds the indexes to the informers of a cache, before it starts. They answer as if by IndexField, but each object has one key and
 // not two: readers name the namespace of Secrets, and none of APITokens. There are very many of both.
