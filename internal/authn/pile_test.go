@@ -119,7 +119,7 @@ func TestPileShrinks(t *testing.T) {
 	}
 }
 
-// The garbage collector has nothing to look at in what a pile has of each entry.
+// The garbage collector has nothing to look at in what a pile has of each entry, and a piece is as large as a block of the allocator.
 func TestPackedEntriesHaveNoPointers(t *testing.T) {
 	var look func(reflect.Type, string)
 	look = func(of reflect.Type, at string) {
@@ -135,6 +135,9 @@ func TestPackedEntriesHaveNoPointers(t *testing.T) {
 		}
 	}
 	look(reflect.TypeFor[packed](), "packed")
+	if size := reflect.TypeFor[packed]().Size(); size != 128 {
+		t.Errorf("an entry has %d bytes", size)
+	}
 }
 
 // Places and rare parts that no entry has any more take no memory: their numbers are used again.
