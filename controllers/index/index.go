@@ -79,6 +79,11 @@ func Kept(secretType corev1.SecretType, site types.NamespacedName) iter.Seq[clie
 	}
 }
 
+// IsKept reports whether Kept selects a Secret.
+func IsKept(s *corev1.Secret, secretType corev1.SecretType, site types.NamespacedName) bool {
+	return s.Type == secretType && s.Labels[record.LabelSiteNamespace] == site.Namespace && s.Labels[record.LabelSite] == site.Name
+}
+
 func kept(secretType corev1.SecretType, namespace, site string, part uint32) string {
 	return fmt.Sprintf("%s/%s/%d", secretType, Site(namespace, site), part)
 }

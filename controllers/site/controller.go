@@ -38,6 +38,7 @@ import (
 	"apitokens.dev/operator/internal/record"
 	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/tracing"
+	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
 
@@ -48,7 +49,7 @@ const (
 	recheckPeriod = time.Minute
 	// retryPeriod follows a pass that met another writer.
 	retryPeriod = time.Second
-	// deletionsPeriod is how long deletions of APITokens are collected for one pass, which looks at all working copies.
+	// deletionsPeriod is how long deletions of APITokens are collected for one pass.
 	deletionsPeriod = 5 * time.Second
 )
 
@@ -334,31 +335,34 @@ func (r *Reconciler) siteOfLastToken(ctx context.Context, o client.Object) []rec
 	if t == nil {
 		return nil
 	}
-	site := types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}
+	site, user := types.NamespacedName{Namespace: t.SiteNamespace(), Name: t.Spec.SiteRef.Name}, username.Fold(t.Spec.User)
 	var others tokensv1alpha1.APITokenList
-	of := client.MatchingFields{index.ByOwner: index.Owner(site.Namespace, site.Name, username.Fold(t.Spec.User))}
+	of := client.MatchingFields{index.ByOwner: index.Owner(site.Namespace, site.Name, user)}
 	if err := r.Client.List(ctx, &others, of, client.Limit(1)); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Looking for other APITokens of a user")
 	}
-	if len(others.Items) > 0 {
+	if len(others.Items) > 0 || !r.Scope.Has(site.Namespace) {
 		return nil
 	}
+	r.Memory.Changed(site, upstream.SecretName(site.Namespace, site.Name, user))
 	return []reconcile.Request{{NamespacedName: site}}
 }
 
-// sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile. A change of the admission
-// policies, or of the certificate of webhook and portal, concerns all sites.
+// sitesOfSecret reads the labels of the operator's own Secrets. They only tell which site to reconcile, and what to look at there. An
+// enrolment waits for the next pass: its writer is mostly a pass. A change of the admission policies, or of the certificate of webhook
+// and portal, concerns all sites.
 func (r *Reconciler) sitesOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
 	secretType := packed.SecretType(o)
 	if o.GetNamespace() == r.Namespace && (secretType == admission.SecretType || o.GetName() == r.TLSSecret) {
 		return r.otherSites(ctx, o)
 	}
-	if !ofSite(secretType) {
-		return nil
-	}
 	labels := o.GetLabels()
 	name := types.NamespacedName{Namespace: labels[record.LabelSiteNamespace], Name: labels[record.LabelSite]}
-	if name.Namespace == "" || name.Name == "" {
+	if name.Namespace == "" || name.Name == "" || !r.Scope.Has(name.Namespace) {
+		return nil
+	}
+	r.Memory.SecretChanged(name, secretType, o.GetName())
+	if !ofSite(secretType) {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: name}}

@@ -10,6 +10,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
+	"apitokens.dev/operator/controllers/site/credential"
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
@@ -22,7 +23,7 @@ func TestDeletionOfTheLastToken(t *testing.T) {
 	of := func(user, site string) *tokensv1alpha1.APIToken {
 		return kubetest.Token("jira", user+"-"+site, func(t *tokensv1alpha1.APIToken) { t.Spec.User, t.Spec.SiteRef.Name = user, site })
 	}
-	r := &Reconciler{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(of("alice", "main"), of("bob", "other")).
+	r := &Reconciler{Memory: credential.NewMemory(), Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(of("alice", "main"), of("bob", "other")).
 		WithIndex(&tokensv1alpha1.APIToken{}, index.ByOwner, index.Of(index.Keys[index.ByOwner])).Build()}
 	for user, want := range map[string]int{"alice": 0, "Alice": 0, "bob": 1, "carol": 1} {
 		got := r.siteOfLastToken(t.Context(), of(user, "main"))

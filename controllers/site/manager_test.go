@@ -24,6 +24,8 @@ import (
 	"apitokens.dev/operator/hack/lib/fakeproduct"
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/authurl"
+	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/upstream"
 )
 
 // manage runs the reconciler in a manager until the test ends.
@@ -187,6 +189,7 @@ func TestLastTokenIsWatched(t *testing.T) {
 		}
 		return nil
 	})
+	w.passAgain(j, s)
 	w.remove(w.tokenOf("alice"))
 	kubetest.Eventually(t, func() error {
 		if w.copySecret(s, "alice") != nil || len(ours(j, s, "alice")) != 0 {
@@ -194,4 +197,50 @@ func TestLastTokenIsWatched(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What happens to an enrolment or a working copy is seen in the next pass, which does not look at all of them.
+func TestEnrolmentsAreWatched(t *testing.T) {
+	w, j, s := enrolledWorld(t, fakeproduct.Options{})
+	w.manage()
+	w.passAgain(j, s)
+	w.remove(w.secret(kubetest.SystemNamespace, enrolment.SecretName(s.Namespace, s.Name, "alice")))
+	w.eventually(s, "alice", enrolment.Held)
+	w.passAgain(j, s)
+	w.remove(w.copySecret(s, "alice"))
+	w.eventually(s, "alice", enrolment.None)
+}
+
+// eventually waits for the state of an enrolment, through as many passes as it takes.
+func (w *world) eventually(s *tokensv1alpha1.AtlassianSite, user string, want enrolment.State) {
+	w.Helper()
+	kubetest.Eventually(w.T, func() error {
+		w.causePass(s)
+		if e := w.published(s, user); e.State != want {
+			return fmt.Errorf("published is %+v, want %s", e, want)
+		}
+		return nil
+	})
+}
+
+// causePass causes a pass that has nothing to look at.
+func (w *world) causePass(s *tokensv1alpha1.AtlassianSite) {
+	w.asked++
+	since := time.Unix(0, 0).Add(time.Duration(w.asked) * time.Second)
+	w.reconciler.Memory.Ask(client.ObjectKeyFromObject(s), upstream.SecretName(s.Namespace, s.Name, "nobody"), since)
+}
+
+// passAgain waits for the end of so many passes that a next one has nothing to look at.
+func (w *world) passAgain(j *fakeproduct.Jira, s *tokensv1alpha1.AtlassianSite) {
+	w.Helper()
+	for range 5 {
+		before := len(j.Requests())
+		kubetest.Eventually(w.T, func() error {
+			if len(j.Requests()) == before { // each pass looks whether the product answers
+				w.causePass(s)
+				return errors.New("no pass")
+			}
+			return nil
+		})
+	}
 }

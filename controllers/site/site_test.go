@@ -94,6 +94,7 @@ type world struct {
 	events     *events.FakeRecorder
 	keys       []string // every caller key there was
 	logged     []string
+	asked      int // passes that causePass caused
 }
 
 func newWorld(t *testing.T) *world {

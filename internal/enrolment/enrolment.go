@@ -68,8 +68,19 @@ func SecretName(namespace, site, user string) string {
 	return OfCopy(upstream.SecretName(namespace, site, user))
 }
 
+const prefix, copyPrefix = "enrolment.", "upstream."
+
 // OfCopy returns the name of the Secret that holds the enrolment for a working copy.
-func OfCopy(name string) string { return "enrolment." + strings.TrimPrefix(name, "upstream.") }
+func OfCopy(name string) string { return prefix + strings.TrimPrefix(name, copyPrefix) }
+
+// CopyOf returns the name of the working copy for the Secret that holds its enrolment. It is empty if no enrolment has such a name.
+func CopyOf(name string) string {
+	rest, ok := strings.CutPrefix(name, prefix)
+	if !ok {
+		return ""
+	}
+	return copyPrefix + rest
+}
 
 // Encode returns the stored form.
 func (e Enrolment) Encode() ([]byte, error) {

@@ -232,7 +232,7 @@ func TestAskEnqueues(t *testing.T) {
 	expect("another site", other)
 	m.Ask(main, "upstream.x", noon.Add(time.Second))
 	expect("later", main)
-	m.keep(main, nil)
+	m.forgetSite(main)
 	m.Ask(main, "upstream.x", noon)
 	expect("forgotten", main)
 	answered := enrolment.Enrolment{Name: "alice", Checked: noon}

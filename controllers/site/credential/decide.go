@@ -3,10 +3,12 @@ package credential
 import (
 	"errors"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
 	"apitokens.dev/operator/internal/atlassian"
+	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/upstream"
 	"apitokens.dev/operator/internal/username"
 )
@@ -154,9 +156,9 @@ func (s state) next() step {
 		return check
 	case !s.credential.Usable() || s.credential.Source != upstream.Enrolled:
 		return leave
-	case s.credential.Replaced != 0 && s.age() >= settlePeriod && !s.now.Before(s.retireAt):
+	case s.credential.Replaced != 0 && !s.now.Before(s.retirement()):
 		return retire
-	case !s.now.Before(renewal(s.credential)) && !s.now.Before(s.renewAt):
+	case !s.now.Before(s.renewal()):
 		return renew
 	default:
 		return leave
@@ -198,18 +200,18 @@ func (s state) abandoned() bool {
 
 // outlives reports whether a copy ends if its user has no APIToken.
 func outlives(c upstream.Credential, now time.Time) bool {
-	switch c.Source {
-	case upstream.Enrolled:
-		return now.Sub(c.Stored) >= settlePeriod
-	case upstream.Pasted:
-		return now.Sub(c.Stored) >= pastedPeriod
-	default:
-		return false
-	}
+	return c.Source != upstream.Given && !now.Before(grace(c))
 }
 
-func (s state) age() time.Duration { return s.now.Sub(s.credential.Stored) }
-func (s state) moved() bool        { return s.credential.Origin != s.origin }
+// grace returns the time until which a copy from the portal is kept for a user without an APIToken.
+func grace(c upstream.Credential) time.Time {
+	if c.Source == upstream.Enrolled {
+		return c.Stored.Add(settlePeriod)
+	}
+	return c.Stored.Add(pastedPeriod)
+}
+
+func (s state) moved() bool { return s.credential.Origin != s.origin }
 
 // checkDue reports whether a check is due. One that is not accepted is checked in each pass: somebody waits for it. So is one
 // that was to end, and is needed again: its revocation may have begun. One whose owner somebody wants to know is checked at once.
@@ -230,6 +232,51 @@ func life(c upstream.Credential) time.Duration {
 		return lifetimeDays * 24 * time.Hour
 	}
 	return c.Expires.Sub(c.Stored)
+}
+
+// retirement and renewal return the earliest times of these steps.
+func (s state) retirement() time.Time {
+	return later(s.credential.Stored.Add(settlePeriod), s.retireAt)
+}
+func (s state) renewal() time.Time { return later(renewal(s.credential), s.renewAt) }
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// lastAnswered returns when the product last answered about the copy, as far as that is known. It is zero if it is not asked.
+func (s state) lastAnswered() time.Time {
+	if !s.readable || s.moved() {
+		return time.Time{}
+	}
+	return later(s.answered, s.seen) // nobody knows when it was asked before seen
+}
+
+// again returns when to look at a copy again, if nothing about it, its enrolment or its site changes before. The zero time means the
+// next pass: there is something to do or to report. What waits for the product is due as soon as it answers.
+func (s state) again(e enrolment.Enrolment) time.Time {
+	s.answering = true
+	c := s.credential
+	switch {
+	case !s.readable, s.moved(), !c.Usable(), s.stuck, !s.wanted.IsZero(), describe(e, &c, s.origin) != e, s.next() != leave:
+		return time.Time{}
+	case c.Source == upstream.Given:
+		return s.checkAt
+	}
+	times := []time.Time{s.checkAt}
+	if ends := grace(c); ends.After(s.now) { // afterwards, the last APIToken of its user tells
+		times = append(times, ends)
+	}
+	if c.Source == upstream.Enrolled {
+		times = append(times, s.renewal())
+		if c.Replaced != 0 {
+			times = append(times, s.retirement())
+		}
+	}
+	return slices.MinFunc(times, time.Time.Compare)
 }
 
 // renewal returns the time at which a third of the lifetime is left: 30 days of 90. It is at least checkPeriod after the

@@ -45,11 +45,11 @@ func (p *pass) projectGiven(ctx context.Context) error {
 
 // noteOfEntry returns the note of an entry. That of the working copy may be about another personal access token.
 func (p *pass) noteOfEntry(c tokensv1alpha1.UpstreamCredential) *note {
-	return p.Memory.of(p.name, entryNote(upstream.SecretName(p.site.Namespace, p.site.Name, c.User)), time.Time{}, time.Time{}, p.Clock.Now())
+	return p.Memory.of(p.name, entryPrefix+upstream.SecretName(p.site.Namespace, p.site.Name, c.User), time.Time{}, time.Time{}, p.Clock.Now())
 }
 
-// entryNote returns the name of an entry's note, which no Secret can have.
-func entryNote(copyName string) string { return "entry/" + copyName }
+// entryPrefix begins the name of an entry's note, which no Secret can have.
+const entryPrefix = "entry/"
 
 // project verifies the personal access token of one entry, and stores it. A token that was verified before is not verified
 // here again, and stays bound to the origin that confirmed it.

@@ -96,7 +96,9 @@ type pass struct {
 	entries map[string]tokensv1alpha1.UpstreamCredential
 	// owners are the users with APITokens at the site.
 	owners map[string]bool
-	// published holds the enrolments in the cache by the name of their Secret.
+	// whole means that the pass looks at all working copies, and not just at those that are due.
+	whole bool
+	// published holds the enrolments in the cache of what the pass looks at, by the name of their Secret.
 	published map[string]enrolment.Enrolment
 	// relisted is when all APITokens of the site were last read from the API server, and relists how often in this pass.
 	relisted time.Time
@@ -145,7 +147,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 		return err
 	}
 	slices.SortStableFunc(all, func(a, b state) int { return a.tried.Compare(b.tried) })
-	given, busy, most, waits := len(p.Rejections), 0, copiesAtOnce(len(all)), false
+	given, busy, most, waits := len(p.Rejections), 0, copiesAtOnce(p.copies), false
 	p.share.Store(p.Memory.share(p.name, p.copies, p.Clock.Now()))
 	errs := make([]error, len(all), len(all)+1)
 	var group errgroup.Group
@@ -177,10 +179,20 @@ func (p *pass) keepStored(ctx context.Context) error {
 	if waits && p.answers() {
 		p.Memory.again(p.name)
 	}
-	p.Memory.noteOldest(p.name, all)
+	p.plan(all)
 	// The order must be the same in each pass: entries first, then users by name.
 	slices.SortFunc(p.Rejections[given:], func(a, b Rejection) int { return strings.Compare(a.User, b.User) })
 	return errors.Join(append(errs, p.mend(ctx, all))...)
+}
+
+// plan notes when to look again at these working copies, as they were when the pass began: what it wrote is a change.
+func (p *pass) plan(all []state) {
+	again := make([]look, 0, len(all))
+	for _, s := range all {
+		at := s.again(p.published[enrolment.OfCopy(s.name)])
+		again = append(again, look{name: s.name, at: at, copied: true, answered: s.lastAnswered()})
+	}
+	p.Memory.looked(p.name, slices.Values(again), p.whole)
 }
 
 var errUnsettled = errors.New("a working copy did not settle: something else keeps changing it")
@@ -266,7 +278,7 @@ func (p *pass) log(ctx context.Context, c upstream.Credential, message string) {
 
 // RemoveAll removes every working copy, intake and enrolment of a site that is gone.
 func (k *Keeper) RemoveAll(ctx context.Context, site types.NamespacedName) error {
-	k.Memory.keep(site, nil)
+	k.Memory.forgetSite(site)
 	var all []corev1.Secret
 	keep := func(s *corev1.Secret) error {
 		all = append(all, *s)

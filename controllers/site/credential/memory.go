@@ -1,28 +1,34 @@
 package credential
 
 import (
+	"iter"
 	"maps"
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/enrolment"
+	"apitokens.dev/operator/internal/upstream"
 )
 
-// Memory remembers, from one pass to the next, when the product was last asked about each working copy, and which answers others
-// wait for. A restart loses it without harm: who waits asks again.
+// Memory remembers, from one pass to the next, when the product was last asked about each working copy, which answers others wait for,
+// and when to look at each copy again. A restart loses it without harm: the first pass looks at all, and who waits asks again.
 type Memory struct {
 	mu    sync.Mutex
 	notes map[types.NamespacedName]map[string]*note
-	// oldest is when the product last answered about the copy that has waited longest.
-	oldest map[types.NamespacedName]time.Time
 	// asked is the time since which somebody wants to know the owner of a working copy.
 	asked map[types.NamespacedName]map[string]time.Time
 	// shares are what sites may ask of the API server in the present minute, for what nobody waits for.
-	shares map[types.NamespacedName]share
+	shares  map[types.NamespacedName]share
+	agendas map[types.NamespacedName]*agenda
+	// told means that SecretChanged and Changed are called for each change. Until then each pass looks at all.
+	told bool
 	// calls are for passes over sites.
 	calls watch.Calls
 }
@@ -30,13 +36,69 @@ type Memory struct {
 // NewMemory returns an empty memory.
 func NewMemory() *Memory {
 	return &Memory{
-		notes: map[types.NamespacedName]map[string]*note{}, oldest: map[types.NamespacedName]time.Time{},
-		asked: map[types.NamespacedName]map[string]time.Time{}, shares: map[types.NamespacedName]share{},
+		notes: map[types.NamespacedName]map[string]*note{}, asked: map[types.NamespacedName]map[string]time.Time{},
+		shares: map[types.NamespacedName]share{}, agendas: map[types.NamespacedName]*agenda{},
 	}
 }
 
-// Source has a controller make a pass over each site for which Ask is called.
-func (m *Memory) Source() source.Source { return m.calls.Source() }
+// Source has a controller make a pass over each site for which Ask is called. The controller in turn tells what changed.
+func (m *Memory) Source() source.Source {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = true
+	return m.calls.Source()
+}
+
+// SecretChanged has the next pass over a site look at the working copy that a Secret of a type and a name holds or is about. Other types
+// are nothing to it.
+func (m *Memory) SecretChanged(site types.NamespacedName, secretType corev1.SecretType, name string) {
+	switch secretType {
+	case upstream.SecretType:
+		m.Changed(site, name)
+	case enrolment.SecretType:
+		m.Changed(site, enrolment.CopyOf(name))
+	}
+}
+
+// Changed has the next pass over a site look at a working copy, or at all if the name is empty. The first pass looks at all anyway.
+func (m *Memory) Changed(site types.NamespacedName, copyName string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.agendas[site]; a != nil {
+		a.change(copyName)
+	}
+}
+
+func (m *Memory) agenda(site types.NamespacedName) *agenda {
+	a := m.agendas[site]
+	if a == nil {
+		a = newAgenda()
+		m.agendas[site] = a
+	}
+	return a
+}
+
+// begin returns the names of the working copies that a pass has to look at, or true for all.
+func (m *Memory) begin(s *tokensv1alpha1.AtlassianSite, now time.Time) (names []string, all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names, all = m.agenda(client.ObjectKeyFromObject(s)).begin(s, now)
+	return names, all || !m.told
+}
+
+// looked notes when to look again at what a pass has looked at, and whether that was all. It returns the number of copies.
+func (m *Memory) looked(site types.NamespacedName, again iter.Seq[look], all bool) (copies int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.agenda(site)
+	for l := range again {
+		a.put(l)
+	}
+	if all {
+		a.whole = a.begun
+	}
+	return a.copies
+}
 
 // Ask has the product name the owner of a working copy at this time or later. The answer is published in the enrolment. To ask again
 // for the same costs nothing.
@@ -50,6 +112,9 @@ func (m *Memory) Ask(site types.NamespacedName, copyName string, since time.Time
 		m.asked[site] = map[string]time.Time{}
 	}
 	m.asked[site][copyName] = since
+	if a := m.agendas[site]; a != nil {
+		a.change(copyName)
+	}
 	m.calls.For(site)
 }
 
@@ -73,30 +138,18 @@ func (m *Memory) wanted(site types.NamespacedName, copyName string, e enrolment.
 	return since
 }
 
-// Oldest returns when the product last answered about the copy of each site that has waited longest.
+// Oldest returns when the product last answered about the copy of each site that has waited longest. Those that are for another
+// upstream do not wait.
 func (m *Memory) Oldest() map[types.NamespacedName]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.oldest)
-}
-
-// noteOldest notes the oldest answer about the copies of a site. Those that are for another upstream are not checked.
-func (m *Memory) noteOldest(site types.NamespacedName, all []state) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.oldest, site)
-	for _, s := range all {
-		if !s.readable || s.moved() {
-			continue
-		}
-		answered := s.answered
-		if answered.Before(s.seen) {
-			answered = s.seen // nobody knows when it was asked before
-		}
-		if oldest, known := m.oldest[site]; !known || answered.Before(oldest) {
-			m.oldest[site] = answered
+	oldest := map[types.NamespacedName]time.Time{}
+	for site, a := range m.agendas {
+		if l, found := a.byAnswer.Min(); found {
+			oldest[site] = l.answered
 		}
 	}
+	return oldest
 }
 
 // of returns the note of a working copy that was stored at this time, and about which the product last answered at another. Another
@@ -130,16 +183,35 @@ func (m *Memory) of(site types.NamespacedName, name string, stored, answered, no
 	return n
 }
 
-// keep forgets the working copies of a site except these.
-func (m *Memory) keep(site types.NamespacedName, names map[string]bool) {
+// keep forgets the names of a site that are not to be kept.
+func (m *Memory) keep(site types.NamespacedName, kept func(name string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.notes[site], func(name string, _ *note) bool { return !names[name] })
-	maps.DeleteFunc(m.asked[site], func(name string, _ time.Time) bool { return !names[name] })
-	if len(m.notes[site]) == 0 {
-		delete(m.notes, site)
-		delete(m.oldest, site)
-		delete(m.asked, site)
-		delete(m.shares, site)
+	maps.DeleteFunc(m.notes[site], func(name string, _ *note) bool { return !kept(name) })
+	maps.DeleteFunc(m.asked[site], func(name string, _ time.Time) bool { return !kept(name) })
+	a := m.agenda(site)
+	for name := range a.byName {
+		if !kept(name) {
+			a.remove(name)
+		}
 	}
+}
+
+// forgetSite forgets everything about a site.
+func (m *Memory) forgetSite(site types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.notes, site)
+	delete(m.asked, site)
+	delete(m.shares, site)
+	delete(m.agendas, site)
+}
+
+// forget forgets a name of a site.
+func (m *Memory) forget(site types.NamespacedName, name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.notes[site], name)
+	delete(m.asked[site], name)
+	m.agenda(site).remove(name)
 }

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -24,11 +25,11 @@ func TestMemory(t *testing.T) {
 		t.Errorf("one that was stored long ago is checked at %s", old.checkAt)
 	}
 	b := of("b", time.Time{})
-	m.keep(site, map[string]bool{"b": true})
+	m.keep(site, func(name string) bool { return name == "b" })
 	if of("b", time.Time{}) != b || len(m.notes[site]) != 1 {
 		t.Errorf("kept is %v", m.notes)
 	}
-	if m.keep(site, nil); len(m.notes) != 0 {
+	if m.forgetSite(site); len(m.notes) != 0 {
 		t.Errorf("of a site that is gone %v is kept", m.notes)
 	}
 }
@@ -39,6 +40,7 @@ func TestOldestCheck(t *testing.T) {
 	m, site := NewMemory(), types.NamespacedName{Namespace: "dev", Name: "main"}
 	of := func(name string, answered time.Time, changes ...change) state {
 		s := held(upstream.Given)
+		s.name = name
 		s.note = m.of(site, name, time.Time{}, answered, noon)
 		for _, change := range changes {
 			change(&s)
@@ -48,17 +50,24 @@ func TestOldestCheck(t *testing.T) {
 	all := []state{
 		of("a", noon.Add(-time.Hour)), of("b", noon.Add(-heardPeriod-2*time.Hour)), of("c", noon.Add(-day), moved), of("d", time.Time{}), of("e", noon.Add(-day), garbled),
 	}
-	m.noteOldest(site, all)
+	note := func() {
+		for _, s := range all {
+			m.looked(site, slices.Values([]look{{name: s.name, answered: s.lastAnswered()}}), false)
+		}
+	}
+	note()
 	if got := m.Oldest(); len(got) != 1 || !got[site].Equal(noon.Add(-2*time.Hour)) {
 		t.Errorf("the oldest are %v", got)
 	}
 	all[1].checked("b", noon)
 	all[0].checked("a", noon)
-	m.noteOldest(site, all)
+	note()
 	if got := m.Oldest(); !got[site].Equal(noon) {
 		t.Errorf("after both were checked, the oldest are %v", got)
 	}
-	m.noteOldest(site, nil)
+	for _, s := range all {
+		m.forget(site, s.name)
+	}
 	if got := m.Oldest(); len(got) != 0 {
 		t.Errorf("without copies, the oldest are %v", got)
 	}

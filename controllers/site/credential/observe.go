@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,30 +25,101 @@ import (
 // bySite is the field by which the API server selects APITokens.
 const bySite = "spec.siteRef.name"
 
-// observe returns the states of the working copies in the cache, and notes the enrolments.
+// observe returns the states of the working copies in the cache that the pass has to look at, and notes their enrolments.
 func (p *pass) observe(ctx context.Context) (states []state, err error) {
-	if p.published, err = p.enrolments(ctx, p.name); err != nil {
-		return nil, err
+	due, whole := p.Memory.begin(p.site, p.Clock.Now())
+	if p.whole = whole; whole {
+		states, err = p.observeAll(ctx)
+	} else {
+		states, err = p.observeDue(ctx, due)
 	}
-	names := map[string]bool{}
-	for name := range p.entries {
-		names[entryNote(name)] = true
-	}
-	err = p.eachCopy(ctx, p.name, func(s *corev1.Secret) error {
-		c := decode(s)
-		if err := p.findOwner(ctx, c); err != nil {
-			return err
-		}
-		states = append(states, p.state(s.Name, c))
-		names[s.Name] = true
-		return nil
-	})
 	if err != nil {
 		return nil, err
 	}
-	p.copies = len(states)
-	p.Memory.keep(p.name, names)
+	p.remember(due, states)
 	return states, nil
+}
+
+// remember has the next pass look again at what this one has found, unless this one ends with something else, and forgets what was due
+// and is gone.
+func (p *pass) remember(due []string, states []state) {
+	found := map[string]look{}
+	for name := range p.published {
+		if copyName := enrolment.CopyOf(name); copyName != "" {
+			found[copyName] = look{name: copyName}
+		} else {
+			p.Memory.Changed(p.name, "") // until it is gone
+		}
+	}
+	for _, s := range states {
+		found[s.name] = look{name: s.name, copied: true, answered: s.lastAnswered()}
+	}
+	if p.whole {
+		p.Memory.keep(p.name, func(name string) bool {
+			if of, ok := strings.CutPrefix(name, entryPrefix); ok {
+				_, listed := p.entries[of]
+				return listed
+			}
+			_, ok := found[name]
+			return ok
+		})
+	}
+	for _, name := range due {
+		if _, ok := found[name]; !ok {
+			p.Memory.forget(p.name, name)
+		}
+	}
+	p.copies = p.Memory.looked(p.name, maps.Values(found), false)
+}
+
+func (p *pass) observeAll(ctx context.Context) (states []state, err error) {
+	if p.published, err = p.enrolments(ctx, p.name); err != nil {
+		return nil, err
+	}
+	return states, p.eachCopy(ctx, p.name, func(s *corev1.Secret) error { return p.see(ctx, s, &states) })
+}
+
+// observeDue looks at what is due, and at the copies for `upstreamCredentials`, about which this pass may have done something.
+func (p *pass) observeDue(ctx context.Context, due []string) (states []state, err error) {
+	names := slices.AppendSeq(slices.Clone(due), maps.Keys(p.entries))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		e, err := p.cached(ctx, p.StateNamespace, enrolment.OfCopy(name), enrolment.SecretType)
+		if err != nil {
+			return nil, fmt.Errorf("reading an enrolment: %w", err)
+		}
+		if e != nil {
+			p.published[e.Name] = decodeEnrolment(e)
+		}
+		c, err := p.cached(ctx, p.Namespace, name, upstream.SecretType)
+		if err != nil {
+			return nil, fmt.Errorf("reading the working copy of a personal access token: %w", err)
+		}
+		if c != nil {
+			if err := p.see(ctx, c, &states); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return states, nil
+}
+
+// see adds the state of a working copy.
+func (p *pass) see(ctx context.Context, s *corev1.Secret, to *[]state) error {
+	c := decode(s)
+	err := p.findOwner(ctx, c)
+	*to = append(*to, p.state(s.Name, c))
+	return err
+}
+
+// cached returns a Secret of a type that is kept for the site, or nil.
+func (p *pass) cached(ctx context.Context, namespace, name string, secretType corev1.SecretType) (*corev1.Secret, error) {
+	var s corev1.Secret
+	err := p.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &s)
+	if apierrors.IsNotFound(err) || err == nil && !index.IsKept(&s, secretType, p.name) {
+		return nil, nil
+	}
+	return &s, err
 }
 
 // findOwner notes whether the cache has an APIToken of the user of a working copy at the site, whatever state it is in. It does so
