@@ -247,10 +247,13 @@ func CacheOptions(o Options) cache.Options {
 	}
 }
 
-// watched are the namespaces of a cache.
+// watched are the namespaces of a cache. A cache of one namespace that stands for all would copy what it lists twice.
 func watched(namespaces scope.Namespaces) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
 	found := map[string]cache.Config{}
-	for _, namespace := range namespaces.Each() {
+	for _, namespace := range namespaces {
 		found[namespace] = cache.Config{}
 	}
 	return found

@@ -11,9 +11,9 @@ const (
 	// live. Go's own value of 100 takes twice the memory of the tokens.
 	thriftyPercent = 40
 	// steadyGrowth is how much it may grow when they are full, in bytes. Caches stay, so a process needs no room that grows with them.
-	steadyGrowth = 24 << 20
+	steadyGrowth = 20 << 20
 	// The least and the most that this is in percent. With less, collections take too much time; more saves none.
-	leastPercent, mostPercent = 20, 100
+	leastPercent, mostPercent = 18, 100
 )
 
 // StartMemory has a process collect garbage often while it fills its caches. The environment variable GOGC overrides it, here and in
