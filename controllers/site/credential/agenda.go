@@ -31,9 +31,9 @@ type look struct {
 // agenda has the looks of one site. A pass takes those that are due, and leaves the others alone: there may be very many. What it took
 // stays due until it is put back with another time, so that a pass that does not end loses nothing.
 type agenda struct {
-	byName           map[string]look
-	byTime, byAnswer *btree.BTreeG[look]
-	copies           int
+	byName             map[string]look
+	byTime, byAnswered *btree.BTreeG[look]
+	copies             int
 	// changed are the names about which something changed since the last pass began. The empty name stands for all.
 	changed map[string]bool
 	// uid and generation are those of the site when a pass last looked at all, which was at whole.
@@ -51,7 +51,7 @@ func newAgenda() *agenda {
 		byTime: btree.NewG(degree, func(a, b look) bool {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.name, b.name)) < 0
 		}),
-		byAnswer: btree.NewG(degree, func(a, b look) bool {
+		byAnswered: btree.NewG(degree, func(a, b look) bool {
 			return cmp.Or(a.answered.Compare(b.answered), cmp.Compare(a.name, b.name)) < 0
 		}),
 	}
@@ -101,7 +101,7 @@ func (a *agenda) put(l look) {
 		a.copies++
 	}
 	if !l.answered.IsZero() {
-		a.byAnswer.ReplaceOrInsert(l)
+		a.byAnswered.ReplaceOrInsert(l)
 	}
 }
 
@@ -112,7 +112,7 @@ func (a *agenda) remove(name string) {
 	}
 	delete(a.byName, name)
 	a.byTime.Delete(l)
-	a.byAnswer.Delete(l)
+	a.byAnswered.Delete(l)
 	if l.copied {
 		a.copies--
 	}

@@ -185,7 +185,7 @@ func (p *pass) keepStored(ctx context.Context) error {
 	return errors.Join(append(errs, p.mend(ctx, all))...)
 }
 
-// plan notes when to look again at these working copies, as they were when the pass began: what it wrote is a change.
+// plan notes when to look again at these working copies, as they were when the pass began. What the pass wrote comes back as a change.
 func (p *pass) plan(all []state) {
 	again := make([]look, 0, len(all))
 	for _, s := range all {

@@ -64,6 +64,11 @@ func (m *Memory) SecretChanged(site types.NamespacedName, secretType corev1.Secr
 func (m *Memory) Changed(site types.NamespacedName, copyName string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.change(site, copyName)
+}
+
+// change is Changed under the lock.
+func (m *Memory) change(site types.NamespacedName, copyName string) {
 	if a := m.agendas[site]; a != nil {
 		a.change(copyName)
 	}
@@ -112,9 +117,7 @@ func (m *Memory) Ask(site types.NamespacedName, copyName string, since time.Time
 		m.asked[site] = map[string]time.Time{}
 	}
 	m.asked[site][copyName] = since
-	if a := m.agendas[site]; a != nil {
-		a.change(copyName)
-	}
+	m.change(site, copyName)
 	m.calls.For(site)
 }
 
@@ -145,7 +148,7 @@ func (m *Memory) Oldest() map[types.NamespacedName]time.Time {
 	defer m.mu.Unlock()
 	oldest := map[types.NamespacedName]time.Time{}
 	for site, a := range m.agendas {
-		if l, found := a.byAnswer.Min(); found {
+		if l, found := a.byAnswered.Min(); found {
 			oldest[site] = l.answered
 		}
 	}

@@ -40,8 +40,8 @@ func (p *pass) observe(ctx context.Context) (states []state, err error) {
 	return states, nil
 }
 
-// remember has the next pass look again at what this one has found, unless this one ends with something else, and forgets what was due
-// and is gone.
+// remember notes what the pass has found: the next pass looks at it again, unless plan gives it another time. What was due and is gone is
+// forgotten.
 func (p *pass) remember(due []string, states []state) {
 	found := map[string]look{}
 	for name := range p.published {
