@@ -327,13 +327,15 @@ func pageExchanges(t *testing.T, w *portaltest.World) []exchange {
 		"/revoke-all": {"count": {"0"}},
 		"/paste":      {"personalAccessToken": {"bm90LWEtcGVyc29uYWwtYWNjZXNzLXRva2Vu"}},
 	} {
+		user := "carol"
+		if path == "/rotate" || path == "/revoke" {
+			user = "alice"
+		}
+		form.Set("user", user)
 		all = append(all, exchange{
 			name: "page " + path, method: "POST", target: selfservice.PagePath + path, body: form.Encode(), media: "application/x-www-form-urlencoded",
-			header: session(w, "carol"), asks: true, writes: true,
+			header: session(w, user), asks: true, writes: true,
 		})
-		if path == "/rotate" || path == "/revoke" {
-			all[len(all)-1].header = session(w, "alice")
-		}
 	}
 	return all
 }

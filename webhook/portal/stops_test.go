@@ -105,7 +105,7 @@ func TestNoEnrolmentBeforeTheEpoch(t *testing.T) {
 			must(t, json.Unmarshal([]byte(call(t, w, "POST", "/rest/pat/latest/tokens", `{"name":"own","expirationDuration":30}`, header)), &made))
 			paste := exchange{
 				method: "POST", target: selfservice.PagePath + "/paste", header: session(w, "alice"), media: "application/x-www-form-urlencoded",
-				body: url.Values{"personalAccessToken": {made.RawToken}}.Encode(),
+				body: url.Values{"user": {"alice"}, "personalAccessToken": {made.RawToken}}.Encode(),
 			}
 			ahead := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
 			if !seen {

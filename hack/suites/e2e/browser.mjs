@@ -55,6 +55,14 @@ export async function signIn(page, user, password) {
   await page.waitForURL(input.page);
 }
 
+/** Signs the user of a window out, and somebody else in, in another tab of it. */
+export async function signInElsewhere(page, user, password) {
+  await page.context().clearCookies();
+  const tab = await page.context().newPage();
+  await signIn(tab, user, password);
+  await tab.close();
+}
+
 const widths = [1600, 360];
 
 /**

@@ -13,9 +13,9 @@ const call = (url, options) => `<script>
   </script>`;
 
 const attacks = {
-  'a form to create': () => form(`${input.page}/create`, { label: 'forged', lifetimeDays: '', access: 'ReadWrite', consent: 'yes', nonce: 'a'.repeat(26) }),
-  'a form to revoke': (id) => form(`${input.page}/revoke`, { id }),
-  'a form to revoke all': () => form(`${input.page}/revoke-all`, { count: '1' }),
+  'a form to create': () => form(`${input.page}/create`, { user: 'bob', label: 'forged', lifetimeDays: '', access: 'ReadWrite', consent: 'yes', nonce: 'a'.repeat(26) }),
+  'a form to revoke': (id) => form(`${input.page}/revoke`, { user: 'bob', id }),
+  'a form to revoke all': () => form(`${input.page}/revoke-all`, { user: 'bob', count: '1' }),
   'a form that looks like JSON': () => form(`${api}/`, { '{"label":"forged","x":"': '"}' }, 'text/plain'),
   'a call to create, without leave': () => call(`${api}/`, { method: 'POST', mode: 'no-cors', body: '{"label":"forged"}' }),
   'a call to create, with JSON': () => call(`${api}/`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"label":"forged"}' }),

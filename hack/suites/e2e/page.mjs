@@ -1,5 +1,5 @@
 // Uses every function of the page in a real browser.
-import { browser, curl, curlUntil, look, open, rulesChecked, signIn, version, wrong } from './browser.mjs';
+import { browser, curl, curlUntil, look, open, rulesChecked, signIn, signInElsewhere, version, wrong } from './browser.mjs';
 import { forgeries } from './forgery.mjs';
 import { expect, input, step as plainStep } from './steps.mjs';
 
@@ -96,6 +96,18 @@ await step('neither reload nor Back shows it again', async (note) => {
 await step('the list', async () => {
   await page.getByText('CI scripts').waitFor();
   await look(page, 'list');
+});
+
+await step('a page that is still open does nothing once somebody else has signed in', async () => {
+  await page.getByRole('link', { name: 'Revoke CI scripts' }).click();
+  await signInElsewhere(page, 'carol', 'carols password');
+  await dialog.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText('You are signed in as carol now, and this page was made for another user. Nothing was done.').waitFor();
+  await look(page, 'another-user');
+  await signInElsewhere(page, user, password);
+  await page.getByRole('link', { name: 'Go to your API tokens' }).click();
+  await page.getByText('CI scripts').waitFor();
+  await curlUntil(user, token, 200);
 });
 
 await step('rotate: a new secret, and the one before it ends', async () => {

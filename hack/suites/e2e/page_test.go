@@ -36,7 +36,7 @@ func (s *site) browsing(t *testing.T) map[string]any {
 
 // The page in a real browser: its functions, its look, and its protection against other pages.
 func TestPage(t *testing.T) {
-	if steps := node(t, "page.mjs", world.jira.browsing(t)); steps < 40 {
+	if steps := node(t, "page.mjs", world.jira.browsing(t)); steps < 41 {
 		t.Errorf("only %d steps", steps)
 	}
 }

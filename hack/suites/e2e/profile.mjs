@@ -1,5 +1,5 @@
 // Uses the block of API tokens in the profile of a product. The page input.page is the profile.
-import { browser, curlUntil, look, open, rulesChecked, signIn, wrong } from './browser.mjs';
+import { browser, curlUntil, look, open, rulesChecked, signIn, signInElsewhere, wrong } from './browser.mjs';
 import { expect, input, step as plainStep } from './steps.mjs';
 
 const step = (name, run) => plainStep(`${input.product}: ${name}`, async (note) => {
@@ -109,6 +109,26 @@ const states = {
       await block.getByRole('button', { name: 'Revoke API tokens' }).click();
       await dialog.getByRole('button', { name: 'Cancel' }).click();
       await dialog.waitFor({ state: 'detached' });
+    });
+
+    await step('once somebody else has signed in, it does nothing as them, and shows nothing of theirs', async () => {
+      await page.goto(input.page);
+      await block.getByText('left open').waitFor();
+      await signInElsewhere(page, 'carol', 'carols password');
+      const refused = dialog.getByRole('alert').getByText('You are signed in as carol now, and this page was made for another user.');
+      await block.getByRole('button', { name: 'Create API token' }).click();
+      await dialog.getByLabel('Label').fill('made as somebody else');
+      await dialog.getByRole('button', { name: 'Create' }).click();
+      await refused.waitFor();
+      await dialog.getByRole('button', { name: 'Cancel' }).click();
+      await dialog.waitFor({ state: 'detached' });
+      await block.getByRole('button', { name: 'Revoke API tokens' }).click();
+      await dialog.getByRole('button', { name: 'Revoke all' }).click();
+      await refused.waitFor();
+      await signInElsewhere(page, input.user, input.password);
+      await page.goto(input.page);
+      await block.getByText('left open').waitFor();
+      expect('tokens', await tokens(), 2);
     });
 
     await step('revoke all', async () => {

@@ -26,7 +26,7 @@ func TestProfileBlock(t *testing.T) {
 	s := world.jira
 	s.product.SetBanner(`<script src="` + profileScript + `"></script>`)
 	defer s.product.SetBanner("")
-	if steps := s.inProfile(t, "whole"); steps < 13 {
+	if steps := s.inProfile(t, "whole"); steps < 14 {
 		t.Errorf("only %d steps", steps)
 	}
 	s.withoutLicense(t, func() {
@@ -38,7 +38,7 @@ func TestProfileBlock(t *testing.T) {
 
 // nginx adds the script to Confluence's page, as the option of the sample says.
 func TestProfileBlockOfConfluence(t *testing.T) {
-	if steps := world.wiki.inProfile(t, "whole"); steps < 13 {
+	if steps := world.wiki.inProfile(t, "whole"); steps < 14 {
 		t.Errorf("only %d steps", steps)
 	}
 }

@@ -17,7 +17,10 @@ import (
 // maxForm is larger than every form of the page, in bytes.
 const maxForm = 64 << 10
 
-// form returns the posted fields. It ignores the query.
+// userField is a field of every form: the user whom the page with the form shows.
+const userField = "user"
+
+// form returns the posted fields. It ignores the query. It refuses a form that was made for another user than the caller.
 func (c *call) form() (url.Values, error) {
 	if media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
 		return nil, &failure{status: http.StatusUnsupportedMediaType, message: "This address accepts only forms of the page. Nothing was done."}
@@ -30,7 +33,10 @@ func (c *call) form() (url.Values, error) {
 	if err != nil {
 		return nil, &selfservice.Problem{Kind: selfservice.Invalid, Message: "The form is malformed. Nothing was done."}
 	}
-	return c.r.PostForm, nil
+	if !c.r.PostForm.Has(userField) {
+		return nil, errForm
+	}
+	return c.r.PostForm, c.caller.MustBe(c.r.PostForm.Get(userField))
 }
 
 // formError is an error in a field. An empty Field means the whole form.

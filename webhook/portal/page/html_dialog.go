@@ -20,7 +20,7 @@ func (v view) dialog() g.Node {
 
 // form is the form of a dialog: a heading, what is inside, and buttons.
 func (v view) form(heading string, attributes g.Node, inside, buttons g.Group) g.Node {
-	return h.Form(h.Method("post"), h.Action(v.Page+"/"+v.Dialog.Name), attributes,
+	return h.Form(h.Method("post"), h.Action(v.Page+"/"+v.Dialog.Name), attributes, hidden(userField, v.User),
 		h.Div(h.Class("head"), h.H2(h.ID("dialog-title"), g.Text(heading))),
 		h.Div(h.Class("inside"), v.Dialog.Errors.summary(), inside),
 		h.Div(h.Class("buttons"), buttons))

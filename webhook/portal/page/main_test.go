@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"html"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -37,12 +38,14 @@ type browser struct {
 
 	t  *testing.T
 	as http.Header
+	// user is the user whom the open page shows.
+	user string
 }
 
 // signedIn returns the browser of a user who is signed in to the product.
 func signedIn(t *testing.T, w *portaltest.World, user string) browser {
 	t.Helper()
-	return browser{w, t, http.Header{"Cookie": {w.Product.SignIn(user).String()}}}
+	return browser{w, t, http.Header{"Cookie": {w.Product.SignIn(user).String()}}, user}
 }
 
 // anonymous returns a browser without a session.
@@ -128,8 +131,11 @@ func (b browser) origin() string { return strings.TrimSuffix(b.URL, "/jira") }
 // from returns the same browser with this header Origin.
 func (b browser) from(origin string) browser { return b.with("Origin", origin) }
 
+// sendForm sends a form of the open page.
 func (b browser) sendForm(below string, form url.Values) answer {
 	b.t.Helper()
+	form = maps.Clone(form)
+	form.Set("user", b.user)
 	return b.with("Content-Type", "application/x-www-form-urlencoded").send(http.MethodPost, below, strings.NewReader(form.Encode()))
 }
 

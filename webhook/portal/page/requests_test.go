@@ -109,7 +109,7 @@ func TestCrossSite(t *testing.T) {
 func TestForms(t *testing.T) {
 	alice := signedIn(t, env.Jira(t), "alice").with("Origin", "")
 	alice = alice.from(alice.origin())
-	const form = "id=x"
+	const form = "user=alice&id=x"
 	for media, want := range map[string]int{
 		"application/x-www-form-urlencoded": http.StatusNotFound, "application/x-www-form-urlencoded; charset=UTF-8": http.StatusNotFound,
 		"": http.StatusUnsupportedMediaType, "text/plain": http.StatusUnsupportedMediaType, "application/json": http.StatusUnsupportedMediaType,
@@ -120,8 +120,8 @@ func TestForms(t *testing.T) {
 	}
 	urlencoded := alice.with("Content-Type", "application/x-www-form-urlencoded")
 	for body, want := range map[string]int{
-		"%zz": http.StatusBadRequest, "id=x;a=b": http.StatusBadRequest, "": http.StatusNotFound, "id=" + strings.Repeat("x", 64<<10): http.StatusRequestEntityTooLarge,
-		"id=" + strings.Repeat("x", 64<<10-3): http.StatusNotFound,
+		"%zz": http.StatusBadRequest, "user=alice&id=x;a=b": http.StatusBadRequest, "user=alice": http.StatusNotFound,
+		"id=" + strings.Repeat("x", 64<<10): http.StatusRequestEntityTooLarge, form + strings.Repeat("x", 64<<10-len(form)): http.StatusNotFound,
 	} {
 		urlencoded.send(http.MethodPost, "/revoke", strings.NewReader(body)).expect(want, "POST "+body[:min(len(body), 20)])
 	}
@@ -130,7 +130,7 @@ func TestForms(t *testing.T) {
 		expect(http.StatusRequestEntityTooLarge, "POST in chunks")
 	// The query is not part of the form.
 	id := alice.create("CI")
-	urlencoded.send(http.MethodPost, "/revoke?id="+id, strings.NewReader("")).expect(http.StatusNotFound, "POST with a query")
+	urlencoded.send(http.MethodPost, "/revoke?id="+id, strings.NewReader("user=alice")).expect(http.StatusNotFound, "POST with a query")
 	alice.get(http.StatusOK, "").shows("CI")
 }
 

@@ -99,8 +99,28 @@ func (c *call) authenticate() (err error) {
 	if err := c.site.SameOrigin(c.r); err != nil {
 		return err
 	}
-	c.caller, err = c.Identify(c.r, c.site, c.target)
-	return err
+	if c.caller, err = c.Identify(c.r, c.site, c.target); err != nil {
+		return err
+	}
+	return c.mustBeExpected()
+}
+
+// expectedUserHeader names the user whom a page shows that sends a request. Its value is percent-encoded, because names may have any
+// character.
+const expectedUserHeader = "X-Api-Token-Expected-User"
+
+// mustBeExpected refuses a request that names another user than the caller. Reads too: the answer would be shown as the other user's.
+func (c *call) mustBeExpected() error {
+	for _, named := range c.r.Header.Values(expectedUserHeader) {
+		user, err := url.PathUnescape(named)
+		if err != nil {
+			return invalid("", "The header %s is not percent-encoded.", expectedUserHeader)
+		}
+		if err := c.caller.MustBe(user); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // route returns the route for a path that begins with the version.

@@ -59,6 +59,14 @@ func (c *Caller) Administers() bool { return slices.Contains(c.Spec.Administrato
 // Blocked reports whether the site blocks the caller.
 func (c *Caller) Blocked() bool { return terms.Blocks(c.AtlassianSite, c.User, c.key) }
 
+// MustBe refuses a request of a page that shows another user than the caller: a page stays open when somebody else signs in.
+func (c *Caller) MustBe(shown string) error {
+	if username.Fold(shown) == c.User {
+		return nil
+	}
+	return problem(Conflict, "You are signed in as %s now, and this page was made for another user. Nothing was done. Open the page again.", c.User)
+}
+
 // Identify authenticates a request to the REST API or the page of a site. The caller is the owner of the API token in it, or
 // else the user whose cookie or credential the product accepts. target is the client's, below the context path.
 func (s *Service) Identify(r *http.Request, site *Site, target string) (*Caller, error) {

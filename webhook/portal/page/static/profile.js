@@ -19,7 +19,7 @@
 	if (!profile) return;
 	const who = document.querySelector('meta[name="ajs-remote-user"]')?.content;
 	const shown = new URLSearchParams(location.search).get('name');
-	if (shown !== null && shown !== who) return; // the profile of somebody else
+	if (!who || (shown !== null && shown !== who)) return; // nobody's profile, or that of somebody else
 
 	const licence = {
 		InvalidLicenseMissing: 'their licence is missing', InvalidLicenseMalformed: 'their licence is malformed',
@@ -41,9 +41,12 @@
 	const button = (text, look, click) => element('button', { type: 'button', class: `at-button ${look}`, on: { click } }, text);
 	const day = (millis) => (millis === null ? 'never' : new Date(millis).toISOString().slice(0, 10));
 
-	/** Sends a request with the session of the browser. It throws what the answer says is wrong. */
+	/**
+	 * Sends a request with the session of the browser, for the user whose profile this is: somebody else may have signed in since.
+	 * It throws what the answer says is wrong.
+	 */
 	async function call(method, path, body) {
-		const headers = { Accept: 'application/json' };
+		const headers = { Accept: 'application/json', 'X-Api-Token-Expected-User': encodeURIComponent(who) };
 		if (method !== 'GET') headers['X-Atlassian-Token'] = 'no-check';
 		if (body) headers['Content-Type'] = 'application/json';
 		let answer;
