@@ -28,7 +28,10 @@ import (
 )
 
 // installations are the kustomizations that install the whole operator. What is after a + is a component.
-var installations = []string{"default", "high-availability", "namespaced", "single", "default+plain-http", "single+plain-http"}
+var installations = []string{
+	"default", "high-availability", "namespaced", "single", "default+plain-http", "single+plain-http",
+	"default+watch-secrets", "single+watch-secrets", "namespaced+watch-secrets",
+}
 
 // manifests are the objects of a kustomization.
 type manifests []*unstructured.Unstructured

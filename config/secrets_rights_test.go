@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // reasons says why an account has each of its rights on Secrets, by where it has them.
@@ -68,12 +70,16 @@ func TestRightsOnSecrets(t *testing.T) {
 	for _, name := range installations {
 		_, all := build(t, name)
 		ofController := inEach
-		if name == "namespaced" {
+		base, component, _ := strings.Cut(name, "+")
+		if base == "namespaced" {
 			ofController = where
 			for _, object := range mustBuild(t, "access") {
 				object.SetNamespace(teamNamespace)
 				all = append(all, object)
 			}
+		}
+		if component == "watch-secrets" {
+			ofController = withNames(ofController, base)
 		}
 		for account, want := range map[string]reasons{
 			"apitoken-controller": ofController, "apitoken-webhook": webhookRights, "apitoken-portal": portalRights, "apitoken-operator": {},
@@ -83,6 +89,21 @@ func TestRightsOnSecrets(t *testing.T) {
 			}
 		}
 	}
+}
+
+// withNames returns rights of the controller with those of the component watch-secrets, where the account has others.
+func withNames(rights reasons, base string) reasons {
+	where := everywhere
+	if base == "namespaced" {
+		where = teamNamespace
+	}
+	with := maps.Clone(rights)
+	with[where] = maps.Clone(with[where])
+	maps.Copy(with[where], map[string]string{
+		"list":  "the cache of names, which --watch-secrets asks for, is filled by a list",
+		"watch": "it sees a changed token at once",
+	})
+	return with
 }
 
 func verbs(of reasons) map[string]string {
@@ -97,8 +118,9 @@ func verbs(of reasons) map[string]string {
 func onSecrets(t *testing.T, all manifests, account string) map[string]string {
 	t.Helper()
 	rules := map[string][]rbacv1.PolicyRule{}
-	for _, r := range objectsOf[rbacv1.ClusterRole](t, all, "ClusterRole") {
-		rules["ClusterRole/"+r.Name] = r.Rules
+	roles := objectsOf[rbacv1.ClusterRole](t, all, "ClusterRole")
+	for _, r := range roles {
+		rules["ClusterRole/"+r.Name] = append(r.Rules, aggregated(t, r, roles)...)
 	}
 	for _, r := range objectsOf[rbacv1.Role](t, all, "Role") {
 		rules["Role/"+r.Namespace+"/"+r.Name] = r.Rules
@@ -135,6 +157,26 @@ func onSecrets(t *testing.T, all manifests, account string) map[string]string {
 		rights[where] = strings.Join(slices.Sorted(maps.Keys(verbs)), ",")
 	}
 	return rights
+}
+
+// aggregated returns the rules that a ClusterRole has by the labels of others.
+func aggregated(t *testing.T, to rbacv1.ClusterRole, roles []rbacv1.ClusterRole) (rules []rbacv1.PolicyRule) {
+	t.Helper()
+	if to.AggregationRule == nil {
+		return nil
+	}
+	for i := range to.AggregationRule.ClusterRoleSelectors {
+		selector, err := metav1.LabelSelectorAsSelector(&to.AggregationRule.ClusterRoleSelectors[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range roles {
+			if selector.Matches(labels.Set(r.Labels)) {
+				rules = append(rules, r.Rules...)
+			}
+		}
+	}
+	return rules
 }
 
 func matches(list []string, one string) bool {

@@ -28,6 +28,7 @@ import (
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/scoped"
+	"apitokens.dev/operator/controllers/internal/secretnames"
 	"apitokens.dev/operator/controllers/internal/shared"
 	"apitokens.dev/operator/controllers/site"
 	"apitokens.dev/operator/controllers/site/credential"
@@ -85,6 +86,8 @@ type Options struct {
 	Serve func(cert, key []byte)
 	// Licenses verifies the licences of sites. Nil means that sites need none.
 	Licenses *license.Verifier
+	// WatchSecrets has the controller watch the Secrets of the namespaces in Scope by their names.
+	WatchSecrets bool
 	// AllowExternalUpstreams allows an `upstreamURL` that is not a Service of the site's namespace.
 	AllowExternalUpstreams bool
 }
@@ -121,9 +124,9 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 		AllowExternalUpstreams: o.AllowExternalUpstreams, Licenses: o.Licenses, Guard: guard, Door: prober, Scope: o.Scope, Tracer: o.Tracer,
 	}
 	if err := errors.Join(
-		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()),
+		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()), addAsker(mgr, sites, tokens), watchSecrets(ctx, mgr, o, tokens),
 		registerMetrics(mgr.GetClient(), guard, checks, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
-		addAsker(mgr, sites, tokens), tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
+		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
 		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o), addCertificates(mgr, o),
@@ -143,6 +146,19 @@ func addAsker(mgr ctrl.Manager, sites *site.Reconciler, tokens *apitoken.Reconci
 	return asker.SetupWithManager(mgr, siteWorkers)
 }
 
+// watchSecrets has the controller of APITokens see which Secrets change, with Options.WatchSecrets. It comes before that controller is
+// set up.
+func watchSecrets(ctx context.Context, mgr ctrl.Manager, o Options, tokens *apitoken.Reconciler) (err error) {
+	if !o.WatchSecrets {
+		return nil
+	}
+	if err := index.AddSecretsTo(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
+	tokens.Secrets, err = secretnames.AddTo(mgr, watched(o.Scope), o.Namespace, o.CredentialsNamespace, o.IntakeNamespace)
+	return err
+}
+
 // awaitPrerequisites returns when the cluster has what the controllers need, or when ctx is done.
 func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log logr.Logger) error {
 	server, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
@@ -152,6 +168,7 @@ func awaitPrerequisites(ctx context.Context, mgr ctrl.Manager, o Options, log lo
 	check := &prerequisites.Check{
 		Live: mgr.GetAPIReader(), Server: server, Log: log, Attempts: startAttempts, Period: time.Second,
 		Namespace: o.Namespace, CredentialsNamespace: o.CredentialsNamespace, IntakeNamespace: o.IntakeNamespace, Scope: o.Scope,
+		WatchSecrets: o.WatchSecrets,
 	}
 	return check.Await(ctx)
 }

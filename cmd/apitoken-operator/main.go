@@ -132,6 +132,8 @@ func newController() mode {
 	f.StringVar(&o.CredentialsNamespace, "credentials-namespace", defaultCredentialsNamespace, credentialsNamespaceUsage)
 	f.StringVar(&o.IntakeNamespace, "intake-namespace", defaultIntakeNamespace, intakeNamespaceUsage)
 	f.Var(&o.Scope, "watch-namespaces", watchNamespacesUsage)
+	f.BoolVar(&o.WatchSecrets, "watch-secrets", false,
+		"watch the Secrets of these namespaces by their names, to see changed tokens within seconds; it takes the right to list and watch Secrets")
 	f.StringVar(&o.WebhookURL, "webhook-url", "https://apitoken-webhook.apitoken-system.svc:8080",
 		"URL at which gateways reach the webhook; every auth URL begins with it")
 	f.Uint16Var(&o.WebhookGRPCPort, "webhook-grpc-port", 9001,

@@ -31,6 +31,7 @@ import (
 	"apitokens.dev/operator/controllers/internal/apierror"
 	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/recheck"
+	"apitokens.dev/operator/controllers/internal/secretnames"
 	"apitokens.dev/operator/controllers/internal/watch"
 	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/manager"
@@ -47,13 +48,15 @@ const (
 	// reconcileTimeout limits one pass.
 	reconcileTimeout = 30 * time.Second
 	// recheckPeriod is the longest time between two looks at an APIToken, if there are few. Then a Secret that is delivered or
-	// imported is read: it is never watched, because a watch takes the right to list everybody's Secrets.
+	// imported is read: it is watched only on demand, because a watch takes the right to list everybody's Secrets.
 	recheckPeriod = time.Minute
 	// freshness is how long a secret is looked at every recheckPeriod: an APIToken may have imported the same one, and a
 	// candidate may be under way.
 	freshness = 2 * recheckPeriod
 	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
+	// secretDelay is the time from a change of a watched Secret to the pass. Changes that follow each other have one pass.
+	secretDelay = time.Second
 	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
 	maxSteps = 12
 )
@@ -86,6 +89,8 @@ type Reconciler struct {
 	Ask func(site types.NamespacedName, copyName string, since time.Time)
 	// Owners has the product name the owner of a new token before it is issued. Nil issues it at once.
 	Owners *Owners
+	// Secrets tells which delivered Secrets and Secrets to import from change. Nil tells of none: then the rounds come to each.
+	Secrets *secretnames.Cache
 	// Scope limits the namespaces whose APITokens and AtlassianSites are in the cache.
 	Scope scope.Namespaces
 	// ExpiryNotices are the times before expiry at which to warn, in whole days, the longest first.
@@ -113,7 +118,7 @@ var (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
 	r.found, r.created = newFound(manager.SettleMemory), &created{names: map[string]struct{}{}}
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
-	err := ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(r.siteChanged(), watch.AfterStart())).
@@ -123,8 +128,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
 		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).WatchesRawSource(r.Owners.source()).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
-		Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
+	if r.Secrets != nil {
+		b = b.WatchesRawSource(r.Secrets.Changes(watch.Later(secretDelay, r.tokensWithSecret)))
+	}
+	err := b.Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
 	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}
@@ -350,6 +358,16 @@ func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []rec
 
 func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {
 	return r.list(ctx, everyone, client.MatchingFields{index.BySite: index.Site(namespace, site)})
+}
+
+// tokensWithSecret returns requests for the APITokens that deliver into a Secret or import from it, by its name alone. The next look at
+// each reads the Secret, also if it is the first one.
+func (r *Reconciler) tokensWithSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	tokens := r.list(ctx, everyone, client.MatchingFields{index.BySecret: index.Secret(secret.GetNamespace(), secret.GetName())})
+	for _, of := range tokens {
+		r.found.take(of.NamespacedName)
+	}
+	return tokens
 }
 
 // tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were

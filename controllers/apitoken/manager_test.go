@@ -18,11 +18,19 @@ import (
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/packed"
+	"apitokens.dev/operator/controllers/internal/secretnames"
 	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
+// watchingSecrets has a managed reconciler watch the Secrets in the namespace of the test.
+func watchingSecrets(w *world, mgr ctrl.Manager) error {
+	names, err := secretnames.AddTo(mgr, map[string]cache.Config{w.ns: {}}, kubetest.SystemNamespace)
+	w.reconciler.Secrets = names
+	return errors.Join(err, index.AddSecretsTo(w.Context(), mgr.GetCache()))
+}
+
 // manage runs the reconciler in a manager, as the controller does, until the test ends. The clock that it returns paces the rechecks.
-func (w *world) manage() *testclock.FakeClock {
+func (w *world) manage(options ...func(*world, ctrl.Manager) error) *testclock.FakeClock {
 	w.Helper()
 	mgr, err := ctrl.NewManager(env.User(w.T, kubetest.Controller), ctrl.Options{
 		Scheme: w.reconciler.Client.Scheme(), Logger: logr.Discard(),
@@ -39,6 +47,11 @@ func (w *world) manage() *testclock.FakeClock {
 	}
 	ticker := testclock.NewFakeClock(time.Now())
 	w.reconciler.Client, w.reconciler.Live = mgr.GetClient(), mgr.GetAPIReader()
+	for _, option := range options {
+		if err := option(w, mgr); err != nil {
+			w.Fatal(err)
+		}
+	}
 	if err := errors.Join(index.AddTo(w.Context(), mgr.GetCache()), w.reconciler.SetupWithManager(mgr, 2, ticker)); err != nil {
 		w.Fatal(err)
 	}
@@ -52,6 +65,18 @@ func (w *world) manage() *testclock.FakeClock {
 	return ticker
 }
 
+// awaitFirstPass waits until the controller works. What changes before that is found by the round of rechecks.
+func (w *world) awaitFirstPass(ticker *testclock.FakeClock) {
+	w.Helper()
+	kubetest.Eventually(w.T, func() error {
+		ticker.Step(time.Microsecond) // too short for a recheck
+		if testutil.ToFloat64(w.reconciler.RecheckAge()) == 0 {
+			return errors.New("the first pass is not over")
+		}
+		return nil
+	})
+}
+
 // Nothing tells the controller that a delivered Secret was deleted. It looks by itself, at its pace, and delivers anew.
 func TestManagerLooksByItself(t *testing.T) {
 	w := newWorld(t)
@@ -59,13 +84,7 @@ func TestManagerLooksByItself(t *testing.T) {
 	w.create(tok)
 	w.settled(tok)
 	ticker := w.manage()
-	kubetest.Eventually(t, func() error {
-		ticker.Step(time.Microsecond) // too short for a recheck
-		if testutil.ToFloat64(w.reconciler.RecheckAge()) == 0 {
-			return errors.New("the first pass is not over")
-		}
-		return nil
-	})
+	w.awaitFirstPass(ticker)
 	if err := env.Admin.Delete(t.Context(), w.secret(w.ns, "ci-token")); err != nil {
 		t.Fatal(err)
 	}

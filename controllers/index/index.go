@@ -33,6 +33,8 @@ const (
 	ByOwner = "owner"
 	// ByParent has the APITokens that a token created, by the namespace of that token.
 	ByParent = "parent"
+	// BySecret has the APITokens by the namespace and name of the Secret that they deliver into or import from.
+	BySecret = "secret"
 	// ByToken has the records by the namespace and name of their APIToken.
 	ByToken = "apiToken"
 	// ByImporter has the records of living imported tokens by Owner.
@@ -48,6 +50,9 @@ func Site(namespace, name string) string { return namespace + "/" + name }
 
 // Owner is the key of a user at a site. user is folded. The key is unique: names of objects have no slash.
 func Owner(namespace, site, user string) string { return namespace + "/" + site + "/" + user }
+
+// Secret is the key of a Secret with a token.
+func Secret(namespace, name string) string { return namespace + "/" + name }
 
 // RecordParts is the number of parts in which Records selects.
 const RecordParts = 300
@@ -95,7 +100,17 @@ var Keys = map[string]func(client.Object) string{
 		return Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
 	}),
 	ByParent: ofToken(func(t *tokensv1alpha1.APIToken) string { return t.Spec.CreatedBy.Namespace }),
-	ByToken:  ofRecord(func(r *record.Record) string { return r.APIToken.Namespace + "/" + r.APIToken.Name }),
+	BySecret: ofToken(func(t *tokensv1alpha1.APIToken) string {
+		switch imported := t.Spec.Credential.Imported; {
+		case imported != nil:
+			return Secret(t.Namespace, imported.SecretName)
+		case t.Spec.Delivery.SecretName != "":
+			return Secret(t.Namespace, t.Spec.Delivery.SecretName)
+		default:
+			return "" // of the portal
+		}
+	}),
+	ByToken: ofRecord(func(r *record.Record) string { return r.APIToken.Namespace + "/" + r.APIToken.Name }),
 	ByImporter: ofRecord(func(r *record.Record) string {
 		if !r.Imported || !r.Dead.IsZero() {
 			return ""
@@ -148,22 +163,36 @@ func ofRecord(key func(*record.Record) string) func(client.Object) string {
 // ofSecrets are the indexes of Secrets. Readers ask for those of one namespace.
 var ofSecrets = []string{ByToken, ByImporter, ByPart, ByKept}
 
-// AddTo adds the indexes to the informers of a cache, before it starts. They answer as if by IndexField, but each object has one key and
-// not two: readers name the namespace of Secrets, and none of APITokens. There are very many of both.
+// AddTo adds the indexes to the informers of a cache, before it starts, all but BySecret.
 func AddTo(ctx context.Context, to cache.Cache) error {
-	for name, key := range Keys {
-		var of client.Object = &tokensv1alpha1.APIToken{}
-		prefix := func(client.Object) string { return allNamespaces }
-		if slices.Contains(ofSecrets, name) {
-			of, prefix = &corev1.Secret{}, client.Object.GetNamespace
+	for name := range Keys {
+		if name == BySecret {
+			continue
 		}
-		informer, err := to.GetInformer(ctx, of, cache.BlockUntilSynced(false))
-		if err == nil {
-			err = informer.AddIndexers(toolscache.Indexers{"field:" + name: keyed(prefix, key)})
+		if err := add(ctx, to, name); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("indexing by %s: %w", name, err)
-		}
+	}
+	return nil
+}
+
+// AddSecretsTo adds the index BySecret, which only those need who watch these Secrets.
+func AddSecretsTo(ctx context.Context, to cache.Cache) error { return add(ctx, to, BySecret) }
+
+// add adds an index. It answers as if by IndexField, but each object has one key and not two: readers name the namespace of Secrets,
+// and none of APITokens. There are very many of both.
+func add(ctx context.Context, to cache.Cache, name string) error {
+	var of client.Object = &tokensv1alpha1.APIToken{}
+	prefix := func(client.Object) string { return allNamespaces }
+	if slices.Contains(ofSecrets, name) {
+		of, prefix = &corev1.Secret{}, client.Object.GetNamespace
+	}
+	informer, err := to.GetInformer(ctx, of, cache.BlockUntilSynced(false))
+	if err == nil {
+		err = informer.AddIndexers(toolscache.Indexers{"field:" + name: keyed(prefix, Keys[name])})
+	}
+	if err != nil {
+		return fmt.Errorf("indexing by %s: %w", name, err)
 	}
 	return nil
 }

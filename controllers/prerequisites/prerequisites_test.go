@@ -27,6 +27,7 @@ import (
 	"apitokens.dev/operator/hack/lib/kubetest"
 	"apitokens.dev/operator/internal/manager"
 	"apitokens.dev/operator/internal/prerequisites"
+	"apitokens.dev/operator/internal/scope"
 )
 
 var env kubetest.Env
@@ -204,6 +205,27 @@ func TestAccountMayNotRead(t *testing.T) {
 	if err := c.Await(t.Context()); err == nil || strings.Count(err.Error(), "the controller's account may not read it") != 12 {
 		t.Errorf("the check says %v", err)
 	}
+}
+
+// A flag that takes a right is no help without it. The refusal says how to give it, and that it can be left out.
+func TestWatchingSecretsTakesARight(t *testing.T) {
+	const give = "kubectl apply --server-side -f config/components/watch-secrets/role.yaml"
+	for _, scope := range []scope.Namespaces{nil, {env.Namespace(t)}} {
+		c := newCheck(t)
+		c.Scope, c.WatchSecrets = scope, true
+		err := c.Await(t.Context())
+		if err == nil || !strings.Contains(err.Error(), give) || !strings.Contains(err.Error(), "leave out --watch-secrets") {
+			t.Errorf("%v: the check says %v", scope, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), map[bool]string{true: "in the whole cluster", false: "in the namespace"}[scope == nil]) {
+			t.Errorf("the check does not say where: %v", err)
+		}
+		c.WatchSecrets = false
+		must(t, c.Await(t.Context()))
+	}
+	c := newCheck(t)
+	c.WatchSecrets, c.Live = true, env.Admin
+	must(t, c.Await(t.Context()))
 }
 
 // Manifests that come a moment later are waited for.

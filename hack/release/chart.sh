@@ -13,6 +13,7 @@ for kind in default high-availability namespaced single; do
     "$kubectl" kustomize "config/$kind" >"$out/files/$kind.yaml"
 done
 "$kubectl" kustomize config/access >"$out/files/access.yaml"
+cp config/components/watch-secrets/role.yaml "$out/files/watch-secrets.yaml"
 "$kubectl" kustomize config/components/monitoring >"$out/files/monitoring.yaml"
 # The version of a chart has three numbers, and no v.
 case $version in

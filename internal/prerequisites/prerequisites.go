@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,8 @@ type Check struct {
 	Namespace, CredentialsNamespace, IntakeNamespace string
 	// Scope are the namespaces whose APITokens and AtlassianSites the account must be able to list.
 	Scope scope.Namespaces
+	// WatchSecrets says that the account must be able to list the Secrets there too.
+	WatchSecrets bool
 	// Attempts is how often the check is made before it counts, and Period the time between two. Installers apply manifests
 	// in an order of their own, so the rest may come a moment later.
 	Attempts int
@@ -104,7 +107,10 @@ func (c *Check) check(ctx context.Context, needed []client.Object) error {
 		return &refusal{text: strings.Join(problems, "; ") +
 			". Apply the manifests of this version: kubectl apply --server-side -k config/core, or helm upgrade"}
 	}
-	return c.checkScope(ctx)
+	if err := c.checkScope(ctx); err != nil || !c.WatchSecrets {
+		return err
+	}
+	return c.checkSecrets(ctx)
 }
 
 // checkScope refuses a namespace in which the account has no rights: the process would wait for it and never be ready.
@@ -121,6 +127,30 @@ func (c *Check) checkScope(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkSecrets refuses to watch Secrets without the right: the process would wait for it and never be ready.
+func (c *Check) checkSecrets(ctx context.Context) error {
+	for _, namespace := range c.Scope.Each() {
+		names := &metav1.PartialObjectMetadataList{}
+		names.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+		err := c.Live.List(ctx, names, client.InNamespace(namespace), client.Limit(1))
+		switch {
+		case apierrors.IsForbidden(err):
+			return &refusal{text: fmt.Sprintf("--watch-secrets takes the right to list and watch Secrets, and the controller's account has it not %s. "+
+				"To give it: kubectl apply --server-side -f config/components/watch-secrets/role.yaml. Or leave out --watch-secrets", where(namespace))}
+		case err != nil:
+			return fmt.Errorf("listing the names of Secrets: %w", err)
+		}
+	}
+	return nil
+}
+
+func where(namespace string) string {
+	if namespace == "" {
+		return "in the whole cluster"
+	}
+	return fmt.Sprintf("in the namespace %q", namespace)
 }
 
 func (c *Check) problem(ctx context.Context, want client.Object) (string, error) {

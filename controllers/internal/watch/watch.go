@@ -115,6 +115,11 @@ func AfterStart() predicate.Predicate {
 	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 }
 
+// VersionChanged passes every change, and not what a new list only repeats.
+func VersionChanged() predicate.Predicate {
+	return onUpdate(func(old, now client.Object) bool { return old.GetResourceVersion() != now.GetResourceVersion() })
+}
+
 // LabelsChanged passes changes of labels, creations and deletions.
 func LabelsChanged() predicate.Predicate {
 	return onUpdate(func(old, now client.Object) bool { return !maps.Equal(old.GetLabels(), now.GetLabels()) })

@@ -35,6 +35,7 @@ func TestPredicates(t *testing.T) {
 	}{
 		"SpecChanged":           {watch.SpecChanged(), []string{"UID", "spec"}, true},
 		"SpecOrMetadataChanged": {watch.SpecOrMetadataChanged(), []string{"UID", "spec", "labels", "annotations"}, true},
+		"VersionChanged":        {watch.VersionChanged(), []string{"UID", "status"}, true},
 		"LabelsChanged":         {watch.LabelsChanged(), []string{"UID", "labels"}, true},
 		"Deleted":               {watch.Deleted(), []string{"UID"}, false},
 	} {

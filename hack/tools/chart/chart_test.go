@@ -233,6 +233,26 @@ func TestWatchedNamespaces(t *testing.T) {
 	}
 }
 
+// The value watchSecrets adds the role and the argument of the component, in each kind.
+func TestWatchSecrets(t *testing.T) {
+	c := load(t)
+	component := kustomized(t, "components/watch-secrets")
+	for kind, process := range map[string]string{"default": "controller", "high-availability": "controller", "namespaced": "controller", "single": "operator"} {
+		v := values{"kind": kind}
+		if kind == "namespaced" {
+			v["watchNamespaces"] = []any{"jira"}
+		}
+		want := mustRender(t, c, "tokens", v)
+		container := want["Deployment tokens/apitoken-"+process]["spec"].(values)["template"].(values)["spec"].(values)["containers"].([]any)[0].(values)
+		container["args"] = append(container["args"].([]any), "--watch-secrets")
+		maps.Copy(want, component)
+		v["watchSecrets"] = true
+		if diff := cmp.Diff(want, mustRender(t, c, "tokens", v)); diff != "" || len(component) != 1 {
+			t.Errorf("%s (-component +chart):\n%s", kind, diff)
+		}
+	}
+}
+
 // The ServiceMonitor and the alerts are those of the component, with the labels that Prometheus wants.
 func TestMonitoring(t *testing.T) {
 	c := load(t)
