@@ -221,35 +221,29 @@ func (k Keys) SecretName() string { return KeysSecretName(k.Namespace, k.Site) }
 func KeysSecretName(namespace, site string) string { return "caller-keys." + namespace + "." + site }
 
 // Encode returns the stored form.
-func (k Keys) Encode() ([]byte, error) {
-	b, err := json.Marshal(k)
-	if err != nil {
-		return nil, fmt.Errorf("encoding caller keys: %w", err)
-	}
-	return b, nil
-}
+func (k Keys) Encode() ([]byte, error) { return keysForm.Encode(k) }
 
 // DecodeKeys decodes the stored form. A contract may lack a key, and there may be keys for contracts that this version does
 // not know. A malformed key for a known contract is an error.
-func DecodeKeys(b []byte) (Keys, error) {
-	k, err := storedjson.Decode[Keys](b)
-	if err != nil {
-		return Keys{}, fmt.Errorf("decoding caller keys: %w", err)
-	}
+func DecodeKeys(b []byte) (Keys, error) { return keysForm.Decode(b) }
+
+var keysForm = storedjson.Form[Keys]{Name: "caller keys", Check: Keys.check}
+
+func (k Keys) check() error {
 	if k.Namespace == "" || k.Site == "" || k.Keys == nil {
-		return Keys{}, errors.New("decoding caller keys: the site is not named, or there are no keys")
+		return errors.New("the site is not named, or there are no keys")
 	}
 	for _, c := range Contracts() {
 		keys, found := k.Keys[c]
 		if found && len(keys) == 0 {
-			return Keys{}, fmt.Errorf("decoding caller keys: the list for the contract %s is empty", c)
+			return fmt.Errorf("the list for the contract %s is empty", c)
 		}
 		for _, key := range keys {
 			// 26 base32 digits have 130 bits.
 			if len(key) < 26 || len(key) > 64 || strings.Trim(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
-				return Keys{}, fmt.Errorf("decoding caller keys: one for the contract %s is malformed", c)
+				return fmt.Errorf("one for the contract %s is malformed", c)
 			}
 		}
 	}
-	return k, nil
+	return nil
 }

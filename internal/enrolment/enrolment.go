@@ -3,9 +3,7 @@
 package enrolment
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -83,25 +81,12 @@ func CopyOf(name string) string {
 }
 
 // Encode returns the stored form.
-func (e Enrolment) Encode() ([]byte, error) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("encoding an enrolment: %w", err)
-	}
-	return b, nil
-}
+func (e Enrolment) Encode() ([]byte, error) { return form.Encode(e) }
 
 // Decode parses the stored form. It refuses an unknown state.
-func Decode(b []byte) (Enrolment, error) {
-	e, err := storedjson.Decode[Enrolment](b)
-	if err == nil {
-		err = e.check()
-	}
-	if err != nil {
-		return Enrolment{}, fmt.Errorf("decoding an enrolment: %w", err)
-	}
-	return e, nil
-}
+func Decode(b []byte) (Enrolment, error) { return form.Decode(b) }
+
+var form = storedjson.Form[Enrolment]{Name: "an enrolment", Check: Enrolment.check}
 
 func (e Enrolment) check() error {
 	if e.Namespace == "" || e.Site == "" || e.User == "" || username.Fold(e.User) != e.User {

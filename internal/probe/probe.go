@@ -16,9 +16,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -62,24 +60,18 @@ func SecretName(namespace, site string) string { return "probe-key." + namespace
 func (k Key) SecretName() string { return SecretName(k.Namespace, k.Site) }
 
 // Encode returns the stored form.
-func (k Key) Encode() ([]byte, error) {
-	b, err := json.Marshal(k)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a probe key: %w", err)
-	}
-	return b, nil
-}
+func (k Key) Encode() ([]byte, error) { return form.Encode(k) }
 
 // Decode decodes the stored form.
-func Decode(b []byte) (Key, error) {
-	k, err := storedjson.Decode[Key](b)
-	if err != nil {
-		return Key{}, fmt.Errorf("decoding a probe key: %w", err)
-	}
+func Decode(b []byte) (Key, error) { return form.Decode(b) }
+
+var form = storedjson.Form[Key]{Name: "a probe key", Check: Key.check}
+
+func (k Key) check() error {
 	if k.Namespace == "" || k.Site == "" || len(k.Key) < 26 || len(k.Key) > 64 {
-		return Key{}, errors.New("decoding a probe key: the site is not named, or the key is malformed")
+		return errors.New("the site is not named, or the key is malformed")
 	}
-	return k, nil
+	return nil
 }
 
 // Credential returns a new credential that is due at a time. It is for one raw path, or for any if the path is empty.

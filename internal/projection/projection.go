@@ -3,9 +3,7 @@
 package projection
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"apitokens.dev/operator/internal/storedjson"
@@ -50,22 +48,16 @@ func (p Projection) SecretName() string { return SecretName(p.Namespace, p.Site)
 func SecretName(namespace, site string) string { return "site." + namespace + "." + site }
 
 // Encode returns the stored form.
-func (p Projection) Encode() ([]byte, error) {
-	b, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the projection of a site: %w", err)
-	}
-	return b, nil
-}
+func (p Projection) Encode() ([]byte, error) { return form.Encode(p) }
 
 // Decode parses the stored form.
-func Decode(b []byte) (Projection, error) {
-	p, err := storedjson.Decode[Projection](b)
-	if err != nil {
-		return Projection{}, fmt.Errorf("decoding the projection of a site: %w", err)
-	}
+func Decode(b []byte) (Projection, error) { return form.Decode(b) }
+
+var form = storedjson.Form[Projection]{Name: "the projection of a site", Check: Projection.check}
+
+func (p Projection) check() error {
 	if p.Namespace == "" || p.Site == "" {
-		return Projection{}, errors.New("decoding the projection of a site: the site is not named")
+		return errors.New("the site is not named")
 	}
-	return p, nil
+	return nil
 }

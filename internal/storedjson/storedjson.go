@@ -24,6 +24,36 @@ var (
 	ErrVersion = errors.New("the version is unknown")
 )
 
+// Form is the stored form of a T.
+type Form[T any] struct {
+	// Name is what errors call it.
+	Name string
+	// Check refuses a value that nobody writes.
+	Check func(T) error
+}
+
+// Encode returns the stored form of a value.
+func (f Form[T]) Encode(value T) ([]byte, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", f.Name, err)
+	}
+	return text, nil
+}
+
+// Decode parses the stored form.
+func (f Form[T]) Decode(text []byte) (T, error) {
+	value, err := Decode[T](text)
+	if err == nil {
+		err = f.Check(value)
+	}
+	if err != nil {
+		var zero T
+		return zero, fmt.Errorf("decoding %s: %w", f.Name, err)
+	}
+	return value, nil
+}
+
 // Decode decodes a T. The text may have members that T does not have, in any order and with any white space. All that
 // encoding the value gives must be in the text with the same names and values. A T with a version checks it itself.
 func Decode[T any](text []byte) (T, error) {

@@ -45,6 +45,35 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A form says in each error what it is, and refuses what its check does.
+func TestForm(t *testing.T) {
+	errNameless := errors.New("it has no name")
+	form := storedjson.Form[value]{Name: "a value", Check: func(v value) error {
+		if v.Name == "" {
+			return errNameless
+		}
+		return nil
+	}}
+	want := value{Name: "a", Count: 1}
+	text, err := form.Encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := form.Decode(text); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for text, cause := range map[string]error{`{"name":"","count":1}`: errNameless, `{`: storedjson.ErrForeign} {
+		got, err := form.Decode([]byte(text))
+		if !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), "decoding a value: ") || !reflect.DeepEqual(got, value{}) {
+			t.Errorf("%s: got %+v, %v", text, got, err)
+		}
+	}
+	unencodable := storedjson.Form[func()]{Name: "a function"}
+	if _, err := unencodable.Encode(nil); err == nil || !strings.HasPrefix(err.Error(), "encoding a function: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing":                      ``,

@@ -5,9 +5,7 @@ package upstream
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -122,25 +120,12 @@ func CheckToken(text string) error {
 }
 
 // Encode returns the stored form.
-func (c Credential) Encode() ([]byte, error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encoding an upstream credential: %w", err)
-	}
-	return b, nil
-}
+func (c Credential) Encode() ([]byte, error) { return form.Encode(c) }
 
 // Decode parses the stored form.
-func Decode(b []byte) (Credential, error) {
-	c, err := storedjson.Decode[Credential](b)
-	if err == nil {
-		err = c.check()
-	}
-	if err != nil {
-		return Credential{}, fmt.Errorf("decoding an upstream credential: %w", err)
-	}
-	return c, nil
-}
+func Decode(b []byte) (Credential, error) { return form.Decode(b) }
+
+var form = storedjson.Form[Credential]{Name: "an upstream credential", Check: Credential.check}
 
 func (c Credential) check() error {
 	if c.Namespace == "" || c.Site == "" || c.Origin == "" || c.User == "" || username.Fold(c.User) != c.User {
