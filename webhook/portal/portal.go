@@ -83,10 +83,10 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err := server.SetupWithManager(mgr); err != nil {
 		return err
 	}
+	defer service.AwaitCleanUps()
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the portal: %w", err)
 	}
-	service.AwaitCleanUps()
 	return nil
 }
 

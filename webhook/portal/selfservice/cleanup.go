@@ -3,7 +3,6 @@ package selfservice
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -32,32 +31,42 @@ func (s *Service) cleanUp(ctx context.Context, run func(context.Context)) {
 	}
 }
 
-// takeBack calls try until it has removed what a failed request left behind, for cleanUpTimeout at most. It waits for the first try
-// while the request lasts. gone reports whether that removed it.
-func (s *Service) takeBack(ctx context.Context, try func(context.Context) (done bool, err error)) (gone bool) {
-	var removed atomic.Bool
+// insist calls try until it returns no error, for cleanUpTimeout at most, and then calls giveUp with the last error. It waits for the
+// first try while the request lasts, and returns its error. try runs on another goroutine after that.
+func (s *Service) insist(ctx context.Context, try func(context.Context) error, giveUp func(last error)) error {
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
-	first := make(chan struct{})
+	first := make(chan error, 1)
 	s.cleanUps.Go(func() {
 		defer cancel()
-		tries := 0
+		var last error
 		err := wait.PollUntilContextCancel(own, cleanUpPeriod, true, func(ctx context.Context) (bool, error) {
-			done, err := try(ctx)
-			removed.Store(done && err == nil)
-			if tries++; tries == 1 {
-				close(first)
+			last = try(ctx)
+			select {
+			case first <- last:
+			default: // this is not the first one
 			}
-			return removed.Load(), nil // an error is a reason to try again
+			return last == nil, nil
 		})
-		if err != nil && own.Err() == nil {
-			s.Logger.Error(err, "Taking back failed; the controller will retry")
+		if err != nil {
+			giveUp(last)
 		}
 	})
 	select {
-	case <-first:
+	case err := <-first:
+		return err
 	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return removed.Load()
+}
+
+// takeBack calls try until it has removed what a failed request left behind, for cleanUpTimeout at most. It waits for the first try
+// while the request lasts. gone reports whether that removed it.
+func (s *Service) takeBack(ctx context.Context, try func(context.Context) error) (gone bool) {
+	return s.insist(ctx, try, func(last error) {
+		if !errors.Is(last, errUnclear) {
+			s.Logger.Error(last, "Taking back failed; the controller will retry")
+		}
+	}) == nil
 }
 
 // errUnclear means that the API server gave no clear answer to a change.

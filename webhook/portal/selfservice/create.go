@@ -202,19 +202,22 @@ func (s *Service) marked(ctx context.Context, t *tokensv1alpha1.APIToken) (*toke
 // seen that, because the APIToken counts towards the quota until then. It returns the error for the caller.
 func (s *Service) takeBackToken(ctx context.Context, of *tokensv1alpha1.APIToken, because error) error {
 	t := of.DeepCopy()
-	gone := s.takeBack(ctx, func(ctx context.Context) (done bool, err error) {
+	gone := s.takeBack(ctx, func(ctx context.Context) error {
 		if t.UID == "" {
-			found, err := s.marked(ctx, t)
-			if err != nil || found == nil { // the request may still be on its way
-				return false, err
+			switch found, err := s.marked(ctx, t); {
+			case err != nil:
+				return err
+			case found == nil: // the request may still be on its way
+				return errUnclear
+			default:
+				t = found
 			}
-			t = found
 		}
 		d := s.doomedOf(t)
 		if _, err := s.remove(ctx, d); err != nil {
-			return false, err
+			return err
 		}
-		return true, s.awaitDeleted(ctx, deletions{d.uid: d.NamespacedName})
+		return s.awaitDeleted(ctx, deletions{d.uid: d.NamespacedName})
 	})
 	switch {
 	case !isUnclear(because):

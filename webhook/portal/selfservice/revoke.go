@@ -235,22 +235,48 @@ func (s *Service) revokeEach(ctx context.Context, c *Caller, each []doomed) (int
 	group.SetLimit(maxDeletions)
 	for _, d := range each {
 		group.Go(func() error {
-			ours, err := s.remove(ctx, d)
-			if err != nil || !ours {
-				return err
+			issued, err := s.revokeOne(ctx, c, d)
+			if issued {
+				n.Add(1)
 			}
-			if d.id == "" {
-				if d.id, err = s.idOf(ctx, d.uid); err != nil || d.id == "" {
-					return err
-				}
-			}
-			n.Add(1)
-			s.logRevocation(ctx, c, d)
-			return nil
+			return err
 		})
 	}
 	err := group.Wait()
 	return int(n.Load()), err
+}
+
+// revokeOne deletes an APIToken. Every deletion of an issued one gets an audit line: if the answer to the deletion is lost, or if the
+// portal has to look for the id and cannot, it tries again until it knows, also after the request. issued reports whether there is a
+// line.
+func (s *Service) revokeOne(ctx context.Context, c *Caller, d doomed) (issued bool, err error) {
+	if err := ctx.Err(); err != nil { // nothing is deleted, so nothing has to be found out later
+		return false, err
+	}
+	ours, err := s.remove(ctx, d)
+	deleted := err == nil
+	if !isUnclear(err) && (!deleted || !ours) {
+		return false, err
+	}
+	err = s.insist(ctx, func(ctx context.Context) (err error) {
+		if !deleted { // if it is gone by now, nobody knows better than that the first try did it
+			_, err = s.remove(ctx, d)
+			deleted = err == nil
+		}
+		if deleted && d.id == "" {
+			d.id, err = s.idOf(ctx, d.uid)
+		}
+		if err == nil && d.id != "" {
+			s.logRevocation(ctx, c, d)
+		}
+		return err
+	}, func(last error) {
+		s.Logger.Error(last, "Nobody knows whether an APIToken was deleted, or which token it was", "apiToken", d.String(), "deleted", deleted)
+		if deleted {
+			s.logRevocation(ctx, c, d)
+		}
+	})
+	return err == nil && d.id != "", err
 }
 
 // idOf returns the id in the record of an APIToken whose record the portal has not seen. It returns "" if there is none, because

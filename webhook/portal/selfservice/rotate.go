@@ -214,19 +214,20 @@ func (r rotation) isNewestIn(now *record.Record) bool {
 // takeBackSecret is the step *take back* of a rotation: it removes a secret that nobody was shown, in the background, and makes the
 // earlier ones valid as before. It returns the error for the caller.
 func (s *Service) takeBackSecret(ctx context.Context, r rotation, because error) error {
-	gone := s.takeBack(ctx, func(ctx context.Context) (done bool, err error) {
+	gone := s.takeBack(ctx, func(ctx context.Context) error {
 		stored, now, err := s.readRecord(ctx, r.uid)
 		switch {
 		case err != nil:
-			return false, err
+			return err
 		case now == nil:
-			return true, nil
+			return nil
 		case r.isNewestIn(now):
 			now.Entries, now.DeadEntries = r.entries, r.dead
-			return true, s.records().Update(ctx, stored, now)
+			return s.records().Update(ctx, stored, now)
+		case isUnclear(because): // an answer was lost, and the request may still be on its way
+			return errUnclear
 		}
-		// An answer was lost, and the request may still be on its way.
-		return !isUnclear(because), nil
+		return nil
 	})
 	switch {
 	case !isUnclear(because):
