@@ -282,7 +282,7 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 	if d.step.mints() && r.Owners.await(s.state) {
 		return outcome{}, errOwnerAsked
 	}
-	minted, refused, made := none, map[step]string{}, written{unrecorded: hasNoStatus(t) && s.recordSecret == nil}
+	minted, refused, made := none, map[step]string{}, written{unrecorded: hasNoStatus(t) && s.recordSecret == nil, counted: s.counted}
 	for range maxSteps {
 		s, err := r.observe(ctx, t, r.Live, made)
 		if err != nil {
@@ -290,7 +290,7 @@ func (r *Reconciler) pass(ctx context.Context, t *tokensv1alpha1.APIToken) (outc
 		}
 		s.refused = refused
 		if made.unrecorded && decide(s.state).step != issue {
-			made = written{}
+			made.unrecorded = false
 			continue
 		}
 		d, err := r.decideLive(ctx, &s)

@@ -29,6 +29,8 @@ type observed struct {
 	secret string
 	// made is what the step before wrote.
 	made written
+	// counted is how many older APITokens the user has at the site, or nil if that does not matter.
+	counted *int
 }
 
 // written are the Secrets as they are after a step, by the answers of the API server to it, or nil. They are not read again.
@@ -36,6 +38,8 @@ type written struct {
 	record, delivered *corev1.Secret
 	// unrecorded means that the cache has no record of a new token. That is enough to create one: it fails if there is one.
 	unrecorded bool
+	// counted is what this pass counted before, or nil. Both times it counts in the cache.
+	counted *int
 }
 
 // observe reads everything that a decision rests on, but for what the step before wrote. It always reads the delivered Secret live: it
@@ -76,10 +80,13 @@ func (r *Reconciler) observeWith(
 	if s.site == nil {
 		return s, nil
 	}
-	if s.record == nil && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil {
-		if s.older, err = r.countOlder(ctx, t); err != nil {
-			return observed{}, err
+	if s.record == nil && !s.ofPortal() && s.site.Spec.TokenPolicy.MaxTokensPerUser != nil { // the portal counts its own
+		if s.counted = made.counted; s.counted == nil {
+			if s.counted, err = r.countOlder(ctx, t); err != nil {
+				return observed{}, err
+			}
 		}
+		s.older = *s.counted
 	}
 	err = r.observePAT(ctx, &s)
 	return s, err
@@ -128,11 +135,11 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 }
 
 // countOlder counts the older APITokens of the same user at the same site.
-func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken) (int, error) {
+func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken) (*int, error) {
 	var list tokensv1alpha1.APITokenList
 	owner := index.Owner(t.SiteNamespace(), t.Spec.SiteRef.Name, username.Fold(t.Spec.User))
 	if err := r.Client.List(ctx, &list, client.MatchingFields{index.ByOwner: owner}); err != nil {
-		return 0, fmt.Errorf("counting the user's APITokens: %w", err)
+		return nil, fmt.Errorf("counting the user's APITokens: %w", err)
 	}
 	older := 0
 	for i := range list.Items {
@@ -140,7 +147,7 @@ func (r *Reconciler) countOlder(ctx context.Context, t *tokensv1alpha1.APIToken)
 			older++
 		}
 	}
-	return older, nil
+	return &older, nil
 }
 
 // isOlder orders APITokens by age, and APITokens of the same second by UID.
