@@ -29,6 +29,8 @@ const (
 	revocations, creations = 200, 60
 	// authentications is how many requests a second the replicas answer together meanwhile.
 	authentications = 1_000
+	// lookPause is the time between two looks whether a replica has seen a change. Without it, the looks would keep all cores busy.
+	lookPause = 500 * time.Microsecond
 	// seenLimit is how long a replica may take to see a change before the measurement fails.
 	seenLimit = 30 * time.Second
 )
@@ -40,7 +42,7 @@ var changes = group{
 		{"revoke_ack_p99_ms", atMost(10), "milliseconds from the answer to a DELETE until each of 3 webhooks answers 401; 10,000 tokens, 1,000 requests a second"},
 		{"revoke_ack_max_ms", atMost(100), "the longest of them"},
 		{"create_usable_p99_ms", atMost(300), "milliseconds from a POST to the REST API until each of 3 webhooks answers 200"},
-		{"reconcile_vs_bare_writes", atLeast(0.8), "APITokens a second from applied to Ready, over a bare client that does the least writes"},
+		{"reconcile_vs_bare_writes", atLeast(0.8), "APITokens a second from applied to seen Ready, over those of a bare client that does the least writes"},
 		{"reconciled_s", atLeast(400), "these APITokens a second"},
 		{"writes_per_token", atMost(3), "writes of the controller for each"},
 		{"reads_per_token", goal{}, "reads of the controller for each"},
@@ -156,6 +158,7 @@ func (w *webhooks) seen(ctx context.Context, begun time.Time, status int, user, 
 				if times[i] = time.Since(begun); err != nil || got == status {
 					return err
 				}
+				time.Sleep(lookPause)
 			}
 		})
 	}

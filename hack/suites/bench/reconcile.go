@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -31,24 +32,16 @@ const (
 )
 
 // measureReconciler applies APITokens and waits until the controller has made all of them Ready. Then the controller ends, and a bare
-// client writes the least: a record, a delivered Secret and a status for each.
+// client writes the least for as many: a record, a delivered Secret and a status for each.
 func (w *webhooks) measureReconciler(ctx context.Context, running *rig.Process, figures map[string]float64) error {
 	readsBefore, writesBefore, err := w.asked(ctx)
 	if err != nil {
 		return err
 	}
-	watched, err := w.watchedApplied()
+	controller, err := w.readyPerSecond(ctx, "applied", func(*tokensv1alpha1.APIToken) {})
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	if err := each(applied, func(i int) error { return w.admin.Create(ctx, appliedToken("applied", i)) }); err != nil {
-		return fmt.Errorf("applying APITokens: %w", err)
-	}
-	if err := awaitReady(ctx, applied, watched); err != nil {
-		return err
-	}
-	controller := applied / time.Since(begun).Seconds()
 	reads, writes, err := w.asked(ctx)
 	if err != nil {
 		return err
@@ -56,19 +49,58 @@ func (w *webhooks) measureReconciler(ctx context.Context, running *rig.Process, 
 	if err := running.Stop(); err != nil {
 		return err
 	}
-	operator, err := w.operator()
+	bare, err := w.barePerSecond(ctx)
 	if err != nil {
 		return err
 	}
-	begun = time.Now()
-	if err := each(applied, func(i int) error { return writeBare(ctx, w.admin, operator, i) }); err != nil {
-		return fmt.Errorf("writing as a bare client: %w", err)
-	}
-	bare := applied / time.Since(begun).Seconds()
 	figures["writes_per_token"] = (writes-writesBefore)/applied - 1 // the APIToken itself
 	figures["reads_per_token"] = (reads - readsBefore) / applied
 	figures["reconciled_s"], figures["reconcile_vs_bare_writes"] = controller, controller/bare
 	return nil
+}
+
+// readyPerSecond applies APITokens of a kind, hands each to next, and returns how many a second a watch has shown Ready.
+func (w *webhooks) readyPerSecond(ctx context.Context, kind string, next func(*tokensv1alpha1.APIToken)) (float64, error) {
+	watched, err := w.watched(kind)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	err = each(applied, func(i int) error {
+		t := appliedToken(kind, i)
+		if err := w.admin.Create(ctx, t); err != nil {
+			return fmt.Errorf("applying an APIToken: %w", err)
+		}
+		next(t)
+		return nil
+	})
+	if err == nil {
+		err = awaitReady(ctx, applied, watched)
+	}
+	return applied / time.Since(begun).Seconds(), err
+}
+
+// barePerSecond is readyPerSecond with a bare client in the place of the controller.
+func (w *webhooks) barePerSecond(ctx context.Context) (float64, error) {
+	operator, err := w.operator()
+	if err != nil {
+		return 0, err
+	}
+	created := make(chan *tokensv1alpha1.APIToken, applied)
+	var workers errgroup.Group
+	for range bareWorkers {
+		workers.Go(func() error {
+			for t := range created {
+				if err := writeBare(ctx, operator, t); err != nil {
+					return fmt.Errorf("writing as a bare client: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	bare, err := w.readyPerSecond(ctx, "bare", func(t *tokensv1alpha1.APIToken) { created <- t })
+	close(created)
+	return bare, errors.Join(err, workers.Wait())
 }
 
 // asked returns how many reads the controller has made so far, and how many writes anybody has. Webhooks and portal do not run.
@@ -101,8 +133,8 @@ func appliedToken(kind string, i int) *tokensv1alpha1.APIToken {
 	}
 }
 
-// watchedApplied returns how to watch the applied APITokens. Listing them again and again would burden the API server.
-func (w *webhooks) watchedApplied() (func(context.Context) (watch.Interface, error), error) {
+// watched returns how to watch the APITokens of a kind. Listing them again and again would burden the API server.
+func (w *webhooks) watched(kind string) (func(context.Context) (watch.Interface, error), error) {
 	config := w.Admin()
 	config.QPS = -1
 	c, err := kube.NewWithWatch(config, kube.Options{Scheme: w.admin.Scheme(), Mapper: w.admin.RESTMapper()})
@@ -110,7 +142,7 @@ func (w *webhooks) watchedApplied() (func(context.Context) (watch.Interface, err
 		return nil, fmt.Errorf("watching APITokens: %w", err)
 	}
 	return func(ctx context.Context) (watch.Interface, error) {
-		return c.Watch(ctx, &tokensv1alpha1.APITokenList{}, kube.InNamespace(bulk.Namespace), kube.MatchingLabels{"kind": "applied"})
+		return c.Watch(ctx, &tokensv1alpha1.APITokenList{}, kube.InNamespace(bulk.Namespace), kube.MatchingLabels{"kind": kind})
 	}, nil
 }
 
@@ -164,12 +196,8 @@ func (w *webhooks) operator() (kube.Client, error) {
 	return kube.WithFieldOwner(c, "apitoken-controller"), nil
 }
 
-// writeBare writes an APIToken and what a controller has to write for it: its record, the delivered Secret and the status.
-func writeBare(ctx context.Context, admin, operator kube.Client, i int) error {
-	t := appliedToken("bare", i)
-	if err := admin.Create(ctx, t); err != nil {
-		return err
-	}
+// writeBare writes what a controller has to write for an APIToken: its record, the delivered Secret and the status.
+func writeBare(ctx context.Context, operator kube.Client, t *tokensv1alpha1.APIToken) error {
 	id, text, err := mint()
 	if err != nil {
 		return err
