@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -135,7 +136,7 @@ func (c *client) connect() error {
 	return nil
 }
 
-// read reads an answer without a body.
+// read reads an answer.
 func (c *client) read() error {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
@@ -144,10 +145,19 @@ func (c *client) read() error {
 	if !bytes.HasPrefix(line, []byte(c.status)) {
 		return fmt.Errorf("%w: %q, want %s", errAnswer, line, c.status)
 	}
+	body := 0
 	for len(line) > len("\r\n") {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
 			return fmt.Errorf("reading an answer: %w", err)
 		}
+		if length, has := bytes.CutPrefix(line, []byte("Content-Length: ")); has {
+			if body, err = strconv.Atoi(string(bytes.TrimSpace(length))); err != nil {
+				return fmt.Errorf("reading the length of an answer: %w", err)
+			}
+		}
+	}
+	if _, err := c.in.Discard(body); err != nil {
+		return fmt.Errorf("reading an answer: %w", err)
 	}
 	return nil
 }

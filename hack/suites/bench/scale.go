@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"apitokens.dev/operator/hack/lib/bulk"
@@ -41,6 +42,7 @@ var scale = group{
 		{"steady_controller_cores_100k", atMost(0.02), "cores that the controller uses meanwhile"},
 		{"page_list_ms_100k", atMost(100), "milliseconds until the page of a user with 50 tokens is there"},
 		{"admin_search_ms_100k", atMost(200), "milliseconds until an administrator's search through all tokens is answered"},
+		{"portal_refused_s", atLeast(10000), "anonymous requests that the portal refuses in a second"},
 	},
 }
 
@@ -68,7 +70,8 @@ func measureScale(b *bench) (figures map[string]float64, err error) {
 	if err := c.measureController(ctx, b, b.ages[0], log, figures); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(c.askPortal(ctx, b, figures), memories(figures, "portal", c.rig.Portal), memories(figures, "webhook", webhook)); err != nil {
+	if err := errors.Join(c.askPortal(ctx, b, figures), memories(figures, "portal", c.rig.Portal),
+		memories(figures, "webhook", webhook), c.refuse(figures)); err != nil {
 		return nil, err
 	}
 	for _, age := range b.ages[1:] {
@@ -228,4 +231,17 @@ func (c *cluster) askPortal(ctx context.Context, b *bench, figures map[string]fl
 	})
 	figures["page_list_ms_100k"], figures["admin_search_ms_100k"] = medians[0], medians[1]
 	return failed
+}
+
+// refuse measures how many requests without credentials the portal refuses in a second.
+func (c *cluster) refuse(figures map[string]float64) error {
+	const duration = 2 * time.Second
+	address := strings.TrimPrefix(c.rig.PortalURL, "http://")
+	anonymous := load{
+		address: address, connections: 16, status: "HTTP/1.1 401",
+		requests: [][]byte{fmt.Appendf(nil, "GET /portal/%s/%s/rest/api-tokens/latest/ HTTP/1.1\r\nHost: %s\r\n\r\n", bulk.Namespace, bulk.Site, address)},
+	}
+	refused, err := anonymous.run(duration)
+	figures["portal_refused_s"] = float64(len(refused)) / duration.Seconds()
+	return err
 }
