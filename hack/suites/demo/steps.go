@@ -409,7 +409,7 @@ func (s *story) curl(ctx context.Context, target, user, password string) (status
 	}
 	response, err := s.place().Client().Do(request)
 	if err != nil {
-		return 0, "", nil, err
+		return 0, "", nil, fmt.Errorf("asking %s: %w", request.Host, err) // an opaque URL in the error has no host
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
