@@ -101,7 +101,8 @@ type plan struct {
 	unsafe []unsafe
 	// objects returns the objects to write, in this order. Their names do not depend on the route, which may be nil.
 	objects func(route *unstructured.Unstructured) []*unstructured.Unstructured
-	// portal returns objects that lead to the portal, of which a site needs one set for all entries of a type. It may be nil.
+	// portal returns objects that lead to the portal. All entries of a type have the same, made from the route of one of them. It may
+	// be nil.
 	portal func(route *unstructured.Unstructured) []*unstructured.Unstructured
 	// certificate names the Secret with the certificate that the gateway presents. presents says where else the gateway has it from,
 	// for those that have it from elsewhere.
@@ -126,14 +127,20 @@ func (p plan) refs() (all []Ref) {
 }
 
 // all returns the objects to write, what asks the webhook first.
-func (p plan) all(route *unstructured.Unstructured) (all []*unstructured.Unstructured) {
-	if p.objects != nil {
-		all = p.objects(route)
-	}
+func (p plan) all(route *unstructured.Unstructured) []*unstructured.Unstructured {
+	all := p.own(route)
 	if p.portal != nil {
 		all = append(all, p.portal(route)...)
 	}
 	return all
+}
+
+// own returns the objects of this entry alone.
+func (p plan) own(route *unstructured.Unstructured) []*unstructured.Unstructured {
+	if p.objects == nil {
+		return nil
+	}
+	return p.objects(route)
 }
 
 // planFor returns what an entry leads to.
@@ -162,8 +169,9 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 	owner, leads, services := map[Ref]int{}, map[tokensv1alpha1.GatewayType]bool{}, map[Ref]*unstructured.Unstructured{}
 	for i, entry := range entries {
 		p := planFor(s, entry)
+		objects := p.all(nil)
 		if leads[entry.Type] {
-			p.portal = nil
+			objects = p.own(nil)
 		}
 		leads[entry.Type] = true
 		if p.objects == nil {
@@ -173,7 +181,7 @@ func plansFor(s Site, entries []tokensv1alpha1.Gateway) (plans []plan, known boo
 			p.problem = &Problem{tokensv1alpha1.ReasonGatewayUnsupported, "the site wants client certificates of its callers, and the entry names none. " +
 				"Set `clientCertificateSecretName` to a Secret of this namespace with the gateway's certificate, in `tls.crt`, and its key, in `tls.key`."}
 		}
-		for _, o := range p.all(nil) {
+		for _, o := range objects {
 			ref := refOf(o)
 			first, taken := owner[ref.object()]
 			if shared := ref.Namespace != s.Namespace || ref.shared() || equality.Semantic.DeepEqual(o, services[ref]); !taken || shared {

@@ -526,10 +526,13 @@ func TestIngressesToThePortal(t *testing.T) {
 	other := nginxEntry
 	other.IngressNginx.IngressName = "jira-files"
 	plans, _ := plansFor(s, []tokensv1alpha1.Gateway{nginxEntry, other, haproxyEntry})
-	for i, want := range []int{3, 1, 5} {
+	for i, want := range []int{3, 3, 5} {
 		if refs := plans[i].refs(); len(refs) != want {
 			t.Errorf("`gateways[%d]` leads to %v", i, refs)
 		}
+	}
+	if own := missing(plans[1].refs(), plans[0].refs()); len(own) != 1 {
+		t.Errorf("the second Ingress has a way to the portal of its own: %v", own)
 	}
 	old := &unstructured.Unstructured{}
 	old.SetAnnotations(map[string]string{"kubernetes.io/ingress.class": "internal", "theirs": "stays theirs"})

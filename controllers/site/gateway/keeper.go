@@ -58,13 +58,19 @@ func (k Keeper) Reconcile(ctx context.Context, s Site, entries []tokensv1alpha1.
 			return f, err
 		}
 	}
+	led := map[string]bool{}
 	for i, p := range plans {
-		problem, note, err := k.write(ctx, s, p)
+		if led[p.gateway] {
+			p.portal = nil
+		}
+		w, err := k.write(ctx, s, p)
 		errs = append(errs, err)
-		if problem != nil {
-			f.Problems = append(f.Problems, Problem{problem.Reason, fmt.Sprintf("`gateways[%d]` (%s): %s", i, p.gateway, problem.Message)})
+		// An error passes by itself. Until then the way to the portal stays as it is.
+		led[p.gateway] = led[p.gateway] || w.leads || err != nil
+		if w.problem != nil {
+			f.Problems = append(f.Problems, Problem{w.problem.Reason, fmt.Sprintf("`gateways[%d]` (%s): %s", i, p.gateway, w.problem.Message)})
 		} else if err == nil {
-			f.keep(s, p.refs(), note)
+			f.keep(s, p.refs(), w.note)
 		}
 	}
 	if !known {
@@ -123,32 +129,55 @@ func (k Keeper) removeAll(ctx context.Context, s Site, old []Ref, remember func(
 	return failed, err
 }
 
-// write writes what an entry needs. A problem is one that a person sees in a condition, and a note what they see without one.
-func (k Keeper) write(ctx context.Context, s Site, p plan) (problem *Problem, note string, err error) {
-	if p.problem != nil {
-		return p.problem, "", nil
+// result is what came of an entry. A problem is one that a person sees in a condition, and a note what they see without one.
+type result struct {
+	problem *Problem
+	note    string
+	// leads says that the way to the portal is that of this entry, so that no other one has to lead there.
+	leads bool
+}
+
+// write writes what an entry needs.
+func (k Keeper) write(ctx context.Context, s Site, p plan) (w result, err error) {
+	if w.problem = p.problem; w.problem != nil {
+		return w, nil
 	}
 	var route *unstructured.Unstructured
 	if p.route != (Ref{}) {
 		found, err := k.read(ctx, p.route)
 		if found == nil || err != nil {
-			problem, err = p.judge(s, p.route, p.field, err)
-			return problem, "", err
+			w.problem, err = p.judge(s, p.route, p.field, err)
+			return w, err
 		}
 		route = found
 	}
-	note = p.noteAbout(s, route)
-	for _, want := range p.all(route) {
+	w.note = p.noteAbout(s, route)
+	if w.problem, err = k.writeAll(ctx, s, p, p.own(route), route); w.problem != nil || err != nil {
+		return w, err
+	}
+	if p.portal != nil {
+		w.leads = true
+		if w.problem, err = k.writeAll(ctx, s, p, p.portal(route), route); w.problem != nil || err != nil {
+			return w, err
+		}
+	}
+	missing, err := k.missingCertificate(ctx, s, p)
+	w.problem = cmp.Or(p.unsafeIn(route), missing, p.muteAt(s, route), p.lacking)
+	return w, err
+}
+
+// writeAll writes objects of an entry until one has a problem.
+func (k Keeper) writeAll(ctx context.Context, s Site, p plan, objects []*unstructured.Unstructured, route *unstructured.Unstructured) (*Problem, error) {
+	for _, want := range objects {
 		problem, err := k.writeOne(ctx, s, want, route)
 		if err != nil {
 			problem, err = p.judge(s, refOf(want), p.field, err)
 		}
 		if problem != nil || err != nil {
-			return problem, "", err
+			return problem, err
 		}
 	}
-	missing, err := k.missingCertificate(ctx, s, p)
-	return cmp.Or(p.unsafeIn(route), missing, p.muteAt(s, route), p.lacking), note, err
+	return nil, nil
 }
 
 // missingCertificate returns the problem of an entry that names a Secret which is not there. The gateway answers with errors then.
