@@ -306,6 +306,11 @@ func TestForeignGatewayObjects(t *testing.T) {
 		"an annotation": {wirings["IngressNginx"], func(w *world) *unstructured.Unstructured {
 			return w.ingress(map[string]string{authURL: "http://somebody.else", "theirs": "stays"})
 		}, `conflict with "person"`, `{"metadata":{"annotations":{"` + authURL + `":null}}}`},
+		"an annotation, beside the labels of what the operator writes": {wirings["IngressNginx"], func(w *world) *unstructured.Unstructured {
+			o := w.ingress(map[string]string{authURL: "http://somebody.else", "theirs": "stays"})
+			w.edit(o, `{"metadata":{"labels":{"apitokens.dev/site":"main","apitokens.dev/site-namespace":"`+w.ns+`"}}}`)
+			return o
+		}, `conflict with "person"`, `{"metadata":{"annotations":{"` + authURL + `":null}}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := gatewayWorld(t, gatewaytest.RightsFiles()...)
@@ -352,6 +357,115 @@ func TestPastedAnnotations(t *testing.T) {
 	w.reconcile(s)
 	if diff := cmp.Diff(pasted, w.object(ingresses, w.ns, "jira-rest").GetAnnotations()); diff != "" {
 		t.Errorf("annotations (-pasted +now): %s", diff)
+	}
+}
+
+// Labels that somebody takes off an Ingress, or changes, keep no annotation of the operator there, and take none of another site away.
+func TestIngressWithoutItsLabels(t *testing.T) {
+	const none = `{"metadata":{"labels":{"apitokens.dev/site":null,"apitokens.dev/site-namespace":null}}}`
+	for name, wired := range map[string]wiring{"IngressNginx": wirings["IngressNginx"], "HAProxyIngress": wirings["HAProxyIngress"]} {
+		for ending, end := range map[string]func(*world, *tokensv1alpha1.AtlassianSite){
+			"the entry goes": func(w *world, s *tokensv1alpha1.AtlassianSite) {
+				w.change(s, gateways())
+				w.reconcile(s)
+			},
+			"the site goes": func(w *world, s *tokensv1alpha1.AtlassianSite) {
+				w.remove(s.DeepCopy())
+				if _, err := w.pass(w.reconciler, s); err != nil {
+					w.Fatal(err)
+				}
+			},
+		} {
+			t.Run(name+", "+ending, func(t *testing.T) {
+				w := gatewayWorld(t, gatewaytest.RightsFiles()...)
+				wired.prepare(w)
+				s := w.site("main", gateways(wired.entry))
+				w.reconcile(s)
+				w.edit(w.drifting(wired), none)
+				w.reconcile(s)
+				w.expectGateways(s, tokensv1alpha1.ReasonConfigured)
+				if w.drifting(wired).GetLabels()["apitokens.dev/site"] != "main" {
+					t.Error("the labels were not mended")
+				}
+
+				w.edit(w.drifting(wired), `{"metadata":{"labels":{"apitokens.dev/site":"other"}}}`)
+				w.reconcile(s)
+				w.expectGateways(s, tokensv1alpha1.ReasonGatewayConflict, "as its labels say: '"+w.ns+"/other'", "remove the labels `apitokens.dev/site-namespace` and")
+				w.edit(w.drifting(wired), none)
+				end(w, s)
+				w.expectUnwired(wired)
+			})
+			for kind, labels := range map[string]string{
+				"none": none, "those of the first": `{"metadata":{"labels":{"apitokens.dev/site":"main"}}}`,
+			} {
+				t.Run(name+" of two sites with the labels "+kind+", "+ending, func(t *testing.T) {
+					w := gatewayWorld(t, gatewaytest.RightsFiles()...)
+					wired.prepare(w)
+					first, second := w.site("main", gateways(wired.entry)), w.site("second", gateways(wired.entry))
+					w.reconcile(first)
+					w.remove(w.drifting(wired))
+					wired.prepare(w)
+					w.reconcile(second)
+					w.expectGateways(second, tokensv1alpha1.ReasonConfigured)
+					w.edit(w.drifting(wired), labels)
+					before := w.drifting(wired).GetAnnotations()
+					end(w, first)
+					if diff := cmp.Diff(before, w.drifting(wired).GetAnnotations()); diff != "" {
+						t.Errorf("annotations (-before +after): %s", diff)
+					}
+				})
+			}
+		}
+	}
+}
+
+// An entry that cannot be wired keeps the way to the portal from no other entry of its type.
+func TestFirstEntryOfATypeHasAProblem(t *testing.T) {
+	const authURL = "nginx.ingress.kubernetes.io/auth-url"
+	other := nginxEntry()
+	other.IngressNginx.IngressName = "first"
+	class := func(w *world) any {
+		if portal := w.object(ingresses, w.ns, "main-apitokens"); portal != nil {
+			return valueAt(w.T, portal, []string{"spec", "ingressClassName"})
+		}
+		return nil
+	}
+	first := func(w *world, annotations map[string]string) {
+		w.userObject(ingresses, "first", map[string]any{"ingressClassName": "of-the-first", "defaultBackend": map[string]any{
+			"service": map[string]any{"name": "jira", "port": map[string]any{"number": int64(8080)}}}}, annotations)
+	}
+	for name, test := range map[string]struct {
+		prepare func(*world)
+		reason  string
+		mend    func(*world)
+	}{
+		"its Ingress is missing": {func(*world) {}, tokensv1alpha1.ReasonGatewayRouteMissing, func(w *world) { first(w, nil) }},
+		"its Ingress has annotations of somebody else": {
+			func(w *world) { first(w, map[string]string{authURL: "http://somebody.else"}) }, tokensv1alpha1.ReasonGatewayConflict,
+			func(w *world) {
+				w.edit(w.object(ingresses, w.ns, "first"), `{"metadata":{"annotations":{"`+authURL+`":null}}}`)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := gatewayWorld(t, gatewaytest.RightsFiles()...)
+			w.ingress(nil)
+			test.prepare(w)
+			s := w.site("main", gateways(other, nginxEntry()))
+			w.reconcile(s)
+			w.expectGateways(s, test.reason, "`gateways[0]`")
+			if got := class(w); got != "internal" {
+				t.Errorf("the way to the portal has the class %v, want that of the second Ingress", got)
+			}
+			w.expectIdle(s)
+			test.mend(w)
+			w.reconcile(s)
+			w.expectGateways(s, tokensv1alpha1.ReasonConfigured, "Ingress 'first'", "Ingress 'jira-rest'", "Ingress 'main-apitokens'")
+			if got := class(w); got != "of-the-first" {
+				t.Errorf("the way to the portal has the class %v, want that of the first Ingress", got)
+			}
+			w.expectIdle(s)
+		})
 	}
 }
 

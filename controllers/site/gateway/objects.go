@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -14,6 +17,7 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/internal/apierror"
+	"apitokens.dev/operator/internal/record"
 )
 
 // owns reports whether the labels of an object say that the operator wrote it for the site.
@@ -30,6 +34,20 @@ func (s Site) owns(o *unstructured.Unstructured) bool {
 // made reports whether the operator made an object for the site. An Ingress that it only annotated has the site's labels too.
 func (s Site) made(o *unstructured.Unstructured) bool {
 	return s.owns(o) && o.GetLabels()[managedBy] == operator
+}
+
+// asks reports whether an Ingress has an auth URL of the site, whatever its labels say.
+func (s Site) asks(o *unstructured.Unstructured) bool {
+	return slices.ContainsFunc([]string{nginxPrefix, haproxyPrefix}, func(prefix string) bool {
+		return strings.HasSuffix(o.GetAnnotations()[prefix+"auth-url"], "/"+s.String())
+	})
+}
+
+// labelled reports whether it was the operator who wrote the labels of an object, in their present form. Everybody can write labels.
+func labelled(o *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(o.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == Manager && e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"f:`+record.LabelSite+`"`)
+	})
 }
 
 // read reads an object, nil if there is none.
@@ -83,17 +101,19 @@ func (k Keeper) apply(ctx context.Context, live, want *unstructured.Unstructured
 	return k.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), append(options, client.FieldOwner(Manager))...)
 }
 
-// annotate sets annotations of an Ingress. An annotation that another manager set to something else is left alone until the
-// labels say that the operator annotated the Ingress for this site before.
+// annotate sets annotations of an Ingress. An annotation that another manager set to something else is left alone, unless the operator
+// annotated the Ingress for this site before: its labels say so, and the operator wrote them, or it has an auth URL of the site, as
+// an Ingress has that was restored.
 func (k Keeper) annotate(ctx context.Context, s Site, want, live *unstructured.Unstructured) (*Problem, error) {
 	ref := refOf(want)
 	var options []client.ApplyOption
 	switch other := live.GetLabels(); {
-	case s.owns(live):
+	case s.owns(live) && (labelled(live) || s.asks(live)):
 		options = append(options, client.ForceOwnership)
-	case hasAny(other, s.labels()):
-		return &Problem{tokensv1alpha1.ReasonGatewayConflict, ref.in(s.Namespace) +
-			" is wired for another AtlassianSite, as its labels say. Name another Ingress, or remove the entry of the other site."}, nil
+	case !s.owns(live) && hasAny(other, s.labels()):
+		return &Problem{tokensv1alpha1.ReasonGatewayConflict, fmt.Sprintf("%s is wired for another AtlassianSite, as its labels say: '%s/%s'. "+
+			"Name another Ingress, or remove the entry of the other site. If it has none, remove the labels `%s` and `%s`.",
+			ref.in(s.Namespace), other[record.LabelSiteNamespace], other[record.LabelSite], record.LabelSiteNamespace, record.LabelSite)}, nil
 	}
 	err := k.apply(ctx, live, want, options...)
 	if apierrors.IsConflict(err) && !apierror.IsRace(err) {
@@ -124,19 +144,28 @@ func (k Keeper) remove(ctx context.Context, s Site, ref Ref) error {
 	if err == nil && live != nil && isShared(live) {
 		return k.leave(ctx, s, live)
 	}
-	if isUnknownKind(err) || err == nil && (live == nil || !s.owns(live)) {
+	if isUnknownKind(err) || err == nil && live == nil {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if !ref.annotated() {
-		if !s.made(live) {
-			return nil
-		}
-		return k.delete(ctx, live)
+	if ref.annotated() {
+		return k.unannotate(ctx, s, live)
 	}
-	nothing := &unstructured.Unstructured{Object: map[string]any{}}
+	if !s.made(live) {
+		return nil
+	}
+	return k.delete(ctx, live)
+}
+
+// unannotate takes back what the operator set in an Ingress for the site, also if somebody took its labels off. What others set stays,
+// as does everything that the operator set for another site.
+func (k Keeper) unannotate(ctx context.Context, s Site, live *unstructured.Unstructured) error {
+	if !s.asks(live) && (!s.owns(live) || !labelled(live)) {
+		return nil
+	}
+	ref, nothing := refOf(live), &unstructured.Unstructured{Object: map[string]any{}}
 	nothing.SetGroupVersionKind(ref.kind())
 	nothing.SetNamespace(ref.Namespace)
 	nothing.SetName(ref.Name)
