@@ -10,21 +10,11 @@ import (
 	"testing"
 	"time"
 
-	clocktesting "k8s.io/utils/clock/testing"
-
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/hack/lib/clocktest"
 	"apitokens.dev/operator/internal/probe"
 	"apitokens.dev/operator/internal/token"
 )
-
-// hurried is a clock that nobody waits for: it is moved on instead.
-type hurried struct{ *clocktesting.FakeClock }
-
-func (c hurried) After(d time.Duration) <-chan time.Time {
-	after := c.FakeClock.After(d)
-	c.Step(d)
-	return after
-}
 
 // recording is an ingress that keeps what it was asked.
 type recording struct {
@@ -51,7 +41,7 @@ func ask(t *testing.T, answer http.HandlerFunc, change func(*Site)) (Finding, []
 		IdentityHeaders: []string{"X-Forwarded-User"}, Key: probe.NewKey("jira", "main"),
 	}
 	change(&s)
-	f := Asker{Clock: hurried{clocktesting.NewFakeClock(time.Now())}}.Look(t.Context(), s)
+	f := Asker{Clock: clocktest.NewHurried()}.Look(t.Context(), s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return f, r.seen
@@ -123,7 +113,7 @@ func TestPathOfQuestions(t *testing.T) {
 
 // slow is an ingress that takes its time for each answer, and answers as the webhook does, but for a header that it leaves out.
 type slow struct {
-	hurried
+	clocktest.Hurried
 
 	key  probe.Key
 	each time.Duration
@@ -141,7 +131,7 @@ func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
 // What is found does not depend on how fast an ingress is.
 func TestSlowIngress(t *testing.T) {
 	for each := time.Duration(0); each < requestTimeout; each += 100 * time.Millisecond {
-		clock := hurried{clocktesting.NewFakeClock(time.Now())}
+		clock := clocktest.NewHurried()
 		s := Site{
 			Product: tokensv1alpha1.ProductJira, BaseURL: "https://jira.example.com/jira", ContextPath: "/jira", TokenPaths: []string{"/rest/"},
 			IdentityHeaders: []string{"X-Forwarded-User"}, Key: probe.NewKey("jira", "main"),

@@ -6,13 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"apitokens.dev/operator/hack/lib/clocktest"
 	"apitokens.dev/operator/internal/door"
 	"apitokens.dev/operator/internal/httpheader"
 	"apitokens.dev/operator/internal/probe"
@@ -30,21 +29,12 @@ func (i ingresses) Found(name types.NamespacedName, s door.Site) (door.Finding, 
 	if !there {
 		return door.Finding{}, false
 	}
-	now := hurried{clocktesting.NewFakeClock(time.Now())}
+	now := clocktest.NewHurried()
 	if g, ok := transport.(gate); ok {
 		g.key, g.clock = s.Key, now
 		transport = g
 	}
 	return door.Asker{Clock: now, Transport: transport}.Look(context.Background(), s), true
-}
-
-// hurried is a clock that nobody waits for: it is moved on instead.
-type hurried struct{ *clocktesting.FakeClock }
-
-func (c hurried) After(d time.Duration) <-chan time.Time {
-	after := c.FakeClock.After(d)
-	c.Step(d)
-	return after
 }
 
 // gate is a gateway with one fault, in front of a product that knows nobody.
