@@ -55,8 +55,6 @@ const (
 	freshness = 2 * recheckPeriod
 	// retryPeriod is the time to the next pass after a conflict with another writer.
 	retryPeriod = time.Second
-	// secretDelay is the time from a change of a watched Secret to the pass. Changes that follow each other have one pass.
-	secretDelay = time.Second
 	// maxSteps limits one pass. Every state needs fewer steps until it is settled.
 	maxSteps = 12
 )
@@ -102,6 +100,8 @@ type Reconciler struct {
 	found *found
 	// created are the records of this process whose creation no event has shown. It is nil outside a manager.
 	created *created
+	// ofSecrets has the APITokens whose Secret changed. It is nil outside a manager.
+	ofSecrets chan watch.Due
 }
 
 // The paces of looking at APITokens that do not change. Both are a bit faster than they have to be, because a round moves once a
@@ -118,7 +118,8 @@ var (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker clock.WithTicker) error {
 	r.found, r.created = newFound(manager.SettleMemory), &created{names: map[string]struct{}{}}
 	r.settled, r.waiting = recheck.New(ticker, settledPace), recheck.New(ticker, waitingPace)
-	b := ctrl.NewControllerManagedBy(mgr).
+	r.ofSecrets = make(chan watch.Due)
+	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
 			builder.WithPredicates(r.siteChanged(), watch.AfterStart())).
@@ -128,12 +129,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
 		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).WatchesRawSource(r.Owners.source()).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout})
-	if r.Secrets != nil {
-		b = b.WatchesRawSource(r.Secrets.Changes(watch.Later(secretDelay, r.tokensWithSecret)))
-	}
-	err := b.Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
-	if err := errors.Join(err, mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
+		WatchesRawSource(watch.Names(r.ofSecrets, secretPriority)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
+		Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
+	if err := errors.Join(err, r.watchSecrets(mgr), mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {
 		return fmt.Errorf("setting up the APIToken controller: %w", err)
 	}
 	return nil
@@ -145,6 +144,7 @@ func (r *Reconciler) byName(from client.Reader) reconcile.Reconciler {
 		var t tokensv1alpha1.APIToken
 		switch err := from.Get(ctx, request.NamespacedName, &t); {
 		case apierrors.IsNotFound(err):
+			r.found.take(request.NamespacedName)
 			r.forget(request.NamespacedName)
 			return reconcile.Result{}, nil
 		case err != nil:
@@ -358,16 +358,6 @@ func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []rec
 
 func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {
 	return r.list(ctx, everyone, client.MatchingFields{index.BySite: index.Site(namespace, site)})
-}
-
-// tokensWithSecret returns requests for the APITokens that deliver into a Secret or import from it, by its name alone. The next look at
-// each reads the Secret, also if it is the first one.
-func (r *Reconciler) tokensWithSecret(ctx context.Context, secret client.Object) []reconcile.Request {
-	tokens := r.list(ctx, everyone, client.MatchingFields{index.BySecret: index.Secret(secret.GetNamespace(), secret.GetName())})
-	for _, of := range tokens {
-		r.found.take(of.NamespacedName)
-	}
-	return tokens
 }
 
 // tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were

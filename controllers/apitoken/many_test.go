@@ -375,9 +375,9 @@ func (c *crowd) touches(call func()) int {
 	return c.cache.touched + c.live.touched - before
 }
 
-// secretOf returns the Secret with the token of a generated APIToken.
-func (c *crowd) secretOf(name types.NamespacedName) client.Object {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name + "-secret"}}
+// secretOf returns the name of the Secret with the token of a generated APIToken.
+func secretOf(name types.NamespacedName) types.NamespacedName {
+	return types.NamespacedName{Namespace: name.Namespace, Name: name.Name + "-secret"}
 }
 
 // declared puts an APIToken that has no record, and has nothing written for it.
@@ -434,7 +434,7 @@ func (c *crowd) touched() map[string]int {
 		"event of a record":                   func() { r.tokensOfSecret(ctx, stored(systemNamespace, "uid-0")) },
 		"event of a working copy":             func() { r.tokensOfSecret(ctx, c.credentialOf("u0")) },
 		"event of a site of the same name":    func() { r.tokensOfSite(ctx, small) },
-		"event of a Secret with a token":      func() { r.tokensWithSecret(ctx, c.secretOf(c.names[0])) },
+		"event of a Secret with a token":      func() { r.tokensWithSecret(ctx, secretOf(c.names[0])) },
 		"event of a namespace with one token": func() { r.tokensOfNamespace(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "small"}}) },
 	} {
 		touched[what] = c.touches(call)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/hack/lib/controlplane"
 	"apitokens.dev/operator/hack/lib/gatewaytest"
 	"apitokens.dev/operator/hack/lib/kubetest"
@@ -163,4 +165,74 @@ func TestWatchedSecretsCostLittle(t *testing.T) {
 	if got := live.of("idle-source"); got != 0 {
 		t.Errorf("a Secret without a token was read %d times", got)
 	}
+}
+
+// countingLists counts the lists of the APITokens of a Secret.
+type countingLists struct {
+	client.Client
+
+	lists atomic.Int64
+}
+
+func (c *countingLists) wrap(w *world, _ ctrl.Manager) error {
+	c.Client, w.reconciler.Client = w.reconciler.Client, c
+	return nil
+}
+
+// List implements client.Reader.
+func (c *countingLists) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	var o client.ListOptions
+	if o.ApplyOptions(opts); o.FieldSelector != nil && o.FieldSelector.Requirements()[0].Field == index.BySecret {
+		c.lists.Add(1)
+	}
+	return c.Client.List(ctx, into, opts...)
+}
+
+// Somebody may write a Secret a thousand times a second, and ten thousand APITokens may name it. These are not looked for at each write:
+// that takes longer than the write, so writes would pile up in memory, and hold up all other Secrets.
+func TestWritesOfASecretDoNotPileUp(t *testing.T) {
+	w := newWorld(t)
+	w.maySeeSecrets()
+	tok := w.importing("busy", tokensv1alpha1.ImportFollow)
+	w.source("busy", firstImport)
+	w.create(tok)
+	w.reconcile(tok, tokensv1alpha1.ReasonImported)
+	lists := &countingLists{}
+	w.awaitFirstPass(w.manage(watchingSecrets, lists.wrap))
+	began := time.Now()
+	for i := range 100 {
+		w.source("busy", fmt.Sprint(secondImport, i))
+	}
+	kubetest.Eventually(t, func() error {
+		if w.record(tok).Verify(fmt.Append(nil, secondImport, 99)) != 0 {
+			return errors.New("the last write was not followed")
+		}
+		return nil
+	})
+	if got, seconds := int(lists.lists.Load()), int(time.Since(began)/time.Second); got > seconds+2 {
+		t.Errorf("the APITokens of the Secret were looked for %d times in %d s", got, seconds)
+	}
+}
+
+// A Secret that is deleted while no controller runs is missed by the next one at once: its watch has the names of those that are there.
+func TestSecretDeletedBeforeTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.maySeeSecrets()
+	tok, followed := kubetest.Token(w.ns, "ci"), w.importing("followed", tokensv1alpha1.ImportFollow)
+	w.source("followed", firstImport)
+	w.create(tok, followed)
+	w.settled(tok)
+	w.reconcile(followed, tokensv1alpha1.ReasonImported)
+	for _, name := range []string{"ci-token", "followed-source"} {
+		if err := env.Admin.Delete(t.Context(), w.secret(w.ns, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.manage(watchingSecrets)
+	kubetest.Eventually(t, func() error {
+		if w.secret(w.ns, "ci-token") == nil || !w.says(followed, "any more") {
+			return errors.New("a deleted Secret is not missed")
+		}
+		return nil
+	})
 }

@@ -30,6 +30,8 @@ type found struct {
 	// waiting are those that did not come up, beside some that are not in names any more. queued came up.
 	waiting []types.NamespacedName
 	queued  map[types.NamespacedName]struct{}
+	// read are those whose Secret changed before the next look at them.
+	read map[types.NamespacedName]struct{}
 	// more has a value if another name may come up. It is nil if none comes up by itself, outside a manager.
 	more chan struct{}
 	due  chan watch.Due
@@ -39,8 +41,8 @@ type found struct {
 
 func newFound(done func()) *found {
 	return &found{
-		names: map[types.NamespacedName]struct{}{}, queued: map[types.NamespacedName]struct{}{}, more: make(chan struct{}, 1),
-		due: make(chan watch.Due), done: done,
+		names: map[types.NamespacedName]struct{}{}, queued: map[types.NamespacedName]struct{}{}, read: map[types.NamespacedName]struct{}{},
+		more: make(chan struct{}, 1), due: make(chan watch.Due), done: done,
 	}
 }
 
@@ -61,7 +63,15 @@ func (f *found) allSeen() bool {
 	return len(f.names) == 0
 }
 
-// take removes a name, and reports whether it was there. A nil found has no names.
+// changed notes that the Secret of an object changed, maybe before add: two watches report in no order. The next look at it is not the
+// first one.
+func (f *found) changed(name types.NamespacedName) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read[name] = struct{}{}
+}
+
+// take removes a name, and reports whether the look at it is the first one, which reads nothing live. A nil found has no names.
 func (f *found) take(name types.NamespacedName) bool {
 	if f == nil {
 		return false
@@ -69,7 +79,9 @@ func (f *found) take(name types.NamespacedName) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, is := f.names[name]
+	_, read := f.read[name]
 	delete(f.names, name)
+	delete(f.read, name)
 	if _, came := f.queued[name]; came {
 		delete(f.queued, name)
 		f.signal()
@@ -80,7 +92,7 @@ func (f *found) take(name types.NamespacedName) bool {
 			go f.done()
 		}
 	}
-	return is
+	return is && !read
 }
 
 // signal tells Start that another name may come up.
@@ -170,15 +182,15 @@ func (r *Reconciler) siteChanged() predicate.Predicate {
 }
 
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything
-// that a pass would say otherwise.
+// that a pass would say otherwise, or if the Secret is known to be gone.
 func (r *Reconciler) asFound(ctx context.Context, t *tokensv1alpha1.APIToken) (o outcome, as bool, err error) {
 	s, err := r.observeWith(ctx, t, r.Client, written{}, assumeSecret)
 	if err != nil {
 		return outcome{}, false, err
 	}
 	o = outcome{state: s.state, decision: decide(s.state)}
-	as = (o.decision.step == settled || o.decision.step == blocked && !o.waits()) && equality.Semantic.DeepEqual(r.status(t, o), t.Status)
-	return o, as, nil
+	as = o.decision.step == settled && !r.lacksSecret(ctx, t) || o.decision.step == blocked && !o.waits()
+	return o, as && equality.Semantic.DeepEqual(r.status(t, o), t.Status), nil
 }
 
 // assumeSecret has the Secret of a token be in order.

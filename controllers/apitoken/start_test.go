@@ -37,6 +37,25 @@ func TestChangeAtTheStartHasTheSecretRead(t *testing.T) {
 	}
 }
 
+// Two watches report in no order: a change of a Secret may come before the APIToken of the initial list. The Secret is read then too,
+// and what is gone leaves nothing.
+func TestSecretThatChangesAtTheStartIsRead(t *testing.T) {
+	f, name := newFound(nil), types.NamespacedName{Namespace: "jira", Name: "ci"}
+	for what, tc := range map[string][]func(types.NamespacedName){
+		"before the list": {f.changed, f.add}, "after it": {f.add, f.changed},
+	} {
+		for _, happens := range tc {
+			happens(name)
+		}
+		if f.take(name) {
+			t.Errorf("a Secret that changes %s is taken to be in order", what)
+		}
+	}
+	if f.add(name); !f.take(name) || len(f.read) != 0 {
+		t.Error("a change counts for longer than the next look")
+	}
+}
+
 // The controller has started when each APIToken of the initial list was looked at or is gone, also one whose deletion takes long.
 func TestStartEndsWithDeletedTokens(t *testing.T) {
 	done := make(chan struct{})

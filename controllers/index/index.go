@@ -54,6 +54,14 @@ func Owner(namespace, site, user string) string { return namespace + "/" + site 
 // Secret is the key of a Secret with a token.
 func Secret(namespace, name string) string { return namespace + "/" + name }
 
+// SecretName returns the name of the Secret that an APIToken delivers into or imports from. It is empty for one of the portal.
+func SecretName(t *tokensv1alpha1.APIToken) string {
+	if imported := t.Spec.Credential.Imported; imported != nil {
+		return imported.SecretName
+	}
+	return t.Spec.Delivery.SecretName
+}
+
 // RecordParts is the number of parts in which Records selects.
 const RecordParts = 300
 
@@ -101,14 +109,10 @@ var Keys = map[string]func(client.Object) string{
 	}),
 	ByParent: ofToken(func(t *tokensv1alpha1.APIToken) string { return t.Spec.CreatedBy.Namespace }),
 	BySecret: ofToken(func(t *tokensv1alpha1.APIToken) string {
-		switch imported := t.Spec.Credential.Imported; {
-		case imported != nil:
-			return Secret(t.Namespace, imported.SecretName)
-		case t.Spec.Delivery.SecretName != "":
-			return Secret(t.Namespace, t.Spec.Delivery.SecretName)
-		default:
-			return "" // of the portal
+		if name := SecretName(t); name != "" {
+			return Secret(t.Namespace, name)
 		}
+		return ""
 	}),
 	ByToken: ofRecord(func(r *record.Record) string { return r.APIToken.Namespace + "/" + r.APIToken.Name }),
 	ByImporter: ofRecord(func(r *record.Record) string {

@@ -3,9 +3,11 @@
 package secretnames
 
 import (
+	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -38,6 +40,11 @@ func AddTo(mgr manager.Manager, namespaces map[string]cache.Config, own ...strin
 // Changes has a controller reconcile what a Secret that was created, changed or deleted maps to.
 func (c *Cache) Changes(to handler.EventHandler) source.Source {
 	return source.Kind[client.Object](c.cache, kind(), to, watch.AfterStart(), watch.VersionChanged())
+}
+
+// Lacks reports whether there is no Secret with a name among those that are watched. A nil cache knows nothing.
+func (c *Cache) Lacks(ctx context.Context, name client.ObjectKey) bool {
+	return c != nil && apierrors.IsNotFound(c.cache.Get(ctx, name, kind()))
 }
 
 func kind() *metav1.PartialObjectMetadata {
