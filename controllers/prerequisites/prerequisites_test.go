@@ -210,14 +210,19 @@ func TestAccountMayNotRead(t *testing.T) {
 // A flag that takes a right is no help without it. The refusal says how to give it, and that it can be left out.
 func TestWatchingSecretsTakesARight(t *testing.T) {
 	const give = "kubectl apply --server-side -f config/components/watch-secrets/role.yaml"
-	for _, scope := range []scope.Namespaces{nil, {env.Namespace(t)}} {
+	served := env.Namespace(t)
+	for _, scope := range []scope.Namespaces{nil, {served}} {
 		c := newCheck(t)
 		c.Scope, c.WatchSecrets = scope, true
 		err := c.Await(t.Context())
 		if err == nil || !strings.Contains(err.Error(), give) || !strings.Contains(err.Error(), "leave out --watch-secrets") {
 			t.Errorf("%v: the check says %v", scope, err)
 		}
-		if err != nil && !strings.Contains(err.Error(), map[bool]string{true: "in the whole cluster", false: "in the namespace"}[scope == nil]) {
+		where := "in the whole cluster"
+		if scope != nil {
+			where = "kubectl -n " + served + " apply --server-side -k config/access"
+		}
+		if err != nil && !strings.Contains(err.Error(), where) {
 			t.Errorf("the check does not say where: %v", err)
 		}
 		c.WatchSecrets = false

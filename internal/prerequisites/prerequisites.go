@@ -137,20 +137,17 @@ func (c *Check) checkSecrets(ctx context.Context) error {
 		err := c.Live.List(ctx, names, client.InNamespace(namespace), client.Limit(1))
 		switch {
 		case apierrors.IsForbidden(err):
-			return &refusal{text: fmt.Sprintf("--watch-secrets takes the right to list and watch Secrets, and the controller's account has it not %s. "+
-				"To give it: kubectl apply --server-side -f config/components/watch-secrets/role.yaml. Or leave out --watch-secrets", where(namespace))}
+			where, give := "in the whole cluster", ""
+			if namespace != "" {
+				where, give = fmt.Sprintf("in the namespace %q", namespace), fmt.Sprintf(" && kubectl -n %s apply --server-side -k config/access", namespace)
+			}
+			return &refusal{text: fmt.Sprintf("--watch-secrets takes the right to list and watch Secrets, which the controller's account does not have %s. "+
+				"To give it: kubectl apply --server-side -f config/components/watch-secrets/role.yaml%s. Or leave out --watch-secrets", where, give)}
 		case err != nil:
 			return fmt.Errorf("listing the names of Secrets: %w", err)
 		}
 	}
 	return nil
-}
-
-func where(namespace string) string {
-	if namespace == "" {
-		return "in the whole cluster"
-	}
-	return fmt.Sprintf("in the namespace %q", namespace)
 }
 
 func (c *Check) problem(ctx context.Context, want client.Object) (string, error) {
