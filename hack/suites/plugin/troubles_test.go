@@ -366,9 +366,21 @@ func (w *world) issued(api client.Client, name string) *tokensv1alpha1.APIToken 
 	return t
 }
 
+// operatorRuns creates a Deployment of a process of the operator until the test ends. No pod of it ever runs.
+func (w *world) operatorRuns(api client.Client, component string, args ...string) {
+	w.Helper()
+	labels := map[string]string{"app.kubernetes.io/name": "apitoken-operator", "app.kubernetes.io/component": component}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: "apitoken-" + component, Labels: labels}, Spec: appsv1.DeploymentSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "operator", Image: "x:1", Args: args}}},
+		},
+	}}
+	w.must(api.Create(w.Context(), d))
+	w.Cleanup(func() { w.must(api.Delete(context.Background(), d)) })
+}
+
 // cluster makes one fault of the cluster after the other, and looks at each.
 func (w *world) cluster(api client.Client) {
-	labels := map[string]string{"app.kubernetes.io/name": "apitoken-operator", "app.kubernetes.io/component": "webhook"}
 	for name, tc := range map[string]struct {
 		spoil          func(*world)
 		object, reason string
@@ -387,15 +399,15 @@ func (w *world) cluster(api client.Client) {
 			w.kubectl("create", "rolebinding", "everybody", "-n", config.CredentialsNamespace, "--clusterrole=cluster-admin", "--group=system:authenticated")
 			w.Cleanup(func() { w.kubectl("delete", "rolebinding", "everybody", "-n", config.CredentialsNamespace) })
 		}, "Group system:authenticated", "RightTooWide"},
-		"a webhook that does not run": {func(w *world) {
-			d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: config.Namespace, Name: "apitoken-webhook", Labels: labels}, Spec: appsv1.DeploymentSpec{
-				Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
-					ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "operator", Image: "x:1"}}},
-				},
-			}}
-			w.must(api.Create(w.Context(), d))
-			w.Cleanup(func() { w.must(api.Delete(context.Background(), d)) })
-		}, "Deployment apitoken-system/apitoken-webhook", "Unavailable"},
+		"a right that nothing uses": {func(w *world) {
+			w.operatorRuns(api, "controller")
+			w.kubectl("create", "role", "lists", "-n", rig.Namespace, "--verb=list", "--resource=secrets")
+			w.kubectl("create", "rolebinding", "lists", "-n", rig.Namespace, "--role=lists", "--serviceaccount="+config.Namespace+":apitoken-controller")
+			w.Cleanup(func() { w.kubectl("delete", "role/lists", "rolebinding/lists", "-n", rig.Namespace) })
+		}, "ServiceAccount apitoken-system/apitoken-controller", "RightTooWide"},
+		"a flag without its right": {func(w *world) { w.operatorRuns(api, "controller", "controller", "--watch-secrets") },
+			"ServiceAccount apitoken-system/apitoken-controller", "RightMissing"},
+		"a webhook that does not run": {func(w *world) { w.operatorRuns(api, "webhook") }, "Deployment apitoken-system/apitoken-webhook", "Unavailable"},
 		"a product with a wrong clock": {func(w *world) { w.SetProductAhead(time.Hour); w.Cleanup(func() { w.SetProductAhead(0) }) },
 			"product of AtlassianSite jira/main", "ClockSkew"},
 		"a stored form of a later version": {func(w *world) {

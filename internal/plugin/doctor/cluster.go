@@ -82,6 +82,7 @@ func (e *exam) checkDeployments(ctx context.Context) error {
 			"name the namespace with --operator-namespace; or see that the operator is installed: docs/how-to/install.md")
 		return nil
 	}
+	e.deployments = all.Items
 	images := map[string]string{}
 	for i := range all.Items {
 		e.made(checkDeployments, ofDeployment(&all.Items[i])...)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -110,6 +111,8 @@ type exam struct {
 
 	api   client.Client
 	sites []tokensv1alpha1.AtlassianSite
+	// deployments are those of the operator, as far as they may be read.
+	deployments []appsv1.Deployment
 	// clocks say how far each clock is ahead of that of this machine, by its name.
 	clocks map[string]time.Duration
 	// texts are the metrics of each replica, by its name.
@@ -131,7 +134,7 @@ func (c *command) examine(ctx context.Context, args []string) (*exam, error) {
 		report: report{Findings: []finding{}, Checked: []string{}, NotChecked: []gap{}},
 	}
 	for _, check := range []func(context.Context) error{
-		e.checkSites, e.checkTokens, e.checkPolicies, e.checkRights, e.checkDeployments, e.checkForms, e.checkReplicas, e.checkIngresses,
+		e.checkSites, e.checkTokens, e.checkPolicies, e.checkDeployments, e.checkRights, e.checkForms, e.checkReplicas, e.checkIngresses,
 	} {
 		if err := check(ctx); err != nil {
 			return nil, err

@@ -1,11 +1,14 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/internal/plugin/session"
@@ -19,6 +22,8 @@ type right struct {
 	subresource, namespace string
 	// dangerous means that nobody else shall have the right.
 	dangerous bool
+	// mend says what to do, if that is not what it is for most rights.
+	mend string
 }
 
 // everybody is the group of all who are signed in.
@@ -28,7 +33,7 @@ const everybody = "system:authenticated"
 // are not all: each process names on standard error the one that it lacks.
 func (e *exam) rights(site string) []right {
 	group := tokensv1alpha1.GroupVersion.Group
-	return []right{
+	return append(e.toWatch(site), []right{
 		{account: "apitoken-controller", verb: "list", group: group, resource: "apitokens", namespace: site},
 		{account: "apitoken-controller", verb: "patch", group: group, resource: "apitokens", subresource: "status", namespace: site},
 		{account: "apitoken-controller", verb: "patch", group: group, resource: "atlassiansites", subresource: "status", namespace: site},
@@ -50,8 +55,29 @@ func (e *exam) rights(site string) []right {
 		{verb: "get", resource: "secrets", namespace: e.intake, dangerous: true},
 		{verb: "issue", group: group, resource: "apitokens", namespace: site, dangerous: true},
 		{verb: "update", group: group, resource: "atlassiansites", namespace: site, dangerous: true},
-	}
+	}...)
 }
+
+// toWatch is the right to list Secrets. The controller shall have it with the flag that takes it, and not without.
+func (e *exam) toWatch(site string) []right {
+	for i := range e.deployments {
+		template := &e.deployments[i].Spec.Template
+		if component := template.Labels["app.kubernetes.io/component"]; component != "controller" && component != "single" {
+			continue
+		}
+		r := right{account: "apitoken-controller", verb: "list", resource: "secrets", namespace: site}
+		uses := func(c corev1.Container) bool { return slices.ContainsFunc(c.Args, isWatchFlag) }
+		if slices.ContainsFunc(template.Spec.Containers, uses) {
+			r.mend = "kubectl apply --server-side -f config/components/watch-secrets/role.yaml; docs/how-to/watch-secrets.md"
+		} else {
+			r.dangerous, r.mend = true, "kubectl delete clusterrole apitoken-watch-secrets, or turn on --watch-secrets: docs/how-to/watch-secrets.md"
+		}
+		return []right{r}
+	}
+	return nil
+}
+
+func isWatchFlag(arg string) bool { return arg == "--watch-secrets" || arg == "--watch-secrets=true" }
 
 // checkRights asks the API server whether the operator's accounts have their rights, and whether others have too many.
 func (e *exam) checkRights(ctx context.Context) error {
@@ -98,6 +124,9 @@ func (e *exam) ofRight(r right, allowed bool) []finding {
 	switch {
 	case allowed && r.dangerous:
 		f.Found = fmt.Sprintf("It may %s %s in the namespace %s. Nobody but the operator and administrators may.", r.verb, what, r.namespace)
+		if r.account != "" {
+			f.Found = fmt.Sprintf("It may %s %s in the namespace %s, and does not need to.", r.verb, what, r.namespace)
+		}
 		f.Do = fmt.Sprintf("find the binding and remove it: kubectl auth can-i %s %s -n %s --as %s; kubectl get clusterrolebindings,rolebindings -A -o wide",
 			r.verb, what, r.namespace, as)
 	case !allowed && !r.dangerous:
@@ -106,5 +135,6 @@ func (e *exam) ofRight(r right, allowed bool) []finding {
 	default:
 		return nil
 	}
+	f.Do = cmp.Or(r.mend, f.Do)
 	return []finding{f}
 }
