@@ -305,7 +305,8 @@ type ImportedCredential struct {
 
 	// mode is `Once` or `Follow`. `Once` imports the value that the Secret has when the APIToken is first seen. `Follow`
 	// also imports later values in place of the one before: each within a minute, or with more than 1,200 APITokens in the
-	// cluster within one second for every 20 of them. A change of the APIToken has the Secret read at once.
+	// cluster within one second for every 20 of them; within two seconds if the operator may watch Secrets. A change of the
+	// APIToken has the Secret read at once.
 	// +optional
 	// +kubebuilder:default=Once
 	Mode ImportMode `json:"mode,omitempty"`
