@@ -19,6 +19,7 @@ func TestDefault(t *testing.T) {
 	serve(t)
 	t.Run("the demo's steps", func(t *testing.T) { demoSteps(t) })
 	t.Run("what NetworkPolicies let through", networkPolicies)
+	t.Run("the controller watches Secrets", watchedSecrets)
 	if token := works(t); !testing.Short() {
 		t.Run("the plugin of kubectl", func(t *testing.T) { pluginOfKubectl(t, token) })
 		t.Run("rolling update under load", func(t *testing.T) { rollingUpdate(t, token) })
