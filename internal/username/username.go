@@ -22,10 +22,10 @@ func Is(want string, name []byte) bool {
 	if want == "" {
 		return len(name) == 0
 	}
-	different, i := len(want)^len(name), 0
-	for _, c := range name {
-		different |= int(lower(c) ^ want[i])
-		i = (i + 1) & (subtle.ConstantTimeEq(int32(i+1), int32(len(want))) - 1) // 0 at the end of want
+	different := len(want) ^ len(name)
+	sameLength := -subtle.ConstantTimeEq(int32(len(want)), int32(len(name))) // all bits, or none: then want[0] stands for all of want
+	for i, c := range name {
+		different |= int(lower(c) ^ want[i&sameLength])
 	}
 	return different == 0
 }
