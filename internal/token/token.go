@@ -8,11 +8,11 @@ package token
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 const (
@@ -105,30 +105,31 @@ func appendChecksum(dst, body []byte) []byte {
 	return append(dst, digits[:]...)
 }
 
-// checksum is crc32.ChecksumIEEE, four bytes at a time. The library's function moves its argument to the heap, and refusing garbage
-// must not allocate.
-func checksum(body []byte) uint32 {
-	sum := ^uint32(0)
-	for ; len(body) >= 4; body = body[4:] {
-		sum ^= binary.LittleEndian.Uint32(body)
-		sum = ahead[3][byte(sum)] ^ ahead[2][byte(sum>>8)] ^ ahead[1][byte(sum>>16)] ^ ahead[0][sum>>24]
-	}
-	for _, b := range body {
-		sum = ahead[0][byte(sum)^b] ^ sum>>8
-	}
-	return ^sum
+// checksum is crc32.ChecksumIEEE of a text of at most maxChecked bytes.
+//
+// For 64 bytes or more, the library uses an instruction of the processor. For fewer it uses tables, which takes much longer if they are
+// in no cache. So neutral stands before the text. The memory is used again: the library moves its argument to the heap, and refusing
+// garbage must not allocate.
+func checksum(text []byte) uint32 {
+	padded := paddeds.Get().(*[len(neutral) + maxChecked]byte)
+	n := copy(padded[len(neutral):], text)
+	sum := crc32.ChecksumIEEE(padded[:len(neutral)+n])
+	paddeds.Put(padded)
+	return sum
 }
 
-// ahead has what each byte does to a checksum, and what it does when up to three more bytes follow.
-var ahead = func() (all [4]crc32.Table) {
-	all[0] = *crc32.IEEETable
-	for i := 1; i < len(all); i++ {
-		for b, sum := range all[i-1] {
-			all[i][b] = all[0][byte(sum)] ^ sum>>8
-		}
-	}
-	return all
-}()
+const (
+	// neutral has the checksum of an empty text. So a text behind it has the checksum that it has alone.
+	neutral = "\x9d\x0a\xd9\x6d"
+	// maxChecked is no less than the length of what a token has a checksum of.
+	maxChecked = 100
+)
+
+var paddeds = sync.Pool{New: func() any {
+	padded := new([len(neutral) + maxChecked]byte)
+	copy(padded[:], neutral)
+	return padded
+}}
 
 // appendRandom appends n digits, each equally likely. It drops bytes that would make the first digits more likely.
 func appendRandom(dst []byte, random io.Reader, n int) ([]byte, error) {
