@@ -2,7 +2,6 @@ package authn
 
 import (
 	"cmp"
-	"hash/maphash"
 	"time"
 
 	"apitokens.dev/operator/internal/lifetime"
@@ -81,30 +80,19 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 }
 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that
-// all cases take the same time: a decoy is looked up for known ids too. The caller holds the lock.
+// all cases take the same time. The caller holds the lock.
 func (ix *Index) find(id []byte, at SiteName) (e entry, known bool) {
-	found, decoy := ix.entries.first(id), ix.decoy(id)
-	if of := cmp.Or(found, decoy); of != nil {
-		e = ix.entries.generated.entry(of)
-	} else {
-		e = *emptyIndexDecoy
+	if ix.entries.generated.size == 0 {
+		return *emptyIndexDecoy, false
 	}
-	same, here, alone := e.tokenID() == string(id), e.place.site == at, !e.contested
-	return e, same && here && alone
+	of, known := ix.entries.near(id)
+	e = ix.entries.generated.at(of)
+	here, alone := e.place.site == at, !e.contested
+	return e, known && here && alone
 }
 
 // emptyIndexDecoy is the decoy of an index without tokens.
 var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
-
-// decoy returns an entry to verify an unknown id with, or nil if there are none. It is the same entry each time for one id, and different
-// entries for different ids, so that it lies as deep in memory as an entry of its own would.
-func (ix *Index) decoy(id []byte) *packed {
-	decoys := ix.entries.decoys
-	if len(decoys) == 0 {
-		return nil
-	}
-	return ix.entries.generated.packed(decoys[maphash.Bytes(ix.seed, id)%uint64(len(decoys))])
-}
 
 // actingAs returns what the owner of a token acts with at the product of the site, or nil.
 func (ix *Index) actingAs(s *site, e *entry) *actingCredential {

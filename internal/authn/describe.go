@@ -38,7 +38,7 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	d = Description{TokenID: e.tokenID(), Issued: issued, Ends: lifetime.End(e.lifetime(), s.lifetime, issued)}
 	d.Reason = ix.validity(s, e, ix.actingAs(s, e), newest, now)
 	d.Older, d.OlderUntil = ix.older(s, e, now)
-	if d.Reason == "" && !e.imported && ix.entries.first([]byte(e.tokenID())).contested {
+	if d.Reason == "" && !e.imported && e.contested {
 		d.Reason = ReasonUnknownToken
 	}
 	return d, true

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"crypto/x509"
-	"hash/maphash"
 	"maps"
 	"time"
 
@@ -89,7 +88,6 @@ type Index struct {
 	living  int
 	// loose are APITokens without a record, and pairs that do not agree, by UID.
 	loose map[string]parts
-	seed  maphash.Seed
 	// imported are the entries of imported tokens, and deadImported are secrets of theirs that no longer authenticate.
 	imported     importedTokens
 	deadImported importedTokens
@@ -145,7 +143,6 @@ func NewIndex(now func() time.Time) *Index {
 		now:               now,
 		entries:           newTable(),
 		loose:             map[string]parts{},
-		seed:              maphash.MakeSeed(),
 		imported:          importedTokens{},
 		deadImported:      importedTokens{},
 		slowHashes:        newSlowHashes(),

@@ -374,7 +374,7 @@ func (j *joining) empty() {
 		}
 	}
 	ix := j.index
-	if n := ix.living + len(ix.loose) + len(ix.entries.byID) + len(ix.entries.byUID) + len(ix.entries.duplicates) + int(ix.entries.generated.size) + len(ix.entries.generated.pieces) + ix.entries.generated.used + len(ix.entries.imported) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
+	if n := ix.living + len(ix.loose) + ix.entries.byID.used + len(ix.entries.byUID) + len(ix.entries.duplicates) + int(ix.entries.generated.size) + len(ix.entries.generated.pieces) + ix.entries.generated.used + len(ix.entries.imported) + len(ix.sites) + len(ix.callerKeys) + len(ix.credentials) +
 		len(ix.namespaces) + len(ix.imported) + len(ix.memories) + len(ix.deadImported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}

@@ -51,6 +51,11 @@ func (p *pile) entry(e *packed) entry {
 	return entry{e, p.text(e.textAt, e.ends[texts-1]), p.places.list[e.placeAt], p.rares.at(e.rareAt)}
 }
 
+func (p *pile) tokenID(i position) string {
+	e := p.packed(i)
+	return p.text(e.textAt, e.ends[textTokenID])[e.ends[textTokenID-1]:]
+}
+
 func (p *pile) text(at span, length uint32) string { return p.texts[at.piece][at.start:][:length] }
 
 // add adds a copy of an entry at the end.

@@ -2,8 +2,10 @@ package authn
 
 import (
 	"crypto/sha256"
+	"hash/maphash"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // table has entries by UID and, if they are generated, by token id. There are as many as tokens, and the garbage collector looks at
@@ -11,15 +13,13 @@ import (
 type table struct {
 	byUID map[uidKey]position
 	// byID has generated tokens. Of those with the same token id it has the first one, and duplicates has the others: first come those
-	// that are not dead. The living and the dead ones are in one map, so that it takes the same time to find either.
-	byID       map[idKey]position
-	duplicates map[idKey][]position
+	// that are not dead. The living and the dead ones are in one table, so that it takes the same time to find either.
+	byID       positions
+	duplicates map[string][]position
+	seed       maphash.Seed
 	// generated and imported have the entries of either kind, in any order.
 	generated pile
 	imported  []*entry
-	// decoys are all positions in generated. Without them, a decoy would be found sooner than a token: by one look less into memory that
-	// no cache has.
-	decoys []position
 }
 
 // uidKey stands for a UID, which may have any length.
@@ -30,20 +30,11 @@ func keyOfUID(uid string) uidKey {
 	return uidKey(sum[:len(uidKey{})])
 }
 
-// idKey has the last bytes of a token id: its digits. Another text could end with the same ones, so the id of an entry has to be
-// compared.
-type idKey [16]byte
-
-func keyOfID[T string | []byte](id T) (k idKey) {
-	copy(k[:], id[max(0, len(id)-len(k)):])
-	return k
-}
-
 // position is the index of an entry in generated, or the complement of its index in imported.
 type position int32
 
 func newTable() table {
-	return table{byUID: map[uidKey]position{}, byID: map[idKey]position{}, duplicates: map[idKey][]position{}}
+	return table{byUID: map[uidKey]position{}, byID: newPositions(), duplicates: map[string][]position{}, seed: maphash.MakeSeed()}
 }
 
 // find returns the entry with a UID, or nil. It is right until the table changes.
@@ -83,7 +74,6 @@ func (t *table) add(uid string, e *entry) {
 		e.position = t.generated.size
 		t.generated.add(e)
 		t.link(e)
-		t.decoys = append(t.decoys, e.position)
 	}
 	t.byUID[keyOfUID(uid)] = e.position
 }
@@ -101,7 +91,6 @@ func (t *table) remove(uid string, e *entry) {
 		t.move(&last, at)
 	}
 	t.generated.remove(at)
-	t.decoys = t.decoys[:t.generated.size]
 }
 
 func (t *table) removeImported(i int) {
@@ -116,9 +105,9 @@ func (t *table) removeImported(i int) {
 
 // move gives a generated entry another position.
 func (t *table) move(e *entry, to position) {
-	id, from := keyOfID(e.tokenID()), e.position
-	if t.byID[id] == from {
-		t.byID[id] = to
+	id, from := e.tokenID(), e.position
+	if first, _ := t.near([]byte(id)); first == from {
+		t.byID.replace(t.hash([]byte(id)), from, to)
 	} else {
 		others := t.duplicates[id]
 		others[slices.Index(others, from)] = to
@@ -127,40 +116,53 @@ func (t *table) move(e *entry, to position) {
 	e.position = to
 }
 
-// first returns the first entry with a token id, or nil.
-func (t *table) first(id []byte) *packed {
-	at, ok := t.byID[keyOfID(id)]
-	if !ok {
-		return nil
+// near returns the position of the first generated entry with a token id. If there is none, it returns that of another one, a decoy: the
+// same each time for one id, and different ones for different ids, so that it lies as deep in memory as an entry of its own would. The
+// decoy's id is compared too, because all else would take another time. There must be a generated entry.
+func (t *table) near(id []byte) (at position, known bool) {
+	hash := t.hash(id)
+	for i := t.byID.home(hash); ; i = t.byID.next(i) {
+		i = t.byID.seek(i, hash)
+		of := t.byID.cells[i]
+		if of.vacant() {
+			of.at = position(uint64(hash) * uint64(t.generated.size) >> 32)
+		}
+		if same := t.generated.tokenID(of.at) == string(id); same || of.vacant() {
+			return of.at, same && !of.vacant()
+		}
 	}
-	return t.generated.packed(at)
 }
+
+// hash returns the hash of a token id, which is not 0. Nobody else can know which ids have the same one.
+func (t *table) hash(id []byte) uint32 { return uint32(maphash.Bytes(t.seed, id)) | 1 }
 
 // link adds an entry to those with its token id.
 func (t *table) link(e *entry) {
-	id := keyOfID(e.tokenID())
-	first, ok := t.byID[id]
+	id := e.tokenID()
+	first, ok := t.near([]byte(id))
 	if !ok {
-		t.byID[id], t.generated.packed(e.position).contested = e.position, false
+		t.byID.add(t.hash([]byte(id)), e.position)
+		t.generated.packed(e.position).contested = false
 		return
 	}
-	t.arrange(id, append([]position{first, e.position}, t.duplicates[id]...))
+	t.arrange(id, first, append([]position{first, e.position}, t.duplicates[id]...))
 }
 
 // unlink removes an entry from those with its token id.
 func (t *table) unlink(e *entry) {
-	id := keyOfID(e.tokenID())
+	id := e.tokenID()
+	first, _ := t.near([]byte(id))
 	others := t.duplicates[id]
 	if len(others) == 0 {
-		delete(t.byID, id)
+		t.byID.remove(t.hash([]byte(id)), first)
 		return
 	}
-	all := append([]position{t.byID[id]}, others...)
-	t.arrange(id, slices.DeleteFunc(all, func(at position) bool { return at == e.position }))
+	all := append([]position{first}, others...)
+	t.arrange(id, first, slices.DeleteFunc(all, func(at position) bool { return at == e.position }))
 }
 
-// arrange makes these the entries with a token id.
-func (t *table) arrange(id idKey, all []position) {
+// arrange makes these the entries with a token id. first was the first one so far.
+func (t *table) arrange(id string, first position, all []position) {
 	var living, dead []position
 	for _, at := range all {
 		if t.generated.packed(at).dead {
@@ -175,7 +177,10 @@ func (t *table) arrange(id idKey, all []position) {
 		}
 	}
 	all = slices.Concat(living, dead)
-	if t.byID[id], t.duplicates[id] = all[0], all[1:]; len(all) == 1 {
+	t.byID.replace(t.hash([]byte(id)), first, all[0])
+	if len(all) == 1 {
 		delete(t.duplicates, id)
+		return
 	}
+	t.duplicates[strings.Clone(id)] = all[1:]
 }
