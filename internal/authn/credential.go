@@ -68,10 +68,7 @@ func parseCredential(r *Request, bearer bool, buf *[maxBasic]byte) credential {
 }
 
 func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credential {
-	// Some servers accept a tab instead of the space, or white space at the start.
-	value = strings.TrimLeft(strings.ReplaceAll(value, "\t", " "), " ")
-	scheme, rest, _ := strings.Cut(value, " ")
-	rest = strings.TrimLeft(rest, " ")
+	scheme, rest, _ := cutScheme(value)
 	switch {
 	// Fold only ASCII: in Unicode, the long s of "Ba\u017fic" folds to s.
 	case username.Is("basic", []byte(scheme)):
@@ -83,19 +80,39 @@ func parseAuthorization(value string, bearer bool, buf *[maxBasic]byte) credenti
 		return credential{kind: ours, password: buf[:copy(buf[:], rest)], alone: true}
 	case presentsToken(scheme), presentsToken(rest):
 		return credential{kind: misplaced}
-	case value == "":
+	case scheme == "":
 		return credential{kind: foreign}
 	}
 	return credential{kind: foreign, class: classBearer}
 }
 
+// cutScheme returns the scheme that a value begins with, and what follows it after a blank. Some servers accept a tab instead of the
+// space, or white space at the start.
+func cutScheme(value string) (scheme, rest string, more bool) {
+	value = trimBlanks(value)
+	for i := range len(value) {
+		if isBlank(value[i]) {
+			return value[:i], trimBlanks(value[i:]), true
+		}
+	}
+	return value, "", false
+}
+
+func trimBlanks(text string) string {
+	for text != "" && isBlank(text[0]) {
+		text = text[1:]
+	}
+	return text
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
 // joinsBasic reports whether Basic follows a comma, as where a proxy joins two headers. A token could hide behind the first, also
-// behind an empty one. In value, tabs are spaces.
+// behind an empty one.
 func joinsBasic(value string) bool {
 	_, rest, more := strings.Cut(value, ",")
 	for more {
-		scheme, _, ends := strings.Cut(strings.TrimLeft(rest, " "), " ")
-		if ends && username.Is("basic", []byte(scheme)) {
+		if scheme, _, ends := cutScheme(rest); ends && username.Is("basic", []byte(scheme)) {
 			return true
 		}
 		_, rest, more = strings.Cut(rest, ",")

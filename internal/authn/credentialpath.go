@@ -2,7 +2,6 @@ package authn
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"apitokens.dev/operator/internal/username"
@@ -54,61 +53,51 @@ var credentialPaths = [...]string{
 	"/*changemypassword.action",
 }
 
-// segmentPattern is a segment of a credentialPath: any characters may stand between the two parts if it has a star.
-type segmentPattern struct {
-	before, after string
-	star          bool
-}
-
-// credentialFolder is a segment of credentialPaths. One of them may end with it, and others go on below it.
+// credentialFolder is a segment of credentialPaths in lower case, up to its star and behind it.
 type credentialFolder struct {
-	segmentPattern
-
-	ends bool
-	// below are the segments that may follow, by what beginning returns for the segments that they match.
-	below [beginnings][]*credentialFolder
+	before, after string
+	below         []branch
 }
 
-// beginnings is the number of values of beginning.
-const beginnings = 32
-
-// beginning returns a number for the first character of a segment, the same for both cases of a letter. An empty segment matches only
-// patterns that are in each list.
-func beginning[T string | []byte](segment T) byte {
-	if len(segment) == 0 {
-		return 0
-	}
-	return segment[0] % beginnings
+// branch leads to the folder of a segment that may follow. It has what decides about most segments, so that a request reads little memory.
+type branch struct {
+	// first is the first character, or 0 if it may be any. shortest is the length of the shortest segment that matches.
+	first, shortest byte
+	// star means that longer segments may match too. ends means that one of credentialPaths ends here.
+	star, ends bool
+	to         *credentialFolder
 }
 
 var credentialRoot = func() (root credentialFolder) {
 	for _, pattern := range credentialPaths {
-		at := &root
+		at, last := &root, (*branch)(nil)
 		for segment := range strings.SplitSeq(pattern[1:], "/") {
-			at = at.folder(segment)
+			last = at.branch(segment)
+			at = last.to
 		}
-		at.ends = true
+		last.ends = true
 	}
 	return root
 }()
 
-// folder returns the folder below f with a pattern, and adds it if there is none.
-func (f *credentialFolder) folder(segment string) *credentialFolder {
+// branch returns the branch for a segment, and adds it if there is none.
+func (f *credentialFolder) branch(segment string) *branch {
 	before, after, star := strings.Cut(segment, "*")
-	p := segmentPattern{before, after, star}
-	for _, other := range slices.Concat(f.below[:]...) {
-		if other.segmentPattern == p {
-			return other
+	for i, b := range f.below {
+		if b.to.before == before && b.to.after == after && b.star == star {
+			return &f.below[i]
 		}
 	}
-	added := &credentialFolder{segmentPattern: p}
-	for i := range f.below {
-		if before == "" || i == int(beginning(before)) {
-			f.below[i] = append(f.below[i], added)
-		}
+	b := branch{shortest: byte(len(before) + len(after)), star: star, to: &credentialFolder{before: before, after: after}}
+	if before != "" {
+		b.first = initial(before)
 	}
-	return added
+	f.below = append(f.below, b)
+	return &f.below[len(f.below)-1]
 }
+
+// initial returns the first character of a segment, the same for both cases of a letter.
+func initial[T string | []byte](segment T) byte { return segment[0] | 0x20 }
 
 // issuesCredentials reports whether a canonical path is one of the credentialPaths or lies below one. The first segments do
 // not matter: products serve resources below other paths too.
@@ -124,15 +113,21 @@ func issuesCredentials(path []byte) bool {
 // covers reports whether one of the credentialPaths below f is a path, or a folder above it. The last segment of one matches with an
 // extension too.
 func (f *credentialFolder) covers(path []byte) bool {
-	if len(path) == 0 {
+	if len(path) < 2 {
 		return false
 	}
-	segment, rest := cutSegment(path)
-	bare := withoutExtension(segment)
-	extended := len(bare) < len(segment)
-	for _, b := range f.below[beginning(segment)] {
+	var segment, bare, rest []byte
+	for i := range f.below {
+		b := &f.below[i]
+		if b.first != 0 && b.first != initial(path[1:]) || int(b.shortest) >= len(path) {
+			continue
+		}
+		if segment == nil {
+			segment, rest = cutSegment(path)
+			bare = withoutExtension(segment)
+		}
 		exact := b.matches(segment)
-		if b.ends && (exact || extended && b.matches(bare)) || exact && b.covers(rest) {
+		if b.ends && (exact || b.matches(bare)) || exact && b.to.covers(rest) {
 			return true
 		}
 	}
@@ -157,10 +152,11 @@ func withoutExtension(segment []byte) []byte {
 
 // matches compares a segment with a pattern in lower case. It ignores the case of ASCII letters, as in usernames: it is better to
 // refuse too much.
-func (p *segmentPattern) matches(segment []byte) bool {
-	between := len(segment) - len(p.before) - len(p.after)
-	if between < 0 || between > 0 && !p.star {
+func (b *branch) matches(segment []byte) bool {
+	between := len(segment) - int(b.shortest)
+	if between < 0 || between > 0 && !b.star {
 		return false
 	}
-	return username.Is(p.before, segment[:len(p.before)]) && username.Is(p.after, segment[len(segment)-len(p.after):])
+	before, after := b.to.before, b.to.after
+	return username.Is(before, segment[:len(before)]) && username.Is(after, segment[len(segment)-len(after):])
 }

@@ -36,6 +36,9 @@ func canonicalPath(dst []byte, raw string) (path []byte, fault pathFault) {
 	if raw == "" || raw[0] != '/' {
 		return nil, ambiguous
 	}
+	if isCanonical(raw) {
+		return append(dst, raw...), faultless
+	}
 	for end := 0; end < len(raw); {
 		start := end + 1
 		end = len(raw)
@@ -53,6 +56,19 @@ func canonicalPath(dst []byte, raw string) (path []byte, fault pathFault) {
 		dst = append(dst, '/')
 	}
 	return dst, fault
+}
+
+// isCanonical reports whether a raw path is surely its own canonical path, as most are.
+func isCanonical(raw string) bool {
+	before := byte(0)
+	for i := range len(raw) {
+		c := raw[i]
+		if !plainInPath[c] && c != '/' || before == '/' && (c == '/' || c == '.') {
+			return false
+		}
+		before = c
+	}
+	return true
 }
 
 // appendSegment appends a slash and one raw segment, decoded. It appends nothing if the segment is empty.
@@ -76,12 +92,7 @@ func appendSegment(dst []byte, raw string) ([]byte, pathFault) {
 
 // appendDecoded decodes a raw segment once and appends it.
 func appendDecoded(dst []byte, raw string) (path []byte, fault pathFault) {
-	plain := 0
-	for plain < len(raw) && plainInPath[raw[plain]] {
-		plain++
-	}
-	dst = append(dst, raw[:plain]...)
-	for i := plain; i < len(raw); i++ {
+	for i := 0; i < len(raw); i++ {
 		c, encoded := percent.Decode(raw[i:])
 		switch {
 		case encoded:
