@@ -10,13 +10,14 @@ import (
 // A line is appended by hand: with slog, making it would take longer than the decision that it is about. The form is that of
 // slog.JSONHandler, byte by byte.
 
-// begin appends the beginning of a line, up to its message.
+// begin appends the beginning of a line, up to its message. level is one of those below.
 func begin(line []byte, now time.Time, level string) []byte {
 	line = appendTime(append(line, `{"time":"`...), now)
-	line = append(line, `","level":"`...)
-	line = append(line, level...)
-	return append(line, `","msg":"`...)
+	return append(line, level...)
 }
+
+// The levels of lines, with what stands around them.
+const levelInfo, levelWarn = `","level":"INFO","msg":"`, `","level":"WARN","msg":"`
 
 // second is a second in a time zone, as lines have it: the text before the fraction, and the one after it.
 type second struct {
@@ -52,21 +53,13 @@ func appendFraction(line []byte, nanoseconds int) []byte {
 	return line
 }
 
-// field appends a field with a text. Its key needs no escapes.
-func field(line []byte, key, text string) []byte {
-	line = append(line, ',', '"')
-	line = append(line, key...)
-	line = append(line, '"', ':')
-	return quote(line, text)
+// field appends a field with a text. before is what stands before the text: `,"key":"`.
+func field(line []byte, before, text string) []byte {
+	return append(escape(append(line, before...), text), '"')
 }
 
 // end appends the end of a line.
 func end(line []byte) []byte { return append(line, '}', '\n') }
-
-// quote appends a text as a JSON string.
-func quote(line []byte, text string) []byte {
-	return append(escape(append(line, '"'), text), '"')
-}
 
 // escape appends what a text is within a JSON string.
 func escape(line []byte, text string) []byte {

@@ -33,9 +33,9 @@ func newWords(c class) words {
 	case c.verdict == authn.Forbidden:
 		w.who = " has been refused with API Token ("
 	}
-	fields := field(field([]byte{'"'}, "verdict", c.verdict.String()), "reason", string(c.reason))
+	fields := field(field([]byte{'"'}, `,"verdict":"`, c.verdict.String()), `,"reason":"`, string(c.reason))
 	if c.verdict != authn.CannotDecide {
-		fields = field(fields, "site", clean(c.site.String()))
+		fields = field(fields, `,"site":"`, clean(c.site.String()))
 	}
 	w.fields = string(fields)
 	return w
@@ -85,31 +85,28 @@ func level(v authn.Verdict) string {
 	return levelInfo
 }
 
-// The levels of lines.
-const levelInfo, levelWarn = "INFO", "WARN"
-
 // appendTo appends the line of an exchange, which has the words of its class.
 func (x *Exchange) appendTo(line []byte, w *words) []byte {
 	line = x.appendMessage(begin(line, x.At, w.level), w)
 	line = append(line, w.fields...)
 	if x.Decision.Verdict == authn.CannotDecide { // its class names no site
-		line = field(line, "site", clean(x.Site.String()))
+		line = field(line, `,"site":"`, clean(x.Site.String()))
 	}
-	line = field(line, "user", x.Decision.User)
-	line = field(line, "claimedUser", clean(visible(x.Decision.Claimed)))
-	line = field(line, "tokenID", x.Decision.TokenID)
+	line = field(line, `,"user":"`, x.Decision.User)
+	line = field(line, `,"claimedUser":"`, clean(visible(x.Decision.Claimed)))
+	line = field(line, `,"tokenID":"`, x.Decision.TokenID)
 	line = x.appendClient(line)
-	line = field(line, "method", clean(x.Claimed.Method))
-	line = field(line, "path", clean(canonical(x.Claimed.Path)))
-	line = field(line, "requestID", clean(x.Claimed.RequestID))
-	line = field(line, "peer", x.Peer)
+	line = field(line, `,"method":"`, clean(x.Claimed.Method))
+	line = field(line, `,"path":"`, clean(canonical(x.Claimed.Path)))
+	line = field(line, `,"requestID":"`, clean(x.Claimed.RequestID))
+	line = field(line, `,"peer":"`, x.Peer)
 	return end(line)
 }
 
 // appendClient appends the address that the decision used. If there is none, it is the gateway's own text.
 func (x *Exchange) appendClient(line []byte) []byte {
 	if !x.Decision.Client.IsValid() {
-		return field(line, "client", clean(x.Claimed.Client))
+		return field(line, `,"client":"`, clean(x.Claimed.Client))
 	}
 	line = append(line, `,"client":"`...)
 	return append(x.Decision.Client.AppendTo(line), '"')
@@ -130,9 +127,9 @@ func (t tally) message() string {
 func (t tally) appendTo(line []byte, now time.Time) []byte {
 	line = append(begin(line, now, level(t.verdict)), t.message()...)
 	line = append(line, '"')
-	line = field(line, "verdict", t.verdict.String())
-	line = field(line, "reason", string(t.reason))
-	line = field(line, "site", t.label())
+	line = field(line, `,"verdict":"`, t.verdict.String())
+	line = field(line, `,"reason":"`, string(t.reason))
+	line = field(line, `,"site":"`, t.label())
 	line = append(line, `,"count":`...)
 	return end(strconv.AppendUint(line, t.count, 10))
 }
