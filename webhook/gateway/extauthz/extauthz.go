@@ -50,8 +50,8 @@ func (s *service) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.Ch
 		q.Ask(s.decider)
 	}
 	answer := response(&q.Decision)
-	q.At = time.Now()
-	q.Took = q.At.Sub(begun)
+	q.Took = time.Since(begun)
+	q.At = begun.Add(q.Took)
 	observe(&q.Exchange)
 	q.Free()
 	return answer, nil

@@ -10,9 +10,9 @@ import (
 
 // Use is one use of a token. Second is in Unix time. From is the zero Addr if unknown.
 type Use struct {
-	Token  authn.APITokenName
 	Second int64
 	From   netip.Addr
+	Token  authn.APITokenName
 }
 
 // queue keeps the newest use of each token until it is written. The next one to write is the one that has waited longest and
@@ -73,7 +73,7 @@ func (q *queue) put(u Use) bool {
 		case q.wake <- struct{}{}:
 		default:
 		}
-	case u == e.use || u.Second < e.use.Second:
+	case u.Second < e.use.Second, u.Second == e.use.Second && u.From == e.use.From: // a UID has one name
 		return true
 	}
 	e.use = u
