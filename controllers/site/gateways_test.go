@@ -599,6 +599,7 @@ func TestGatewaysAreWatched(t *testing.T) {
 	mended(middlewares, "tokens", `{"spec":{"forwardAuth":{"trustForwardHeader":true}}}`, "spec", "forwardAuth", "trustForwardHeader")
 	mended(ingresses, "jira-rest", `{"metadata":{"annotations":{"nginx.ingress.kubernetes.io/auth-url":"http://elsewhere"}}}`,
 		"metadata", "annotations", "nginx.ingress.kubernetes.io/auth-url")
+	mended(ingresses, "jira-rest", `{"metadata":{"labels":null}}`, "metadata", "labels")
 	w.remove(w.object(middlewares, w.ns, "tokens-clear"))
 	kubetest.Eventually(t, func() error {
 		if w.object(middlewares, w.ns, "tokens-clear") == nil {
