@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,12 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// publishAttempts is how often publish tries to write between the writes of others.
-const publishAttempts = 4
+const (
+	// publishAttempts is how often publish tries to write between the writes of others.
+	publishAttempts = 4
+	// mostFailures is how many failures end the mending of a pass. The API server may refuse each of very many writes.
+	mostFailures = 10
+)
 
 // publish writes the enrolment of a user. It reads the enrolment, then the working copy, and writes under the version that it
 // read: of two writers, the one that knows older facts fails, and reads again. change is applied last, if it is not nil.
@@ -145,23 +150,31 @@ func decodeEnrolment(s *corev1.Secret) enrolment.Enrolment {
 }
 
 // mend publishes the enrolments that do not agree with the working copies, as after a crash between two writes or a change of
-// the site, and removes those that nobody needs.
+// the site, and removes those that nobody needs. After some failures it leaves the others to the next pass. They come in no order, so
+// that those that fail each time hold up no others.
 func (p *pass) mend(ctx context.Context, all []state) error {
 	var errs []error
+	try := func(mended error) {
+		if mended != nil {
+			errs = append(errs, mended)
+		}
+	}
+	goesOn := func() bool { return len(errs) < mostFailures && ctx.Err() == nil }
 	readable := map[string]bool{}
-	for _, s := range all {
-		if !s.readable || ctx.Err() != nil {
+	for _, i := range rand.Perm(len(all)) { //nolint:gosec // no secret follows from it
+		s := all[i]
+		if !s.readable {
 			continue
 		}
 		name := enrolment.OfCopy(s.name)
 		readable[name] = true
-		if before := p.published[name]; describe(before, &s.credential, p.origin) != before {
-			errs = append(errs, p.publish(ctx, s.credential.User, nil))
+		if before := p.published[name]; goesOn() && describe(before, &s.credential, p.origin) != before {
+			try(p.publish(ctx, s.credential.User, nil))
 		}
 	}
 	for name := range p.published {
-		if !readable[name] && ctx.Err() == nil {
-			errs = append(errs, p.mendWithoutCopy(ctx, name))
+		if !readable[name] && goesOn() {
+			try(p.mendWithoutCopy(ctx, name))
 		}
 	}
 	return errors.Join(errs...)

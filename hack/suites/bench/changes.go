@@ -158,7 +158,7 @@ func (w *webhooks) seen(ctx context.Context, begun time.Time, status int, user, 
 				if times[i] = time.Since(begun); err != nil || got == status {
 					return err
 				}
-				time.Sleep(lookPause)
+				<-time.After(lookPause)
 			}
 		})
 	}
