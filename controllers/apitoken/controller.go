@@ -173,7 +173,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	}
 	if first {
 		if o, as, err := r.asFound(ctx, t); as && err == nil {
-			return ctrl.Result{RequeueAfter: r.lookAgain(name, o, false)}, nil
+			return later(r.lookAgain(name, o, false)), nil
 		}
 	}
 	o, err := r.pass(ctx, t)
@@ -190,7 +190,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	case err != nil && !refused, o.decision.step == remove:
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: r.lookAgain(name, o, refused || o.waits())}, nil
+	return later(r.lookAgain(name, o, refused || o.waits())), nil
+}
+
+// later has the next pass made after a time, and after everything that changes by then. So tokens that rotate in the same second, as many
+// that were applied together do, hold up nobody.
+func later(after time.Duration) ctrl.Result {
+	if after == 0 {
+		return ctrl.Result{}
+	}
+	return ctrl.Result{RequeueAfter: after, Priority: new(handler.LowPriority)}
 }
 
 // lookAgain has the product asked what the token waits for, and puts an APIToken at the end of its rounds. It returns the time to the

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
@@ -451,4 +453,33 @@ func TestNothingGoesThroughAll(t *testing.T) {
 		}
 	}
 	t.Log(few)
+}
+
+// Of many tokens that rotate in the same second, none comes before what changes then.
+func TestRotationsHoldUpNoChange(t *testing.T) {
+	c := newCrowd(t, 1)
+	var rotating tokensv1alpha1.APIToken
+	c.must(c.cache.Get(t.Context(), c.names[0], &rotating))
+	rotating.Spec.Rotation.IntervalDays = new(int32(2))
+	c.settle(&rotating)
+	result := c.reconcile(c.names[0])
+	if result.RequeueAfter != day {
+		t.Fatalf("the token comes again after %s", result.RequeueAfter)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		queue := priorityqueue.New[int]("rotations")
+		defer queue.ShutDown()
+		const many = 100
+		for i := range many {
+			queue.AddWithOpts(priorityqueue.AddOpts{After: result.RequeueAfter, Priority: result.Priority}, i)
+		}
+		<-time.After(result.RequeueAfter + time.Second)
+		queue.Add(many)
+		synctest.Wait()
+		for _, want := range []int{many, 0} {
+			if got, _ := queue.Get(); got != want {
+				t.Errorf("%d comes first, want %d", got, want)
+			}
+		}
+	})
 }
