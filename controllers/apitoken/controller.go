@@ -129,7 +129,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfNamespace), builder.OnlyMetadata,
 			builder.WithPredicates(watch.LabelsChanged(), watch.AfterStart())).
 		WatchesRawSource(r.found.Source()).WatchesRawSource(r.settled.Source()).WatchesRawSource(r.waiting.Source()).WatchesRawSource(r.Owners.source()).
-		WatchesRawSource(watch.Names(r.ofSecrets, secretPriority)).
+		WatchesRawSource(ofChanged(r.ofSecrets)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, ReconciliationTimeout: reconcileTimeout}).
 		Complete(tracing.Reconciler(r.Tracer, "APIToken", r.byName(mgr.GetClient())))
 	if err := errors.Join(err, r.watchSecrets(mgr), mgr.Add(r.found), mgr.Add(r.settled), mgr.Add(r.waiting)); err != nil {

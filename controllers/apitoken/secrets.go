@@ -9,18 +9,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/watch"
 )
 
-const (
-	// secretDelay is the time from a change of a watched Secret to the look at its APITokens. Changes that follow each other have one.
-	secretDelay = time.Second
-	// secretPriority is that of these looks. One write can cause very many, and they hold up no APIToken that itself changed.
-	secretPriority = handler.LowPriority / 2
-)
+// secretDelay is the time from a change of a watched Secret to the look at its APITokens. Changes that follow each other have one.
+const secretDelay = time.Second
+
+// ofChanged has a controller look at the APITokens whose Secret changed. One write can cause very many looks, so they hold up no APIToken
+// that itself changed, and take turns with the first looks at a start.
+func ofChanged(due <-chan watch.Due) source.Source { return watch.Names(due, handler.LowPriority) }
 
 // watchSecrets adds a controller that has passes made over the APITokens of each Secret that changes. The Secrets have a queue of their
 // own: one may change a thousand times a second, and ten thousand APITokens may name it.

@@ -2,6 +2,7 @@ package apitoken
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -9,9 +10,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
+	"apitokens.dev/operator/controllers/internal/watch"
+	"apitokens.dev/operator/hack/lib/kubetest"
 )
 
 // A change of an APIToken has its Secret read at once, as docs/reference/apitoken.md says, also while the controller starts.
@@ -53,6 +58,30 @@ func TestSecretThatChangesAtTheStartIsRead(t *testing.T) {
 	}
 	if f.add(name); !f.take(name) || len(f.read) != 0 {
 		t.Error("a change counts for longer than the next look")
+	}
+}
+
+// A Secret that many APITokens name holds up no APIToken that itself changed.
+func TestLooksForSecretsComeLast(t *testing.T) {
+	queue := priorityqueue.New[reconcile.Request]("test")
+	defer queue.ShutDown()
+	due := make(chan watch.Due)
+	if err := ofChanged(due).Start(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	for i := range atOnce {
+		due <- watch.Due{Object: types.NamespacedName{Name: strconv.Itoa(i)}}
+	}
+	kubetest.Eventually(t, func() error {
+		if queue.Len() < atOnce {
+			return errors.New("not all are queued")
+		}
+		return nil
+	})
+	changed := reconcile.Request{NamespacedName: types.NamespacedName{Name: "changed"}}
+	queue.Add(changed)
+	if first, _ := queue.Get(); first != changed {
+		t.Errorf("%s comes before an APIToken that changed", first)
 	}
 }
 
