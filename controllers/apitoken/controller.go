@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -27,21 +26,13 @@ import (
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 	"apitokens.dev/operator/controllers/admission"
-	"apitokens.dev/operator/controllers/index"
 	"apitokens.dev/operator/controllers/internal/apierror"
-	"apitokens.dev/operator/controllers/internal/packed"
 	"apitokens.dev/operator/controllers/internal/recheck"
 	"apitokens.dev/operator/controllers/internal/secretnames"
 	"apitokens.dev/operator/controllers/internal/watch"
-	"apitokens.dev/operator/internal/enrolment"
 	"apitokens.dev/operator/internal/manager"
-	"apitokens.dev/operator/internal/projection"
-	"apitokens.dev/operator/internal/record"
-	"apitokens.dev/operator/internal/recordstore"
 	"apitokens.dev/operator/internal/scope"
 	"apitokens.dev/operator/internal/tracing"
-	"apitokens.dev/operator/internal/upstream"
-	"apitokens.dev/operator/internal/username"
 )
 
 const (
@@ -193,81 +184,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, t *tokensv1alpha1.APIToken) 
 	return later(r.lookAgain(name, o, refused || o.waits())), nil
 }
 
-// later has the next pass made after a time, and after everything that changes by then. So tokens that rotate in the same second, as many
-// that were applied together do, hold up nobody.
-func later(after time.Duration) ctrl.Result {
-	if after == 0 {
-		return ctrl.Result{}
-	}
-	return ctrl.Result{RequeueAfter: after, Priority: new(handler.LowPriority)}
-}
-
-// lookAgain has the product asked what the token waits for, and puts an APIToken at the end of its rounds. It returns the time to the
-// next pass that has to be sooner, or 0.
-func (r *Reconciler) lookAgain(name types.NamespacedName, o outcome, waits bool) time.Duration {
-	if since := o.state.asksSince(); !since.IsZero() && !o.state.now.Before(since) && r.Ask != nil {
-		site := types.NamespacedName{Namespace: o.state.site.Namespace, Name: o.state.site.Name}
-		r.Ask(site, upstream.SecretName(site.Namespace, site.Name, username.Fold(o.state.token.Spec.User)), since)
-	}
-	if o.state.record != nil {
-		r.Owners.forget(o.state.token.UID)
-	}
-	after := o.state.wakeAfter()
-	if r.settled == nil || o.state.hasFreshSecret() {
-		after = earlier(after, recheckPeriod)
-	}
-	if r.settled == nil {
-		return after
-	}
-	r.settled.Add(name)
-	if waits {
-		r.waiting.Add(name)
-	} else {
-		r.waiting.Remove(name)
-	}
-	return after
-}
-
-// earlier returns the shorter of two times, of which 0 is never.
-func earlier(a, b time.Duration) time.Duration {
-	if a == 0 || b == 0 {
-		return max(a, b)
-	}
-	return min(a, b)
-}
-
-// waits reports whether a pass left something to do that no event tells of.
-func (o outcome) waits() bool {
-	return o.decision.step == blocked && !slices.Contains(evented, o.decision.reason) || len(o.state.refused) > 0
-}
-
-// evented are the reasons of tokens that wait for nothing that a Secret in their namespace says. A change of the site, or of the
-// object that they do wait for, comes as an event.
-var evented = []string{
-	tokensv1alpha1.ReasonSuspended, tokensv1alpha1.ReasonExpired, tokensv1alpha1.ReasonUpstreamCredentialMissing,
-	tokensv1alpha1.ReasonRevokedByEpoch, tokensv1alpha1.ReasonEpochPending, tokensv1alpha1.ReasonDeclaredUnguarded, tokensv1alpha1.ReasonSiteNotFound,
-	tokensv1alpha1.ReasonSiteInvalid, tokensv1alpha1.ReasonNamespaceNotAllowed, tokensv1alpha1.ReasonUserBlocked,
-	tokensv1alpha1.ReasonOwnerChanged, tokensv1alpha1.ReasonIdentityNotRepresentable,
-}
-
-// hasFreshSecret reports whether a secret of the record is so new that another writer may not have seen it.
-func (s state) hasFreshSecret() bool {
-	return s.record != nil && slices.ContainsFunc(s.record.Entries, func(e record.Entry) bool { return s.now.Sub(e.Issued) < freshness })
-}
-
-// wakeAfter returns the time until the passing of time changes something, or 0 if it does not.
-func (s state) wakeAfter() (after time.Duration) {
-	if s.site == nil {
-		return 0
-	}
-	for _, t := range [...]time.Time{s.end(), s.nextRotation(), s.site.Spec.IssuedAfter.Time, s.asksSince()} {
-		if left := t.Sub(s.now); left > 0 {
-			after = earlier(after, left)
-		}
-	}
-	return after
-}
-
 // outcome is the result of a pass.
 type outcome struct {
 	state    state
@@ -359,111 +275,3 @@ func (r *Reconciler) decideLive(ctx context.Context, s *observed) (decision, err
 }
 
 var errUnsettled = errors.New("the APIToken did not settle: something else keeps changing its Secrets")
-
-// tokensOfSite returns requests for the APITokens of a site.
-func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []reconcile.Request {
-	return r.tokensAt(ctx, site.GetNamespace(), site.GetName())
-}
-
-func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {
-	return r.list(ctx, everyone, client.MatchingFields{index.BySite: index.Site(namespace, site)})
-}
-
-// tokensOfNamespace returns requests for the APITokens of a namespace that refer to sites elsewhere, and for those that were
-// created with a token of the namespace.
-func (r *Reconciler) tokensOfNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
-	if !r.Scope.Has(namespace.GetName()) {
-		return nil
-	}
-	elsewhere := func(t *tokensv1alpha1.APIToken) bool { return t.SiteNamespace() != t.Namespace }
-	return append(r.list(ctx, elsewhere, client.InNamespace(namespace.GetName())),
-		r.list(ctx, everyone, client.MatchingFields{index.ByParent: namespace.GetName()})...)
-}
-
-func everyone(*tokensv1alpha1.APIToken) bool { return true }
-
-// concernsTokens reports whether an update of a Secret can change what is decided about an APIToken. A new licence or authority of a
-// site cannot, nor a renewed personal access token.
-func concernsTokens(old, now client.Object) bool {
-	before, after := packed.Secret(old), packed.Secret(now)
-	if before == nil || after == nil {
-		return true
-	}
-	switch after.Type {
-	case projection.SecretType:
-		was, err := projection.Decode(before.Data[projection.DataKey])
-		is, unreadable := projection.Decode(after.Data[projection.DataKey])
-		return err != nil || unreadable != nil || !was.IssuedAfter.Equal(is.IssuedAfter) || !was.LimitsSince.Equal(is.LimitsSince)
-	case upstream.SecretType:
-		was, err := upstream.Decode(before.Data[upstream.DataKey])
-		is, unreadable := upstream.Decode(after.Data[upstream.DataKey])
-		return err != nil || unreadable != nil || was.Origin != is.Origin || was.Usable() != is.Usable() || was.UserKey != is.UserKey
-	case enrolment.SecretType:
-		was, err := enrolment.Decode(before.Data[enrolment.DataKey])
-		is, unreadable := enrolment.Decode(after.Data[enrolment.DataKey])
-		return err != nil || unreadable != nil || was.UserKey != is.UserKey || was.Name != is.Name || !was.Checked.Equal(is.Checked)
-	default:
-		return true
-	}
-}
-
-// tokensOfSecret returns requests for the APITokens of a record, an upstream credential, an enrolment or the projection of a site, or
-// for all after a change of the admission policies. A damaged Secret names no APIToken: the next periodic pass finds it.
-func (r *Reconciler) tokensOfSecret(ctx context.Context, o client.Object) []reconcile.Request {
-	if !slices.Contains(typesOfTokens, packed.SecretType(o)) {
-		return nil
-	}
-	s := packed.Secret(o)
-	switch {
-	case s.Type == admission.SecretType && s.Namespace == r.Namespace:
-		return r.list(ctx, everyone)
-	case s.Type == record.SecretType && s.Namespace == r.Namespace:
-		if stored, err := record.Decode(s.Data[record.DataKey]); err == nil {
-			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: stored.APIToken.Namespace, Name: stored.APIToken.Name}}}
-		}
-	case s.Type == projection.SecretType && s.Namespace == r.Namespace:
-		if p, err := projection.Decode(s.Data[projection.DataKey]); err == nil {
-			return r.tokensAt(ctx, p.Namespace, p.Site)
-		}
-	case s.Type == upstream.SecretType && s.Namespace == r.CredentialsNamespace:
-		if c, err := upstream.Decode(s.Data[upstream.DataKey]); err == nil {
-			return r.list(ctx, everyone, client.MatchingFields{index.ByOwner: index.Owner(c.Namespace, c.Site, c.User)})
-		}
-	case s.Type == enrolment.SecretType && s.Namespace == r.Namespace:
-		if e, err := enrolment.Decode(s.Data[enrolment.DataKey]); err == nil {
-			return r.list(ctx, r.lacksOwner(ctx), client.MatchingFields{index.ByOwner: index.Owner(e.Namespace, e.Site, e.User)})
-		}
-	}
-	return nil
-}
-
-// lacksOwner reports for an APIToken whether its record in the cache has no owner. Only these depend on the user's enrolment, which
-// changes every few hours.
-func (r *Reconciler) lacksOwner(ctx context.Context) func(*tokensv1alpha1.APIToken) bool {
-	return func(t *tokensv1alpha1.APIToken) bool {
-		s, err := getSecret(ctx, r.Client, r.Namespace, string(t.UID))
-		if err != nil || s == nil {
-			return true
-		}
-		stored, err := recordstore.Decode(s)
-		return err != nil || stored.UserKey == ""
-	}
-}
-
-// typesOfTokens are those of the Secrets that tokensOfSecret reads.
-var typesOfTokens = []corev1.SecretType{admission.SecretType, record.SecretType, projection.SecretType, upstream.SecretType, enrolment.SecretType}
-
-func (r *Reconciler) list(ctx context.Context, wanted func(*tokensv1alpha1.APIToken) bool, scope ...client.ListOption) []reconcile.Request {
-	var list tokensv1alpha1.APITokenList
-	if err := r.Client.List(ctx, &list, scope...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Listing APITokens to reconcile")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range list.Items {
-		if wanted(&list.Items[i]) {
-			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-		}
-	}
-	return requests
-}
