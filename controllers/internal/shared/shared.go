@@ -1,18 +1,7 @@
 // Package shared lets passes that run at the same time share what they ask the API server.
 package shared
 
-import (
-	"sync"
-	"time"
-)
-
-const (
-	// restShare is how long nothing is observed after an observation, in times of its own length. So under load the API server spends a
-	// quarter of the time on it at most, and many calls share the next one.
-	restShare = 3
-	// longestRest limits that: others wait for the next one.
-	longestRest = 100 * time.Millisecond
-)
+import "sync"
 
 // Observations lets calls share an observation that began after each of them. So no call rests on anything older than itself, and many
 // calls at once cost little more than one. The zero value is ready for use.
@@ -23,13 +12,11 @@ type Observations[T any] struct {
 	next, last *observation[T]
 }
 
-// observation is one observation. The rest is set before done is closed.
+// observation is one observation. result and good are set before done is closed.
 type observation[T any] struct {
 	done   chan struct{}
 	result T
 	good   bool
-	// rested is when the next one may begin.
-	rested time.Time
 }
 
 // Do returns the result of observe, or that of another call if it began after this one and is good. Results that are not good count
@@ -64,13 +51,9 @@ func (s *Observations[T]) make(o, before *observation[T], observe func() (T, boo
 	defer close(o.done)
 	if before != nil {
 		<-before.done
-		<-time.After(time.Until(before.rested))
 	}
 	s.mu.Lock()
 	s.next = nil
 	s.mu.Unlock()
-	begun := time.Now()
 	o.result, o.good = observe()
-	now := time.Now()
-	o.rested = now.Add(min(restShare*now.Sub(begun), longestRest))
 }

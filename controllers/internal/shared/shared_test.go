@@ -4,7 +4,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 // While an observation is made, all who come share the next one. None gets one that began before it came.
@@ -76,41 +75,4 @@ func TestBadObservationsAreNotShared(t *testing.T) {
 			t.Errorf("results %v", got)
 		}
 	})
-}
-
-// Between two observations there is a rest for which others wait. A call that comes later does not.
-func TestObservationsRest(t *testing.T) {
-	for name, c := range map[string]struct{ takes, rest time.Duration }{
-		"of a quick answer": {5 * time.Millisecond, 15 * time.Millisecond},
-		"of a slow answer":  {time.Second, longestRest},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var s Observations[time.Time]
-				observe := func() (time.Time, bool) {
-					begun := time.Now()
-					<-time.After(c.takes)
-					return begun, true
-				}
-				begun := time.Now()
-				var calls sync.WaitGroup
-				for range 3 {
-					calls.Go(func() {
-						if got := s.Do(observe).Sub(begun); got != 0 && got != c.takes+c.rest {
-							t.Errorf("an observation began after %s", got)
-						}
-					})
-				}
-				calls.Wait()
-				if got := time.Since(begun); got != 2*c.takes+c.rest {
-					t.Errorf("all took %s", got)
-				}
-				<-time.After(c.rest)
-				begun = time.Now()
-				if got := s.Do(observe).Sub(begun); got != 0 {
-					t.Errorf("a later one waited for %s", got)
-				}
-			})
-		})
-	}
 }
