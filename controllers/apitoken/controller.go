@@ -113,7 +113,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int, ticker cloc
 	err := ctrl.NewControllerManagedBy(mgr).
 		For(&tokensv1alpha1.APIToken{}, builder.WithPredicates(r.changed())).
 		Watches(&tokensv1alpha1.AtlassianSite{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSite),
-			builder.WithPredicates(r.siteChanged(), watch.AfterStart())).
+			builder.WithPredicates(watch.SpecChanged(), watch.AfterStart())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tokensOfSecret),
 			builder.WithPredicates(watch.AfterStart(), r.created.byOthers(r.Namespace),
 				predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concernsTokens(e.ObjectOld, e.ObjectNew) }})).

@@ -21,9 +21,14 @@ import (
 	"apitokens.dev/operator/internal/upstream"
 )
 
-// tokensOfSite returns requests for the APITokens of a site.
+// tokensOfSite returns requests for the APITokens of a site that changed. The next look at each reads the Secret, also if it is the first
+// one.
 func (r *Reconciler) tokensOfSite(ctx context.Context, site client.Object) []reconcile.Request {
-	return r.tokensAt(ctx, site.GetNamespace(), site.GetName())
+	all := r.tokensAt(ctx, site.GetNamespace(), site.GetName())
+	for _, of := range all {
+		r.found.changed(of.NamespacedName)
+	}
+	return all
 }
 
 func (r *Reconciler) tokensAt(ctx context.Context, namespace, site string) []reconcile.Request {

@@ -30,7 +30,7 @@ type found struct {
 	// waiting are those that did not come up, beside some that are not in names any more. queued came up.
 	waiting []types.NamespacedName
 	queued  map[types.NamespacedName]struct{}
-	// read are those whose Secret changed before the next look at them.
+	// read are those whose Secret the next look has to read.
 	read map[types.NamespacedName]struct{}
 	// more has a value if another name may come up. It is nil if none comes up by itself, outside a manager.
 	more chan struct{}
@@ -56,16 +56,12 @@ func (f *found) add(name types.NamespacedName) {
 	}
 }
 
-// allSeen reports whether nothing waits for its first look.
-func (f *found) allSeen() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.names) == 0
-}
-
-// changed notes that the Secret of an object changed, maybe before add: two watches report in no order. The next look at it is not the
-// first one.
+// changed notes that the Secret of an object has to be read, maybe before add: two watches report in no order. The next look at it is not
+// the first one. A nil found notes nothing.
 func (f *found) changed(name types.NamespacedName) {
+	if f == nil {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.read[name] = struct{}{}
@@ -81,7 +77,9 @@ func (f *found) take(name types.NamespacedName) bool {
 	_, is := f.names[name]
 	_, read := f.read[name]
 	delete(f.names, name)
-	delete(f.read, name)
+	if delete(f.read, name); read && len(f.read) == 0 {
+		f.read = map[types.NamespacedName]struct{}{} // as below
+	}
 	if _, came := f.queued[name]; came {
 		delete(f.queued, name)
 		f.signal()
@@ -166,19 +164,6 @@ func (f *found) noted() predicate.Predicate {
 // changed passes what a pass is made for, and notes the APITokens of the initial list.
 func (r *Reconciler) changed() predicate.Predicate {
 	return predicate.And(watch.SpecOrMetadataChanged(), r.found.noted())
-}
-
-// siteChanged passes what changes a site. The next look at each of its APITokens reads the Secret, also if it is the first one.
-func (r *Reconciler) siteChanged() predicate.Predicate {
-	return predicate.And(watch.SpecChanged(), predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		if r.found.allSeen() {
-			return true
-		}
-		for _, of := range r.tokensOfSite(context.Background(), e.ObjectNew) {
-			r.found.take(of.NamespacedName)
-		}
-		return true
-	}})
 }
 
 // asFound looks at an APIToken as if its Secret were as the status says. It returns false if there is anything to do, or anything

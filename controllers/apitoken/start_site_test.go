@@ -3,9 +3,7 @@ package apitoken
 import (
 	"testing"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	tokensv1alpha1 "apitokens.dev/operator/api/v1alpha1"
 )
@@ -13,18 +11,33 @@ import (
 // A change of a site has the Secret of each of its APITokens read once, as docs/reference/performance.md says, also while the
 // controller starts.
 func TestChangeOfASiteAtTheStartHasSecretsRead(t *testing.T) {
-	c := newCrowd(t, 3)
-	c.reconciler.found = &found{names: map[types.NamespacedName]struct{}{}}
-	for _, name := range c.names {
-		c.reconciler.found.add(name)
+	for _, listedFirst := range []bool{true, false} {
+		changeSiteAtTheStart(t, listedFirst)
 	}
-	var before tokensv1alpha1.AtlassianSite
-	c.must(c.cache.Get(t.Context(), client.ObjectKey{Namespace: "jira", Name: "main"}, &before))
-	now := before.DeepCopy()
-	now.Generation, now.Spec.BaseURL = 2, "https://issues.example"
-	c.put(now)
-	if !c.reconciler.siteChanged().Update(event.UpdateEvent{ObjectOld: &before, ObjectNew: now}) {
-		t.Fatal("the change of a site leads to no pass")
+}
+
+// changeSiteAtTheStart has the change of the site come before the initial list of APITokens, or after it.
+func changeSiteAtTheStart(t *testing.T, listedFirst bool) {
+	t.Helper()
+	c := newCrowd(t, 3)
+	c.reconciler.found = newFound(nil)
+	list := func() {
+		for _, name := range c.names {
+			c.reconciler.found.add(name)
+		}
+	}
+	if listedFirst {
+		list()
+	}
+	var site tokensv1alpha1.AtlassianSite
+	c.must(c.cache.Get(t.Context(), client.ObjectKey{Namespace: "jira", Name: "main"}, &site))
+	site.Spec.BaseURL = "https://issues.example"
+	c.put(&site)
+	if requests := c.reconciler.tokensOfSite(t.Context(), &site); len(requests) != len(c.names) {
+		t.Fatalf("the change of a site leads to %d passes", len(requests))
+	}
+	if !listedFirst {
+		list()
 	}
 	var token tokensv1alpha1.APIToken
 	c.must(c.cache.Get(t.Context(), c.names[0], &token))
