@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,10 @@ import (
 
 // observationTimeout limits an observation and a probe, because others wait for their end.
 const observationTimeout = 10 * time.Second
+
+// observationRest is how long nothing is observed after an observation, in times of its own length: it reads all policies at once, and
+// those who wait share the next one.
+const observationRest = 3
 
 // Guard knows whether the admission policies are in force, and since when.
 type Guard struct {
@@ -75,7 +80,7 @@ func (g *Guard) Stored(ctx context.Context) (State, error) {
 // Observe reads the policies from the API server, updates the memory, and returns the state. Calls at the same time share an
 // observation that began after each of them.
 func (g *Guard) Observe(ctx context.Context) (State, error) {
-	o := g.observed.Do(func() (observedState, bool) {
+	o := g.observed.Do(observationRest, func() (observedState, bool) {
 		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
 		defer cancel()
 		m, err := g.update(ctx, func(memory) (time.Time, error) { return time.Time{}, nil })
@@ -106,7 +111,7 @@ func (g *Guard) Check(ctx context.Context, t *tokensv1alpha1.APIToken) (State, e
 // probe asks the API server in the namespace of t. Every other answer than a refusal may be due to t itself, so it is not shared.
 func (g *Guard) probe(ctx context.Context, t *tokensv1alpha1.APIToken) probed {
 	in, _ := g.probed.LoadOrStore(t.Namespace, new(shared.Observations[probed]))
-	return in.(*shared.Observations[probed]).Do(func() (probed, bool) { //nolint:forcetypeassert // there is nothing else
+	return in.(*shared.Observations[probed]).Do(0, func() (probed, bool) { //nolint:forcetypeassert // there is nothing else
 		ctx, cancel := context.WithTimeout(ctx, observationTimeout)
 		defer cancel()
 		err := probe(ctx, g.Client, t)
@@ -151,25 +156,31 @@ func (g *Guard) update(ctx context.Context, notBefore func(memory) (time.Time, e
 	return m, g.write(ctx, stored, m)
 }
 
+// installed reads all policies and bindings at the same time. New tokens wait for it.
 func (g *Guard) installed(ctx context.Context) (installed, error) {
 	in := installed{map[string]*admissionv1.ValidatingAdmissionPolicy{}, map[string]*admissionv1.ValidatingAdmissionPolicyBinding{}}
-	for _, p := range policies {
-		var policy admissionv1.ValidatingAdmissionPolicy
-		switch err := g.Live.Get(ctx, client.ObjectKey{Name: p.name}, &policy); {
-		case err == nil:
-			in.policies[p.name] = &policy
-		case !apierrors.IsNotFound(err):
-			return in, fmt.Errorf("reading the admission policy %s: %w", p.name, err)
-		}
-		var binding admissionv1.ValidatingAdmissionPolicyBinding
-		switch err := g.Live.Get(ctx, client.ObjectKey{Name: p.name}, &binding); {
-		case err == nil:
-			in.bindings[p.name] = &binding
-		case !apierrors.IsNotFound(err):
-			return in, fmt.Errorf("reading the binding of the admission policy %s: %w", p.name, err)
-		}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	read := func(name, what string, into client.Object, found func()) {
+		group.Go(func() error {
+			switch err := g.Live.Get(ctx, client.ObjectKey{Name: name}, into); {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return fmt.Errorf("reading the %s %s: %w", what, name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found()
+			return nil
+		})
 	}
-	return in, nil
+	for _, p := range policies {
+		policy, binding := &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}
+		read(p.name, "admission policy", policy, func() { in.policies[p.name] = policy })
+		read(p.name, "binding of the admission policy", binding, func() { in.bindings[p.name] = binding })
+	}
+	return in, group.Wait()
 }
 
 // read returns the Secret with the memory, or nil if there is none.

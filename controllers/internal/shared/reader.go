@@ -46,7 +46,7 @@ func (r *Reader) Get(ctx context.Context, name client.ObjectKey, into client.Obj
 		return r.Reader.Get(ctx, name, into, opts...)
 	}
 	key := fmt.Sprintf("%T/%s/%s", into, into.GetObjectKind().GroupVersionKind(), name)
-	got := r.use(key).Do(func() (read, bool) {
+	got := r.use(key).Do(0, func() (read, bool) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), getTimeout)
 		defer cancel()
 		object := into.DeepCopyObject().(client.Object) //nolint:forcetypeassert // so is into

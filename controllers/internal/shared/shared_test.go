@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // While an observation is made, all who come share the next one. None gets one that began before it came.
@@ -20,14 +21,14 @@ func TestSharedObservations(t *testing.T) {
 		}
 		var calls sync.WaitGroup
 		calls.Go(func() {
-			if got := s.Do(observe); got != 1 {
+			if got := s.Do(0, observe); got != 1 {
 				t.Errorf("the first call got observation %d", got)
 			}
 		})
 		<-first
 		for range 20 {
 			calls.Go(func() {
-				if got := s.Do(observe); got != 2 {
+				if got := s.Do(0, observe); got != 2 {
 					t.Errorf("got observation %d, want the one that began after all of them came", got)
 				}
 			})
@@ -35,7 +36,7 @@ func TestSharedObservations(t *testing.T) {
 		synctest.Wait()
 		close(wait)
 		calls.Wait()
-		if got := s.Do(observe); got != 3 || made != 3 {
+		if got := s.Do(0, observe); got != 3 || made != 3 {
 			t.Errorf("a later call got observation %d of %d, want one of its own", got, made)
 		}
 	})
@@ -48,7 +49,7 @@ func TestBadObservationsAreNotShared(t *testing.T) {
 		first, wait := make(chan struct{}), make(chan struct{})
 		var calls sync.WaitGroup
 		calls.Go(func() {
-			s.Do(func() (int, bool) {
+			s.Do(0, func() (int, bool) {
 				close(first)
 				<-wait
 				return -1, true
@@ -59,7 +60,7 @@ func TestBadObservationsAreNotShared(t *testing.T) {
 		got := map[int]int{}
 		for i := range 5 {
 			calls.Go(func() {
-				result := s.Do(func() (int, bool) { return i, false })
+				result := s.Do(0, func() (int, bool) { return i, false })
 				mu.Lock()
 				defer mu.Unlock()
 				got[result]++
@@ -75,4 +76,41 @@ func TestBadObservationsAreNotShared(t *testing.T) {
 			t.Errorf("results %v", got)
 		}
 	})
+}
+
+// Between two observations there is a rest for which others wait. A call that comes later does not.
+func TestObservationsRest(t *testing.T) {
+	for name, c := range map[string]struct{ takes, rest time.Duration }{
+		"of a quick answer": {5 * time.Millisecond, 15 * time.Millisecond},
+		"of a slow answer":  {time.Second, longestRest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var s Observations[time.Time]
+				observe := func() (time.Time, bool) {
+					begun := time.Now()
+					<-time.After(c.takes)
+					return begun, true
+				}
+				begun := time.Now()
+				var calls sync.WaitGroup
+				for range 3 {
+					calls.Go(func() {
+						if got := s.Do(3, observe).Sub(begun); got != 0 && got != c.takes+c.rest {
+							t.Errorf("an observation began after %s", got)
+						}
+					})
+				}
+				calls.Wait()
+				if got := time.Since(begun); got != 2*c.takes+c.rest {
+					t.Errorf("all took %s", got)
+				}
+				<-time.After(c.rest)
+				begun = time.Now()
+				if got := s.Do(3, observe).Sub(begun); got != 0 {
+					t.Errorf("a later one waited for %s", got)
+				}
+			})
+		})
+	}
 }

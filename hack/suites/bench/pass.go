@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -184,6 +185,7 @@ func (c *cluster) reconcilers(ctx context.Context) (*apitoken.Reconciler, *site.
 type remembered struct {
 	kube.Reader
 
+	mu    sync.Mutex
 	known map[string]answered
 }
 
@@ -204,6 +206,8 @@ func (r *remembered) List(ctx context.Context, into kube.ObjectList, opts ...kub
 }
 
 func (r *remembered) once(question string, into runtime.Object, ask func() error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	known, ok := r.known[question]
 	if !ok {
 		known.err = ask()
