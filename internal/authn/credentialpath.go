@@ -53,10 +53,10 @@ var credentialPaths = [...]string{
 	"/*changemypassword.action",
 }
 
-// credentialFolder is a segment of credentialPaths in lower case, up to its star and behind it.
+// credentialFolder is a segment of credentialPaths: the whole, up to its star, and behind it.
 type credentialFolder struct {
-	before, after string
-	below         []branch
+	segment, before, after string
+	below                  []branch
 }
 
 // branch leads to the folder of a segment that may follow. It has what decides about most segments, so that a request reads little memory.
@@ -82,13 +82,13 @@ var credentialRoot = func() (root credentialFolder) {
 
 // branch returns the branch for a segment, and adds it if there is none.
 func (f *credentialFolder) branch(segment string) *branch {
-	before, after, star := strings.Cut(segment, "*")
 	for i, b := range f.below {
-		if b.to.before == before && b.to.after == after && b.star == star {
+		if b.to.segment == segment {
 			return &f.below[i]
 		}
 	}
-	b := branch{shortest: byte(len(before) + len(after)), star: star, to: &credentialFolder{before: before, after: after}}
+	before, after, star := strings.Cut(segment, "*")
+	b := branch{shortest: byte(len(before) + len(after)), star: star, to: &credentialFolder{segment: segment, before: before, after: after}}
 	if before != "" {
 		b.first = initial(before)
 	}
@@ -103,7 +103,7 @@ func initial[T string | []byte](segment T) byte { return segment[0] | 0x20 }
 // not matter: products serve resources below other paths too.
 func issuesCredentials(path []byte) bool {
 	for i, c := range path {
-		if c == '/' && i+1 < len(path) && credentialRoot.covers(path[i:]) {
+		if c == '/' && credentialRoot.covers(path[i:]) {
 			return true
 		}
 	}

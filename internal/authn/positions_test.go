@@ -81,6 +81,25 @@ func TestPositionsAgainstModel(t *testing.T) {
 	}
 }
 
+// A look-up reads few cells, whether there is what it looks for or not.
+func TestLookUpsAreShort(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	p, hashes := newPositions(), make([]uint32, 1<<13)
+	for i := range hashes {
+		hashes[i] = random.Uint32() | 1
+		p.add(hashes[i], position(i))
+	}
+	read := 0
+	for _, hash := range hashes {
+		for _, of := range []uint32{hash, random.Uint32() | 1} {
+			read += 1 + (p.seek(p.home(of), of)-p.home(of)+len(p.cells))%len(p.cells)
+		}
+	}
+	if average := float64(read) / float64(2*len(hashes)); average > 2.5 {
+		t.Errorf("a look-up reads %.1f cells", average)
+	}
+}
+
 // Different unknown ids have different decoys: with one for all, it would always be in the processor's cache.
 func TestDecoysDiffer(t *testing.T) {
 	const tokens = 1000
