@@ -13,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 const resultFile = "bin/bench.json"
@@ -31,6 +34,7 @@ func main() {
 }
 
 func start(arguments []string) error {
+	ctrl.SetLogger(logr.Discard()) // the libraries say nothing that belongs to the table
 	if len(arguments) > 0 && roles[arguments[0]] != nil {
 		return roles[arguments[0]](arguments[1:])
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"maps"
 	"os"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -124,5 +127,37 @@ func TestRunFailsWithWhatIsNotAllowed(t *testing.T) {
 func TestSurvivorsNeedAReason(t *testing.T) {
 	if _, err := parseAllowed("\n```survivors\n" + listed + "```\n\n## Next\n"); err == nil {
 		t.Error("survivors were allowed without a reason")
+	}
+}
+
+// The list of allowed survivors names mutants that are there: a line that changed is judged again.
+func TestAllowedSurvivorsAreMutants(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/explanation/mutants.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed, err := parseAllowed(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := map[string]bool{}
+	for name := range allowed {
+		folders["../../../"+path.Dir(strings.Fields(name)[0])] = true
+	}
+	packages, err := load(t.Context(), slices.Sorted(maps.Keys(folders)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages {
+		found, err := p.mutants(regexp.MustCompile(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range found {
+			delete(allowed, m.name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(allowed)) {
+		t.Errorf("this is no mutant, so the line changed: %s", name)
 	}
 }
