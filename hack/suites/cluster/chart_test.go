@@ -4,14 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -55,13 +51,7 @@ func TestChart(t *testing.T) {
 		t.Error("the token became another one")
 	}
 	// The account of the controller before was deleted before it could give up the lead.
-	eventually(t, "the new controller to lead", time.Minute, func(context.Context) error {
-		leader := admin(t, "--namespace", cluster.System, "get", "lease", "apitoken-controller", "--output", "jsonpath={.spec.holderIdentity}")
-		if !slices.ContainsFunc(pods(t), func(p corev1.Pod) bool { return strings.HasPrefix(leader, p.Name+"_") }) {
-			return fmt.Errorf("%s leads", leader)
-		}
-		return nil
-	})
+	awaitLeader(t)
 	remove(t, func() {
 		helm(t, "uninstall", "apitoken-operator", "--namespace", cluster.System, "--wait", "--timeout=3m")
 		admin(t, "delete", "crd", "apitokens.apitokens.dev", "atlassiansites.apitokens.dev", "--timeout=1m")

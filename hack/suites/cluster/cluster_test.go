@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,18 @@ func expectPods(t *testing.T, want map[string]int) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("these pods run: %v, want %v", got, want)
 	}
+}
+
+// awaitLeader waits until one of the controllers that run leads. A new one may have to wait until the lease of the last one has ended.
+func awaitLeader(t *testing.T) {
+	t.Helper()
+	eventually(t, "the new controller to lead", time.Minute, func(context.Context) error {
+		leader := admin(t, "--namespace", cluster.System, "get", "lease", "apitoken-controller", "--output", "jsonpath={.spec.holderIdentity}")
+		if !slices.ContainsFunc(pods(t), func(p corev1.Pod) bool { return strings.HasPrefix(leader, p.Name+"_") }) {
+			return fmt.Errorf("%s leads", leader)
+		}
+		return nil
+	})
 }
 
 // remove removes the operator as docs/how-to/remove.md says, and fails if anything is left.

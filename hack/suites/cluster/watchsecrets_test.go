@@ -47,4 +47,5 @@ func watchedSecrets(t *testing.T) {
 		}
 		return errors.Join(err, errors.New(out))
 	})
+	awaitLeader(t) // tests go on to delete what only a controller cleans up
 }
