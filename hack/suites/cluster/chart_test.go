@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"apitokens.dev/operator/hack/lib/cluster"
 	"apitokens.dev/operator/hack/lib/controlplane"
 )
