@@ -137,27 +137,40 @@ func (c *countingReader) of(name string) int {
 	return c.reads[name]
 }
 
-// Changes that follow each other have one pass. Those of Secrets without a token have none.
-func TestWatchedSecretsCostLittle(t *testing.T) {
+// newBusyWorld returns a world whose controller watches Secrets, and an APIToken that follows the one that source writes for "busy".
+func newBusyWorld(t *testing.T, wrap func(*world, ctrl.Manager) error) (*world, *tokensv1alpha1.APIToken) {
+	t.Helper()
 	w := newWorld(t)
 	w.maySeeSecrets()
 	tok := w.importing("busy", tokensv1alpha1.ImportFollow)
 	w.source("busy", firstImport)
 	w.create(tok)
 	w.reconcile(tok, tokensv1alpha1.ReasonImported)
+	w.awaitFirstPass(w.manage(watchingSecrets, wrap))
+	return w, tok
+}
+
+// awaitImport waits until an APIToken has imported a secret.
+func (w *world) awaitImport(tok *tokensv1alpha1.APIToken, secret string) {
+	w.Helper()
+	kubetest.Eventually(w.T, func() error {
+		if w.record(tok).Verify([]byte(secret)) != 0 {
+			return errors.New("the last write was not followed")
+		}
+		return nil
+	})
+}
+
+// Changes that follow each other have one pass. Those of Secrets without a token have none.
+func TestWatchedSecretsCostLittle(t *testing.T) {
 	live := &countingReader{reads: map[string]int{}}
-	w.awaitFirstPass(w.manage(watchingSecrets, live.wrap))
+	w, tok := newBusyWorld(t, live.wrap)
 	began := time.Now()
 	for i := range 40 {
 		w.source("busy", fmt.Sprint(secondImport, i))
 		w.source("idle", fmt.Sprint(secondImport, i)) // nothing imports from it
 	}
-	kubetest.Eventually(t, func() error {
-		if w.record(tok).Verify(fmt.Append(nil, secondImport, 39)) != 0 {
-			return errors.New("the last change was not followed")
-		}
-		return nil
-	})
+	w.awaitImport(tok, fmt.Sprint(secondImport, 39))
 	passes := int(time.Since(began)/time.Second) + 3 // each second, the one at the start, and rereads after a write
 	if got := live.of("busy-source"); got == 0 || got > 3*passes {
 		t.Errorf("the Secret was read %d times in %s, want at most %d", got, time.Since(began), 3*passes)
@@ -191,24 +204,13 @@ func (c *countingLists) List(ctx context.Context, into client.ObjectList, opts .
 // Somebody may write a Secret a thousand times a second, and ten thousand APITokens may name it. These are not looked for at each write:
 // that takes longer than the write, so writes would pile up in memory, and hold up all other Secrets.
 func TestWritesOfASecretDoNotPileUp(t *testing.T) {
-	w := newWorld(t)
-	w.maySeeSecrets()
-	tok := w.importing("busy", tokensv1alpha1.ImportFollow)
-	w.source("busy", firstImport)
-	w.create(tok)
-	w.reconcile(tok, tokensv1alpha1.ReasonImported)
 	lists := &countingLists{}
-	w.awaitFirstPass(w.manage(watchingSecrets, lists.wrap))
+	w, tok := newBusyWorld(t, lists.wrap)
 	began := time.Now()
 	for i := range 100 {
 		w.source("busy", fmt.Sprint(secondImport, i))
 	}
-	kubetest.Eventually(t, func() error {
-		if w.record(tok).Verify(fmt.Append(nil, secondImport, 99)) != 0 {
-			return errors.New("the last write was not followed")
-		}
-		return nil
-	})
+	w.awaitImport(tok, fmt.Sprint(secondImport, 99))
 	if got, seconds := int(lists.lists.Load()), int(time.Since(began)/time.Second); got > seconds+2 {
 		t.Errorf("the APITokens of the Secret were looked for %d times in %d s", got, seconds)
 	}

@@ -1,5 +1,5 @@
-// Package secretnames watches which Secrets change where people work. The API server sends it their names and versions, and nothing
-// that is in them.
+// Package secretnames watches which Secrets change where people work. The API server sends their metadata and not their data, and the
+// cache keeps their names and versions.
 package secretnames
 
 import (
