@@ -259,7 +259,7 @@ func (s *Service) revokeOne(ctx context.Context, c *Caller, d doomed) (issued bo
 		return false, err
 	}
 	err = s.insist(ctx, func(ctx context.Context) (err error) {
-		if !deleted { // if it is gone by now, nobody knows better than that the first try did it
+		if !deleted { // if it is gone by now, the first try counts as the deletion
 			_, err = s.remove(ctx, d)
 			deleted = err == nil
 		}
@@ -271,7 +271,7 @@ func (s *Service) revokeOne(ctx context.Context, c *Caller, d doomed) (issued bo
 		}
 		return err
 	}, func(last error) {
-		s.Logger.Error(last, "Nobody knows whether an APIToken was deleted, or which token it was", "apiToken", d.String(), "deleted", deleted)
+		s.Logger.Error(last, "It is not known whether an APIToken was deleted, or which token it was", "apiToken", d.String(), "deleted", deleted)
 		if deleted {
 			s.logRevocation(ctx, c, d)
 		}
