@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -32,12 +33,14 @@ type files struct {
 	TLSFiles
 
 	ours *authority.Authority
+	// brief is that of HTTP.
+	brief bool
 }
 
 func newFiles(t *testing.T) *files {
 	t.Helper()
 	dir := t.TempDir()
-	return &files{t, TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}, authority.ForTest(t, "ours")}
+	return &files{T: t, TLSFiles: TLSFiles{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}, ours: authority.ForTest(t, "ours")}
 }
 
 // issue writes a certificate that is valid for the two days before until.
@@ -171,7 +174,9 @@ func serveFiles(t *testing.T, change func(*files)) *served {
 	if s.certificate, err = o.Prepare(s.log.logger()); err != nil {
 		t.Fatal(err)
 	}
-	web := NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }), 10*time.Second)
+	web := NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s, TLS: %t", r.Proto, r.TLS != nil && r.TLS.HandshakeComplete)
+	}), 10*time.Second)
 	s.certificate.Secure(web, tls.NoClientCert)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -179,7 +184,9 @@ func serveFiles(t *testing.T, change func(*files)) *served {
 	}
 	s.address = listener.Addr().String()
 	done := make(chan error, 1)
-	go func() { done <- HTTP{Server: web, AlsoPlain: s.certificate.AlsoPlain()}.Serve(listener) }()
+	go func() {
+		done <- HTTP{Server: web, AlsoPlain: s.certificate.AlsoPlain(), Brief: s.brief}.Serve(listener)
+	}()
 	ctx, stop := context.WithCancel(t.Context())
 	watched := make(chan struct{})
 	go func() {
@@ -346,31 +353,40 @@ func TestHeldCertificate(t *testing.T) {
 	s.await("the next one is served", func() bool { return s.ends().Equal(first.Add(time.Hour)) })
 }
 
-// With --plain-http, one port takes connections with TLS and without, of HTTP/1.1 and 2. One that sends nothing holds up no other.
+// A port takes connections with TLS, of HTTP/1.1 and 2, and with --plain-http also those without. One that sends nothing holds up no other.
 func TestPlainHTTPBesideTLS(t *testing.T) {
-	s := serveFiles(t, func(f *files) { f.PlainHTTP = true })
-	silent, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = silent.Close() }()
-	for _, want := range []struct {
-		scheme, proto string
-		two           bool
-	}{{"http", "HTTP/1.1", false}, {"https", "HTTP/1.1", false}, {"https", "HTTP/2.0", true}} {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.trusting(), ForceAttemptHTTP2: want.two}}
-		for range 3 {
-			answer, err := client.Get(want.scheme + "://" + s.address)
+	for _, plain := range []bool{false, true} {
+		for _, brief := range []bool{false, true} {
+			s := serveFiles(t, func(f *files) { f.PlainHTTP, f.brief = plain, brief })
+			silent, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, _ := io.ReadAll(answer.Body)
-			_ = answer.Body.Close()
-			if string(body) != want.proto || (answer.TLS != nil) != (want.scheme == "https") {
-				t.Errorf("%s answers %q, TLS: %t", want.scheme, body, answer.TLS != nil)
+			defer func() { _ = silent.Close() }()
+			if plain {
+				s.answers("http", "HTTP/1.1", false)
 			}
-			client.CloseIdleConnections()
+			s.answers("https", "HTTP/1.1", false)
+			s.answers("https", "HTTP/2.0", true)
 		}
+	}
+}
+
+// answers fails if the server answers in another protocol, or another one than that of the scheme.
+func (s *served) answers(scheme, proto string, two bool) {
+	s.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.trusting(), ForceAttemptHTTP2: two}}
+	for range 3 {
+		answer, err := client.Get(scheme + "://" + s.address)
+		if err != nil {
+			s.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if want := fmt.Sprintf("%s, TLS: %t", proto, scheme == "https"); string(body) != want {
+			s.Errorf("%s (plain too: %t, brief: %t) answers %q, want %q", scheme, s.PlainHTTP, s.brief, body, want)
+		}
+		client.CloseIdleConnections()
 	}
 }
 
@@ -434,21 +450,26 @@ func TestVersionsOfTLS(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
-	s := serve(t, "")
-	for range 5 {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
-		if err != nil {
-			t.Fatal(err)
+}
+
+// A client without TLS is told so. Only one line in ten seconds is logged: everybody who can connect could fill the log.
+func TestPlainHTTPIsRefused(t *testing.T) {
+	for _, brief := range []bool{false, true} {
+		s := serveFiles(t, func(f *files) { f.brief = brief })
+		for range 5 {
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			answer, err := io.ReadAll(conn)
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 400 Bad Request\r\n") {
+				t.Errorf("brief: %t, plain HTTP is answered %q, %v", brief, answer, err)
+			}
+			_ = conn.Close()
 		}
-		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 400 Bad Request\r\n") {
-			t.Errorf("plain HTTP is answered %q, %v", answer, err)
+		if n := s.log.with("A connection failed"); n != 1 {
+			t.Errorf("brief: %t, logged %d failed connections, want 1 in %s: %v", brief, n, handshakeLogPeriod, s.log.all)
 		}
-		_ = conn.Close()
-	}
-	// Otherwise everybody who can connect could fill the log.
-	if n := s.log.with("A connection failed"); n != 1 {
-		t.Errorf("logged %d failed connections, want 1 in %s: %v", n, handshakeLogPeriod, s.log.all)
 	}
 }

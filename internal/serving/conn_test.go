@@ -2,6 +2,7 @@ package serving
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"apitokens.dev/operator/hack/lib/authority"
 )
 
 // counting is a listener that counts what its connections are asked for.
@@ -47,7 +50,17 @@ func (c counted) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// serveHTTP serves until the test ends. It returns a connection to the server.
+// speakTLS has a server speak TLS.
+func speakTLS(t *testing.T, server *http.Server) {
+	t.Helper()
+	pair, err := authority.ForTest(t, "ours").Server(time.Now().Add(time.Hour), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+}
+
+// serveHTTP serves until the test ends. It returns a connection to the server, with TLS if the server speaks it.
 func serveHTTP(t *testing.T, h HTTP) (conn net.Conn, below *counting) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -55,6 +68,7 @@ func serveHTTP(t *testing.T, h HTTP) (conn net.Conn, below *counting) {
 		t.Fatal(err)
 	}
 	below = &counting{Listener: listener}
+	secure := h.Server.TLSConfig != nil
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(below) }()
 	conn, err = new(net.Dialer).DialContext(t.Context(), "tcp", listener.Addr().String())
@@ -67,6 +81,9 @@ func serveHTTP(t *testing.T, h HTTP) (conn net.Conn, below *counting) {
 			t.Error(err)
 		}
 	})
+	if secure {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) // whose certificate it is does not matter
+	}
 	return conn, below
 }
 
@@ -92,14 +109,19 @@ func answers(t *testing.T, from *bufio.Reader, count int) {
 func TestRequestsCostLittle(t *testing.T) {
 	const requests = 1000
 	for name, tc := range map[string]struct {
-		brief bool
+		brief, secure bool
 		// reads and deadlines are the most for 100 requests.
 		reads, deadlines int64
 	}{
-		"brief":     {true, 110, 5},
-		"not brief": {false, 210, 210},
+		"brief":               {true, false, 110, 5},
+		"brief with TLS":      {true, true, 110, 5},
+		"not brief":           {false, false, 210, 210},
+		"not brief, with TLS": {false, true, 210, 210},
 	} {
 		server := NewHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), time.Minute)
+		if tc.secure {
+			speakTLS(t, server)
+		}
 		conn, below := serveHTTP(t, HTTP{Server: server, Brief: tc.brief})
 		in := bufio.NewReader(conn)
 		for range requests {
@@ -116,34 +138,39 @@ func TestRequestsCostLittle(t *testing.T) {
 
 // A brief server reads requests as any does: many at once, one byte at a time, and with bodies.
 func TestBriefServerReadsEverything(t *testing.T) {
-	server := NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }), time.Minute)
-	conn, _ := serveHTTP(t, HTTP{Server: server, Brief: true})
-	in := bufio.NewReader(conn)
-	if _, err := io.WriteString(conn, strings.Repeat(question, 100)); err != nil {
-		t.Fatal(err)
-	}
-	answers(t, in, 100)
-	// The server's buffer has 4096 bytes, and so has room for a single one at some of these lengths.
-	for length := 4000; length < 4200; length++ {
-		head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", length)
-		for _, part := range []string{head, strings.Repeat("x", length-1), "x", "\r\n0\r\n", "\r\n"} {
-			if _, err := io.WriteString(conn, part); err != nil {
-				t.Fatal(err)
+	for _, secure := range []bool{false, true} {
+		server := NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }), time.Minute)
+		if secure {
+			speakTLS(t, server)
+		}
+		conn, _ := serveHTTP(t, HTTP{Server: server, Brief: true})
+		in := bufio.NewReader(conn)
+		if _, err := io.WriteString(conn, strings.Repeat(question, 100)); err != nil {
+			t.Fatal(err)
+		}
+		answers(t, in, 100)
+		// The server's buffer has 4096 bytes, and so has room for a single one at some of these lengths.
+		for length := 4000; length < 4200; length++ {
+			head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", length)
+			for _, part := range []string{head, strings.Repeat("x", length-1), "x", "\r\n0\r\n", "\r\n"} {
+				if _, err := io.WriteString(conn, part); err != nil {
+					t.Fatal(err)
+				}
 			}
+			answers(t, in, 1)
+		}
+		for i := range len(question) {
+			_, _ = io.WriteString(conn, question[i:i+1])
 		}
 		answers(t, in, 1)
 	}
-	for i := range len(question) {
-		_, _ = io.WriteString(conn, question[i:i+1])
-	}
-	answers(t, in, 1)
 }
 
 // A reader of one byte gets it at the second try.
 func TestBriefConnectionReadsOneByte(t *testing.T) {
 	here, there := net.Pipe()
 	defer func() { _ = here.Close() }()
-	c := &conn{Conn: here, brief: true}
+	c := &brief{Conn: here}
 	go func() { _, _ = io.WriteString(there, "abc") }()
 	for _, want := range []string{"", "a", "", "b", "", "c"} {
 		p := make([]byte, 1)
@@ -153,7 +180,7 @@ func TestBriefConnectionReadsOneByte(t *testing.T) {
 	}
 }
 
-// The timeouts of a server count on a brief connection too.
+// The timeouts of a server count on a brief connection too, and for a handshake.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	for name, sent := range map[string]string{
 		"nothing":         "",
@@ -162,11 +189,36 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		"idle":            question,
 		"body is missing": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
 	} {
-		server := NewHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 50*time.Millisecond)
-		server.ReadHeaderTimeout, server.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond
-		conn, _ := serveHTTP(t, HTTP{Server: server, Brief: true})
-		if _, err := io.WriteString(conn, sent); err != nil {
-			t.Fatal(err)
+		for _, secure := range []bool{false, true} {
+			server := NewHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), 50*time.Millisecond)
+			server.ReadHeaderTimeout, server.IdleTimeout = 50*time.Millisecond, 50*time.Millisecond
+			if secure {
+				speakTLS(t, server)
+			}
+			conn, _ := serveHTTP(t, HTTP{Server: server, Brief: true})
+			if _, err := io.WriteString(conn, sent); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s, TLS %t: the connection stays", name, secure)
+			}
+		}
+	}
+}
+
+// Half a handshake is cut off as half a request is.
+func TestSlowHandshakesAreCutOff(t *testing.T) {
+	for name, h := range map[string]HTTP{"brief": {Brief: true}, "not brief": {}, "plain too": {Brief: true, AlsoPlain: true}} {
+		h.Server = NewHTTP(http.NotFoundHandler(), 50*time.Millisecond)
+		h.Server.ReadHeaderTimeout = 50 * time.Millisecond
+		speakTLS(t, h.Server)
+		conn, _ := serveHTTP(t, h)
+		conn = conn.(*tls.Conn).NetConn()
+		for _, sent := range []string{"", "\x16\x03\x01"} {
+			if _, err := io.WriteString(conn, sent); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -187,7 +239,7 @@ func pair(t *testing.T) (c *conn, other net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted, err := conns{listener, false}.Accept()
+	accepted, err := conns{listener}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,23 +94,11 @@ type HTTP struct {
 
 // Serve answers until the server is shut down, with TLS if it has settings for that.
 func (h HTTP) Serve(l net.Listener) error {
-	serve := h.servePlain
-	switch {
-	case h.Server.TLSConfig != nil && h.AlsoPlain:
-		serve = h.serveBoth
-	case h.Server.TLSConfig != nil:
-		serve = h.serveTLS
-	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Server.Serve(h.listen(conns{l})); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving HTTP: %w", err)
 	}
 	return nil
 }
-
-func (h HTTP) servePlain(l net.Listener) error { return h.Server.Serve(conns{l, h.Brief}) }
-
-// serveTLS serves with TLS, which reads more than one byte at a time.
-func (h HTTP) serveTLS(l net.Listener) error { return h.Server.ServeTLS(conns{l, false}, "", "") }
 
 // NewServer returns a server at the BindAddress, which renews the certificate of its ports if that is not nil. background runs
 // beside it until the last request is answered; it may be nil.

@@ -17,7 +17,7 @@ type connection struct {
 
 type connectionKey struct{}
 
-// WithConnection is the ConnContext of a server with the handler. The handshake comes later.
+// WithConnection is the ConnContext of a server with the handler. The handshake may come later.
 func WithConnection(ctx context.Context, _ net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{})
 }
