@@ -43,7 +43,7 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 // reason.
 func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
-		acts := ix.actingAs(q.site, c.imported)
+		acts := c.imported.owner.acts()
 		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
@@ -59,7 +59,7 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
-	acts := ix.actingAs(q.site, &e)
+	acts := e.owner.acts()
 	validity := ix.validity(q.site, &e, acts, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret, acts: acts}, ""
@@ -92,12 +92,11 @@ func (ix *Index) find(id []byte, at SiteName) (e entry, known bool) {
 }
 
 // emptyIndexDecoy is the decoy of an index without tokens.
-var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
-
-// actingAs returns what the owner of a token acts with at the product of the site, or nil.
-func (ix *Index) actingAs(s *site, e *entry) *actingCredential {
-	return ix.credentials[siteUser{s.name, e.user()}]
-}
+var emptyIndexDecoy = func() *entry {
+	e := newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
+	e.owner = &owner{}
+	return e
+}()
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
@@ -114,7 +113,7 @@ func (ix *Index) validity(s *site, e *entry, acts *actingCredential, secret int,
 		return ReasonUserBlocked
 	case closed:
 		return ReasonNamespaceNotAllowed
-	case e.suspended:
+	case e.more().suspended:
 		return ReasonSuspended
 	}
 	return validityReasons[lasts]
@@ -146,7 +145,7 @@ func (e *entry) deadReason(s *site, secret *record.Entry) Reason {
 	switch {
 	case secret.Issued.Before(s.lifetime.IssuedAfter):
 		return ReasonRevokedByEpoch
-	case secret.State == record.Dead, e.former:
+	case secret.State == record.Dead, e.more().former:
 		return ReasonReplaced
 	}
 	return ReasonDeleted

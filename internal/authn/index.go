@@ -98,9 +98,10 @@ type Index struct {
 	callerKeys   map[SiteName]callerKeys
 	// callerAuthorities are nil if they cannot be read.
 	callerAuthorities map[SiteName]*x509.CertPool
-	credentials       map[siteUser]*actingCredential
-	licenses          map[SiteName]License
-	probeKeys         map[SiteName]probe.Key
+	// owners have what people act with.
+	owners    *owners
+	licenses  map[SiteName]License
+	probeKeys map[SiteName]probe.Key
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
@@ -139,9 +140,10 @@ type siteUser struct {
 
 // NewIndex returns an empty index that is not ready. now is its clock.
 func NewIndex(now func() time.Time) *Index {
+	owned := newOwners()
 	return &Index{
 		now:               now,
-		entries:           newTable(),
+		entries:           newTable(owned),
 		loose:             map[string]parts{},
 		imported:          importedTokens{},
 		deadImported:      importedTokens{},
@@ -151,7 +153,7 @@ func NewIndex(now func() time.Time) *Index {
 		namespaces:        map[string]map[string]string{},
 		callerKeys:        map[SiteName]callerKeys{},
 		callerAuthorities: map[SiteName]*x509.CertPool{},
-		credentials:       map[siteUser]*actingCredential{},
+		owners:            owned,
 		licenses:          map[SiteName]License{},
 		probeKeys:         map[SiteName]probe.Key{},
 	}
@@ -271,12 +273,12 @@ func (ix *Index) joinCallerKeys(name SiteName) {
 func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	ix.credentials[siteUser{c.Site, c.User}] = &actingCredential{c.UserKey, c.Authorization, c.Origin}
+	ix.owners.enrol(siteUser{c.Site, c.User}, actingCredential{c.UserKey, c.Authorization, c.Origin})
 }
 
 // DeleteUpstreamCredential removes the credential of a user at a site.
 func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	delete(ix.credentials, siteUser{name, user})
+	ix.owners.expel(siteUser{name, user})
 }

@@ -33,8 +33,10 @@ func keyOfUID(uid string) uidKey {
 // position is the index of an entry in generated, or the complement of its index in imported.
 type position int32
 
-func newTable() table {
-	return table{byUID: map[uidKey]position{}, byID: newPositions(), duplicates: map[string][]position{}, seed: maphash.MakeSeed()}
+func newTable(of *owners) table {
+	return table{
+		byUID: map[uidKey]position{}, byID: newPositions(), duplicates: map[string][]position{}, seed: maphash.MakeSeed(), generated: pile{owners: of},
+	}
 }
 
 // find returns the entry with a UID, or nil. It is right until the table changes.
@@ -67,8 +69,9 @@ func (t *table) all() iter.Seq[entry] {
 
 // add adds an entry under a UID. It copies a generated one.
 func (t *table) add(uid string, e *entry) {
-	if e.imported {
+	if e.imported() {
 		e.position = ^position(len(t.imported))
+		e.owner = t.generated.owners.hold(e.ownerName())
 		t.imported = append(t.imported, e)
 	} else {
 		e.position = t.generated.size
@@ -81,7 +84,8 @@ func (t *table) add(uid string, e *entry) {
 // remove removes the entry with a UID, and moves the last one to its place.
 func (t *table) remove(uid string, e *entry) {
 	delete(t.byUID, keyOfUID(uid))
-	if e.imported {
+	if e.imported() {
+		t.generated.owners.release(e.ownerName())
 		t.removeImported(int(^e.position))
 		return
 	}
