@@ -14,9 +14,11 @@ import (
 const (
 	// maxPending is enough for one second at 16,000 authentications a second, while a disk is slow. In bytes.
 	maxPending = 8 << 20
-	// writeSize is how much one write takes. Less waits for writePeriod.
+	// writeSize is how much one write takes.
 	writeSize   = 64 << 10
 	writePeriod = 200 * time.Millisecond
+	// enoughPieces of writeSize are written at once. Less waits for writePeriod: to wake the writer takes as long as to make ten lines.
+	enoughPieces = 8
 	// sumPeriod is the time between two sums of the refusals of a flood.
 	sumPeriod = time.Second
 	// usualLine is longer than most lines.
@@ -31,7 +33,7 @@ type Log struct {
 	out     io.Writer
 	metrics *metrics
 	events  chan Event
-	// enough receives a value when the pending lines are worth a write.
+	// enough receives a value when enoughPieces are pending.
 	enough chan struct{}
 	closed sync.Once
 	ending chan struct{}
@@ -53,19 +55,20 @@ type pending struct {
 }
 
 // maxFree is how many pieces are kept for later lines. The memory of a jam is freed.
-const maxFree = 4
+const maxFree = enoughPieces
 
-// append appends a line. It reports whether this has made a piece full.
-func (p *pending) append(line []byte) (full bool) {
-	if full = len(p.last)+len(line) > cap(p.last) && len(p.last) > 0; full {
+// append appends a line. It reports whether this has made enough pieces full.
+func (p *pending) append(line []byte) (enough bool) {
+	if len(p.last)+len(line) > cap(p.last) && len(p.last) > 0 {
 		p.full, p.last = append(p.full, p.last), nil
+		enough = len(p.full) >= enoughPieces
 	}
 	if p.last == nil {
 		p.last = p.piece()
 	}
 	p.last = append(p.last, line...)
 	p.size += len(line)
-	return full
+	return enough
 }
 
 // piece returns an empty piece.

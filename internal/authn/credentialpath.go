@@ -2,6 +2,7 @@ package authn
 
 import (
 	"bytes"
+	"math"
 	"strings"
 
 	"apitokens.dev/operator/internal/username"
@@ -57,6 +58,10 @@ var credentialPaths = [...]string{
 type credentialFolder struct {
 	segment, before, after string
 	below                  []branch
+	// initials has the initialBit of each segment below that begins with a certain character. shortestAny is the length of the shortest
+	// segment that matches one of the others.
+	initials    uint32
+	shortestAny int
 }
 
 // branch leads to the folder of a segment that may follow. It has what decides about most segments, so that a request reads little memory.
@@ -68,9 +73,14 @@ type branch struct {
 	to         *credentialFolder
 }
 
-var credentialRoot = func() (root credentialFolder) {
+func newCredentialFolder(segment, before, after string) *credentialFolder {
+	return &credentialFolder{segment: segment, before: before, after: after, shortestAny: math.MaxInt}
+}
+
+var credentialRoot = func() *credentialFolder {
+	root := newCredentialFolder("", "", "")
 	for _, pattern := range credentialPaths {
-		at, last := &root, (*branch)(nil)
+		at, last := root, (*branch)(nil)
 		for segment := range strings.SplitSeq(pattern[1:], "/") {
 			last = at.branch(segment)
 			at = last.to
@@ -80,6 +90,9 @@ var credentialRoot = func() (root credentialFolder) {
 	return root
 }()
 
+// initialBit stands for a character in a set, the same for both cases of a letter. Others may have the same.
+func initialBit(c byte) uint32 { return 1 << (c & 31) }
+
 // branch returns the branch for a segment, and adds it if there is none.
 func (f *credentialFolder) branch(segment string) *branch {
 	for i, b := range f.below {
@@ -88,9 +101,12 @@ func (f *credentialFolder) branch(segment string) *branch {
 		}
 	}
 	before, after, star := strings.Cut(segment, "*")
-	b := branch{shortest: byte(len(before) + len(after)), star: star, to: &credentialFolder{segment: segment, before: before, after: after}}
+	b := branch{shortest: byte(len(before) + len(after)), star: star, to: newCredentialFolder(segment, before, after)}
 	if before != "" {
 		b.first = initial(before)
+		f.initials |= initialBit(before[0])
+	} else {
+		f.shortestAny = min(f.shortestAny, int(b.shortest))
 	}
 	f.below = append(f.below, b)
 	return &f.below[len(f.below)-1]
@@ -113,7 +129,7 @@ func issuesCredentials(path []byte) bool {
 // covers reports whether one of the credentialPaths below f is a path, or a folder above it. The last segment of one matches with an
 // extension too.
 func (f *credentialFolder) covers(path []byte) bool {
-	if len(path) < 2 {
+	if len(path) < 2 || f.initials&initialBit(path[1]) == 0 && len(path) <= f.shortestAny {
 		return false
 	}
 	var segment, bare, rest []byte
