@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -83,58 +84,97 @@ func closeWrite(c net.Conn) error {
 // deadline is the deadline of reading or of writing. To set that of the connection below moves a timer, so it is set only if it has to be
 // earlier. A read or write that it ends too early is tried again with the right one.
 type deadline struct {
-	mu sync.Mutex
-	// right is the one that counts, and below is that of the connection below. Zero means none.
-	right, below time.Time
+	// right is the one that counts, and below is that of the connection below.
+	right, below instant
 	// passed means that the one below has ended a read or write, and would end the next one at once.
-	passed bool
+	passed atomic.Bool
 	// running is how many reads or writes run.
-	running int
+	running atomic.Int32
+	// mu is held to set the one below.
+	mu sync.Mutex
 }
 
-// set sets the deadline. What runs learns of it.
+// set sets the deadline. What runs learns of it: either set sees that it runs, or it begins after that and sees the deadline.
 func (d *deadline) set(t time.Time, below func(time.Time) error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.right = t; d.running > 0 {
+	d.right.set(t)
+	if d.running.Load() > 0 {
 		d.advance(below)
 	}
 }
 
 // begin is called before each read or write.
 func (d *deadline) begin(below func(time.Time) error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.running++
+	d.running.Add(1)
 	d.advance(below)
 }
 
 // end is called after it, with its error. It reports whether it must be tried again, because its deadline has not come.
 func (d *deadline) end(err error, below func(time.Time) error) (again bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.running--
+	d.running.Add(-1)
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
-	if d.passed = d.comes(time.Now()); !d.passed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	passed := d.right.comes(time.Now())
+	if d.passed.Store(passed); !passed {
 		d.put(below)
 	}
-	return !d.passed
+	return !passed
 }
 
-// comes reports whether the deadline has come.
-func (d *deadline) comes(now time.Time) bool { return !d.right.IsZero() && !now.Before(d.right) }
+// late reports whether the deadline below is later than the right one, or has passed.
+func (d *deadline) late() bool { return d.passed.Load() || d.right.before(&d.below) }
 
-// advance sets the deadline below if it is later than the right one, or has passed.
+// advance sets the deadline below if it is late.
 func (d *deadline) advance(below func(time.Time) error) {
-	if d.passed || !d.right.IsZero() && (d.below.IsZero() || d.right.Before(d.below)) {
+	if !d.late() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.late() { // the right one may change meanwhile
 		d.put(below)
 	}
 }
 
 // put sets the deadline below to the right one. It fails if the connection is closed, which the read or write will tell.
 func (d *deadline) put(below func(time.Time) error) {
-	d.below, d.passed = d.right, false
-	_ = below(d.right)
+	d.passed.Store(false)
+	_ = below(d.below.copy(&d.right))
+}
+
+// instant is a time in nanoseconds after start, or 0 for none.
+type instant struct{ atomic.Int64 }
+
+// start has a monotonic clock, and is before any time that counts.
+var start = time.Now().Add(-time.Hour)
+
+func (i *instant) set(t time.Time) {
+	after := int64(0)
+	if !t.IsZero() {
+		after = max(1, int64(t.Sub(start))) // a server sets a time of 1970 to end a read
+	}
+	i.Store(after)
+}
+
+// copy makes it another one, and returns that as a time. The zero time means none.
+func (i *instant) copy(of *instant) time.Time {
+	after := of.Load()
+	if i.Store(after); after == 0 {
+		return time.Time{}
+	}
+	return start.Add(time.Duration(after))
+}
+
+// comes reports whether there is an instant, and it has come.
+func (i *instant) comes(now time.Time) bool {
+	after := i.Load()
+	return after != 0 && int64(now.Sub(start)) >= after
+}
+
+// before reports whether it is before another one. None is after all.
+func (i *instant) before(other *instant) bool {
+	its, others := i.Load(), other.Load()
+	return its != 0 && (others == 0 || its < others)
 }

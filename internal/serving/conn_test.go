@@ -284,7 +284,7 @@ func TestLastDeadlineCounts(t *testing.T) {
 			result <- err
 		}()
 		if tc.during != nil {
-			for c.running() == 0 {
+			for c.reading.running.Load() == 0 {
 				<-time.After(time.Millisecond)
 			}
 		}
@@ -296,12 +296,6 @@ func TestLastDeadlineCounts(t *testing.T) {
 			t.Errorf("%v, then %v: ended after %v with %v, want %v", tc.before, tc.during, took, err, tc.want)
 		}
 	}
-}
-
-func (c *conn) running() int {
-	c.reading.mu.Lock()
-	defer c.reading.mu.Unlock()
-	return c.reading.running
 }
 
 // A write that an earlier deadline stops goes on where it was.

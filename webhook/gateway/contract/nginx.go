@@ -28,10 +28,25 @@ func nginx(h http.Header, q *authn.Request) (ok bool) {
 func targetOf(url string) (string, bool) {
 	_, rest, ok := strings.Cut(url, "://")
 	i := strings.IndexByte(rest, '/')
-	if !ok || i < 0 || strings.Trim(rest[:i], hostCharacters) != "" {
+	if !ok || i < 0 || !isHost(rest[:i]) {
 		return "", false
 	}
 	return rest[i:], true
 }
 
-const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
+// isHost reports whether a text has only characters of hosts and ports.
+func isHost(text string) bool {
+	for i := range len(text) {
+		if !hostCharacter[text[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var hostCharacter = func() (all [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") {
+		all[c] = true
+	}
+	return all
+}()
