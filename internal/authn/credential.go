@@ -148,11 +148,11 @@ func (c credential) id() string {
 	if c.imported != nil {
 		return c.imported.tokenID()
 	}
-	return presentedID(string(c.password))
+	return presentedID(c.password)
 }
 
 // presentedID returns the id in the first of some texts that has anything with the shape of a token in it, or "".
-func presentedID(texts ...string) string {
+func presentedID[T string | []byte](texts ...T) string {
 	for _, text := range texts {
 		if found, ok := token.Find(text); ok {
 			return found.ID

@@ -137,7 +137,7 @@ func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential,
 	case malformed:
 		return credential{}, q.unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...))
 	case misplaced:
-		id := cmp.Or(presentedID(string(c.user)), presentedID(string(c.password)), presentedID(q.Authorization...))
+		id := cmp.Or(presentedID(c.user, c.password), presentedID(q.Authorization...))
 		return credential{}, q.unauthorized(ReasonSchemeNotAccepted, id)
 	case inQuery:
 		q.decision.Verdict, q.decision.Reason, q.decision.TokenID = Forbidden, ReasonCredentialParameter, presentedID(q.query())

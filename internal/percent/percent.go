@@ -6,7 +6,7 @@ package percent
 const Length = len("%XX")
 
 // Decode returns the byte that text begins with, if that is an escape. Digits may be in either case.
-func Decode(text string) (c byte, ok bool) {
+func Decode[T string | []byte](text T) (c byte, ok bool) {
 	if len(text) < Length || text[0] != '%' {
 		return 0, false
 	}

@@ -16,7 +16,7 @@ const shortest = IDLength + len("_x")
 
 // Find returns the first part of text that has the shape of a token: an id, an underscore, and at least one character of a
 // secret. It looks anywhere in the text, and sees through percent-encoding, repeated encoding too.
-func Find(text string) (f Found, ok bool) {
+func Find[T string | []byte](text T) (f Found, ok bool) {
 	for start := range len(text) - shortest + 1 {
 		// Nothing else can begin a token.
 		if text[start] != '%' && (text[start] != Prefix[0] || text[start+1] != Prefix[1] && text[start+1] != '%') {
@@ -32,10 +32,13 @@ func Find(text string) (f Found, ok bool) {
 
 // shape returns the length of the token that text begins with, or 0. At most the characters of a whole secret count. It
 // writes the decoded id into id.
-func shape(text string, id *[IDLength]byte) int {
+func shape[T string | []byte](text T, id *[IDLength]byte) int {
 	n, i := 0, 0
 	for ; i < Length && n < len(text); i++ {
-		c, size := decodeByte(text[n:])
+		c, size := text[n], 1
+		if c == '%' {
+			c, size = decodeByte(text[n:])
+		}
 		if !fits(c, i) {
 			break
 		}
@@ -62,7 +65,7 @@ func fits(c byte, index int) bool {
 }
 
 // decodeByte returns the first byte of text after percent-decoding, and the length of its spelling.
-func decodeByte(text string) (c byte, size int) {
+func decodeByte[T string | []byte](text T) (c byte, size int) {
 	c, ok := percent.Decode(text)
 	if !ok {
 		return text[0], 1
@@ -70,7 +73,7 @@ func decodeByte(text string) (c byte, size int) {
 	size = percent.Length
 	for c == '%' {
 		// The escape of a percent sign may begin another escape.
-		next, ok := percent.Decode("%" + text[size:min(len(text), size+2)])
+		next, ok := percent.Decode("%" + string(text[size:min(len(text), size+2)]))
 		if !ok {
 			break
 		}

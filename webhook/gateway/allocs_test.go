@@ -46,7 +46,7 @@ func TestRequestAllocates(t *testing.T) {
 		want          float64
 	}{
 		"valid":            {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+text)), 1},
-		"unknown token":    {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+unknown)), 4},
+		"unknown token":    {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:"+unknown)), 3},
 		"failing checksum": {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:asp_garbage")), 1},
 		"password":         {"Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password")), 1},
 		"none":             {"", 1},
