@@ -83,8 +83,29 @@ func (r *Reconciler) issue(ctx context.Context, s observed) (made written, err e
 	if made.record, err = r.createRecord(ctx, s, id, entry); err != nil {
 		return made, err
 	}
-	made.delivered, err = r.deliver(ctx, s, text)
-	return made, err
+	if made.delivered, err = r.deliver(ctx, s, text); err != nil || made.delivered != nil {
+		return made, err
+	}
+	return r.withdraw(ctx, s, made)
+}
+
+// withdraw finds out whose the Secret is that was there before the delivery: ours, if the answer to an attempt was lost. Else nobody got
+// the secret, and its record goes, in exactly the version that was created, so that a token that cannot be delivered leaves none.
+func (r *Reconciler) withdraw(ctx context.Context, s observed, made written) (written, error) {
+	var err error
+	if made.delivered, err = r.readDelivered(ctx, s.token); err != nil {
+		return made, err
+	}
+	created, err := recordstore.Decode(made.record)
+	if err != nil || made.delivered == nil || inspect(made.delivered, created).ours() {
+		return made, err
+	}
+	r.created.take(made.record.Name)
+	err = r.Client.Delete(ctx, made.record, client.Preconditions{UID: &made.record.UID, ResourceVersion: &made.record.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return made, fmt.Errorf("removing the record of a token that cannot be delivered: %w", err)
+	}
+	return written{}, nil
 }
 
 // createRecord stores the first secret of a token. It is the step *write record* of the model of stopping.
@@ -178,7 +199,7 @@ func (r *Reconciler) addCandidate(ctx context.Context, s observed) (string, erro
 	return text, r.changeRecord(ctx, s, entries)
 }
 
-// deliver creates the Secret. It leaves an existing one alone, and returns nil: the next step finds out whose it is.
+// deliver creates the Secret. It leaves an existing one alone, and returns nil: what comes after finds out whose it is.
 func (r *Reconciler) deliver(ctx context.Context, s observed, text string) (*corev1.Secret, error) {
 	made := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{

@@ -212,8 +212,36 @@ func TestDeliveryForestalled(t *testing.T) {
 			if got := w.eventsSoFar(); len(got) != 1 || !strings.Contains(got[0], "Warning DeliveryConflict") {
 				t.Errorf("events %q", got)
 			}
+			if w.secret(kubetest.SystemNamespace, string(tok.UID)) != nil {
+				t.Error("the record of a token that nobody got is left")
+			}
 		})
 	}
+}
+
+// The answer to a delivery may be lost. The client sends it again, and hears that the Secret is there.
+func TestAnswerToADeliveryLost(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	slow := *w.reconciler
+	slow.Client = interceptor.NewClient(env.Client(t, kubetest.Controller), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if o.GetName() == "ci-token" {
+				if err := c.Create(ctx, o.DeepCopyObject().(client.Object), opts...); err != nil { //nolint:forcetypeassert // so is o
+					return err
+				}
+			}
+			return c.Create(ctx, o, opts...)
+		},
+	})
+	if _, err := w.pass(&slow, tok); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.record(tok); r == nil || len(r.Entries) != 1 || r.Verify(w.password(tok)) != 0 {
+		t.Error("what was delivered does not authenticate")
+	}
+	w.settled(tok)
 }
 
 // A record of another APIToken, copied to the wrong name, names the delivered Secret of that one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -87,6 +88,7 @@ func (s *scene) checkCreate(o client.Object) {
 			s.Fatalf("created the record %s", created.Data)
 		}
 		s.checkNew(r.Entries[0], nil)
+		s.undelivered[r.Entries[0].Hash] = true
 	case created.Type == corev1.SecretTypeBasicAuth && key == s.deliverKey && s.kind == kindGenerated:
 		s.checkDelivery(created)
 	default:
@@ -106,6 +108,7 @@ func (s *scene) checkDelivery(created *corev1.Secret) {
 		return
 	}
 	s.deliveredNow = true
+	maps.DeleteFunc(s.undelivered, func(h record.Hash, _ bool) bool { return h.Verify(text) })
 	s.checkKnown(created)
 }
 
@@ -395,7 +398,8 @@ func (s *scene) checkDead(before, after *record.Record) {
 	}
 }
 
-// checkDelete: a deletion names the version that was read, of an APIToken that is gone. A record goes only if it says nothing.
+// checkDelete: a deletion names the version that was read, of an APIToken that is gone. A record goes only if it says nothing, or nobody
+// got its secret.
 func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 	key := client.ObjectKeyFromObject(o)
 	precondition := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions
@@ -404,12 +408,15 @@ func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 		return
 	}
 	if _, ok := o.(*corev1.Secret); !ok || key != s.recordKey && key != s.deliverKey ||
-		precondition == nil || precondition.ResourceVersion == nil || precondition.UID == nil || s.current() != nil {
+		precondition == nil || precondition.ResourceVersion == nil || precondition.UID == nil || s.current() != nil && key != s.recordKey {
 		s.Fatalf("deleted the %T %s", o, key)
 	}
 	was := s.stored(key)
 	switch {
 	case was == nil || was.ResourceVersion != *precondition.ResourceVersion:
+	case key == s.recordKey && s.isWithdrawn(was):
+	case s.current() != nil:
+		s.Fatalf("deleted the Secret %s of an APIToken that is there", key)
 	case key != s.recordKey || was.Type != record.SecretType:
 		if !s.leavesBehind(was) && !s.meddledNow {
 			s.Fatalf("deleted somebody's Secret: %q", was.Data)
@@ -417,6 +424,12 @@ func (s *scene) checkDelete(o client.Object, opts []client.DeleteOption) {
 	case s.isOurs(was):
 		s.Fatal("deleted a record that says why the token is refused")
 	}
+}
+
+// isWithdrawn reports whether a record is of a first secret that nobody got, because somebody's Secret was there.
+func (s *scene) isWithdrawn(o *corev1.Secret) bool {
+	r := s.ourRecord(o)
+	return r != nil && len(r.Entries) == 1 && s.undelivered[r.Entries[0].Hash] && (s.stored(s.deliverKey) != nil || s.meddledEver)
 }
 
 // checkRemove: the APIToken itself goes only if it expired for good, as long ago as its site says, or the portal was cut off.

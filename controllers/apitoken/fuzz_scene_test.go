@@ -126,6 +126,8 @@ type scene struct {
 	refused    [][]byte
 	// late are writes that were given up and are under way still.
 	late []func() error
+	// undelivered are first secrets that nobody got.
+	undelivered map[record.Hash]bool
 	// promised are secrets that a rotation replaced. buried are secrets that died with their delivered Secret.
 	promised []promise
 	buried   map[record.Hash]bool
@@ -144,7 +146,7 @@ func newScene(t *testing.T, p *props, user, forgedID, damage string, choices []b
 	s := &scene{
 		T: t, props: p, plan: choices, damage: damage, forgedID: forgedID, logs: &bytes.Buffer{}, events: events.NewFakeRecorder(1000),
 		start:  time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
-		hidden: map[string]bool{canary: true, patCanary: true},
+		hidden: map[string]bool{canary: true, patCanary: true}, undelivered: map[record.Hash]bool{},
 	}
 	s.clock = testclock.NewFakePassiveClock(s.start)
 	for _, c := range s.choices() {

@@ -36,14 +36,15 @@ type observed struct {
 // written are the Secrets as they are after a step, by the answers of the API server to it, or nil. They are not read again.
 type written struct {
 	record, delivered *corev1.Secret
-	// unrecorded means that the cache has no record of a new token. That is enough to create one: it fails if there is one.
+	// unrecorded means that the cache has no record of a new token. That is enough to create one: it fails if there is one. So does the
+	// delivery if there is a Secret, so none is looked for.
 	unrecorded bool
 	// counted is what this pass counted before, or nil. Both times it counts in the cache.
 	counted *int
 }
 
-// observe reads everything that a decision rests on, but for what the step before wrote. It always reads the delivered Secret live: it
-// is never cached. With a live reader it reads the record and the stops of the site live too: epoch, blocked users, namespaces.
+// observe reads everything that a decision rests on, but for what the step before wrote. It reads the delivered Secret live: it is never
+// cached. With a live reader it reads the record and the stops of the site live too: epoch, blocked users, namespaces.
 func (r *Reconciler) observe(ctx context.Context, t *tokensv1alpha1.APIToken, reader client.Reader, made written) (observed, error) {
 	return r.observeWith(ctx, t, reader, made, r.observeSecret)
 }
@@ -113,12 +114,19 @@ func (r *Reconciler) observePortal(ctx context.Context, s *observed) (err error)
 	return err
 }
 
-// observeDelivery reads the delivered Secret.
+// observeDelivery reads the delivered Secret. That of a new token is not read, unless an earlier APIToken of the same name may have left
+// one.
 func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err error) {
 	t := s.token
+	if s.made.unrecorded {
+		earlier, err := r.findOrphan(ctx, t, func(*record.Record) bool { return true })
+		if err != nil || earlier.name == "" {
+			return err
+		}
+	}
 	if s.deliveredSecret = s.made.delivered; s.deliveredSecret == nil {
-		if s.deliveredSecret, err = getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName); err != nil {
-			return fmt.Errorf("reading the delivered Secret: %w", err)
+		if s.deliveredSecret, err = r.readDelivered(ctx, t); err != nil {
+			return err
 		}
 	}
 	if s.deliveredSecret != nil {
@@ -132,6 +140,15 @@ func (r *Reconciler) observeDelivery(ctx context.Context, s *observed) (err erro
 		return err
 	}
 	return nil
+}
+
+// readDelivered reads the delivered Secret live. It returns nil if there is none.
+func (r *Reconciler) readDelivered(ctx context.Context, t *tokensv1alpha1.APIToken) (*corev1.Secret, error) {
+	s, err := getSecret(ctx, r.Live, t.Namespace, t.Spec.Delivery.SecretName)
+	if err != nil {
+		return nil, fmt.Errorf("reading the delivered Secret: %w", err)
+	}
+	return s, nil
 }
 
 // countOlder counts the older APITokens of the same user at the same site.

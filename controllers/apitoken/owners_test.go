@@ -65,7 +65,7 @@ func TestRequestsOfANewTokenOfAnOwner(t *testing.T) {
 	}
 	want := map[string]int{
 		"POST secrets": 2, "PATCH apitokens/status": 1, "POST apitokens as a dry run": 1,
-		"GET atlassiansites": 2, "GET secrets": 2*1 + 1 + 1,
+		"GET atlassiansites": 2, "GET secrets": 2*1 + 1,
 		"GET validatingadmissionpolicies": 3, "GET validatingadmissionpolicybindings": 3,
 	}
 	if !maps.Equal(counted.all, want) || w.record(tok).UserKey != "K1" || len(q.answers) != 1 || q.published != 0 {
