@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,26 +49,12 @@ func newCommand() *cobra.Command {
 	config.RegisterFlags(flags)
 	root.PersistentFlags().AddGoFlagSet(flags)
 	root.PersistentPreRun = func(*cobra.Command, []string) {
-		if logging.Level != nil {
-			logging.Level = cappedLevel{logging.Level}
-		}
-		log := zap.New(zap.UseFlagOptions(&logging))
+		log := newLogger(logging)
 		ctrl.SetLogger(log)
 		klog.SetLogger(log) // client-go logs through klog
 	}
 	root.AddCommand(newController().cmd, newWebhook().cmd, newPortal().cmd, newRunCommand(), newVersionCommand())
 	return root
-}
-
-// maxVerbosity is the highest verbosity that logs anything. From verbosity 8 on, client-go logs the bodies of its requests
-// and answers, and ours contain Secrets.
-const maxVerbosity = 5
-
-// cappedLevel enables at most maxVerbosity.
-type cappedLevel struct{ zapcore.LevelEnabler }
-
-func (c cappedLevel) Enabled(l zapcore.Level) bool {
-	return l >= -maxVerbosity && c.LevelEnabler.Enabled(l)
 }
 
 const (

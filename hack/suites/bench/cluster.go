@@ -158,16 +158,16 @@ func cpuOf(p *rig.Process) (time.Duration, error) {
 	return ticks * time.Second / 100, nil
 }
 
-// until calls done every few milliseconds until it returns true.
-func until(ctx context.Context, limit time.Duration, what string, done func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// until calls done once in each period until it returns true.
+func until(ctx context.Context, period time.Duration, what string, done func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting until %s: more than %s", what, limit)
+			return fmt.Errorf("waiting until %s: more than %s", what, startLimit)
 		case <-tick.C:
 		}
 	}

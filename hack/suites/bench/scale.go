@@ -137,7 +137,7 @@ func (c *cluster) coldStarts(ctx context.Context, figures map[string]float64) (l
 		if err := replica.Launch(); err != nil {
 			return nil, err
 		}
-		if err := until(ctx, startLimit, "a webhook is ready", func() bool { return answers(ctx, replica.HealthURL+"/readyz") }); err != nil {
+		if err := until(ctx, 5*time.Millisecond, "a webhook is ready", func() bool { return answers(ctx, replica.HealthURL+"/readyz") }); err != nil {
 			return nil, errors.Join(err, replica.Stop())
 		}
 		webhooks = append(webhooks, time.Since(begun).Seconds())
@@ -173,7 +173,8 @@ func (c *cluster) startController(ctx context.Context, figures map[string]float6
 	if err != nil {
 		return nil, err
 	}
-	err = until(ctx, startLimit, "the controller has looked at all tokens", func() bool {
+	// The controller answers each look itself.
+	err = until(ctx, 250*time.Millisecond, "the controller has looked at all tokens", func() bool {
 		passes, err := scrape(ctx, c.rig.ControllerMetricsURL, "controller_runtime_reconcile_total", map[string]string{"controller": "apitoken"})
 		return err == nil && passes >= float64(c.Tokens)
 	})
