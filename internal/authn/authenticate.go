@@ -43,7 +43,7 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 // reason.
 func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
-		acts := c.imported.owner.acts()
+		acts := q.site.grants.of(c.imported.user())
 		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
@@ -59,7 +59,7 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
-	acts := e.owner.acts()
+	acts := q.site.grants.of(e.user())
 	validity := ix.validity(q.site, &e, acts, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret, acts: acts}, ""
@@ -92,11 +92,7 @@ func (ix *Index) find(id []byte, at SiteName) (e entry, known bool) {
 }
 
 // emptyIndexDecoy is the decoy of an index without tokens.
-var emptyIndexDecoy = func() *entry {
-	e := newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
-	e.owner = &owner{}
-	return e
-}()
+var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
 
 // validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
 // current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
@@ -113,7 +109,7 @@ func (ix *Index) validity(s *site, e *entry, acts *actingCredential, secret int,
 		return ReasonUserBlocked
 	case closed:
 		return ReasonNamespaceNotAllowed
-	case e.more().suspended:
+	case e.suspended:
 		return ReasonSuspended
 	}
 	return validityReasons[lasts]
@@ -145,7 +141,7 @@ func (e *entry) deadReason(s *site, secret *record.Entry) Reason {
 	switch {
 	case secret.Issued.Before(s.lifetime.IssuedAfter):
 		return ReasonRevokedByEpoch
-	case secret.State == record.Dead, e.more().former:
+	case secret.State == record.Dead, e.former:
 		return ReasonReplaced
 	}
 	return ReasonDeleted

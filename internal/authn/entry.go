@@ -17,9 +17,8 @@ type entry struct {
 
 	// text has the texts of the entry.
 	text string
-	// place and owner are what many entries share.
+	// place is what many entries share.
 	place *place
-	owner *owner
 	// rare is nil for most entries.
 	rare *rare
 }
@@ -30,13 +29,14 @@ type packed struct {
 	// ends are where each of the texts ends.
 	ends [texts]uint32
 	// textAt, placeAt and rareAt are where a pile has the rest of the entry.
-	textAt                   span
-	placeAt, ownerAt, rareAt uint32
+	textAt          span
+	placeAt, rareAt uint32
 	// hash belongs to the only secret, which was issued at issued. Other secrets are rare.
 	hash record.Hash
-	// dead means that none of the record's secrets authenticates any more, because the APIToken is gone or they were replaced. It is false
-	// while the APIToken exists.
-	dead, portal bool
+	// dead means that none of the record's secrets authenticates any more, because the APIToken is gone. It is false while the
+	// APIToken exists. former means that they do not because they were replaced.
+	dead, former                bool
+	imported, portal, suspended bool
 	// contested means that another entry of Index.entries has the same token id and is as dead: then neither counts.
 	contested bool
 	// days and until are the requested lifetime.
@@ -66,18 +66,15 @@ type place struct {
 
 // rare is what few entries have.
 type rare struct {
-	limits    Limits
-	suspended bool
+	limits Limits
 	// secrets and deadSecrets are those of the record. secrets is nil if the entry has the only one itself.
 	secrets, deadSecrets []record.Entry
 	ancestors            []string
 	// died is when the record died. token is the APIToken of a record that is dead although the APIToken exists.
 	died  time.Time
 	token *Token
-	// slow is the memory of an imported hash, in case it is a slow one. Imported tokens have one, and no others.
+	// slow is the memory of an imported hash, in case it is a slow one.
 	slow *slowMemory
-	// former means that an imported secret is dead because it was replaced.
-	former bool
 	// replaced are the replaced secrets of an imported token, each as an entry of its own.
 	replaced []*entry
 }
@@ -113,7 +110,7 @@ type parts struct {
 // newEntry returns the entry of a record. Without an APIToken it is dead.
 func newEntry(uid string, p parts) *entry {
 	r, t := p.record, p.token
-	e := &entry{packed: &packed{portal: r.Portal, dead: t == nil || !r.Dead.IsZero()}}
+	e := &entry{packed: &packed{imported: r.Imported, portal: r.Portal, dead: t == nil || !r.Dead.IsZero()}}
 	e.setTexts([texts]string{
 		textUID: uid, textTokenID: r.TokenID, textName: r.APIToken.Name, textUser: r.User, textUserKey: r.UserKey, textDeliverySecret: r.DeliverySecret,
 	})
@@ -121,8 +118,8 @@ func newEntry(uid string, p parts) *entry {
 	if e.dead {
 		more.token = t
 	} else {
-		at.parent, more.limits, more.suspended = t.ParentNamespace, t.Limits, t.Suspended
-		e.days, e.until = t.Lifetime.Days, instantOf(t.Lifetime.Until)
+		at.parent, more.limits = t.ParentNamespace, t.Limits
+		e.suspended, e.days, e.until = t.Suspended, t.Lifetime.Days, instantOf(t.Lifetime.Until)
 	}
 	e.place = &at
 	if only := r.Entries[0]; len(r.Entries) == 1 && only.State == record.Delivered && only.Ends.IsZero() {
@@ -149,7 +146,7 @@ func (e *entry) setTexts(all [texts]string) {
 }
 
 func (r *rare) isEmpty() bool {
-	return r.secrets == nil && len(r.deadSecrets)+len(r.ancestors) == 0 && r.died.IsZero() && r.token == nil && r.slow == nil && !r.suspended && r.limits.isEmpty()
+	return r.secrets == nil && len(r.deadSecrets)+len(r.ancestors) == 0 && r.died.IsZero() && r.token == nil && r.slow == nil && r.limits.isEmpty()
 }
 
 // parts returns what the entry was made of. The APIToken of a record that is dead is missing, unless it exists.
@@ -157,7 +154,7 @@ func (e *entry) parts() parts {
 	at, more := e.place, e.more()
 	r := &record.Record{
 		TokenID: e.at(textTokenID), User: e.user(), UserKey: e.userKey(), Ancestors: more.ancestors, Site: record.Ref(at.site),
-		APIToken: record.Ref{Namespace: at.namespace, Name: e.at(textName)}, DeliverySecret: e.at(textDeliverySecret), Imported: e.imported(), Portal: e.portal,
+		APIToken: record.Ref{Namespace: at.namespace, Name: e.at(textName)}, DeliverySecret: e.at(textDeliverySecret), Imported: e.imported, Portal: e.portal,
 		Entries: more.secrets, DeadEntries: more.deadSecrets, Dead: more.died,
 	}
 	if r.Entries == nil {
@@ -167,8 +164,8 @@ func (e *entry) parts() parts {
 		return parts{more.token, r}
 	}
 	return parts{&Token{
-		UID: e.at(textUID), Namespace: at.namespace, Name: e.at(textName), User: e.user(), Site: at.site, Lifetime: e.lifetime(), Suspended: more.suspended,
-		Imported: e.imported(), Portal: e.portal, ParentNamespace: at.parent, Limits: more.limits,
+		UID: e.at(textUID), Namespace: at.namespace, Name: e.at(textName), User: e.user(), Site: at.site, Lifetime: e.lifetime(), Suspended: e.suspended,
+		Imported: e.imported, Portal: e.portal, ParentNamespace: at.parent, Limits: more.limits,
 	}, r}
 }
 
@@ -190,9 +187,6 @@ func (e *entry) at(text int) string {
 func (e *entry) tokenID() string { return e.at(textTokenID) }
 func (e *entry) user() string    { return e.at(textUser) }
 func (e *entry) userKey() string { return e.at(textUserKey) }
-func (e *entry) imported() bool  { return e.more().slow != nil }
-
-func (e *entry) ownerName() siteUser { return siteUser{e.place.site, e.user()} }
 
 func (e *entry) name() APITokenName {
 	return APITokenName{Namespace: e.place.namespace, Name: e.at(textName), UID: e.at(textUID)}
@@ -240,13 +234,13 @@ func (e *entry) firstHash() *record.Hash {
 // formerOf returns a replaced secret of an imported token as an entry of its own.
 func (e *entry) formerOf(replaced record.Entry, memory *slowMemory) *entry {
 	former := e.clone()
-	former.dead = true
-	former.rare = &rare{secrets: []record.Entry{replaced}, slow: memory, former: true}
+	former.dead, former.former = true, true
+	former.rare = &rare{secrets: []record.Entry{replaced}, slow: memory}
 	return former
 }
 
 // clone returns an entry that stays as it is.
-func (e *entry) clone() *entry { return &entry{new(*e.packed), e.text, e.place, e.owner, e.rare} }
+func (e *entry) clone() *entry { return &entry{new(*e.packed), e.text, e.place, e.rare} }
 
 // agrees reports whether the record was written for this very APIToken as it is now.
 func (p parts) agree() bool {

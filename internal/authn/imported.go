@@ -14,7 +14,7 @@ import (
 type importedTokens map[siteUser][]*entry
 
 func (i importedTokens) add(e *entry) {
-	k := e.ownerName()
+	k := siteUser{e.place.site, e.user()}
 	at, _ := slices.BinarySearchFunc(i[k], e, (*entry).compareAge)
 	i[k] = slices.Insert(i[k], at, e)
 }
@@ -25,7 +25,7 @@ func (e *entry) compareAge(other *entry) int {
 }
 
 func (i importedTokens) remove(e *entry) {
-	k := e.ownerName()
+	k := siteUser{e.place.site, e.user()}
 	left := slices.DeleteFunc(i[k], func(other *entry) bool { return other == e })
 	if i[k] = left; len(left) == 0 {
 		delete(i, k)
@@ -76,7 +76,7 @@ func (ix *Index) verifyImported(q *question, e *entry, text []byte) bool {
 	if !hash.Slow() {
 		return hash.Verify(text)
 	}
-	q.slow.start(e.ownerName(), text, ix.slowHashes)
+	q.slow.start(siteUser{e.place.site, e.user()}, text, ix.slowHashes)
 	matches, known := e.more().slow.recall(q.slow.mac, q.now)
 	if !known {
 		q.slow.add(e)

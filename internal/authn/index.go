@@ -98,10 +98,9 @@ type Index struct {
 	callerKeys   map[SiteName]callerKeys
 	// callerAuthorities are nil if they cannot be read.
 	callerAuthorities map[SiteName]*x509.CertPool
-	// owners have what people act with.
-	owners    *owners
-	licenses  map[SiteName]License
-	probeKeys map[SiteName]probe.Key
+	grants            map[SiteName]*grants
+	licenses          map[SiteName]License
+	probeKeys         map[SiteName]probe.Key
 	// licensesRequired says that tokens of a site without a licence are refused.
 	licensesRequired bool
 }
@@ -128,8 +127,9 @@ type site struct {
 	identityHeader  string
 	// callers is nil if gateways send caller keys. It is replaced as a whole.
 	callers *certifiedCallers
-	// callerKeys are those of Index.callerKeys.
+	// callerKeys and grants are those of the Index.
 	callerKeys callerKeys
+	grants     *grants
 }
 
 // siteUser identifies a user of a site.
@@ -140,10 +140,9 @@ type siteUser struct {
 
 // NewIndex returns an empty index that is not ready. now is its clock.
 func NewIndex(now func() time.Time) *Index {
-	owned := newOwners()
 	return &Index{
 		now:               now,
-		entries:           newTable(owned),
+		entries:           newTable(),
 		loose:             map[string]parts{},
 		imported:          importedTokens{},
 		deadImported:      importedTokens{},
@@ -153,7 +152,7 @@ func NewIndex(now func() time.Time) *Index {
 		namespaces:        map[string]map[string]string{},
 		callerKeys:        map[SiteName]callerKeys{},
 		callerAuthorities: map[SiteName]*x509.CertPool{},
-		owners:            owned,
+		grants:            map[SiteName]*grants{},
 		licenses:          map[SiteName]License{},
 		probeKeys:         map[SiteName]probe.Key{},
 	}
@@ -208,7 +207,7 @@ func (ix *Index) PutSite(s Site) {
 		name: s.Name, uid: s.UID, issuedAfter: s.Lifetime.IssuedAfter, product: s.Product, contextPath: s.ContextPath, origin: s.Origin, tokenPaths: paths,
 		lifetime: s.Lifetime, limits: s.Limits,
 		blockedNames: setOf(s.BlockedNames), blockedKeys: setOf(s.BlockedKeys), allowsNamespace: s.AllowsNamespace, trustedHops: s.TrustedHops,
-		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader, callerKeys: ix.callerKeys[s.Name],
+		bearer: s.Bearer, others: newOthers(s.Others), identityHeader: s.IdentityHeader, callerKeys: ix.callerKeys[s.Name], grants: ix.grants[s.Name],
 	}
 	if len(s.CallerNames) > 0 {
 		ix.sites[s.Name].callers = &certifiedCallers{names: s.CallerNames}
@@ -267,18 +266,4 @@ func (ix *Index) joinCallerKeys(name SiteName) {
 	if s := ix.sites[name]; s != nil {
 		s.callerKeys = ix.callerKeys[name]
 	}
-}
-
-// PutUpstreamCredential adds or replaces the credential of a user at a site.
-func (ix *Index) PutUpstreamCredential(c UpstreamCredential) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	ix.owners.enrol(siteUser{c.Site, c.User}, actingCredential{c.UserKey, c.Authorization, c.Origin})
-}
-
-// DeleteUpstreamCredential removes the credential of a user at a site.
-func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
-	ix.owners.expel(siteUser{name, user})
 }

@@ -38,7 +38,7 @@ func (ix *Index) link(uid string, p parts, old *entry) {
 	if !e.dead {
 		ix.living++
 	}
-	if e.imported() {
+	if e.imported {
 		ix.linkImported(e, old)
 	}
 }
@@ -73,14 +73,14 @@ func (ix *Index) unlink(uid string) *entry {
 	if e == nil {
 		return nil
 	}
-	if !e.imported() {
+	if !e.imported {
 		e = e.clone() // the table overwrites its own
 	}
 	ix.entries.remove(uid, e)
 	if !e.dead {
 		ix.living--
 	}
-	if e.imported() {
+	if e.imported {
 		for _, linked := range append(e.rare.replaced, e) {
 			ix.importedOf(linked).remove(linked)
 		}

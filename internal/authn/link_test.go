@@ -337,7 +337,7 @@ func (j *joining) check(when string) {
 					Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+text))},
 				})
 				t, want := j.model.authenticates(at, key, user, text, method)
-				if !slices.Contains(want, d.Reason) || d.Verdict == Allow && (d.User != user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID} || d.Authorization != "Bearer "+user) {
+				if !slices.Contains(want, d.Reason) || d.Verdict == Allow && (d.User != user || d.Authorization != "Bearer "+user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
 					j.Fatalf("%s: %s %s at %s: %+v, want %s of %+v", when, method, user, at, d, want, t)
 				}
 				if !strings.HasPrefix(text, token.Prefix) && (d.Reason == ReasonDeleted || d.Reason == ReasonReplaced) && d.Verdict != Forward {
@@ -374,7 +374,7 @@ func (j *joining) empty() {
 		}
 	}
 	ix := j.index
-	if n := ix.living + len(ix.loose) + ix.entries.byID.used + len(ix.entries.byUID) + len(ix.entries.duplicates) + int(ix.entries.generated.size) + len(ix.entries.generated.pieces) + ix.entries.generated.used + len(ix.entries.imported) + len(ix.sites) + len(ix.callerKeys) + len(ix.owners.known) + len(ix.owners.list) - len(ix.owners.vacant) +
+	if n := ix.living + len(ix.loose) + ix.entries.byID.used + len(ix.entries.byUID) + len(ix.entries.duplicates) + int(ix.entries.generated.size) + len(ix.entries.generated.pieces) + ix.entries.generated.used + len(ix.entries.imported) + len(ix.sites) + len(ix.callerKeys) + len(ix.grants) +
 		len(ix.namespaces) + len(ix.imported) + len(ix.memories) + len(ix.deadImported); n != 0 {
 		j.Errorf("%d things are left in the index", n)
 	}

@@ -32,9 +32,8 @@ type pile struct {
 	written, used int
 	// left is how many entries have texts that still move.
 	left position
-	// places, owners and rares are the rest of the entries. The owners are those of the whole index.
+	// places and rares are the rest of the entries.
 	places places
-	owners *owners
 	rares  rares
 }
 
@@ -49,7 +48,7 @@ func (p *pile) packed(i position) *packed { return &p.pieces[i/pieceEntries][i%p
 
 // entry returns the entry of what the pile has.
 func (p *pile) entry(e *packed) entry {
-	return entry{e, p.text(e.textAt, e.ends[texts-1]), p.places.list[e.placeAt], p.owners.list[e.ownerAt], p.rares.at(e.rareAt)}
+	return entry{e, p.text(e.textAt, e.ends[texts-1]), p.places.list[e.placeAt], p.rares.at(e.rareAt)}
 }
 
 func (p *pile) tokenID(i position) string {
@@ -67,7 +66,7 @@ func (p *pile) add(e *entry) {
 	p.size++
 	added := p.packed(p.size - 1)
 	*added = *e.packed
-	added.placeAt, added.rareAt, added.ownerAt = p.places.add(*e.place), p.rares.add(e.rare), p.owners.hold(e.ownerName()).at
+	added.placeAt, added.rareAt = p.places.add(*e.place), p.rares.add(e.rare)
 	p.used += len(e.text)
 	if p.left > 0 || !p.has(e) { // nothing new may begin in an old piece while texts move
 		p.keep(added, e.text)
@@ -88,7 +87,6 @@ func (p *pile) has(e *entry) bool {
 // remove removes an entry. The last one takes its place.
 func (p *pile) remove(i position) {
 	e, last := p.packed(i), p.packed(p.size-1)
-	p.owners.release(new(p.entry(e)).ownerName())
 	p.used -= int(e.ends[texts-1])
 	p.places.remove(e.placeAt)
 	p.rares.remove(e.rareAt)

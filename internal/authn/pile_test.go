@@ -10,23 +10,17 @@ import (
 	"testing"
 )
 
-// pileModel is a pile, and the texts that it must have. The place, the owner and the limits of each entry have its text too, so that a
-// mixture shows.
+// pileModel is a pile, and the texts that it must have. The place and the limits of each entry have its text too, so that a mixture shows.
 type pileModel struct {
 	pile
 
 	texts []string
 }
 
-func newPileModel() *pileModel { return &pileModel{pile: pile{owners: newOwners()}} }
-
 // entryWith returns an entry with a text. One of three has rare parts.
 func entryWith(text string) *entry {
 	e := &entry{packed: &packed{}, text: text, place: &place{namespace: text[:min(2, len(text))]}}
-	e.ends[textUser] = uint32(min(2, len(text)))
-	for i := textUser + 1; i < texts; i++ {
-		e.ends[i] = uint32(len(text))
-	}
+	e.ends[texts-1] = uint32(len(text))
 	if len(text)%3 == 0 {
 		e.rare = &rare{ancestors: []string{text}}
 	}
@@ -53,18 +47,10 @@ func (m *pileModel) check(t *testing.T) {
 	used := 0
 	for i, want := range m.texts {
 		wanted := entryWith(want)
-		got := m.at(position(i))
-		if got.text != want || *got.place != *wanted.place || got.owner != m.owners.known[wanted.ownerName()] || !reflect.DeepEqual(got.rare, wanted.rare) {
-			t.Fatalf("entry %d has the text %q, place %v, owner %v, and rare parts %v, want %q", i, got.text, got.place, got.owner, got.rare, want)
+		if got := m.at(position(i)); got.text != want || *got.place != *wanted.place || !reflect.DeepEqual(got.rare, wanted.rare) {
+			t.Fatalf("entry %d has the text %q, place %v, and rare parts %v, want %q", i, got.text, got.place, got.rare, want)
 		}
 		used += len(want)
-	}
-	owned := 0
-	for _, of := range m.owners.known {
-		owned += int(of.entries)
-	}
-	if owned != len(m.texts) {
-		t.Fatalf("%d entries have owners, want %d", owned, len(m.texts))
 	}
 	if used != m.used || len(m.texts) != int(m.size) {
 		t.Fatalf("%d entries with %d bytes, want %d with %d", m.size, m.used, len(m.texts), used)
@@ -75,7 +61,7 @@ func (m *pileModel) check(t *testing.T) {
 // has.
 func TestPileFreesOldTexts(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	m := newPileModel()
+	var m pileModel
 	add := func(text string) {
 		m.texts = append(m.texts, text)
 		m.add(entryWith(text))
@@ -118,7 +104,7 @@ func liveHeap() int {
 
 // An entry that goes leaves no piece behind.
 func TestPileShrinks(t *testing.T) {
-	m := newPileModel()
+	var m pileModel
 	for range 3 * pieceEntries {
 		m.add(entryWith("x"))
 	}
@@ -154,9 +140,9 @@ func TestPackedEntriesHaveNoPointers(t *testing.T) {
 	}
 }
 
-// Places, owners and rare parts that no entry has any more take no memory: their numbers are used again.
+// Places and rare parts that no entry has any more take no memory: their numbers are used again.
 func TestPileForgetsWhatNoEntryHas(t *testing.T) {
-	m := newPileModel()
+	var m pileModel
 	for i := range 10_000 {
 		text := fmt.Sprint(i%1000, strings.Repeat("y", 1+i%3))
 		m.texts = append(m.texts, text)
@@ -169,15 +155,14 @@ func TestPileForgetsWhatNoEntryHas(t *testing.T) {
 		}
 	}
 	m.check(t)
-	if len(m.places.list) > 101 || len(m.owners.list) > 101 || len(m.rares.list) > 101 || len(m.pile.texts) > 8 {
-		t.Errorf("100 entries take %d places, %d owners, %d rare parts, %d pieces of text",
-			len(m.places.list), len(m.owners.list), len(m.rares.list), len(m.pile.texts))
+	if len(m.places.list) > 101 || len(m.rares.list) > 101 || len(m.pile.texts) > 8 {
+		t.Errorf("100 entries take %d places, %d rare parts, %d pieces of text", len(m.places.list), len(m.rares.list), len(m.pile.texts))
 	}
 	for m.size > 0 {
 		m.remove(0)
 	}
-	if n := len(m.places.known) + len(m.owners.known); n != 0 {
-		t.Errorf("%d places and owners of no entry", n)
+	if n := len(m.places.known); n != 0 {
+		t.Errorf("%d places of no entry", n)
 	}
 	for _, of := range m.places.list {
 		if of != nil {

@@ -103,7 +103,7 @@ func TestLookUpsAreShort(t *testing.T) {
 // Different unknown ids have different decoys: with one for all, it would always be in the processor's cache.
 func TestDecoysDiffer(t *testing.T) {
 	const tokens = 1000
-	x := newTable(newOwners())
+	x := newTable()
 	for i := range tokens {
 		e := entryWith(fmt.Sprint("asp_", i))
 		for text := textTokenID; text < texts; text++ {
@@ -131,7 +131,7 @@ func TestDecoysDiffer(t *testing.T) {
 
 // Two ids may have the same hash. Each is found as itself, and neither stands for the other.
 func TestTokenIDsWithTheSameHash(t *testing.T) {
-	x := newTable(newOwners())
+	x := newTable()
 	one, other := "", ""
 	for seen, i := map[uint32]string{}, 0; other == ""; i++ {
 		id := fmt.Sprint("asp_", i)

@@ -33,10 +33,8 @@ func keyOfUID(uid string) uidKey {
 // position is the index of an entry in generated, or the complement of its index in imported.
 type position int32
 
-func newTable(of *owners) table {
-	return table{
-		byUID: map[uidKey]position{}, byID: newPositions(), duplicates: map[string][]position{}, seed: maphash.MakeSeed(), generated: pile{owners: of},
-	}
+func newTable() table {
+	return table{byUID: map[uidKey]position{}, byID: newPositions(), duplicates: map[string][]position{}, seed: maphash.MakeSeed()}
 }
 
 // find returns the entry with a UID, or nil. It is right until the table changes.
@@ -69,9 +67,8 @@ func (t *table) all() iter.Seq[entry] {
 
 // add adds an entry under a UID. It copies a generated one.
 func (t *table) add(uid string, e *entry) {
-	if e.imported() {
+	if e.imported {
 		e.position = ^position(len(t.imported))
-		e.owner = t.generated.owners.hold(e.ownerName())
 		t.imported = append(t.imported, e)
 	} else {
 		e.position = t.generated.size
@@ -84,8 +81,7 @@ func (t *table) add(uid string, e *entry) {
 // remove removes the entry with a UID, and moves the last one to its place.
 func (t *table) remove(uid string, e *entry) {
 	delete(t.byUID, keyOfUID(uid))
-	if e.imported() {
-		t.generated.owners.release(e.ownerName())
+	if e.imported {
 		t.removeImported(int(^e.position))
 		return
 	}
