@@ -47,7 +47,10 @@ const (
 	LeaderElectionID = "apitoken-controller"
 	// fieldOwner is the field owner of every write, and the reporter of Events.
 	fieldOwner = "apitoken-controller"
-	// workers is how many APITokens are reconciled at the same time. Each mostly waits for the API server.
+	// tokenWorkers is how many APITokens are reconciled at the same time. A new one mostly waits for looks that all of them share, so that
+	// each costs the API server less the more there are.
+	tokenWorkers = 128
+	// workers is how many deleted APITokens, and how many records, are looked at at the same time. Each mostly waits for the API server.
 	workers = 64
 	// siteWorkers is how many sites are reconciled at the same time. One with a product that hangs holds a worker for up to a
 	// minute at a time, so there are more workers than sites that hang in a cluster. Idle ones cost nothing.
@@ -126,7 +129,7 @@ func Run(ctx context.Context, config *rest.Config, o Options, log logr.Logger) e
 	if err := errors.Join(
 		index.AddTo(ctx, mgr.GetCache()), expiry.Watch(ctx, mgr.GetCache()), addAsker(mgr, sites, tokens), watchSecrets(ctx, mgr, o, tokens),
 		registerMetrics(mgr.GetClient(), guard, checks, o, expiry), (&admission.Reconciler{Guard: guard}).SetupWithManager(mgr),
-		tokens.SetupWithManager(mgr, workers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
+		tokens.SetupWithManager(mgr, tokenWorkers, clock.RealClock{}), cleaner.SetupWithManager(mgr, workers),
 		orphans.SetupWithManager(mgr, workers, clock.RealClock{}), metrics.Registry.Register(tokens.RecheckAge()),
 		sites.SetupWithManager(mgr, siteWorkers), sites.Intake().SetupWithManager(mgr, intakeWorkers),
 		mgr.Add(prober), mgr.AddReadyzCheck("ping", healthz.Ping), addHeartbeat(mgr, o), addCertificates(mgr, o),

@@ -28,7 +28,7 @@ import (
 const (
 	// applied is the number of APITokens that are applied, and bareWorkers how many a bare client works on at the same time: as many
 	// as the controller.
-	applied, bareWorkers = 1500, 64
+	applied, bareWorkers = 1500, 128
 )
 
 // measureReconciler applies APITokens and waits until the controller has made all of them Ready. Then the controller ends, and a bare
