@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -223,6 +224,47 @@ func TestSlowHandshakesAreCutOff(t *testing.T) {
 		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection stays", name)
+		}
+	}
+}
+
+// lastLine keeps the line that a logger has written last.
+type lastLine struct{ atomic.Value }
+
+func (l *lastLine) Write(line []byte) (int, error) {
+	l.Store(string(line))
+	return len(line), nil
+}
+
+// A panic in a handshake is logged, and ends no connection but its own. Those of crypto/tls have been caused by clients.
+func TestPanicEndsOneConnection(t *testing.T) {
+	for _, brief := range []bool{false, true} {
+		var logged lastLine
+		var calm atomic.Bool
+		server := NewHTTP(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), time.Minute)
+		server.ErrorLog = log.New(&logged, "", 0)
+		speakTLS(t, server)
+		server.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if !calm.Swap(true) {
+				panic("something unforeseen")
+			}
+			return nil, nil
+		}
+		conn, _ := serveHTTP(t, HTTP{Server: server, Brief: brief})
+		if _, err := io.WriteString(conn, question); err == nil {
+			t.Errorf("brief: %t: a handshake that panics succeeds", brief)
+		}
+		again, err := tls.Dial("tcp", conn.RemoteAddr().String(), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(again, question); err != nil {
+			t.Fatal(err)
+		}
+		answers(t, bufio.NewReader(again), 1)
+		_ = again.Close()
+		if line, _ := logged.Load().(string); !strings.Contains(line, "something unforeseen") {
+			t.Errorf("brief: %t: logged %q", brief, line)
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package serving
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
+	stdlog "log"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -29,7 +32,7 @@ func (b *begun) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// CloseWrite is that of conn.
+// CloseWrite is that of the connection below.
 func (b *begun) CloseWrite() error { return closeWrite(b.Conn) }
 
 // Begin waits for the first byte of a connection. It returns a connection that still has it, and whether it begins a TLS
@@ -107,8 +110,15 @@ func (s *secured) run() {
 	}
 }
 
-// open gives a connection to the server.
+// open gives a connection to the server. A panic in a handshake ends that connection only, as in an HTTP server.
 func (s *secured) open(c net.Conn) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			log := cmp.Or(s.http.Server.ErrorLog, stdlog.Default())
+			log.Printf("panic opening the connection from %v: %v\n%s", c.RemoteAddr(), failure, debug.Stack())
+			_ = c.Close()
+		}
+	}()
 	_ = c.SetDeadline(time.Now().Add(s.http.Server.ReadHeaderTimeout)) // a connection that is closed says so when it is read
 	opened, err := s.http.open(c)
 	if err != nil {
