@@ -261,7 +261,9 @@ func (j *joining) event() {
 		keys := map[authurl.Contract][]string{authurl.Nginx: {v}}
 		put(gone, j.model.keys, at, v, func() { j.index.PutCallerKeys(at, keys, nil) }, func() { j.index.DeleteCallerKeys(at) })
 	case 6:
-		v := UpstreamCredential{Site: at, User: user, UserKey: pick(r, userKeys), Authorization: "Bearer " + user, Origin: pick(r, j.origins)}
+		v := UpstreamCredential{
+			Site: at, User: user, UserKey: pick(r, userKeys), Authorization: fmt.Sprint("Bearer ", user, at, r.Uint32()), Origin: pick(r, j.origins),
+		}
 		put(gone, j.model.grants, siteUser{at, user}, v, func() { j.index.PutUpstreamCredential(v) }, func() { j.index.DeleteUpstreamCredential(at, user) })
 	case 7:
 		namespace, v := pick(r, j.namespaces), map[string]string{"tokens": pick(r, []string{"yes", "yes", "no"})}
@@ -337,7 +339,8 @@ func (j *joining) check(when string) {
 					Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+text))},
 				})
 				t, want := j.model.authenticates(at, key, user, text, method)
-				if !slices.Contains(want, d.Reason) || d.Verdict == Allow && (d.User != user || d.Authorization != "Bearer "+user || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
+				acts := j.model.grants[siteUser{at, user}].Authorization
+				if !slices.Contains(want, d.Reason) || d.Verdict == Allow && (d.User != user || d.Authorization != acts || d.APIToken != APITokenName{t.Namespace, t.Name, t.UID}) {
 					j.Fatalf("%s: %s %s at %s: %+v, want %s of %+v", when, method, user, at, d, want, t)
 				}
 				if !strings.HasPrefix(text, token.Prefix) && (d.Reason == ReasonDeleted || d.Reason == ReasonReplaced) && d.Verdict != Forward {
