@@ -27,7 +27,7 @@ func (b *brief) Read(p []byte) (int, error) {
 	return b.Conn.Read(p)
 }
 
-// CloseWrite is that of conn.
+// CloseWrite is that of the connection below.
 func (b *brief) CloseWrite() error { return closeWrite(b.Conn) }
 
 // secureBrief is a brief connection with TLS, after the handshake.

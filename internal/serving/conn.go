@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// conns is a listener whose connections are cheap to serve HTTP on. Together, what a conn and a brief one save is a fifth of the CPU time of
-// a short request.
+// conns is a listener whose connections are cheap to serve HTTP on. Together, conn and brief save a fifth of the CPU time of a short
+// request.
 type conns struct{ net.Listener }
 
 // Accept implements net.Listener.
@@ -94,7 +94,7 @@ type deadline struct {
 	mu sync.Mutex
 }
 
-// set sets the deadline. What runs learns of it: either set sees that it runs, or it begins after that and sees the deadline.
+// set sets the deadline. A read or write that runs learns of it: set sees that it runs, or it begins after that and sees the deadline.
 func (d *deadline) set(t time.Time, below func(time.Time) error) {
 	d.right.set(t)
 	if d.running.Load() > 0 {
@@ -158,7 +158,7 @@ func (i *instant) set(t time.Time) {
 	i.Store(after)
 }
 
-// copy makes it another one, and returns that as a time. The zero time means none.
+// copy takes the value of another instant, and returns it as a time. The zero time means none.
 func (i *instant) copy(of *instant) time.Time {
 	after := of.Load()
 	if i.Store(after); after == 0 {
