@@ -93,8 +93,7 @@ func (ix *Index) DeleteUpstreamCredential(name SiteName, user string) {
 		return
 	}
 	if of.remove(user); len(of.list) == 0 {
-		delete(ix.grants, name)
-		ix.joinGrants(name)
+		delete(ix.grants, name) // the site keeps an empty one until there are others
 	}
 }
 

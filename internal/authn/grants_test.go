@@ -29,7 +29,44 @@ func TestGrantsAgainstModel(t *testing.T) {
 			t.Fatalf("step %d: %d users in %d cells, want %d", step, len(g.list), g.byUser.used, len(want))
 		}
 	}
+	for name := range want {
+		g.remove(name)
+	}
+	for _, left := range g.list[:cap(g.list)] {
+		if left != (grant{}) {
+			t.Errorf("the memory of a removed user still has %v", left)
+		}
+	}
 	if (*grants)(nil).of("user-1") != nil {
 		t.Error("a site without credentials has one")
 	}
+}
+
+// Two users may have the same hash. Each has what is theirs, and neither has anything of the other.
+func TestUsersWithTheSameHash(t *testing.T) {
+	g := newGrants()
+	one, other := "", ""
+	for seen, i := map[uint32]string{}, 0; other == ""; i++ {
+		name := fmt.Sprint("user-", i)
+		hash := g.hash(name)
+		one, other, seen[hash] = name, seen[hash], name
+	}
+	theirs := func(name string) string {
+		if acting := g.of(name); acting != nil {
+			return acting.authorization
+		}
+		return ""
+	}
+	check := func(when, wantOne, wantOther string) {
+		t.Helper()
+		if theirs(one) != wantOne || theirs(other) != wantOther {
+			t.Errorf("%s: %s has %q, want %q; %s has %q, want %q", when, one, theirs(one), wantOne, other, theirs(other), wantOther)
+		}
+	}
+	g.put(one, actingCredential{authorization: "one"})
+	check("only the first is there", "one", "")
+	g.put(other, actingCredential{authorization: "other"})
+	check("both are there", "one", "other")
+	g.remove(one)
+	check("the second is left", "", "other")
 }
