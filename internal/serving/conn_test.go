@@ -2,6 +2,7 @@ package serving
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -265,6 +266,43 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		_ = again.Close()
 		if line, _ := logged.Load().(string); !strings.Contains(line, "something unforeseen") {
 			t.Errorf("brief: %t: logged %q", brief, line)
+		}
+	}
+}
+
+// A server that is shut down during a handshake answers the request of HTTP/2 that comes after it.
+func TestShutdownDuringHandshake(t *testing.T) {
+	for name, h := range map[string]HTTP{"brief": {Brief: true}, "not brief": {}, "plain too": {Brief: true, AlsoPlain: true}} {
+		h.Server = NewHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }), time.Minute)
+		speakTLS(t, h.Server)
+		var address string
+		ended := make(chan error, 1)
+		h.Server.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			go func() { ended <- h.Server.Shutdown(context.Background()) }()
+			for {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					return nil, nil
+				}
+				_ = conn.Close()
+			}
+		}
+		conn, _ := serveHTTP(t, h)
+		address = conn.RemoteAddr().String()
+		_ = conn.(*tls.Conn).NetConn().Close()
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+		answer, err := client.Get("https://" + address)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		body, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if string(body) != "HTTP/2.0" {
+			t.Errorf("%s: answered %q", name, body)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

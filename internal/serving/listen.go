@@ -57,7 +57,9 @@ func (h HTTP) listen(l net.Listener) net.Listener {
 		return plain{l, h}
 	}
 	h.Server.TLSConfig.NextProtos = []string{http2, http1} // without these, the server would serve no HTTP/2
-	s := &secured{Listener: l, http: h, opened: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
+	s := &secured{
+		Listener: l, http: h, opened: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{}), ended: make(chan struct{}),
+	}
 	go s.run()
 	return s
 }
@@ -83,23 +85,35 @@ func (p plain) Accept() (net.Conn, error) {
 type secured struct {
 	net.Listener
 
-	http   HTTP
-	opened chan net.Conn
-	failed chan error
-	once   sync.Once
-	closed chan struct{}
+	http    HTTP
+	opened  chan net.Conn
+	failed  chan error
+	once    sync.Once
+	closed  chan struct{}
+	opening sync.WaitGroup
+	// ended is closed after closed, when there is nothing more to accept.
+	ended chan struct{}
 }
 
-// run accepts connections until the listener is closed. Another error goes to the server, which waits a moment.
+// run accepts connections until the listener is closed. Then it waits for the handshakes that run: a server that shuts down still answers
+// requests of HTTP/2 that follow them. A server that has failed accepts none of them, so they are closed after the time for a handshake.
 func (s *secured) run() {
+	s.acceptAll()
+	end := sync.OnceFunc(func() { close(s.ended) })
+	defer time.AfterFunc(s.http.Server.ReadHeaderTimeout, end).Stop()
+	s.opening.Wait()
+	end()
+}
+
+// acceptAll accepts connections until the listener is closed. Another error goes to the server, which waits a moment.
+func (s *secured) acceptAll() {
 	for {
 		c, err := s.Listener.Accept()
 		if err == nil {
-			go s.open(c)
+			s.opening.Go(func() { s.open(c) })
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
-			_ = s.Close()
 			return
 		}
 		select {
@@ -128,7 +142,7 @@ func (s *secured) open(c net.Conn) {
 	_ = c.SetDeadline(time.Time{})
 	select {
 	case s.opened <- opened:
-	case <-s.closed:
+	case <-s.ended:
 		_ = c.Close()
 	}
 }
@@ -171,7 +185,7 @@ func (s *secured) Accept() (net.Conn, error) {
 		return c, nil
 	case err := <-s.failed:
 		return nil, err
-	case <-s.closed:
+	case <-s.ended:
 		return nil, net.ErrClosed
 	}
 }
