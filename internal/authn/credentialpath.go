@@ -73,14 +73,10 @@ type branch struct {
 	to         *credentialFolder
 }
 
-func newCredentialFolder(segment, before, after string) *credentialFolder {
-	return &credentialFolder{segment: segment, before: before, after: after, shortestAny: math.MaxInt}
-}
-
-var credentialRoot = func() *credentialFolder {
-	root := newCredentialFolder("", "", "")
+var credentialRoot = func() (root credentialFolder) {
+	root.shortestAny = math.MaxInt
 	for _, pattern := range credentialPaths {
-		at, last := root, (*branch)(nil)
+		at, last := &root, (*branch)(nil)
 		for segment := range strings.SplitSeq(pattern[1:], "/") {
 			last = at.branch(segment)
 			at = last.to
@@ -101,7 +97,8 @@ func (f *credentialFolder) branch(segment string) *branch {
 		}
 	}
 	before, after, star := strings.Cut(segment, "*")
-	b := branch{shortest: byte(len(before) + len(after)), star: star, to: newCredentialFolder(segment, before, after)}
+	to := &credentialFolder{segment: segment, before: before, after: after, shortestAny: math.MaxInt}
+	b := branch{shortest: byte(len(before) + len(after)), star: star, to: to}
 	if before != "" {
 		b.first = initial(before)
 		f.initials |= initialBit(before[0])
