@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"cmp"
 	"time"
 
 	"apitokens.dev/operator/internal/lifetime"
@@ -43,8 +42,8 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 // reason.
 func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
 	if c.imported != nil {
-		acts := q.site.grants.of(c.imported.user())
-		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, acts, 0, q.now)
+		acts, blocked := q.site.owner(c.imported)
+		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, blocked, 0, q.now)
 	}
 	return ix.verifyGenerated(q, c)
 }
@@ -59,8 +58,8 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone
-	acts := q.site.grants.of(e.user())
-	validity := ix.validity(q.site, &e, acts, max(secret, 0), q.now)
+	acts, blocked := q.site.owner(&e)
+	validity := ix.validity(q.site, &e, blocked, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
 		return verified{entry: e, secret: secret, acts: acts}, ""
 	}
@@ -94,12 +93,11 @@ func (ix *Index) find(id []byte, at SiteName) (e entry, known bool) {
 // emptyIndexDecoy is the decoy of an index without tokens.
 var emptyIndexDecoy = newEntry("", parts{&Token{}, &record.Record{User: "nobody", Entries: []record.Entry{{State: record.Delivered}}}})
 
-// validity returns the reason why even the right secret of a token does not authenticate now, or "". It reads the
-// current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time, so that
-// the time reveals nothing. It is the step *judge* of the model of stopping.
-func (ix *Index) validity(s *site, e *entry, acts *actingCredential, secret int, now time.Time) Reason {
+// validity returns the reason why even the right secret of a token does not authenticate now, or "". blocked says whether the site blocks
+// its owner. It reads the current APIToken, site and time: a change counts as soon as the index has it. It looks at everything each time,
+// so that the time reveals nothing. It is the step *judge* of the model of stopping.
+func (ix *Index) validity(s *site, e *entry, blocked bool, secret int, now time.Time) Reason {
 	at, of := e.place, e.secretAt(secret)
-	blocked := s.blocks(e, acts)
 	closed := !ix.allowsNamespace(s, at.namespace) || at.parent != "" && !ix.allowsNamespace(s, at.parent)
 	lasts := lifetime.ValidityOf(&of, e.lifetime(), s.lifetime, now)
 	switch {
@@ -128,12 +126,12 @@ func (ix *Index) allowsNamespace(s *site, namespace string) bool {
 	return known && s.allowsNamespace != nil && s.allowsNamespace(labels)
 }
 
-// blocks reports whether the site blocks the owner of a token: by name, by the key that the token belongs to, or by the key
-// that the owner acts with. It looks at all three each time, so that the time reveals nothing.
-func (s *site) blocks(e *entry, acts *actingCredential) bool {
-	name, key := s.blockedNames[e.user()], s.blockedKeys[e.userKey()]
-	acting := s.blockedKeys[cmp.Or(acts, &actingCredential{}).userKey]
-	return name || key || acting
+// owner returns what the owner of a token acts with at the product, or nil. It reports whether the site blocks them: by name, by the key
+// that the token belongs to, or by the key that they act with. It looks at all three each time, so that the time reveals nothing.
+func (s *site) owner(e *entry) (acts *actingCredential, blocked bool) {
+	acts, actsAs := s.grants.of(e.user())
+	name, key, acting := s.blockedNames[e.user()], s.blockedKeys[e.userKey()], s.blockedKeys[actsAs]
+	return acts, name || key || acting && acts != nil
 }
 
 // deadReason returns the reason why a secret of a dead entry, or a dead one of a living entry, does not authenticate.

@@ -36,7 +36,8 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	newest := e.secretCount() - 1
 	issued := e.secretAt(newest).Issued
 	d = Description{TokenID: e.tokenID(), Issued: issued, Ends: lifetime.End(e.lifetime(), s.lifetime, issued)}
-	d.Reason = ix.validity(s, e, s.grants.of(e.user()), newest, now)
+	_, blocked := s.owner(e)
+	d.Reason = ix.validity(s, e, blocked, newest, now)
 	d.Older, d.OlderUntil = ix.older(s, e, now)
 	if d.Reason == "" && !e.imported && e.contested {
 		d.Reason = ReasonUnknownToken
@@ -46,10 +47,10 @@ func (ix *Index) Describe(uid string) (d Description, ok bool) {
 
 // older returns the number of replaced secrets that are valid, and when the last of them ends. The caller holds the lock.
 func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time) {
-	acts := s.grants.of(e.user())
+	_, blocked := s.owner(e)
 	for i := range e.secretCount() {
 		replaced := e.secretAt(i)
-		if replaced.State != record.Ending || ix.validity(s, e, acts, i, now) != "" {
+		if replaced.State != record.Ending || ix.validity(s, e, blocked, i, now) != "" {
 			continue
 		}
 		n++

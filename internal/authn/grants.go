@@ -18,27 +18,41 @@ type grant struct {
 
 func newGrants() *grants { return &grants{byUser: newPositions(), seed: maphash.MakeSeed()} }
 
-// of returns what a user acts with, or nil. It is right until the grants change.
-func (g *grants) of(user string) *actingCredential {
-	if g == nil {
-		return nil
+// of returns what a user acts with, or nil. It is right until the grants change. key is the key of the user. That of a user who has nothing
+// is a decoy: to look it up reads as much memory, so that the time does not reveal who has nothing.
+func (g *grants) of(user string) (acts *actingCredential, key string) {
+	if g == nil || len(g.list) == 0 {
+		return nil, ""
 	}
-	if at, ok := g.find(user); ok {
-		return &g.list[at].acting
+	at, ok := g.find(user)
+	if ok {
+		acts = &g.list[at].acting
 	}
-	return nil
+	return acts, g.list[at].acting.userKey
 }
 
-// find returns the position of a user in the list.
+// find returns the position of a user in the list. For one who is not in it, it looks at another one in the same way.
 func (g *grants) find(user string) (at position, ok bool) {
+	if len(g.list) == 0 {
+		return 0, false
+	}
 	hash := g.hash(user)
 	for i := g.byUser.home(hash); ; i = g.byUser.next(i) {
 		i = g.byUser.seek(i, hash)
 		of := g.byUser.cells[i]
-		if of.vacant() || g.list[of.at].user == user {
-			return of.at, !of.vacant()
+		if of.vacant() {
+			of.at = position(uint64(hash) * uint64(len(g.list)) >> 32)
+		}
+		if ok = g.list[of.at].is(user); ok || of.vacant() {
+			return of.at, ok
 		}
 	}
+}
+
+// is reports whether a user is that of the grant. It reads both names even if their lengths tell that they differ.
+func (g *grant) is(user string) bool {
+	n := min(len(g.user), len(user))
+	return g.user[:n] == user[:n] && len(g.user) == len(user)
 }
 
 // hash is never 0.

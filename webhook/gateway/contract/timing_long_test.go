@@ -35,6 +35,29 @@ const maxDifference = 150 * time.Nanosecond
 // interleaved samples, |t| < 4.5 (Reparaz, Balasch, Verbauwhede: "dude, is my code constant time?", 2016).
 func TestLongRefusalsTakeTheSameTime(t *testing.T) {
 	site, questions := refusals(t)
+	sameTime(t, site, questions)
+}
+
+// Nor does it reveal whether the owner of a token has a credential of the product.
+func TestLongRefusalsDoNotTellWhoIsEnrolled(t *testing.T) {
+	ix, at := newSite()
+	questions := map[string][][]byte{}
+	for n := range variants {
+		for class, user := range map[string]string{"enrolled": fmt.Sprintf("user-%05d", n), "not enrolled": fmt.Sprintf("other-%05d", n)} {
+			text := newToken(t)
+			put(t, ix, at, fmt.Sprintf("%s-%d", class, n), user, text)
+			questions[class] = append(questions[class], basicQuestion("alice", wrongSecret(t, text)))
+			if class == "enrolled" {
+				ix.PutUpstreamCredential(authn.UpstreamCredential{Site: at, User: user, UserKey: "JIRAUSER" + user, Authorization: "Bearer " + user})
+			}
+		}
+	}
+	sameTime(t, ix, questions)
+}
+
+// sameTime fails if the classes of questions can be told apart by the time of their answers.
+func sameTime(t *testing.T, site *authn.Index, questions map[string][][]byte) {
+	t.Helper()
 	server := httptest.NewServer(contract.NewHandler(site, ignore))
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -91,15 +114,10 @@ const variants = 20_000
 // refusals returns an index with tokens, and questions that are refused, by reason. All questions have the same length.
 func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 	t.Helper()
-	ix := authn.NewIndex(time.Now)
-	at := authn.SiteName{Namespace: "jira", Name: "main"}
-	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}, BlockedNames: []string{"bobby"}})
-	ix.PutMemory(at, authn.Memory{})
-	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}}, nil)
+	ix, at := newSite()
 	questions := map[string][][]byte{}
 	add := func(class, user, password string) {
-		authorization := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-		questions[class] = append(questions[class], []byte(ask("Authorization: Basic "+authorization)))
+		questions[class] = append(questions[class], basicQuestion(user, password))
 	}
 	for n := range variants {
 		// Each class has its own tokens: tokens of two classes would be in the caches more often.
@@ -111,12 +129,8 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 		put(t, ix, at, fmt.Sprintf("blocked-%d", n), "bobby", blocked)
 		add("blocked", "bobby", blocked)
 		ix.DeleteToken(fmt.Sprintf("deleted-%d", n))
-		wrong, err := token.New(live[:token.IDLength], rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
 		add("unknown id", "alice", newToken(t))
-		add("wrong secret", "alice", wrong)
+		add("wrong secret", "alice", wrongSecret(t, live))
 		add("wrong user", "carol", others)
 		add("deleted", "alice", deleted)
 		for class, token := range map[string]authn.Token{
@@ -129,17 +143,37 @@ func refusals(t *testing.T) (*authn.Index, map[string][][]byte) {
 			add(class, "alice", text)
 		}
 	}
-	ix.SetReady()
 	return ix, questions
+}
+
+// newSite returns an index with a site that blocks bobby.
+func newSite() (ix *authn.Index, at authn.SiteName) {
+	ix, at = authn.NewIndex(time.Now), authn.SiteName{Namespace: "jira", Name: "main"}
+	ix.PutSite(authn.Site{Name: at, TokenPaths: []string{"/rest/"}, BlockedNames: []string{"bobby"}})
+	ix.PutMemory(at, authn.Memory{})
+	ix.PutCallerKeys(at, map[authurl.Contract][]string{authurl.Nginx: {"KEY"}}, nil)
+	ix.SetReady()
+	return ix, at
+}
+
+func basicQuestion(user, password string) []byte {
+	return []byte(ask("Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))))
+}
+
+// wrongSecret returns another secret with the id of a token.
+func wrongSecret(t *testing.T, text string) string {
+	t.Helper()
+	wrong, err := token.New(text[:token.IDLength], rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrong
 }
 
 // put adds a token of a user. It returns an earlier secret of the token: all records have as many hashes.
 func put(t *testing.T, ix *authn.Index, at authn.SiteName, uid, user, text string) (earlier string) {
 	t.Helper()
-	earlier, err := token.New(text[:token.IDLength], rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	earlier = wrongSecret(t, text)
 	ix.PutToken(authn.Token{UID: uid, Namespace: at.Namespace, Name: uid, User: user, Site: at})
 	ix.PutRecord(uid, &record.Record{
 		TokenID: text[:token.IDLength], User: user, Site: record.Ref(at), APIToken: record.Ref{Namespace: at.Namespace, Name: uid},
