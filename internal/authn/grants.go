@@ -58,15 +58,17 @@ func (g *grant) is(user string) bool {
 // hash is never 0.
 func (g *grants) hash(user string) uint32 { return uint32(maphash.String(g.seed, user)) | 1 }
 
-// put adds or replaces what a user acts with.
+// put adds or replaces what a user acts with. The two texts that a decision reads lie side by side.
 func (g *grants) put(user string, acting actingCredential) {
 	at, ok := g.find(user)
 	if !ok {
 		at = position(len(g.list))
-		g.list = append(g.list, grant{user: user})
+		g.list = append(g.list, grant{})
 		g.byUser.add(g.hash(user), at)
 	}
-	g.list[at].acting = acting
+	both := user + acting.authorization
+	acting.authorization = both[len(user):]
+	g.list[at] = grant{both[:len(user)], acting}
 }
 
 // remove removes a user, and moves the last one to their place.
