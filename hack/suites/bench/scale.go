@@ -20,6 +20,8 @@ import (
 const (
 	// steady is how long the requests of the steady state are counted. Each site is looked at once in it.
 	steady = time.Minute
+	// heard is how long the API server, the webhook and the portal need to hear of users that were written to etcd.
+	heard = 20 * time.Second
 	// startLimit is how long a process may take to start.
 	startLimit = 5 * time.Minute
 )
@@ -75,7 +77,11 @@ func measureScale(b *bench) (figures map[string]float64, err error) {
 		return nil, err
 	}
 	for _, age := range b.ages[1:] {
-		if err := errors.Join(c.Age(ctx, age), c.measureController(ctx, b, age, log, figures)); err != nil {
+		if err := c.Age(ctx, age); err != nil {
+			return nil, err
+		}
+		<-time.After(heard)
+		if err := c.measureController(ctx, b, age, log, figures); err != nil {
 			return nil, err
 		}
 	}
