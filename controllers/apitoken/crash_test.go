@@ -193,19 +193,11 @@ func TestDeliveryForestalled(t *testing.T) {
 			w := newWorld(t)
 			tok := kubetest.Token(w.ns, "ci")
 			w.create(tok)
-			slow := *w.reconciler
-			slow.Client = interceptor.NewClient(env.Client(t, kubetest.Controller), interceptor.Funcs{
-				Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-					if o.GetName() == "ci-token" {
-						w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ci-token"}, Type: corev1.SecretTypeOpaque})
-						if err := forestall(w, tok); err != nil {
-							t.Error(err)
-						}
-					}
-					return c.Create(ctx, o, opts...)
-				},
+			slow := w.beforeDelivery(func(context.Context, client.Client, client.Object) error {
+				w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "ci-token"}, Type: corev1.SecretTypeOpaque})
+				return forestall(w, tok)
 			})
-			if _, err := w.pass(&slow, tok); err != nil {
+			if _, err := w.pass(slow, tok); err != nil {
 				t.Fatal(err)
 			}
 			w.reconcile(tok, tokensv1alpha1.ReasonDeliveryConflict)
@@ -219,23 +211,32 @@ func TestDeliveryForestalled(t *testing.T) {
 	}
 }
 
-// The answer to a delivery may be lost. The client sends it again, and hears that the Secret is there.
-func TestAnswerToADeliveryLost(t *testing.T) {
-	w := newWorld(t)
-	tok := kubetest.Token(w.ns, "ci")
-	w.create(tok)
+// beforeDelivery returns a reconciler that acts before it creates the Secret ci-token.
+func (w *world) beforeDelivery(act func(context.Context, client.Client, client.Object) error) *apitoken.Reconciler {
+	w.Helper()
 	slow := *w.reconciler
-	slow.Client = interceptor.NewClient(env.Client(t, kubetest.Controller), interceptor.Funcs{
+	slow.Client = interceptor.NewClient(env.Client(w.T, kubetest.Controller), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			if o.GetName() == "ci-token" {
-				if err := c.Create(ctx, o.DeepCopyObject().(client.Object), opts...); err != nil { //nolint:forcetypeassert // so is o
+				if err := act(ctx, c, o); err != nil {
 					return err
 				}
 			}
 			return c.Create(ctx, o, opts...)
 		},
 	})
-	if _, err := w.pass(&slow, tok); err != nil {
+	return &slow
+}
+
+// The answer to a delivery may be lost. The client sends it again, and hears that the Secret is there.
+func TestAnswerToADeliveryLost(t *testing.T) {
+	w := newWorld(t)
+	tok := kubetest.Token(w.ns, "ci")
+	w.create(tok)
+	slow := w.beforeDelivery(func(ctx context.Context, c client.Client, o client.Object) error {
+		return c.Create(ctx, o.DeepCopyObject().(client.Object)) //nolint:forcetypeassert // so is o
+	})
+	if _, err := w.pass(slow, tok); err != nil {
 		t.Fatal(err)
 	}
 	if r := w.record(tok); r == nil || len(r.Entries) != 1 || r.Verify(w.password(tok)) != 0 {

@@ -41,7 +41,7 @@ func (g *grants) find(user string) (at position, ok bool) {
 		i = g.byUser.seek(i, hash)
 		of := g.byUser.cells[i]
 		if of.vacant() {
-			of.at = position(uint64(hash) * uint64(len(g.list)) >> 32)
+			of.at = scaled(hash, len(g.list))
 		}
 		if ok = g.list[of.at].is(user); ok || of.vacant() {
 			return of.at, ok

@@ -20,7 +20,10 @@ func (c cell) vacant() bool { return c.hash == 0 }
 func newPositions() positions { return positions{cells: make([]cell, 8)} }
 
 // home returns the index of the first cell for a hash. Greater hashes have greater ones, so that the table grows in order.
-func (p *positions) home(hash uint32) int { return int(uint64(hash) * uint64(len(p.cells)) >> 32) }
+func (p *positions) home(hash uint32) int { return int(scaled(hash, len(p.cells))) }
+
+// scaled spreads hashes over so many positions. There must be one.
+func scaled(hash uint32, size int) position { return position(uint64(hash) * uint64(size) >> 32) }
 
 // next returns the index of the cell behind one.
 func (p *positions) next(i int) int { return (i + 1) & (len(p.cells) - 1) }

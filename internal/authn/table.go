@@ -125,7 +125,7 @@ func (t *table) near(id []byte) (at position, known bool) {
 		i = t.byID.seek(i, hash)
 		of := t.byID.cells[i]
 		if of.vacant() {
-			of.at = position(uint64(hash) * uint64(t.generated.size) >> 32)
+			of.at = scaled(hash, int(t.generated.size))
 		}
 		if same := t.generated.tokenID(of.at) == string(id); same || of.vacant() {
 			return of.at, same && !of.vacant()

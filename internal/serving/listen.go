@@ -85,11 +85,14 @@ func (p plain) Accept() (net.Conn, error) {
 type secured struct {
 	net.Listener
 
-	http    HTTP
-	opened  chan net.Conn
-	failed  chan error
-	once    sync.Once
-	closed  chan struct{}
+	http HTTP
+	// opened has connections that the server is to serve, and failed has errors of the listener below.
+	opened chan net.Conn
+	failed chan error
+	// closed is closed once, by Close.
+	once   sync.Once
+	closed chan struct{}
+	// opening are the connections that are not opened yet.
 	opening sync.WaitGroup
 	// ended is closed after closed, when there is nothing more to accept.
 	ended chan struct{}
