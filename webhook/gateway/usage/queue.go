@@ -21,7 +21,8 @@ type Use struct {
 // Requests wait for its lock, so no operation takes longer when there are more tokens.
 type queue struct {
 	// wake receives a value when a new entry is due.
-	wake chan struct{}
+	wake    chan struct{}
+	repeats *repeats
 
 	mu      sync.Mutex
 	entries map[string]*entry // by UID
@@ -55,10 +56,25 @@ const (
 	maxMoved = 64
 )
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1), entries: map[string]*entry{}} }
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), repeats: newRepeats(), entries: map[string]*entry{}}
+}
 
 // put adds a use. It returns false if there is no room.
 func (q *queue) put(u Use) bool {
+	last, use := q.repeats.of(&u)
+	if last.Load() == use {
+		return true
+	}
+	ok := q.putNew(u)
+	if ok {
+		last.Store(use)
+	}
+	return ok
+}
+
+// putNew adds a use that may be another one than the last of its token.
+func (q *queue) putNew(u Use) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.entries[u.Token.UID]

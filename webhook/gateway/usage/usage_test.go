@@ -584,6 +584,37 @@ func randomUse(t *testing.T, d *desk, r *rand.Rand) {
 	}
 }
 
+// The last use of each token counts, however often tokens are used in a second and from where: uses that repeat others lose none.
+func TestRepeatedUse(t *testing.T) {
+	inBubble(func(t *testing.T, d *desk) {
+		const tokens = 30_000 // more than are remembered
+		d.answer(hang)
+		d.use(tokens, here) // so that nothing else is written before the end
+		r, last := rand.New(rand.NewPCG(1, 2)), map[authn.APITokenName]usage.Use{name(tokens): at(tokens, 0, here)}
+		for i := range 10 * tokens {
+			token, from := r.IntN(tokens), []string{"", here, there, "::", "::1", "2001:db8::1"}[r.IntN(6)]
+			if i%2 == 0 {
+				token = r.IntN(10) // busy ones
+			}
+			after := d.clock.Since(time.Unix(second, 0))
+			d.use(token, from)
+			last[name(token)] = at(token, after, from)
+			if i%1000 == 0 {
+				d.clock.Step(100 * time.Millisecond)
+			}
+		}
+		d.answer(nil)
+		d.stop()
+		written := map[authn.APITokenName]usage.Use{}
+		for _, u := range d.took() {
+			written[u.Token] = u
+		}
+		if diff := cmp.Diff(last, written, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("written (-want +got):\n%.2000s", diff)
+		}
+	})(t)
+}
+
 // Requests wait for Observe, so it must be fast, and allocate nothing for a known token.
 func TestObserveAllocatesNothing(t *testing.T) {
 	d := usage.NewRecorder(always(nil), testclock.NewFakeClock(time.Unix(second, 0)), 0, logr.Discard(), prometheus.NewRegistry())
