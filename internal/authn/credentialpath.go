@@ -54,69 +54,81 @@ var credentialPaths = [...]string{
 	"/*changemypassword.action",
 }
 
-// credentialFolder is a segment of credentialPaths: the whole, up to its star, and behind it.
+// credentialFolder is a segment of credentialPaths: up to its star, and behind it.
 type credentialFolder struct {
-	segment, before, after string
-	below                  []branch
-	// initials has the initialBit of each segment below that begins with a certain character. shortestAny is the length of the shortest
-	// segment that matches one of the others.
-	initials    uint32
-	shortestAny int
-}
-
-// branch leads to the folder of a segment that may follow. It has what decides about most segments, so that a request reads little memory.
-type branch struct {
-	// first is the first character, or 0 if it may be any. shortest is the length of the shortest segment that matches.
-	first, shortest byte
-	// star means that longer segments may match too. ends means that one of credentialPaths ends here.
-	star, ends bool
-	to         *credentialFolder
+	before, after string
+	star          bool
+	// ends means that one of credentialPaths ends here.
+	ends  bool
+	below map[string]*credentialFolder
 }
 
 var credentialRoot = func() (root credentialFolder) {
-	root.shortestAny = math.MaxInt
 	for _, pattern := range credentialPaths {
-		at, last := &root, (*branch)(nil)
+		at := &root
 		for segment := range strings.SplitSeq(pattern[1:], "/") {
-			last = at.branch(segment)
-			at = last.to
+			at = at.folder(segment)
 		}
-		last.ends = true
+		at.ends = true
 	}
 	return root
 }()
 
-// initialBit stands for a character in a set, the same for both cases of a letter. Others may have the same.
-func initialBit(c byte) uint32 { return 1 << (c & 31) }
-
-// branch returns the branch for a segment, and adds it if there is none.
-func (f *credentialFolder) branch(segment string) *branch {
-	for i, b := range f.below {
-		if b.to.segment == segment {
-			return &f.below[i]
-		}
+// folder returns the folder of a segment, and adds it if there is none.
+func (f *credentialFolder) folder(segment string) *credentialFolder {
+	if f.below == nil {
+		f.below = map[string]*credentialFolder{}
 	}
-	before, after, star := strings.Cut(segment, "*")
-	to := &credentialFolder{segment: segment, before: before, after: after, shortestAny: math.MaxInt}
-	b := branch{shortest: byte(len(before) + len(after)), star: star, to: to}
-	if before != "" {
-		b.first = initial(before)
-		f.initials |= initialBit(before[0])
-	} else {
-		f.shortestAny = min(f.shortestAny, int(b.shortest))
+	if f.below[segment] == nil {
+		before, after, star := strings.Cut(segment, "*")
+		f.below[segment] = &credentialFolder{before: before, after: after, star: star}
 	}
-	f.below = append(f.below, b)
-	return &f.below[len(f.below)-1]
+	return f.below[segment]
 }
 
-// initial returns the first character of a segment, the same for both cases of a letter.
-func initial[T string | []byte](segment T) byte { return segment[0] | 0x20 }
+// shortestEnds are the lengths of the shortest segments that one of credentialPaths may end with, by their initials. Few requests have
+// a segment that is so long, and all others are told apart from credentialPaths by reading little memory.
+var shortestEnds = func() (shortest [initialPairs]byte) {
+	for i := range shortest {
+		shortest[i] = math.MaxUint8
+	}
+	for _, pattern := range credentialPaths {
+		before, after, _ := strings.Cut(pattern[strings.LastIndexByte(pattern, '/')+1:], "*")
+		for i := range shortest {
+			if len(before) < 2 || i == initials(before) {
+				shortest[i] = min(shortest[i], byte(len(before)+len(after)))
+			}
+		}
+	}
+	return shortest
+}()
+
+// initialPairs is the number of values of initials.
+const initialPairs = 1 << 10
+
+// initials stands for the first two characters of a segment, the same for both cases of a letter. Others may have the same.
+func initials[T string | []byte](segment T) int { return int(segment[0]&31)<<5 | int(segment[1]&31) }
 
 // issuesCredentials reports whether a canonical path is one of the credentialPaths or lies below one. The first segments do
 // not matter: products serve resources below other paths too.
 func issuesCredentials(path []byte) bool {
+	if !mayIssueCredentials(path) {
+		return false
+	}
 	for i, c := range path {
 		if c == '/' && credentialRoot.covers(path[i:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayIssueCredentials reports whether a segment of a path looks like one that credentialPaths end with.
+func mayIssueCredentials(path []byte) bool {
+	for len(path) > 0 {
+		var segment []byte
+		segment, path = cutSegment(path)
+		if len(segment) >= 2 && len(segment) >= int(shortestEnds[initials(segment)]) {
 			return true
 		}
 	}
@@ -126,21 +138,13 @@ func issuesCredentials(path []byte) bool {
 // covers reports whether one of the credentialPaths below f is a path, or a folder above it. The last segment of one matches with an
 // extension too.
 func (f *credentialFolder) covers(path []byte) bool {
-	if len(path) < 2 || f.initials&initialBit(path[1]) == 0 && len(path) <= f.shortestAny {
+	if len(path) == 0 {
 		return false
 	}
-	var segment, bare, rest []byte
-	for i := range f.below {
-		b := &f.below[i]
-		if b.first != 0 && b.first != initial(path[1:]) || int(b.shortest) >= len(path) {
-			continue
-		}
-		if segment == nil {
-			segment, rest = cutSegment(path)
-			bare = withoutExtension(segment)
-		}
-		exact := b.matches(segment)
-		if b.ends && (exact || b.matches(bare)) || exact && b.to.covers(rest) {
+	segment, rest := cutSegment(path)
+	for _, to := range f.below {
+		exact := to.matches(segment)
+		if to.ends && (exact || to.matches(withoutExtension(segment))) || exact && to.covers(rest) {
 			return true
 		}
 	}
@@ -165,11 +169,10 @@ func withoutExtension(segment []byte) []byte {
 
 // matches compares a segment with a pattern in lower case. It ignores the case of ASCII letters, as in usernames: it is better to
 // refuse too much.
-func (b *branch) matches(segment []byte) bool {
-	between := len(segment) - int(b.shortest)
-	if between < 0 || between > 0 && !b.star {
+func (f *credentialFolder) matches(segment []byte) bool {
+	between := len(segment) - len(f.before) - len(f.after)
+	if between < 0 || between > 0 && !f.star {
 		return false
 	}
-	before, after := b.to.before, b.to.after
-	return username.Is(before, segment[:len(before)]) && username.Is(after, segment[len(segment)-len(after):])
+	return username.Is(f.before, segment[:len(f.before)]) && username.Is(f.after, segment[len(segment)-len(f.after):])
 }

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"math/rand/v2"
 	"os"
 	"regexp"
 	"strings"
@@ -158,6 +159,70 @@ func TestCredentialPaths(t *testing.T) {
 		if got := issuesCredentials([]byte(path)); got != want {
 			t.Errorf("%q: %t, want %t", path, got, want)
 		}
+	}
+}
+
+// A second implementation, made of regular expressions, agrees about random paths that are like those of the list.
+func TestCredentialPathsAgainstExpressions(t *testing.T) {
+	var all, pieces []string
+	for _, pattern := range credentialPaths {
+		expression := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^/]*`)
+		all = append(all, expression+`(\.[^./]*)?(/|$)`, expression+`(/|$)`) // a star may match an extension
+		pieces = append(pieces, strings.Split(pattern[1:], "/")...)
+	}
+	want := regexp.MustCompile(`(?i)` + strings.Join(all, "|"))
+	random, issues := rand.New(rand.NewPCG(1, 2)), 0
+	for range 200_000 {
+		var path strings.Builder
+		for range random.IntN(6) {
+			piece := pieces[random.IntN(len(pieces))]
+			piece = strings.ReplaceAll(piece, "*", []string{"", "x", "2", "a.b"}[random.IntN(4)])
+			switch at := random.IntN(len(piece) + 1); random.IntN(12) {
+			case 0:
+				piece = piece[:at] + "x" + piece[at:]
+			case 1:
+				piece = piece[:at]
+			case 2:
+				piece += ".json"
+			case 3:
+				piece = strings.ToUpper(piece)
+			}
+			path.WriteString("/" + piece)
+		}
+		if got := issuesCredentials([]byte(path.String())); got != want.MatchString(path.String()) {
+			t.Fatalf("%s: %t", path.String(), got)
+		} else if got {
+			issues++
+		}
+	}
+	if issues < 10_000 {
+		t.Errorf("only %d paths issue credentials", issues)
+	}
+}
+
+// Usual requests, and random ones, are told apart without comparing them with the list.
+func TestFewPathsAreCompared(t *testing.T) {
+	for _, path := range []string{
+		"/rest/api/2/myself", "/rest/api/2/search", "/rest/api/2/issue/ABC-1/comment", "/rest/api/2/user", "/rest/agile/1.0/board/1/sprint",
+		"/rest/api/content/1/child/comment", "/rest/api/latest/project", "/rest/api/2/attachment/1", "/rest/p/a/pa/t/ts", "/", "",
+	} {
+		if mayIssueCredentials([]byte(path)) {
+			t.Errorf("%s is compared", path)
+		}
+	}
+	random, compared := rand.New(rand.NewPCG(1, 2)), 0
+	const paths = 10_000
+	for range paths {
+		path := []byte("/........")
+		for i := range path[1:] {
+			path[1+i] = "abcdefghijklmnopqrstuvwxyz"[random.IntN(26)]
+		}
+		if mayIssueCredentials(path) {
+			compared++
+		}
+	}
+	if compared > paths/50 { // 10 of 676 pairs of letters begin an end of the list that is so short
+		t.Errorf("%d of %d random paths are compared", compared, paths)
 	}
 }
 
