@@ -125,10 +125,14 @@ func (l *Log) Observe(x *Exchange) {
 	}
 }
 
+// lineMemories have room for lines. It is used again: the stacks of many connections would be in no cache.
+var lineMemories = sync.Pool{New: func() any { return new([usualLine]byte) }}
+
 // add makes the line of an exchange. It returns false if there is no room. The request makes its line itself: to wake another
 // goroutine for each would take longer.
 func (l *Log) add(x *Exchange, of *counted) bool {
-	var memory [usualLine]byte
+	memory := lineMemories.Get().(*[usualLine]byte)
+	defer lineMemories.Put(memory)
 	line := x.appendTo(memory[:0], &of.words)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,22 +38,23 @@ func (s *site) acceptsTokensAt(path []byte, m mode) bool {
 	return false
 }
 
-// verify returns the token that a credential of ours verifies as, without a path. If it does not authenticate, there is a
-// reason.
-func (ix *Index) verify(q *question, c credential) (v verified, reason Reason) {
-	if c.imported != nil {
-		acts, blocked := q.site.owner(c.imported)
-		return verified{entry: *c.imported, acts: acts}, ix.validity(q.site, c.imported, blocked, 0, q.now)
+// verify sets v to the token that a credential of ours verifies as, without a path. If it does not authenticate, there is a reason.
+func (ix *Index) verify(q *question, c *credential, v *verified) (reason Reason) {
+	e := c.imported
+	if e == nil {
+		return ix.verifyGenerated(q, c, v)
 	}
-	return ix.verifyGenerated(q, c)
+	acts, blocked := q.site.owner(e)
+	*v = verified{entry: *e, acts: acts}
+	return ix.validity(q.site, e, blocked, 0, q.now)
 }
 
 // verifyGenerated verifies a token of our own format. It computes every check before it reports the first failure, so
 // that timing reveals nothing. Dead secrets are compared only for a refusal, to say why.
-func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason Reason) {
+func (ix *Index) verifyGenerated(q *question, c *credential, v *verified) (reason Reason) {
 	id, ok := token.Parse(c.password)
 	if !ok {
-		return verified{}, ReasonMalformedToken
+		return ReasonMalformedToken
 	}
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
@@ -61,21 +62,22 @@ func (ix *Index) verifyGenerated(q *question, c credential) (v verified, reason 
 	acts, blocked := q.site.owner(&e)
 	validity := ix.validity(q.site, &e, blocked, max(secret, 0), q.now)
 	if known && secret >= 0 && owned && validity == "" {
-		return verified{entry: e, secret: secret, acts: acts}, ""
+		*v = verified{entry: e, secret: secret, acts: acts}
+		return ""
 	}
 	deadSecrets := e.more().deadSecrets
 	dead := record.Verify(deadSecrets, c.password)
 	switch {
 	case !known:
-		return verified{}, ReasonUnknownToken
+		return ReasonUnknownToken
 	case secret < 0 && dead < 0:
-		return verified{}, ReasonWrongSecret
+		return ReasonWrongSecret
 	case !owned:
-		return verified{}, ReasonWrongUser
+		return ReasonWrongUser
 	case secret < 0:
-		return verified{}, e.deadReason(q.site, &deadSecrets[dead])
+		return e.deadReason(q.site, &deadSecrets[dead])
 	}
-	return verified{}, validity
+	return validity
 }
 
 // find returns the only entry with this id at the site, or else the only dead one. For an unknown id it returns a decoy, so that

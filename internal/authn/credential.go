@@ -144,7 +144,7 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 }
 
 // id returns the id of the presented token, or "". It is not verified.
-func (c credential) id() string {
+func (c *credential) id() string {
 	if c.imported != nil {
 		return c.imported.tokenID()
 	}

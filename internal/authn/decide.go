@@ -46,7 +46,7 @@ type question struct {
 	client netip.Addr
 	now    time.Time
 	slow   *slowHashAttempt
-	// decision is zero until a step ends the request. The steps do not return it, because it is large.
+	// decision is zero until a step ends the request.
 	decision *Decision
 }
 
@@ -95,17 +95,17 @@ type buffers struct {
 
 var bufferPool = sync.Pool{New: func() any { return &buffers{} }}
 
-// judge takes the steps that follow when the caller is known.
+// judge takes the steps that follow when the caller is known. What the steps find is here, and no step returns it, because it is large.
 func (ix *Index) judge(q *question) {
 	b := bufferPool.Get().(*buffers)
 	defer bufferPool.Put(b)
-	c, ended := ix.credential(q, &b.decoded)
-	if ended || ix.probe(q, c) {
-		return
-	}
-	v, ended := ix.authenticate(q, c, b.path[:0])
-	if !ended && !ix.authorize(q, v) {
-		ix.attach(q, v)
+	var (
+		c credential
+		v verified
+	)
+	ended := ix.credential(q, &c, &b.decoded) || ix.probe(q, &c) || ix.authenticate(q, &c, &v, b.path[:0]) || ix.authorize(q, &v)
+	if !ended {
+		ix.attach(q, &v)
 	}
 }
 
@@ -129,48 +129,52 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 	return s, ""
 }
 
-// credential finds out whether the request presents a credential of ours. A malformed or misplaced one ends here, and so
+// credential sets c to the credential of the request. A malformed or misplaced one ends here, and so
 // does a request without one.
-func (ix *Index) credential(q *question, decoded *[maxBasic]byte) (c credential, ended bool) {
-	c = parseCredential(q.Request, q.site.bearer, decoded)
+func (ix *Index) credential(q *question, c *credential, decoded *[maxBasic]byte) (ended bool) {
+	*c = parseCredential(q.Request, q.site.bearer, decoded)
 	switch c.kind {
 	case malformed:
-		return credential{}, q.unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...))
+		return q.unauthorized(ReasonMalformedCredential, presentedID(q.Authorization...))
 	case misplaced:
 		id := cmp.Or(presentedID(c.user, c.password), presentedID(q.Authorization...))
-		return credential{}, q.unauthorized(ReasonSchemeNotAccepted, id)
+		return q.unauthorized(ReasonSchemeNotAccepted, id)
 	case inQuery:
 		q.decision.Verdict, q.decision.Reason, q.decision.TokenID = Forbidden, ReasonCredentialParameter, presentedID(q.query())
-		return credential{}, true
+		return true
 	case ours:
-		return c, false
+		return false
 	}
+	return ix.foreign(q, c)
+}
+
+// foreign finds out whether a foreign credential is an imported token. A request with another one ends here.
+func (ix *Index) foreign(q *question, c *credential) (ended bool) {
 	e, reason := ix.findImported(q, c)
 	switch {
 	case reason != "":
-		return credential{}, q.unauthorized(reason, "")
+		return q.unauthorized(reason, "")
 	case e == nil:
 		*q.decision = ix.other(q, c)
-		return credential{}, true
+		return true
 	}
 	c.imported = e
-	return c, false
+	return false
 }
 
-// authenticate returns the token that the credential verifies as. A credential of ours that does not verify ends here.
+// authenticate sets v to the token that the credential verifies as. A credential of ours that does not verify ends here.
 // It appends the path to buf.
-func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified, ended bool) {
+func (ix *Index) authenticate(q *question, c *credential, v *verified, buf []byte) (ended bool) {
 	path, fault := canonicalPath(buf, q.path())
 	switch {
 	case fault == ambiguous:
-		return verified{}, q.unauthorized(ReasonAmbiguousPath, c.id())
+		return q.unauthorized(ReasonAmbiguousPath, c.id())
 	case !q.site.acceptsTokensAt(path, q.mode):
-		return verified{}, q.unauthorized(ReasonPathNotAccepted, c.id())
+		return q.unauthorized(ReasonPathNotAccepted, c.id())
 	case isRedispatched(path[len(q.site.contextPath):]):
-		return verified{}, q.unauthorized(ReasonAmbiguousPath, c.id())
+		return q.unauthorized(ReasonAmbiguousPath, c.id())
 	}
-	v, reason := ix.verify(q, c)
-	if reason != "" {
+	if reason := ix.verify(q, c, v); reason != "" {
 		q.unauthorized(reason, c.id())
 		// Each refusal of a token that was looked for makes a copy of the name, so that all of them take the same time.
 		if reason != ReasonMalformedToken {
@@ -179,14 +183,14 @@ func (ix *Index) authenticate(q *question, c credential, buf []byte) (v verified
 		if reason != ReasonWrongUser {
 			q.decision.Claimed = ""
 		}
-		return verified{}, true
+		return true
 	}
 	v.path, v.fault = path[len(q.site.contextPath):], fault
-	return v, false
+	return false
 }
 
 // authorize decides what the verified token may do. The first rule that forbids the request ends it.
-func (ix *Index) authorize(q *question, v verified) (ended bool) {
+func (ix *Index) authorize(q *question, v *verified) (ended bool) {
 	switch query := q.query(); {
 	case v.fault == specialCharacter:
 		return q.forbidden(v, ReasonPathCharacterNotAllowed)
@@ -211,7 +215,7 @@ func (ix *Index) authorize(q *question, v verified) (ended bool) {
 
 // attach adds what the owner acts with at the product: a credential, or a header with their name. A request to the operator's own
 // API needs neither.
-func (ix *Index) attach(q *question, v verified) {
+func (ix *Index) attach(q *question, v *verified) {
 	d := q.decision
 	if q.mode == ownAPIRequest {
 		d.Secret = new(v.secretAt(v.secret))
@@ -229,7 +233,7 @@ func (ix *Index) attach(q *question, v verified) {
 }
 
 // notAttachable returns the reason why the owner cannot act at the product, or "".
-func (v verified) notAttachable(s *site) Reason {
+func (v *verified) notAttachable(s *site) Reason {
 	header, key, acts := s.identityHeader, v.userKey(), v.acts
 	switch {
 	case header == "" && (acts == nil || key == "" && acts.userKey != ""): // it may be a former user's of this name
@@ -256,14 +260,14 @@ func (q *question) unauthorized(reason Reason, tokenID string) (ended bool) {
 }
 
 // forbidden ends the request, because the verified token may not do this.
-func (q *question) forbidden(v verified, reason Reason) (ended bool) {
+func (q *question) forbidden(v *verified, reason Reason) (ended bool) {
 	q.decision.Verdict, q.decision.Reason, q.decision.User, q.decision.TokenID = Forbidden, reason, v.user(), v.tokenID()
 	return true
 }
 
 // forward passes the client's own credential and target on. A gateway that copies them would otherwise blank them. The
 // log gets a line if the credential was an imported token once.
-func (ix *Index) forward(q *question, c credential) Decision {
+func (ix *Index) forward(q *question, c *credential) Decision {
 	d := Decision{Verdict: Forward, Reason: ReasonNoToken, Target: q.Target, IdentityHeader: q.site.identityHeader}
 	if len(q.Authorization) == 1 {
 		d.Authorization = q.Authorization[0]

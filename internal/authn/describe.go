@@ -88,7 +88,7 @@ func (ix *Index) Live(at SiteName, text []byte) (live, known bool) {
 	if s == nil {
 		return false, false
 	}
-	_, reason := ix.verifyGenerated(&question{Request: r, site: s, now: now}, credential{password: text, alone: true})
+	reason := ix.verifyGenerated(&question{Request: r, site: s, now: now}, &credential{password: text, alone: true}, &verified{})
 	return reason == "", true
 }
 

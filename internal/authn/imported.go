@@ -34,7 +34,7 @@ func (i importedTokens) remove(e *entry) {
 
 // findImported returns the one imported token that a credential is, or nil. It returns a reason if there is more than one.
 // The attempt lists the slow hashes that have to be computed first.
-func (ix *Index) findImported(q *question, c credential) (found *entry, reason Reason) {
+func (ix *Index) findImported(q *question, c *credential) (found *entry, reason Reason) {
 	username.FoldInPlace(c.user)
 	entries := ix.imported[siteUser{q.Site, string(c.user)}]
 	for _, e := range entries[:min(len(entries), record.MaxImported)] {
@@ -54,7 +54,7 @@ func (ix *Index) findImported(q *question, c credential) (found *entry, reason R
 
 // findDead returns the dead secret of an imported token that a credential is, or nil. It looks at the newest ones. Slow
 // hashes are pending only when those of living tokens have been computed.
-func (ix *Index) findDead(q *question, c credential) *entry {
+func (ix *Index) findDead(q *question, c *credential) *entry {
 	if q.slow.pending != nil {
 		return nil
 	}

@@ -87,7 +87,7 @@ var (
 
 // other decides about a request without a token of ours. If it presents several classes, the strictest action counts: nobody
 // knows which credential the product would take.
-func (ix *Index) other(q *question, c credential) Decision {
+func (ix *Index) other(q *question, c *credential) Decision {
 	d := ix.forward(q, c)
 	of := &q.site.others
 	if !of.judged {
@@ -130,7 +130,7 @@ func (o *others) strictest(q *question, p presented) (of class, action Action) {
 }
 
 // presented finds out what a request presents. c is what Authorization presents.
-func (o *others) presented(q *question, c credential) presented {
+func (o *others) presented(q *question, c *credential) presented {
 	p := presented{exempt: true}
 	if p.classes[c.class] = true; c.class == classPassword {
 		p.exempt = o.exemptUsers[string(c.user)]

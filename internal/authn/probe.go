@@ -17,7 +17,7 @@ func (ix *Index) DeleteProbeKey(name SiteName) {
 }
 
 // probe judges the credential of a probe, which is a token of nobody. All of them end here, whatever else the index holds.
-func (ix *Index) probe(q *question, c credential) (ended bool) {
+func (ix *Index) probe(q *question, c *credential) (ended bool) {
 	if !probe.Presented(c.password) {
 		return false
 	}
