@@ -42,11 +42,13 @@ func (bareCheck) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResp
 type checks struct {
 	address   string
 	questions []*authv3.CheckRequest
+	// connections are there from the first question on.
+	connections []authv3.AuthorizationClient
 }
 
 // newChecks returns questions about requests with valid tokens, with the headers that a client and Envoy send.
-func newChecks(address string, credentials []string) checks {
-	c := checks{address: address}
+func newChecks(address string, credentials []string) *checks {
+	c := &checks{address: address}
 	for _, credential := range credentials {
 		c.questions = append(c.questions, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 			ContextExtensions: map[string]string{authurl.SiteExtension: jira.String(), authurl.KeyExtension: callerKey},
@@ -66,21 +68,30 @@ func newChecks(address string, credentials []string) checks {
 	return c
 }
 
+// connect makes the connections, if there are none.
+func (c *checks) connect() error {
+	for len(c.connections) < grpcConnections {
+		conn, err := grpc.NewClient(c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return fmt.Errorf("connecting: %w", err)
+		}
+		c.connections = append(c.connections, authv3.NewAuthorizationClient(conn))
+	}
+	return nil
+}
+
 // run asks for a slice of time. It returns how many questions were answered.
-func (c checks) run() (int, error) {
+func (c *checks) run() (int, error) {
+	if err := c.connect(); err != nil {
+		return 0, err
+	}
 	var (
 		asked atomic.Int64
 		group sync.WaitGroup
 		fault atomic.Value
 		until = time.Now().Add(slice)
 	)
-	for range grpcConnections {
-		conn, err := grpc.NewClient(c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return 0, fmt.Errorf("connecting: %w", err)
-		}
-		defer func() { _ = conn.Close() }()
-		envoy := authv3.NewAuthorizationClient(conn)
+	for _, envoy := range c.connections {
 		for range grpcStreams {
 			group.Go(func() {
 				for time.Now().Before(until) && fault.Load() == nil {

@@ -28,11 +28,14 @@ type load struct {
 	status   string
 	// rate is the number of requests a second, or 0 for as many as possible.
 	rate float64
+	// clients are the connections, from the first request on.
+	clients []*client
 }
 
 // client is one connection of a load.
 type client struct {
-	load
+	*load
+
 	conn net.Conn
 	in   *bufio.Reader
 	next int
@@ -40,8 +43,17 @@ type client struct {
 
 var errAnswer = errors.New("the answer is another one")
 
-// run sends requests for some time. It returns how long each took, from when it was due.
-func (l load) run(duration time.Duration) (latencies []time.Duration, err error) {
+// run sends requests for some time over new connections. It returns how long each took, from when it was due.
+func (l *load) run(duration time.Duration) (latencies []time.Duration, err error) {
+	latencies, err = l.runOn(duration)
+	for _, c := range l.clients {
+		c.disconnect()
+	}
+	return latencies, err
+}
+
+// runOn is run over the connections of the last time, which it leaves open.
+func (l *load) runOn(duration time.Duration) (latencies []time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), duration)
 	defer cancel()
 	var (
@@ -50,9 +62,11 @@ func (l load) run(duration time.Duration) (latencies []time.Duration, err error)
 		group sync.WaitGroup
 		begun = time.Now()
 	)
-	for i := range l.connections {
+	for i := len(l.clients); i < l.connections; i++ {
+		l.clients = append(l.clients, &client{load: l, next: i * len(l.requests) / l.connections})
+	}
+	for _, c := range l.clients {
 		group.Go(func() {
-			c := &client{load: l, next: i * len(l.requests) / l.connections}
 			took, failed := c.run(ctx, begun, &due)
 			mu.Lock()
 			defer mu.Unlock()
@@ -66,11 +80,6 @@ func (l load) run(duration time.Duration) (latencies []time.Duration, err error)
 
 // run sends requests until ctx is done.
 func (c *client) run(ctx context.Context, begun time.Time, due *atomic.Int64) (latencies []time.Duration, err error) {
-	defer func() {
-		if c.conn != nil {
-			_ = c.conn.Close()
-		}
-	}()
 	for ctx.Err() == nil {
 		at := time.Now()
 		if c.rate > 0 {
@@ -111,11 +120,16 @@ func (c *client) send() error {
 		return err
 	}
 	if c.reconnects {
-		err := c.conn.Close()
-		c.conn = nil
-		return err
+		c.disconnect()
 	}
 	return nil
+}
+
+func (c *client) disconnect() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
+	c.conn = nil
 }
 
 func (c *client) connect() error {
