@@ -56,6 +56,7 @@ func (ix *Index) verifyGenerated(q *question, c *credential, v *verified) (reaso
 	if !ok {
 		return ReasonMalformedToken
 	}
+	c.parsed = id
 	e, known := ix.find(id, q.Site)
 	secret, named := e.verify(c.password), username.Is(e.user(), c.user)
 	owned := named || c.alone

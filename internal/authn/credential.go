@@ -46,6 +46,8 @@ type credential struct {
 	alone bool
 	// class is what a foreign Authorization presents.
 	class class
+	// parsed is the id of a credential of ours that has the form of a token, once that is known.
+	parsed []byte
 	// imported is the imported token that a foreign credential turned out to be.
 	imported *entry
 }
@@ -145,8 +147,11 @@ func parseBasic(encoded string, buf *[maxBasic]byte) credential {
 
 // id returns the id of the presented token, or "". It is not verified.
 func (c *credential) id() string {
-	if c.imported != nil {
+	switch {
+	case c.imported != nil:
 		return c.imported.tokenID()
+	case c.parsed != nil:
+		return string(c.parsed)
 	}
 	return presentedID(c.password)
 }
