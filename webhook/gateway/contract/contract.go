@@ -80,9 +80,10 @@ func (q *Question) answer(decider Decider, r *http.Request) (removes bool) {
 		return false
 	}
 	q.Site = authn.SiteName{Namespace: address.Namespace, Name: address.Site}
-	ask := &q.Request
-	ask.Contract, ask.CallerKey, ask.Site, ask.Certificate = address.Contract, callerKey(address, r.Header), q.Site, certificate(r)
-	ask.Authorization, ask.Cookies = r.Header[headerAuthorization], r.Header[headerCookie]
+	q.Request = authn.Request{
+		Contract: address.Contract, CallerKey: callerKey(address, r.Header), Site: q.Site, Authorization: r.Header[headerAuthorization],
+		Cookies: r.Header[headerCookie], Certificate: certificate(r),
+	}
 	if c.read(r, r.RequestURI[len(path)-len(following):], &q.Request) {
 		q.Claimed = claimed(r.Header, &q.Request)
 		q.Ask(decider)
