@@ -125,14 +125,10 @@ func (l *Log) Observe(x *Exchange) {
 	}
 }
 
-// lineMemories have room for lines. It is used again: the stacks of many connections would be in no cache.
-var lineMemories = sync.Pool{New: func() any { return new([usualLine]byte) }}
-
 // add makes the line of an exchange. It returns false if there is no room. The request makes its line itself: to wake another
 // goroutine for each would take longer.
 func (l *Log) add(x *Exchange, of *counted) bool {
-	memory := lineMemories.Get().(*[usualLine]byte)
-	defer lineMemories.Put(memory)
+	var memory [usualLine]byte
 	line := x.appendTo(memory[:0], &of.words)
 	l.mu.Lock()
 	defer l.mu.Unlock()
