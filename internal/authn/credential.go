@@ -46,7 +46,7 @@ type credential struct {
 	alone bool
 	// class is what a foreign Authorization presents.
 	class class
-	// parsed is the id of a credential of ours that has the form of a token, once that is known.
+	// parsed is the id in a well-formed token of ours. It is nil until the token was parsed.
 	parsed []byte
 	// imported is the imported token that a foreign credential turned out to be.
 	imported *entry

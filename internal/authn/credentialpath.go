@@ -86,8 +86,8 @@ func (f *credentialFolder) folder(segment string) *credentialFolder {
 	return f.below[segment]
 }
 
-// shortestEnds are the lengths of the shortest segments that one of credentialPaths may end with, by their initials. Few requests have
-// a segment that is so long, and all others are told apart from credentialPaths by reading little memory.
+// shortestEnds has, for each pair of initials, the length of the shortest segment that one of credentialPaths ends with. A path without
+// a segment that is so long is none of credentialPaths. Most paths are told apart by that, which reads little memory.
 var shortestEnds = func() (shortest [initialPairs]byte) {
 	for i := range shortest {
 		shortest[i] = math.MaxUint8

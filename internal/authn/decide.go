@@ -95,7 +95,7 @@ type buffers struct {
 
 var bufferPool = sync.Pool{New: func() any { return &buffers{} }}
 
-// judge takes the steps that follow when the caller is known. What the steps find is here, and no step returns it, because it is large.
+// judge takes the steps that follow when the caller is known. The steps write what they find to c and v: both are large, so no step returns them.
 func (ix *Index) judge(q *question) {
 	b := bufferPool.Get().(*buffers)
 	defer bufferPool.Put(b)
@@ -129,8 +129,7 @@ func (ix *Index) caller(r *Request, m mode, now time.Time) (*site, Reason) {
 	return s, ""
 }
 
-// credential sets c to the credential of the request. A malformed or misplaced one ends here, and so
-// does a request without one.
+// credential sets c to the credential of the request. A malformed or misplaced one ends here, and so does a request without one.
 func (ix *Index) credential(q *question, c *credential, decoded *[maxBasic]byte) (ended bool) {
 	*c = parseCredential(q.Request, q.site.bearer, decoded)
 	switch c.kind {

@@ -50,8 +50,7 @@ type contest struct {
 // cost is the CPU time of a request.
 type cost struct{ webhook, floor float64 }
 
-// The processes of the web group are started so many times: where the memory of a process lies in that of the machine differs from start
-// to start, and so do ratios, by several percent.
+// webStarts is how many times the web group starts its processes. Ratios differ by several percent from start to start of one program.
 const webStarts = 3
 
 func measureWeb(b *bench) (figures map[string]float64, err error) {

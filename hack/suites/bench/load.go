@@ -52,7 +52,7 @@ func (l *load) run(duration time.Duration) (latencies []time.Duration, err error
 	return latencies, err
 }
 
-// runOn is run over the connections of the last time, which it leaves open.
+// runOn sends requests as run does, but over the connections of the last call. They stay open until the bench ends.
 func (l *load) runOn(duration time.Duration) (latencies []time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), duration)
 	defer cancel()

@@ -21,7 +21,8 @@ type Use struct {
 // Requests wait for its lock, so no operation takes longer when there are more tokens.
 type queue struct {
 	// wake receives a value when a new entry is due.
-	wake    chan struct{}
+	wake chan struct{}
+	// repeats has the last use of busy tokens, so that the same use again does not take the lock.
 	repeats *repeats
 
 	mu      sync.Mutex
@@ -73,7 +74,7 @@ func (q *queue) put(u Use) bool {
 	return ok
 }
 
-// putNew adds a use that may be another one than the last of its token.
+// putNew adds a use that repeats does not know.
 func (q *queue) putNew(u Use) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -584,10 +584,10 @@ func randomUse(t *testing.T, d *desk, r *rand.Rand) {
 	}
 }
 
-// The last use of each token counts, however often tokens are used in a second and from where: uses that repeat others lose none.
+// The last use of each token is written, however often and from wherever tokens are used in a second.
 func TestRepeatedUse(t *testing.T) {
 	inBubble(func(t *testing.T, d *desk) {
-		const tokens = 30_000 // more than are remembered
+		const tokens = 30_000 // more than repeats has slots
 		d.answer(hang)
 		d.use(tokens, here) // so that nothing else is written before the end
 		r, last := rand.New(rand.NewPCG(1, 2)), map[authn.APITokenName]usage.Use{name(tokens): at(tokens, 0, here)}
