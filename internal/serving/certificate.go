@@ -222,7 +222,7 @@ func (c *Certificate) Secure(server *http.Server, ask tls.ClientAuthType) {
 		return
 	}
 	server.TLSConfig = c.Config(ask)
-	server.ErrorLog = stdlog.New(&limitedLog{clock: c.clock, log: c.log}, "", 0)
+	server.ErrorLog = FailureLog(c.clock, c.log)
 }
 
 // run looks at the files every renewalPeriod until ctx is done, and every waitPeriod until they are there.
@@ -275,7 +275,12 @@ func (c *Certificate) renew() {
 // handshakeLogPeriod is the least time between two lines about failed handshakes. Anybody who can connect causes them.
 const handshakeLogPeriod = 10 * time.Second
 
-// limitedLog logs what the HTTP server says of connections that failed, at most once in each handshakeLogPeriod.
+// FailureLog returns a log of connections that failed. It passes on one line in each handshakeLogPeriod at most.
+func FailureLog(c clock.Clock, log logr.Logger) *stdlog.Logger {
+	return stdlog.New(&limitedLog{clock: c, log: log}, "", 0)
+}
+
+// limitedLog is behind a FailureLog.
 type limitedLog struct {
 	clock clock.Clock
 	log   logr.Logger

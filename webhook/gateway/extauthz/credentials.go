@@ -3,8 +3,11 @@ package extauthz
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"log"
 	"net"
+	"runtime/debug"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -20,6 +23,8 @@ type tlsCredentials struct {
 
 	// alsoPlain accepts connections without TLS too.
 	alsoPlain bool
+	// failures is told of panics.
+	failures *log.Logger
 }
 
 // connection is what the calls of one connection share.
@@ -29,15 +34,25 @@ type connection struct {
 	certificate *authn.CallerCertificate
 }
 
-func newCredentials(settings *tls.Config, alsoPlain bool) credentials.TransportCredentials {
+func newCredentials(settings *tls.Config, alsoPlain bool, failures *log.Logger) credentials.TransportCredentials {
 	if settings == nil {
 		return insecure.NewCredentials()
 	}
-	return tlsCredentials{credentials.NewTLS(settings), alsoPlain}
+	return tlsCredentials{credentials.NewTLS(settings), alsoPlain, failures}
 }
 
-// ServerHandshake implements credentials.TransportCredentials.
-func (c tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// errHandshake is what a connection ends with whose handshake panicked.
+var errHandshake = errors.New("panic during the handshake")
+
+// ServerHandshake implements credentials.TransportCredentials. A panic ends that connection only, as in an HTTP server: gRPC would end the
+// process.
+func (c tlsCredentials) ServerHandshake(raw net.Conn) (secured net.Conn, info credentials.AuthInfo, err error) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			c.failures.Printf("panic opening the connection from %v: %v\n%s", raw.RemoteAddr(), failure, debug.Stack())
+			err = errHandshake
+		}
+	}()
 	if c.alsoPlain {
 		same, handshake, err := serving.Begin(raw)
 		if err != nil {
@@ -48,7 +63,7 @@ func (c tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Aut
 		}
 		raw = same
 	}
-	secured, info, err := c.TransportCredentials.ServerHandshake(raw)
+	secured, info, err = c.TransportCredentials.ServerHandshake(raw)
 	if tlsInfo, ok := info.(credentials.TLSInfo); ok && err == nil {
 		info = connection{tlsInfo, authn.NewCallerCertificate(tlsInfo.State.PeerCertificates)}
 	}
@@ -57,7 +72,7 @@ func (c tlsCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.Aut
 
 // Clone implements credentials.TransportCredentials.
 func (c tlsCredentials) Clone() credentials.TransportCredentials {
-	return tlsCredentials{c.TransportCredentials.Clone(), c.alsoPlain}
+	return tlsCredentials{c.TransportCredentials.Clone(), c.alsoPlain, c.failures}
 }
 
 // certificate returns the client certificate with which Envoy connected, or nil.

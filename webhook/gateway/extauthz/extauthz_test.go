@@ -2,25 +2,31 @@ package extauthz_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"apitokens.dev/operator/hack/lib/authority"
 	"apitokens.dev/operator/internal/audit"
 	"apitokens.dev/operator/internal/authn"
 	"apitokens.dev/operator/internal/authurl"
@@ -45,13 +51,19 @@ func (d *decider) Decide(r *authn.Request) authn.Decision {
 // serve starts a server, and returns a connection to it.
 func serve(t *testing.T, d *decider, observe func(*audit.Exchange), ready func() error) *grpc.ClientConn {
 	t.Helper()
+	return serveWith(t, extauthz.NewServer(d, observe, ready, nil, false, logr.Discard()), insecure.NewCredentials())
+}
+
+// serveWith has a server serve, and returns a connection to it.
+func serveWith(t *testing.T, server *extauthz.Server, c credentials.TransportCredentials) *grpc.ClientConn {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, served := extauthz.NewServer(d, observe, ready, nil, false, logr.Discard()), make(chan error, 1)
+	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,6 +304,38 @@ func TestServer(t *testing.T) {
 	} {
 		if err := conn.Invoke(t.Context(), method, &authv3.CheckRequest{}, &authv3.CheckResponse{}); status.Code(err) != codes.Unimplemented {
 			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
+
+// A panic in a handshake is logged, and ends no connection but its own. gRPC recovers from none. Those of crypto/tls have been caused by
+// clients.
+func TestPanicEndsOneConnection(t *testing.T) {
+	ours := authority.ForTest(t, "ours")
+	pair, err := ours.Server(time.Now().Add(time.Hour), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alsoPlain := range []bool{false, true} {
+		var calm, logged atomic.Bool
+		settings := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+		settings.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if !calm.Swap(true) {
+				panic("something unforeseen")
+			}
+			return nil, nil
+		}
+		log := funcr.New(func(_, line string) {
+			if strings.Contains(line, "something unforeseen") && strings.Contains(line, "ServerHandshake") {
+				logged.Store(true)
+			}
+		}, funcr.Options{})
+		server := extauthz.NewServer(&decider{}, func(*audit.Exchange) {}, isReady, settings, alsoPlain, log)
+		conn := serveWith(t, server, credentials.NewTLS(&tls.Config{RootCAs: ours.Pool(), ServerName: "localhost", MinVersion: tls.VersionTLS13}))
+		// The client connects again after the first connection has failed.
+		_, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), question(nil), grpc.WaitForReady(true))
+		if err != nil || !logged.Load() {
+			t.Errorf("plain too: %t: %v, logged: %t", alsoPlain, err, logged.Load())
 		}
 	}
 }

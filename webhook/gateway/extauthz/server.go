@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -15,8 +16,10 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"k8s.io/utils/clock"
 
 	"apitokens.dev/operator/internal/audit"
+	"apitokens.dev/operator/internal/serving"
 	"apitokens.dev/operator/webhook/gateway/contract"
 )
 
@@ -40,14 +43,15 @@ type Server struct {
 // NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
 // settings for TLS it speaks plain HTTP/2.
 func NewServer(decider contract.Decider, observe func(*audit.Exchange), ready func() error, settings *tls.Config, alsoPlain bool, log logr.Logger) *Server {
+	failures := serving.FailureLog(clock.RealClock{}, log)
 	s := grpc.NewServer(
-		grpc.Creds(newCredentials(settings, alsoPlain)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.Creds(newCredentials(settings, alsoPlain, failures)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: ping}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 			defer func() {
 				if r := recover(); r != nil {
-					log.Error(fmt.Errorf("panic: %v", r), "Answering a question failed")
+					failures.Printf("panic answering a question: %v\n%s", r, debug.Stack())
 					err = status.Error(codes.Internal, "internal error")
 				}
 			}()
