@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"apitokens.dev/operator/internal/record"
@@ -55,10 +56,12 @@ type question struct {
 // Slow path: a weak imported secret must be hashed outside the lock. Retry after that, because the index may have
 // changed meanwhile.
 func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
 	var slow slowHashAttempt
 	now := ix.now()
-	ix.certify(r, now)
-	ix.decide(r, m, now, &slow, d)
+	ix.certify(w, r, now)
+	ix.decide(w, r, m, now, &slow, d)
 	for range record.MaxSlow {
 		if slow.pending == nil {
 			return
@@ -66,7 +69,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
 		if !ix.slowHashes.compute(&slow, ix.now) {
 			break
 		}
-		ix.decide(r, m, now, &slow, d)
+		ix.decide(w, r, m, now, &slow, d)
 	}
 	if slow.pending != nil && !slow.forLog {
 		*d = Decision{Verdict: CannotDecide, Reason: ReasonBusy}
@@ -74,8 +77,8 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
 }
 
 // decide takes the five steps. Each step but the last either ends with a Decision or leads to the next. It sets d.
-func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt, d *Decision) {
-	defer ix.mu.read().RUnlock()
+func (ix *Index) decide(w *workspace, r *Request, m mode, now time.Time, slow *slowHashAttempt, d *Decision) {
+	defer ix.mu.read(w.part).RUnlock()
 	*d, slow.pending, slow.forLog = Decision{}, nil, false
 	s, reason := ix.caller(r, m, now)
 	if s == nil {
@@ -83,27 +86,30 @@ func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt
 		return
 	}
 	client := r.Client.address(s.trustedHops)
-	ix.judge(&question{Request: r, mode: m, site: s, client: client, now: now, slow: slow, decision: d})
+	ix.judge(w, &question{Request: r, mode: m, site: s, client: client, now: now, slow: slow, decision: d})
 	d.Client = client
 }
 
-// buffers are what a decision writes to. They are used again: on the stack of a new connection they would make the stack grow.
-type buffers struct {
+// workspace is what a decision works with. They are used again: on the stack of a new connection, one would make the stack grow.
+type workspace struct {
+	// part is the part of the lock to take. The pool has a workspace for each core, so cores take different parts.
+	part    uint32
 	decoded [maxBasic]byte
 	path    [maxPath]byte
 }
 
-var bufferPool = sync.Pool{New: func() any { return &buffers{} }}
+var (
+	workspaces     = sync.Pool{New: func() any { return &workspace{part: workspacesMade.Add(1)} }}
+	workspacesMade atomic.Uint32
+)
 
 // judge takes the steps that follow when the caller is known. The steps write what they find to c and v: both are large, so no step returns them.
-func (ix *Index) judge(q *question) {
-	b := bufferPool.Get().(*buffers)
-	defer bufferPool.Put(b)
+func (ix *Index) judge(w *workspace, q *question) {
 	var (
 		c credential
 		v verified
 	)
-	ended := ix.credential(q, &c, &b.decoded) || ix.probe(q, &c) || ix.authenticate(q, &c, &v, b.path[:0]) || ix.authorize(q, &v)
+	ended := ix.credential(q, &c, &w.decoded) || ix.probe(q, &c) || ix.authenticate(q, &c, &v, w.path[:0]) || ix.authorize(q, &v)
 	if !ended {
 		ix.attach(q, &v)
 	}

@@ -24,7 +24,7 @@ type Description struct {
 // site is missing.
 func (ix *Index) Describe(uid string) (d Description, ok bool) {
 	now := ix.now()
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	e := ix.entries.find(uid)
 	if e == nil || e.dead {
 		return Description{}, false
@@ -69,7 +69,7 @@ func (ix *Index) older(s *site, e *entry, now time.Time) (n int, until time.Time
 // reason: anyone who holds a leaked token may have it revoked.
 func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 	id, _ := token.Parse(text) // without an id, find returns a decoy, and text is no secret of it
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	e, known := ix.find(id, at)
 	if e.verify(text) < 0 || !known || e.dead {
 		return APITokenName{}, false
@@ -82,7 +82,7 @@ func (ix *Index) Presented(at SiteName, text []byte) (APITokenName, bool) {
 // request would get no verdict.
 func (ix *Index) Live(at SiteName, text []byte) (live, known bool) {
 	now := ix.now()
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	r := &Request{Site: at}
 	s, _ := ix.caller(r, ownAPIRequest, now)
 	if s == nil {
@@ -95,7 +95,7 @@ func (ix *Index) Live(at SiteName, text []byte) (live, known bool) {
 // TokenID returns the token id in the record of the APIToken with this UID, or an empty text if there is no record. It costs much less
 // than Record, for those who ask about very many.
 func (ix *Index) TokenID(uid string) string {
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	if e := ix.entries.find(uid); e != nil {
 		return e.tokenID()
 	}
@@ -108,7 +108,7 @@ func (ix *Index) TokenID(uid string) string {
 // Record returns the record of the APIToken with this UID, whether or not it authenticates. It returns nil if there is none.
 // The caller must not change it.
 func (ix *Index) Record(uid string) *record.Record {
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	if e := ix.entries.find(uid); e != nil {
 		return e.parts().record
 	}

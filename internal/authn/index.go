@@ -171,7 +171,7 @@ func (ix *Index) SetReady() {
 
 // Size returns the number of tokens whose APIToken and record agree.
 func (ix *Index) Size() int {
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	return ix.living
 }
 

@@ -39,7 +39,7 @@ func (ix *Index) DeleteLicense(name SiteName) {
 // Unlicensed returns the reason why the licence of a site does not count now, or "". It returns "" for an unknown site.
 func (ix *Index) Unlicensed(at SiteName) Reason {
 	now := ix.now()
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	s := ix.sites[at]
 	if s == nil {
 		return ""

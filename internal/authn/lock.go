@@ -1,9 +1,6 @@
 package authn
 
-import (
-	"math/rand/v2"
-	"sync"
-)
+import "sync"
 
 // lock is a lock that is held to read far more often than to write. A reader takes one of its parts, and a writer all. With a single
 // part, cores that only read would wait for each other: each writes the number of its readers.
@@ -14,8 +11,8 @@ type lock [8]struct {
 }
 
 // read locks a part for reading, and returns it for the end of that.
-func (l *lock) read() *sync.RWMutex {
-	part := &l[rand.IntN(len(l))].RWMutex //nolint:gosec // which part it is, is no secret
+func (l *lock) read(number uint32) *sync.RWMutex {
+	part := &l[number%uint32(len(l))].RWMutex
 	part.RLock()
 	return part
 }

@@ -21,7 +21,7 @@ func (ix *Index) RecordUIDs() []string {
 }
 
 func (ix *Index) uids(loose func(parts) bool, linked func(entry) bool) (uids []string) {
-	defer ix.mu.read().RUnlock()
+	defer ix.mu.read(0).RUnlock()
 	for uid, p := range ix.loose {
 		if loose(p) {
 			uids = append(uids, uid)
