@@ -122,16 +122,18 @@ func (a *certifiedCallers) named(name string) bool {
 }
 
 // certify has the client certificate of a gateway verified before the lock of the index is held, if the site asks for one.
-func (ix *Index) certify(w *workspace, r *Request, now time.Time) {
+func (ix *Index) certify(r *Request, now time.Time) {
 	if r.Certificate == nil {
 		return
 	}
-	if callers := ix.certifiedCallers(w, r.Site); callers != nil {
+	if callers := ix.certifiedCallers(r.Site); callers != nil {
 		r.Certificate.verify(r.Site, callers, now)
 	}
 }
 
-func (ix *Index) certifiedCallers(w *workspace, of SiteName) *certifiedCallers {
+func (ix *Index) certifiedCallers(of SiteName) *certifiedCallers {
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
 	defer ix.mu.read(w.part).RUnlock()
 	if s := ix.sites[of]; s != nil {
 		return s.callers

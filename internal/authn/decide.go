@@ -56,12 +56,10 @@ type question struct {
 // Slow path: a weak imported secret must be hashed outside the lock. Retry after that, because the index may have
 // changed meanwhile.
 func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
-	w := workspaces.Get().(*workspace)
-	defer workspaces.Put(w)
 	var slow slowHashAttempt
 	now := ix.now()
-	ix.certify(w, r, now)
-	ix.decide(w, r, m, now, &slow, d)
+	ix.certify(r, now)
+	ix.decide(r, m, now, &slow, d)
 	for range record.MaxSlow {
 		if slow.pending == nil {
 			return
@@ -69,7 +67,7 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
 		if !ix.slowHashes.compute(&slow, ix.now) {
 			break
 		}
-		ix.decide(w, r, m, now, &slow, d)
+		ix.decide(r, m, now, &slow, d)
 	}
 	if slow.pending != nil && !slow.forLog {
 		*d = Decision{Verdict: CannotDecide, Reason: ReasonBusy}
@@ -77,7 +75,9 @@ func (ix *Index) decideWithSlowHashes(r *Request, m mode, d *Decision) {
 }
 
 // decide takes the five steps. Each step but the last either ends with a Decision or leads to the next. It sets d.
-func (ix *Index) decide(w *workspace, r *Request, m mode, now time.Time, slow *slowHashAttempt, d *Decision) {
+func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt, d *Decision) {
+	w := workspaces.Get().(*workspace)
+	defer workspaces.Put(w)
 	defer ix.mu.read(w.part).RUnlock()
 	*d, slow.pending, slow.forLog = Decision{}, nil, false
 	s, reason := ix.caller(r, m, now)
