@@ -90,9 +90,10 @@ func (ix *Index) decide(r *Request, m mode, now time.Time, slow *slowHashAttempt
 	d.Client = client
 }
 
-// workspace is what a decision works with. They are used again: on the stack of a new connection, one would make the stack grow.
+// workspace is the memory that a decision works in. Workspaces are used again: on the stack of a new connection, a workspace would make
+// the stack grow.
 type workspace struct {
-	// part is the part of the lock to take. The pool has a workspace for each core, so cores take different parts.
+	// part is the part of the lock to take. A core mostly gets the workspace that it used last, so cores mostly take different parts.
 	part    uint32
 	decoded [maxBasic]byte
 	path    [maxPath]byte

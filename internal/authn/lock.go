@@ -10,8 +10,8 @@ type lock [8]struct {
 	_ [40]byte // no two parts share 64 bytes, which a core takes from another as a whole
 }
 
-// read locks the part of a number for reading, and returns it for the end of that. Readers that run side by side should have different
-// numbers.
+// read locks one part for reading, and returns it for the caller to unlock. The number chooses the part. Decisions that run side by side
+// should have different numbers. All other readers are rare, and take part 0.
 func (l *lock) read(number uint32) *sync.RWMutex {
 	part := &l[number%uint32(len(l))].RWMutex
 	part.RLock()

@@ -222,7 +222,7 @@ func (c *Certificate) Secure(server *http.Server, ask tls.ClientAuthType) {
 		return
 	}
 	server.TLSConfig = c.Config(ask)
-	server.ErrorLog = FailureLog(c.clock, c.log)
+	server.ErrorLog = FailureLog(c.clock, c.log, "A connection failed")
 }
 
 // run looks at the files every renewalPeriod until ctx is done, and every waitPeriod until they are there.
@@ -272,18 +272,19 @@ func (c *Certificate) renew() {
 	c.log.Info("Replaced the certificate", "ends", pair.Leaf.NotAfter)
 }
 
-// handshakeLogPeriod is the least time between two lines about failed handshakes. Anybody who can connect causes them.
-const handshakeLogPeriod = 10 * time.Second
+// failureLogPeriod is the least time between two lines about failures that anybody who can connect may cause.
+const failureLogPeriod = 10 * time.Second
 
-// FailureLog returns a log of connections that failed. It passes on one line in each handshakeLogPeriod at most.
-func FailureLog(c clock.Clock, log logr.Logger) *stdlog.Logger {
-	return stdlog.New(&limitedLog{clock: c, log: log}, "", 0)
+// FailureLog returns a log of such failures. Each line of it has this message, and the failure as its error.
+func FailureLog(c clock.Clock, log logr.Logger, message string) *stdlog.Logger {
+	return stdlog.New(&limitedLog{clock: c, log: log, message: message}, "", 0)
 }
 
-// limitedLog is behind a FailureLog.
+// limitedLog drops lines that come within failureLogPeriod of another, and counts them.
 type limitedLog struct {
-	clock clock.Clock
-	log   logr.Logger
+	clock   clock.Clock
+	log     logr.Logger
+	message string
 
 	mu      sync.Mutex
 	logged  time.Time
@@ -294,8 +295,8 @@ type limitedLog struct {
 func (l *limitedLog) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := l.clock.Now(); now.Sub(l.logged) >= handshakeLogPeriod {
-		l.log.Info("A connection failed", "error", string(bytes.TrimSpace(line)), "skippedLines", l.skipped)
+	if now := l.clock.Now(); now.Sub(l.logged) >= failureLogPeriod {
+		l.log.Info(l.message, "error", string(bytes.TrimSpace(line)), "skippedLines", l.skipped)
 		l.logged, l.skipped = now, 0
 	} else {
 		l.skipped++

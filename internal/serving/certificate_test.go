@@ -469,7 +469,7 @@ func TestPlainHTTPIsRefused(t *testing.T) {
 			_ = conn.Close()
 		}
 		if n := s.log.with("A connection failed"); n != 1 {
-			t.Errorf("brief: %t, logged %d failed connections, want 1 in %s: %v", brief, n, handshakeLogPeriod, s.log.all)
+			t.Errorf("brief: %t, logged %d failed connections, want 1 in %s: %v", brief, n, failureLogPeriod, s.log.all)
 		}
 	}
 }

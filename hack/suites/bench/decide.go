@@ -79,7 +79,7 @@ func measureDecision(b *bench) (map[string]float64, error) {
 		func() float64 { return cpu(b.duration, valid) },
 		func() float64 { return cpu(b.duration, garbage) },
 	})
-	// Another machine's turn on the host costs two cores more than one: such rounds must be rare to leave the median alone.
+	// Other machines on the host disturb two cores more than one. With more rounds the median varies less.
 	scaling := interleaved(scalingRounds*b.rounds, []func() float64{func() float64 { return w.throughput(b.duration, 2) / w.throughput(b.duration, 1) }})
 	return map[string]float64{
 		"index_bytes_per_token": w.bytes,

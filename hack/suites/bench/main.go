@@ -1,7 +1,7 @@
 // Command bench measures how fast, how small and how quiet the operator is, next to programs that do the least that is possible. It
 // prints a table and writes bin/bench.json.
 //
-// Rounds of all measurements of a group alternate, and the median counts.
+// Rounds of the measurements of a group alternate, and the median counts. Only parallel_scaling has more rounds, after the others.
 package main
 
 import (

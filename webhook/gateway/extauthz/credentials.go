@@ -41,11 +41,11 @@ func newCredentials(settings *tls.Config, alsoPlain bool, failures *log.Logger) 
 	return tlsCredentials{credentials.NewTLS(settings), alsoPlain, failures}
 }
 
-// errHandshake is what a connection ends with whose handshake panicked.
+// errHandshake ends a connection whose handshake panicked.
 var errHandshake = errors.New("panic during the handshake")
 
-// ServerHandshake implements credentials.TransportCredentials. A panic ends that connection only, as in an HTTP server: gRPC would end the
-// process.
+// ServerHandshake implements credentials.TransportCredentials. A panic ends only its connection, as in an HTTP server. gRPC recovers from
+// none, so it would end the process.
 func (c tlsCredentials) ServerHandshake(raw net.Conn) (secured net.Conn, info credentials.AuthInfo, err error) {
 	defer func() {
 		if failure := recover(); failure != nil {

@@ -43,15 +43,16 @@ type Server struct {
 // NewServer returns a server that calls observe with each exchange. Its health is that of ready. There is no reflection. Without
 // settings for TLS it speaks plain HTTP/2.
 func NewServer(decider contract.Decider, observe func(*audit.Exchange), ready func() error, settings *tls.Config, alsoPlain bool, log logr.Logger) *Server {
-	failures := serving.FailureLog(clock.RealClock{}, log)
+	connections := serving.FailureLog(clock.RealClock{}, log, "A connection failed")
+	questions := serving.FailureLog(clock.RealClock{}, log, "Answering a question failed")
 	s := grpc.NewServer(
-		grpc.Creds(newCredentials(settings, alsoPlain, failures)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.Creds(newCredentials(settings, alsoPlain, connections)), grpc.MaxRecvMsgSize(maxMessage), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: ping}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (answer any, err error) {
 			defer func() {
 				if r := recover(); r != nil {
-					failures.Printf("panic answering a question: %v\n%s", r, debug.Stack())
+					questions.Printf("panic: %v\n%s", r, debug.Stack())
 					err = status.Error(codes.Internal, "internal error")
 				}
 			}()
