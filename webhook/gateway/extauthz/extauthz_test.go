@@ -308,8 +308,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// A panic in a handshake is logged, and ends no connection but its own. gRPC recovers from none. Those of crypto/tls have been caused by
-// clients.
+// A panic in a handshake is logged, and the server goes on. gRPC does not recover from panics. Clients have caused panics of crypto/tls.
 func TestPanicEndsOneConnection(t *testing.T) {
 	ours := authority.ForTest(t, "ours")
 	pair, err := ours.Server(time.Now().Add(time.Hour), "localhost")
